@@ -1,0 +1,1 @@
+"""Ray Serve: the HTTP API and one deployment for each network."""

@@ -1,0 +1,1 @@
+"""Training: manifest, grouped split, loop, checkpoint."""
