@@ -1,0 +1,54 @@
+# make serve, make test and make check each do all the set-up that they need.
+HOST ?= 127.0.0.1
+PORT ?= 8000
+BIN := .venv/bin
+.DEFAULT_GOAL := help
+.PHONY: help serve test check format lock clean
+
+help:
+	@echo 'make serve    start everything on http://$(HOST):$(PORT)  (HOST=, PORT=)'
+	@echo 'make test     run the test suite  (ARGS="-k lesion")'
+	@echo 'make check    lint, formatting, types, import contracts'
+	@echo 'make format   let ruff format and fix'
+	@echo 'make lock     compile requirements.lock from pyproject.toml'
+
+serve: .venv/installed
+	@exec $(BIN)/python -m serve --host $(HOST) --port $(PORT)
+
+test: .venv/installed
+	$(BIN)/python -m pytest $(ARGS)
+
+check: .venv/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+format: .venv/installed
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+lock: .venv/installed
+	$(BIN)/uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes \
+		--no-header --quiet --upgrade -o requirements.lock
+
+clean:
+	rm -rf .venv
+
+# The first Python of the right version that really starts; a pyenv shim may not.
+.venv/installed: requirements.lock pyproject.toml
+	@python=; for name in $(PYTHON) python3.12 python3.11 python3.13 python3 python; do \
+		if $$name -c 'import sys, ensurepip, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \
+			>/dev/null 2>&1; then python=$$name; break; fi; done; \
+	if [ -z "$$python" ]; then \
+		echo 'skinserve needs Python 3.11, 3.12 or 3.13 with its venv module; install one (Debian, Ubuntu: apt install' \
+			'python3-venv), or name it: make serve PYTHON=/path/to/python3.12' >&2; exit 1; fi; \
+	free_gb=$$(df -Pk . | awk 'NR == 2 { print int($$4 / 1048576) }'); \
+	if [ "$$free_gb" -lt 8 ] && [ ! -d .venv ]; then \
+		echo "skinserve needs 8 GB of disk for its packages, $$free_gb GB are free here; make room and try again" >&2; exit 1; fi; \
+	echo 'Installing packages into .venv (once; several GB with PyTorch)'; \
+	$$python -m venv .venv && \
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv && \
+	$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock && \
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable . && \
+	touch $@

@@ -1,0 +1,146 @@
+"""The checkpoint folder: ``weights.safetensors``, ``meta.json`` and ``MODEL_CARD.md``; save, load, verify.
+
+The folder is the whole contract between training and serving. Reading ``meta.json`` needs no torch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+FORMAT_VERSION = 1
+WEIGHTS, META, CARD = "weights.safetensors", "meta.json", "MODEL_CARD.md"
+
+Kind = Literal["lesion", "progress"]
+
+
+class CheckpointError(ValueError):
+    """A folder that is no checkpoint, a damaged one, or one of another version."""
+
+
+class CheckpointMeta(BaseModel):
+    """What ``meta.json`` holds: all that serving must know about the weights beside it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format_version: int = FORMAT_VERSION
+    kind: Kind
+    name: str
+    version: str
+    architecture: dict[str, Any] = Field(description="keyword arguments of the network's class")
+    labels: tuple[str, ...] = Field(description="in the order of the output columns")
+    groups: dict[str, str] = Field(description="benign or malignant, of each label; empty for the progress network")
+    input_px: int = Field(gt=0, description="side of the square input, pixels")
+    mean: tuple[float, float, float] = Field(description="of pixels scaled to 0..1")
+    std: tuple[float, float, float]
+    thresholds: dict[str, float]
+    metrics: dict[str, Any] = Field(description="with data set, split, n and 95% intervals")
+    training: dict[str, Any] = Field(description="resolved training settings")
+    training_data: str
+    data_fingerprint: str = Field(description="sha256 over the manifest rows and the split")
+    data_licence: str
+    weights_sha256: str = ""
+
+
+def read_meta(folder: Path) -> CheckpointMeta:
+    """Read and check ``meta.json``; cheap, and without torch.
+
+    Raises:
+        CheckpointError: the folder or file is missing, unreadable or of another format version.
+    """
+    path = folder / META
+    if not path.is_file():
+        raise CheckpointError(f"{folder} is no checkpoint: it has no {META}; name a folder made by python -m train.launch")
+    try:
+        meta = CheckpointMeta.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        version = _version_of(path)
+        if version != FORMAT_VERSION:
+            raise CheckpointError(_other_version(folder, version)) from error
+        raise CheckpointError(f"{path} does not fit format version {FORMAT_VERSION}: {error}") from error
+    if meta.format_version != FORMAT_VERSION:
+        raise CheckpointError(_other_version(folder, meta.format_version))
+    if len(meta.labels) != len(set(meta.labels)):
+        raise CheckpointError(f"{path} names a label twice: {', '.join(meta.labels)}; release the checkpoint again")
+    return meta
+
+
+def read_model_card(folder: Path) -> str:
+    """Return the Markdown of ``MODEL_CARD.md``."""
+    path = folder / CARD
+    if not path.is_file():
+        raise CheckpointError(f"checkpoint {folder} has no {CARD}; every released checkpoint needs one")
+    return path.read_text(encoding="utf-8")
+
+
+def load_weights(folder: Path, meta: CheckpointMeta) -> dict[str, Tensor]:
+    """Return the weights by name, as float32 on the CPU, after the hash was verified.
+
+    Raises:
+        CheckpointError: the file is missing or is not the one that ``meta`` describes.
+    """
+    from safetensors.torch import load
+
+    path = folder / WEIGHTS
+    if not path.is_file():
+        raise CheckpointError(f"checkpoint {folder} has no {WEIGHTS}; fetch the folder again")
+    content = path.read_bytes()
+    found = hashlib.sha256(content).hexdigest()
+    if found != meta.weights_sha256:
+        raise CheckpointError(
+            f"{path} has sha256 {found[:12]}…, {META} says {meta.weights_sha256[:12]}…; fetch the folder again"
+        )
+    return {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in load(content).items()}
+
+
+def save_checkpoint(folder: Path, net: nn.Module, meta: CheckpointMeta, model_card: str) -> CheckpointMeta:
+    """Write a released checkpoint: matrices and kernels as float16, vectors (biases, batch norm) as float32.
+
+    Returns:
+        The meta with the hash of the written weights, as stored.
+    """
+    import torch
+    from safetensors.torch import save
+
+    weights = {
+        name: (tensor.half() if tensor.ndim > 1 and tensor.dtype == torch.float32 else tensor).contiguous()
+        for name, tensor in unwrap(net).state_dict().items()
+    }
+    content = save(weights)
+    meta = meta.model_copy(update={"weights_sha256": hashlib.sha256(content).hexdigest()})
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / WEIGHTS).write_bytes(content)
+    (folder / META).write_text(meta.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    (folder / CARD).write_text(model_card, encoding="utf-8")
+    return meta
+
+
+def unwrap(net: nn.Module) -> nn.Module:
+    """Return the network inside a DistributedDataParallel or AveragedModel wrapper, or the network itself."""
+    from torch.nn.parallel import DistributedDataParallel
+    from torch.optim.swa_utils import AveragedModel
+
+    return net.module if isinstance(net, DistributedDataParallel | AveragedModel) else net
+
+
+def _version_of(path: Path) -> object:
+    import json
+
+    try:
+        content: object = json.loads(path.read_bytes())
+    except ValueError:
+        return FORMAT_VERSION
+    return content.get("format_version") if isinstance(content, dict) else FORMAT_VERSION
+
+
+def _other_version(folder: Path, version: object) -> str:
+    return (
+        f"checkpoint {folder} has format version {version}, this code needs {FORMAT_VERSION}; "
+        "release it again with this code, or serve it with the code that made it"
+    )

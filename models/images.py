@@ -1,0 +1,228 @@
+"""Upload bytes to upright RGB pixels at the size that is needed, or an error that says why not.
+
+The same functions prepare photos for training and for serving. A JPEG is decoded reduced (DCT scaling), never at full
+size when less will do. Axes: H row, W column, C colour (red, green, blue).
+"""
+
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import ClassVar
+
+import numpy as np
+from PIL import ExifTags, Image
+
+# Ours is checked on the header of every photo, before decoding; Pillow's own limit would only warn at half of it.
+Image.MAX_IMAGE_PIXELS = None
+
+Size = tuple[int, int]
+
+
+class PhotoError(ValueError):
+    """A photo that cannot be used; the message tells its owner what to do."""
+
+    code: ClassVar[str]
+
+
+class UnreadableImageError(PhotoError):
+    """Right type by its first bytes, but empty, cut off or damaged."""
+
+    code = "unreadable_image"
+
+
+class UnsupportedTypeError(PhotoError):
+    """Not a JPEG, PNG or WebP, whatever its name says."""
+
+    code = "unsupported_type"
+
+
+class TooLargeError(PhotoError):
+    """More bytes than allowed."""
+
+    code = "too_large"
+
+
+class TooManyPixelsError(PhotoError):
+    """More pixels than allowed, by its header; it was not decoded."""
+
+    code = "too_many_pixels"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhotoLimits:
+    """What one photo may measure."""
+
+    max_bytes: int = 20_000_000
+    max_pixels: int = 50_000_000
+
+    def __post_init__(self) -> None:
+        if min(self.max_bytes, self.max_pixels) < 1:
+            raise ValueError(f"photo limits are {self.max_bytes} bytes and {self.max_pixels} pixels, must be positive")
+
+
+DEFAULT_LIMITS = PhotoLimits()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Photo:
+    """A decoded photo, upright, at a reduced size."""
+
+    image_HWC: np.ndarray
+    """uint8, (H, W, 3)."""
+    width_px: int
+    """Of the upright original, before it was reduced."""
+    height_px: int
+    taken_at: datetime | None
+    """EXIF capture time; without a time zone unless the camera wrote one."""
+
+
+def decode_square(data: bytes, *, side_px: int, limits: PhotoLimits = DEFAULT_LIMITS) -> Photo:
+    """Decode the central square of a photo, as the lesion network sees it.
+
+    Args:
+        data: a JPEG, PNG or WebP file.
+        side_px: side of the square to return.
+
+    Raises:
+        PhotoError: one of its subclasses, whose ``code`` is the HTTP error code.
+    """
+
+    def central(image: Image.Image) -> Image.Image:
+        side = min(image.size)
+        left, top = (image.width - side) // 2, (image.height - side) // 2
+        box = (left, top, left + side, top + side)
+        return image.resize((side_px, side_px), Image.Resampling.BICUBIC, box=box, reducing_gap=3.0)
+
+    return _decode(data, limits, lambda size: (side_px, side_px), central)
+
+
+def decode_bounded(data: bytes, *, max_side_px: int = 640, limits: PhotoLimits = DEFAULT_LIMITS) -> Photo:
+    """Decode a whole photo with its long side at most ``max_side_px``, as the face stage sees it; never enlarged.
+
+    Raises:
+        PhotoError: one of its subclasses, whose ``code`` is the HTTP error code.
+    """
+    return _decode(
+        data,
+        limits,
+        lambda size: _bounded(size, max_side_px),
+        lambda image: _reduced(image, max_side_px),
+    )
+
+
+def bound_array(image_HWC: np.ndarray, *, max_side_px: int = 640) -> Photo:
+    """Reduce pixels that are already decoded, uint8 (H, W, 3), in the way of ``decode_bounded``."""
+    height, width = image_HWC.shape[:2]
+    reduced = _reduced(Image.fromarray(image_HWC), max_side_px)
+    return Photo(image_HWC=np.asarray(reduced), width_px=width, height_px=height, taken_at=None)
+
+
+def _decode(
+    data: bytes,
+    limits: PhotoLimits,
+    needed: Callable[[Size], Size],
+    shrink: Callable[[Image.Image], Image.Image],
+) -> Photo:
+    if len(data) > limits.max_bytes:
+        raise TooLargeError(
+            f"the photo has {len(data) / 1e6:.1f} MB, at most {limits.max_bytes / 1e6:g} MB are allowed; "
+            "send a smaller or more compressed one"
+        )
+    _check_type(data)
+    try:
+        with Image.open(io.BytesIO(data), formats=("JPEG", "PNG", "WEBP")) as image:
+            original = image.size
+            _check_pixels(original, limits)
+            image.draft(None, needed(original))
+            image.load()
+            exif = _exif(image)
+            upright = _upright(shrink(_to_rgb(image)), exif)
+    except PhotoError:
+        raise
+    # Pillow's decoders answer damaged bytes with OSError, SyntaxError, ValueError, struct.error and others.
+    except Exception as error:
+        raise UnreadableImageError(
+            "the photo starts like an image but cannot be read to its end; it is damaged or cut off, send it again"
+        ) from error
+    turned = exif.get(ExifTags.Base.Orientation) in (5, 6, 7, 8)
+    width, height = original[::-1] if turned else original
+    return Photo(image_HWC=np.asarray(upright), width_px=width, height_px=height, taken_at=_taken_at(exif))
+
+
+def _check_type(data: bytes) -> None:
+    if not data:
+        raise UnreadableImageError("the photo is empty (0 bytes); send the file itself")
+    if data.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")) or (data[:4] == b"RIFF" and data[8:12] == b"WEBP"):
+        return
+    what = "this is not"
+    if data[4:8] == b"ftyp" and data[8:12] in (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1"):
+        what = "this is a HEIC photo (on an iPhone choose Settings, Camera, Formats, Most Compatible), not"
+    elif data[:6] in (b"GIF87a", b"GIF89a"):
+        what = "this is a GIF, not"
+    elif data[:5] == b"%PDF-":
+        what = "this is a PDF, not"
+    elif data[:64].lstrip().lower().startswith((b"<!doctype", b"<html")):
+        what = "this is a web page, not"
+    raise UnsupportedTypeError(f"{what} a JPEG, PNG or WebP image; save it as JPEG and send that")
+
+
+def _check_pixels(size: Size, limits: PhotoLimits) -> None:
+    pixels = size[0] * size[1]
+    if pixels > limits.max_pixels:
+        raise TooManyPixelsError(
+            f"the photo has {size[0]} x {size[1]} = {pixels / 1e6:.1f} megapixels, at most "
+            f"{limits.max_pixels / 1e6:g} are allowed; make it smaller"
+        )
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I"):  # 16 bits of grey; Pillow would clip them at 255
+        return Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).clip(0, 255).astype(np.uint8)).convert("RGB")
+    if image.has_transparency_data:
+        coloured = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), coloured).convert("RGB")
+    return image.convert("RGB")
+
+
+def _bounded(size: Size, max_side_px: int) -> Size:
+    ratio = min(1.0, max_side_px / max(size))
+    return max(1, round(size[0] * ratio)), max(1, round(size[1] * ratio))
+
+
+def _reduced(image: Image.Image, max_side_px: int) -> Image.Image:
+    size = _bounded(image.size, max_side_px)
+    return image if size == image.size else image.resize(size, Image.Resampling.BICUBIC, reducing_gap=3.0)
+
+
+def _exif(image: Image.Image) -> Image.Exif:
+    try:
+        return image.getexif()
+    except Exception:  # damaged EXIF, of whatever kind, does not spoil the pixels
+        return Image.Exif()
+
+
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def _upright(image: Image.Image, exif: Image.Exif) -> Image.Image:
+    turn = _TURNS.get(exif.get(ExifTags.Base.Orientation, 1))
+    return image if turn is None else image.transpose(turn)
+
+
+def _taken_at(exif: Image.Exif) -> datetime | None:
+    try:
+        fields = exif.get_ifd(ExifTags.IFD.Exif)
+        taken = datetime.strptime(str(fields[ExifTags.Base.DateTimeOriginal]).strip("\0 "), "%Y:%m:%d %H:%M:%S")
+        offset = fields.get(ExifTags.Base.OffsetTimeOriginal)
+        return datetime.strptime(f"{taken:%Y%m%d%H%M%S}{offset.strip(chr(0) + ' ')}", "%Y%m%d%H%M%S%z") if offset else taken
+    except Exception:  # missing or damaged: the time is unknown
+        return None

@@ -1,0 +1,84 @@
+"""The lesion network: one ResNet50 trunk, a head for the risk and a head for the diagnosis.
+
+Axes: B image, C channel, H row, W column, K diagnosis, R risk group (benign, malignant).
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torchvision.models import resnet50
+
+from models.taxonomy import GROUPS
+
+TRUNK_CHANNELS = 2048
+FINE_STRIDE_BELOW_PX = 160
+"""Inputs under this side keep stride 1 in the last stage, or the last map has only 2 to 5 cells a side."""
+
+
+class LesionLogits(NamedTuple):
+    """What both heads say, before softmax."""
+
+    risk_BR: Tensor
+    diagnosis_BK: Tensor
+
+
+class LesionNet(nn.Module):
+    """ResNet50 (He et al. 2016, arXiv:1512.03385; torchvision's v1.5) with two heads.
+
+    Args:
+        num_diagnoses: columns of the diagnosis head.
+        input_px: side of the square input; decides the stride of the last stage.
+        dropout: in both heads, while training.
+    """
+
+    def __init__(self, *, num_diagnoses: int, input_px: int, dropout: float = 0.3) -> None:
+        super().__init__()
+        self.trunk = resnet50(weights=None, zero_init_residual=True)
+        self.trunk.fc = nn.Identity()  # pyright: ignore[reportAttributeAccessIssue]
+        if input_px < FINE_STRIDE_BELOW_PX:
+            first = self.trunk.layer4[0]
+            first.conv2.stride = first.downsample[0].stride = (1, 1)
+        self.risk_head = _head(len(GROUPS), dropout)
+        self.diagnosis_head = _head(num_diagnoses, dropout)
+
+    def forward(self, image_BCHW: Tensor) -> LesionLogits:
+        """Classify normalised images, (B, 3, H, W)."""
+        return self.classify(self.features(image_BCHW))
+
+    def features(self, image_BCHW: Tensor) -> Tensor:
+        """Return the last feature map, (B, 2048, h, w)."""
+        trunk = self.trunk
+        x = trunk.maxpool(trunk.relu(trunk.bn1(trunk.conv1(image_BCHW))))
+        return trunk.layer4(trunk.layer3(trunk.layer2(trunk.layer1(x))))
+
+    def classify(self, features_BCHW: Tensor) -> LesionLogits:
+        """Pool the last feature map and ask both heads."""
+        pooled_BC = features_BCHW.mean(dim=(2, 3))
+        return LesionLogits(self.risk_head(pooled_BC), self.diagnosis_head(pooled_BC))
+
+
+def grad_cam(head: nn.Sequential, features_CHW: Tensor, column: int) -> Tensor:
+    """Show where the evidence for one column of a head lies.
+
+    The derivative of a logit by a pooled channel follows in closed form from the two linear layers of the head, so this
+    needs the feature map and the float weights, and no autograd.
+
+    Returns:
+        heat_HW: float32, 0 to 1, at the resolution of the feature map; all zero where nothing speaks for the column.
+
+    Source: Selvaraju et al. 2017, arXiv:1610.02391.
+    """
+    first, last = head[0], head[-1]
+    assert isinstance(first, nn.Linear) and isinstance(last, nn.Linear)
+    with torch.no_grad():
+        active = first(features_CHW.mean(dim=(1, 2))) > 0
+        slope_C = (last.weight[column] * active) @ first.weight
+        heat_HW = torch.einsum("c,chw->hw", slope_C, features_CHW).clamp_min(0)
+        return heat_HW / heat_HW.max().clamp_min(1e-12)
+
+
+def _head(num_outputs: int, dropout: float) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Linear(TRUNK_CHANNELS, 512), nn.ReLU(), nn.Dropout(dropout), nn.Linear(512, num_outputs)
+    )

@@ -1,0 +1,86 @@
+"""The lesion network as a deployment. Axes: B photo of a batch, H row, W column, C colour, K diagnosis."""
+
+import asyncio
+
+import numpy as np
+import ray.serve
+
+from models.checkpoint import read_model_card
+from models.engine import load_lesion_engine
+from serve.config import LesionConfig
+from serve.reports import LesionReport, loaded_model, verdict_of
+from serve.schemas import DiagnosisScore, LoadedModel, ModelName, Risk
+
+
+@ray.serve.deployment(max_ongoing_requests=64, max_queued_requests=512)
+class LesionClassifier:
+    """Serves one lesion network from one device.
+
+    Weights load in ``__init__``, so a bad checkpoint stops the rollout, not a patient's request.
+    """
+
+    def __init__(self, config: LesionConfig) -> None:
+        self._engine = load_lesion_engine(
+            config.checkpoint, device=config.device, num_threads=config.num_threads
+        )
+        self.meta = self._engine.meta
+        self._model = ModelName(name=self.meta.name, version=self.meta.version)
+        self._model_card = read_model_card(config.checkpoint)
+        self._engine.ping()
+        self.classify.set_max_batch_size(config.max_batch_size)  # pyright: ignore[reportFunctionMemberAccess]
+        self.classify.set_batch_wait_timeout_s(config.batch_wait_s)  # pyright: ignore[reportFunctionMemberAccess]
+
+    @ray.serve.batch
+    async def classify(self, image_HWC: list[np.ndarray], explain: list[bool]) -> list[LesionReport]:
+        """Classify the photos that Serve gathered; each caller passes one and gets one report back.
+
+        Args:
+            image_HWC: uint8, (input_px, input_px, 3), as ``models.images.decode_square`` returns it.
+            explain: add the heat map of the verdict.
+        """
+        return await asyncio.to_thread(self._classify_batch, image_HWC, explain)
+
+    async def ping(self) -> None:
+        """Answer a warm-up batch, or raise."""
+        await asyncio.to_thread(self._engine.ping)
+
+    def check_health(self) -> None:
+        """Raise if the engine no longer answers; Serve then replaces this replica."""
+        self._engine.ping()
+
+    def describe(self) -> LoadedModel:
+        """Say what is loaded, for ``GET /v1/models``."""
+        engine = self._engine
+        return loaded_model(
+            self.meta, device=engine.device, engine=engine.runtime, model_card=self._model_card
+        )
+
+    def _classify_batch(self, image_HWC: list[np.ndarray], explain: list[bool]) -> list[LesionReport]:
+        answer = self._engine(np.stack(image_HWC), features=any(explain))
+        threshold = self.meta.thresholds["malignant"]
+        reports: list[LesionReport] = []
+        for index, malignant in enumerate(answer.malignant_B.tolist()):
+            heat = None
+            if explain[index] and answer.features_BCHW is not None:
+                heat = self._engine.heat_map(answer.features_BCHW[index], verdict_of(malignant, threshold))
+            reports.append(
+                LesionReport(
+                    model=self._model,
+                    malignant_probability=malignant,
+                    threshold=threshold,
+                    naming_threshold=self.meta.thresholds["name_diagnosis"],
+                    diagnoses=self._ranked(answer.diagnosis_BK[index]),
+                    heat_HW=heat,
+                )
+            )
+        return reports
+
+    def _ranked(self, diagnosis_K: np.ndarray) -> tuple[DiagnosisScore, ...]:
+        scores = [
+            DiagnosisScore(name=label, group=self._group(label), probability=min(1.0, probability))
+            for label, probability in zip(self.meta.labels, diagnosis_K.tolist(), strict=True)
+        ]
+        return tuple(sorted(scores, key=lambda score: -score.probability))
+
+    def _group(self, label: str) -> Risk:
+        return "malignant" if self.meta.groups[label] == "malignant" else "benign"

@@ -1,0 +1,74 @@
+"""The progress network as a deployment. Axes: B series of a batch, T photo of a series, H row, W column, C colour."""
+
+import asyncio
+
+import numpy as np
+import ray.serve
+
+from models.checkpoint import read_model_card
+from models.engine import load_progress_engine
+from serve.config import ProgressConfig
+from serve.reports import ProgressReport, loaded_model
+from serve.schemas import LoadedModel, ModelName
+
+
+@ray.serve.deployment(max_ongoing_requests=32, max_queued_requests=256)
+class ProgressClassifier:
+    """Serves one progress network from one device; weights load in ``__init__``."""
+
+    def __init__(self, config: ProgressConfig) -> None:
+        self._engine = load_progress_engine(
+            config.checkpoint, device=config.device, num_threads=config.num_threads
+        )
+        self.meta = self._engine.meta
+        self._model = ModelName(name=self.meta.name, version=self.meta.version)
+        self._model_card = read_model_card(config.checkpoint)
+        self._engine.ping()
+        self.classify.set_max_batch_size(config.max_batch_size)  # pyright: ignore[reportFunctionMemberAccess]
+        self.classify.set_batch_wait_timeout_s(config.batch_wait_s)  # pyright: ignore[reportFunctionMemberAccess]
+
+    @ray.serve.batch
+    async def classify(self, crop_THWC: list[np.ndarray], present_T: list[np.ndarray]) -> list[ProgressReport]:
+        """Classify the series that Serve gathered; each caller passes one and gets one report back.
+
+        Args:
+            crop_THWC: uint8, (T, input_px, input_px, 3), oldest first; anything where no face was found.
+            present_T: bool, False where no face was found.
+        """
+        return await asyncio.to_thread(self._classify_batch, crop_THWC, present_T)
+
+    async def ping(self) -> None:
+        """Answer a warm-up batch, or raise."""
+        await asyncio.to_thread(self._engine.ping)
+
+    def check_health(self) -> None:
+        """Raise if the engine no longer answers; Serve then replaces this replica."""
+        self._engine.ping()
+
+    def describe(self) -> LoadedModel:
+        """Say what is loaded, for ``GET /v1/models``."""
+        engine = self._engine
+        return loaded_model(
+            self.meta, device=engine.device, engine=engine.runtime, model_card=self._model_card
+        )
+
+    def _classify_batch(
+        self, crop_THWC: list[np.ndarray], present_T: list[np.ndarray]
+    ) -> list[ProgressReport]:
+        longest = max(map(len, crop_THWC))
+        crop_BTHWC = np.stack([_padded(crop, longest) for crop in crop_THWC])
+        present_BT = np.stack([_padded(present, longest) for present in present_T])
+        improved_BT = self._engine(crop_BTHWC, present_BT).improved_BT
+        return [
+            ProgressReport(
+                model=self._model,
+                threshold=self.meta.thresholds["improved"],
+                improved_T=tuple(improved_T[: len(crop)].tolist()),
+            )
+            for improved_T, crop in zip(improved_BT, crop_THWC, strict=True)
+        ]
+
+
+def _padded(steps: np.ndarray, length: int) -> np.ndarray:
+    missing = np.zeros((length - len(steps), *steps.shape[1:]), steps.dtype)
+    return np.concatenate([steps, missing])

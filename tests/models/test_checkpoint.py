@@ -1,0 +1,129 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from models.checkpoint import (
+    CheckpointError,
+    CheckpointMeta,
+    load_weights,
+    read_meta,
+    read_model_card,
+    save_checkpoint,
+    unwrap,
+)
+
+
+def tiny_meta(**changes: object) -> CheckpointMeta:
+    settings = {
+        "kind": "lesion",
+        "name": "tiny",
+        "version": "1",
+        "architecture": {},
+        "labels": ("Nevus", "Melanoma"),
+        "groups": {"Nevus": "benign", "Melanoma": "malignant"},
+        "input_px": 64,
+        "mean": (0.5, 0.5, 0.5),
+        "std": (0.2, 0.2, 0.2),
+        "thresholds": {"malignant": 0.5},
+        "metrics": {},
+        "training": {},
+        "training_data": "none",
+        "data_fingerprint": "",
+        "data_licence": "none",
+    }
+    return CheckpointMeta.model_validate(settings | changes)
+
+
+@pytest.fixture
+def net() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+
+
+def test_what_was_saved_is_loaded(tmp_path: Path, net: nn.Module):
+    saved = save_checkpoint(tmp_path, net, tiny_meta(), "# Card")
+
+    weights = load_weights(tmp_path, read_meta(tmp_path))
+
+    assert read_meta(tmp_path) == saved
+    assert read_model_card(tmp_path) == "# Card"
+    assert weights.keys() == net.state_dict().keys()
+    for name, tensor in net.state_dict().items():
+        assert weights[name].dtype == tensor.dtype
+        assert torch.allclose(weights[name], tensor, rtol=1e-3)
+
+
+def test_kernels_are_stored_in_half_and_vectors_in_full(tmp_path: Path, net: nn.Module):
+    save_checkpoint(tmp_path, net, tiny_meta(), "")
+
+    weights = load_weights(tmp_path, read_meta(tmp_path))
+
+    assert torch.equal(weights["0.weight"], net.state_dict()["0.weight"].half().float())
+    assert torch.equal(weights["0.bias"], net.state_dict()["0.bias"])
+
+
+def test_a_changed_byte_of_the_weights_is_noticed(tmp_path: Path, net: nn.Module):
+    meta = save_checkpoint(tmp_path, net, tiny_meta(), "")
+    path = tmp_path / "weights.safetensors"
+    path.write_bytes(path.read_bytes()[:-1] + b"\x01")
+
+    with pytest.raises(CheckpointError, match="sha256 .* fetch the folder again"):
+        load_weights(tmp_path, meta)
+
+
+def test_another_format_version_is_refused_with_both_versions(tmp_path: Path, net: nn.Module):
+    save_checkpoint(tmp_path, net, tiny_meta(format_version=7), "")
+
+    with pytest.raises(CheckpointError, match="has format version 7, this code needs 1"):
+        read_meta(tmp_path)
+
+
+def test_unknown_fields_of_a_newer_version_are_reported_as_its_version(tmp_path: Path, net: nn.Module):
+    save_checkpoint(tmp_path, net, tiny_meta(), "")
+    path = tmp_path / "meta.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"format_version": 2, "quantization": {}}))
+
+    with pytest.raises(CheckpointError, match="has format version 2, this code needs 1"):
+        read_meta(tmp_path)
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"format_version": 1}'])
+def test_a_damaged_meta_is_refused(tmp_path: Path, content: str):
+    (tmp_path / "meta.json").write_text(content)
+
+    with pytest.raises(CheckpointError, match=r"meta\.json does not fit|has format version None"):
+        read_meta(tmp_path)
+
+
+def test_a_label_twice_is_refused(tmp_path: Path, net: nn.Module):
+    save_checkpoint(tmp_path, net, tiny_meta(labels=("Nevus", "Nevus")), "")
+
+    with pytest.raises(CheckpointError, match="names a label twice"):
+        read_meta(tmp_path)
+
+
+@pytest.mark.parametrize("lost", ["meta.json", "weights.safetensors", "MODEL_CARD.md"])
+def test_a_missing_file_is_named(tmp_path: Path, net: nn.Module, lost: str):
+    meta = save_checkpoint(tmp_path, net, tiny_meta(), "")
+    (tmp_path / lost).unlink()
+
+    with pytest.raises(CheckpointError, match=lost):
+        read_meta(tmp_path)
+        read_model_card(tmp_path)
+        load_weights(tmp_path, meta)
+
+
+def test_reading_meta_needs_no_torch():
+    code = "import sys, models.checkpoint; sys.exit('torch' in sys.modules)"
+
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_unwrap_finds_the_network_inside_a_running_mean(net: nn.Module):
+    assert unwrap(torch.optim.swa_utils.AveragedModel(net)).state_dict().keys() == net.state_dict().keys()
+    assert unwrap(net) is net

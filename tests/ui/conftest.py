@@ -1,0 +1,166 @@
+"""A small API that answers as the real one does, with whatever the test sets."""
+
+import base64
+import io
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+import httpx
+import pytest
+from fastapi import FastAPI, Request, Response
+from PIL import Image
+from starlette.datastructures import UploadFile
+
+from serve.schemas import (
+    Box,
+    DiagnosisScore,
+    ErrorBody,
+    ErrorCode,
+    ErrorDetail,
+    FoundFace,
+    LesionAnswer,
+    LoadedModel,
+    ModelName,
+    Models,
+    PhotoReport,
+    ProgressAnswer,
+)
+from ui.client import ApiClient
+
+DIAGNOSES = (
+    ("Nevus", "benign", 0.62),
+    ("Melanoma", "malignant", 0.16),
+    ("Pigmented Benign Keratosis", "benign", 0.11),
+    ("Basal Cell Carcinoma", "malignant", 0.05),
+    ("Dermatofibroma", "benign", 0.03),
+    ("Actinic Keratosis", "malignant", 0.02),
+    ("Vascular Lesion", "benign", 0.004),
+)
+
+
+def lesion_answer(*, malignant: float = 0.12, named: bool = True, scores: tuple = DIAGNOSES) -> LesionAnswer:
+    verdict = "malignant" if malignant >= 0.35 else "benign"
+    diagnoses = [DiagnosisScore(name=name, group=group, probability=p) for name, group, p in scores]
+    diagnosis = next(score for score in diagnoses if score.group == verdict) if named else None
+    return LesionAnswer(
+        model=ModelName(name="lesion-reference", version="1"),
+        malignant_probability=malignant,
+        verdict=verdict,
+        threshold=0.35,
+        diagnosis=diagnosis,
+        diagnoses=diagnoses,
+        heatmap_png=heat_map(),
+    )
+
+
+def heat_map() -> str:
+    red = Image.new("RGBA", (224, 224), (200, 30, 20, 0))
+    spot = Image.radial_gradient("L").resize((150, 150)).point(lambda value: max(0, 190 - value))
+    red.putalpha(Image.new("L", (224, 224)))
+    red.paste((200, 30, 20, 160), (50, 40), spot)
+    png = io.BytesIO()
+    red.save(png, "PNG")
+    return base64.b64encode(png.getvalue()).decode()
+
+
+def progress_answer(num_photos: int, *, improved: float = 0.83, without_face: tuple[int, ...] = ()) -> ProgressAnswer:
+    faces = [index for index in range(num_photos) if index not in without_face]
+    box = FoundFace(box=Box(left=110, top=90, right=370, bottom=420), confidence=0.998)
+    photos = []
+    for index in range(num_photos):
+        rank = faces.index(index) if index in faces else None
+        so_far = 0.5 + (improved - 0.5) * rank / (len(faces) - 1) if rank else None
+        photos.append(
+            PhotoReport(
+                index=index,
+                taken_at=None,
+                face=box if rank is not None else None,
+                improved_probability_so_far=so_far,
+            )
+        )
+    return ProgressAnswer(
+        model=ModelName(name="progress-reference", version="1"),
+        verdict="improved" if improved >= 0.5 else "worsened",
+        improved_probability=improved,
+        worsened_probability=1 - improved,
+        order="upload",
+        photos=photos,
+    )
+
+
+def loaded_models() -> Models:
+    lesion = LoadedModel(
+        kind="lesion",
+        name="lesion-reference",
+        version="1",
+        sha256="5b1e" * 16,
+        labels=[name for name, _, _ in DIAGNOSES],
+        groups={name: group for name, group, _ in DIAGNOSES},
+        input_px=96,
+        thresholds={"malignant": 0.35, "name_diagnosis": 0.1},
+        metrics={"validation": {"n": 1203, "macro_auroc": 0.8912, "balanced_accuracy": {"value": 0.47, "ci95": [0.43, 0.51]}}},
+        training_data="HAM10000, 5,984 dermoscopic photos",
+        data_licence="CC BY-NC 4.0",
+        device="cpu",
+        engine="pytorch",
+        model_card="# lesion-reference\n\nA **small** network.\n\n- trained on few photos\n",
+    )
+    progress = lesion.model_copy(
+        update={"kind": "progress", "name": "progress-reference", "labels": ["worsened", "improved"], "groups": {}}
+    )
+    return Models(models=[lesion, progress])
+
+
+@dataclass
+class FakeApi:
+    """What to answer, and what was asked."""
+
+    lesion: LesionAnswer = field(default_factory=lesion_answer)
+    progress: ProgressAnswer | None = None
+    error: Response | None = None
+    photos: list[bytes] = field(default_factory=list)
+    headers: dict[str, str] = field(default_factory=dict)
+
+    def fail(self, status: int, code: ErrorCode, message: str) -> None:
+        body = ErrorBody(error=ErrorDetail(code=code, message=message))
+        self.error = Response(body.model_dump_json(), status, media_type="application/json")
+
+    def app(self) -> FastAPI:
+        app = FastAPI()
+
+        @app.post("/v1/lesion")
+        async def lesion(request: Request) -> Response:
+            await self._remember(request, "file")
+            return self.error or _json(self.lesion)
+
+        @app.post("/v1/progress")
+        async def progress(request: Request) -> Response:
+            await self._remember(request, "files")
+            return self.error or _json(self.progress or progress_answer(len(self.photos)))
+
+        @app.get("/v1/models")
+        async def models() -> Response:
+            return self.error or _json(loaded_models())
+
+        return app
+
+    async def _remember(self, request: Request, field_name: str) -> None:
+        form = await request.form()
+        self.photos = [await part.read() for part in form.getlist(field_name) if isinstance(part, UploadFile)]
+        self.headers = dict(request.headers)
+
+
+def _json(body: LesionAnswer | ProgressAnswer | Models) -> Response:
+    return Response(body.model_dump_json(), media_type="application/json")
+
+
+@pytest.fixture
+def fake_api() -> FakeApi:
+    return FakeApi()
+
+
+@pytest.fixture
+async def client(fake_api: FakeApi) -> AsyncIterator[ApiClient]:
+    client = ApiClient("http://api", transport=httpx.ASGITransport(fake_api.app()))
+    yield client
+    await client.close()

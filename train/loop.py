@@ -1,0 +1,110 @@
+"""The training loop in plain PyTorch: it knows no network, no file format and no Ray.
+
+A batch is a dictionary of tensors whose first axis counts the examples.
+"""
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+Batch = dict[str, Tensor]
+LossFunction = Callable[[nn.Module, Batch], Tensor]
+"""Network and batch to the loss of each example, (B,)."""
+
+
+class DivergedError(RuntimeError):
+    """The loss or its gradient is no longer a number."""
+
+
+@dataclass(kw_only=True)
+class TrainingState:
+    """All that a run needs to go on as if it had never stopped."""
+
+    net: nn.Module
+    optimizer: Optimizer
+    schedule: LRScheduler
+    """Stepped after every batch."""
+    ema: AveragedModel
+    """Running mean of the weights; evaluated and released in place of the last weights."""
+    generator: torch.Generator
+    """CPU generator of the order of the examples and of their augmentation."""
+    epoch: int = 0
+    """Epochs finished."""
+
+    def save(self, path: Path) -> None:
+        """Write the state; a crash while writing leaves the previous file as it was."""
+        content = {name: getattr(self, name).state_dict() for name in ("net", "optimizer", "schedule", "ema")}
+        scratch = path.with_suffix(".tmp")
+        torch.save(
+            content
+            | {"epoch": self.epoch, "generator": self.generator.get_state(), "dropout": torch.get_rng_state()},
+            scratch,
+        )
+        scratch.replace(path)
+
+    def resume_if_any(self, path: Path) -> bool:
+        """Load the state that ``save`` left, if there is one, and say whether there was."""
+        if not path.is_file():
+            return False
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        for name in ("net", "optimizer", "schedule", "ema"):
+            getattr(self, name).load_state_dict(content[name])
+        self.epoch = content["epoch"]
+        self.generator.set_state(content["generator"])
+        torch.set_rng_state(content["dropout"])
+        return True
+
+
+def new_ema(net: nn.Module, decay: float) -> AveragedModel:
+    """Return a running mean of the weights and batch-norm statistics of ``net``."""
+    return AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
+
+
+def train_epoch(
+    state: TrainingState, batches: Iterable[Batch], loss_of: LossFunction, *, max_grad_norm: float, bf16: bool = False
+) -> float:
+    """Train on every batch once and return the mean loss of an example.
+
+    Raises:
+        DivergedError: a gradient is infinite or not a number; the state before this epoch is the last good one.
+    """
+    state.net.train()
+    loss_sum, num_examples = 0.0, 0
+    for batch in batches:
+        device = next(iter(batch.values())).device.type
+        with torch.autocast(device, dtype=torch.bfloat16, enabled=bf16):
+            loss_B = loss_of(state.net, batch)
+        state.optimizer.zero_grad(set_to_none=True)
+        loss_B.mean().backward()
+        norm = nn.utils.clip_grad_norm_(state.net.parameters(), max_grad_norm)
+        if not torch.isfinite(norm):
+            raise DivergedError(
+                f"the gradient is {norm.item()} in epoch {state.epoch + 1} after {num_examples} examples; "
+                "lower --learning-rate and start again, the run goes on from its last finished epoch"
+            )
+        state.optimizer.step()
+        state.schedule.step()
+        state.ema.update_parameters(state.net)
+        loss_sum += loss_B.detach().sum().item()
+        num_examples += len(loss_B)
+    state.epoch += 1
+    return loss_sum / num_examples if num_examples else math.nan
+
+
+@torch.inference_mode()
+def evaluate(net: nn.Module, batches: Iterable[Batch], loss_of: LossFunction) -> float:
+    """Return the mean loss of an example, without dropout and with the stored batch-norm statistics."""
+    net.eval()
+    loss_sum, num_examples = 0.0, 0
+    for batch in batches:
+        loss_B = loss_of(net, batch)
+        loss_sum += loss_B.sum().item()
+        num_examples += len(loss_B)
+    return loss_sum / num_examples if num_examples else math.nan

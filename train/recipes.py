@@ -1,0 +1,7 @@
+"""Named, complete settings: ``python -m train.launch NAME`` starts from one of these."""
+
+from train.config import LesionTraining
+
+RECIPES = {
+    "lesion": ("Lesion network from random weights: an hour and a half on two CPU cores.", LesionTraining()),
+}

@@ -1,0 +1,135 @@
+"""A trained network to a checkpoint folder, with the figures of the very weights that the folder holds.
+
+Axes: B image, H row, W column, C colour, K diagnosis.
+"""
+
+import json
+from collections import Counter
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from models.checkpoint import CheckpointMeta, save_checkpoint
+from models.engine import LesionEngine, load_lesion_engine
+from models.taxonomy import find_diagnosis
+from models.transforms import MEAN, STD
+from train.config import LesionTraining
+from train.data import LesionPhotos, Split
+from train.metrics import lesion_metrics
+
+NAME_DIAGNOSIS_THRESHOLD = 0.10
+"""Below this a diagnosis is not named; SkinSense's rule."""
+MALIGNANT_THRESHOLD = 0.5
+
+
+def release_lesion(
+    net: nn.Module, config: LesionTraining, split: Split, labels: tuple[str, ...], architecture: dict[str, Any]
+) -> Path:
+    """Write ``config.run / "checkpoint"`` and return it.
+
+    The weights are written first and measured as the server will run them, through the engine and its float16 rounding.
+    """
+    folder = config.run / "checkpoint"
+    meta = CheckpointMeta(
+        kind="lesion",
+        name=config.name,
+        version=config.version,
+        architecture=architecture,
+        labels=labels,
+        groups={label: find_diagnosis(label).group for label in labels},
+        input_px=config.input_px,
+        mean=MEAN,
+        std=STD,
+        thresholds={"malignant": MALIGNANT_THRESHOLD, "name_diagnosis": NAME_DIAGNOSIS_THRESHOLD},
+        metrics={},
+        training=resolved(config) | {"num_train": len(split.train), "num_val": len(split.val)},
+        training_data=config.training_data,
+        data_fingerprint=split.fingerprint,
+        data_licence=config.data_licence,
+    )
+    save_checkpoint(folder, net, meta, model_card="")
+    photos = LesionPhotos(split.val, labels=labels, side_px=config.input_px)
+    metrics = measure_lesion(load_lesion_engine(folder, device=config.device), photos)
+    metrics = {"split": "validation, grouped by lesion, not seen in training, used for no choice", **metrics}
+    meta = meta.model_copy(update={"metrics": metrics})
+    save_checkpoint(folder, net, meta, lesion_card(meta, split))
+    return folder
+
+
+def measure_lesion(engine: LesionEngine, photos: LesionPhotos, *, batch_size: int = 64) -> dict[str, Any]:
+    """Return the figures of an engine on photos decoded at its input size."""
+    image_BHWC = photos.image_BHWC.numpy()
+    outputs = [engine(image_BHWC[start : start + batch_size]) for start in range(0, len(image_BHWC), batch_size)]
+    return lesion_metrics(
+        malignant_B=photos.malignant_B.numpy(),
+        diagnosis_B=photos.diagnosis_B.numpy(),
+        malignant_probability_B=np.concatenate([output.malignant_B for output in outputs]),
+        probability_BK=np.concatenate([output.diagnosis_BK for output in outputs]),
+        labels=engine.meta.labels,
+        threshold=engine.meta.thresholds["malignant"],
+    )
+
+
+def resolved(config: LesionTraining) -> dict[str, Any]:
+    """Return the settings of a run as JSON can hold them, without the paths of one machine."""
+    settings = {name: value for name, value in asdict(config).items() if name not in ("manifest", "run")}
+    return json.loads(json.dumps(settings))
+
+
+def lesion_card(meta: CheckpointMeta, split: Split) -> str:
+    """Return the model card, Markdown."""
+    diagnosis, risk = meta.metrics["diagnosis"], meta.metrics["risk"]
+    counts = Counter(find_diagnosis(row.label).name for row in split.train)
+    rows = [
+        f"| {label} | {meta.groups[label]} | {counts[label]} | {figures['n']} | {figures['value']:.2f} |"
+        for label, figures in diagnosis["recall"].items()
+    ]
+    return "\n".join(
+        [
+            f"# Model card: {meta.name}, version {meta.version}",
+            "",
+            "**Research software, not a medical device.** It must not decide whether anybody sees a doctor.",
+            "",
+            f"A ResNet50 with two heads, trained from random weights at {meta.input_px} px. One head says how probable "
+            f"malignancy is, the other names one of {len(meta.labels)} diagnoses.",
+            "",
+            "## Data",
+            "",
+            f"{meta.training_data}, {meta.data_licence}: these weights are for the uses which that licence allows. "
+            f"{len(split.train)} photos to learn from and {len(split.val)} to judge by, split by lesion. Malignant are "
+            f"{', '.join(label for label in meta.labels if meta.groups[label] == 'malignant')}; the ISIC archive calls "
+            "actinic keratosis indeterminate.",
+            "",
+            "## Figures",
+            "",
+            f"On the {meta.metrics['n']} photos of the {meta.metrics['split']}; 95% bootstrap intervals in brackets.",
+            "",
+            "| figure | value |",
+            "|---|---|",
+            f"| diagnosis: balanced accuracy | {bracketed(diagnosis['balanced_accuracy'])} |",
+            f"| diagnosis: macro AUROC | {bracketed(diagnosis['macro_auroc'])} |",
+            f"| risk: balanced accuracy at {meta.thresholds['malignant']:g} | {bracketed(risk['balanced_accuracy'])} |",
+            f"| risk: sensitivity, recall of malignant | {bracketed(risk['sensitivity'])} |",
+            f"| risk: specificity, recall of benign | {bracketed(risk['specificity'])} |",
+            f"| risk: AUROC | {bracketed(risk['auroc'])} |",
+            "",
+            "| diagnosis | group | photos to learn from | photos to judge by | recall |",
+            "|---|---|---|---|---|",
+            *rows,
+            "",
+            "## Limits",
+            "",
+            "It has seen dermoscopic photos of pigmented lesions, mostly of light skin, centred and cropped. On photos "
+            "by a phone, on other skin types, on other diagnoses than those above, and on photos without a lesion its "
+            "answers mean little. The probabilities are not calibrated. Few photos stand behind the rare diagnoses.",
+            "",
+        ]
+    )
+
+
+def bracketed(figure: dict[str, float]) -> str:
+    """Return a figure with its interval, as ``0.47 [0.42, 0.52]``."""
+    return f"{figure['value']:.3f} [{figure['low']:.3f}, {figure['high']:.3f}]"

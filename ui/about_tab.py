@@ -1,0 +1,141 @@
+"""The About tab: what this is and is not, which networks answer, how programs ask, what happens to photos."""
+
+from collections.abc import Mapping
+from html import escape
+from typing import Any
+
+import gradio as gr
+
+from serve.schemas import DISCLAIMER, LoadedModel
+from ui.cards import icon
+from ui.services import Services
+from ui.trouble import trouble_card
+
+_IS_AND_IS_NOT = f"""
+<div class="lead"><h2>About skinserve</h2><p>{DISCLAIMER}</p></div>
+<div class="about-columns">
+<section class="card"><h3>What it is</h3>
+<p>Two neural networks that answer two questions from photos. One tells harmless spots from harmful ones and names the
+most likely diagnosis. The other compares photos of one face over time.</p>
+<p>It is meant for research: to try such networks, to measure them and to build on them.</p></section>
+<section class="card"><h3>What it is not</h3>
+<p>Not a medical device, not tested on patients, and no reason to see a doctor later or not at all.</p>
+<p>The networks learned from few photos, mostly of light skin, and know only the diagnoses listed below. Anything else
+that you show them is forced into one of these.</p></section>
+<section class="card"><h3>Your photos</h3>
+<p>A photo lies on the server's disk, in a folder that only the server can read, from the upload until its answer, and
+is then deleted. One that nobody asked about goes after ten minutes.</p>
+<p>Nothing about a photo is logged: not its name, not where or when it was taken. This page loads nothing from anywhere
+else, and no figures about its use leave this server.</p></section>
+</div>
+"""
+_MODELS_WAIT = '<p class="muted">Asking which networks answer …</p>'
+_MAX_CARDS = 2
+
+
+def build_about_tab(tab: gr.Tab, services: Services) -> None:
+    """Lay out the tab and connect it. Call inside ``tab``; the networks are asked for whenever it is opened."""
+    gr.HTML(_IS_AND_IS_NOT, js_on_load=None)
+    models = gr.HTML(_MODELS_WAIT, elem_id="about-models", js_on_load=None)
+    cards: list[Any] = []
+    for number in range(_MAX_CARDS):
+        with gr.Accordion(
+            f"Model card {number + 1}", open=False, visible=False, elem_classes="card"
+        ) as accordion:
+            cards += [accordion, gr.Markdown("")]
+    how_to_call = gr.HTML("", elem_id="about-api", js_on_load=None)
+
+    async def on_open(request: gr.Request) -> list[Any]:
+        api = api_section(str(request.headers.get("host", "127.0.0.1:8000")))
+        try:
+            loaded = (await services.api.models()).models
+        except Exception as error:
+            hidden = [gr.update(visible=False), ""] * _MAX_CARDS
+            return [trouble_card(error), *hidden, api]
+        return [models_section(loaded), *_card_updates(loaded), api]
+
+    tab.select(
+        on_open,
+        None,
+        [models, *cards, how_to_call],
+        concurrency_limit=None,
+        show_progress="hidden",
+        api_visibility="private",
+    )
+
+
+def models_section(models: list[LoadedModel]) -> str:
+    """The loaded networks with their figures."""
+    cards = "".join(_model(model) for model in models)
+    return (
+        f'<h3 class="section">The networks that answer here</h3><div class="about-columns two">{cards}</div>'
+    )
+
+
+def api_section(host: str) -> str:
+    """How a program asks the same questions.
+
+    Args:
+        host: name and port under which the browser reached the page.
+    """
+    at = f"http://{escape(host)}"
+    lesion = f"curl -F file=@spot.jpg {at}/v1/lesion"
+    progress = f"curl -F files=@day1.jpg -F files=@day9.jpg {at}/v1/progress"
+    return (
+        '<section class="card"><h3>For programs</h3><p>Everything on this page is an HTTP API.</p>'
+        f"<pre><code>{lesion}\n{progress}</code></pre>"
+        '<p><a href="/docs" target="_blank" rel="noopener">All routes, with their schemas and examples</a></p></section>'
+    )
+
+
+def _card_updates(models: list[LoadedModel]) -> list[Any]:
+    updates: list[Any] = []
+    for number in range(_MAX_CARDS):
+        model = models[number] if number < len(models) else None
+        label = f"Model card: {model.name}" if model else ""
+        updates += [gr.update(visible=model is not None, label=label), model.model_card if model else ""]
+    return updates
+
+
+def _model(model: LoadedModel) -> str:
+    question = {"lesion": "Is this spot harmful?", "progress": "Is my face getting better?"}[model.kind]
+    rows = [
+        ("Name", f"{model.name}, version {model.version}"),
+        ("Answers with", ", ".join(model.labels)),
+        ("Sees", f"{model.input_px} x {model.input_px} pixels"),
+        ("Learned from", model.training_data),
+        ("Licence of the data", model.data_licence),
+        ("Runs on", f"{model.engine}, {model.device}"),
+        ("Weights", f"sha256 {model.sha256[:16]}…"),
+    ]
+    return (
+        f'<section class="card model"><h4>{question}</h4>{_facts(rows)}<h5>Figures</h5>'
+        f"{_facts(_flat(model.metrics))}</section>"
+    )
+
+
+def _facts(rows: list[tuple[str, str]]) -> str:
+    return (
+        "<dl>" + "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in rows) + "</dl>"
+    )
+
+
+def _flat(metrics: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """Nested figures as rows of a table: ``{"val": {"n": 3}}`` becomes ``("val, n", "3")``."""
+    rows: list[tuple[str, str]] = []
+    for key, value in metrics.items():
+        name = f"{prefix}{key.replace('_', ' ')}"
+        rows += _flat(value, f"{name}, ") if isinstance(value, Mapping) else [(name, _figure(value))]
+    return rows
+
+
+def _figure(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.3g}"
+    if isinstance(value, list | tuple):
+        return (
+            " to ".join(_figure(item) for item in value)
+            if len(value) == 2
+            else ", ".join(map(_figure, value))
+        )
+    return str(value)

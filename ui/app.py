@@ -1,0 +1,32 @@
+"""The page as its own Serve application, at ``/ui``: the one file of ``ui`` that knows Ray."""
+
+import os
+
+import ray.serve
+from fastapi import FastAPI
+
+from ui.config import UiConfig
+from ui.uploads import UploadFolder
+
+
+@ray.serve.deployment(name="Page", num_replicas=1, max_ongoing_requests=1000)
+@ray.serve.ingress()
+class Page:
+    """Serves the page from one process: Gradio keeps its queue and its files in one."""
+
+    def __init__(self, config: UiConfig) -> None:
+        self._config = config
+        self._uploads = UploadFolder(config.uploads_folder, max_age_s=config.max_upload_age_s)
+
+    def __serve_build_asgi_app__(self) -> FastAPI:
+        """Build the page in the process that serves it: a Gradio page does not travel between processes."""
+        os.environ["GRADIO_TEMP_DIR"] = str(self._uploads.path)
+        os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+        from ui.site import build_site  # Gradio reads the two settings while it is imported
+
+        return build_site(self._config, self._uploads)
+
+
+def build_app(config: UiConfig) -> ray.serve.Application:
+    """Bind the page; the ``args`` of the yaml arrive here parsed."""
+    return Page.bind(config)  # pyright: ignore[reportFunctionMemberAccess, reportAttributeAccessIssue]

@@ -1,0 +1,106 @@
+"""The Lesion tab: one photo in, a verdict and a diagnosis out."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+import gradio as gr
+
+from ui.cards import disclaimer_note, icon, working_card
+from ui.example_tiles import Example, clicked_example, example_tiles
+from ui.lesion_card import lesion_card, photo_stage
+from ui.preview import make_preview
+from ui.services import Services
+from ui.trouble import trouble_card
+
+_LEAD = (
+    '<div class="lead"><h2>Is this spot harmful?</h2>'
+    "<p>Add one sharp, close photo of one spot. The answer comes by itself.</p></div>"
+)
+_GUIDE = (
+    '<section class="card guide"><h3>A photo that works</h3><ul>'
+    f"<li>{icon('benign')}<span><b>One spot, in the middle.</b> It should fill about half of the picture.</span></li>"
+    f"<li>{icon('benign')}<span><b>Sharp and bright.</b> Daylight, no flash, no shadow, no filter.</span></li>"
+    f"<li>{icon('benign')}<span><b>Best through a dermatoscope.</b> The network learned from such photos.</span></li>"
+    f"</ul>{disclaimer_note()}</section>"
+)
+_PLACEHOLDER = "Drop a photo here, or click to choose one\nJPG, PNG or WebP, up to 20 MB"
+_STAGE_PX = 900
+
+_Update = tuple[Any, Any, Any, Any]  # picker, stage, again, answer
+
+
+def build_lesion_tab(services: Services, examples: Sequence[Example]) -> None:
+    """Lay out the tab and connect it. Call inside a ``gr.Tab``."""
+    gr.HTML(_LEAD, js_on_load=None)
+    with gr.Row(elem_classes="columns", equal_height=False):
+        with gr.Column(scale=5, min_width=300):
+            picker = gr.Image(
+                sources=["upload", "webcam", "clipboard"],
+                label="Photo of the spot",
+                show_label=False,
+                buttons=[],
+                placeholder=_PLACEHOLDER,
+                height=340,
+                elem_id="lesion-picker",
+            )
+            stage = gr.HTML(visible=False, elem_id="lesion-stage", js_on_load=None)
+            again = gr.Button("Check another photo", visible=False, elem_id="lesion-again")
+            tiles = example_tiles(examples, elem_id="lesion-examples")
+        with gr.Column(scale=6, min_width=300):
+            answer = gr.HTML(_GUIDE, elem_id="lesion-answer", js_on_load=None)
+    outputs = [picker, stage, again, answer]
+
+    async def on_photo(upload: dict[str, Any] | None) -> AsyncIterator[_Update]:
+        if upload is None:
+            return
+        yield gr.skip(), gr.skip(), gr.skip(), _WORKING
+        try:
+            photo = await asyncio.to_thread(services.uploads.read, upload)
+            yield await _answer(services, photo)
+        except Exception as error:
+            yield _failure(trouble_card(error))
+        finally:
+            services.uploads.delete([upload])
+
+    async def on_example(event: gr.EventData) -> AsyncIterator[_Update]:
+        example = clicked_example(examples, event)
+        if example is None:
+            return
+        yield gr.skip(), gr.skip(), gr.skip(), _WORKING
+        try:
+            yield await _answer(services, example.photos[0])
+        except Exception as error:
+            yield _failure(trouble_card(error))
+
+    quiet = {"concurrency_limit": None, "show_progress": "hidden", "api_visibility": "private"}
+    picker.input(on_photo, picker, outputs, preprocess=False, **quiet)
+    tiles.click(on_example, None, outputs, **quiet)
+    again.click(_start_over, None, outputs, **quiet)
+
+
+_WORKING = working_card("Looking at the photo", "This takes a second or two.")
+
+
+async def _answer(services: Services, photo: bytes) -> _Update:
+    found = await services.api.lesion(photo)
+    preview = await asyncio.to_thread(make_preview, photo, max_side_px=_STAGE_PX)
+    return (
+        gr.update(value=None, visible=False),
+        gr.update(value=photo_stage(preview, found.heatmap_png), visible=True),
+        gr.update(visible=True),
+        lesion_card(found),
+    )
+
+
+def _failure(card: str) -> _Update:
+    return (
+        gr.update(value=None, visible=True),
+        gr.update(value="", visible=False),
+        gr.update(visible=False),
+        card,
+    )
+
+
+async def _start_over() -> _Update:
+    return _failure(_GUIDE)

@@ -1,0 +1,106 @@
+"""The Progress tab: a series of photos of one face in, better or worse out."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+import gradio as gr
+
+from ui.cards import disclaimer_note, error_card, icon, working_card
+from ui.example_tiles import Example, clicked_example, example_tiles
+from ui.preview import make_preview
+from ui.progress_card import progress_card
+from ui.services import Services
+from ui.trouble import trouble_card
+
+MIN_PHOTOS, MAX_PHOTOS = 2, 30
+_LEAD = (
+    '<div class="lead"><h2>Is my face getting better?</h2>'
+    f"<p>Add {MIN_PHOTOS} to {MAX_PHOTOS} photos of one face from different days, then press Compare.</p></div>"
+)
+_GUIDE = (
+    '<section class="card guide"><h3>A series that works</h3><ul>'
+    f"<li>{icon('benign')}<span><b>The same face, alone,</b> from the front, in every photo.</span></li>"
+    f"<li>{icon('benign')}<span><b>The same place and light</b> each time, without make-up or filter.</span></li>"
+    f"<li>{icon('benign')}<span><b>Any order.</b> Photos that say when they were taken are put in order.</span></li>"
+    f"</ul>{disclaimer_note()}</section>"
+)
+_THUMB_PX = 320
+
+_Uploads = list[dict[str, Any]]
+_Update = tuple[Any, Any]  # picker, answer
+
+
+def build_progress_tab(services: Services, examples: Sequence[Example]) -> None:
+    """Lay out the tab and connect it. Call inside a ``gr.Tab``."""
+    gr.HTML(_LEAD, js_on_load=None)
+    with gr.Row(elem_classes="columns", equal_height=False):
+        with gr.Column(scale=6, min_width=300):
+            picker = gr.File(
+                file_count="multiple",
+                label="Photos of one face",
+                show_label=False,
+                height=200,
+                elem_id="progress-picker",
+            )
+            compare = gr.Button("Compare", variant="primary", elem_id="progress-compare")
+        with gr.Column(scale=5, min_width=300):
+            gr.HTML(_GUIDE, js_on_load=None)
+    tiles = example_tiles(examples, elem_id="progress-examples")
+    answer = gr.HTML("", elem_id="progress-answer", js_on_load=None)
+    outputs = [picker, answer]
+
+    async def on_compare(uploads: _Uploads | None) -> AsyncIterator[_Update]:
+        uploads = uploads or []
+        if not MIN_PHOTOS <= len(uploads) <= MAX_PHOTOS:
+            yield gr.skip(), _wrong_number(len(uploads))
+            return
+        yield gr.skip(), _WORKING
+        try:
+            photos = [await asyncio.to_thread(services.uploads.read, upload) for upload in uploads]
+            card = await _answer(services, photos)
+        except (
+            Exception
+        ) as error:  # the photos stay, so that the wrong one can be taken out; a timer deletes them
+            yield gr.skip(), trouble_card(error)
+            return
+        services.uploads.delete(uploads)
+        yield None, card
+
+    async def on_example(event: gr.EventData) -> AsyncIterator[_Update]:
+        example = clicked_example(examples, event)
+        if example is None:
+            return
+        yield gr.skip(), _WORKING
+        try:
+            yield gr.skip(), await _answer(services, example.photos)
+        except Exception as error:
+            yield gr.skip(), trouble_card(error)
+
+    quiet = {"concurrency_limit": None, "show_progress": "hidden", "api_visibility": "private"}
+    compare.click(on_compare, picker, outputs, preprocess=False, **quiet)
+    tiles.click(on_example, None, outputs, **quiet)
+
+
+_WORKING = working_card(
+    "Comparing the photos", "Finding the face in each photo first. This takes a few seconds."
+)
+
+
+async def _answer(services: Services, photos: Sequence[bytes]) -> str:
+    found = await services.api.progress(photos)
+    previews = [await asyncio.to_thread(make_preview, photo, max_side_px=_THUMB_PX) for photo in photos]
+    return progress_card(found, previews)
+
+
+def _wrong_number(num_photos: int) -> str:
+    if num_photos > MAX_PHOTOS:
+        return error_card(
+            "too_many_photos",
+            f"You added {num_photos} photos; at most {MAX_PHOTOS} can be compared. Take some out.",
+        )
+    found = "There is no photo yet" if num_photos == 0 else "There is one photo only"
+    return error_card(
+        "too_few_photos",
+        f"{found}; change shows between at least two. Add photos of the same face from other days.",
+    )

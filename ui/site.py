@@ -1,0 +1,73 @@
+"""The page as a FastAPI application; knows neither Ray nor the process that it runs in."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+import gradio as gr
+from fastapi import FastAPI
+
+from ui.client import ApiClient
+from ui.config import UiConfig
+from ui.example_tiles import make_example
+from ui.examples import draw_lesion, draw_series
+from ui.services import Services
+from ui.theme import STYLE_SHEET, build_theme
+from ui.uploads import UploadFolder
+from ui.view import build_page
+
+_SWEEP_S = 30
+
+
+def build_site(config: UiConfig, uploads: UploadFolder, api: ApiClient | None = None) -> FastAPI:
+    """Build the page.
+
+    Args:
+        uploads: the folder that ``GRADIO_TEMP_DIR`` names already: Gradio reads it while the page is built.
+        api: asks at ``config.api_url`` when left out.
+    """
+    services = Services(api=api or ApiClient(config.api_url, deadline_s=config.deadline_s), uploads=uploads)
+    page = build_page(
+        services,
+        lesion_examples=[
+            make_example(f"Drawing {number}", [draw_lesion(seed=seed)])
+            for number, seed in enumerate((1, 2, 3), 1)
+        ],
+        progress_examples=[
+            make_example("Five days, getting better", draw_series(improving=True, seed=1)),
+            make_example("Five days, getting worse", draw_series(improving=False, seed=2)),
+        ],
+    )
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        sweeper = asyncio.create_task(_sweep(uploads))
+        try:
+            yield
+        finally:
+            sweeper.cancel()
+            await services.api.close()
+            uploads.delete_all()
+
+    site = FastAPI(lifespan=lifespan, openapi_url=None)
+    return gr.mount_gradio_app(
+        site,
+        page,
+        path="/",
+        theme=build_theme(),
+        css_paths=[STYLE_SHEET],
+        max_file_size=config.max_photo_bytes,
+        show_error=False,
+        footer_links=[],
+        run_history=False,
+        ssr_mode=False,
+        mcp_server=False,
+        enable_monitoring=False,
+        pwa=False,
+    )
+
+
+async def _sweep(uploads: UploadFolder) -> None:
+    while True:
+        await asyncio.sleep(_SWEEP_S)
+        await asyncio.to_thread(uploads.delete_old)

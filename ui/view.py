@@ -1,0 +1,40 @@
+"""The whole page: title, tabs, foot. Knows no network; the tabs ask through ``Services``."""
+
+from collections.abc import Sequence
+
+import gradio as gr
+
+from serve.schemas import DISCLAIMER
+from ui.about_tab import build_about_tab
+from ui.example_tiles import Example
+from ui.lesion_tab import build_lesion_tab
+from ui.progress_tab import build_progress_tab
+from ui.services import Services
+
+_HEADER = """
+<header class="page-head">
+  <svg class="brand" viewBox="0 0 32 32" aria-hidden="true" focusable="false">
+    <circle cx="16" cy="16" r="14"/><circle cx="16" cy="16" r="8.2"/><circle class="core" cx="16" cy="16" r="3.2"/>
+  </svg>
+  <div><h1>skinserve</h1><p>Choose a question, then add a photo. It is deleted as soon as you have the answer.</p></div>
+  <p class="badge">Research software, not a medical device</p>
+</header>
+"""
+_FOOT = f'<footer class="page-foot"><p>{DISCLAIMER}</p></footer>'
+
+
+def build_page(
+    services: Services, *, lesion_examples: Sequence[Example], progress_examples: Sequence[Example]
+) -> gr.Blocks:
+    """Lay out the page and connect every handler."""
+    with gr.Blocks(title="skinserve", analytics_enabled=False, fill_width=True) as page:
+        gr.HTML(_HEADER, js_on_load=None)
+        with gr.Tabs(elem_id="tabs"):
+            with gr.Tab("Lesion"):
+                build_lesion_tab(services, lesion_examples)
+            with gr.Tab("Progress"):
+                build_progress_tab(services, progress_examples)
+            with gr.Tab("About") as about:
+                build_about_tab(about, services)
+        gr.HTML(_FOOT, js_on_load=None)
+    return page
