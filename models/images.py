@@ -115,7 +115,7 @@ def bound_array(image_HWC: np.ndarray, *, max_side_px: int = 640) -> Photo:
     """Reduce pixels that are already decoded, uint8 (H, W, 3), in the way of ``decode_bounded``."""
     height, width = image_HWC.shape[:2]
     reduced = _reduced(Image.fromarray(image_HWC), max_side_px)
-    return Photo(image_HWC=np.asarray(reduced), width_px=width, height_px=height, taken_at=None)
+    return Photo(image_HWC=np.array(reduced), width_px=width, height_px=height, taken_at=None)
 
 
 def _decode(
@@ -147,7 +147,7 @@ def _decode(
         ) from error
     turned = exif.get(ExifTags.Base.Orientation) in (5, 6, 7, 8)
     width, height = original[::-1] if turned else original
-    return Photo(image_HWC=np.asarray(upright), width_px=width, height_px=height, taken_at=_taken_at(exif))
+    return Photo(image_HWC=np.array(upright), width_px=width, height_px=height, taken_at=_taken_at(exif))
 
 
 def _check_type(data: bytes) -> None:

@@ -7,10 +7,7 @@ from serve.errors import ApiError
 
 
 def read_frames(body: bytes, *, max_frames: int) -> list[np.ndarray]:
-    """Read SkinCredible's request.
-
-    Args:
-        body: JSON, ``{"img": frames x height x width x 3 numbers}``, 0 to 255.
+    """Read SkinCredible's request, JSON: ``{"img": frames x height x width x 3 numbers}``, 0 to 255.
 
     Returns:
         Frames as uint8 (H, W, 3), in the order of the request; their sizes may differ.

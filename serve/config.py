@@ -1,4 +1,4 @@
-"""What the ``args`` of the API application in ``local.yaml`` mean; replicas and CPUs are Serve's own settings."""
+"""The ``args`` of the API application in ``local.yaml``. Replicas and CPUs are Serve's own settings."""
 
 from pathlib import Path
 
@@ -14,51 +14,67 @@ class Settings(BaseModel):
 class LesionConfig(Settings):
     """The lesion network and how it is batched."""
 
-    checkpoint: Path = Field(Path("weights/lesion"), description="folder written by models.checkpoint")
-    device: str = Field("cpu", description="torch device of every replica")
-    num_threads: int = Field(1, gt=0, description="PyTorch threads of a replica on a CPU")
-    max_batch_size: int = Field(8, gt=0, description="photos per forward pass")
-    batch_wait_s: float = Field(0, ge=0, description="longest wait for a batch to fill")
+    checkpoint: Path = Field(
+        default=Path("weights/lesion"), description="folder written by models.checkpoint"
+    )
+    device: str = Field(default="cpu", description="torch device of every replica")
+    num_threads: int = Field(default=1, gt=0, description="PyTorch threads of a replica on a CPU")
+    max_batch_size: int = Field(default=8, gt=0, description="photos per forward pass")
+    batch_wait_s: float = Field(default=0, ge=0, description="longest wait for a batch to fill")
 
 
 class FaceConfig(Settings):
     """The face stage; the size of its crops is that of the progress checkpoint."""
 
-    device: str = Field("cpu", description="torch device of every replica")
-    num_threads: int = Field(1, gt=0, description="PyTorch threads of a replica on a CPU")
-    max_batch_size: int = Field(8, gt=0, description="photos per call of MTCNN")
-    batch_wait_s: float = Field(0, ge=0, description="longest wait for a batch to fill")
+    device: str = Field(default="cpu", description="torch device of every replica")
+    num_threads: int = Field(default=1, gt=0, description="PyTorch threads of a replica on a CPU")
+    max_batch_size: int = Field(default=8, gt=0, description="photos per call of MTCNN")
+    batch_wait_s: float = Field(default=0, ge=0, description="longest wait for a batch to fill")
 
 
 class ProgressConfig(Settings):
     """The progress network and how it is batched."""
 
-    checkpoint: Path = Field(Path("weights/progress"), description="folder written by models.checkpoint")
-    device: str = Field("cpu", description="torch device of every replica")
-    num_threads: int = Field(1, gt=0, description="PyTorch threads of a replica on a CPU")
-    max_batch_size: int = Field(4, gt=0, description="series per forward pass")
-    batch_wait_s: float = Field(0, ge=0, description="longest wait for a batch to fill")
+    checkpoint: Path = Field(
+        default=Path("weights/progress"), description="folder written by models.checkpoint"
+    )
+    device: str = Field(default="cpu", description="torch device of every replica")
+    num_threads: int = Field(default=1, gt=0, description="PyTorch threads of a replica on a CPU")
+    max_batch_size: int = Field(default=4, gt=0, description="series per forward pass")
+    batch_wait_s: float = Field(default=0, ge=0, description="longest wait for a batch to fill")
 
 
 class GatewayConfig(Settings):
     """What one gateway replica takes in, and for how long it works on it."""
 
-    max_photo_bytes: int = Field(20_000_000, gt=0)
-    max_photo_pixels: int = Field(50_000_000, gt=0, description="by the header of the file, before decoding")
-    max_request_bytes: int = Field(200_000_000, gt=0)
-    max_json_bytes: int = Field(50_000_000, gt=0, description="body of POST /predict; numbers as text need room")
-    max_batch_photos: int = Field(64, gt=0, description="photos of one POST /v1/lesion/batch")
-    max_series_photos: int = Field(30, gt=1, description="photos of one series")
-    face_side_px: int = Field(640, gt=0, description="long side of the photos that the face stage sees")
-    num_decode_threads: int = Field(2, gt=0, description="photos decoded at once; 50 megapixels of PNG take 150 MB")
-    batch_concurrency: int = Field(8, gt=0, description="photos of one batch request under way at once")
-    max_requests: int = Field(64, gt=0, description="requests in work; beyond, 503 overloaded")
-    max_series_requests: int = Field(24, gt=0, description="of these, series of photos: they take longest")
-    max_bytes_in_flight: int = Field(500_000_000, gt=0, description="bodies held in memory; beyond, 503 overloaded")
-    retry_after_s: int = Field(2, gt=0, description="what Retry-After says")
-    default_deadline_s: float = Field(60, gt=0, description="for requests without x-request-timeout-seconds")
-    max_deadline_s: float = Field(600, gt=0, description="the longest that a client may ask for")
-    ready_after_s: float = Field(60, gt=0, description="a model is ready if it answered within this time")
+    max_photo_bytes: int = Field(default=20_000_000, gt=0)
+    max_photo_pixels: int = Field(
+        default=50_000_000, gt=0, description="by the header of the file, before decoding"
+    )
+    max_request_bytes: int = Field(default=200_000_000, gt=0)
+    max_json_bytes: int = Field(default=50_000_000, gt=0, description="body of POST /predict")
+    max_batch_photos: int = Field(default=64, gt=0, description="photos of one POST /v1/lesion/batch")
+    max_series_photos: int = Field(default=30, gt=1, description="photos of one series")
+    face_side_px: int = Field(
+        default=640, gt=0, description="long side of the photos that the face stage sees"
+    )
+    num_decode_threads: int = Field(default=2, gt=0, description="50 megapixels of PNG take 150 MB each")
+    batch_concurrency: int = Field(
+        default=8, gt=0, description="photos of one batch request under way at once"
+    )
+    max_requests: int = Field(default=64, gt=0, description="requests in work; beyond, 503 overloaded")
+    max_series_requests: int = Field(default=24, gt=0, description="of these, series of photos")
+    max_bytes_in_flight: int = Field(
+        default=500_000_000, gt=0, description="bodies held in memory; beyond, 503"
+    )
+    retry_after_s: int = Field(default=2, gt=0, description="what Retry-After says")
+    default_deadline_s: float = Field(
+        default=60, gt=0, description="for requests without x-request-timeout-seconds"
+    )
+    max_deadline_s: float = Field(default=600, gt=0, description="the longest that a client may ask for")
+    ready_after_s: float = Field(
+        default=60, gt=0, description="a model is ready if it answered within this time"
+    )
 
 
 class ApiConfig(Settings):

@@ -30,17 +30,17 @@ STATUS: dict[ErrorCode, int] = {
 }
 
 _EXAMPLES: dict[ErrorCode, str] = {
-    "unreadable_image": "the photo starts like an image but cannot be read to its end; it is damaged or cut off, send it again",
+    "unreadable_image": "the photo is empty (0 bytes); send the file itself",
     "not_found": "there is nothing at GET /v2/lesion; /docs lists what there is",
     "method_not_allowed": "GET is not possible at /v1/lesion; /docs lists what is",
     "too_large": "the photo has 31.0 MB, at most 20 MB are allowed; send a smaller or more compressed one",
-    "too_many_pixels": "the photo has 10000 x 6000 = 60.0 megapixels, at most 50 are allowed; make it smaller",
+    "too_many_pixels": "the photo has 10000 x 6000 = 60.0 megapixels, at most 50 are allowed",
     "unsupported_type": "this is a web page, not a JPEG, PNG or WebP image; save it as JPEG and send that",
     "invalid_request": "query parameter top_k is 0: must be greater than or equal to 1",
-    "no_face": "no face was found in any of the 3 photos; send photos that show the whole face from the front, in good light",
+    "no_face": "no face was found in any of the 3 photos; send photos that show the whole face",
     "too_few_photos": "1 photo was sent, at least 2 are needed; add photos of the same face from other days",
     "too_many_photos": "more than 30 photos were sent; send at most 30",
-    "bad_timestamp": "taken_at[1] is 'yesterday', which is no ISO 8601 time; write it like 2026-03-01T09:30:00",
+    "bad_timestamp": "taken_at[1] is 'monday', which is no ISO 8601 time; write 2026-03-01T09:30:00",
     "overloaded": "the server has 64 requests in work and takes no more; try again in 2 s",
     "deadline_exceeded": "no answer was ready within 60 s; try again later, send less, or allow more time",
     "internal": "the server failed on this request; report it with its id 4f2a9c",
@@ -79,7 +79,9 @@ def error_response(code: ErrorCode, message: str, headers: Mapping[str, str] | N
 def internal_error(error: BaseException, request_id: str) -> JSONResponse:
     """Log a failure of ours under its request id, and answer that id without the traceback."""
     logging.getLogger("skinserve").error("request %s failed", request_id, exc_info=error)
-    return error_response("internal", f"the server failed on this request; report it with its id {request_id}")
+    return error_response(
+        "internal", f"the server failed on this request; report it with its id {request_id}"
+    )
 
 
 def handle_errors(app: FastAPI) -> None:
@@ -98,7 +100,9 @@ def handle_errors(app: FastAPI) -> None:
         assert isinstance(error, HTTPException)
         method, path = request.method, request.url.path[:100]
         if error.status_code == 404:
-            return error_response("not_found", f"there is nothing at {method} {path}; /docs lists what there is")
+            return error_response(
+                "not_found", f"there is nothing at {method} {path}; /docs lists what there is"
+            )
         if error.status_code == 405:
             message = f"{method} is not possible at {path}; /docs lists what is"
             return error_response("method_not_allowed", message, error.headers)
@@ -130,5 +134,7 @@ def _sentence(errors: Sequence[Any]) -> str:
     for error in errors[:3]:
         place, *names = (str(part) for part in error["loc"])
         what = error["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
-        found.append(f"{place} parameter {'.'.join(names)} is {str(error.get('input'))[:40]!r}: must be {what}")
+        found.append(
+            f"{place} parameter {'.'.join(names)} is {str(error.get('input'))[:40]!r}: must be {what}"
+        )
     return "; ".join(found)

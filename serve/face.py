@@ -8,22 +8,22 @@ import ray.serve
 
 from models.face import FaceFinder
 from serve.config import FaceConfig
-from serve.reports import FaceReport
+from serve.messages import FaceReport
 
 
 @ray.serve.deployment(max_ongoing_requests=64, max_queued_requests=1024)
 class FaceDetector:
     """Finds and cuts out the largest face of each photo.
 
-    Photos of all requests share batches. "No face" is an answer, ``None``; only the gateway makes an error of it.
+    Photos of all requests share batches. "No face" is an answer, ``None``; only the gateway refuses it.
     """
 
     def __init__(self, config: FaceConfig, size_px: int) -> None:
         self._find = FaceFinder(device=config.device, size_px=size_px, num_threads=config.num_threads)
         self._one_at_a_time = threading.Lock()
         self._find.ping()
-        self.find.set_max_batch_size(config.max_batch_size)  # pyright: ignore[reportFunctionMemberAccess]
-        self.find.set_batch_wait_timeout_s(config.batch_wait_s)  # pyright: ignore[reportFunctionMemberAccess]
+        self.find.set_max_batch_size(config.max_batch_size)  # pyright: ignore[reportAttributeAccessIssue]
+        self.find.set_batch_wait_timeout_s(config.batch_wait_s)  # pyright: ignore[reportAttributeAccessIssue]
 
     @ray.serve.batch
     async def find(self, image_HWC: list[np.ndarray]) -> list[FaceReport | None]:

@@ -1,4 +1,4 @@
-"""What happens to every request before and after its route: its id, its deadline, its place among the others."""
+"""What every request gets before its route: an id, a deadline, a place among the others."""
 
 import asyncio
 import math
@@ -16,8 +16,8 @@ from serve.errors import ApiError, error_response, internal_error, overloaded
 
 REQUEST_ID_HEADER = "x-request-id"
 DEADLINE_HEADER = "x-request-timeout-seconds"
-# Ray Serve answers a plain-text 408 by DEADLINE_HEADER, and stops noticing that a client hung up by the other one.
-# Behind Front it sees neither; the gateway reads the deadline under this name.
+# By DEADLINE_HEADER Ray Serve answers a plain-text 408, by NO_DISCONNECT_HEADER it overlooks that a client
+# hung up. Behind Front it sees neither; the gateway reads the deadline under this name.
 INNER_DEADLINE_HEADER = "x-skinserve-timeout-seconds"
 NO_DISCONNECT_HEADER = "x-request-disconnect-disabled"
 
@@ -28,8 +28,8 @@ STREAM_GRACE_S = 5.0
 class Front:
     """The outermost layer: one sane ``X-Request-ID`` in request and answer, and no headers that steer Serve.
 
-    It stands around the gateway's app, and, by ``RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH``, around Serve's own
-    HTTP layer too, which would read those headers first and add a second id.
+    It stands around the gateway's app and, by ``RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH``, around Serve's
+    own HTTP layer, which would read those headers first and add a second id.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -86,7 +86,9 @@ class Lease:
     def __enter__(self) -> "Lease":
         limit = self._config.max_requests
         if self._in_work.num_requests + self._num_requests > limit:
-            raise overloaded(f"the server has {limit} requests in work and takes no more", self._config.retry_after_s)
+            raise overloaded(
+                f"the server has {limit} requests in work and takes no more", self._config.retry_after_s
+            )
         self._in_work.num_requests += self._num_requests
         return self
 
@@ -119,7 +121,7 @@ def lease_of(request: Request) -> Lease:
 
 
 class Admission:
-    """Lets in a bounded number of requests, ends each at its deadline, and answers what the routes could not."""
+    """Lets in a bounded number of requests, ends each at its deadline, answers what the routes could not."""
 
     def __init__(self, app: ASGIApp, config: GatewayConfig) -> None:
         self._app = app
@@ -132,6 +134,7 @@ class Admission:
             return await self._app(scope, receive, send)
         headers = Headers(scope=scope)
         answer = _Answer(send)
+        seconds = 0.0
         try:
             seconds = _deadline_s(headers, self._config)
             deadline = asyncio.get_running_loop().time() + seconds
@@ -144,7 +147,7 @@ class Admission:
             response = error_response(refusal.code, str(refusal), refusal.headers)
         except Exception as error:
             if answer.timer is not None and answer.timer.expired():
-                message = f"no answer was ready within {seconds:g} s; try again later, send less, or allow more time"
+                message = f"no answer was ready within {seconds:g} s; try again later or allow more time"
                 response = error_response("deadline_exceeded", message)
             else:
                 response = internal_error(error, headers.get(REQUEST_ID_HEADER, "unknown"))
@@ -180,6 +183,7 @@ def _deadline_s(headers: Headers, config: GatewayConfig) -> float:
     if not 0 < seconds <= config.max_deadline_s:
         raise ApiError(
             "invalid_request",
-            f"header {DEADLINE_HEADER} is {given[:40]!r}: must be a number of seconds above 0, at most {config.max_deadline_s:g}",
+            f"header {DEADLINE_HEADER} is {given[:40]!r}: must be a number of seconds above 0 and at most "
+            f"{config.max_deadline_s:g}",
         )
     return seconds

@@ -1,65 +1,222 @@
-"""The HTTP routes. They read, check and decode in threads, ask the stages, and put the answer together; no torch.
+"""The HTTP routes, and the deployment that holds them; no torch."""
 
-Axes: T photo of a series, H row, W column, C colour.
-"""
-
-import asyncio
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
 from typing import Annotated
 
-import numpy as np
 import ray.serve
-from fastapi import APIRouter, Depends, FastAPI, Query, Request
+from fastapi import APIRouter, FastAPI, Query, Request
 from fastapi.responses import JSONResponse, RedirectResponse, StreamingResponse
 from ray.serve.handle import DeploymentHandle
 
-from models.images import Photo, PhotoError, PhotoLimits, bound_array, decode_bounded, decode_square
-from serve.arrays import check_number, read_frames
+from serve.answers import Answers, File
 from serve.config import GatewayConfig
-from serve.decoding import DecodingPool
-from serve.docs import BATCH_BODY, LESION_BODY, PREDICT_BODY, PROGRESS_BODY, add_docs, new_app
-from serve.errors import ApiError, detail_of, error_responses, handle_errors, internal_error
-from serve.front import REQUEST_ID_HEADER, Admission, Front, Lease, lease_of
+from serve.docs import BATCH_BODY, BATCH_LINES, LESION_BODY, PREDICT_BODY, PROGRESS_BODY, add_docs, new_app
+from serve.errors import ApiError, error_responses, handle_errors
+from serve.front import REQUEST_ID_HEADER, Admission, Front, lease_of
 from serve.readiness import Readiness
-from serve.reports import FaceReport, ProgressReport
-from serve.schemas import (
-    BatchLine,
-    ErrorDetail,
-    Health,
-    LesionAnswer,
-    Models,
-    PredictAnswer,
-    ProgressAnswer,
-)
-from serve.series import Order, SeriesPhoto, check_faces, progress_answer, put_in_order, read_times
-from serve.spots import heatmap_png, lesion_answer
-from serve.stages import ServeStages, Stages
+from serve.schemas import Health, LesionAnswer, Models, PredictAnswer, ProgressAnswer
+from serve.series import read_times
+from serve.stages import ServeStages, StageName, Stages
 from serve.uploads import FORM_OVERHEAD_BYTES, RAW_TYPES, FormShape, media_type, read_body, read_form
 
 routes = APIRouter()
 
+Explain = Annotated[bool, Query(description="add a heat map of where the verdict comes from")]
+TopK = Annotated[int, Query(ge=1, le=27, description="how many diagnoses to list")]
 
-@dataclass(frozen=True, kw_only=True)
-class Kitchen:
-    """What every route works with."""
 
-    config: GatewayConfig
-    lesion_px: int
-    stages: Stages
-    pool: DecodingPool
-    readiness: Readiness
+@ray.serve.deployment(max_ongoing_requests=1000, max_queued_requests=-1)
+@ray.serve.ingress()
+class Gateway:
+    """Takes requests in, bounded, and answers them with the help of the stages.
 
-    @property
-    def limits(self) -> PhotoLimits:
-        """What one photo may measure."""
-        return PhotoLimits(max_bytes=self.config.max_photo_bytes, max_pixels=self.config.max_photo_pixels)
+    Serve's own limit on ongoing requests is far above ours: what is too much is refused by us, in JSON.
+    """
 
-    async def lesion(self, file: bytes | PhotoError, *, explain: bool, top_k: int) -> LesionAnswer:
-        """Answer about one file."""
-        if isinstance(file, PhotoError):
-            raise file
-        photo = await self.pool.run(decode_square, file, side_px=self.lesion_px, limits=self.limits)
-        report = await self.stages.classify_lesion(photo.image_HWC, explain=explain)
-        heat = None if report.heat_HW is None else await self.pool.run(heatmap_png, report.heat_HW)
-        return lesion_answer(report, top_k=top_k, heatmap_png=heat)
+    def __init__(
+        self,
+        config: GatewayConfig,
+        lesion_px: int,
+        lesion: DeploymentHandle,
+        face: DeploymentHandle,
+        progress: DeploymentHandle,
+    ) -> None:
+        self._config = config
+        self._lesion_px = lesion_px
+        handles: dict[StageName, DeploymentHandle] = {"lesion": lesion, "face": face, "progress": progress}
+        self._stages = ServeStages(handles, retry_after_s=config.retry_after_s)
+
+    def __serve_build_asgi_app__(self) -> FastAPI:
+        return create_app(self._config, self._stages, lesion_px=self._lesion_px)
+
+
+def create_app(config: GatewayConfig, stages: Stages, *, lesion_px: int) -> FastAPI:
+    """Build the API around any stages; the server passes Serve's, tests pass fakes."""
+    app = new_app()
+    app.state.config = config
+    app.state.stages = stages
+    app.state.answers = Answers(config, stages, lesion_px=lesion_px)
+    app.state.readiness = Readiness(stages, ready_after_s=config.ready_after_s)
+    app.include_router(routes)
+    add_docs(app)
+    handle_errors(app)
+    app.add_middleware(Admission, config=config)
+    app.add_middleware(Front)
+    return app
+
+
+_ON_PHOTOS = ("unreadable_image", "too_large", "too_many_pixels", "unsupported_type", "invalid_request")
+_ALWAYS = ("overloaded", "deadline_exceeded", "internal")
+_ON_SERIES = ("no_face", "too_few_photos", "too_many_photos")
+
+
+@routes.post(
+    "/v1/lesion",
+    tags=["lesion"],
+    openapi_extra=LESION_BODY,
+    responses=error_responses(*_ON_PHOTOS, "too_many_photos", *_ALWAYS),
+)
+async def lesion(request: Request, explain: Explain = False, top_k: TopK = 5) -> LesionAnswer:
+    """Is this spot harmful, and what is it? One photo, as the raw body or as multipart `file`."""
+    file = await _read_photo(request)
+    return await _answers(request).lesion(file, explain=explain, top_k=top_k)
+
+
+@routes.post(
+    "/v1/lesion/batch",
+    tags=["lesion"],
+    openapi_extra=BATCH_BODY,
+    response_class=StreamingResponse,
+    responses={
+        200: BATCH_LINES,
+        **error_responses("too_large", "unsupported_type", "invalid_request", "too_many_photos", *_ALWAYS),
+    },
+)
+async def lesion_batch(request: Request, explain: Explain = False, top_k: TopK = 5) -> StreamingResponse:
+    """Up to 64 spots: a line of JSON for each as it finishes, in any order; a bad file is one error line."""
+    config, lease = _config(request), lease_of(request)
+    shape = FormShape(
+        file_field="files",
+        max_files=config.max_batch_photos,
+        max_file_bytes=config.max_photo_bytes,
+        max_bytes=config.max_request_bytes,
+    )
+    files = (await read_form(request, lease, shape)).files
+    if not files:
+        raise ApiError("invalid_request", "the form has no 'files'; send up to 64 photos")
+    lines = _answers(request).lesion_lines(
+        files,
+        explain=explain,
+        top_k=top_k,
+        deadline=lease.deadline,
+        request_id=request.headers[REQUEST_ID_HEADER],
+    )
+    return StreamingResponse(lines, media_type="application/x-ndjson")
+
+
+@routes.post(
+    "/v1/progress",
+    tags=["progress"],
+    openapi_extra=PROGRESS_BODY,
+    responses=error_responses(*_ON_PHOTOS, *_ON_SERIES, "bad_timestamp", *_ALWAYS),
+)
+async def progress(request: Request) -> ProgressAnswer:
+    """Is this face getting better? 2 to 30 photos of one face, multipart `files`.
+
+    They are put in order by `taken_at`, one for each file; else by the EXIF capture time if every photo has
+    it; else they count as sent oldest first. The answer says which.
+    """
+    config, lease = _config(request), lease_of(request)
+    lease.take_series()
+    shape = FormShape(
+        file_field="files",
+        text_fields=("taken_at",),
+        max_files=config.max_series_photos,
+        max_file_bytes=config.max_photo_bytes,
+        max_bytes=config.max_request_bytes,
+    )
+    form = await read_form(request, lease, shape)
+    answers = _answers(request)
+    answers.check_number(len(form.files))
+    return await answers.progress(form.files, read_times(form.fields.get("taken_at", []), len(form.files)))
+
+
+@routes.post(
+    "/predict",
+    tags=["progress"],
+    openapi_extra=PREDICT_BODY,
+    responses=error_responses("too_large", "unsupported_type", "invalid_request", *_ON_SERIES, *_ALWAYS),
+)
+async def predict(request: Request) -> PredictAnswer:
+    """Answer SkinCredible's own request: frames as numbers, oldest first, through the same face stage."""
+    lease = lease_of(request)
+    lease.take_series()
+    if media_type(request) not in ("application/json", ""):
+        raise ApiError("unsupported_type", f"the body is {media_type(request)!r}; send application/json")
+    body = await read_body(request, lease, max_bytes=_config(request).max_json_bytes)
+    return await _answers(request).predict(body)
+
+
+@routes.get("/v1/models", tags=["server"], responses=error_responses(*_ALWAYS))
+async def models(request: Request) -> Models:
+    """What answers: each network with its labels, thresholds, figures, data and licence."""
+    stages: Stages = request.app.state.stages
+    return Models(models=list(await stages.describe()))
+
+
+@routes.get("/healthz", tags=["server"])
+async def healthz() -> Health:
+    """Whether this process is up; says nothing of the models."""
+    return Health(status="ok")
+
+
+@routes.get(
+    "/readyz",
+    tags=["server"],
+    response_model=Health,
+    responses={503: {"model": Health, "description": "still waiting for the models that are named"}},
+)
+async def readyz(request: Request) -> JSONResponse:
+    """Whether every model is loaded and has answered a warm-up batch within the last minute."""
+    readiness: Readiness = request.app.state.readiness
+    health = await readiness.check()
+    return JSONResponse(health.model_dump(), status_code=200 if health.status == "ok" else 503)
+
+
+@routes.get("/", include_in_schema=False)
+async def root() -> RedirectResponse:
+    """Send people to the page."""
+    return RedirectResponse("/ui/")
+
+
+async def _read_photo(request: Request) -> File:
+    """Read the one photo of a request, raw or from a form."""
+    config, lease = _config(request), lease_of(request)
+    kind = media_type(request)
+    if kind == "multipart/form-data":
+        shape = FormShape(
+            file_field="file",
+            max_files=1,
+            max_file_bytes=config.max_photo_bytes,
+            max_bytes=config.max_photo_bytes + FORM_OVERHEAD_BYTES,
+        )
+        files = (await read_form(request, lease, shape)).files
+        if not files:
+            raise ApiError("invalid_request", "the form has no 'file'; send the photo under that name")
+        return files[0]
+    if not (kind.startswith("image/") or kind in ("application/octet-stream", "")):
+        raise ApiError(
+            "unsupported_type",
+            f"the body is {kind!r}; send the photo as {', '.join(RAW_TYPES)}, or a form with 'file'",
+        )
+    body = await read_body(request, lease, max_bytes=config.max_photo_bytes)
+    if not body:
+        raise ApiError("invalid_request", "the body is empty; send a photo")
+    return body
+
+
+def _answers(request: Request) -> Answers:
+    return request.app.state.answers
+
+
+def _config(request: Request) -> GatewayConfig:
+    return request.app.state.config

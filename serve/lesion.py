@@ -8,7 +8,7 @@ import ray.serve
 from models.checkpoint import read_model_card
 from models.engine import load_lesion_engine
 from serve.config import LesionConfig
-from serve.reports import LesionReport, loaded_model, verdict_of
+from serve.messages import LesionReport, Spot, loaded_model, verdict_of
 from serve.schemas import DiagnosisScore, LoadedModel, ModelName, Risk
 
 
@@ -27,18 +27,13 @@ class LesionClassifier:
         self._model = ModelName(name=self.meta.name, version=self.meta.version)
         self._model_card = read_model_card(config.checkpoint)
         self._engine.ping()
-        self.classify.set_max_batch_size(config.max_batch_size)  # pyright: ignore[reportFunctionMemberAccess]
-        self.classify.set_batch_wait_timeout_s(config.batch_wait_s)  # pyright: ignore[reportFunctionMemberAccess]
+        self.classify.set_max_batch_size(config.max_batch_size)  # pyright: ignore[reportAttributeAccessIssue]
+        self.classify.set_batch_wait_timeout_s(config.batch_wait_s)  # pyright: ignore[reportAttributeAccessIssue]
 
     @ray.serve.batch
-    async def classify(self, image_HWC: list[np.ndarray], explain: list[bool]) -> list[LesionReport]:
-        """Classify the photos that Serve gathered; each caller passes one and gets one report back.
-
-        Args:
-            image_HWC: uint8, (input_px, input_px, 3), as ``models.images.decode_square`` returns it.
-            explain: add the heat map of the verdict.
-        """
-        return await asyncio.to_thread(self._classify_batch, image_HWC, explain)
+    async def classify(self, spots: list[Spot]) -> list[LesionReport]:
+        """Classify the photos that Serve gathered; each caller passes one and gets one report back."""
+        return await asyncio.to_thread(self._classify_batch, spots)
 
     async def ping(self) -> None:
         """Answer a warm-up batch, or raise."""
@@ -55,13 +50,14 @@ class LesionClassifier:
             self.meta, device=engine.device, engine=engine.runtime, model_card=self._model_card
         )
 
-    def _classify_batch(self, image_HWC: list[np.ndarray], explain: list[bool]) -> list[LesionReport]:
-        answer = self._engine(np.stack(image_HWC), features=any(explain))
+    def _classify_batch(self, spots: list[Spot]) -> list[LesionReport]:
+        image_BHWC = np.stack([spot.image_HWC for spot in spots])
+        answer = self._engine(image_BHWC, features=any(spot.explain for spot in spots))
         threshold = self.meta.thresholds["malignant"]
         reports: list[LesionReport] = []
         for index, malignant in enumerate(answer.malignant_B.tolist()):
             heat = None
-            if explain[index] and answer.features_BCHW is not None:
+            if spots[index].explain and answer.features_BCHW is not None:
                 heat = self._engine.heat_map(answer.features_BCHW[index], verdict_of(malignant, threshold))
             reports.append(
                 LesionReport(

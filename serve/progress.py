@@ -1,4 +1,7 @@
-"""The progress network as a deployment. Axes: B series of a batch, T photo of a series, H row, W column, C colour."""
+"""The progress network as a deployment.
+
+Axes: B series of a batch, T photo of a series, H row, W column, C colour.
+"""
 
 import asyncio
 
@@ -8,7 +11,7 @@ import ray.serve
 from models.checkpoint import read_model_card
 from models.engine import load_progress_engine
 from serve.config import ProgressConfig
-from serve.reports import ProgressReport, loaded_model
+from serve.messages import ProgressReport, Series, loaded_model
 from serve.schemas import LoadedModel, ModelName
 
 
@@ -24,18 +27,13 @@ class ProgressClassifier:
         self._model = ModelName(name=self.meta.name, version=self.meta.version)
         self._model_card = read_model_card(config.checkpoint)
         self._engine.ping()
-        self.classify.set_max_batch_size(config.max_batch_size)  # pyright: ignore[reportFunctionMemberAccess]
-        self.classify.set_batch_wait_timeout_s(config.batch_wait_s)  # pyright: ignore[reportFunctionMemberAccess]
+        self.classify.set_max_batch_size(config.max_batch_size)  # pyright: ignore[reportAttributeAccessIssue]
+        self.classify.set_batch_wait_timeout_s(config.batch_wait_s)  # pyright: ignore[reportAttributeAccessIssue]
 
     @ray.serve.batch
-    async def classify(self, crop_THWC: list[np.ndarray], present_T: list[np.ndarray]) -> list[ProgressReport]:
-        """Classify the series that Serve gathered; each caller passes one and gets one report back.
-
-        Args:
-            crop_THWC: uint8, (T, input_px, input_px, 3), oldest first; anything where no face was found.
-            present_T: bool, False where no face was found.
-        """
-        return await asyncio.to_thread(self._classify_batch, crop_THWC, present_T)
+    async def classify(self, series: list[Series]) -> list[ProgressReport]:
+        """Classify the series that Serve gathered; each caller passes one and gets one report back."""
+        return await asyncio.to_thread(self._classify_batch, series)
 
     async def ping(self) -> None:
         """Answer a warm-up batch, or raise."""
@@ -52,20 +50,18 @@ class ProgressClassifier:
             self.meta, device=engine.device, engine=engine.runtime, model_card=self._model_card
         )
 
-    def _classify_batch(
-        self, crop_THWC: list[np.ndarray], present_T: list[np.ndarray]
-    ) -> list[ProgressReport]:
-        longest = max(map(len, crop_THWC))
-        crop_BTHWC = np.stack([_padded(crop, longest) for crop in crop_THWC])
-        present_BT = np.stack([_padded(present, longest) for present in present_T])
+    def _classify_batch(self, series: list[Series]) -> list[ProgressReport]:
+        longest = max(len(one.present_T) for one in series)
+        crop_BTHWC = np.stack([_padded(one.crop_THWC, longest) for one in series])
+        present_BT = np.stack([_padded(one.present_T, longest) for one in series])
         improved_BT = self._engine(crop_BTHWC, present_BT).improved_BT
         return [
             ProgressReport(
                 model=self._model,
                 threshold=self.meta.thresholds["improved"],
-                improved_T=tuple(improved_T[: len(crop)].tolist()),
+                improved_T=tuple(improved_T[: len(one.present_T)].tolist()),
             )
-            for improved_T, crop in zip(improved_BT, crop_THWC, strict=True)
+            for improved_T, one in zip(improved_BT, series, strict=True)
         ]
 
 

@@ -46,7 +46,7 @@ class LesionAnswer(Body):
     verdict: Risk = Field(description="malignant when malignant_probability reaches the threshold")
     threshold: float = Probability
     diagnosis: DiagnosisScore | None = Field(
-        description="best diagnosis of the verdict's group; null below probability 0.10: not sure enough to name it"
+        description="best diagnosis of the verdict's group; null below probability 0.10: not sure enough"
     )
     diagnoses: list[DiagnosisScore] = Field(description="the top_k most probable, of both groups, best first")
     heatmap_png: str | None = Field(
@@ -77,10 +77,12 @@ class PhotoReport(Body):
     """What was made of one photo of a series."""
 
     index: int = Field(ge=0, description="position in the request, from 0")
-    taken_at: datetime | None = Field(description="when it was taken, as sent or from EXIF; null when unknown")
+    taken_at: datetime | None = Field(description="when it was taken, as sent or by EXIF; null when unknown")
     face: FoundFace | None = Field(description="null when no face was found; such a photo changes nothing")
     improved_probability_so_far: float | None = Field(
-        ge=0, le=1, description="after this photo; null without a face and for the first face, which has no past"
+        ge=0,
+        le=1,
+        description="after this photo; null without a face and for the first face, which has no past",
     )
 
 
@@ -100,7 +102,7 @@ class PredictRequest(Body):
     """SkinCredible's own request."""
 
     img: list[Any] = Field(
-        description="frames x height x width x 3 numbers from 0 to 255, RGB, 2 to 30 frames of any size, oldest first"
+        description="frames x height x width x 3 numbers from 0 to 255, RGB, 2 to 30 frames, oldest first"
     )
 
 
@@ -143,7 +145,9 @@ class Health(Body):
     """Answer of ``GET /healthz`` and ``GET /readyz``."""
 
     status: Literal["ok", "starting"]
-    waiting_for: list[str] = Field(default=[], description="models that have not answered a warm-up batch yet")
+    waiting_for: list[str] = Field(
+        default=[], description="models that have not answered a warm-up batch yet"
+    )
 
 
 ErrorCode = Literal[

@@ -7,7 +7,7 @@ from typing import Literal
 
 from models.images import Photo
 from serve.errors import ApiError
-from serve.reports import FaceReport, ProgressReport
+from serve.messages import FaceReport, ProgressReport
 from serve.schemas import Box, FoundFace, PhotoReport, ProgressAnswer
 
 Order = Literal["taken_at", "exif", "upload"]
@@ -35,7 +35,7 @@ def read_times(texts: Sequence[str], num_photos: int) -> list[datetime] | None:
     if len(texts) != num_photos:
         raise ApiError(
             "bad_timestamp",
-            f"{len(texts)} taken_at came with {num_photos} photos; send one for each photo, in the same order, or none",
+            f"{len(texts)} taken_at came with {num_photos} photos; send one for each, in order, or none",
         )
     times = [_time(index, text) for index, text in enumerate(texts)]
     zoned = [time.utcoffset() is not None for time in times]
@@ -51,7 +51,7 @@ def read_times(texts: Sequence[str], num_photos: int) -> list[datetime] | None:
 def put_in_order(
     sent: Sequence[datetime] | None, exif: Sequence[datetime | None]
 ) -> tuple[Order, list[int], list[datetime | None]]:
-    """Decide what came first: by the times that were sent, else by EXIF if every photo has it, else as uploaded.
+    """Decide what came first: by the times sent, else by EXIF if every photo has it, else as uploaded.
 
     Cameras write a time zone or do not; when only some did, the times on the cameras' clocks are compared.
 
@@ -81,10 +81,9 @@ def check_faces(faces: Sequence[FaceReport | None]) -> None:
     if num_faces == 0:
         raise ApiError("no_face", f"no face was found in any of the {len(faces)} photos; {advice}")
     if num_faces == 1:
-        found = next(index for index, face in enumerate(faces) if face is not None)
         raise ApiError(
             "too_few_photos",
-            f"a face was found only in photo {found + 1} of {len(faces)}, at least 2 photos with a face are needed; {advice}",
+            f"of {len(faces)} photos only one shows a face, at least 2 are needed; {advice}",
         )
 
 
@@ -116,7 +115,7 @@ def _time(index: int, text: str) -> datetime:
     except ValueError as error:
         raise ApiError(
             "bad_timestamp",
-            f"taken_at[{index}] is {text[:40]!r}, which is no ISO 8601 time; write it like 2026-03-01T09:30:00",
+            f"taken_at[{index}] is {text[:40]!r}, which is no ISO 8601 time; write 2026-03-01T09:30:00",
         ) from error
 
 

@@ -6,7 +6,7 @@ import io
 import numpy as np
 from PIL import Image
 
-from serve.reports import LesionReport
+from serve.messages import LesionReport
 from serve.schemas import DiagnosisScore, LesionAnswer
 
 HEATMAP_PX = 224
@@ -30,8 +30,8 @@ def lesion_answer(report: LesionReport, *, top_k: int, heatmap_png: str | None =
 def named_diagnosis(report: LesionReport) -> DiagnosisScore | None:
     """Name the diagnosis, or None when it is not sure enough.
 
-    Only diagnoses of the verdict's group compete, so that "benign" never stands beside "Melanoma", and the best of
-    them must reach the naming threshold.
+    Only diagnoses of the verdict's group compete, so that "benign" never stands beside "Melanoma", and the
+    best of them must reach the naming threshold.
     """
     rivals = [score for score in report.diagnoses if score.group == report.verdict]
     best = max(rivals, key=lambda score: score.probability, default=None)

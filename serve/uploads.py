@@ -46,7 +46,7 @@ async def read_body(request: Request, lease: Lease, *, max_bytes: int) -> bytes:
     """Read a whole body.
 
     Raises:
-        ApiError: ``too_large``, from its announced length before any of it is read, or as soon as it is passed.
+        ApiError: ``too_large``, by its announced length before any of it is read, or as soon as it is passed.
     """
     chunks = [chunk async for chunk in _stream(request, lease, max_bytes)]
     return b"".join(chunks)
@@ -62,7 +62,7 @@ async def read_form(request: Request, lease: Lease, shape: FormShape) -> Form:
     if kind != b"multipart/form-data":
         raise ApiError(
             "unsupported_type",
-            f"the body is {media_type(request) or 'of no stated type'!r}; send multipart/form-data with the photos in "
+            f"the body is {media_type(request) or 'of no stated type'!r}; send multipart/form-data with "
             f"{shape.file_field!r}",
         )
     builder = _FormBuilder(shape)
@@ -72,10 +72,16 @@ async def read_form(request: Request, lease: Lease, shape: FormShape) -> Form:
             parser.write(chunk)
         parser.finalize()
     except FormParserError as error:
-        raise ApiError("invalid_request", "the multipart body is malformed or cut off; send it again") from error
+        raise ApiError(
+            "invalid_request", "the multipart body is malformed or cut off; send it again"
+        ) from error
     if not builder.ended:
         raise ApiError("invalid_request", "the multipart body ends before its last boundary; send it again")
     return builder.form
+
+
+def _broken(how: str) -> ApiError:
+    return ApiError("invalid_request", f"the multipart body {how}; send it again")
 
 
 async def _stream(request: Request, lease: Lease, max_bytes: int) -> AsyncIterator[bytes]:
@@ -96,7 +102,7 @@ def _check_size(num_bytes: int, max_bytes: int) -> None:
     if num_bytes > max_bytes:
         raise ApiError(
             "too_large",
-            f"the request has {num_bytes / 1e6:.1f} MB or more, at most {max_bytes / 1e6:g} MB are allowed here; "
+            f"the request has {num_bytes / 1e6:.1f} MB or more, at most {max_bytes / 1e6:g} MB are allowed; "
             "send smaller or fewer photos",
         )
 
@@ -147,20 +153,29 @@ class _FormBuilder:
         if self._name == shape.file_field:
             if len(self.form.files) == shape.max_files:
                 if shape.max_files == 1:
-                    raise ApiError("too_many_photos", f"more than one {self._name!r} was sent; send one photo")
+                    raise ApiError(
+                        "too_many_photos", f"more than one {self._name!r} was sent; send one photo"
+                    )
                 raise ApiError(
-                    "too_many_photos", f"more than {shape.max_files} photos were sent; send at most {shape.max_files}"
+                    "too_many_photos",
+                    f"more than {shape.max_files} photos were sent; send at most {shape.max_files}",
                 )
         elif self._name not in shape.text_fields:
             known = " and ".join(map(repr, [shape.file_field, *shape.text_fields]))
             raise ApiError("invalid_request", f"the form has a field {self._name[:40]!r}; send {known} only")
         elif len(self.form.fields.get(self._name, [])) >= shape.max_files:
-            raise ApiError("invalid_request", f"more than {shape.max_files} fields {self._name!r} were sent; send one a photo")
+            raise ApiError(
+                "invalid_request",
+                f"more than {shape.max_files} fields {self._name!r} were sent; send one a photo",
+            )
 
     def _add_data(self, data: bytes, start: int, end: int) -> None:
         self._num_bytes += end - start
         if self._name != self._shape.file_field and self._num_bytes > MAX_FIELD_BYTES:
-            raise ApiError("invalid_request", f"field {self._name!r} has more than {MAX_FIELD_BYTES} characters; shorten it")
+            raise ApiError(
+                "invalid_request",
+                f"field {self._name!r} has more than {MAX_FIELD_BYTES} characters; shorten it",
+            )
         if self._num_bytes <= self._shape.max_file_bytes:
             self._chunks.append(data[start:end])
         else:
@@ -173,8 +188,8 @@ class _FormBuilder:
         elif self._num_bytes > self._shape.max_file_bytes:
             self.form.files.append(
                 TooLargeError(
-                    f"the photo has {self._num_bytes / 1e6:.1f} MB, at most {self._shape.max_file_bytes / 1e6:g} MB "
-                    "are allowed; send a smaller or more compressed one"
+                    f"the photo has {self._num_bytes / 1e6:.1f} MB, at most "
+                    f"{self._shape.max_file_bytes / 1e6:g} MB are allowed; send a smaller one"
                 )
             )
         else:

@@ -16,12 +16,12 @@ class LesionTraining:
     """Folder of the run: state after every epoch, log, and the checkpoint in ``checkpoint/``."""
     name: str = "lesion-reference"
     version: str = "1"
-    input_px: int = 96
+    input_px: int = 80
     start_px: int = 64
     """Side of the photos in the first part of the run; small photos teach the trunk most of it in less time."""
     start_fraction: float = 0.6
     """Share of the epochs at ``start_px``."""
-    num_epochs: int = 34
+    num_epochs: int = 28
     batch_size: int = 64
     learning_rate: float = 5e-4
     weight_decay: float = 0.05

@@ -78,8 +78,7 @@ def train_epoch(
     state.net.train()
     loss_sum, num_examples = 0.0, 0
     for batch in batches:
-        device = next(iter(batch.values())).device.type
-        with torch.autocast(device, dtype=torch.bfloat16, enabled=bf16):
+        with _autocast(batch, bf16):
             loss_B = loss_of(state.net, batch)
         state.optimizer.zero_grad(set_to_none=True)
         loss_B.mean().backward()
@@ -99,12 +98,17 @@ def train_epoch(
 
 
 @torch.inference_mode()
-def evaluate(net: nn.Module, batches: Iterable[Batch], loss_of: LossFunction) -> float:
+def evaluate(net: nn.Module, batches: Iterable[Batch], loss_of: LossFunction, *, bf16: bool = False) -> float:
     """Return the mean loss of an example, without dropout and with the stored batch-norm statistics."""
     net.eval()
     loss_sum, num_examples = 0.0, 0
     for batch in batches:
-        loss_B = loss_of(net, batch)
+        with _autocast(batch, bf16):
+            loss_B = loss_of(net, batch)
         loss_sum += loss_B.sum().item()
         num_examples += len(loss_B)
     return loss_sum / num_examples if num_examples else math.nan
+
+
+def _autocast(batch: Batch, bf16: bool) -> torch.autocast:
+    return torch.autocast(next(iter(batch.values())).device.type, dtype=torch.bfloat16, enabled=bf16)

@@ -50,7 +50,7 @@ def run_lesion(config: LesionTraining) -> Path:
         started = time.monotonic()
         batches.epoch = state.epoch
         train_loss = train_epoch(state, batches, loss_of, max_grad_norm=config.max_grad_norm, bf16=config.bf16)
-        val_loss = evaluate(state.ema, plain_batches(val_photos, config), _lesion_loss_of)
+        val_loss = evaluate(state.ema, plain_batches(val_photos, config), _lesion_loss_of, bf16=config.bf16)
         state.save(config.run / "state.pt")
         report_epoch(
             config.run, {"epoch": state.epoch, "train_loss": train_loss, "val_loss": val_loss}, started
@@ -67,6 +67,7 @@ def new_state(
     optimizer = AdamW(
         [{"params": matrices, "weight_decay": config.weight_decay}, {"params": vectors, "weight_decay": 0.0}],
         lr=config.learning_rate,
+        fused=True,
     )
     schedule = OneCycleLR(
         optimizer,

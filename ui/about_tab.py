@@ -9,6 +9,7 @@ import gradio as gr
 from serve.schemas import DISCLAIMER, LoadedModel
 from ui.cards import icon
 from ui.services import Services
+from ui.theme import html_block
 from ui.trouble import trouble_card
 
 _IS_AND_IS_NOT = f"""
@@ -35,15 +36,15 @@ _MAX_CARDS = 2
 
 def build_about_tab(tab: gr.Tab, services: Services) -> None:
     """Lay out the tab and connect it. Call inside ``tab``; the networks are asked for whenever it is opened."""
-    gr.HTML(_IS_AND_IS_NOT, js_on_load=None)
-    models = gr.HTML(_MODELS_WAIT, elem_id="about-models", js_on_load=None)
+    html_block(_IS_AND_IS_NOT)
+    models = html_block(_MODELS_WAIT, elem_id="about-models")
     cards: list[Any] = []
     for number in range(_MAX_CARDS):
         with gr.Accordion(
             f"Model card {number + 1}", open=False, visible=False, elem_classes="card"
         ) as accordion:
             cards += [accordion, gr.Markdown("")]
-    how_to_call = gr.HTML("", elem_id="about-api", js_on_load=None)
+    how_to_call = html_block("", elem_id="about-api")
 
     async def on_open(request: gr.Request) -> list[Any]:
         api = api_section(str(request.headers.get("host", "127.0.0.1:8000")))

@@ -177,9 +177,9 @@ def _draw_lesions(canvas: _Canvas, places: Sequence[tuple[float, float, float]],
     """Lay papules: a wide red halo, a softer dark core."""
     strength = 0.3 + 0.7 * redness
     for scale, colour, opacity, blur in (
-        (2.4, (204, 92, 84), 0.4, 0.008),
-        (1.0, (176, 56, 56), 0.75, 0.0035),
-        (0.45, (150, 40, 44), 0.5, 0.002),
+        (2.4, (204, 92, 84), 0.34, 0.01),
+        (1.0, (180, 62, 60), 0.65, 0.0045),
+        (0.45, (156, 44, 46), 0.4, 0.003),
     ):
         discs = [(x, y, scale * size, 0.9 * scale * size) for x, y, size in places]
         canvas.ellipses(discs, colour, opacity=strength * opacity, blur=blur, on_skin=True)
@@ -189,10 +189,10 @@ def _lesion_places(rng: np.random.Generator) -> list[tuple[float, float, float]]
     """Return x, y and size of every lesion this person can have: on skin, apart from each other."""
     places: list[tuple[float, float, float]] = []
     while len(places) < MAX_SPOTS:
-        x, y, size = rng.uniform(0.28, 0.72), rng.uniform(0.24, 0.8), rng.uniform(0.0045, 0.0095)
-        on_face = ((x - 0.5) / 0.21) ** 2 + ((y - 0.5) / 0.3) ** 2 < 1
-        on_feature = (0.36 < y < 0.485 and abs(x - 0.5) > 0.03) or (0.57 < y < 0.735 and abs(x - 0.5) < 0.11)
-        crowded = any(math.hypot(x - other[0], y - other[1]) < 0.022 for other in places)
+        x, y, size = rng.uniform(0.28, 0.72), rng.uniform(0.21, 0.82), rng.uniform(0.0045, 0.0095)
+        on_face = ((x - 0.5) / 0.21) ** 2 + ((y - 0.5) / 0.31) ** 2 < 1
+        on_feature = 0.35 < y < 0.485 or (0.485 < y < 0.75 and abs(x - 0.5) < 0.115 - 0.2 * max(0, 0.6 - y))
+        crowded = any(math.hypot(x - other[0], y - other[1]) < 0.02 for other in places)
         if on_face and not on_feature and not crowded:
             places.append((x, y, size))
     return places

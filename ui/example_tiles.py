@@ -38,7 +38,7 @@ def example_tiles(examples: Sequence[Example], *, elem_id: str) -> gr.HTML:
     html = (
         f'<div class="examples"><p>No photo at hand? Try a drawing:</p><div class="tiles">{tiles}</div></div>'
     )
-    return gr.HTML(html, elem_id=elem_id, js_on_load=_ON_CLICK)
+    return gr.HTML(html, elem_id=elem_id, apply_default_css=False, js_on_load=_ON_CLICK)
 
 
 def clicked_example(examples: Sequence[Example], event: gr.EventData) -> Example | None:

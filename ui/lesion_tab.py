@@ -11,6 +11,7 @@ from ui.example_tiles import Example, clicked_example, example_tiles
 from ui.lesion_card import lesion_card, photo_stage
 from ui.preview import make_preview
 from ui.services import Services
+from ui.theme import html_block
 from ui.trouble import trouble_card
 
 _LEAD = (
@@ -27,39 +28,31 @@ _GUIDE = (
 _PLACEHOLDER = "Drop a photo here, or click to choose one\nJPG, PNG or WebP, up to 20 MB"
 _STAGE_PX = 900
 
-_Update = tuple[Any, Any, Any, Any]  # picker, stage, again, answer
+_Update = tuple[Any, Any, Any, Any, Any]  # picker, stage, again, tiles, answer
 
 
 def build_lesion_tab(services: Services, examples: Sequence[Example]) -> None:
     """Lay out the tab and connect it. Call inside a ``gr.Tab``."""
-    gr.HTML(_LEAD, js_on_load=None)
-    with gr.Row(elem_classes="columns", equal_height=False):
+    html_block(_LEAD)
+    with gr.Row(elem_classes="columns"):
         with gr.Column(scale=5, min_width=300):
-            picker = gr.Image(
-                sources=["upload", "webcam", "clipboard"],
-                label="Photo of the spot",
-                show_label=False,
-                buttons=[],
-                placeholder=_PLACEHOLDER,
-                height=340,
-                elem_id="lesion-picker",
-            )
-            stage = gr.HTML(visible=False, elem_id="lesion-stage", js_on_load=None)
+            picker = _photo_picker()
+            stage = html_block("", elem_id="lesion-stage", visible=False)
             again = gr.Button("Check another photo", visible=False, elem_id="lesion-again")
             tiles = example_tiles(examples, elem_id="lesion-examples")
         with gr.Column(scale=6, min_width=300):
-            answer = gr.HTML(_GUIDE, elem_id="lesion-answer", js_on_load=None)
-    outputs = [picker, stage, again, answer]
+            answer = html_block(_GUIDE, elem_id="lesion-answer")
+    outputs = [picker, stage, again, tiles, answer]
 
     async def on_photo(upload: dict[str, Any] | None) -> AsyncIterator[_Update]:
         if upload is None:
             return
-        yield gr.skip(), gr.skip(), gr.skip(), _WORKING
+        yield *_UNCHANGED, _WORKING
         try:
             photo = await asyncio.to_thread(services.uploads.read, upload)
             yield await _answer(services, photo)
         except Exception as error:
-            yield _failure(trouble_card(error))
+            yield _ready(trouble_card(error))
         finally:
             services.uploads.delete([upload])
 
@@ -67,11 +60,11 @@ def build_lesion_tab(services: Services, examples: Sequence[Example]) -> None:
         example = clicked_example(examples, event)
         if example is None:
             return
-        yield gr.skip(), gr.skip(), gr.skip(), _WORKING
+        yield *_UNCHANGED, _WORKING
         try:
             yield await _answer(services, example.photos[0])
         except Exception as error:
-            yield _failure(trouble_card(error))
+            yield _ready(trouble_card(error))
 
     quiet = {"concurrency_limit": None, "show_progress": "hidden", "api_visibility": "private"}
     picker.input(on_photo, picker, outputs, preprocess=False, **quiet)
@@ -80,6 +73,21 @@ def build_lesion_tab(services: Services, examples: Sequence[Example]) -> None:
 
 
 _WORKING = working_card("Looking at the photo", "This takes a second or two.")
+_UNCHANGED = (gr.skip(), gr.skip(), gr.skip(), gr.skip())
+
+
+def _photo_picker() -> gr.Image:
+    """Takes a photo as the browser sends it: handlers read its bytes, unprocessed."""
+    return gr.Image(
+        sources=["upload", "webcam", "clipboard"],
+        webcam_options=gr.WebcamOptions(mirror=False, constraints={"video": {"facingMode": "environment"}}),
+        label="Photo of the spot",
+        show_label=False,
+        buttons=[],
+        placeholder=_PLACEHOLDER,
+        height=340,
+        elem_id="lesion-picker",
+    )
 
 
 async def _answer(services: Services, photo: bytes) -> _Update:
@@ -89,18 +97,21 @@ async def _answer(services: Services, photo: bytes) -> _Update:
         gr.update(value=None, visible=False),
         gr.update(value=photo_stage(preview, found.heatmap_png), visible=True),
         gr.update(visible=True),
+        gr.update(visible=False),
         lesion_card(found),
     )
 
 
-def _failure(card: str) -> _Update:
+def _ready(card: str) -> _Update:
+    """Take the next photo; ``card`` says how to, or what was wrong with the last one."""
     return (
         gr.update(value=None, visible=True),
         gr.update(value="", visible=False),
         gr.update(visible=False),
+        gr.update(visible=True),
         card,
     )
 
 
 async def _start_over() -> _Update:
-    return _failure(_GUIDE)
+    return _ready(_GUIDE)

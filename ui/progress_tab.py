@@ -11,6 +11,7 @@ from ui.example_tiles import Example, clicked_example, example_tiles
 from ui.preview import make_preview
 from ui.progress_card import progress_card
 from ui.services import Services
+from ui.theme import html_block
 from ui.trouble import trouble_card
 
 MIN_PHOTOS, MAX_PHOTOS = 2, 30
@@ -28,69 +29,83 @@ _GUIDE = (
 _THUMB_PX = 320
 
 _Uploads = list[dict[str, Any]]
-_Update = tuple[Any, Any]  # picker, answer
+_Update = tuple[Any, Any, Any, Any]  # picker, inputs, again, answer
 
 
 def build_progress_tab(services: Services, examples: Sequence[Example]) -> None:
     """Lay out the tab and connect it. Call inside a ``gr.Tab``."""
-    gr.HTML(_LEAD, js_on_load=None)
-    with gr.Row(elem_classes="columns", equal_height=False):
+    html_block(_LEAD)
+    again = gr.Button("Compare other photos", visible=False, elem_id="progress-again")
+    answer = html_block("", elem_id="progress-answer")
+    with gr.Row(elem_classes="columns") as inputs:
         with gr.Column(scale=6, min_width=300):
-            picker = gr.File(
-                file_count="multiple",
-                label="Photos of one face",
-                show_label=False,
-                height=200,
-                elem_id="progress-picker",
-            )
+            picker = _photos_picker()
             compare = gr.Button("Compare", variant="primary", elem_id="progress-compare")
+            tiles = example_tiles(examples, elem_id="progress-examples")
         with gr.Column(scale=5, min_width=300):
-            gr.HTML(_GUIDE, js_on_load=None)
-    tiles = example_tiles(examples, elem_id="progress-examples")
-    answer = gr.HTML("", elem_id="progress-answer", js_on_load=None)
-    outputs = [picker, answer]
+            html_block(_GUIDE)
+    outputs = [picker, inputs, again, answer]
 
-    async def on_compare(uploads: _Uploads | None) -> AsyncIterator[_Update]:
-        uploads = uploads or []
+    async def on_compare(gallery: list[dict[str, Any]] | None) -> AsyncIterator[_Update]:
+        uploads = [item.get("image") or item.get("video") or {} for item in gallery or []]
         if not MIN_PHOTOS <= len(uploads) <= MAX_PHOTOS:
-            yield gr.skip(), _wrong_number(len(uploads))
+            yield *_UNCHANGED, _wrong_number(len(uploads))
             return
-        yield gr.skip(), _WORKING
+        yield *_UNCHANGED, _WORKING
         try:
             photos = [await asyncio.to_thread(services.uploads.read, upload) for upload in uploads]
-            card = await _answer(services, photos)
-        except (
-            Exception
-        ) as error:  # the photos stay, so that the wrong one can be taken out; a timer deletes them
-            yield gr.skip(), trouble_card(error)
+            update = await _answer(services, photos)
+        except Exception as error:  # the photos stay, so that the wrong one can be taken out; a timer deletes them
+            yield *_UNCHANGED, trouble_card(error)
             return
         services.uploads.delete(uploads)
-        yield None, card
+        yield update
 
     async def on_example(event: gr.EventData) -> AsyncIterator[_Update]:
         example = clicked_example(examples, event)
         if example is None:
             return
-        yield gr.skip(), _WORKING
+        yield *_UNCHANGED, _WORKING
         try:
-            yield gr.skip(), await _answer(services, example.photos)
+            yield await _answer(services, example.photos)
         except Exception as error:
-            yield gr.skip(), trouble_card(error)
+            yield *_UNCHANGED, trouble_card(error)
 
     quiet = {"concurrency_limit": None, "show_progress": "hidden", "api_visibility": "private"}
     compare.click(on_compare, picker, outputs, preprocess=False, **quiet)
     tiles.click(on_example, None, outputs, **quiet)
+    again.click(_start_over, None, outputs, **quiet)
 
 
-_WORKING = working_card(
-    "Comparing the photos", "Finding the face in each photo first. This takes a few seconds."
-)
+_WORKING = working_card("Comparing the photos", "Finding the face in each photo first. This takes a few seconds.")
+_UNCHANGED = (gr.skip(), gr.skip(), gr.skip())
 
 
-async def _answer(services: Services, photos: Sequence[bytes]) -> str:
+def _photos_picker() -> gr.Gallery:
+    """Takes photos as the browser sends them: handlers read their bytes, unprocessed."""
+    return gr.Gallery(
+        label="Photos of one face",
+        show_label=False,
+        file_types=["image"],
+        sources=["upload"],
+        columns=5,
+        height=250,
+        object_fit="cover",
+        allow_preview=False,
+        buttons=[],
+        interactive=True,
+        elem_id="progress-picker",
+    )
+
+
+async def _answer(services: Services, photos: Sequence[bytes]) -> _Update:
     found = await services.api.progress(photos)
     previews = [await asyncio.to_thread(make_preview, photo, max_side_px=_THUMB_PX) for photo in photos]
-    return progress_card(found, previews)
+    return [], gr.update(visible=False), gr.update(visible=True), progress_card(found, previews)
+
+
+async def _start_over() -> _Update:
+    return [], gr.update(visible=True), gr.update(visible=False), ""
 
 
 def _wrong_number(num_photos: int) -> str:

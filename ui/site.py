@@ -9,6 +9,7 @@ from fastapi import FastAPI
 
 from ui.client import ApiClient
 from ui.config import UiConfig
+from ui.document import OwnDocument
 from ui.example_tiles import make_example
 from ui.examples import draw_lesion, draw_series
 from ui.services import Services
@@ -50,6 +51,7 @@ def build_site(config: UiConfig, uploads: UploadFolder, api: ApiClient | None = 
             uploads.delete_all()
 
     site = FastAPI(lifespan=lifespan, openapi_url=None)
+    site.add_middleware(OwnDocument)
     return gr.mount_gradio_app(
         site,
         page,

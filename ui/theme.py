@@ -49,6 +49,11 @@ _TEXT_FONTS = (
 _CODE_FONTS = ("ui-monospace", "SF Mono", "Cascadia Mono", "Liberation Mono", "Consolas", "monospace")
 
 
+def html_block(html: str, *, elem_id: str | None = None, visible: bool = True) -> gr.HTML:
+    """Show our own HTML, styled by ``page.css`` alone."""
+    return gr.HTML(html, elem_id=elem_id, visible=visible, apply_default_css=False, js_on_load=None)
+
+
 def build_theme() -> gr.themes.Base:
     """Make the theme; light and dark follow the system."""
     theme = gr.themes.Base(
@@ -77,6 +82,9 @@ def build_theme() -> gr.themes.Base:
         block_border_color="*neutral_200",
         block_border_color_dark="*neutral_700",
         block_shadow="none",
+        button_border_width="1px",
+        button_primary_border_color="*primary_600",
+        button_primary_border_color_dark="*primary_600",
         button_primary_background_fill="*primary_600",
         button_primary_background_fill_hover="*primary_700",
         button_primary_background_fill_dark="*primary_600",
@@ -86,6 +94,8 @@ def build_theme() -> gr.themes.Base:
         button_secondary_background_fill_hover="*primary_50",
         button_secondary_background_fill_dark="*neutral_900",
         button_secondary_background_fill_hover_dark="*neutral_800",
+        button_secondary_text_color="#13232b",
+        button_secondary_text_color_dark="#e6eff1",
         button_secondary_border_color="*neutral_300",
         button_secondary_border_color_dark="*neutral_700",
         link_text_color="*primary_600",

@@ -10,6 +10,7 @@ from ui.example_tiles import Example
 from ui.lesion_tab import build_lesion_tab
 from ui.progress_tab import build_progress_tab
 from ui.services import Services
+from ui.theme import html_block
 
 _HEADER = """
 <header class="page-head">
@@ -28,7 +29,7 @@ def build_page(
 ) -> gr.Blocks:
     """Lay out the page and connect every handler."""
     with gr.Blocks(title="skinserve", analytics_enabled=False, fill_width=True) as page:
-        gr.HTML(_HEADER, js_on_load=None)
+        html_block(_HEADER)
         with gr.Tabs(elem_id="tabs"):
             with gr.Tab("Lesion"):
                 build_lesion_tab(services, lesion_examples)
@@ -36,5 +37,5 @@ def build_page(
                 build_progress_tab(services, progress_examples)
             with gr.Tab("About") as about:
                 build_about_tab(about, services)
-        gr.HTML(_FOOT, js_on_load=None)
+        html_block(_FOOT)
     return page

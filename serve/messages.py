@@ -1,4 +1,4 @@
-"""What the deployments say to the gateway: plain values, without torch, that travel between replicas.
+"""What travels between the gateway and the deployments: plain values, without torch.
 
 Axes: T photo of a series, H row, W column, C colour.
 """
@@ -9,6 +9,26 @@ import numpy as np
 
 from models.checkpoint import CheckpointMeta
 from serve.schemas import DiagnosisScore, LoadedModel, ModelName, Risk
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spot:
+    """One photo for the lesion network."""
+
+    image_HWC: np.ndarray
+    """uint8, (input_px, input_px, 3), as ``models.images.decode_square`` returns it."""
+    explain: bool = False
+    """Add the heat map of the verdict."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Series:
+    """One series of face crops for the progress network, oldest first."""
+
+    crop_THWC: np.ndarray
+    """uint8, (T, input_px, input_px, 3); anything where no face was found."""
+    present_T: np.ndarray
+    """bool, False where no face was found."""
 
 
 @dataclass(frozen=True, kw_only=True)

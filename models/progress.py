@@ -1,0 +1,145 @@
+"""Face crops over time in, improved or worsened out: a ConvLSTM that skips photos without a face.
+
+Axes: B series, T photo, C channel, H row, W column, N present photo of any series.
+
+Source: Shi et al. 2015, arXiv:1506.04214, without peephole connections; layer sizes as in SkinCredible.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+LABELS = ("worsened", "improved")
+"""Order of the output columns."""
+
+FOLD_PX = 2
+HEAD_GRID = 5
+
+
+class ProgressNet(nn.Module):
+    """Two masked ConvLSTM layers, batch norm after each, a dense layer, two classes.
+
+    Each photo is read beside its difference to the first face of its series, both with the mean colour of the
+    photo taken off, so that light and white balance matter less. Squares of 2 x 2 pixels become channels
+    first, and the second layer works at half the side of the first.
+
+    Args:
+        input_px: side of the face crops, a multiple of 20.
+        filters: channels of the state of each ConvLSTM layer.
+        hidden: width of the dense layer.
+        dropout: share of the dense layer's outputs left out in training.
+    """
+
+    def __init__(
+        self,
+        *,
+        input_px: int = 80,
+        filters: tuple[int, int] = (20, 10),
+        hidden: int = 32,
+        dropout: float = 0.3,
+    ) -> None:
+        super().__init__()
+        if input_px % (2 * FOLD_PX * HEAD_GRID):
+            raise ValueError(f"input_px is {input_px}, must be a multiple of {2 * FOLD_PX * HEAD_GRID}")
+        first, second = filters
+        self.input_px = input_px
+        self.first = MaskedConvLSTM(6 * FOLD_PX**2, first)
+        self.first_norm = MaskedBatchNorm(first)
+        self.second = MaskedConvLSTM(2 * first, second)
+        self.second_norm = MaskedBatchNorm(second)
+        self.head = nn.Sequential(
+            nn.Flatten(),
+            nn.Linear(2 * second * HEAD_GRID**2, hidden),
+            nn.ReLU(),
+            nn.Dropout(dropout),
+            nn.Linear(hidden, len(LABELS)),
+        )
+
+    def forward(self, photos_BTCHW: Tensor, present_BT: Tensor) -> Tensor:
+        """Return the logits after each photo.
+
+        Args:
+            photos_BTCHW: float, normalised, (B, T, 3, input_px, input_px); T of any length. What stands at a photo
+                that is not present changes nothing.
+            present_BT: bool, False where a photo has no face or the series is over.
+
+        Returns:
+            logits_BTC: columns as ``LABELS``. A photo that is not present repeats the logits before it; before
+                the first face they are zero, which says that nothing is known.
+        """
+        input_BTCHW = _beside_first_face(photos_BTCHW, present_BT)
+        folded = F.pixel_unshuffle(input_BTCHW.flatten(0, 1), FOLD_PX).unflatten(0, present_BT.shape)
+        state_BTCHW = self.first_norm(self.first(folded, present_BT), present_BT)
+        pooled = _average_and_maximum(state_BTCHW.flatten(0, 1), state_BTCHW.shape[-1] // 2)
+        state_BTCHW = self.second(pooled.unflatten(0, present_BT.shape), present_BT)
+        state_BTCHW = self.second_norm(state_BTCHW, present_BT)
+        logits_NC = self.head(_average_and_maximum(state_BTCHW.flatten(0, 1), HEAD_GRID))
+        return _repeat_where_absent(logits_NC.unflatten(0, present_BT.shape), present_BT)
+
+
+class MaskedConvLSTM(nn.Module):
+    """A ConvLSTM layer whose state stands still at photos that are not present; 3 x 3 kernels."""
+
+    def __init__(self, num_inputs: int, num_filters: int) -> None:
+        super().__init__()
+        self.num_filters = num_filters
+        self.input_gates = nn.Conv2d(num_inputs, 4 * num_filters, 3, padding=1)
+        self.state_gates = nn.Conv2d(num_filters, 4 * num_filters, 3, padding=1, bias=False)
+
+    def forward(self, input_BTCHW: Tensor, present_BT: Tensor) -> Tensor:
+        """Return the hidden state after each photo, (B, T, num_filters, H, W)."""
+        num_photos = input_BTCHW.shape[1]
+        gates_BTCHW = self.input_gates(input_BTCHW.flatten(0, 1)).unflatten(0, present_BT.shape)
+        hidden = gates_BTCHW.new_zeros(gates_BTCHW[:, 0, : self.num_filters].shape)
+        cell = hidden
+        states: list[Tensor] = []
+        for t in range(num_photos):
+            gates = gates_BTCHW[:, t]
+            if t:
+                gates = gates + self.state_gates(hidden)
+            enter, keep, leave, new = gates.chunk(4, dim=1)
+            # + 1, so that an untrained layer remembers: Jozefowicz et al. 2015
+            next_cell = (keep + 1).sigmoid() * cell + enter.sigmoid() * new.tanh()
+            next_hidden = leave.sigmoid() * next_cell.tanh()
+            present = present_BT[:, t, None, None, None]
+            cell = torch.where(present, next_cell, cell)
+            hidden = torch.where(present, next_hidden, hidden)
+            states.append(hidden)
+        return torch.stack(states, dim=1)
+
+
+class MaskedBatchNorm(nn.BatchNorm2d):
+    """Batch norm over the present photos of all series; in training it counts no other photo."""
+
+    def forward(self, state_BTCHW: Tensor, present_BT: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Return the normalised state; where a photo is not present the result has no meaning."""
+        if not self.training:
+            return super().forward(state_BTCHW.flatten(0, 1)).unflatten(0, present_BT.shape)
+        if not present_BT.any():
+            return state_BTCHW
+        normalised = torch.zeros_like(state_BTCHW)
+        normalised[present_BT] = super().forward(state_BTCHW[present_BT]).to(normalised.dtype)
+        return normalised
+
+
+def _beside_first_face(photos_BTCHW: Tensor, present_BT: Tensor) -> Tensor:
+    """(B, T, 6, H, W): each photo less its mean colour, and that less the first face's; zero where absent."""
+    present = present_BT[:, :, None, None, None]
+    photos_BTCHW = torch.where(present, photos_BTCHW, torch.zeros_like(photos_BTCHW))
+    centred_BTCHW = photos_BTCHW - photos_BTCHW.mean(dim=(-2, -1), keepdim=True)
+    first_B = present_BT.int().argmax(dim=1)
+    first_face = centred_BTCHW[torch.arange(len(first_B), device=first_B.device), first_B].unsqueeze(1)
+    change_BTCHW = torch.where(present, centred_BTCHW - first_face, torch.zeros_like(centred_BTCHW))
+    return torch.cat([centred_BTCHW, change_BTCHW], dim=2)
+
+
+def _average_and_maximum(image_NCHW: Tensor, side: int) -> Tensor:
+    size = image_NCHW.shape[-1] // side
+    return torch.cat([F.avg_pool2d(image_NCHW, size), F.max_pool2d(image_NCHW, size)], dim=1)
+
+
+def _repeat_where_absent(logits_BTC: Tensor, present_BT: Tensor) -> Tensor:
+    position_T = torch.arange(present_BT.shape[1], device=present_BT.device)
+    last_BT = torch.where(present_BT, position_T, -1).cummax(dim=1).values
+    repeated = logits_BTC.gather(1, last_BT.clamp_min(0)[:, :, None].expand_as(logits_BTC))
+    return torch.where((last_BT >= 0)[:, :, None], repeated, torch.zeros_like(repeated))

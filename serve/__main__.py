@@ -1,0 +1,153 @@
+"""``python -m serve``: both networks, the HTTP API and the page on this machine."""
+
+import errno
+import os
+import secrets
+import socket
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import tyro
+
+from serve.local import reachable
+from serve.supervisor import Start, Supervisor, say
+
+LOCAL_YAML = Path(__file__).with_name("local.yaml")
+MIN_FREE_BYTES = 3_000_000_000
+NUM_HELPER_PORTS = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Serve both networks, the HTTP API and the page on this machine.
+
+    Research software, not a medical device.
+    """
+
+    host: str = "127.0.0.1"
+    """Address to listen on; 0.0.0.0 for every network of this machine."""
+    port: int = 8000
+    """Port of the API and the page."""
+    config: Path = LOCAL_YAML
+    """Ray Serve config file: applications, replicas, CPUs, checkpoints."""
+
+
+def main() -> int:
+    """Check, then start and watch over the server."""
+    options = tyro.cli(Options, prog="python -m serve")
+    problem = trouble(options)
+    if problem:
+        print(f"skinserve: {problem}", file=sys.stderr)
+        return 1
+    home = Path(tempfile.mkdtemp(prefix="skinserve-", dir=_short_temp_folder()))
+    (home / "tmp").mkdir()
+    start = Start(
+        command=[
+            sys.executable,
+            "-m",
+            "serve.local",
+            str(options.config),
+            options.host,
+            str(options.port),
+            str(home),
+        ],
+        environment=os.environ | environment(home),
+        home=home,
+        host=reachable(options.host),
+        port=options.port,
+    )
+    say(f"starting on http://{start.host}:{start.port}, this takes up to a minute")
+    return Supervisor(start).run()
+
+
+def trouble(options: Options) -> str | None:
+    """Say in one line why a start makes no sense, or None."""
+    if not options.config.is_file():
+        return f"there is no config file {options.config}; leave --config out to take {LOCAL_YAML.name}"
+    free = psutil.virtual_memory().available
+    if free < MIN_FREE_BYTES:
+        return (
+            f"{free / 1e9:.1f} GB of memory are free, {MIN_FREE_BYTES / 1e9:g} GB are needed; "
+            "close other programs and try again"
+        )
+    family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((options.host, options.port))
+    except OverflowError:
+        return f"{options.port} is no port; choose one from 1024 to 65535: PORT=8000 make serve"
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            other = options.port + 1 if options.port < 65535 else 8000
+            return f"port {options.port} on {options.host} is taken; choose another: PORT={other} make serve"
+        if error.errno in (errno.EACCES, errno.EPERM):
+            return f"port {options.port} needs more rights; choose one above 1023: PORT=8000 make serve"
+        return (
+            f"{options.host} is no address of this machine ({error.strerror}); try HOST=127.0.0.1 make serve"
+        )
+    return None
+
+
+def environment(home: Path) -> dict[str, str]:
+    """Return what must be in the environment before Ray starts; every process of the server inherits it."""
+    token = home / "token"
+    token.touch(mode=0o600)
+    token.write_text(secrets.token_hex(32))
+    stats, metrics, fallback = _free_ports(NUM_HELPER_PORTS)
+    quick = {
+        "RAY_SERVE_ENABLE_HA_PROXY": "1",
+        "RAY_SERVE_ENABLE_DIRECT_INGRESS": "1",
+        "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+        # Unless told, two servers on one machine would share HAProxy's own ports and its files.
+        "RAY_SERVE_HAPROXY_STATS_PORT": str(stats),
+        "RAY_SERVE_HAPROXY_METRICS_PORT": str(metrics),
+        "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
+        "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(home / "h.cfg"),
+        "RAY_SERVE_HAPROXY_SOCKET_PATH": str(home / "h.sock"),
+        "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(home / "m.sock"),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(home),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(home / "h.state"),
+        "RAY_SERVE_HAPROXY_LOG_TARGET": str(home / "h.log"),  # nobody listens there: no address is logged
+        "RAY_SERVE_HAPROXY_NBTHREAD": "2",
+        "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": "10",
+    }
+    return {
+        **(quick if sys.platform == "linux" else {}),
+        "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(fallback),
+        "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serve.front.serve_middlewares",
+        "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
+        "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "60",
+        "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",
+        "RAY_SERVE_PROXY_MIN_DRAINING_PERIOD_S": "1",
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN_PATH": str(token),
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "GRADIO_ANALYTICS_ENABLED": "False",
+        "HF_HUB_OFFLINE": "1",
+        "PYTHONUNBUFFERED": "1",
+        "TMPDIR": str(home / "tmp"),
+    }
+
+
+def _free_ports(number: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(number)]
+    try:
+        for one in sockets:
+            one.bind(("", 0))
+        return [one.getsockname()[1] for one in sockets]
+    finally:
+        for one in sockets:
+            one.close()
+
+
+def _short_temp_folder() -> str | None:
+    """Sockets have paths of at most 107 characters; a long TMPDIR leaves too few."""
+    return "/tmp" if os.access("/tmp", os.W_OK) else None
+
+
+if __name__ == "__main__":
+    sys.exit(main())
