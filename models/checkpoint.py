@@ -35,7 +35,9 @@ class CheckpointMeta(BaseModel):
     version: str
     architecture: dict[str, Any] = Field(description="keyword arguments of the network's class")
     labels: tuple[str, ...] = Field(description="in the order of the output columns")
-    groups: dict[str, str] = Field(description="benign or malignant, of each label; empty for the progress network")
+    groups: dict[str, str] = Field(
+        description="benign or malignant, of each label; empty for the progress network"
+    )
     input_px: int = Field(gt=0, description="side of the square input, pixels")
     mean: tuple[float, float, float] = Field(description="of pixels scaled to 0..1")
     std: tuple[float, float, float]
@@ -56,7 +58,9 @@ def read_meta(folder: Path) -> CheckpointMeta:
     """
     path = folder / META
     if not path.is_file():
-        raise CheckpointError(f"{folder} is no checkpoint: it has no {META}; name a folder made by python -m train.launch")
+        raise CheckpointError(
+            f"{folder} is no checkpoint: it has no {META}; name a folder made by python -m train.launch"
+        )
     try:
         meta = CheckpointMeta.model_validate_json(path.read_bytes())
     except ValidationError as error:
@@ -67,7 +71,9 @@ def read_meta(folder: Path) -> CheckpointMeta:
     if meta.format_version != FORMAT_VERSION:
         raise CheckpointError(_other_version(folder, meta.format_version))
     if len(meta.labels) != len(set(meta.labels)):
-        raise CheckpointError(f"{path} names a label twice: {', '.join(meta.labels)}; release the checkpoint again")
+        raise CheckpointError(
+            f"{path} names a label twice: {', '.join(meta.labels)}; release the checkpoint again"
+        )
     return meta
 
 
@@ -94,9 +100,12 @@ def load_weights(folder: Path, meta: CheckpointMeta) -> dict[str, Tensor]:
     found = hashlib.sha256(content).hexdigest()
     if found != meta.weights_sha256:
         raise CheckpointError(
-            f"{path} has sha256 {found[:12]}…, {META} says {meta.weights_sha256[:12]}…; fetch the folder again"
+            f"{path} has sha256 {found[:12]}…, {META} says {meta.weights_sha256[:12]}…; fetch it again"
         )
-    return {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in load(content).items()}
+    return {
+        name: tensor.float() if tensor.is_floating_point() else tensor
+        for name, tensor in load(content).items()
+    }
 
 
 def save_checkpoint(folder: Path, net: nn.Module, meta: CheckpointMeta, model_card: str) -> CheckpointMeta:

@@ -45,7 +45,7 @@ class LesionEngine:
     def __init__(self, meta: CheckpointMeta, net: LesionNet, device: str) -> None:
         self.meta = meta
         self.device = device
-        self._net = net.to(device=device, memory_format=torch.channels_last).eval()
+        self._net = net.to(device).to(memory_format=torch.channels_last).eval()
 
     @torch.inference_mode()
     def __call__(self, image_BHWC: np.ndarray, *, features: bool = False) -> LesionOutput:
@@ -71,7 +71,7 @@ class LesionEngine:
         )
 
     def heat_map(self, features_CHW: np.ndarray, group: Group) -> np.ndarray:
-        """Return where the evidence for ``group`` lies: float32 (h, w), 0 to 1, as ``models.lesion.grad_cam``."""
+        """Return where the evidence for ``group`` lies, as ``grad_cam`` does: float32 (h, w), 0 to 1."""
         features = torch.from_numpy(features_CHW).to(self.device)
         return grad_cam(self._net.risk_head, features, GROUPS.index(group)).cpu().numpy()
 
@@ -96,12 +96,14 @@ class ProgressEngine:
         """Classify a batch of series of face crops.
 
         Args:
-            photos_BTHWC: uint8, (B, T, input_px, input_px, 3); what stands where a face is missing does not matter.
+            photos_BTHWC: uint8, (B, T, input_px, input_px, 3); where a face is missing, anything.
             present_BT: bool, False where a series has no face or is already over.
         """
         side = self.meta.input_px
         if photos_BTHWC.shape[2:] != (side, side, 3) or photos_BTHWC.dtype != np.uint8:
-            raise ValueError(f"got {photos_BTHWC.dtype} {photos_BTHWC.shape}, need uint8 (B, T, {side}, {side}, 3)")
+            raise ValueError(
+                f"got {photos_BTHWC.dtype} {photos_BTHWC.shape}, need uint8 (B, T, {side}, {side}, 3)"
+            )
         photos = normalize(torch.from_numpy(photos_BTHWC).to(self.device), self.meta.mean, self.meta.std)
         logits_BTC = self._net(photos, torch.from_numpy(present_BT).to(self.device))
         improved = self.meta.labels.index("improved")
@@ -125,7 +127,9 @@ def load_lesion_engine(folder: Path, *, device: str = "cpu", num_threads: int | 
     return LesionEngine(meta, net, device)
 
 
-def load_progress_engine(folder: Path, *, device: str = "cpu", num_threads: int | None = None) -> ProgressEngine:
+def load_progress_engine(
+    folder: Path, *, device: str = "cpu", num_threads: int | None = None
+) -> ProgressEngine:
     """Load a progress checkpoint; as ``load_lesion_engine``."""
     meta = _meta_of_kind(folder, "progress", num_threads)
     net = ProgressNet(**meta.architecture)
@@ -136,7 +140,9 @@ def load_progress_engine(folder: Path, *, device: str = "cpu", num_threads: int 
 def _meta_of_kind(folder: Path, kind: Kind, num_threads: int | None) -> CheckpointMeta:
     meta = read_meta(folder)
     if meta.kind != kind:
-        raise CheckpointError(f"checkpoint {folder} is a {meta.kind} network, a {kind} network is needed here")
+        raise CheckpointError(
+            f"checkpoint {folder} is a {meta.kind} network, a {kind} network is needed here"
+        )
     if num_threads is not None:
         torch.set_num_threads(num_threads)
     return meta
@@ -153,4 +159,6 @@ def _fill(net: nn.Module, folder: Path, meta: CheckpointMeta) -> None:
 
 def _check_finite(probability: np.ndarray) -> None:
     if not np.isfinite(probability).all():
-        raise RuntimeError(f"the engine answered {probability}, a probability is needed; load the checkpoint again")
+        raise RuntimeError(
+            f"the engine answered {probability}, a probability is needed; load the checkpoint again"
+        )

@@ -1,7 +1,7 @@
 """Upload bytes to upright RGB pixels at the size that is needed, or an error that says why not.
 
-The same functions prepare photos for training and for serving. A JPEG is decoded reduced (DCT scaling), never at full
-size when less will do. Axes: H row, W column, C colour (red, green, blue).
+The same functions prepare photos for training and for serving. A JPEG is decoded reduced (DCT scaling), never
+at full size when less will do. Axes: H row, W column, C colour (red, green, blue).
 """
 
 import io
@@ -13,7 +13,7 @@ from typing import ClassVar
 import numpy as np
 from PIL import ExifTags, Image
 
-# Ours is checked on the header of every photo, before decoding; Pillow's own limit would only warn at half of it.
+# Our own limit is checked on every header before decoding; Pillow's would only warn.
 Image.MAX_IMAGE_PIXELS = None
 
 Size = tuple[int, int]
@@ -58,7 +58,9 @@ class PhotoLimits:
 
     def __post_init__(self) -> None:
         if min(self.max_bytes, self.max_pixels) < 1:
-            raise ValueError(f"photo limits are {self.max_bytes} bytes and {self.max_pixels} pixels, must be positive")
+            raise ValueError(
+                f"photo limits are {self.max_bytes} bytes and {self.max_pixels} pixels, must be positive"
+            )
 
 
 DEFAULT_LIMITS = PhotoLimits()
@@ -98,7 +100,7 @@ def decode_square(data: bytes, *, side_px: int, limits: PhotoLimits = DEFAULT_LI
 
 
 def decode_bounded(data: bytes, *, max_side_px: int = 640, limits: PhotoLimits = DEFAULT_LIMITS) -> Photo:
-    """Decode a whole photo with its long side at most ``max_side_px``, as the face stage sees it; never enlarged.
+    """Decode a whole photo, long side at most ``max_side_px``, as the face stage sees it; never enlarged.
 
     Raises:
         PhotoError: one of its subclasses, whose ``code`` is the HTTP error code.
@@ -143,7 +145,7 @@ def _decode(
     # Pillow's decoders answer damaged bytes with OSError, SyntaxError, ValueError, struct.error and others.
     except Exception as error:
         raise UnreadableImageError(
-            "the photo starts like an image but cannot be read to its end; it is damaged or cut off, send it again"
+            "the photo starts like an image but cannot be read: it is damaged or cut off; send it again"
         ) from error
     turned = exif.get(ExifTags.Base.Orientation) in (5, 6, 7, 8)
     width, height = original[::-1] if turned else original
@@ -153,7 +155,9 @@ def _decode(
 def _check_type(data: bytes) -> None:
     if not data:
         raise UnreadableImageError("the photo is empty (0 bytes); send the file itself")
-    if data.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")) or (data[:4] == b"RIFF" and data[8:12] == b"WEBP"):
+    if data.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")) or (
+        data[:4] == b"RIFF" and data[8:12] == b"WEBP"
+    ):
         return
     what = "this is not"
     if data[4:8] == b"ftyp" and data[8:12] in (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1"):
@@ -178,7 +182,9 @@ def _check_pixels(size: Size, limits: PhotoLimits) -> None:
 
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):  # 16 bits of grey; Pillow would clip them at 255
-        return Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).clip(0, 255).astype(np.uint8)).convert("RGB")
+        return Image.fromarray(
+            (np.asarray(image).astype(np.uint32) >> 8).clip(0, 255).astype(np.uint8)
+        ).convert("RGB")
     if image.has_transparency_data:
         coloured = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", image.size, "white"), coloured).convert("RGB")
@@ -221,8 +227,14 @@ def _upright(image: Image.Image, exif: Image.Exif) -> Image.Image:
 def _taken_at(exif: Image.Exif) -> datetime | None:
     try:
         fields = exif.get_ifd(ExifTags.IFD.Exif)
-        taken = datetime.strptime(str(fields[ExifTags.Base.DateTimeOriginal]).strip("\0 "), "%Y:%m:%d %H:%M:%S")
+        taken = datetime.strptime(
+            str(fields[ExifTags.Base.DateTimeOriginal]).strip("\0 "), "%Y:%m:%d %H:%M:%S"
+        )
         offset = fields.get(ExifTags.Base.OffsetTimeOriginal)
-        return datetime.strptime(f"{taken:%Y%m%d%H%M%S}{offset.strip(chr(0) + ' ')}", "%Y%m%d%H%M%S%z") if offset else taken
+        return (
+            datetime.strptime(f"{taken:%Y%m%d%H%M%S}{offset.strip(chr(0) + ' ')}", "%Y%m%d%H%M%S%z")
+            if offset
+            else taken
+        )
     except Exception:  # missing or damaged: the time is unknown
         return None

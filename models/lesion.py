@@ -37,8 +37,9 @@ class LesionNet(nn.Module):
         self.trunk = resnet50(weights=None, zero_init_residual=True)
         self.trunk.fc = nn.Identity()  # pyright: ignore[reportAttributeAccessIssue]
         if input_px < FINE_STRIDE_BELOW_PX:
-            first = self.trunk.layer4[0]
-            first.conv2.stride = first.downsample[0].stride = (1, 1)
+            for layer in self.trunk.layer4.modules():
+                if isinstance(layer, nn.Conv2d):
+                    layer.stride = (1, 1)
         self.risk_head = _head(len(GROUPS), dropout)
         self.diagnosis_head = _head(num_diagnoses, dropout)
 
@@ -61,11 +62,11 @@ class LesionNet(nn.Module):
 def grad_cam(head: nn.Sequential, features_CHW: Tensor, column: int) -> Tensor:
     """Show where the evidence for one column of a head lies.
 
-    The derivative of a logit by a pooled channel follows in closed form from the two linear layers of the head, so this
-    needs the feature map and the float weights, and no autograd.
+    The derivative of a logit by a pooled channel follows in closed form from the two layers of the head:
+    this needs the feature map and the float weights, and no autograd.
 
     Returns:
-        heat_HW: float32, 0 to 1, at the resolution of the feature map; all zero where nothing speaks for the column.
+        heat_HW: float32, 0 to 1, as fine as the feature map; zero if nothing speaks for the column.
 
     Source: Selvaraju et al. 2017, arXiv:1610.02391.
     """

@@ -1,8 +1,8 @@
 """The diagnoses in output-column order and the group of each; the only copy of the list.
 
-Source: the 20 benign and 7 malignant diagnoses that SkinSense tells apart, with its grouping; spelling as in the
-ISIC archive. Actinic keratosis, atypical melanocytic proliferation and atypical Spitz tumor, which the archive calls
-indeterminate, count as malignant here, and AIMP as benign, because SkinSense has it so.
+Source: the 20 benign and 7 malignant diagnoses that SkinSense tells apart, with its grouping; spelling as in
+the ISIC archive. Actinic keratosis, atypical melanocytic proliferation and atypical Spitz tumor, which the
+archive calls indeterminate, count as malignant here, and AIMP as benign, because SkinSense has it so.
 """
 
 from dataclasses import dataclass

@@ -14,7 +14,7 @@ RGB = tuple[float, float, float]
 
 MEAN: RGB = (0.485, 0.456, 0.406)
 STD: RGB = (0.229, 0.224, 0.225)
-"""Of pixels scaled to 0..1, over ImageNet, as torchvision's weights expect. A checkpoint stores the pair it used."""
+"""Of pixels scaled to 0..1, over ImageNet, as torchvision's weights expect. A checkpoint stores its own."""
 
 
 def normalize(image_HWC: Tensor, mean: RGB = MEAN, std: RGB = STD) -> Tensor:
@@ -68,7 +68,9 @@ def augment(image_BHWC: Tensor, side_px: int, how: Augmentation, generator: torc
     enough_px = math.ceil(side_px / how.min_scale)
     if enough_px < image_BCHW.shape[-1]:  # grid_sample alone would alias
         image_BCHW = F.interpolate(image_BCHW, size=(enough_px, enough_px), mode="bilinear", antialias=True)
-    image_BCHW = F.grid_sample(image_BCHW, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
+    image_BCHW = F.grid_sample(
+        image_BCHW, grid, mode="bilinear", padding_mode="reflection", align_corners=False
+    )
     return _recolour(image_BCHW, how, generator).clamp_(0, 255).round_().to(torch.uint8).movedim(1, -1)
 
 
@@ -90,7 +92,9 @@ def _recolour(image_BCHW: Tensor, how: Augmentation, generator: torch.Generator)
         return (1 + spread * (2 * torch.rand(*shape, generator=generator) - 1)).to(image_BCHW.device)
 
     num_images = len(image_BCHW)
-    image_BCHW = image_BCHW * factor(how.brightness, num_images, 1, 1, 1) * factor(how.hue_shift, num_images, 3, 1, 1)
+    image_BCHW = (
+        image_BCHW * factor(how.brightness, num_images, 1, 1, 1) * factor(how.hue_shift, num_images, 3, 1, 1)
+    )
     mean = image_BCHW.mean(dim=(1, 2, 3), keepdim=True)
     image_BCHW = mean + (image_BCHW - mean) * factor(how.contrast, num_images, 1, 1, 1)
     grey = image_BCHW.mean(dim=1, keepdim=True)

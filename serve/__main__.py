@@ -129,6 +129,7 @@ def environment(home: Path) -> dict[str, str]:
         "GRADIO_ANALYTICS_ENABLED": "False",
         "HF_HUB_OFFLINE": "1",
         "PYTHONUNBUFFERED": "1",
+        "PYTHONDONTWRITEBYTECODE": "",  # a dozen processes import the same packages; compile them once
         "TMPDIR": str(home / "tmp"),
     }
 

@@ -6,7 +6,6 @@ import threading
 import numpy as np
 import ray.serve
 
-from models.face import FaceFinder
 from serve.config import FaceConfig
 from serve.messages import FaceReport
 
@@ -19,6 +18,8 @@ class FaceDetector:
     """
 
     def __init__(self, config: FaceConfig, size_px: int) -> None:
+        from models.face import FaceFinder  # here, as in serve.lesion
+
         self._find = FaceFinder(device=config.device, size_px=size_px, num_threads=config.num_threads)
         self._one_at_a_time = threading.Lock()
         self._find.ping()

@@ -6,9 +6,8 @@ import numpy as np
 import ray.serve
 
 from models.checkpoint import read_model_card
-from models.engine import load_lesion_engine
 from serve.config import LesionConfig
-from serve.messages import LesionReport, Spot, loaded_model, verdict_of
+from serve.messages import LesionReport, Spot, loaded_model, threshold_of, verdict_of
 from serve.schemas import DiagnosisScore, LoadedModel, ModelName, Risk
 
 
@@ -20,10 +19,15 @@ class LesionClassifier:
     """
 
     def __init__(self, config: LesionConfig) -> None:
+        # Here and not above: the process that only binds the deployments does not load PyTorch.
+        from models.engine import load_lesion_engine
+
         self._engine = load_lesion_engine(
             config.checkpoint, device=config.device, num_threads=config.num_threads
         )
         self.meta = self._engine.meta
+        self._threshold = threshold_of(self.meta, "malignant")
+        self._naming_threshold = threshold_of(self.meta, "name_diagnosis")
         self._model = ModelName(name=self.meta.name, version=self.meta.version)
         self._model_card = read_model_card(config.checkpoint)
         self._engine.ping()
@@ -53,18 +57,19 @@ class LesionClassifier:
     def _classify_batch(self, spots: list[Spot]) -> list[LesionReport]:
         image_BHWC = np.stack([spot.image_HWC for spot in spots])
         answer = self._engine(image_BHWC, features=any(spot.explain for spot in spots))
-        threshold = self.meta.thresholds["malignant"]
         reports: list[LesionReport] = []
         for index, malignant in enumerate(answer.malignant_B.tolist()):
             heat = None
             if spots[index].explain and answer.features_BCHW is not None:
-                heat = self._engine.heat_map(answer.features_BCHW[index], verdict_of(malignant, threshold))
+                heat = self._engine.heat_map(
+                    answer.features_BCHW[index], verdict_of(malignant, self._threshold)
+                )
             reports.append(
                 LesionReport(
                     model=self._model,
                     malignant_probability=malignant,
-                    threshold=threshold,
-                    naming_threshold=self.meta.thresholds["name_diagnosis"],
+                    threshold=self._threshold,
+                    naming_threshold=self._naming_threshold,
                     diagnoses=self._ranked(answer.diagnosis_BK[index]),
                     heat_HW=heat,
                 )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from models.checkpoint import CheckpointMeta
+from models.checkpoint import CheckpointError, CheckpointMeta
 from serve.schemas import DiagnosisScore, LoadedModel, ModelName, Risk
 
 
@@ -77,6 +77,17 @@ class ProgressReport:
 def verdict_of(malignant_probability: float, threshold: float) -> Risk:
     """Apply the threshold; both the heat map and the answer follow it."""
     return "malignant" if malignant_probability >= threshold else "benign"
+
+
+def threshold_of(meta: CheckpointMeta, name: str) -> float:
+    """Return one threshold of a checkpoint.
+
+    Raises:
+        CheckpointError: it has none of that name; raised while a replica loads, not when it answers.
+    """
+    if name not in meta.thresholds:
+        raise CheckpointError(f"checkpoint {meta.name} has no threshold {name!r}; release it again with one")
+    return meta.thresholds[name]
 
 
 def loaded_model(meta: CheckpointMeta, *, device: str, engine: str, model_card: str) -> LoadedModel:

@@ -9,9 +9,8 @@ import numpy as np
 import ray.serve
 
 from models.checkpoint import read_model_card
-from models.engine import load_progress_engine
 from serve.config import ProgressConfig
-from serve.messages import ProgressReport, Series, loaded_model
+from serve.messages import ProgressReport, Series, loaded_model, threshold_of
 from serve.schemas import LoadedModel, ModelName
 
 
@@ -20,10 +19,13 @@ class ProgressClassifier:
     """Serves one progress network from one device; weights load in ``__init__``."""
 
     def __init__(self, config: ProgressConfig) -> None:
+        from models.engine import load_progress_engine  # here, as in serve.lesion
+
         self._engine = load_progress_engine(
             config.checkpoint, device=config.device, num_threads=config.num_threads
         )
         self.meta = self._engine.meta
+        self._threshold = threshold_of(self.meta, "improved")
         self._model = ModelName(name=self.meta.name, version=self.meta.version)
         self._model_card = read_model_card(config.checkpoint)
         self._engine.ping()
@@ -58,7 +60,7 @@ class ProgressClassifier:
         return [
             ProgressReport(
                 model=self._model,
-                threshold=self.meta.thresholds["improved"],
+                threshold=self._threshold,
                 improved_T=tuple(improved_T[: len(one.present_T)].tolist()),
             )
             for improved_T, one in zip(improved_BT, series, strict=True)

@@ -1,7 +1,7 @@
 """Watches over the server process of one machine: says how far it is, and leaves nothing behind when it ends.
 
-Ray starts a dozen processes, and some outlive a parent that is killed. On Linux the supervisor becomes the parent of
-every orphan among them, so that it finds and ends all of them, at any moment of the start too.
+Ray starts a dozen processes, and some outlive a parent that is killed. On Linux the supervisor becomes the
+parent of every orphan among them, so that it finds and ends all of them, at any moment of the start too.
 """
 
 import ctypes

@@ -18,7 +18,7 @@ class LesionTraining:
     version: str = "1"
     input_px: int = 80
     start_px: int = 64
-    """Side of the photos in the first part of the run; small photos teach the trunk most of it in less time."""
+    """Side of the photos in the first part of the run; small photos teach most of it in less time."""
     start_fraction: float = 0.6
     """Share of the epochs at ``start_px``."""
     num_epochs: int = 28
@@ -29,7 +29,7 @@ class LesionTraining:
     dropout: float = 0.3
     label_smoothing: float = 0.05
     class_balance: float = 0.5
-    """A class is drawn in proportion to its count to the power of one minus this: 0 as it comes, 1 all alike."""
+    """A class is drawn as often as its count to the power of 1 minus this: 0 as it comes, 1 all alike."""
     max_grad_norm: float = 1.0
     ema_decay: float = 0.995
     """Of the running mean of the weights, per step; the mean is what is released."""
@@ -45,7 +45,9 @@ class LesionTraining:
         if not 0 < self.val_fraction < 1:
             raise ValueError(f"val_fraction is {self.val_fraction}, must lie between 0 and 1")
         if not 32 <= self.start_px <= self.input_px:
-            raise ValueError(f"start_px is {self.start_px}, must lie between 32 and input_px, {self.input_px}")
+            raise ValueError(
+                f"start_px is {self.start_px}, must lie between 32 and input_px, {self.input_px}"
+            )
         if min(self.num_epochs, self.batch_size) < 1 or self.learning_rate <= 0:
             raise ValueError("num_epochs, batch_size and learning_rate must be positive")
 

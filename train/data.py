@@ -57,7 +57,9 @@ def read_manifest(path: Path) -> list[Row]:
         ManifestError: no such file, a column is missing, or a photo is not there.
     """
     if not path.is_file():
-        raise ManifestError(f"no manifest at {path}; make one with python -m train.ingest, or name it with --manifest")
+        raise ManifestError(
+            f"no manifest at {path}; make one with python -m train.ingest, or name it with --manifest"
+        )
     with path.open(newline="", encoding="utf-8") as file:
         reader = csv.DictReader(file)
         missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
@@ -98,7 +100,9 @@ def split_by_group(rows: Sequence[Row], *, val_fraction: float, seed: int) -> Sp
 
 def _fingerprint(train: Sequence[Row], val: Sequence[Row]) -> str:
     lines = sorted(
-        f"{side},{row.image.name},{row.label},{row.group}" for side, part in (("train", train), ("val", val)) for row in part
+        f"{side},{row.image.name},{row.label},{row.group}"
+        for side, part in (("train", train), ("val", val))
+        for row in part
     )
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
@@ -122,7 +126,9 @@ class LesionPhotos(Dataset[Batch]):
         self.diagnosis_B = torch.tensor([labels.index(diagnosis.name) for diagnosis in found])
         self.malignant_B = torch.tensor([int(diagnosis.group == "malignant") for diagnosis in found])
         with ThreadPoolExecutor() as pool:
-            self.image_BHWC = torch.from_numpy(np.stack(list(pool.map(lambda row: _square(row, side_px), rows))))
+            self.image_BHWC = torch.from_numpy(
+                np.stack(list(pool.map(lambda row: _square(row, side_px), rows)))
+            )
 
     def __len__(self) -> int:
         return len(self.image_BHWC)
@@ -151,7 +157,7 @@ def class_names(rows: Sequence[Row]) -> tuple[str, ...]:
 
 
 class TrainBatches:
-    """Augmented, normalised batches of one epoch after the other; classes drawn by ``config.class_balance``."""
+    """Augmented, normalised batches, epoch after epoch; classes drawn by ``config.class_balance``."""
 
     def __init__(self, photos: LesionPhotos, config: LesionTraining, generator: torch.Generator) -> None:
         self.epoch = 0
@@ -173,7 +179,9 @@ class TrainBatches:
         config = self._config
         for batch in self._loader:
             on_device = {name: tensor.to(config.device, non_blocking=True) for name, tensor in batch.items()}
-            image = augment(on_device["image"], config.side_px(self.epoch), config.augmentation, self._generator)
+            image = augment(
+                on_device["image"], config.side_px(self.epoch), config.augmentation, self._generator
+            )
             yield on_device | {"image": normalized(image)}
 
 

@@ -1,4 +1,4 @@
-"""Public data sets to the one manifest that training reads: ``python -m train.ingest HAM10000_metadata.csv …``."""
+"""Public data sets to the one manifest that training reads: ``python -m train.ingest --help``."""
 
 import csv
 import os
@@ -52,20 +52,23 @@ def ingest(settings: Ingest) -> int:
             rows = [(Path(r["image"]).stem, "", r["person"]) for r in reader]
         else:
             raise ManifestError(
-                f"{settings.metadata} has the columns {', '.join(sorted(columns))}; needed are lesion_id, image_id, dx "
-                "(HAM10000) or image, person"
+                f"{settings.metadata} has the columns {', '.join(sorted(columns))}; "
+                "needed are lesion_id, image_id, dx (HAM10000) or image, person"
             )
     lost = [image for image, _, _ in rows if image not in paths]
     if lost:
         raise ManifestError(
-            f"{len(lost)} of {len(rows)} photos are not under {settings.photos}, {lost[0]} first; nothing was written"
+            f"{len(lost)} of {len(rows)} photos are not under {settings.photos}, {lost[0]} first; "
+            "nothing was written"
         )
     settings.manifest.parent.mkdir(parents=True, exist_ok=True)
     with settings.manifest.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
         folder = settings.manifest.parent
-        writer.writerows((os.path.relpath(paths[image], folder), label, group) for image, label, group in rows)
+        writer.writerows(
+            (os.path.relpath(paths[image], folder), label, group) for image, label, group in rows
+        )
     return len(rows)
 
 

@@ -44,7 +44,11 @@ class TrainingState:
         scratch = path.with_suffix(".tmp")
         torch.save(
             content
-            | {"epoch": self.epoch, "generator": self.generator.get_state(), "dropout": torch.get_rng_state()},
+            | {
+                "epoch": self.epoch,
+                "generator": self.generator.get_state(),
+                "dropout": torch.get_rng_state(),
+            },
             scratch,
         )
         scratch.replace(path)
@@ -68,12 +72,17 @@ def new_ema(net: nn.Module, decay: float) -> AveragedModel:
 
 
 def train_epoch(
-    state: TrainingState, batches: Iterable[Batch], loss_of: LossFunction, *, max_grad_norm: float, bf16: bool = False
+    state: TrainingState,
+    batches: Iterable[Batch],
+    loss_of: LossFunction,
+    *,
+    max_grad_norm: float,
+    bf16: bool = False,
 ) -> float:
     """Train on every batch once and return the mean loss of an example.
 
     Raises:
-        DivergedError: a gradient is infinite or not a number; the state before this epoch is the last good one.
+        DivergedError: a gradient is not finite; the state saved before this epoch is the last good one.
     """
     state.net.train()
     loss_sum, num_examples = 0.0, 0

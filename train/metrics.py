@@ -13,7 +13,11 @@ NUM_RESAMPLES = 1000
 
 
 def interval(
-    figure: Callable[[np.ndarray], float], target_B: np.ndarray, *, seed: int = 0, num_resamples: int = NUM_RESAMPLES
+    figure: Callable[[np.ndarray], float],
+    target_B: np.ndarray,
+    *,
+    seed: int = 0,
+    num_resamples: int = NUM_RESAMPLES,
 ) -> dict[str, float]:
     """Return a figure and its 95% percentile bootstrap interval, resampled within each class.
 
@@ -24,7 +28,8 @@ def interval(
     random = np.random.default_rng(seed)
     members = [np.flatnonzero(target_B == klass) for klass in np.unique(target_B)]
     resampled = [
-        figure(np.concatenate([random.choice(index, len(index)) for index in members])) for _ in range(num_resamples)
+        figure(np.concatenate([random.choice(index, len(index)) for index in members]))
+        for _ in range(num_resamples)
     ]
     low, high = np.percentile(resampled, [2.5, 97.5])
     return {
@@ -60,15 +65,21 @@ def lesion_metrics(
     return {
         "n": len(diagnosis_B),
         "diagnosis": {
-            "balanced_accuracy": interval(lambda i: float(recalls(diagnosis_B[i], named_B[i]).mean()), diagnosis_B),
+            "balanced_accuracy": interval(
+                lambda i: float(recalls(diagnosis_B[i], named_B[i]).mean()), diagnosis_B
+            ),
             "recall": {
                 label: {"value": round(float(recall), 4), "n": int((diagnosis_B == column).sum())}
-                for column, (label, recall) in enumerate(zip(labels, recalls(diagnosis_B, named_B), strict=True))
+                for column, (label, recall) in enumerate(
+                    zip(labels, recalls(diagnosis_B, named_B), strict=True)
+                )
             },
             "macro_auroc": interval(lambda i: macro_auroc(diagnosis_B[i], probability_BK[i]), diagnosis_B),
         },
         "risk": {
-            "balanced_accuracy": interval(lambda i: float(recalls(malignant_B[i], flagged_B[i]).mean()), malignant_B),
+            "balanced_accuracy": interval(
+                lambda i: float(recalls(malignant_B[i], flagged_B[i]).mean()), malignant_B
+            ),
             "sensitivity": interval(lambda i: float(recalls(malignant_B[i], flagged_B[i])[1]), malignant_B),
             "specificity": interval(lambda i: float(recalls(malignant_B[i], flagged_B[i])[0]), malignant_B),
             "auroc": interval(

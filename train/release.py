@@ -23,14 +23,19 @@ from train.metrics import lesion_metrics
 NAME_DIAGNOSIS_THRESHOLD = 0.10
 """Below this a diagnosis is not named; SkinSense's rule."""
 MALIGNANT_THRESHOLD = 0.5
+LESION_CARD = Path(__file__).with_name("lesion_card.md")
 
 
 def release_lesion(
-    net: nn.Module, config: LesionTraining, split: Split, labels: tuple[str, ...], architecture: dict[str, Any]
+    net: nn.Module,
+    config: LesionTraining,
+    split: Split,
+    labels: tuple[str, ...],
+    architecture: dict[str, Any],
 ) -> Path:
     """Write ``config.run / "checkpoint"`` and return it.
 
-    The weights are written first and measured as the server will run them, through the engine and its float16 rounding.
+    The weights are written first and measured as the server will run them: by the engine, after rounding.
     """
     folder = config.run / "checkpoint"
     meta = CheckpointMeta(
@@ -62,7 +67,9 @@ def release_lesion(
 def measure_lesion(engine: LesionEngine, photos: LesionPhotos, *, batch_size: int = 64) -> dict[str, Any]:
     """Return the figures of an engine on photos decoded at its input size."""
     image_BHWC = photos.image_BHWC.numpy()
-    outputs = [engine(image_BHWC[start : start + batch_size]) for start in range(0, len(image_BHWC), batch_size)]
+    outputs = [
+        engine(image_BHWC[start : start + batch_size]) for start in range(0, len(image_BHWC), batch_size)
+    ]
     return lesion_metrics(
         malignant_B=photos.malignant_B.numpy(),
         diagnosis_B=photos.diagnosis_B.numpy(),
@@ -83,50 +90,17 @@ def lesion_card(meta: CheckpointMeta, split: Split) -> str:
     """Return the model card, Markdown."""
     diagnosis, risk = meta.metrics["diagnosis"], meta.metrics["risk"]
     counts = Counter(find_diagnosis(row.label).name for row in split.train)
-    rows = [
+    recalls = [
         f"| {label} | {meta.groups[label]} | {counts[label]} | {figures['n']} | {figures['value']:.2f} |"
         for label, figures in diagnosis["recall"].items()
     ]
-    return "\n".join(
-        [
-            f"# Model card: {meta.name}, version {meta.version}",
-            "",
-            "**Research software, not a medical device.** It must not decide whether anybody sees a doctor.",
-            "",
-            f"A ResNet50 with two heads, trained from random weights at {meta.input_px} px. One head says how probable "
-            f"malignancy is, the other names one of {len(meta.labels)} diagnoses.",
-            "",
-            "## Data",
-            "",
-            f"{meta.training_data}, {meta.data_licence}: these weights are for the uses which that licence allows. "
-            f"{len(split.train)} photos to learn from and {len(split.val)} to judge by, split by lesion. Malignant are "
-            f"{', '.join(label for label in meta.labels if meta.groups[label] == 'malignant')}; the ISIC archive calls "
-            "actinic keratosis indeterminate.",
-            "",
-            "## Figures",
-            "",
-            f"On the {meta.metrics['n']} photos of the {meta.metrics['split']}; 95% bootstrap intervals in brackets.",
-            "",
-            "| figure | value |",
-            "|---|---|",
-            f"| diagnosis: balanced accuracy | {bracketed(diagnosis['balanced_accuracy'])} |",
-            f"| diagnosis: macro AUROC | {bracketed(diagnosis['macro_auroc'])} |",
-            f"| risk: balanced accuracy at {meta.thresholds['malignant']:g} | {bracketed(risk['balanced_accuracy'])} |",
-            f"| risk: sensitivity, recall of malignant | {bracketed(risk['sensitivity'])} |",
-            f"| risk: specificity, recall of benign | {bracketed(risk['specificity'])} |",
-            f"| risk: AUROC | {bracketed(risk['auroc'])} |",
-            "",
-            "| diagnosis | group | photos to learn from | photos to judge by | recall |",
-            "|---|---|---|---|---|",
-            *rows,
-            "",
-            "## Limits",
-            "",
-            "It has seen dermoscopic photos of pigmented lesions, mostly of light skin, centred and cropped. On photos "
-            "by a phone, on other skin types, on other diagnoses than those above, and on photos without a lesion its "
-            "answers mean little. The probabilities are not calibrated. Few photos stand behind the rare diagnoses.",
-            "",
-        ]
+    return LESION_CARD.read_text(encoding="utf-8").format(
+        meta=meta,
+        num_labels=len(meta.labels),
+        malignant=", ".join(label for label in meta.labels if meta.groups[label] == "malignant"),
+        diagnosis={name: bracketed(diagnosis[name]) for name in ("balanced_accuracy", "macro_auroc")},
+        risk={name: bracketed(figure) for name, figure in risk.items()},
+        recalls="\n".join(recalls),
     )
 
 

@@ -35,11 +35,13 @@ def run_lesion(config: LesionTraining) -> Path:
     config.run.mkdir(parents=True, exist_ok=True)
     split = split_by_group(read_manifest(config.manifest), val_fraction=config.val_fraction, seed=config.seed)
     labels = class_names(split.train)
-    train_photos = LesionPhotos(split.train, labels=labels, side_px=round(config.input_px / config.augmentation.min_scale))
+    train_photos = LesionPhotos(
+        split.train, labels=labels, side_px=round(config.input_px / config.augmentation.min_scale)
+    )
     val_photos = LesionPhotos(split.val, labels=labels, side_px=config.input_px)
 
     architecture = {"num_diagnoses": len(labels), "input_px": config.input_px, "dropout": config.dropout}
-    net = LesionNet(**architecture).to(device=config.device, memory_format=torch.channels_last)
+    net = LesionNet(**architecture).to(config.device).to(memory_format=torch.channels_last)
     generator = torch.Generator().manual_seed(config.seed)
     batches = TrainBatches(train_photos, config, generator)
     state = new_state(net, config, steps_per_epoch=len(batches), generator=generator)
@@ -49,7 +51,9 @@ def run_lesion(config: LesionTraining) -> Path:
     while state.epoch < config.num_epochs:
         started = time.monotonic()
         batches.epoch = state.epoch
-        train_loss = train_epoch(state, batches, loss_of, max_grad_norm=config.max_grad_norm, bf16=config.bf16)
+        train_loss = train_epoch(
+            state, batches, loss_of, max_grad_norm=config.max_grad_norm, bf16=config.bf16
+        )
         val_loss = evaluate(state.ema, plain_batches(val_photos, config), _lesion_loss_of, bf16=config.bf16)
         state.save(config.run / "state.pt")
         report_epoch(
@@ -61,7 +65,7 @@ def run_lesion(config: LesionTraining) -> Path:
 def new_state(
     net: nn.Module, config: LesionTraining, *, steps_per_epoch: int, generator: torch.Generator
 ) -> TrainingState:
-    """Return the state of a run that has not begun: AdamW without decay on vectors, one cycle of the learning rate."""
+    """Return the state before the first step: AdamW, no decay on vectors, one cycle of the learning rate."""
     matrices = [p for p in net.parameters() if p.ndim > 1]
     vectors = [p for p in net.parameters() if p.ndim <= 1]
     optimizer = AdamW(
@@ -77,7 +81,11 @@ def new_state(
         cycle_momentum=False,
     )
     return TrainingState(
-        net=net, optimizer=optimizer, schedule=schedule, ema=new_ema(net, config.ema_decay), generator=generator
+        net=net,
+        optimizer=optimizer,
+        schedule=schedule,
+        ema=new_ema(net, config.ema_decay),
+        generator=generator,
     )
 
 
@@ -90,4 +98,6 @@ def report_epoch(run: Path, metrics: dict[str, Any], started: float) -> None:
 
 
 def _lesion_loss_of(net: nn.Module, batch: Batch, label_smoothing: float = 0.0) -> Tensor:
-    return lesion_loss(net(batch["image"]), batch["malignant"], batch["diagnosis"], label_smoothing=label_smoothing)
+    return lesion_loss(
+        net(batch["image"]), batch["malignant"], batch["diagnosis"], label_smoothing=label_smoothing
+    )

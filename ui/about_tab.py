@@ -21,8 +21,8 @@ most likely diagnosis. The other compares photos of one face over time.</p>
 <p>It is meant for research: to try such networks, to measure them and to build on them.</p></section>
 <section class="card"><h3>What it is not</h3>
 <p>Not a medical device, not tested on patients, and no reason to see a doctor later or not at all.</p>
-<p>The networks learned from few photos, mostly of light skin, and know only the diagnoses listed below. Anything else
-that you show them is forced into one of these.</p></section>
+<p>The networks learned from few photos, mostly of light skin. The lesion network knows only the diagnoses listed below:
+anything else that you show it is forced into one of these. The model cards say more.</p></section>
 <section class="card"><h3>Your photos</h3>
 <p>A photo lies on the server's disk, in a folder that only the server can read, from the upload until its answer, and
 is then deleted. One that nobody asked about goes after ten minutes.</p>

@@ -16,7 +16,11 @@ class Page:
 
     def __init__(self, config: UiConfig) -> None:
         self._config = config
-        self._uploads = UploadFolder(config.uploads_folder, max_age_s=config.max_upload_age_s)
+        self._uploads = UploadFolder(
+            config.uploads_folder,
+            max_age_s=config.max_upload_age_s,
+            max_photo_bytes=config.max_photo_bytes,
+        )
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         """Build the page in the process that serves it: a Gradio page does not travel between processes."""

@@ -81,8 +81,20 @@ def _diagnoses(answer: LesionAnswer) -> str:
         heading = f"Most likely: {escape(named.name)}"
         line = f"{group_tag(named.group)} <span>{percent(named.probability)} probability of this diagnosis</span>"
     return (
-        f'<div class="card"><div class="named"><h3>{heading}</h3><p>{line}</p></div>'
+        f'<div class="card"><div class="named"><h3>{heading}</h3><p>{line}</p></div>{_caution(answer)}'
         f"{diagnosis_bars(answer.diagnoses)}{_more(answer)}</div>"
+    )
+
+
+def _caution(answer: LesionAnswer) -> str:
+    """Say so where verdict and diagnoses, which two heads of the network find apart, point different ways."""
+    against = sum(score.probability for score in answer.diagnoses if score.group != answer.verdict)
+    if against <= 0.5:
+        return ""
+    other = "malignant" if answer.verdict == "benign" else "benign"
+    return (
+        f'<p class="caution">{icon("error")}<span>The two parts of the network disagree: its most probable '
+        f"diagnoses are {other}. Take this answer with extra care.</span></p>"
     )
 
 

@@ -62,23 +62,25 @@ def _photos(answer: ProgressAnswer, previews: Sequence[Preview | None]) -> str:
 
 def _tile(number: int, photo: PhotoReport, preview: Preview | None) -> str:
     when = f"{photo.taken_at:%d %b %Y}" if photo.taken_at else ""
+    so_far = photo.improved_probability_so_far
     if photo.face is None:
         state, note = "left-out", f"{icon('no_face')}no face found: left out"
-    elif photo.improved_probability_so_far is None:
-        state, note = "kept", f"{icon('face')}face found: the first one"
+    elif so_far is None:
+        state, note = "kept", f"{icon('face')}face found<br>the start"
     else:
-        state, note = (
-            "kept",
-            f"{icon('face')}face found: {percent(photo.improved_probability_so_far)} improved",
-        )
-    picture = ""
-    if preview:
-        box = _face_box(photo.face.box, preview) if photo.face else ""
-        picture = f'<img alt="Photo {number}" src="{preview.data_uri}">{box}'
+        state, note = "kept", f"{icon('face')}face found<br>{percent(so_far)} improved so far"
+    picture = _picture(number, photo, preview) if preview else ""
     return (
-        f'<li class="{state}"><div class="thumb"><div class="fit">{picture}</div></div>'
+        f'<li class="{state}"><div class="thumb">{picture}</div>'
         f"<p><b>Photo {number}</b> <span>{when}</span></p><p>{note}</p></li>"
     )
+
+
+def _picture(number: int, photo: PhotoReport, preview: Preview) -> str:
+    width, height = preview.width_px, preview.height_px
+    fit = f"aspect-ratio:{width}/{height};{'width' if width >= height else 'height'}:100%"
+    box = _face_box(photo.face.box, preview) if photo.face else ""
+    return f'<div class="fit" style="{fit}"><img alt="Photo {number}" src="{preview.data_uri}">{box}</div>'
 
 
 def _face_box(box: Box, preview: Preview) -> str:

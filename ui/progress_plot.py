@@ -5,71 +5,74 @@ Colours come from the page's style sheet, so the plot follows light and dark.
 
 from collections.abc import Sequence
 
-WIDTH, HEIGHT = 640, 264  # units of the drawing, which scales to the width of the page
-LEFT, RIGHT, TOP, BOTTOM = 50, 20, 18, 44
-_MAX_LABELS = 12  # on the axis below, so that they do not touch
+HEIGHT = 250  # units of the drawing, about pixels; it scales to the width of the page
+LEFT, RIGHT, TOP, BOTTOM = 48, 14, 14, 44
 
 
 def progress_plot(improved: Sequence[float | None]) -> str:
-    """Draw one series.
+    """Draw one series, once for wide screens and once for narrow ones: the style sheet shows the one that fits.
 
     Args:
         improved: probability of "improved" after each photo, in time order; None where a photo has none.
     """
-    dots = [
-        (_x(index, len(improved)), _y(value), index, value)
-        for index, value in enumerate(improved)
-        if value is not None
-    ]
-    line = " ".join(f"{x:.1f},{y:.1f}" for x, y, _, _ in dots)
-    marks = "".join(
-        f'<circle class="dot {"improved" if value >= 0.5 else "worsened"}" cx="{x:.1f}" cy="{y:.1f}" r="5.5">'
-        f"<title>after photo {index + 1}: {value:.0%}</title></circle>"
-        for x, y, index, value in dots
-    )
-    return (
-        f'<svg class="plot" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{_in_words(dots)}">'
-        f'{_background()}{_photo_axis(improved)}<polyline class="line" points="{line}"/>{marks}</svg>'
-    )
+    return _Drawing("wide", 560, improved).svg() + _Drawing("narrow", 320, improved).svg()
 
 
-def _in_words(dots: list[tuple[float, float, int, float]]) -> str:
-    values = ", ".join(f"photo {index + 1} {value:.0%}" for _, _, index, value in dots)
-    return f"Probability of improved after each photo: {values}" if dots else "No probability yet"
+class _Drawing:
+    def __init__(self, kind: str, width: int, improved: Sequence[float | None]) -> None:
+        self._kind = kind
+        self._width = width
+        self._num_photos = len(improved)
+        self._values = [(index, value) for index, value in enumerate(improved) if value is not None]
 
+    def svg(self) -> str:
+        words = ", ".join(f"photo {index + 1} {value:.0%}" for index, value in self._values)
+        return (
+            f'<svg class="plot {self._kind}" viewBox="0 0 {self._width} {HEIGHT}" role="img" '
+            f'aria-label="Probability of improved, after each photo: {words}">'
+            f"{self._zones()}{self._levels()}{self._photo_axis()}{self._series()}</svg>"
+        )
 
-def _background() -> str:
-    middle, right = _y(0.5), WIDTH - RIGHT
-    levels = "".join(
-        f'<line class="grid" x1="{LEFT}" x2="{right}" y1="{_y(value):.1f}" y2="{_y(value):.1f}"/>'
-        f'<text class="axis" x="{LEFT - 9}" y="{_y(value) + 4.5:.1f}" text-anchor="end">{value:.0%}</text>'
-        for value in (0, 0.5, 1)
-    )
-    width = right - LEFT
-    return (
-        f'<rect class="zone improved" x="{LEFT}" y="{TOP}" width="{width}" height="{middle - TOP:.1f}"/>'
-        f'<rect class="zone worsened" x="{LEFT}" y="{middle:.1f}" width="{width}" height="{middle - TOP:.1f}"/>'
-        f'{levels}<line class="half" x1="{LEFT}" x2="{right}" y1="{middle:.1f}" y2="{middle:.1f}"/>'
-        f'<text class="zone-name improved" x="{LEFT + 10}" y="{TOP + 20}">improved</text>'
-        f'<text class="zone-name worsened" x="{LEFT + 10}" y="{HEIGHT - BOTTOM - 10}">worsened</text>'
-    )
+    def _zones(self) -> str:
+        size = f'x="{LEFT}" width="{self._width - RIGHT - LEFT}" height="{_y(0.5) - TOP:.1f}"'
+        return (
+            f'<rect class="zone improved" y="{TOP}" {size}/><rect class="zone worsened" y="{_y(0.5):.1f}" {size}/>'
+            f'<text class="zone-name improved" x="{LEFT + 10}" y="{TOP + 20}">improved</text>'
+            f'<text class="zone-name worsened" x="{LEFT + 10}" y="{HEIGHT - BOTTOM - 10}">worsened</text>'
+        )
 
+    def _levels(self) -> str:
+        return "".join(
+            f'<line class="{"half" if value == 0.5 else "grid"}" x1="{LEFT}" x2="{self._width - RIGHT}" '
+            f'y1="{_y(value):.1f}" y2="{_y(value):.1f}"/>'
+            f'<text x="{LEFT - 8}" y="{_y(value) + 4.5:.1f}" text-anchor="end">{value:.0%}</text>'
+            for value in (0, 0.5, 1)
+        )
 
-def _photo_axis(improved: Sequence[float | None]) -> str:
-    step = -(-len(improved) // _MAX_LABELS)
-    baseline = HEIGHT - BOTTOM
-    labels = "".join(
-        f'<text class="axis" x="{_x(index, len(improved)):.1f}" y="{baseline + 19}" text-anchor="middle">{index + 1}</text>'
-        for index in range(0, len(improved), step)
-    )
-    middle = (LEFT + WIDTH - RIGHT) / 2
-    return f'{labels}<text class="axis" x="{middle}" y="{HEIGHT - 5}" text-anchor="middle">photo, oldest first</text>'
+    def _photo_axis(self) -> str:
+        step = -(
+            -self._num_photos * 30 // self._width
+        )  # a number for every 30 units, so that they do not touch
+        numbers = "".join(
+            f'<text x="{self._x(index):.1f}" y="{HEIGHT - BOTTOM + 19}" text-anchor="middle">{index + 1}</text>'
+            for index in range(0, self._num_photos, step)
+        )
+        middle = (LEFT + self._width - RIGHT) / 2
+        return f'{numbers}<text x="{middle}" y="{HEIGHT - 4}" text-anchor="middle">photo, oldest first</text>'
 
+    def _series(self) -> str:
+        line = " ".join(f"{self._x(index):.1f},{_y(value):.1f}" for index, value in self._values)
+        dots = "".join(
+            f'<circle class="dot {"improved" if value >= 0.5 else "worsened"}" cx="{self._x(index):.1f}" '
+            f'cy="{_y(value):.1f}" r="5.5"><title>after photo {index + 1}: {value:.0%}</title></circle>'
+            for index, value in self._values
+        )
+        return f'<polyline class="line" points="{line}"/>{dots}'
 
-def _x(index: int, num_photos: int) -> float:
-    inset = 26
-    span = WIDTH - RIGHT - LEFT - 2 * inset
-    return LEFT + inset + span * index / max(num_photos - 1, 1)
+    def _x(self, index: int) -> float:
+        inset = 24
+        span = self._width - RIGHT - LEFT - 2 * inset
+        return LEFT + inset + span * index / max(self._num_photos - 1, 1)
 
 
 def _y(probability: float) -> float:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -28,7 +29,6 @@ _GUIDE = (
 )
 _THUMB_PX = 320
 
-_Uploads = list[dict[str, Any]]
 _Update = tuple[Any, Any, Any, Any]  # picker, inputs, again, answer
 
 
@@ -46,8 +46,8 @@ def build_progress_tab(services: Services, examples: Sequence[Example]) -> None:
             html_block(_GUIDE)
     outputs = [picker, inputs, again, answer]
 
-    async def on_compare(gallery: list[dict[str, Any]] | None) -> AsyncIterator[_Update]:
-        uploads = [item.get("image") or item.get("video") or {} for item in gallery or []]
+    async def on_compare(uploads: list[dict[str, Any]] | None) -> AsyncIterator[_Update]:
+        uploads = uploads or []
         if not MIN_PHOTOS <= len(uploads) <= MAX_PHOTOS:
             yield *_UNCHANGED, _wrong_number(len(uploads))
             return
@@ -55,8 +55,8 @@ def build_progress_tab(services: Services, examples: Sequence[Example]) -> None:
         try:
             photos = [await asyncio.to_thread(services.uploads.read, upload) for upload in uploads]
             update = await _answer(services, photos)
-        except Exception as error:  # the photos stay, so that the wrong one can be taken out; a timer deletes them
-            yield *_UNCHANGED, trouble_card(error)
+        except Exception as error:
+            yield *_UNCHANGED, trouble_card(error)  # the photos stay, so that a wrong one can be taken out
             return
         services.uploads.delete(uploads)
         yield update
@@ -77,24 +77,27 @@ def build_progress_tab(services: Services, examples: Sequence[Example]) -> None:
     again.click(_start_over, None, outputs, **quiet)
 
 
-_WORKING = working_card("Comparing the photos", "Finding the face in each photo first. This takes a few seconds.")
+_WORKING = working_card(
+    "Comparing the photos", "Finding the face in each photo first. This takes a few seconds."
+)
 _UNCHANGED = (gr.skip(), gr.skip(), gr.skip())
 
 
-def _photos_picker() -> gr.Gallery:
-    """Takes photos as the browser sends them: handlers read their bytes, unprocessed."""
-    return gr.Gallery(
-        label="Photos of one face",
-        show_label=False,
-        file_types=["image"],
-        sources=["upload"],
-        columns=5,
-        height=250,
-        object_fit="cover",
-        allow_preview=False,
-        buttons=[],
-        interactive=True,
+def _photos_picker() -> gr.HTML:
+    """Takes photos as the browser sends them. Its value is a list of ``{"path", "url", "name"}``.
+
+    Our own, because Gradio's gallery answers a file of a wrong type with "An error occurred" and its file list shows no
+    pictures; here any file gets through, and the API says what is wrong with it.
+    """
+    here = Path(__file__).parent
+    return gr.HTML(
+        [],
+        html_template=(here / "picker.html").read_text(encoding="utf-8"),
+        js_on_load=(here / "picker.js").read_text(encoding="utf-8"),
+        apply_default_css=False,
         elem_id="progress-picker",
+        uploading=0,
+        problem="",
     )
 
 

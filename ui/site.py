@@ -18,6 +18,7 @@ from ui.uploads import UploadFolder
 from ui.view import build_page
 
 _SWEEP_S = 30
+_UPLOAD_FACTOR = 4  # a photo somewhat too large gets our sentence; only a far larger one gets Gradio's
 
 
 def build_site(config: UiConfig, uploads: UploadFolder, api: ApiClient | None = None) -> FastAPI:
@@ -58,7 +59,7 @@ def build_site(config: UiConfig, uploads: UploadFolder, api: ApiClient | None = 
         path="/",
         theme=build_theme(),
         css_paths=[STYLE_SHEET],
-        max_file_size=config.max_photo_bytes,
+        max_file_size=_UPLOAD_FACTOR * config.max_photo_bytes,
         show_error=False,
         footer_links=[],
         run_history=False,

@@ -1,21 +1,22 @@
 """From whatever went wrong to a card that says what to do: no handler of the page lets an error through."""
 
 import logging
+import traceback
 
 from ui.cards import error_card
 from ui.client import ApiError
-from ui.uploads import UploadGoneError
+from ui.uploads import UploadError
 
 logger = logging.getLogger(__name__)
 
 
 def trouble_card(error: Exception) -> str:
-    """Explain an error to a person; one that nobody expected goes to the log, which never names a photo."""
-    if isinstance(error, ApiError):
+    """Explain an error to a person.
+
+    One that nobody expected goes to the log by its kind and place alone: its text could name a photo.
+    """
+    if isinstance(error, ApiError | UploadError):
         return error_card(error.code, str(error))
-    if isinstance(error, UploadGoneError):
-        return error_card("gone", str(error))
-    logger.error("the page failed to answer", exc_info=error)
-    return error_card(
-        "unexpected", "Something went wrong on this page. Try again; if it happens twice, tell who runs it."
-    )
+    place = "".join(traceback.format_tb(error.__traceback__))
+    logger.error("the page failed to answer: %s\n%s", type(error).__name__, place)
+    return error_card("unexpected", "Something went wrong on this page. Try again in a minute.")

@@ -6,25 +6,41 @@ import tempfile
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 
-class UploadGoneError(ValueError):
-    """An upload is not there any more, or never was; the text is for people."""
+class UploadError(ValueError):
+    """An upload cannot be read; the text is for people."""
+
+    code: ClassVar[str]
+
+
+class UploadGoneError(UploadError):
+    """It is not there any more, or never was."""
+
+    code = "gone"
+
+
+class UploadTooLargeError(UploadError):
+    """It has more bytes than a photo may have."""
+
+    code = "too_large"
 
 
 class UploadFolder:
     """A private folder of one process: nothing in it outlives its answer, its age limit or the process."""
 
-    def __init__(self, parent: Path, *, max_age_s: float) -> None:
+    def __init__(self, parent: Path, *, max_age_s: float, max_photo_bytes: int) -> None:
         """Make the folder, and delete what processes that were killed have left in ``parent``.
 
         Args:
             parent: shared by all processes of this machine that serve the page.
             max_age_s: seconds after which an upload goes even if nobody asked about it.
+            max_photo_bytes: largest photo that is read.
         """
         parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._max_age_s = max_age_s
+        self._max_photo_bytes = max_photo_bytes
         _delete_older(parent, time.time() - max_age_s)
         self.path = Path(tempfile.mkdtemp(prefix="page-", dir=parent)).resolve()
 
@@ -36,12 +52,15 @@ class UploadFolder:
 
         Raises:
             UploadGoneError: the path lies outside the folder, or nothing is there.
+            UploadTooLargeError: the API would refuse it.
         """
         path = self._inside(upload)
         if path is None or not path.is_file():
-            raise UploadGoneError(
-                "A photo is no longer here: photos are deleted after a while. Add it again."
-            )
+            raise UploadGoneError("A photo is no longer here: photos go after a while. Add it again.")
+        found_mb, most_mb = path.stat().st_size / 1e6, self._max_photo_bytes / 1e6
+        if found_mb > most_mb:
+            found = f"One photo has {found_mb:.1f} MB; at most {most_mb:.0f} MB work."
+            raise UploadTooLargeError(f"{found} Choose a smaller version of it.")
         return path.read_bytes()
 
     def delete(self, uploads: Iterable[dict[str, Any]]) -> None:
@@ -55,10 +74,8 @@ class UploadFolder:
                 path.parent.rmdir()
 
     def delete_old(self) -> None:
-        """Delete what is older than the age limit: answers nobody waited for, uploads cut off half way."""
-        os.utime(
-            self.path
-        )  # so that another process that starts up does not take this folder for a dead one's
+        """Delete what is older than the age limit: photos nobody asked about, uploads cut off half way."""
+        os.utime(self.path)  # a process that starts meanwhile must not take this folder for a dead one's
         _delete_older(self.path, time.time() - self._max_age_s)
 
     def delete_all(self) -> None:
@@ -66,13 +83,14 @@ class UploadFolder:
         shutil.rmtree(self.path, ignore_errors=True)
 
     def _inside(self, upload: dict[str, Any]) -> Path | None:
-        path = Path(str(upload.get("path") or "")).resolve()
+        path = Path(str(upload.get("path") or "") if isinstance(upload, dict) else "").resolve()
         return path if path != self.path and path.is_relative_to(self.path) else None
 
 
 def _delete_older(folder: Path, oldest_s: float) -> None:
     """Delete files last changed before ``oldest_s`` (seconds of the epoch), then folders left empty and old."""
-    for path in sorted(folder.rglob("*"), key=lambda path: len(path.parts), reverse=True):
+    deepest_first = sorted(folder.rglob("*"), key=lambda path: len(path.parts), reverse=True)
+    for path in deepest_first:
         try:
             if path.lstat().st_mtime >= oldest_s:
                 continue

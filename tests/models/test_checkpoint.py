@@ -72,7 +72,7 @@ def test_a_changed_byte_of_the_weights_is_noticed(tmp_path: Path, net: nn.Module
     path = tmp_path / "weights.safetensors"
     path.write_bytes(path.read_bytes()[:-1] + b"\x01")
 
-    with pytest.raises(CheckpointError, match="sha256 .* fetch the folder again"):
+    with pytest.raises(CheckpointError, match=r"sha256 .* fetch it again"):
         load_weights(tmp_path, meta)
 
 

@@ -71,7 +71,9 @@ def test_serving_gives_the_logits_of_training(lesion_folder: Path, lesion: Lesio
         trained = net(normalize(torch.from_numpy(image)[None])).diagnosis_BK
     served = lesion(image[None]).diagnosis_BK
 
-    assert np.log(served) - np.log(served[:, :1]) == pytest.approx((trained - trained[:, :1]).numpy(), abs=1e-4)
+    assert np.log(served) - np.log(served[:, :1]) == pytest.approx(
+        (trained - trained[:, :1]).numpy(), abs=1e-4
+    )
 
 
 def test_a_batch_of_one_equals_a_batch_of_many(lesion: LesionEngine):
@@ -81,7 +83,9 @@ def test_a_batch_of_one_equals_a_batch_of_many(lesion: LesionEngine):
     alone = [lesion(image[i : i + 1]) for i in range(5)]
 
     assert together.malignant_B == pytest.approx(np.concatenate([one.malignant_B for one in alone]), abs=1e-5)
-    assert together.diagnosis_BK == pytest.approx(np.concatenate([one.diagnosis_BK for one in alone]), abs=1e-5)
+    assert together.diagnosis_BK == pytest.approx(
+        np.concatenate([one.diagnosis_BK for one in alone]), abs=1e-5
+    )
 
 
 def test_probabilities_sum_to_one_and_features_come_only_when_asked(lesion: LesionEngine):
@@ -135,7 +139,9 @@ def test_weights_that_do_not_fit_are_refused(tmp_path: Path):
         load_lesion_engine(tmp_path)
 
 
-def test_ping_answers_with_a_sound_network_and_raises_with_a_broken_one(lesion_folder: Path, progress_folder: Path):
+def test_ping_answers_with_a_sound_network_and_raises_with_a_broken_one(
+    lesion_folder: Path, progress_folder: Path
+):
     engine = load_lesion_engine(lesion_folder)
     engine.ping()
     load_progress_engine(progress_folder).ping()

@@ -79,7 +79,16 @@ def test_a_bounded_photo_keeps_its_shape_and_is_never_enlarged():
 # Orientation: on which side of the upright photo the stored left half, red, ends up.
 @pytest.mark.parametrize(
     ("orientation", "red_side"),
-    [(1, "left"), (2, "right"), (3, "right"), (4, "left"), (5, "top"), (6, "top"), (7, "bottom"), (8, "bottom")],
+    [
+        (1, "left"),
+        (2, "right"),
+        (3, "right"),
+        (4, "left"),
+        (5, "top"),
+        (6, "top"),
+        (7, "bottom"),
+        (8, "bottom"),
+    ],
 )
 def test_exif_orientation_is_honoured(orientation: int, red_side: str):
     exif = Image.Exif()
@@ -121,7 +130,9 @@ def test_cmyk_keeps_its_colours():
 
 
 def test_a_palette_keeps_its_colours():
-    photo = decode_square(encoded(split_picture().convert("P", palette=Image.Palette.ADAPTIVE), "PNG"), side_px=64)
+    photo = decode_square(
+        encoded(split_picture().convert("P", palette=Image.Palette.ADAPTIVE), "PNG"), side_px=64
+    )
 
     assert mean_colour(photo, "right") == pytest.approx(BLUE, abs=12)
 
@@ -231,7 +242,11 @@ def test_damaged_bytes_give_a_photo_or_a_photo_error_and_nothing_else(format: st
 
 
 @settings(deadline=None)
-@given(width=st.integers(1, 90), height=st.integers(1, 90), mode=st.sampled_from(["RGB", "L", "P", "RGBA", "1", "LA"]))
+@given(
+    width=st.integers(1, 90),
+    height=st.integers(1, 90),
+    mode=st.sampled_from(["RGB", "L", "P", "RGBA", "1", "LA"]),
+)
 def test_every_shape_and_mode_fits(width: int, height: int, mode: str):
     data = encoded(Image.new("RGB", (width, height), RED).convert(mode), "PNG")
 

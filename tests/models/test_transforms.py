@@ -10,7 +10,9 @@ def test_normalize_moves_the_colours_and_scales_them():
     normal = normalize(image)
 
     assert normal.shape == (2, 3, 4, 5)
-    assert normal[0, :, 0, 0].tolist() == pytest.approx([(1 - m) / s for m, s in zip(MEAN, STD, strict=True)], abs=1e-5)
+    assert normal[0, :, 0, 0].tolist() == pytest.approx(
+        [(1 - m) / s for m, s in zip(MEAN, STD, strict=True)], abs=1e-5
+    )
 
 
 def test_augment_returns_pixels_of_the_asked_size():

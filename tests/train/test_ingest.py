@@ -16,7 +16,9 @@ def folder(tmp_path: Path) -> Path:
 
 def settings_for(folder: Path, metadata: str) -> Ingest:
     (folder / "metadata.csv").write_text(metadata)
-    return Ingest(metadata=folder / "metadata.csv", photos=folder / "photos", manifest=folder / "out" / "manifest.csv")
+    return Ingest(
+        metadata=folder / "metadata.csv", photos=folder / "photos", manifest=folder / "out" / "manifest.csv"
+    )
 
 
 def test_ham10000_becomes_a_manifest(folder: Path):

@@ -15,7 +15,11 @@ def new_state() -> TrainingState:
     optimizer = AdamW(net.parameters(), lr=0.01)
     schedule = OneCycleLR(optimizer, max_lr=0.01, total_steps=40)
     return TrainingState(
-        net=net, optimizer=optimizer, schedule=schedule, ema=new_ema(net, 0.9), generator=torch.Generator().manual_seed(3)
+        net=net,
+        optimizer=optimizer,
+        schedule=schedule,
+        ema=new_ema(net, 0.9),
+        generator=torch.Generator().manual_seed(3),
     )
 
 

@@ -24,7 +24,9 @@ def test_an_interval_holds_its_value_and_narrows_with_n():
         target = np.repeat([0, 1], n)
         right = random.random(2 * n) < 0.8
         predicted = np.where(right, target, 1 - target)
-        figure = interval(lambda i, t=target, p=predicted: float(recalls(t[i], p[i]).mean()), target, num_resamples=200)
+        figure = interval(
+            lambda i, t=target, p=predicted: float(recalls(t[i], p[i]).mean()), target, num_resamples=200
+        )
         assert figure["low"] < figure["value"] < figure["high"]
         widths.append(figure["high"] - figure["low"])
 

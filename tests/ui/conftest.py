@@ -63,7 +63,9 @@ def heat_map() -> str:
     return base64.b64encode(png.getvalue()).decode()
 
 
-def progress_answer(num_photos: int, *, improved: float = 0.83, without_face: tuple[int, ...] = ()) -> ProgressAnswer:
+def progress_answer(
+    num_photos: int, *, improved: float = 0.83, without_face: tuple[int, ...] = ()
+) -> ProgressAnswer:
     faces = [index for index in range(num_photos) if index not in without_face]
     box = FoundFace(box=Box(left=110, top=90, right=370, bottom=420), confidence=0.998)
     photos = []
@@ -98,7 +100,13 @@ def loaded_models() -> Models:
         groups={name: group for name, group, _ in DIAGNOSES},
         input_px=96,
         thresholds={"malignant": 0.35, "name_diagnosis": 0.1},
-        metrics={"validation": {"n": 1203, "macro_auroc": 0.8912, "balanced_accuracy": {"value": 0.47, "ci95": [0.43, 0.51]}}},
+        metrics={
+            "validation": {
+                "n": 1203,
+                "macro_auroc": 0.8912,
+                "balanced_accuracy": {"value": 0.47, "ci95": [0.43, 0.51]},
+            }
+        },
         training_data="HAM10000, 5,984 dermoscopic photos",
         data_licence="CC BY-NC 4.0",
         device="cpu",
@@ -106,7 +114,12 @@ def loaded_models() -> Models:
         model_card="# lesion-reference\n\nA **small** network.\n\n- trained on few photos\n",
     )
     progress = lesion.model_copy(
-        update={"kind": "progress", "name": "progress-reference", "labels": ["worsened", "improved"], "groups": {}}
+        update={
+            "kind": "progress",
+            "name": "progress-reference",
+            "labels": ["worsened", "improved"],
+            "groups": {},
+        }
     )
     return Models(models=[lesion, progress])
 

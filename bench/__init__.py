@@ -1,0 +1,1 @@
+"""What we measure; the results stand in docs/performance.md."""
