@@ -1,5 +1,6 @@
 """The HTTP API as seen from the page: typed answers, and errors as sentences for people."""
 
+import asyncio
 from collections.abc import Sequence
 from typing import TypeVar
 
@@ -12,6 +13,15 @@ DEADLINE_HEADER = "x-request-timeout-seconds"
 
 _Answer = TypeVar("_Answer", bound=BaseModel)
 _Files = list[tuple[str, tuple[str, bytes, str]]]
+
+_RETRY_AFTER_S = (1.0, 3.0)  # the API is busy for moments; a person need not press the button again for that
+_NOT_THERE = (
+    "The server that looks at photos does not answer. It may be starting: try again in half a minute."
+)
+_BROKEN_OFF = "The connection to the server that looks at photos broke off. Try again."
+_OTHER_VERSION = (
+    "The server answers in a form that this page does not know. Restart both, so that they match."
+)
 
 # What a person is told when the answer was not one of the API's own, such as a proxy's plain text.
 _BY_STATUS = {
@@ -95,24 +105,30 @@ class ApiClient:
         )
 
     async def _ask(self, request: httpx.Request, kind: type[_Answer]) -> _Answer:
-        try:
-            response = await self._http.send(request)
-        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
-            message = "The server that looks at photos does not answer. It may still be starting: try again in half a minute."
-            raise ApiError("unreachable", message) from error
-        except httpx.TimeoutException as error:
-            message = f"No answer came within {self._deadline_s:.0f} s. Try again in a minute, or with fewer photos."
-            raise ApiError("deadline_exceeded", message) from error
-        except httpx.HTTPError as error:
-            message = "The connection to the server that looks at photos broke off. Try again."
-            raise ApiError("unreachable", message) from error
+        for wait_s in _RETRY_AFTER_S:
+            response = await self._send(request)
+            if response.status_code != 503:
+                break
+            await asyncio.sleep(wait_s)
+        else:
+            response = await self._send(request)
         if not response.is_success:
             raise _error_of(response)
         try:
             return kind.model_validate_json(response.content)
         except ValidationError as error:
-            message = "The server answered in a form that this page does not know. Restart both, so that their versions match."
-            raise ApiError("unexpected", message) from error
+            raise ApiError("unexpected", _OTHER_VERSION) from error
+
+    async def _send(self, request: httpx.Request) -> httpx.Response:
+        try:
+            return await self._http.send(request)
+        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+            raise ApiError("unreachable", _NOT_THERE) from error
+        except httpx.TimeoutException as error:
+            waited = f"No answer came within {self._deadline_s:.0f} s."
+            raise ApiError("deadline_exceeded", f"{waited} Try again in a minute.") from error
+        except httpx.HTTPError as error:
+            raise ApiError("unreachable", _BROKEN_OFF) from error
 
 
 def _parts(field: str, photos: Sequence[bytes]) -> _Files:
@@ -125,10 +141,16 @@ def _parts(field: str, photos: Sequence[bytes]) -> _Files:
 def _error_of(response: httpx.Response) -> ApiError:
     try:
         detail = ErrorBody.model_validate_json(response.content).error
-        return ApiError(detail.code, detail.message)
     except ValidationError:
-        fallback = (
+        unknown = (
             "unexpected",
             f"The server answered with status {response.status_code}. Try again in a minute.",
         )
-        return ApiError(*_BY_STATUS.get(response.status_code, fallback))
+        return ApiError(*_BY_STATUS.get(response.status_code, unknown))
+    return ApiError(detail.code, _as_sentence(detail.message))
+
+
+def _as_sentence(message: str) -> str:
+    """The API writes ``the photo is empty; send the file itself``: a sentence has a capital and an end."""
+    end = "" if message.endswith((".", "!", "?")) else "."
+    return f"{message[:1].upper()}{message[1:]}{end}"

@@ -53,7 +53,10 @@ def build_progress_tab(services: Services, examples: Sequence[Example]) -> None:
             return
         yield *_UNCHANGED, _WORKING
         try:
-            photos = [await asyncio.to_thread(services.uploads.read, upload) for upload in uploads]
+            photos = [
+                await asyncio.to_thread(services.uploads.read, upload, name=f"Photo {number}")
+                for number, upload in enumerate(uploads, start=1)
+            ]
             update = await _answer(services, photos)
         except Exception as error:
             yield *_UNCHANGED, trouble_card(error)  # the photos stay, so that a wrong one can be taken out

@@ -44,11 +44,12 @@ class UploadFolder:
         _delete_older(parent, time.time() - max_age_s)
         self.path = Path(tempfile.mkdtemp(prefix="page-", dir=parent)).resolve()
 
-    def read(self, upload: dict[str, Any]) -> bytes:
+    def read(self, upload: dict[str, Any], *, name: str = "The photo") -> bytes:
         """Read one upload, exactly as the browser sent it.
 
         Args:
             upload: what a Gradio component hands over unprocessed; its ``path`` comes from the browser.
+            name: what an error calls it, at the start of a sentence.
 
         Raises:
             UploadGoneError: the path lies outside the folder, or nothing is there.
@@ -56,10 +57,10 @@ class UploadFolder:
         """
         path = self._inside(upload)
         if path is None or not path.is_file():
-            raise UploadGoneError("A photo is no longer here: photos go after a while. Add it again.")
+            raise UploadGoneError(f"{name} is no longer here: photos go after a while. Add it again.")
         found_mb, most_mb = path.stat().st_size / 1e6, self._max_photo_bytes / 1e6
         if found_mb > most_mb:
-            found = f"One photo has {found_mb:.1f} MB; at most {most_mb:.0f} MB work."
+            found = f"{name} has {found_mb:.1f} MB; at most {most_mb:.0f} MB are allowed."
             raise UploadTooLargeError(f"{found} Choose a smaller version of it.")
         return path.read_bytes()
 
