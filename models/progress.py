@@ -9,22 +9,27 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models.transforms import MEAN, STD
+
 LABELS = ("worsened", "improved")
 """Order of the output columns."""
 
-FOLD_PX = 2
+CELL_PX = 4
+"""Side of the squares of pixels that become one cell of the first layer."""
 HEAD_GRID = 5
+SPOT_SIDES_PX = (7, 11)
+"""Sides of the neighbourhoods that a spot is redder than."""
+NUM_INPUTS = 4 + 2 * len(SPOT_SIDES_PX) + 1 + len(SPOT_SIDES_PX)
 
 
 class ProgressNet(nn.Module):
     """Two masked ConvLSTM layers, batch norm after each, a dense layer, two classes.
 
-    Each photo is read beside its difference to the first face of its series, both with the mean colour of the
-    photo taken off, so that light and white balance matter less. Squares of 2 x 2 pixels become channels
-    first, and the second layer works at half the side of the first.
+    The layers read skin, not raw pixels: ``skin_cells`` turns each photo into maps of colour, redness and small red
+    spots, a fixed step without weights. Beside them stands their difference to the first face of the series.
 
     Args:
-        input_px: side of the face crops, a multiple of 20.
+        input_px: side of the face crops, a multiple of 40.
         filters: channels of the state of each ConvLSTM layer.
         hidden: width of the dense layer.
         dropout: share of the dense layer's outputs left out in training.
@@ -39,11 +44,11 @@ class ProgressNet(nn.Module):
         dropout: float = 0.3,
     ) -> None:
         super().__init__()
-        if input_px % (2 * FOLD_PX * HEAD_GRID):
-            raise ValueError(f"input_px is {input_px}, must be a multiple of {2 * FOLD_PX * HEAD_GRID}")
+        if input_px % (2 * CELL_PX * HEAD_GRID):
+            raise ValueError(f"input_px is {input_px}, must be a multiple of {2 * CELL_PX * HEAD_GRID}")
         first, second = filters
         self.input_px = input_px
-        self.first = MaskedConvLSTM(6 * FOLD_PX**2, first)
+        self.first = MaskedConvLSTM(NUM_INPUTS, first)
         self.first_norm = MaskedBatchNorm(first)
         self.second = MaskedConvLSTM(2 * first, second)
         self.second_norm = MaskedBatchNorm(second)
@@ -59,22 +64,49 @@ class ProgressNet(nn.Module):
         """Return the logits after each photo.
 
         Args:
-            photos_BTCHW: float, normalised, (B, T, 3, input_px, input_px); T of any length. What stands at a photo
-                that is not present changes nothing.
+            photos_BTCHW: float, normalised, (B, T, 3, input_px, input_px); T of any length. What stands at a
+                photo that is not present changes nothing.
             present_BT: bool, False where a photo has no face or the series is over.
 
         Returns:
             logits_BTC: columns as ``LABELS``. A photo that is not present repeats the logits before it; before
                 the first face they are zero, which says that nothing is known.
         """
-        input_BTCHW = _beside_first_face(photos_BTCHW, present_BT)
-        folded = F.pixel_unshuffle(input_BTCHW.flatten(0, 1), FOLD_PX).unflatten(0, present_BT.shape)
-        state_BTCHW = self.first_norm(self.first(folded, present_BT), present_BT)
-        pooled = _average_and_maximum(state_BTCHW.flatten(0, 1), state_BTCHW.shape[-1] // 2)
-        state_BTCHW = self.second(pooled.unflatten(0, present_BT.shape), present_BT)
+        shape = present_BT.shape
+        photos_BTCHW = torch.where(present_BT[:, :, None, None, None], photos_BTCHW, 0)
+        cells_BTCHW = _beside_first_face(skin_cells(photos_BTCHW.flatten(0, 1)).unflatten(0, shape), present_BT)
+        state_BTCHW = self.first_norm(self.first(cells_BTCHW, present_BT), present_BT)
+        pooled_NCHW = _average_and_maximum(state_BTCHW.flatten(0, 1), state_BTCHW.shape[-1] // 2)
+        state_BTCHW = self.second(pooled_NCHW.unflatten(0, shape), present_BT)
         state_BTCHW = self.second_norm(state_BTCHW, present_BT)
         logits_NC = self.head(_average_and_maximum(state_BTCHW.flatten(0, 1), HEAD_GRID))
-        return _repeat_where_absent(logits_NC.unflatten(0, present_BT.shape), present_BT)
+        return _repeat_where_absent(logits_NC.unflatten(0, shape), present_BT)
+
+
+def skin_cells(photo_NCHW: Tensor) -> Tensor:
+    """Return what the skin of a face shows, in cells of 4 x 4 pixels; a fixed step, without weights.
+
+    Redness is the logarithm of red over green and blue, so light and shadow leave it alone; its mean over the photo
+    is taken off, so white balance does too. A spot is what is redder than its neighbourhood.
+
+    Args:
+        photo_NCHW: float, normalised by ``models.transforms``.
+
+    Returns:
+        cells_NCHW: (N, 8, H / 4, W / 4): three colours, redness, and mean and maximum of spots of two sizes.
+    """
+    mean = photo_NCHW.new_tensor(MEAN)[:, None, None]
+    std = photo_NCHW.new_tensor(STD)[:, None, None]
+    red, green, blue = (photo_NCHW * std + mean).clamp_min(0).add(0.05).log().unbind(1)
+    redness = F.avg_pool2d((red - (green + blue) / 2).unsqueeze(1), 3, 1, 1, count_include_pad=False)
+    spots = [
+        (redness - F.avg_pool2d(redness, side, 1, side // 2, count_include_pad=False)).clamp(0, 0.5)
+        for side in SPOT_SIDES_PX
+    ]
+    colour = photo_NCHW - photo_NCHW.mean(dim=(-2, -1), keepdim=True)
+    smooth = torch.cat([colour, 5 * (redness - redness.mean(dim=(-2, -1), keepdim=True))], dim=1)
+    spots_NCHW = 20 * torch.cat(spots, dim=1)
+    return torch.cat([F.avg_pool2d(smooth, CELL_PX), _average_and_maximum(spots_NCHW, smooth.shape[-1] // CELL_PX)], 1)
 
 
 class MaskedConvLSTM(nn.Module):
@@ -122,15 +154,13 @@ class MaskedBatchNorm(nn.BatchNorm2d):
         return normalised
 
 
-def _beside_first_face(photos_BTCHW: Tensor, present_BT: Tensor) -> Tensor:
-    """(B, T, 6, H, W): each photo less its mean colour, and that less the first face's; zero where absent."""
-    present = present_BT[:, :, None, None, None]
-    photos_BTCHW = torch.where(present, photos_BTCHW, torch.zeros_like(photos_BTCHW))
-    centred_BTCHW = photos_BTCHW - photos_BTCHW.mean(dim=(-2, -1), keepdim=True)
+def _beside_first_face(cells_BTCHW: Tensor, present_BT: Tensor) -> Tensor:
+    """(B, T, NUM_INPUTS, H, W): the cells, and the change of redness and mean spots since the first face."""
+    blurred = F.avg_pool2d(cells_BTCHW[:, :, 3 : 4 + len(SPOT_SIDES_PX)].flatten(0, 1), 3, 1, 1)
+    blurred_BTCHW = blurred.unflatten(0, present_BT.shape)
     first_B = present_BT.int().argmax(dim=1)
-    first_face = centred_BTCHW[torch.arange(len(first_B), device=first_B.device), first_B].unsqueeze(1)
-    change_BTCHW = torch.where(present, centred_BTCHW - first_face, torch.zeros_like(centred_BTCHW))
-    return torch.cat([centred_BTCHW, change_BTCHW], dim=2)
+    first_face = blurred_BTCHW[torch.arange(len(first_B), device=first_B.device), first_B].unsqueeze(1)
+    return torch.cat([cells_BTCHW, blurred_BTCHW - first_face], dim=2)
 
 
 def _average_and_maximum(image_NCHW: Tensor, side: int) -> Tensor:

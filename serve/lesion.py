@@ -61,9 +61,8 @@ class LesionClassifier:
         for index, malignant in enumerate(answer.malignant_B.tolist()):
             heat = None
             if spots[index].explain and answer.features_BCHW is not None:
-                heat = self._engine.heat_map(
-                    answer.features_BCHW[index], verdict_of(malignant, self._threshold)
-                )
+                verdict = verdict_of(malignant, self._threshold)
+                heat = self._engine.heat_map(answer.features_BCHW[index], verdict)
             reports.append(
                 LesionReport(
                     model=self._model,

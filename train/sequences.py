@@ -26,6 +26,8 @@ CUT_PX = 128
 CUT_MARGIN = 0.5
 SERVED_MARGIN = 0.2
 """Border of the crops that ``models.face.FaceFinder`` serves; the faces here are cut wider, for pose to have room."""
+MIN_SKIN_LIGHT = 50
+"""Mean grey level of the skin; in a darker face, against the light, nobody would see a lesion."""
 Range = tuple[float, float]
 
 
@@ -38,13 +40,13 @@ class SequenceDrawing:
     """Of each photo, to have no face; two faces remain."""
     one_photo_chance: float = 0.25
     """Of a sequence, to be drawn on one and the same photo of the person throughout."""
-    num_lesions: tuple[int, int] = (6, 60)
+    num_lesions: tuple[int, int] = (12, 60)
     """At the worst time."""
-    radius: Range = (0.025, 0.065)
+    radius: Range = (0.035, 0.075)
     """Of a lesion's core, in distances between the eyes."""
     start: Range = (0.0, 0.4)
     """Severity at the better end, of 1."""
-    change: Range = (0.4, 1.0)
+    change: Range = (0.5, 1.0)
     """By how much severity differs at the worse end, at most up to 1."""
     relapse: float = 0.07
     """Standard deviation of a photo's severity from its trend."""
@@ -54,8 +56,8 @@ class SequenceDrawing:
     gain: float = 0.12
     white_balance: float = 0.04
     side_light: float = 0.15
-    blur_px: float = 0.8
-    noise: float = 5.0
+    blur_px: float = 0.6
+    noise: float = 4.0
     jpeg_quality: tuple[int, int] = (45, 95)
 
     def __post_init__(self) -> None:
@@ -137,7 +139,9 @@ def cut_faces(rows: Sequence[Row], finder: FaceFinder) -> Faces:
             raise ManifestError(f"{row.image}: {error}") from error
         found = finder.locate([image_HWC])[0]
         if found is not None:
-            faces[row.group].append(cut_face(image_HWC, found.box, np.array(found.landmarks)))
+            cut = cut_face(image_HWC, found.box, np.array(found.landmarks))
+            if (cut.crop_HWC.mean(-1) * cut.skin_HW).sum() >= MIN_SKIN_LIGHT * cut.skin_HW.sum():
+                faces[row.group].append(cut)
     empty = [person for person, cuts in faces.items() if not cuts]
     if empty:
         raise ManifestError(f"no face in any photo of {', '.join(empty)}; take them out of the manifest")
@@ -171,7 +175,7 @@ def draw_sequence(
     """
     person = str(rng.choice(list(faces)))
     if num_photos is None:
-        num_photos = int(rng.integers(drawing.num_photos[0], drawing.num_photos[1] + 1))
+        num_photos = draw_length(drawing, rng)
     lesions_T = draw_worsening(drawing, rng, num_photos)
     improved = bool(rng.random() < 0.5)
     if improved:
@@ -198,6 +202,12 @@ def draw_sequence(
     return ProgressSequence(photos_THWC=photos_THWC, present_T=present_T, improved=improved, person=person)
 
 
+def draw_length(drawing: SequenceDrawing, rng: np.random.Generator) -> int:
+    """Draw a number of photos; short series are commoner."""
+    low, high = drawing.num_photos
+    return int(np.exp(rng.uniform(np.log(low), np.log(high + 1))))
+
+
 def draw_worsening(drawing: SequenceDrawing, rng: np.random.Generator, num_photos: int) -> list[Lesions]:
     """Draw the lesions of one person at each of ``num_photos`` times, mildest first; they stay where they are.
 
@@ -205,7 +215,7 @@ def draw_worsening(drawing: SequenceDrawing, rng: np.random.Generator, num_photo
     Moles, and lesions that come and go by themselves, do not.
     """
     start = rng.uniform(*drawing.start)
-    end = start + rng.uniform(drawing.change[0], min(drawing.change[1], 1 - start) if start < 1 else 0)
+    end = start + rng.uniform(drawing.change[0], min(drawing.change[1], 1 - start))
     way_T = np.concatenate([[0], np.sort(rng.random(num_photos - 2)), [1]])
     severity_T = np.clip(start + (end - start) * way_T + rng.normal(0, drawing.relapse, num_photos), 0, 1)
     follows_number, follows_redness = (1, 1) if rng.random() < 0.6 else rng.permutation(2)
@@ -274,12 +284,22 @@ class SequenceBatches:
     def __iter__(self) -> Iterator[Batch]:
         for number in range(self._num_batches):
             rng = np.random.default_rng([self._seed, 0, self.epoch, number])
-            num_photos = int(rng.integers(self._drawing.num_photos[0], self._drawing.num_photos[1] + 1))
+            num_photos = draw_length(self._drawing, rng)
             drawn = [
                 draw_sequence(self._faces, self._drawing, rng, size_px=self._size_px, num_photos=num_photos)
-                for _ in range(self._batch_size)
+                for _ in range(self._batch_size // 2)
             ]
-            yield to_batch(drawn, self._device)
+            yield to_batch([*drawn, *(backwards(sequence) for sequence in drawn)], self._device)
+
+
+def backwards(sequence: ProgressSequence) -> ProgressSequence:
+    """Return the same photos in the opposite order, with the opposite label."""
+    return replace(
+        sequence,
+        photos_THWC=sequence.photos_THWC[::-1],
+        present_T=sequence.present_T[::-1],
+        improved=not sequence.improved,
+    )
 
 
 def to_batch(sequences: Sequence[ProgressSequence], device: str = "cpu") -> Batch:

@@ -7,7 +7,6 @@ from typing import Any
 import gradio as gr
 
 from serve.schemas import DISCLAIMER, LoadedModel
-from ui.cards import icon
 from ui.services import Services
 from ui.theme import html_block
 from ui.trouble import trouble_card
@@ -16,18 +15,18 @@ _IS_AND_IS_NOT = f"""
 <div class="lead"><h2>About skinserve</h2><p>{DISCLAIMER}</p></div>
 <div class="about-columns">
 <section class="card"><h3>What it is</h3>
-<p>Two neural networks that answer two questions from photos. One tells harmless spots from harmful ones and names the
-most likely diagnosis. The other compares photos of one face over time.</p>
+<p>Two neural networks that answer two questions from photos. One tells harmless spots from harmful ones and
+names the most likely diagnosis. The other compares photos of one face over time.</p>
 <p>It is meant for research: to try such networks, to measure them and to build on them.</p></section>
 <section class="card"><h3>What it is not</h3>
 <p>Not a medical device, not tested on patients, and no reason to see a doctor later or not at all.</p>
-<p>The networks learned from few photos, mostly of light skin. The lesion network knows only the diagnoses listed below:
-anything else that you show it is forced into one of these. The model cards say more.</p></section>
+<p>The networks learned from few photos, mostly of light skin. The lesion network knows only the diagnoses
+listed below: anything else that you show it is forced into one of these. The model cards say more.</p></section>
 <section class="card"><h3>Your photos</h3>
-<p>A photo lies on the server's disk, in a folder that only the server can read, from the upload until its answer, and
-is then deleted. One that nobody asked about goes after ten minutes.</p>
-<p>Nothing about a photo is logged: not its name, not where or when it was taken. This page loads nothing from anywhere
-else, and no figures about its use leave this server.</p></section>
+<p>A photo lies on the server's disk, in a folder that only the server can read, from the upload until its
+answer, and is then deleted. One that nobody asked about goes after ten minutes.</p>
+<p>Nothing about a photo is logged: not its name, not where or when it was taken. This page loads nothing from
+anywhere else, and no figures about its use leave this server.</p></section>
 </div>
 """
 _MODELS_WAIT = '<p class="muted">Asking which networks answer …</p>'
@@ -35,7 +34,7 @@ _MAX_CARDS = 2
 
 
 def build_about_tab(tab: gr.Tab, services: Services) -> None:
-    """Lay out the tab and connect it. Call inside ``tab``; the networks are asked for whenever it is opened."""
+    """Lay out the tab and connect it. Call inside ``tab``; opening it asks which networks are loaded."""
     html_block(_IS_AND_IS_NOT)
     models = html_block(_MODELS_WAIT, elem_id="about-models")
     cards: list[Any] = []
@@ -85,7 +84,8 @@ def api_section(host: str) -> str:
     return (
         '<section class="card"><h3>For programs</h3><p>Everything on this page is an HTTP API.</p>'
         f"<pre><code>{lesion}\n{progress}</code></pre>"
-        '<p><a href="/docs" target="_blank" rel="noopener">All routes, with their schemas and examples</a></p></section>'
+        '<p><a href="/docs" target="_blank" rel="noopener">All routes, with their schemas and examples</a></p>'
+        "</section>"
     )
 
 

@@ -11,9 +11,14 @@ _PATHS = {
     "improved": '<circle cx="12" cy="12" r="9"/><path d="M8.6 15.4l6.8-6.8M10 8.6h5.4V14"/>',
     "worsened": '<path d="M12 2.8l9.2 9.2-9.2 9.2L2.8 12z"/><path d="M9 9l6 6M15 10.2V15h-4.8"/>',
     "error": '<rect x="3.5" y="3.5" width="17" height="17" rx="5"/><path d="M12 8v5M12 16v.3"/>',
-    "shield": '<path d="M12 3l7.5 2.8v5.4c0 4.6-3.1 8-7.5 9.8-4.4-1.8-7.5-5.2-7.5-9.8V5.8z"/><path d="M12 8.6v4M12 15.6v.3"/>',
+    "shield": (
+        '<path d="M12 3l7.5 2.8v5.4c0 4.6-3.1 8-7.5 9.8-4.4-1.8-7.5-5.2-7.5-9.8V5.8z"/>'
+        '<path d="M12 8.6v4M12 15.6v.3"/>'
+    ),
     "face": '<circle cx="12" cy="12" r="9"/><path d="M9 10v.3M15 10v.3M8.8 14.6c1.8 1.8 4.6 1.8 6.4 0"/>',
-    "no_face": '<circle cx="12" cy="12" r="9" stroke-dasharray="3 2.6"/><path d="M8.5 8.5l7 7M15.5 8.5l-7 7"/>',
+    "no_face": (
+        '<circle cx="12" cy="12" r="9" stroke-dasharray="3 2.6"/><path d="M8.5 8.5l7 7M15.5 8.5l-7 7"/>'
+    ),
 }
 
 _ERROR_TITLES = {

@@ -1,114 +1,116 @@
 """What each diagnosis is, in two plain sentences, by the name that the API answers with.
 
-The names are those of the API's taxonomy; the page learns which of them a network knows from its answers, so a
-name without a text here is shown without one.
+The names are those of the API's taxonomy; which of them a network knows shows in its answers, so a name
+without a text here is shown without one.
 """
 
 WHAT_IT_IS = {
     "Nevus": (
-        "A mole: a harmless cluster of the cells that give skin its colour. Most adults have many, and one that "
-        "changes in size, shape or colour should be looked at."
+        "A mole: a harmless cluster of the cells that give skin its colour. Most adults have many, and "
+        "one that changes in size, shape or colour should be looked at."
     ),
     "Seborrheic Keratosis": (
-        "A harmless, often waxy or rough growth that looks stuck onto the skin. It is very common with age and "
-        "needs no treatment unless it itches or bothers."
+        "A harmless, often waxy or rough growth that looks stuck onto the skin. It is very common with "
+        "age and needs no treatment unless it itches or bothers."
     ),
     "Pigmented Benign Keratosis": (
-        "A group name for harmless brown, thickened spots of the upper skin. They come with age and sunlight and "
-        "do not turn into cancer."
+        "A group name for harmless brown, thickened spots of the upper skin. They come with age and "
+        "sunlight and do not turn into cancer."
     ),
     "Solar Lentigo": (
-        "An age spot: a flat brown patch where years of sun have left extra pigment. It is harmless itself, but it "
-        "shows that the skin has had much sun."
+        "An age spot: a flat brown patch where years of sun have left extra pigment. It is harmless "
+        "itself, but it shows that the skin has had much sun."
     ),
     "Dermatofibroma": (
-        "A small, firm, harmless knot of scar-like tissue, often on the legs. It frequently follows an insect bite "
-        "or a tiny injury and can stay for years."
+        "A small, firm, harmless knot of scar-like tissue, often on the legs. It frequently follows an "
+        "insect bite or a tiny injury and can stay for years."
     ),
     "Vascular Lesion": (
-        "A spot made of small blood vessels, so it looks red, purple or nearly black. Most are harmless; one that "
-        "bleeds or grows quickly should be looked at."
+        "A spot made of small blood vessels, so it looks red, purple or nearly black. Most are harmless; "
+        "one that bleeds or grows quickly should be looked at."
     ),
     "Lentigo NOS": (
-        "A flat brown spot with more pigment than the skin around it, of a kind that the picture alone does not "
-        "settle. Such spots are usually harmless."
+        "A flat brown spot with more pigment than the skin around it, of a kind that the picture alone "
+        "does not settle. Such spots are usually harmless."
     ),
     "Lichenoid Keratosis": (
-        "A harmless patch that appears when the immune system breaks down an age spot or a keratosis. It can be "
-        "pink, grey or brown, and it often fades by itself."
+        "A harmless patch that appears when the immune system breaks down an age spot or a keratosis. It "
+        "can be pink, grey or brown, and it often fades by itself."
     ),
     "Lentigo Simplex": (
-        "A small, evenly brown, flat spot that does not depend on sunlight. It often appears in childhood and is "
-        "harmless."
+        "A small, evenly brown, flat spot that does not depend on sunlight. It often appears in childhood "
+        "and is harmless."
     ),
     "AIMP": (
-        "Short for atypical intraepidermal melanocytic proliferation: unusual pigment cells in the top layer of the "
-        "skin. It counts as benign here, but doctors often remove it or watch it closely."
+        "Short for atypical intraepidermal melanocytic proliferation: unusual pigment cells in the top "
+        "layer of the skin. It counts as benign here, but doctors often remove it or watch it closely."
     ),
     "Angioma": (
-        "A small, bright red or purple bump made of blood vessels. It is harmless and becomes more common with age."
+        "A small, bright red or purple bump made of blood vessels. It is harmless and becomes more common "
+        "with age."
     ),
     "Neurofibroma": (
-        "A soft, harmless lump that grows from the covering of a small nerve. One alone is common; several of them "
-        "are a reason to ask a doctor about an inherited cause."
+        "A soft, harmless lump that grows from the covering of a small nerve. One alone is common; "
+        "several of them are a reason to ask a doctor about an inherited cause."
     ),
     "Scar": (
-        "Firm tissue that the body makes while a wound heals. It is harmless, and it usually turns paler and flatter "
-        "over months."
+        "Firm tissue that the body makes while a wound heals. It is harmless, and it usually turns paler "
+        "and flatter over months."
     ),
     "Verruca": (
-        "A wart: a rough growth that a common virus causes. It is harmless, can spread by touch and often goes away "
-        "by itself."
+        "A wart: a rough growth that a common virus causes. It is harmless, can spread by touch and often "
+        "goes away by itself."
     ),
     "Acrochordon": (
-        "A skin tag: a small, soft flap of skin on a thin stalk, often where skin rubs. It is harmless and can be "
-        "removed if it catches on clothes."
+        "A skin tag: a small, soft flap of skin on a thin stalk, often where skin rubs. It is harmless "
+        "and can be removed if it catches on clothes."
     ),
     "Angiofibroma": (
-        "A small, firm, harmless bump of fibrous tissue and blood vessels, mostly on the face. Many of them together "
-        "are a reason to ask a doctor about an inherited cause."
+        "A small, firm, harmless bump of fibrous tissue and blood vessels, mostly on the face. Many of "
+        "them together are a reason to ask a doctor about an inherited cause."
     ),
     "Fibrous Papule": (
-        "A small, firm, skin-coloured bump, typically on the nose. It is harmless, but it can resemble a basal cell "
-        "carcinoma, so a doctor sometimes tests it."
+        "A small, firm, skin-coloured bump, typically on the nose. It is harmless, but it can resemble a "
+        "basal cell carcinoma, so a doctor sometimes tests it."
     ),
     "Café-au-lait Macule": (
-        "An even, light brown, flat birthmark with a clear edge. One or two are common and harmless; six or more are "
-        "a reason to ask a doctor."
+        "An even, light brown, flat birthmark with a clear edge. One or two are common and harmless; six "
+        "or more are a reason to ask a doctor."
     ),
     "Angiokeratoma": (
-        "A dark red to black, slightly rough spot of widened blood vessels. It is harmless, but it can look like a "
-        "melanoma, so a new one is worth showing."
+        "A dark red to black, slightly rough spot of widened blood vessels. It is harmless, but it can "
+        "look like a melanoma, so a new one is worth showing."
     ),
     "Clear Cell Acanthoma": (
-        "A rare, harmless, shiny red bump or patch, mostly on the lower leg. It grows slowly and can be removed if "
-        "it bothers."
+        "A rare, harmless, shiny red bump or patch, mostly on the lower leg. It grows slowly and can be "
+        "removed if it bothers."
     ),
     "Melanoma": (
-        "A cancer of the cells that give skin its colour, and the most dangerous common skin cancer. Found early it "
-        "can usually be cured, so have a doctor look soon."
+        "A cancer of the cells that give skin its colour, and the most dangerous common skin cancer. "
+        "Found early it can usually be cured, so have a doctor look soon."
     ),
     "Basal Cell Carcinoma": (
-        "The most common skin cancer, slow growing and mostly on skin that gets sun. It very rarely spreads, but it "
-        "damages what is around it and should be treated."
+        "The most common skin cancer, slow growing and mostly on skin that gets sun. It very rarely "
+        "spreads, but it damages what is around it and should be treated."
     ),
     "Actinic Keratosis": (
-        "A rough, scaly patch caused by years of sun. It is counted as malignant here because some turn into a "
-        "squamous cell carcinoma, and it is easy to treat early."
+        "A rough, scaly patch caused by years of sun. It is counted as malignant here because some turn "
+        "into a squamous cell carcinoma, and it is easy to treat early."
     ),
     "Squamous Cell Carcinoma": (
-        "A common skin cancer of the upper skin, often a scaly, crusted or open spot. It can spread if it is left "
-        "alone, and early treatment usually cures it."
+        "A common skin cancer of the upper skin, often a scaly, crusted or open spot. It can spread if it "
+        "is left alone, and early treatment usually cures it."
     ),
     "Melanoma Metastasis": (
-        "A melanoma that has spread to another place in the skin or the body. It needs a doctor's care without delay."
+        "A melanoma that has spread to another place in the skin or the body. It needs a doctor's care "
+        "without delay."
     ),
     "Atypical Melanocytic Proliferation": (
-        "Pigment cells that have grown in an unusual way, so that harmless and cancerous cannot be told apart by "
-        "eye. A doctor usually removes it and has it examined."
+        "Pigment cells that have grown in an unusual way, so that harmless and cancerous cannot be told "
+        "apart by eye. A doctor usually removes it and has it examined."
     ),
     "Atypical Spitz Tumor": (
-        "An unusual, mostly pink or brown bump of pigment cells, more often in young people. It lies between a mole "
-        "and a melanoma, so it is removed and examined."
+        "An unusual, mostly pink or brown bump of pigment cells, more often in young people. It lies "
+        "between a mole and a melanoma, so it is removed and examined."
     ),
 }
