@@ -25,8 +25,9 @@ NUM_INPUTS = 4 + 2 * len(SPOT_SIDES_PX) + 1 + len(SPOT_SIDES_PX)
 class ProgressNet(nn.Module):
     """Two masked ConvLSTM layers, batch norm after each, a dense layer, two classes.
 
-    The layers read skin, not raw pixels: ``skin_cells`` turns each photo into maps of colour, redness and small red
-    spots, a fixed step without weights. Beside them stands their difference to the first face of the series.
+    The layers read skin, not raw pixels: ``skin_cells`` turns each photo into maps of colour, redness and
+    small red spots, a fixed step without weights. Beside them stands their difference to the first face of
+    the series.
 
     Args:
         input_px: side of the face crops, a multiple of 40.
@@ -69,12 +70,14 @@ class ProgressNet(nn.Module):
             present_BT: bool, False where a photo has no face or the series is over.
 
         Returns:
-            logits_BTC: columns as ``LABELS``. A photo that is not present repeats the logits before it; before
-                the first face they are zero, which says that nothing is known.
+            logits_BTC: columns as ``LABELS``. A photo that is not present repeats the logits before it;
+                before the first face they are zero, which says that nothing is known.
         """
         shape = present_BT.shape
         photos_BTCHW = torch.where(present_BT[:, :, None, None, None], photos_BTCHW, 0)
-        cells_BTCHW = _beside_first_face(skin_cells(photos_BTCHW.flatten(0, 1)).unflatten(0, shape), present_BT)
+        cells_BTCHW = _beside_first_face(
+            skin_cells(photos_BTCHW.flatten(0, 1)).unflatten(0, shape), present_BT
+        )
         state_BTCHW = self.first_norm(self.first(cells_BTCHW, present_BT), present_BT)
         pooled_NCHW = _average_and_maximum(state_BTCHW.flatten(0, 1), state_BTCHW.shape[-1] // 2)
         state_BTCHW = self.second(pooled_NCHW.unflatten(0, shape), present_BT)
@@ -86,8 +89,8 @@ class ProgressNet(nn.Module):
 def skin_cells(photo_NCHW: Tensor) -> Tensor:
     """Return what the skin of a face shows, in cells of 4 x 4 pixels; a fixed step, without weights.
 
-    Redness is the logarithm of red over green and blue, so light and shadow leave it alone; its mean over the photo
-    is taken off, so white balance does too. A spot is what is redder than its neighbourhood.
+    Redness is the logarithm of red over green and blue, so light and shadow leave it alone; its mean over the
+    photo is taken off, so white balance does too. A spot is what is redder than its neighbourhood.
 
     Args:
         photo_NCHW: float, normalised by ``models.transforms``.
@@ -98,15 +101,14 @@ def skin_cells(photo_NCHW: Tensor) -> Tensor:
     mean = photo_NCHW.new_tensor(MEAN)[:, None, None]
     std = photo_NCHW.new_tensor(STD)[:, None, None]
     red, green, blue = (photo_NCHW * std + mean).clamp_min(0).add(0.05).log().unbind(1)
-    redness = F.avg_pool2d((red - (green + blue) / 2).unsqueeze(1), 3, 1, 1, count_include_pad=False)
-    spots = [
-        (redness - F.avg_pool2d(redness, side, 1, side // 2, count_include_pad=False)).clamp(0, 0.5)
-        for side in SPOT_SIDES_PX
-    ]
+    redness = _mean_around((red - (green + blue) / 2).unsqueeze(1), 3)
+    spots = [(redness - _mean_around(redness, side)).clamp(0, 0.5) for side in SPOT_SIDES_PX]
     colour = photo_NCHW - photo_NCHW.mean(dim=(-2, -1), keepdim=True)
     smooth = torch.cat([colour, 5 * (redness - redness.mean(dim=(-2, -1), keepdim=True))], dim=1)
     spots_NCHW = 20 * torch.cat(spots, dim=1)
-    return torch.cat([F.avg_pool2d(smooth, CELL_PX), _average_and_maximum(spots_NCHW, smooth.shape[-1] // CELL_PX)], 1)
+    return torch.cat(
+        [F.avg_pool2d(smooth, CELL_PX), _average_and_maximum(spots_NCHW, smooth.shape[-1] // CELL_PX)], 1
+    )
 
 
 class MaskedConvLSTM(nn.Module):
@@ -140,27 +142,37 @@ class MaskedConvLSTM(nn.Module):
         return torch.stack(states, dim=1)
 
 
-class MaskedBatchNorm(nn.BatchNorm2d):
+class MaskedBatchNorm(nn.Module):
     """Batch norm over the present photos of all series; in training it counts no other photo."""
 
-    def forward(self, state_BTCHW: Tensor, present_BT: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def __init__(self, num_channels: int) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(num_channels)
+
+    def forward(self, state_BTCHW: Tensor, present_BT: Tensor) -> Tensor:
         """Return the normalised state; where a photo is not present the result has no meaning."""
         if not self.training:
-            return super().forward(state_BTCHW.flatten(0, 1)).unflatten(0, present_BT.shape)
+            return self.norm(state_BTCHW.flatten(0, 1)).unflatten(0, present_BT.shape)
         if not present_BT.any():
             return state_BTCHW
         normalised = torch.zeros_like(state_BTCHW)
-        normalised[present_BT] = super().forward(state_BTCHW[present_BT]).to(normalised.dtype)
+        normalised[present_BT] = self.norm(state_BTCHW[present_BT]).to(normalised.dtype)
         return normalised
 
 
 def _beside_first_face(cells_BTCHW: Tensor, present_BT: Tensor) -> Tensor:
     """(B, T, NUM_INPUTS, H, W): the cells, and the change of redness and mean spots since the first face."""
-    blurred = F.avg_pool2d(cells_BTCHW[:, :, 3 : 4 + len(SPOT_SIDES_PX)].flatten(0, 1), 3, 1, 1)
+    blurred = _mean_around(cells_BTCHW[:, :, 3 : 4 + len(SPOT_SIDES_PX)].flatten(0, 1), 3)
     blurred_BTCHW = blurred.unflatten(0, present_BT.shape)
     first_B = present_BT.int().argmax(dim=1)
     first_face = blurred_BTCHW[torch.arange(len(first_B), device=first_B.device), first_B].unsqueeze(1)
     return torch.cat([cells_BTCHW, blurred_BTCHW - first_face], dim=2)
+
+
+def _mean_around(image_NCHW: Tensor, side: int) -> Tensor:
+    """Mean over the square of ``side`` pixels around each pixel; rows, then columns, which is cheaper."""
+    rows = F.avg_pool2d(image_NCHW, (1, side), 1, (0, side // 2), count_include_pad=False)
+    return F.avg_pool2d(rows, (side, 1), 1, (side // 2, 0), count_include_pad=False)
 
 
 def _average_and_maximum(image_NCHW: Tensor, side: int) -> Tensor:

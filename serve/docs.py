@@ -1,5 +1,6 @@
 """The words of the OpenAPI document, and a page for it that loads nothing from another host."""
 
+from datetime import datetime
 from importlib.resources import files
 from typing import Any
 
@@ -7,8 +8,21 @@ from fastapi import FastAPI, Request
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse
 from fastapi.staticfiles import StaticFiles
+from pydantic import BaseModel
 
-from serve.schemas import DISCLAIMER, BatchLine
+from serve.schemas import (
+    DISCLAIMER,
+    BatchLine,
+    Box,
+    DiagnosisScore,
+    FoundFace,
+    LesionAnswer,
+    ModelName,
+    PhotoReport,
+    PredictAnswer,
+    PredictRequest,
+    ProgressAnswer,
+)
 
 API_VERSION = "1"
 
@@ -30,6 +44,10 @@ def _body(description: str, content: dict[str, Any]) -> dict[str, Any]:
     return {"requestBody": {"required": True, "description": description, "content": content}}
 
 
+def _without_definitions(schema: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in schema.items() if key != "$defs"}
+
+
 LESION_BODY = _body(
     "One photo of one spot, JPEG, PNG or WebP, at most 20 MB and 50 megapixels.",
     {
@@ -47,7 +65,9 @@ BATCH_LINES = {
     "description": "NDJSON: a line for each file as it finishes, with `index` and either `result` or `error`",
     "content": {
         "application/x-ndjson": {
-            "schema": BatchLine.model_json_schema(ref_template="#/components/schemas/{model}"),
+            "schema": _without_definitions(
+                BatchLine.model_json_schema(ref_template="#/components/schemas/{model}")
+            ),
             "example": '{"index": 1, "error": {"code": "unreadable_image", "message": "the photo is empty '
             '(0 bytes); send the file itself"}}\n',
         }
@@ -70,36 +90,56 @@ PROGRESS_BODY = _body(
     },
 )
 PREDICT_BODY = _body(
-    "Frames x height x width x 3 numbers from 0 to 255, RGB, 2 to 30 frames, oldest first.",
+    "2 to 30 frames, oldest first, each height x width x 3 numbers, RGB; here 2 frames of 1 x 2 pixels.",
     {
         "application/json": {
-            "schema": {
-                "type": "object",
-                "properties": {
-                    "img": {
-                        "type": "array",
-                        "minItems": 2,
-                        "maxItems": 30,
-                        "items": {
-                            "type": "array",
-                            "items": {
-                                "type": "array",
-                                "items": {
-                                    "type": "array",
-                                    "minItems": 3,
-                                    "maxItems": 3,
-                                    "items": {"type": "number", "minimum": 0, "maximum": 255},
-                                },
-                            },
-                        },
-                    }
-                },
-                "required": ["img"],
-                "additionalProperties": False,
-            }
+            "schema": PredictRequest.model_json_schema(),
+            "example": {"img": [[[[203, 160, 141], [201, 158, 140]]], [[[205, 163, 146], [204, 161, 143]]]]},
         }
     },
 )
+
+_NEVUS = DiagnosisScore(name="Nevus", group="benign", probability=0.81)
+_MELANOMA = DiagnosisScore(name="Melanoma", group="malignant", probability=0.12)
+
+LESION_EXAMPLE = LesionAnswer(
+    model=ModelName(name="lesion-reference", version="1"),
+    malignant_probability=0.14,
+    verdict="benign",
+    threshold=0.5,
+    diagnosis=_NEVUS,
+    diagnoses=[_NEVUS, _MELANOMA],
+)
+PROGRESS_EXAMPLE = ProgressAnswer(
+    model=ModelName(name="progress-reference", version="1"),
+    verdict="improved",
+    improved_probability=0.83,
+    worsened_probability=0.17,
+    order="exif",
+    photos=[
+        PhotoReport(
+            index=1,
+            taken_at=datetime(2026, 3, 1, 9, 30),
+            face=FoundFace(box=Box(left=812, top=640, right=1790, bottom=1905), confidence=0.999),
+            improved_probability_so_far=None,
+        ),
+        PhotoReport(
+            index=0, taken_at=datetime(2026, 4, 2, 9, 12), face=None, improved_probability_so_far=None
+        ),
+        PhotoReport(
+            index=2,
+            taken_at=datetime(2026, 5, 1, 8, 55),
+            face=FoundFace(box=Box(left=790, top=655, right=1761, bottom=1898), confidence=0.998),
+            improved_probability_so_far=0.83,
+        ),
+    ],
+)
+PREDICT_EXAMPLE = PredictAnswer(prob_class=1, negative_prob=0.17, positive_prob=0.83)
+
+
+def answered(example: BaseModel) -> dict[int | str, dict[str, Any]]:
+    """Show what a route answers when all is well."""
+    return {200: {"content": {"application/json": {"example": example.model_dump(mode="json")}}}}
 
 
 def new_app() -> FastAPI:

@@ -7,9 +7,9 @@ from fastapi import APIRouter, FastAPI, Query, Request
 from fastapi.responses import JSONResponse, RedirectResponse, StreamingResponse
 from ray.serve.handle import DeploymentHandle
 
+from serve import docs
 from serve.answers import Answers, File
 from serve.config import GatewayConfig
-from serve.docs import BATCH_BODY, BATCH_LINES, LESION_BODY, PREDICT_BODY, PROGRESS_BODY, add_docs, new_app
 from serve.errors import ApiError, error_responses, handle_errors
 from serve.front import REQUEST_ID_HEADER, Admission, Front, lease_of
 from serve.readiness import Readiness
@@ -51,13 +51,13 @@ class Gateway:
 
 def create_app(config: GatewayConfig, stages: Stages, *, lesion_px: int) -> FastAPI:
     """Build the API around any stages; the server passes Serve's, tests pass fakes."""
-    app = new_app()
+    app = docs.new_app()
     app.state.config = config
     app.state.stages = stages
     app.state.answers = Answers(config, stages, lesion_px=lesion_px)
     app.state.readiness = Readiness(stages, ready_after_s=config.ready_after_s)
     app.include_router(routes)
-    add_docs(app)
+    docs.add_docs(app)
     handle_errors(app)
     app.add_middleware(Admission, config=config)
     app.add_middleware(Front)
@@ -72,8 +72,8 @@ _ON_SERIES = ("no_face", "too_few_photos", "too_many_photos")
 @routes.post(
     "/v1/lesion",
     tags=["lesion"],
-    openapi_extra=LESION_BODY,
-    responses=error_responses(*_ON_PHOTOS, "too_many_photos", *_ALWAYS),
+    openapi_extra=docs.LESION_BODY,
+    responses=docs.answered(docs.LESION_EXAMPLE) | error_responses(*_ON_PHOTOS, "too_many_photos", *_ALWAYS),
 )
 async def lesion(request: Request, explain: Explain = False, top_k: TopK = 5) -> LesionAnswer:
     """Is this spot harmful, and what is it? One photo, as the raw body or as multipart `file`."""
@@ -84,10 +84,10 @@ async def lesion(request: Request, explain: Explain = False, top_k: TopK = 5) ->
 @routes.post(
     "/v1/lesion/batch",
     tags=["lesion"],
-    openapi_extra=BATCH_BODY,
+    openapi_extra=docs.BATCH_BODY,
     response_class=StreamingResponse,
     responses={
-        200: BATCH_LINES,
+        200: docs.BATCH_LINES,
         **error_responses("too_large", "unsupported_type", "invalid_request", "too_many_photos", *_ALWAYS),
     },
 )
@@ -116,8 +116,9 @@ async def lesion_batch(request: Request, explain: Explain = False, top_k: TopK =
 @routes.post(
     "/v1/progress",
     tags=["progress"],
-    openapi_extra=PROGRESS_BODY,
-    responses=error_responses(*_ON_PHOTOS, *_ON_SERIES, "bad_timestamp", *_ALWAYS),
+    openapi_extra=docs.PROGRESS_BODY,
+    responses=docs.answered(docs.PROGRESS_EXAMPLE)
+    | error_responses(*_ON_PHOTOS, *_ON_SERIES, "bad_timestamp", *_ALWAYS),
 )
 async def progress(request: Request) -> ProgressAnswer:
     """Is this face getting better? 2 to 30 photos of one face, multipart `files`.
@@ -143,8 +144,9 @@ async def progress(request: Request) -> ProgressAnswer:
 @routes.post(
     "/predict",
     tags=["progress"],
-    openapi_extra=PREDICT_BODY,
-    responses=error_responses("too_large", "unsupported_type", "invalid_request", *_ON_SERIES, *_ALWAYS),
+    openapi_extra=docs.PREDICT_BODY,
+    responses=docs.answered(docs.PREDICT_EXAMPLE)
+    | error_responses("too_large", "unsupported_type", "invalid_request", *_ON_SERIES, *_ALWAYS),
 )
 async def predict(request: Request) -> PredictAnswer:
     """Answer SkinCredible's own request: frames as numbers, oldest first, through the same face stage."""

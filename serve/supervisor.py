@@ -4,6 +4,7 @@ Ray starts a dozen processes, and some outlive a parent that is killed. On Linux
 parent of every orphan among them, so that it finds and ends all of them, at any moment of the start too.
 """
 
+import contextlib
 import ctypes
 import http.client
 import os
@@ -24,6 +25,8 @@ from serve.schemas import Health
 STOP_PATIENCE_S = 8.0
 """How long requests in work may take after Ctrl-C; then everything is killed."""
 START_PATIENCE_S = 600.0
+PROBE_PATIENCE_S = 3.0
+END_PATIENCE_S = 5.0
 MAX_ATTEMPTS = 3
 _PR_SET_CHILD_SUBREAPER = 36
 
@@ -61,13 +64,12 @@ class Supervisor:
             ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, self._note_signal)
-        failed = True
         try:
-            failed = not (self._come_up() and self._stay_up())
+            if self._come_up():
+                self._stay_up()
         finally:
             self._end_all()
-            if not failed or self._num_signals:
-                shutil.rmtree(self._start.home, ignore_errors=True)
+            self._clean_up()
         return 0 if self._num_signals else 1
 
     def _note_signal(self, *_: object) -> None:
@@ -113,15 +115,13 @@ class Supervisor:
             time.sleep(0.5)
         return False
 
-    def _stay_up(self) -> bool:
+    def _stay_up(self) -> None:
         url = f"http://{self._start.host}:{self._start.port}"
         say(f"ready: {url}/ui/ is the page, {url}/docs the API; Ctrl-C stops it")
         while self._alive():
             time.sleep(0.5)
         if not self._num_signals:
             say(f"the server ended by itself: {self._last_line()} (logs: {self._start.home})")
-            return False
-        return True
 
     def _alive(self) -> bool:
         return not self._num_signals and self._server is not None and self._server.poll() is None
@@ -139,7 +139,8 @@ class Supervisor:
         return "" if self._get("/ui/")[0] == 200 else "waiting for the page"
 
     def _get(self, path: str) -> tuple[int, bytes]:
-        connection = http.client.HTTPConnection(self._start.host.strip("[]"), self._start.port, timeout=10)
+        host = self._start.host.strip("[]")
+        connection = http.client.HTTPConnection(host, self._start.port, timeout=PROBE_PATIENCE_S)
         try:
             connection.request("GET", path)
             answer = connection.getresponse()
@@ -174,19 +175,25 @@ class Supervisor:
             while self._server.poll() is None and time.monotonic() < until and self._num_signals < 2:
                 time.sleep(0.05)
         me = psutil.Process()
-        while left := me.children(recursive=True):
+        until = time.monotonic() + END_PATIENCE_S
+        while (left := me.children(recursive=True)) and time.monotonic() < until:
             for process in left:
-                try:
+                with contextlib.suppress(psutil.NoSuchProcess):
                     process.kill()
-                except psutil.NoSuchProcess:
-                    pass
             psutil.wait_procs(left, timeout=1)
             _reap()
 
+    def _clean_up(self) -> None:
+        """Delete what the server wrote; when it failed, its logs stay, but never a photo."""
+        home = self._start.home
+        for folder in [home] if self._num_signals else [home / "uploads", home / "tmp"]:
+            shutil.rmtree(folder, ignore_errors=True)
+
 
 def say(line: str) -> None:
-    """Print one line of progress."""
-    print(f"skinserve: {line}", flush=True)
+    """Print one line of progress; a terminal that has gone is no reason to fail."""
+    with contextlib.suppress(OSError):
+        print(f"skinserve: {line}", flush=True)
 
 
 def _reap() -> None:

@@ -8,7 +8,7 @@ from train.config import LesionTraining
 from train.data import ManifestError
 from train.loop import DivergedError
 from train.recipes import RECIPES
-from train.worker import run_lesion
+from train.worker import run_lesion, run_progress
 
 
 def main() -> None:
@@ -16,9 +16,7 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     config = tyro.extras.overridable_config_cli(RECIPES)
     try:
-        match config:
-            case LesionTraining():
-                folder = run_lesion(config)
+        folder = run_lesion(config) if isinstance(config, LesionTraining) else run_progress(config)
     except (ManifestError, DivergedError) as error:
         raise SystemExit(f"train.launch: {error}") from error
     except KeyboardInterrupt:

@@ -1,6 +1,6 @@
 """Figures that say how good a classifier is, each with its 95% interval.
 
-Axes: B example, K class.
+Axes: B example, K class, G group of examples.
 """
 
 from collections.abc import Callable
@@ -34,6 +34,33 @@ def interval(
     low, high = np.percentile(resampled, [2.5, 97.5])
     return {
         "value": round(figure(np.arange(len(target_B))), 4),
+        "low": round(float(low), 4),
+        "high": round(float(high), 4),
+    }
+
+
+def interval_over_groups(
+    figure: Callable[[np.ndarray], float],
+    group_B: np.ndarray,
+    *,
+    seed: int = 0,
+    num_resamples: int = NUM_RESAMPLES,
+) -> dict[str, float]:
+    """Return a figure and its 95% percentile bootstrap interval, groups resampled first, then their examples.
+
+    Args:
+        figure: indices of examples to the figure on them.
+        group_B: of each example, the person or lesion that other examples share.
+    """
+    random = np.random.default_rng(seed)
+    members = [np.flatnonzero(group_B == group) for group in np.unique(group_B)]
+    resampled = []
+    for _ in range(num_resamples):
+        chosen = random.integers(len(members), size=len(members))
+        resampled.append(figure(np.concatenate([random.choice(members[g], len(members[g])) for g in chosen])))
+    low, high = np.nanpercentile(resampled, [2.5, 97.5])
+    return {
+        "value": round(figure(np.arange(len(group_B))), 4),
         "low": round(float(low), 4),
         "high": round(float(high), 4),
     }
@@ -85,5 +112,55 @@ def lesion_metrics(
             "auroc": interval(
                 lambda i: float(roc_auc_score(malignant_B[i], malignant_probability_B[i])), malignant_B
             ),
+        },
+    }
+
+
+def progress_metrics(
+    *,
+    improved_B: np.ndarray,
+    improved_probability_B: np.ndarray,
+    num_photos_B: np.ndarray,
+    person_B: np.ndarray,
+) -> dict[str, Any]:
+    """Return the figures of the verdict at probability 0.5, balanced accuracy and recalls first.
+
+    Args:
+        improved_B: 0 or 1.
+        num_photos_B: photos with a face in each series.
+        person_B: whose series it is.
+    """
+    verdict_B = (improved_probability_B >= 0.5).astype(int)
+
+    def balanced_accuracy(index: np.ndarray) -> float:
+        return float(recalls(improved_B[index], verdict_B[index]).mean())
+
+    lengths = {"2 to 3": (2, 3), "4 to 6": (4, 6), "7 and more": (7, np.inf)}
+    members = {
+        name: np.flatnonzero((num_photos_B >= a) & (num_photos_B <= b)) for name, (a, b) in lengths.items()
+    }
+    return {
+        "n": len(improved_B),
+        "num_people": len(np.unique(person_B)),
+        "balanced_accuracy": interval(balanced_accuracy, improved_B),
+        "balanced_accuracy_over_people": interval_over_groups(balanced_accuracy, person_B),
+        "recall": {
+            label: interval(
+                lambda i, column=column: float(recalls(improved_B[i], verdict_B[i])[column]), improved_B
+            )
+            | {"n": int((improved_B == column).sum())}
+            for column, label in enumerate(("worsened", "improved"))
+        },
+        "auroc": interval(
+            lambda i: float(roc_auc_score(improved_B[i], improved_probability_B[i])), improved_B
+        ),
+        "balanced_accuracy_by_photos": {
+            name: {"value": round(balanced_accuracy(index), 4), "n": len(index)}
+            for name, index in members.items()
+            if len(index)
+        },
+        "balanced_accuracy_by_person": {
+            str(person): round(balanced_accuracy(np.flatnonzero(person_B == person)), 4)
+            for person in np.unique(person_B)
         },
     }

@@ -16,7 +16,7 @@ from models.checkpoint import CheckpointMeta, save_checkpoint
 from models.engine import LesionEngine, load_lesion_engine
 from models.taxonomy import find_diagnosis
 from models.transforms import MEAN, STD
-from train.config import LesionTraining
+from train.config import LesionTraining, ProgressTraining
 from train.data import LesionPhotos, Split
 from train.metrics import lesion_metrics
 
@@ -80,7 +80,7 @@ def measure_lesion(engine: LesionEngine, photos: LesionPhotos, *, batch_size: in
     )
 
 
-def resolved(config: LesionTraining) -> dict[str, Any]:
+def resolved(config: LesionTraining | ProgressTraining) -> dict[str, Any]:
     """Return the settings of a run as JSON can hold them, without the paths of one machine."""
     settings = {name: value for name, value in asdict(config).items() if name not in ("manifest", "run")}
     return json.loads(json.dumps(settings))

@@ -1,7 +1,7 @@
 """Skin lesions drawn on a face crop, and the camera that takes the photo.
 
-Places are in the face's own coordinates, which follow its landmarks: the eyes lie at (-0.5, 0) and (0.5, 0), y grows
-downwards and the mouth is near y = 1.1. Axes: H row, W column, C colour, K lesion, P pixel of a lesion's patch.
+Places are in the face's own coordinates, which follow its landmarks: the eyes lie at (-0.5, 0) and (0.5, 0),
+y grows downwards and the mouth is near y = 1.1. Axes: H row, W column, C colour, K lesion, N place.
 """
 
 import io
@@ -60,7 +60,8 @@ def draw_lesions(
 ) -> np.ndarray:
     """Return the crop with the lesions in its skin: float32 (H, W, C), 0 to 255.
 
-    A lesion takes green and blue light away and leaves the shading of the skin, so it suits any skin and any light.
+    A lesion takes green and blue light away and leaves the shading of the skin, so it suits any skin and
+    light.
     """
     centre_K2 = _to_pixels(lesions.place_K2, map_23)
     scale = float(np.sqrt(abs(np.linalg.det(map_23[:, :2]))))
@@ -80,7 +81,7 @@ def draw_lesions(
 def _bumps(
     shape: tuple[int, ...], centre_K2: np.ndarray, sigma_K: np.ndarray, strength_K: np.ndarray
 ) -> np.ndarray:
-    """The strongest of round soft bumps at each pixel, (H, W); flat in the middle, 0 beyond twice ``sigma``."""
+    """The strongest of round soft bumps at each pixel, (H, W); flat in the middle, nothing beyond 2 sigma."""
     height, width = shape
     shown = strength_K > 0
     centre_K2, sigma_K, strength_K = centre_K2[shown], sigma_K[shown], strength_K[shown]
@@ -89,14 +90,14 @@ def _bumps(
         reach = int(np.ceil(2 * sigma_K.max())) + 1
         offset = np.arange(-reach, reach + 1)
         corner_K2 = np.floor(centre_K2).astype(int)
-        x_KP = np.broadcast_to(
+        x_KHW = np.broadcast_to(
             corner_K2[:, 0, None, None] + offset[None, None], (len(sigma_K), len(offset), len(offset))
         )
-        y_KP = np.broadcast_to(corner_K2[:, 1, None, None] + offset[None, :, None], x_KP.shape)
-        square = (x_KP - centre_K2[:, 0, None, None]) ** 2 + (y_KP - centre_K2[:, 1, None, None]) ** 2
+        y_KHW = np.broadcast_to(corner_K2[:, 1, None, None] + offset[None, :, None], x_KHW.shape)
+        square = (x_KHW - centre_K2[:, 0, None, None]) ** 2 + (y_KHW - centre_K2[:, 1, None, None]) ** 2
         bump = strength_K[:, None, None] * np.exp(-((square / sigma_K[:, None, None] ** 2) ** 1.5) / 2)
-        inside = (x_KP >= 0) & (x_KP < width) & (y_KP >= 0) & (y_KP < height)
-        np.maximum.at(alpha, (y_KP * width + x_KP)[inside], bump[inside].astype(np.float32))
+        inside = (x_KHW >= 0) & (x_KHW < width) & (y_KHW >= 0) & (y_KHW < height)
+        np.maximum.at(alpha, (y_KHW * width + x_KHW)[inside], bump[inside].astype(np.float32))
     return alpha.reshape(height, width)
 
 
@@ -126,7 +127,10 @@ def take_photo(
 
     Args:
         face_HWC: float32, 0 to 255, with more border than the photo shall have.
+        camera: how it is taken.
         crop_share: side of the photo in a straight shot, as a fraction of the side of ``face_HWC``.
+        size_px: side of the photo in pixels.
+        rng: of the noise.
     """
     side = len(face_HWC)
     radian = np.deg2rad(camera.turn_deg)

@@ -12,8 +12,10 @@ from torch import Tensor, nn
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import OneCycleLR
 
+from models.face import FaceFinder
 from models.lesion import LesionNet
-from train.config import LesionTraining
+from models.progress import ProgressNet
+from train.config import LesionTraining, ProgressTraining
 from train.data import (
     LesionPhotos,
     TrainBatches,
@@ -23,8 +25,16 @@ from train.data import (
     split_by_group,
 )
 from train.loop import Batch, TrainingState, evaluate, new_ema, train_epoch
-from train.losses import lesion_loss
+from train.losses import lesion_loss, progress_loss
 from train.release import release_lesion
+from train.release_progress import release_progress
+from train.sequences import (
+    SequenceBatches,
+    batches_of,
+    cut_faces,
+    split_by_person,
+    validation_sequences,
+)
 
 log = logging.getLogger(__name__)
 
@@ -62,8 +72,54 @@ def run_lesion(config: LesionTraining) -> Path:
     return release_lesion(state.ema, config, split, labels, architecture)
 
 
+def run_progress(config: ProgressTraining) -> Path:
+    """Train one progress network, or go on where the same command stopped; return its checkpoint folder."""
+    torch.manual_seed(config.seed)
+    config.run.mkdir(parents=True, exist_ok=True)
+    split = split_by_person(
+        read_manifest(config.manifest), val_fraction=config.val_fraction, seed=config.seed
+    )
+    finder = FaceFinder(device=config.device, size_px=config.input_px)
+    train_faces, val_faces = cut_faces(split.train, finder), cut_faces(split.val, finder)
+    val_sequences = validation_sequences(
+        val_faces,
+        config.drawing,
+        num_sequences=config.num_val_sequences,
+        seed=config.seed,
+        size_px=config.input_px,
+    )
+
+    architecture = {
+        "input_px": config.input_px,
+        "filters": config.filters,
+        "hidden": config.hidden,
+        "dropout": config.dropout,
+    }
+    net = ProgressNet(**architecture).to(config.device)
+    generator = torch.Generator().manual_seed(config.seed)
+    batches = SequenceBatches(train_faces, config)
+    state = new_state(net, config, steps_per_epoch=len(batches), generator=generator)
+    state.resume_if_any(config.run / "state.pt")
+    loss_of = partial(_progress_loss_of, last_photo_weight=config.last_photo_weight)
+
+    while state.epoch < config.num_epochs:
+        started = time.monotonic()
+        batches.epoch = state.epoch
+        train_loss = train_epoch(state, batches, loss_of, max_grad_norm=config.max_grad_norm)
+        val_loss = evaluate(state.ema, batches_of(val_sequences, config), _progress_loss_of)
+        state.save(config.run / "state.pt")
+        report_epoch(
+            config.run, {"epoch": state.epoch, "train_loss": train_loss, "val_loss": val_loss}, started
+        )
+    return release_progress(state.ema, config, split, architecture, val_sequences)
+
+
 def new_state(
-    net: nn.Module, config: LesionTraining, *, steps_per_epoch: int, generator: torch.Generator
+    net: nn.Module,
+    config: LesionTraining | ProgressTraining,
+    *,
+    steps_per_epoch: int,
+    generator: torch.Generator,
 ) -> TrainingState:
     """Return the state before the first step: AdamW, no decay on vectors, one cycle of the learning rate."""
     matrices = [p for p in net.parameters() if p.ndim > 1]
@@ -101,3 +157,8 @@ def _lesion_loss_of(net: nn.Module, batch: Batch, label_smoothing: float = 0.0) 
     return lesion_loss(
         net(batch["image"]), batch["malignant"], batch["diagnosis"], label_smoothing=label_smoothing
     )
+
+
+def _progress_loss_of(net: nn.Module, batch: Batch, last_photo_weight: float = 1.0) -> Tensor:
+    logits_BTC = net(batch["photos"], batch["present"])
+    return progress_loss(logits_BTC, batch["present"], batch["improved"], last_photo_weight=last_photo_weight)

@@ -21,7 +21,7 @@ names the most likely diagnosis. The other compares photos of one face over time
 <section class="card"><h3>What it is not</h3>
 <p>Not a medical device, not tested on patients, and no reason to see a doctor later or not at all.</p>
 <p>The networks learned from few photos, mostly of light skin. The lesion network knows only the diagnoses
-listed below: anything else that you show it is forced into one of these. The model cards say more.</p></section>
+listed below: anything else is forced into one of these. The model cards say more.</p></section>
 <section class="card"><h3>Your photos</h3>
 <p>A photo lies on the server's disk, in a folder that only the server can read, from the upload until its
 answer, and is then deleted. One that nobody asked about goes after ten minutes.</p>
@@ -46,7 +46,7 @@ def build_about_tab(tab: gr.Tab, services: Services) -> None:
     how_to_call = html_block("", elem_id="about-api")
 
     async def on_open(request: gr.Request) -> list[Any]:
-        api = api_section(str(request.headers.get("host", "127.0.0.1:8000")))
+        api = api_section(_address(request))
         try:
             loaded = (await services.api.models()).models
         except Exception as error:
@@ -72,21 +72,26 @@ def models_section(models: list[LoadedModel]) -> str:
     )
 
 
-def api_section(host: str) -> str:
+def api_section(address: str) -> str:
     """How a program asks the same questions.
 
     Args:
-        host: name and port under which the browser reached the page.
+        address: scheme, host and port under which the browser reached the page.
     """
-    at = f"http://{escape(host)}"
+    at = escape(address)
     lesion = f"curl -F file=@spot.jpg {at}/v1/lesion"
     progress = f"curl -F files=@day1.jpg -F files=@day9.jpg {at}/v1/progress"
+    docs = '<a href="/docs" target="_blank" rel="noopener">All routes, with their schemas and examples</a>'
     return (
         '<section class="card"><h3>For programs</h3><p>Everything on this page is an HTTP API.</p>'
-        f"<pre><code>{lesion}\n{progress}</code></pre>"
-        '<p><a href="/docs" target="_blank" rel="noopener">All routes, with their schemas and examples</a></p>'
-        "</section>"
+        f"<pre><code>{lesion}\n{progress}</code></pre><p>{docs}</p></section>"
     )
+
+
+def _address(request: gr.Request) -> str:
+    headers = request.headers
+    scheme = "https" if headers.get("x-forwarded-proto") == "https" else "http"
+    return f"{scheme}://{headers.get('host', '127.0.0.1:8000')}"
 
 
 def _card_updates(models: list[LoadedModel]) -> list[Any]:
@@ -110,7 +115,7 @@ def _model(model: LoadedModel) -> str:
         ("Weights", f"sha256 {model.sha256[:16]}…"),
     ]
     return (
-        f'<section class="card model"><h4>{question}</h4>{_facts(rows)}<h5>Figures</h5>'
+        f'<section class="card model"><h4>{question}</h4>{_facts(rows)}<h5>Figures, with 95% intervals</h5>'
         f"{_facts(_flat(model.metrics))}</section>"
     )
 
@@ -122,21 +127,27 @@ def _facts(rows: list[tuple[str, str]]) -> str:
 
 
 def _flat(metrics: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    """Nested figures as rows of a table: ``{"val": {"n": 3}}`` becomes ``("val, n", "3")``."""
+    """Nested figures as rows of a table: ``{"risk": {"n": 3}}`` becomes ``("Risk: n", "3")``."""
     rows: list[tuple[str, str]] = []
     for key, value in metrics.items():
-        name = f"{prefix}{key.replace('_', ' ')}"
-        rows += _flat(value, f"{name}, ") if isinstance(value, Mapping) else [(name, _figure(value))]
+        words = key.replace("_", " ").replace("auroc", "AUROC")
+        name = f"{prefix}{words}" if prefix or len(words) == 1 else f"{words[0].upper()}{words[1:]}"
+        if isinstance(value, Mapping) and "value" not in value:
+            rows += _flat(value, f"{name}: " if not prefix else f"{name} of ")
+        else:
+            rows.append((name, _figure(value)))
     return rows
 
 
 def _figure(value: Any) -> str:
+    """A figure, with its interval and its count where it has them."""
+    if isinstance(value, Mapping):
+        text = _figure(value["value"])
+        if "low" in value and "high" in value:
+            text += f" ({_figure(value['low'])} to {_figure(value['high'])})"
+        return f"{text}, n = {value['n']}" if "n" in value else text
     if isinstance(value, float):
         return f"{value:.3g}"
     if isinstance(value, list | tuple):
-        return (
-            " to ".join(_figure(item) for item in value)
-            if len(value) == 2
-            else ", ".join(map(_figure, value))
-        )
+        return ", ".join(_figure(item) for item in value)
     return str(value)

@@ -70,6 +70,12 @@ def diagnosis_bars(diagnoses: list[DiagnosisScore]) -> str:
     return f'<ol class="bars">{rows}</ol>'
 
 
+def guide_card(title: str, points: list[str]) -> str:
+    """What stands in the place of the answer before the first photo; ``points`` are HTML."""
+    rows = "".join(f"<li>{icon('benign')}<span>{point}</span></li>" for point in points)
+    return f'<section class="card guide"><h3>{title}</h3><ul>{rows}</ul>{disclaimer_note()}</section>'
+
+
 def working_card(title: str, text: str) -> str:
     """What stands in the place of the answer while it is being found."""
     return (

@@ -14,14 +14,10 @@ DEADLINE_HEADER = "x-request-timeout-seconds"
 _Answer = TypeVar("_Answer", bound=BaseModel)
 _Files = list[tuple[str, tuple[str, bytes, str]]]
 
-_RETRY_AFTER_S = (1.0, 3.0)  # the API is busy for moments; a person need not press the button again for that
-_NOT_THERE = (
-    "The server that looks at photos does not answer. It may be starting: try again in half a minute."
-)
+_RETRY_AFTER_S = (1.0, 3.0)  # busy for a moment is no reason to have a person press the button again
+_NOT_THERE = "The server that looks at photos does not answer. If it is starting, try again in half a minute."
 _BROKEN_OFF = "The connection to the server that looks at photos broke off. Try again."
-_OTHER_VERSION = (
-    "The server answers in a form that this page does not know. Restart both, so that they match."
-)
+_OTHER_VERSION = "The server answers in a form that this page does not know. Restart both of them."
 
 # What a person is told when the answer was not one of the API's own, such as a proxy's plain text.
 _BY_STATUS = {
@@ -37,7 +33,7 @@ class ApiError(Exception):
     """No answer; ``str(error)`` says what was found, what is needed and what to do.
 
     Attributes:
-        code: one of ``serve.schemas.ErrorCode``, or ``unreachable`` or ``unexpected``, which only a client sees.
+        code: one of ``serve.schemas.ErrorCode``; or ``unreachable`` or ``unexpected``, as only a client sees.
     """
 
     def __init__(self, code: str, message: str) -> None:
@@ -55,7 +51,7 @@ class ApiClient:
 
         Args:
             api_url: scheme, host and port of the API.
-            deadline_s: longest wait for one answer; the server is told it and gives up by itself a little earlier.
+            deadline_s: longest wait for one answer; the server is told it, and gives up a little earlier.
             transport: where requests go instead of over the network; for tests.
         """
         self._deadline_s = deadline_s
@@ -64,7 +60,7 @@ class ApiClient:
             timeout=httpx.Timeout(deadline_s + 5, connect=5),
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=32),
             transport=transport,
-            trust_env=False,  # an HTTP_PROXY in the environment must not come between two parts of one machine
+            trust_env=False,  # no HTTP_PROXY of the environment between two parts of one machine
         )
 
     async def lesion(self, photo: bytes, *, top_k: int = 7) -> LesionAnswer:
@@ -142,11 +138,9 @@ def _error_of(response: httpx.Response) -> ApiError:
     try:
         detail = ErrorBody.model_validate_json(response.content).error
     except ValidationError:
-        unknown = (
-            "unexpected",
-            f"The server answered with status {response.status_code}. Try again in a minute.",
-        )
-        return ApiError(*_BY_STATUS.get(response.status_code, unknown))
+        status = response.status_code
+        unknown = ("unexpected", f"The server answered with status {status}. Try again in a minute.")
+        return ApiError(*_BY_STATUS.get(status, unknown))
     return ApiError(detail.code, _as_sentence(detail.message))
 
 

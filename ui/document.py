@@ -1,7 +1,8 @@
 """The HTML document around the page: Gradio's own, with what it says about Gradio taken out.
 
-Gradio has no setting for this. Left alone, a browser asks the API, which owns the root of this host, for a manifest and
-an icon that are not there, and a link to the page is previewed as "Gradio" with a picture from another host.
+Gradio has no setting for this. Left alone, a browser asks the API, which owns the root of this host, for a
+manifest and an icon that are not there, and a link to the page is previewed as "Gradio" with a picture from
+another host.
 """
 
 import re
@@ -11,11 +12,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 _NOT_OURS = re.compile(rb'<meta\s+(?:property="og:|name="twitter:)[^>]*>|<link rel="manifest"[^>]*>')
 _ICON = (
-    "%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 32 32' fill='none' stroke='%230b6a6a' stroke-width='3'%3E"
+    "%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 32 32'"
+    " fill='none' stroke='%230b6a6a' stroke-width='3'%3E"
     "%3Ccircle cx='16' cy='16' r='14'/%3E%3Ccircle cx='16' cy='16' r='7' fill='%230b6a6a'/%3E%3C/svg%3E"
 )
 _OURS = f"""<link rel="icon" href="data:image/svg+xml,{_ICON}">
-<meta name="description" content="Research software that answers two questions about skin. Not a medical device.">
+<meta name="description" content="Research software, not a medical device, for two questions about skin.">
 <meta name="robots" content="noindex"><meta name="referrer" content="no-referrer"></head>""".encode()
 
 

@@ -1,4 +1,4 @@
-"""Example pictures that are one click away, drawn by code; they live in memory and in the page, never on disk."""
+"""Example pictures, drawn by code and one click away; they live in memory and in the page, never on disk."""
 
 import io
 from collections.abc import Sequence

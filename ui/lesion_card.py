@@ -9,14 +9,24 @@ from ui.preview import Preview
 
 _HEADLINE = {"benign": "Looks benign", "malignant": "Looks malignant"}
 _ADVICE = {
-    "benign": "The network sees a harmless spot. If it changes, itches or bleeds, show it to a doctor all the same.",
-    "malignant": "The network sees signs of skin cancer or of a stage before it. Have a doctor look at this spot soon.",
+    "benign": "The network sees a harmless spot. If it changes, itches or bleeds, show it to a doctor.",
+    "malignant": "The network sees signs of skin cancer or its forerunners. Have a doctor look at it soon.",
 }
+
+_WHY_NO_NAME = (
+    "A diagnosis is named only when it is of the verdict's group and probable enough. A sharper photo, "
+    "closer and in daylight, often helps."
+)
+_HOW_TO_READ = (
+    "Two questions are answered apart: how probable it is that the spot is malignant, and which diagnosis "
+    "fits best. The verdict comes from the first; only diagnoses of its group can be named."
+)
 
 
 def lesion_card(answer: LesionAnswer) -> str:
     """The whole answer about one spot."""
-    return f'<section class="answer" data-verdict="{answer.verdict}">{_verdict(answer)}{_diagnoses(answer)}</section>'
+    parts = f"{_verdict(answer)}{_diagnoses(answer)}"
+    return f'<section class="answer" data-verdict="{answer.verdict}">{parts}</section>'
 
 
 def photo_stage(preview: Preview | None, heatmap_png: str | None) -> str:
@@ -39,8 +49,9 @@ def photo_stage(preview: Preview | None, heatmap_png: str | None) -> str:
         png = escape(heatmap_png)
         heat = f'<img class="heat" alt="" src="data:image/png;base64,{png}" style="{place}">'
         switch = (
-            '<label class="switch"><input type="checkbox" checked><span class="knob"></span>'
-            "<span><b>Where it looked</b> The redder and denser, the more that place speaks for the verdict.</span></label>"
+            '<label class="switch"><input type="checkbox" checked><span class="knob"></span><span>'
+            "<b>Where it looked</b> The redder and denser, the more that place speaks for the verdict."
+            "</span></label>"
         )
     note = "<p>The network sees the square; the dimmed part is left out.</p>" if frame else ""
     return (
@@ -63,12 +74,12 @@ def _verdict(answer: LesionAnswer) -> str:
 
 def _gauge(probability: float, threshold: float) -> str:
     """Where the probability lies between 0 and 100%, and from where on the verdict is malignant."""
-    at, limit = 100 * probability, 100 * threshold
-    side = "before" if limit > 55 else "after"
+    limit = f'style="left:{100 * threshold:.1f}%"'
+    side = "before" if threshold > 0.55 else "after"
     return (
-        f'<div class="gauge" aria-hidden="true"><span class="gauge-zone" style="left:{limit:.1f}%"></span>'
-        f'<i style="left:{at:.1f}%"></i>'
-        f'<span class="gauge-limit {side}" style="left:{limit:.1f}%">malignant from {percent(threshold)}</span></div>'
+        f'<div class="gauge" aria-hidden="true"><span class="gauge-zone" {limit}></span>'
+        f'<i style="left:{100 * probability:.1f}%"></i>'
+        f'<span class="gauge-limit {side}" {limit}>malignant from {percent(threshold)}</span></div>'
     )
 
 
@@ -79,10 +90,11 @@ def _diagnoses(answer: LesionAnswer) -> str:
         line = f"No {answer.verdict} diagnosis stands out clearly enough, so none is named."
     else:
         heading = f"Most likely: {escape(named.name)}"
-        line = f"{group_tag(named.group)} <span>{percent(named.probability)} probability of this diagnosis</span>"
+        how_sure = f"{percent(named.probability)} probability of this diagnosis"
+        line = f"{group_tag(named.group)} <span>{how_sure}</span>"
     return (
-        f'<div class="card"><div class="named"><h3>{heading}</h3><p>{line}</p></div>{_caution(answer)}'
-        f"{diagnosis_bars(answer.diagnoses)}{_more(answer)}</div>"
+        f'<div class="card"><div class="named"><h3>{heading}</h3><p>{line}</p></div>'
+        f"{_caution(answer)}{diagnosis_bars(answer.diagnoses)}{_more(answer)}</div>"
     )
 
 
@@ -99,24 +111,15 @@ def _caution(answer: LesionAnswer) -> str:
 
 
 def _more(answer: LesionAnswer) -> str:
-    rows: list[tuple[str, str]] = []
+    rows = [("How to read the bars", _HOW_TO_READ), ("What answered", _model(answer))]
     if answer.diagnosis is None:
-        rows.append(
-            (
-                "Why no name",
-                "A diagnosis is named only when it is of the verdict's group and probable enough. A sharper photo, "
-                "closer and in daylight, often helps.",
-            )
-        )
+        rows.insert(0, ("Why no name", _WHY_NO_NAME))
     elif answer.diagnosis.name in WHAT_IT_IS:
-        rows.append((f"What it is: {answer.diagnosis.name}", WHAT_IT_IS[answer.diagnosis.name]))
-    rows.append(
-        (
-            "How to read the bars",
-            "Two questions are answered apart: how probable it is that the spot is malignant, and which diagnosis fits "
-            "best. The verdict comes from the first; only diagnoses of its group can be named.",
-        )
-    )
-    rows.append(("What answered", f"{answer.model.name}, version {answer.model.version}"))
+        name = answer.diagnosis.name
+        rows.insert(0, (f"What it is: {name}", WHAT_IT_IS[name]))
     body = "".join(f"<dt>{escape(term)}</dt><dd>{escape(text)}</dd>" for term, text in rows)
     return f"<details><summary>More information</summary><dl>{body}</dl></details>"
+
+
+def _model(answer: LesionAnswer) -> str:
+    return f"{answer.model.name}, version {answer.model.version}"

@@ -6,7 +6,7 @@ from typing import Any
 
 import gradio as gr
 
-from ui.cards import disclaimer_note, icon, working_card
+from ui.cards import guide_card, working_card
 from ui.example_tiles import Example, clicked_example, example_tiles
 from ui.lesion_card import lesion_card, photo_stage
 from ui.preview import make_preview
@@ -18,12 +18,13 @@ _LEAD = (
     '<div class="lead"><h2>Is this spot harmful?</h2>'
     "<p>Add one sharp, close photo of one spot. The answer comes by itself.</p></div>"
 )
-_GUIDE = (
-    '<section class="card guide"><h3>A photo that works</h3><ul>'
-    f"<li>{icon('benign')}<span><b>One spot, in the middle.</b> It should fill about half of the picture.</span></li>"
-    f"<li>{icon('benign')}<span><b>Sharp and bright.</b> Daylight, no flash, no shadow, no filter.</span></li>"
-    f"<li>{icon('benign')}<span><b>Best through a dermatoscope.</b> The network learned from such photos.</span></li>"
-    f"</ul>{disclaimer_note()}</section>"
+_GUIDE = guide_card(
+    "A photo that works",
+    [
+        "<b>One spot, in the middle.</b> It should fill about half of the picture.",
+        "<b>Sharp and bright.</b> Daylight, no flash, no shadow, no filter.",
+        "<b>Best through a dermatoscope.</b> The network learned from such photos.",
+    ],
 )
 _PLACEHOLDER = "Drop a photo here, or click to choose one\nJPG, PNG or WebP, up to 20 MB"
 _STAGE_PX = 900

@@ -1,4 +1,4 @@
-"""Small upright copies of photos for the page, inside the page itself: no file, no address, nothing to delete."""
+"""Small upright copies of photos, inside the page itself: no file, no address, nothing to delete."""
 
 import base64
 import io

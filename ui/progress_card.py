@@ -26,7 +26,8 @@ def progress_card(answer: ProgressAnswer, previews: Sequence[Preview | None]) ->
         previews: of all photos, in the order of the request; ``PhotoReport.index`` points into it.
     """
     return (
-        f'<section class="answer" data-verdict="{answer.verdict}"><div class="answer-columns">{_verdict(answer)}'
+        f'<section class="answer" data-verdict="{answer.verdict}">'
+        f'<div class="answer-columns">{_verdict(answer)}'
         f'<div class="card"><h3>How it moved, photo by photo</h3>'
         f"{progress_plot([photo.improved_probability_so_far for photo in answer.photos])}</div></div>"
         f"{_photos(answer, previews)}</section>"

@@ -7,10 +7,12 @@ from collections.abc import Sequence
 
 HEIGHT = 250  # units of the drawing, about pixels; it scales to the width of the page
 LEFT, RIGHT, TOP, BOTTOM = 48, 14, 14, 44
+_INSET = 24  # from the frame to the first and the last dot
+_MIN_GAP = 30  # between two numbers on the axis of photos
 
 
 def progress_plot(improved: Sequence[float | None]) -> str:
-    """Draw one series, once for wide screens and once for narrow ones: the style sheet shows the one that fits.
+    """Draw one series for wide screens and again for narrow ones: the style sheet shows the one that fits.
 
     Args:
         improved: probability of "improved" after each photo, in time order; None where a photo has none.
@@ -22,6 +24,7 @@ class _Drawing:
     def __init__(self, kind: str, width: int, improved: Sequence[float | None]) -> None:
         self._kind = kind
         self._width = width
+        self._span = width - RIGHT - LEFT - 2 * _INSET
         self._num_photos = len(improved)
         self._values = [(index, value) for index, value in enumerate(improved) if value is not None]
 
@@ -36,7 +39,8 @@ class _Drawing:
     def _zones(self) -> str:
         size = f'x="{LEFT}" width="{self._width - RIGHT - LEFT}" height="{_y(0.5) - TOP:.1f}"'
         return (
-            f'<rect class="zone improved" y="{TOP}" {size}/><rect class="zone worsened" y="{_y(0.5):.1f}" {size}/>'
+            f'<rect class="zone improved" y="{TOP}" {size}/>'
+            f'<rect class="zone worsened" y="{_y(0.5):.1f}" {size}/>'
             f'<text class="zone-name improved" x="{LEFT + 10}" y="{TOP + 20}">improved</text>'
             f'<text class="zone-name worsened" x="{LEFT + 10}" y="{HEIGHT - BOTTOM - 10}">worsened</text>'
         )
@@ -50,15 +54,14 @@ class _Drawing:
         )
 
     def _photo_axis(self) -> str:
-        step = -(
-            -self._num_photos * 30 // self._width
-        )  # a number for every 30 units, so that they do not touch
+        step = -(-self._num_photos * _MIN_GAP // self._span)
+        below = f'text-anchor="middle" y="{HEIGHT - BOTTOM + 19}"'
         numbers = "".join(
-            f'<text x="{self._x(index):.1f}" y="{HEIGHT - BOTTOM + 19}" text-anchor="middle">{index + 1}</text>'
+            f'<text x="{self._x(index):.1f}" {below}>{index + 1}</text>'
             for index in range(0, self._num_photos, step)
         )
         middle = (LEFT + self._width - RIGHT) / 2
-        return f'{numbers}<text x="{middle}" y="{HEIGHT - 4}" text-anchor="middle">photo, oldest first</text>'
+        return f'{numbers}<text text-anchor="middle" x="{middle}" y="{HEIGHT - 4}">photo, oldest first</text>'
 
     def _series(self) -> str:
         line = " ".join(f"{self._x(index):.1f},{_y(value):.1f}" for index, value in self._values)
@@ -70,9 +73,7 @@ class _Drawing:
         return f'<polyline class="line" points="{line}"/>{dots}'
 
     def _x(self, index: int) -> float:
-        inset = 24
-        span = self._width - RIGHT - LEFT - 2 * inset
-        return LEFT + inset + span * index / max(self._num_photos - 1, 1)
+        return LEFT + _INSET + self._span * index / max(self._num_photos - 1, 1)
 
 
 def _y(probability: float) -> float:

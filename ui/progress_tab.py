@@ -7,7 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-from ui.cards import disclaimer_note, error_card, icon, working_card
+from ui.cards import error_card, guide_card, working_card
 from ui.example_tiles import Example, clicked_example, example_tiles
 from ui.preview import make_preview
 from ui.progress_card import progress_card
@@ -17,15 +17,16 @@ from ui.trouble import trouble_card
 
 MIN_PHOTOS, MAX_PHOTOS = 2, 30
 _LEAD = (
-    '<div class="lead"><h2>Is my face getting better?</h2>'
-    f"<p>Add {MIN_PHOTOS} to {MAX_PHOTOS} photos of one face from different days, then press Compare.</p></div>"
+    '<div class="lead"><h2>Is my face getting better?</h2><p>'
+    f"Add {MIN_PHOTOS} to {MAX_PHOTOS} photos of one face from different days, then press Compare.</p></div>"
 )
-_GUIDE = (
-    '<section class="card guide"><h3>A series that works</h3><ul>'
-    f"<li>{icon('benign')}<span><b>The same face, alone,</b> from the front, in every photo.</span></li>"
-    f"<li>{icon('benign')}<span><b>The same place and light</b> each time, without make-up or filter.</span></li>"
-    f"<li>{icon('benign')}<span><b>Any order.</b> Photos that say when they were taken are put in order.</span></li>"
-    f"</ul>{disclaimer_note()}</section>"
+_GUIDE = guide_card(
+    "A series that works",
+    [
+        "<b>The same face, alone,</b> from the front, in every photo.",
+        "<b>The same place and light</b> each time, without make-up or filter.",
+        "<b>Any order.</b> Photos that say when they were taken are put in order.",
+    ],
 )
 _THUMB_PX = 320
 
@@ -89,8 +90,8 @@ _UNCHANGED = (gr.skip(), gr.skip(), gr.skip())
 def _photos_picker() -> gr.HTML:
     """Takes photos as the browser sends them. Its value is a list of ``{"path", "url", "name"}``.
 
-    Our own, because Gradio's gallery answers a file of a wrong type with "An error occurred" and its file list shows no
-    pictures; here any file gets through, and the API says what is wrong with it.
+    Our own, because Gradio's gallery answers a file of a wrong type with "An error occurred", and its list of
+    files shows no pictures. Here any file gets through, and the API says what is wrong with it.
     """
     here = Path(__file__).parent
     return gr.HTML(

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import gradio as gr
+from gradio.themes import Base, sizes
 from gradio.themes.utils.colors import Color
 
 STYLE_SHEET = Path(__file__).with_name("page.css")
@@ -54,15 +55,15 @@ def html_block(html: str, *, elem_id: str | None = None, visible: bool = True) -
     return gr.HTML(html, elem_id=elem_id, visible=visible, apply_default_css=False, js_on_load=None)
 
 
-def build_theme() -> gr.themes.Base:
+def build_theme() -> Base:
     """Make the theme; light and dark follow the system."""
-    theme = gr.themes.Base(
+    theme = Base(
         primary_hue=_TEAL,
         secondary_hue=_TEAL,
         neutral_hue=_SLATE,
         font=_TEXT_FONTS,
         font_mono=_CODE_FONTS,
-        radius_size=gr.themes.sizes.radius_lg,
+        radius_size=sizes.radius_lg,
     )
     return theme.set(
         body_background_fill="*neutral_50",
@@ -88,7 +89,7 @@ def build_theme() -> gr.themes.Base:
         button_primary_background_fill="*primary_600",
         button_primary_background_fill_hover="*primary_700",
         button_primary_background_fill_dark="*primary_600",
-        button_primary_background_fill_hover_dark="*primary_500",
+        button_primary_background_fill_hover_dark="*primary_700",
         button_primary_text_color="white",
         button_secondary_background_fill="white",
         button_secondary_background_fill_hover="*primary_50",

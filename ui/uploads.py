@@ -89,7 +89,7 @@ class UploadFolder:
 
 
 def _delete_older(folder: Path, oldest_s: float) -> None:
-    """Delete files last changed before ``oldest_s`` (seconds of the epoch), then folders left empty and old."""
+    """Delete files last changed before ``oldest_s``, seconds of the epoch, then folders as old and empty."""
     deepest_first = sorted(folder.rglob("*"), key=lambda path: len(path.parts), reverse=True)
     for path in deepest_first:
         try:

@@ -15,9 +15,13 @@ from ui.theme import html_block
 _HEADER = """
 <header class="page-head">
   <svg class="brand" viewBox="0 0 32 32" aria-hidden="true" focusable="false">
-    <circle cx="16" cy="16" r="14"/><circle cx="16" cy="16" r="8.2"/><circle class="core" cx="16" cy="16" r="3.2"/>
+    <circle cx="16" cy="16" r="14"/><circle cx="16" cy="16" r="8.2"/>
+    <circle class="core" cx="16" cy="16" r="3.2"/>
   </svg>
-  <div><h1>skinserve</h1><p>Choose a question, then add a photo. It is deleted as soon as you have the answer.</p></div>
+  <div>
+    <h1>skinserve</h1>
+    <p>Choose a question, then add a photo. It is deleted as soon as you have the answer.</p>
+  </div>
   <p class="badge">Research software, not a medical device</p>
 </header>
 """

@@ -11,12 +11,12 @@ def finder() -> FaceFinder:
 
 
 @pytest.fixture(scope="module")
-def face_HWC() -> np.ndarray:
+def drawn() -> np.ndarray:
     return np.asarray(draw_face(spots=10, redness=0.5, seed=1, size_px=320))
 
 
-def test_a_drawn_face_is_found_and_cut_out_square(finder: FaceFinder, face_HWC: np.ndarray):
-    face = finder([face_HWC])[0]
+def test_a_drawn_face_is_found_and_cut_out_square(finder: FaceFinder, drawn: np.ndarray):
+    face = finder([drawn])[0]
 
     assert face is not None
     assert face.confidence > 0.9
@@ -26,8 +26,8 @@ def test_a_drawn_face_is_found_and_cut_out_square(finder: FaceFinder, face_HWC: 
     assert (face.crop_HWC.shape, face.crop_HWC.dtype) == ((80, 80, 3), np.uint8)
 
 
-def test_landmarks_lie_on_eyes_nose_and_mouth(finder: FaceFinder, face_HWC: np.ndarray):
-    found = finder.locate([face_HWC])[0]
+def test_landmarks_lie_on_eyes_nose_and_mouth(finder: FaceFinder, drawn: np.ndarray):
+    found = finder.locate([drawn])[0]
 
     assert found is not None
     left_eye, right_eye, nose, left_corner, right_corner = np.array(found.landmarks) / 320
@@ -65,10 +65,10 @@ def test_the_largest_of_two_faces_is_taken(finder: FaceFinder):
     assert face.box[0] > 200
 
 
-def test_a_face_at_the_edge_is_padded_not_squeezed(finder: FaceFinder, face_HWC: np.ndarray):
-    cut_HWC = face_HWC[40:, 85:]
+def test_a_face_at_the_edge_is_padded_not_squeezed(finder: FaceFinder, drawn: np.ndarray):
+    cut_HWC = drawn[40:, 85:]
 
-    whole, edge = finder([face_HWC])[0], finder([cut_HWC])[0]
+    whole, edge = finder([drawn])[0], finder([cut_HWC])[0]
 
     assert whole is not None and edge is not None
     assert edge.crop_HWC.shape == (80, 80, 3)
@@ -76,12 +76,12 @@ def test_a_face_at_the_edge_is_padded_not_squeezed(finder: FaceFinder, face_HWC:
     assert np.abs(difference).mean() < 25
 
 
-def test_photos_of_different_sizes_go_together_and_answer_in_order(finder: FaceFinder, face_HWC: np.ndarray):
+def test_photos_of_different_sizes_go_together_and_answer_in_order(finder: FaceFinder, drawn: np.ndarray):
     blank_HWC = np.full((100, 80, 3), 90, np.uint8)
     other_HWC = np.asarray(draw_face(spots=0, redness=0, seed=4, size_px=240))
 
-    together = finder([face_HWC, blank_HWC, other_HWC, face_HWC])
-    alone = [finder([photo])[0] for photo in (face_HWC, blank_HWC, other_HWC, face_HWC)]
+    together = finder([drawn, blank_HWC, other_HWC, drawn])
+    alone = [finder([photo])[0] for photo in (drawn, blank_HWC, other_HWC, drawn)]
 
     assert together[1] is None and alone[1] is None
     for one, other in zip(together, alone, strict=True):

@@ -2,13 +2,14 @@
 
 import base64
 import io
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import httpx
 import pytest
 from fastapi import FastAPI, Request, Response
-from PIL import Image
+from PIL import Image, ImageOps
 from starlette.datastructures import UploadFile
 
 from serve.schemas import (
@@ -26,6 +27,8 @@ from serve.schemas import (
     ProgressAnswer,
 )
 from ui.client import ApiClient
+from ui.services import Services
+from ui.uploads import UploadFolder
 
 DIAGNOSES = (
     ("Nevus", "benign", 0.62),
@@ -55,7 +58,7 @@ def lesion_answer(*, malignant: float = 0.12, named: bool = True, scores: tuple 
 
 def heat_map() -> str:
     red = Image.new("RGBA", (224, 224), (200, 30, 20, 0))
-    spot = Image.radial_gradient("L").resize((150, 150)).point(lambda value: max(0, 190 - value))
+    spot = ImageOps.invert(Image.radial_gradient("L")).resize((150, 150))
     red.putalpha(Image.new("L", (224, 224)))
     red.paste((200, 30, 20, 160), (50, 40), spot)
     png = io.BytesIO()
@@ -101,11 +104,13 @@ def loaded_models() -> Models:
         input_px=96,
         thresholds={"malignant": 0.35, "name_diagnosis": 0.1},
         metrics={
-            "validation": {
-                "n": 1203,
-                "macro_auroc": 0.8912,
-                "balanced_accuracy": {"value": 0.47, "ci95": [0.43, 0.51]},
-            }
+            "split": "validation, grouped by lesion",
+            "n": 1203,
+            "diagnosis": {
+                "balanced_accuracy": {"value": 0.47, "low": 0.43, "high": 0.51},
+                "recall": {"Nevus": {"value": 0.8123, "n": 612}},
+                "macro_auroc": {"value": 0.8912, "low": 0.87, "high": 0.9},
+            },
         },
         training_data="HAM10000, 5,984 dermoscopic photos",
         data_licence="CC BY-NC 4.0",
@@ -132,7 +137,9 @@ class FakeApi:
     progress: ProgressAnswer | None = None
     error: Response | None = None
     photos: list[bytes] = field(default_factory=list)
+    names: list[str | None] = field(default_factory=list)
     headers: dict[str, str] = field(default_factory=dict)
+    query: dict[str, str] = field(default_factory=dict)
 
     def fail(self, status: int, code: ErrorCode, message: str) -> None:
         body = ErrorBody(error=ErrorDetail(code=code, message=message))
@@ -158,9 +165,12 @@ class FakeApi:
         return app
 
     async def _remember(self, request: Request, field_name: str) -> None:
-        form = await request.form()
-        self.photos = [await part.read() for part in form.getlist(field_name) if isinstance(part, UploadFile)]
+        async with request.form() as form:
+            parts = [part for part in form.getlist(field_name) if isinstance(part, UploadFile)]
+            self.photos = [await part.read() for part in parts]
+            self.names = [part.filename for part in parts]
         self.headers = dict(request.headers)
+        self.query = dict(request.query_params)
 
 
 def _json(body: LesionAnswer | ProgressAnswer | Models) -> Response:
@@ -177,3 +187,28 @@ async def client(fake_api: FakeApi) -> AsyncIterator[ApiClient]:
     client = ApiClient("http://api", transport=httpx.ASGITransport(fake_api.app()))
     yield client
     await client.close()
+
+
+@pytest.fixture
+def uploads(tmp_path: Path) -> UploadFolder:
+    return UploadFolder(tmp_path / "uploads", max_age_s=60, max_photo_bytes=1_000_000)
+
+
+@pytest.fixture
+def services(client: ApiClient, uploads: UploadFolder) -> Services:
+    return Services(api=client, uploads=uploads)
+
+
+@pytest.fixture
+def make_lesion_answer() -> Callable[..., LesionAnswer]:
+    return lesion_answer
+
+
+@pytest.fixture
+def make_progress_answer() -> Callable[..., ProgressAnswer]:
+    return progress_answer
+
+
+@pytest.fixture
+def models() -> list[LoadedModel]:
+    return loaded_models().models

@@ -1,0 +1,61 @@
+"""Checkpoints with random weights, for tests that need a network but no true answers."""
+
+from pathlib import Path
+
+import torch
+
+from models.checkpoint import CheckpointMeta, save_checkpoint
+from models.lesion import LesionNet
+from models.progress import LABELS, ProgressNet
+from models.taxonomy import DIAGNOSES
+from models.transforms import MEAN, STD
+
+LESION_THRESHOLDS = {"malignant": 0.5, "name_diagnosis": 0.1}
+
+
+def write_lesion(folder: Path, *, input_px: int = 64, thresholds: dict[str, float] | None = None) -> Path:
+    """Write a lesion network that knows four diagnoses; returns the folder."""
+    torch.manual_seed(0)
+    known = {diagnosis.name: diagnosis.group for diagnosis in (*DIAGNOSES[:2], *DIAGNOSES[-2:])}
+    architecture = {"num_diagnoses": len(known), "input_px": input_px}
+    meta = CheckpointMeta(
+        kind="lesion",
+        name="lesion-random",
+        labels=tuple(known),
+        groups=dict(known),
+        architecture=architecture,
+        input_px=input_px,
+        thresholds=LESION_THRESHOLDS if thresholds is None else thresholds,
+        **_NOTHING_KNOWN,
+    )
+    save_checkpoint(folder, LesionNet(**architecture), meta, "# Random weights\n")
+    return folder
+
+
+def write_progress(folder: Path, net: ProgressNet | None = None) -> Path:
+    """Write a progress network; returns the folder."""
+    torch.manual_seed(0)
+    meta = CheckpointMeta(
+        kind="progress",
+        name="progress-random",
+        labels=LABELS,
+        groups={},
+        architecture={},
+        input_px=80,
+        thresholds={"improved": 0.5},
+        **_NOTHING_KNOWN,
+    )
+    save_checkpoint(folder, net or ProgressNet(), meta, "# Random weights\n")
+    return folder
+
+
+_NOTHING_KNOWN = {
+    "version": "0",
+    "mean": MEAN,
+    "std": STD,
+    "metrics": {},
+    "training": {},
+    "training_data": "none: random weights",
+    "data_fingerprint": "",
+    "data_licence": "none",
+}

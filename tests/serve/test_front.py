@@ -1,0 +1,172 @@
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+
+from serve.config import GatewayConfig
+from serve.front import Front
+from serve.gateway import create_app
+from tests.serve.fakes import LESION_PX, FakeStages, picture, uploads
+
+JPEG = {"content-type": "image/jpeg"}
+
+
+def client_of(stages: FakeStages, **settings: float) -> httpx.AsyncClient:
+    app = create_app(GatewayConfig.model_validate(settings), stages, lesion_px=LESION_PX)
+    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://server")
+
+
+async def ask(client: httpx.AsyncClient, **headers: str) -> httpx.Response:
+    return await client.post("/v1/lesion", content=picture(), headers=JPEG | headers)
+
+
+def code_of(answer: httpx.Response) -> str:
+    return answer.json()["error"]["code"]
+
+
+# --- request id ---
+
+
+async def test_a_sane_request_id_comes_back_and_another_is_replaced():
+    client = client_of(FakeStages())
+
+    sane = await ask(client, **{"x-request-id": "case-7.b_2"})
+    insane = await ask(client, **{"x-request-id": "a b\tc"})
+    long = await ask(client, **{"x-request-id": "x" * 65})
+    none = await client.get("/healthz")
+
+    assert sane.headers.get_list("x-request-id") == ["case-7.b_2"]
+    for answer in (insane, long, none):
+        assert len(answer.headers["x-request-id"]) == 32
+
+
+async def test_two_layers_of_front_leave_one_request_id_and_hide_serves_headers():
+    seen: dict[str, str] = {}
+
+    async def app(scope, receive, send):
+        seen.update((name.decode(), value.decode()) for name, value in scope["headers"])
+        headers = [(b"x-request-id", b"another")]  # as Serve's own layer adds one
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b""})
+
+    client = httpx.AsyncClient(transport=httpx.ASGITransport(Front(Front(app))), base_url="http://server")
+    hostile = {"x-request-timeout-seconds": "3", "x-request-disconnect-disabled": "?1", "x-request-id": "abc"}
+    answer = await client.get("/", headers=hostile)
+
+    assert answer.headers.get_list("x-request-id") == ["abc"]
+    assert seen["x-skinserve-timeout-seconds"] == "3"
+    assert not seen.keys() & {"x-request-timeout-seconds", "x-request-disconnect-disabled"}
+
+
+# --- deadlines ---
+
+
+async def test_a_request_that_takes_too_long_is_answered_at_its_deadline_and_its_work_called_off():
+    stages = FakeStages(delay_s=30)
+    client = client_of(stages)
+
+    began = time.monotonic()
+    answer = await ask(client, **{"x-request-timeout-seconds": "0.2"})
+
+    assert (answer.status_code, code_of(answer)) == (504, "deadline_exceeded")
+    assert "0.2 s" in answer.json()["error"]["message"]
+    assert time.monotonic() - began < 2
+    assert stages.num_cancelled == 1
+
+
+async def test_the_default_deadline_holds_without_the_header():
+    answer = await ask(client_of(FakeStages(delay_s=30), default_deadline_s=0.2))
+
+    assert code_of(answer) == "deadline_exceeded"
+
+
+async def test_a_body_that_does_not_come_ends_at_the_deadline():
+    async def drip() -> AsyncIterator[bytes]:
+        yield picture()[:100]
+        await asyncio.sleep(30)
+
+    client = client_of(FakeStages(), default_deadline_s=0.2)
+    answer = await client.post("/v1/lesion", content=drip(), headers=JPEG)
+
+    assert code_of(answer) == "deadline_exceeded"
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "nan", "inf", "601", "soon", ""])
+async def test_a_bad_deadline_is_refused(value: str):
+    answer = await ask(client_of(FakeStages()), **{"x-request-timeout-seconds": value})
+
+    assert (answer.status_code, code_of(answer)) == (422, "invalid_request")
+    assert "x-request-timeout-seconds" in answer.json()["error"]["message"]
+
+
+async def test_a_batch_says_at_its_deadline_which_files_are_not_ready():
+    client = client_of(FakeStages(delay_s=30), default_deadline_s=0.3)
+
+    answer = await client.post("/v1/lesion/batch", files=uploads(picture(), b"<html>", picture()))
+
+    lines = {line["index"]: line["error"]["code"] for line in map(json.loads, answer.text.splitlines())}
+    assert lines == {0: "deadline_exceeded", 1: "unsupported_type", 2: "deadline_exceeded"}
+
+
+# --- admission ---
+
+
+async def test_requests_beyond_the_limit_are_refused_at_once_and_the_place_comes_back():
+    stages = FakeStages(delay_s=0.3)
+    client = client_of(stages, max_requests=2, retry_after_s=7)
+
+    answers = await asyncio.gather(*(ask(client) for _ in range(5)))
+    after = await ask(client)
+
+    assert sorted(answer.status_code for answer in answers) == [200, 200, 503, 503, 503]
+    refused = next(answer for answer in answers if answer.status_code == 503)
+    assert (code_of(refused), refused.headers["retry-after"]) == ("overloaded", "7")
+    assert refused.elapsed.total_seconds() < 0.2
+    assert after.status_code == 200
+
+
+async def test_questions_about_the_server_are_answered_when_it_is_full():
+    client = client_of(FakeStages(delay_s=0.5), max_requests=1)
+
+    working = asyncio.create_task(ask(client))
+    await asyncio.sleep(0.1)
+
+    assert (await client.get("/healthz")).status_code == 200
+    assert (await working).status_code == 200
+
+
+async def test_series_have_a_limit_of_their_own():
+    client = client_of(FakeStages(delay_s=0.3), max_series_requests=1)
+
+    both = await asyncio.gather(
+        *(client.post("/v1/progress", files=uploads(picture(), picture())) for _ in range(2)), ask(client)
+    )
+
+    assert sorted(answer.status_code for answer in both) == [200, 200, 503]
+
+
+async def test_bodies_together_have_a_limit_and_give_their_room_back():
+    client = client_of(FakeStages(delay_s=0.3), max_bytes_in_flight=len(picture()) + 10)
+
+    answers = await asyncio.gather(ask(client), ask(client))
+    after = await ask(client)
+
+    assert sorted(answer.status_code for answer in answers) == [200, 503]
+    assert after.status_code == 200
+
+
+async def test_a_client_that_hangs_up_frees_its_place_and_its_work_is_called_off():
+    stages = FakeStages(delay_s=30)
+    client = client_of(stages, max_requests=1)
+
+    gone = asyncio.create_task(ask(client))
+    await asyncio.sleep(0.2)
+    gone.cancel()
+    await asyncio.wait([gone])
+    stages.delay_s = 0
+
+    assert stages.num_cancelled == 1
+    assert (await ask(client)).status_code == 200

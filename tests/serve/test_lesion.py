@@ -1,0 +1,76 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from models.checkpoint import CheckpointError
+from models.images import decode_square
+from serve.config import LesionConfig
+from serve.lesion import LesionClassifier
+from serve.messages import LesionReport, Spot
+from tests.random_checkpoints import write_lesion, write_progress
+from tests.serve.fakes import jpeg_of, plain
+from ui.examples import draw_lesion
+
+
+@pytest.fixture(scope="module")
+def lesion(tmp_path_factory: pytest.TempPathFactory):
+    folder = write_lesion(tmp_path_factory.mktemp("lesion"))
+    return plain(LesionClassifier, LesionConfig(checkpoint=folder))
+
+
+def spots(num: int, **options: bool) -> list[Spot]:
+    noise = np.random.default_rng(1).integers(0, 256, (num, 64, 64, 3), np.uint8)
+    return [Spot(image_HWC=image, **options) for image in noise]
+
+
+def test_lesion_ranks_the_diagnoses_and_knows_their_groups(lesion):
+    report: LesionReport = lesion._classify_batch(spots(1))[0]
+
+    probabilities = [score.probability for score in report.diagnoses]
+    assert probabilities == sorted(probabilities, reverse=True)
+    assert sum(probabilities) == pytest.approx(1, abs=1e-5)
+    assert {score.name: score.group for score in report.diagnoses} == lesion.meta.groups
+    assert (report.threshold, report.naming_threshold) == (0.5, 0.1)
+
+
+def test_lesion_answers_a_batch_as_it_answers_one_by_one(lesion):
+    together = lesion._classify_batch(spots(3))
+    alone = [lesion._classify_batch([spot])[0] for spot in spots(3)]
+
+    for one, other in zip(together, alone, strict=True):
+        assert one.malignant_probability == pytest.approx(other.malignant_probability, abs=1e-5)
+
+
+def test_lesion_adds_a_heat_map_only_for_who_asked(lesion):
+    plain, explained = lesion._classify_batch([*spots(1), *spots(1, explain=True)])
+
+    assert plain.heat_HW is None
+    assert explained.heat_HW is not None and explained.heat_HW.ndim == 2
+    assert 0 <= explained.heat_HW.min() <= explained.heat_HW.max() <= 1
+    assert plain.malignant_probability == pytest.approx(explained.malignant_probability, abs=1e-5)
+
+
+def test_lesion_takes_what_the_gateway_decodes(lesion):
+    photo = decode_square(jpeg_of(draw_lesion(seed=1)), side_px=lesion.meta.input_px)
+
+    assert 0 <= lesion._classify_batch([Spot(image_HWC=photo.image_HWC)])[0].malignant_probability <= 1
+
+
+def test_lesion_describes_what_it_loaded_and_is_healthy(lesion):
+    lesion.check_health()
+    described = lesion.describe()
+
+    assert (described.kind, described.engine, described.device) == ("lesion", "pytorch", "cpu")
+    assert described.labels == list(lesion.meta.labels)
+    assert described.sha256 == lesion.meta.weights_sha256
+    assert described.model_card.startswith("# ")
+
+
+def test_a_bad_checkpoint_stops_the_replica_while_it_loads(tmp_path: Path):
+    write_progress(tmp_path / "other")
+    write_lesion(tmp_path / "bare", thresholds={"malignant": 0.5})
+
+    for folder, match in (("none", "no checkpoint"), ("other", "lesion network"), ("bare", "name_diagnosis")):
+        with pytest.raises(CheckpointError, match=match):
+            plain(LesionClassifier, LesionConfig(checkpoint=tmp_path / folder))

@@ -1,0 +1,137 @@
+import os
+import socket
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import yaml
+
+from models.checkpoint import CheckpointError
+from serve.__main__ import Options, environment, trouble
+from serve.local import num_cpus, reachable, read_config
+from tests.random_checkpoints import write_lesion, write_progress
+
+PORT = 8765
+
+
+def test_help_says_what_there_is():
+    said = subprocess.run(
+        [sys.executable, "-m", "serve", "--help"], capture_output=True, text=True, check=True, timeout=60
+    ).stdout
+
+    for word in ("--host", "--port", "--config", "not a medical device"):
+        assert word in said
+
+
+def test_a_taken_port_is_one_clear_line():
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+
+        found = trouble(Options(port=port))
+
+    assert found is not None and "\n" not in found
+    assert f"port {port} on 127.0.0.1 is taken" in found and f"PORT={port + 1} make serve" in found
+
+
+def test_too_little_memory_is_one_clear_line(monkeypatch: pytest.MonkeyPatch):
+    memory: Any = psutil.virtual_memory()._replace(available=1_000_000_000)
+    monkeypatch.setattr("psutil.virtual_memory", lambda: memory)
+
+    found = trouble(Options(port=PORT))
+
+    assert found is not None and found.startswith("1.0 GB of memory are free, ")
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        (Options(port=PORT, host="192.0.2.77"), "192.0.2.77 is no address of this machine"),
+        (Options(port=70_000), "70000 is no port"),
+        (Options(port=PORT, config=Path("nowhere.yaml")), "no config file nowhere.yaml"),
+    ],
+)
+def test_other_trouble_is_one_clear_line_too(options: Options, match: str):
+    found = trouble(options)
+
+    assert found is not None and "\n" not in found
+    assert match in found
+
+
+def test_a_free_port_is_no_trouble():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+
+    assert trouble(Options(port=port)) is None
+    assert trouble(replace(Options(port=port), host="0.0.0.0")) is None
+
+
+def test_the_environment_closes_ray_and_phones_nobody(tmp_path: Path):
+    settings = environment(tmp_path)
+
+    token = Path(settings["RAY_AUTH_TOKEN_PATH"])
+    assert settings["RAY_AUTH_MODE"] == "token"
+    assert len(token.read_text()) == 64
+    assert oct(token.stat().st_mode & 0o777) == "0o600"
+    assert settings["RAY_USAGE_STATS_ENABLED"] == "0"
+    assert settings["GRADIO_ANALYTICS_ENABLED"] == "False"
+    assert (
+        environment(tmp_path)["RAY_SERVE_FALLBACK_PROXY_HTTP_PORT"]
+        != settings["RAY_SERVE_HAPROXY_STATS_PORT"]
+    )
+    assert all(
+        os.environ.get(name) != value for name, value in settings.items() if name.startswith("RAY_SERVE")
+    )
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [("127.0.0.1", "127.0.0.1"), ("0.0.0.0", "127.0.0.1"), ("::", "[::1]"), ("10.1.2.3", "10.1.2.3")],
+)
+def test_the_address_at_which_we_reach_ourselves(host: str, expected: str):
+    assert reachable(host) == expected
+
+
+def config_of(tmp_path: Path, **lesion: object) -> Path:
+    file = tmp_path / "config.yaml"
+    write_lesion(tmp_path / "lesion")
+    write_progress(tmp_path / "progress")
+    api = {"lesion": {"checkpoint": str(tmp_path / "lesion")} | lesion}
+    api["progress"] = {"checkpoint": str(tmp_path / "progress")}
+    applications = [
+        {"name": "api", "import_path": "serve.app:build_app", "args": api},
+        {"name": "ui", "import_path": "ui.app:build_app"},
+    ]
+    file.write_text(yaml.safe_dump({"applications": applications}))
+    return file
+
+
+def test_a_config_is_fitted_to_host_port_and_uploads(tmp_path: Path):
+    config = read_config(config_of(tmp_path), host="0.0.0.0", port=9000, uploads=tmp_path / "uploads")
+
+    assert config["http_options"] == {"host": "0.0.0.0", "port": 9000}
+    assert config["applications"][1]["args"] == {
+        "api_url": "http://127.0.0.1:9000",
+        "uploads_folder": str(tmp_path / "uploads"),
+    }
+
+
+def test_a_missing_checkpoint_and_a_wrong_setting_are_found_before_ray_starts(tmp_path: Path):
+    for wrong, match in (({"checkpoint": "nowhere"}, "is no checkpoint"), ({"colour": 1}, "colour")):
+        with pytest.raises((CheckpointError, ValueError), match=match):
+            read_config(config_of(tmp_path, **wrong), host="127.0.0.1", port=9000, uploads=tmp_path)
+
+
+def test_cpus_are_counted_over_all_replicas():
+    deployments = [
+        {"name": "one", "num_replicas": 3, "ray_actor_options": {"num_cpus": 0.5}},
+        {"name": "two", "autoscaling_config": {"max_replicas": 4}},
+    ]
+
+    assert num_cpus({"applications": [{"deployments": deployments}, {}]}) == 6

@@ -1,0 +1,49 @@
+import asyncio
+import time
+
+import pytest
+
+from serve.readiness import Readiness
+from tests.serve.fakes import FakeStages
+
+
+async def test_every_model_must_have_answered():
+    stages = FakeStages(dead={"lesion", "progress"})
+    readiness = Readiness(stages, ready_after_s=60)
+
+    assert (await readiness.check()).waiting_for == ["lesion", "progress"]
+    stages.dead = set()
+    assert (await readiness.check()).status == "ok"
+
+
+async def test_a_probe_does_not_wait_longer_than_its_patience_and_the_question_goes_on(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setattr("serve.readiness.PATIENCE_S", 0.05)
+    stages = FakeStages(delay_s=0.2)
+    readiness = Readiness(stages, ready_after_s=60)
+
+    began = time.monotonic()
+    first = await readiness.check()
+    again = await readiness.check()
+    took = time.monotonic() - began
+    await asyncio.sleep(0.3)
+
+    assert first.waiting_for == again.waiting_for == ["lesion", "face", "progress"]
+    assert took < 0.19
+    assert stages.num_calls == 3, "the second probe waits for the questions of the first"
+    assert (await readiness.check()).status == "ok"
+
+
+async def test_a_model_that_died_is_missed_after_a_while(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("serve.readiness.FRESH_S", 0.0)
+    stages = FakeStages()
+    readiness = Readiness(stages, ready_after_s=0.2)
+
+    await readiness.check()
+    stages.dead = {"face"}
+    soon = await readiness.check()
+    await asyncio.sleep(0.3)
+
+    assert soon.status == "ok"
+    assert (await readiness.check()).waiting_for == ["face"]

@@ -1,0 +1,70 @@
+import base64
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ui.preview import Preview, make_preview
+
+
+def photo(image: Image.Image, kind: str, **options: object) -> bytes:
+    data = io.BytesIO()
+    image.save(data, kind, **options)
+    return data.getvalue()
+
+
+def pixels_of(preview: Preview | None) -> Image.Image:
+    assert preview is not None
+    return Image.open(io.BytesIO(base64.b64decode(preview.data_uri.partition(",")[2])))
+
+
+def test_a_preview_is_small_and_says_how_large_the_photo_was():
+    preview = make_preview(photo(Image.new("RGB", (3000, 2000), "red"), "JPEG"), max_side_px=300)
+
+    assert preview is not None
+    assert (preview.width_px, preview.height_px) == (3000, 2000)
+    assert pixels_of(preview).size == (300, 200)
+
+
+def test_a_preview_is_upright_and_so_is_its_size():
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was held upright: turn by 90 degrees clockwise to show
+    lying = Image.new("RGB", (200, 100), "white")
+    lying.paste("black", (0, 0, 100, 100))
+
+    preview = make_preview(photo(lying, "JPEG", exif=exif), max_side_px=300)
+
+    assert preview is not None
+    assert (preview.width_px, preview.height_px) == (100, 200)
+    assert np.asarray(pixels_of(preview).convert("L"))[:90].mean() < 20
+
+
+def test_a_preview_tells_nothing_of_the_exif_data():
+    exif = Image.Exif()
+    exif[0x010F] = "camera of Anna"
+
+    preview = make_preview(photo(Image.new("RGB", (64, 64)), "JPEG", exif=exif), max_side_px=64)
+
+    assert not pixels_of(preview).getexif()
+
+
+@pytest.mark.parametrize(
+    ("image", "kind"),
+    [
+        (Image.new("RGBA", (64, 64), (0, 0, 0, 0)), "PNG"),
+        (Image.new("CMYK", (64, 64), (0, 0, 0, 0)), "JPEG"),
+        (Image.new("L", (64, 64), 255), "WEBP"),
+        (Image.new("RGB", (64, 64), "white").quantize(), "PNG"),
+        (Image.fromarray(np.full((64, 64), 65535, np.uint16)), "PNG"),
+    ],
+)
+def test_every_kind_of_white_photo_looks_white(image, kind):
+    preview = make_preview(photo(image, kind), max_side_px=64)
+
+    assert np.asarray(pixels_of(preview)).min() >= 250
+
+
+@pytest.mark.parametrize("data", [b"", b"<html>", photo(Image.new("RGB", (64, 64)), "PNG")[:60]])
+def test_what_pillow_cannot_show_is_none(data):
+    assert make_preview(data, max_side_px=64) is None
