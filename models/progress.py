@@ -19,15 +19,15 @@ CELL_PX = 4
 HEAD_GRID = 5
 SPOT_SIDES_PX = (7, 11)
 """Sides of the neighbourhoods that a spot is redder than."""
-NUM_INPUTS = 4 + 2 * len(SPOT_SIDES_PX) + 1 + len(SPOT_SIDES_PX)
+NUM_INPUTS = 1 + 2 * len(SPOT_SIDES_PX) + 1 + len(SPOT_SIDES_PX)
 
 
 class ProgressNet(nn.Module):
     """Two masked ConvLSTM layers, batch norm after each, a dense layer, two classes.
 
-    The layers read skin, not raw pixels: ``skin_cells`` turns each photo into maps of colour, redness and
-    small red spots, a fixed step without weights. Beside them stands their difference to the first face of
-    the series.
+    The layers read skin, not raw pixels: ``skin_cells`` turns each photo into maps of redness and small
+    red spots, a fixed step without weights. Beside them stands their change since the first face of the series.
+    Given the colours as well, a network learns our few people by heart and reads others worse.
 
     Args:
         input_px: side of the face crops, a multiple of 40.
@@ -96,19 +96,15 @@ def skin_cells(photo_NCHW: Tensor) -> Tensor:
         photo_NCHW: float, normalised by ``models.transforms``.
 
     Returns:
-        cells_NCHW: (N, 8, H / 4, W / 4): three colours, redness, and mean and maximum of spots of two sizes.
+        cells_NCHW: (N, 5, H / 4, W / 4): redness, then mean and maximum of spots of two sizes.
     """
     mean = photo_NCHW.new_tensor(MEAN)[:, None, None]
     std = photo_NCHW.new_tensor(STD)[:, None, None]
     red, green, blue = (photo_NCHW * std + mean).clamp_min(0).add(0.05).log().unbind(1)
     redness = _mean_around((red - (green + blue) / 2).unsqueeze(1), 3)
     spots = [(redness - _mean_around(redness, side)).clamp(0, 0.5) for side in SPOT_SIDES_PX]
-    colour = photo_NCHW - photo_NCHW.mean(dim=(-2, -1), keepdim=True)
-    smooth = torch.cat([colour, 5 * (redness - redness.mean(dim=(-2, -1), keepdim=True))], dim=1)
-    spots_NCHW = 20 * torch.cat(spots, dim=1)
-    return torch.cat(
-        [F.avg_pool2d(smooth, CELL_PX), _average_and_maximum(spots_NCHW, smooth.shape[-1] // CELL_PX)], 1
-    )
+    level = F.avg_pool2d(5 * (redness - redness.mean(dim=(-2, -1), keepdim=True)), CELL_PX)
+    return torch.cat([level, _average_and_maximum(20 * torch.cat(spots, dim=1), level.shape[-1])], dim=1)
 
 
 class MaskedConvLSTM(nn.Module):
@@ -162,7 +158,7 @@ class MaskedBatchNorm(nn.Module):
 
 def _beside_first_face(cells_BTCHW: Tensor, present_BT: Tensor) -> Tensor:
     """(B, T, NUM_INPUTS, H, W): the cells, and the change of redness and mean spots since the first face."""
-    blurred = _mean_around(cells_BTCHW[:, :, 3 : 4 + len(SPOT_SIDES_PX)].flatten(0, 1), 3)
+    blurred = _mean_around(cells_BTCHW[:, :, : 1 + len(SPOT_SIDES_PX)].flatten(0, 1), 3)
     blurred_BTCHW = blurred.unflatten(0, present_BT.shape)
     first_B = present_BT.int().argmax(dim=1)
     first_face = blurred_BTCHW[torch.arange(len(first_B), device=first_B.device), first_B].unsqueeze(1)

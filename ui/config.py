@@ -11,13 +11,13 @@ class UiConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    api_url: str = Field("http://127.0.0.1:8000", description="scheme, host and port of the HTTP API")
-    deadline_s: float = Field(60, gt=0, description="longest wait for one answer of the API")
+    api_url: str = Field(default="http://127.0.0.1:8000", description="scheme, host and port of the HTTP API")
+    deadline_s: float = Field(default=60, gt=0, description="longest wait for one answer of the API")
     uploads_folder: Path = Field(
-        Path(tempfile.gettempdir()) / "skinserve-uploads",
+        default=Path(tempfile.gettempdir()) / "skinserve-uploads",
         description="photos lie here, readable by this user only, from upload to answer",
     )
     max_upload_age_s: float = Field(
-        600, gt=0, description="older uploads that nobody asked about are deleted"
+        default=600, gt=0, description="older uploads that nobody asked about are deleted"
     )
-    max_photo_bytes: int = Field(20_000_000, gt=0, description="largest photo; as in the API's limits")
+    max_photo_bytes: int = Field(default=20_000_000, gt=0, description="largest photo, as in the API")

@@ -16,7 +16,8 @@ STAND_IN = """
 import http.server, os, signal, subprocess, sys, time
 port, home, how = int(sys.argv[1]), sys.argv[2], sys.argv[3]
 stubborn = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(1000)"
-middle = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {stubborn!r}, {home!r}], start_new_session=True)"
+orphan = f"[sys.executable, '-c', {stubborn!r}, {home!r}], start_new_session=True"
+middle = f"import subprocess, sys; subprocess.Popen({orphan})"
 subprocess.run([sys.executable, "-c", middle], check=True)  # leaves an orphan
 print("skinserve: loading", flush=True)
 if how == "hang":

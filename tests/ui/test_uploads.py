@@ -16,7 +16,7 @@ def upload(
     path = folder / name
     path.write_bytes(data)
     for aged in (path, folder):
-        os.utime(aged, times=(time.time() - age_s,) * 2)
+        os.utime(aged, times=(time.time() - age_s, time.time() - age_s))
     return {"path": str(path)}
 
 

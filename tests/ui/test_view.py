@@ -10,11 +10,11 @@ import pytest
 from fastapi import FastAPI
 from PIL import Image
 
+import ui.site
 from serve.schemas import DISCLAIMER
 from ui.config import UiConfig
 from ui.example_tiles import Example, make_example
 from ui.services import Services
-from ui.site import build_site
 from ui.view import build_page
 
 PICKER, STAGE, AGAIN, TILES, LESION_ANSWER = range(5)
@@ -33,8 +33,11 @@ def page(services: Services, monkeypatch: pytest.MonkeyPatch) -> gr.Blocks:
 
 @pytest.fixture
 def site(services: Services, monkeypatch: pytest.MonkeyPatch) -> FastAPI:
+    picture = Image.new("RGB", (64, 48), "tan")
+    monkeypatch.setattr(ui.site, "draw_lesion", lambda seed: picture)
+    monkeypatch.setattr(ui.site, "draw_series", lambda improving, seed: [picture] * 2)
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(services.uploads.path))
-    return build_site(UiConfig(), services.uploads, services.api)
+    return ui.site.build_site(UiConfig(), services.uploads, services.api)
 
 
 @pytest.fixture
@@ -50,9 +53,10 @@ def upload(services: Services) -> Callable[[str], dict[str, Any]]:
     return put
 
 
-def handler(page: gr.Blocks, name: str, tab: int = 0) -> Callable[..., AsyncIterator[Any]]:
-    found = [function.fn for function in page.fns.values() if function.name == name]
-    return found[tab]
+def handler(page: gr.Blocks, name: str) -> Callable[..., AsyncIterator[Any]]:
+    found = next(function.fn for function in page.fns.values() if function.name == name)
+    assert found is not None
+    return found
 
 
 async def all_of(updates: AsyncIterator[Any]) -> list[Any]:

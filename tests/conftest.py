@@ -1,0 +1,149 @@
+"""The real server, started once for all tests that need it."""
+
+import io
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+import yaml
+from PIL import Image
+
+from tests.random_checkpoints import write_lesion, write_progress
+
+ROOT = Path(__file__).parents[1]
+START_PATIENCE_S = 400
+STOP_PATIENCE_S = 15
+
+
+@dataclass
+class Server:
+    """One start of ``python -m serve``."""
+
+    process: subprocess.Popen[str]
+    port: int
+    log: Path
+
+    @property
+    def url(self) -> str:
+        """Where it answers."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def home(self) -> Path:
+        """The folder in which everything lies that it writes."""
+        return _homes(self._processes())[0]
+
+    def said(self) -> str:
+        """All that it printed."""
+        return self.log.read_text(encoding="utf-8")
+
+    def wait_for(self, text: str) -> None:
+        """Wait until it prints something."""
+        until = time.monotonic() + START_PATIENCE_S
+        while text not in self.said():
+            assert self.process.poll() is None and time.monotonic() < until, self.said()
+            time.sleep(0.1)
+
+    def stop(self) -> None:
+        """Press Ctrl-C, and look that nothing is left: no process, no folder, no port, no traceback."""
+        left = self._processes()
+        homes = _homes(left)
+        self.process.send_signal(signal.SIGINT)
+        self.process.wait(STOP_PATIENCE_S)
+
+        _, alive = psutil.wait_procs(left, timeout=0)
+        assert not alive, f"left running: {alive}"
+        assert self.process.returncode == 0
+        assert "Traceback" not in self.said()
+        assert not any(home.exists() for home in homes)
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("127.0.0.1", self.port))
+
+    def _processes(self) -> list[psutil.Process]:
+        return psutil.Process(self.process.pid).children(recursive=True)
+
+
+@pytest.fixture(scope="session")
+def start_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], Server]]:
+    """Start servers; whatever a test leaves of them is killed at the end."""
+    config = _config(tmp_path_factory)
+    started: list[Server] = []
+
+    def start() -> Server:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        log = tmp_path_factory.mktemp("server") / "said.txt"
+        with log.open("w") as said:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "serve", "--port", str(port), "--config", str(config)],
+                cwd=ROOT,
+                stdout=said,
+                stderr=subprocess.STDOUT,
+                text=True,
+                start_new_session=True,
+            )
+        started.append(Server(process=process, port=port, log=log))
+        return started[-1]
+
+    yield start
+    for server in started:
+        if server.process.poll() is None:
+            os.kill(server.process.pid, signal.SIGTERM)
+            server.process.wait(60)
+
+
+@pytest.fixture(scope="session")
+def server(start_server: Callable[[], Server]) -> Iterator[Server]:
+    """The one server of the session, ready; ended with Ctrl-C at the end, which must leave nothing."""
+    one = start_server()
+    one.wait_for("ready: ")
+    yield one
+    one.stop()
+
+
+@pytest.fixture(scope="session")
+def server_url(server: Server) -> str:
+    """Where the one server answers."""
+    return server.url
+
+
+def jpeg_of(picture: Image.Image, quality: int = 90) -> bytes:
+    """A drawn picture as a file."""
+    file = io.BytesIO()
+    picture.save(file, "JPEG", quality=quality)
+    return file.getvalue()
+
+
+def _homes(processes: list[psutil.Process]) -> list[Path]:
+    """Return the folder of the server process, if it is among these; it is named last on its command line."""
+    lines = [process.cmdline() for process in processes]
+    return [Path(line[-1]) for line in lines if "serve.local" in line]
+
+
+def _config(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return ``local.yaml``, or one with random weights while the trained ones are missing."""
+    local = ROOT / "serve" / "local.yaml"
+    config = yaml.safe_load(local.read_text(encoding="utf-8"))
+    api = config["applications"][0]["args"]
+    missing = [
+        name for name in ("lesion", "progress") if not (ROOT / "weights" / name / "meta.json").is_file()
+    ]
+    if not missing:
+        return local
+    folder = tmp_path_factory.mktemp("checkpoints")
+    for name in missing:
+        write = write_lesion if name == "lesion" else write_progress
+        api[name]["checkpoint"] = str(write(folder / name))
+    changed = folder / "local.yaml"
+    changed.write_text(yaml.safe_dump(config), encoding="utf-8")
+    return changed
