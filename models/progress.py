@@ -25,8 +25,8 @@ NUM_INPUTS = 1 + 2 * len(SPOT_SIDES_PX) + 1 + len(SPOT_SIDES_PX)
 class ProgressNet(nn.Module):
     """Two masked ConvLSTM layers, batch norm after each, a dense layer, two classes.
 
-    The layers read skin, not raw pixels: ``skin_cells`` turns each photo into maps of redness and small
-    red spots, a fixed step without weights. Beside them stands their change since the first face of the series.
+    The layers read skin, not raw pixels: ``skin_cells`` turns each photo into maps of redness and small red
+    spots, a fixed step without weights. Beside them stands their change since the first face of the series.
     Given the colours as well, a network learns our few people by heart and reads others worse.
 
     Args:

@@ -119,6 +119,7 @@ def environment(home: Path) -> dict[str, str]:
         **(quick if sys.platform == "linux" else {}),
         "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(fallback),
         "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serve.front.serve_middlewares",
+        "RAY_worker_niceness": "0",  # 15 unless told, and then any other busy program starves the server
         "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
         "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "60",
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",

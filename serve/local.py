@@ -63,7 +63,7 @@ def read_config(file: Path, *, host: str, port: int, uploads: Path) -> dict[str,
         raise ValueError(f"{file} has no list of applications; take serve/local.yaml as the pattern")
     config["http_options"] = {**config.get("http_options", {}), "host": host, "port": port}
     for application in config["applications"]:
-        arguments = application.setdefault("args", {})
+        arguments = application["args"] = application.get("args") or {}
         if application.get("import_path") == API:
             settings = ApiConfig.model_validate(arguments)
             for name, part in (("lesion", settings.lesion), ("progress", settings.progress)):

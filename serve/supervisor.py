@@ -22,8 +22,8 @@ import psutil
 from serve.local import EXIT_BAD_CONFIG, EXIT_DEPLOY_FAILED
 from serve.schemas import Health
 
-STOP_PATIENCE_S = 8.0
-"""How long requests in work may take after Ctrl-C; then everything is killed."""
+STOP_PATIENCE_S = 6.0
+"""How long requests in work may take after Ctrl-C; then, or at once during the start, everything is killed."""
 START_PATIENCE_S = 600.0
 PROBE_PATIENCE_S = 3.0
 END_PATIENCE_S = 5.0
@@ -52,6 +52,7 @@ class Supervisor:
         self._server: subprocess.Popen[bytes] | None = None
         self._log = start.home / "server.log"
         self._said = ""
+        self._was_ready = False
         self._num_signals = 0
 
     def run(self) -> int:
@@ -116,6 +117,7 @@ class Supervisor:
         return False
 
     def _stay_up(self) -> None:
+        self._was_ready = True
         url = f"http://{self._start.host}:{self._start.port}"
         say(f"ready: {url}/ui/ is the page, {url}/docs the API; Ctrl-C stops it")
         while self._alive():
@@ -170,8 +172,9 @@ class Supervisor:
         if self._server is not None and self._server.poll() is None:
             if self._num_signals:
                 say("stopping")
-            self._server.terminate()
-            until = time.monotonic() + STOP_PATIENCE_S
+            if self._was_ready:
+                self._server.terminate()
+            until = time.monotonic() + (STOP_PATIENCE_S if self._was_ready else 0)
             while self._server.poll() is None and time.monotonic() < until and self._num_signals < 2:
                 time.sleep(0.05)
         me = psutil.Process()

@@ -23,6 +23,11 @@ START_PATIENCE_S = 400
 STOP_PATIENCE_S = 15
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Tests on public data that is not in this repository; without the option they are skipped."""
+    parser.addoption("--ham10000", type=Path, help="folder with HAM10000_metadata.csv and the photos")
+
+
 @dataclass
 class Server:
     """One start of ``python -m serve``."""

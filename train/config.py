@@ -71,7 +71,7 @@ class ProgressTraining:
     filters: tuple[int, int] = (20, 10)
     hidden: int = 32
     dropout: float = 0.3
-    num_epochs: int = 16
+    num_epochs: int = 12
     batches_per_epoch: int = 100
     batch_size: int = 16
     """Series; each is drawn once and learned from forwards and backwards, so the number is even."""

@@ -29,6 +29,8 @@ class SequenceDrawing:
     """Severity at the better end, of 1."""
     change: Range = (0.5, 1.0)
     """By how much severity differs at the worse end, at most up to 1."""
+    steady_chance: float = 0.15
+    """Of a sequence, to have no change but relapses; it teaches that one half is an answer."""
     relapse: float = 0.07
     """Standard deviation of a photo's severity from its trend."""
     turn_deg: float = 6.0
@@ -44,8 +46,11 @@ class SequenceDrawing:
     def __post_init__(self) -> None:
         if not 2 <= self.num_photos[0] <= self.num_photos[1]:
             raise ValueError(f"num_photos is {self.num_photos}, must be at least 2, lowest first")
-        if not 0 <= self.absent_chance < 1 or not 0 <= self.one_photo_chance <= 1:
-            raise ValueError("absent_chance and one_photo_chance are chances: 0 to 1")
+        if not 0 <= self.absent_chance < 1:
+            raise ValueError(f"absent_chance is {self.absent_chance}, must be at least 0 and below 1")
+        for name in ("one_photo_chance", "steady_chance"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} is {getattr(self, name)}, a chance is 0 to 1")
         for name in ("num_lesions", "radius", "start", "change", "jpeg_quality"):
             low, high = getattr(self, name)
             if not 0 <= low <= high:
@@ -55,10 +60,30 @@ class SequenceDrawing:
 
 
 def for_validation(drawing: SequenceDrawing) -> SequenceDrawing:
-    """Return what validation draws from: a little more varied than what was practised."""
+    """Return what validation draws from: a little more varied than what was practised, and never steady."""
     return replace(
-        drawing, radius=(0.03, 0.08), num_lesions=(10, 70), turn_deg=7.0, gain=0.14, noise=5.0, relapse=0.08
+        drawing,
+        steady_chance=0.0,
+        radius=(0.03, 0.08),
+        num_lesions=(10, 70),
+        turn_deg=7.0,
+        gain=0.14,
+        noise=5.0,
+        relapse=0.08,
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Course:
+    """What the skin of one person does over time."""
+
+    lesions_T: tuple[Lesions, ...]
+    trend_T: np.ndarray
+    """Severity, 0 to 1, without the relapses."""
+
+    def backwards(self) -> "Course":
+        """Return the same in the opposite order."""
+        return Course(lesions_T=self.lesions_T[::-1], trend_T=self.trend_T[::-1])
 
 
 def draw_length(drawing: SequenceDrawing, rng: np.random.Generator) -> int:
@@ -67,16 +92,14 @@ def draw_length(drawing: SequenceDrawing, rng: np.random.Generator) -> int:
     return int(np.exp(rng.uniform(np.log(low), np.log(high + 1))))
 
 
-def draw_worsening(drawing: SequenceDrawing, rng: np.random.Generator, num_photos: int) -> list[Lesions]:
+def draw_worsening(drawing: SequenceDrawing, rng: np.random.Generator, num_photos: int) -> Course:
     """Draw the lesions of one person at ``num_photos`` times, mildest first; they stay where they are.
 
     Their number, size and redness follow one severity, each to its own degree; number or redness always does.
     Moles, and lesions that come and go by themselves, do not.
     """
-    start = rng.uniform(*drawing.start)
-    end = start + rng.uniform(drawing.change[0], min(drawing.change[1], 1 - start))
-    way_T = np.concatenate([[0], np.sort(rng.random(num_photos - 2)), [1]])
-    severity_T = np.clip(start + (end - start) * way_T + rng.normal(0, drawing.relapse, num_photos), 0, 1)
+    trend_T = _draw_trend(drawing, rng, num_photos)
+    severity_T = np.clip(trend_T + rng.normal(0, drawing.relapse, num_photos), 0, 1)
     follows_number, follows_redness = (1, 1) if rng.random() < 0.6 else rng.permutation(2)
     by_number = follows_number * rng.uniform(0.6, 1.0)
     by_redness = follows_redness * rng.uniform(0.5, 0.9)
@@ -92,7 +115,7 @@ def draw_worsening(drawing: SequenceDrawing, rng: np.random.Generator, num_photo
     patch_K = ~brown_K & (rng.random(len(brown_K)) < rng.choice([0.0, 0.15]))
     halo_K = np.where(patch_K, rng.uniform(3, 5, len(brown_K)), rng.uniform(1.4, 2.6, len(brown_K)))
     redness_K = rng.uniform(0.6, 1.0) * rng.uniform(0.7, 1.0, len(brown_K))
-    lesions_T = []
+    lesions_T: list[Lesions] = []
     for severity in severity_T:
         number = most * (1 - by_number + by_number * severity) + 0.5
         there_K = np.clip(number - np.arange(len(brown_K)) + rng.normal(0, 1, len(brown_K)), 0, 1)
@@ -106,7 +129,16 @@ def draw_worsening(drawing: SequenceDrawing, rng: np.random.Generator, num_photo
                 brown_K=brown_K,
             )
         )
-    return lesions_T
+    return Course(lesions_T=tuple(lesions_T), trend_T=trend_T)
+
+
+def _draw_trend(drawing: SequenceDrawing, rng: np.random.Generator, num_photos: int) -> np.ndarray:
+    start = rng.uniform(*drawing.start)
+    change = rng.uniform(drawing.change[0], min(drawing.change[1], 1 - start))
+    if rng.random() < drawing.steady_chance:
+        return np.full(num_photos, start + change * rng.random())
+    way_T = np.concatenate([[0], np.sort(rng.random(num_photos - 2)), [1]])
+    return start + change * way_T
 
 
 def draw_camera(drawing: SequenceDrawing, rng: np.random.Generator) -> Camera:

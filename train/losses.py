@@ -3,6 +3,7 @@
 Axes: B image or series, T photo of a series, K diagnosis, R risk group, C class.
 """
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -23,16 +24,18 @@ def lesion_loss(
 
 
 def progress_loss(
-    logits_BTC: Tensor, present_BT: Tensor, improved_B: Tensor, *, last_photo_weight: float = 1.0
+    logits_BTC: Tensor, present_BT: Tensor, improvement_BT: Tensor, *, last_photo_weight: float = 1.0
 ) -> Tensor:
     """Return the cross entropy of each series, (B,), in nats.
 
     Args:
-        improved_B: column of the class of each series.
+        logits_BTC: C as ``models.progress.LABELS``: worsened, improved.
+        present_BT: bool.
+        improvement_BT: the probability of improved that should be said after each photo.
         last_photo_weight: of the loss after the last photo, which is the verdict's; the rest is the mean of
             the losses after each present photo.
     """
-    target_BT = improved_B[:, None].expand_as(present_BT)
-    loss_BT = F.cross_entropy(logits_BTC.float().movedim(2, 1), target_BT, reduction="none")
+    target_BTC = torch.stack([1 - improvement_BT, improvement_BT], dim=2)
+    loss_BT = -(target_BTC * logits_BTC.float().log_softmax(2)).sum(2)
     mean_B = (loss_BT * present_BT).sum(1) / present_BT.sum(1).clamp_min(1)
     return last_photo_weight * loss_BT[:, -1] + (1 - last_photo_weight) * mean_B

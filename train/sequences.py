@@ -8,18 +8,14 @@ lot without regard to the label, so it cannot give the label away.
 Axes: B sequence, T photo, H row, W column, C colour, K lesion.
 """
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
-from models.face import FaceFinder, crop_square
-from models.images import PhotoError, decode_bounded
 from models.transforms import normalize
 from train.config import ProgressTraining
-from train.data import ManifestError, Row, Split, split_by_group
 from train.drawing import (
     SequenceDrawing,
     draw_camera,
@@ -28,33 +24,14 @@ from train.drawing import (
     draw_worsening,
     for_validation,
 )
+from train.faces import CUT_MARGIN, SERVED_MARGIN, Faces
 from train.loop import Batch
-from train.skin import draw_lesions, face_to_pixels, skin_of, take_photo
+from train.skin import draw_lesions, take_photo
 
-CUT_PX = 128
-CUT_MARGIN = 0.5
-SERVED_MARGIN = 0.2
-"""Border of the crops that ``FaceFinder`` serves; the faces here are cut wider, for pose to have room."""
-MIN_SKIN_LIGHT = 50
-"""Mean grey level of the skin; in a darker face, against the light, nobody would see a lesion."""
-
+CLEAR_CHANGE = 0.3
+"""Change of severity from which on a judge has no doubt."""
 TRAINING, VALIDATION = 0, 1
 """Seeds of the two kinds of sequences are never the same."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class CutFace:
-    """One photo of a person, cut once."""
-
-    crop_HWC: np.ndarray
-    """uint8, (CUT_PX, CUT_PX, 3), with ``CUT_MARGIN`` around the face."""
-    skin_HW: np.ndarray
-    map_23: np.ndarray
-    """Face coordinates to pixels of the crop."""
-
-
-Faces = dict[str, list[CutFace]]
-"""Person to faces."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,58 +41,25 @@ class ProgressSequence:
     photos_THWC: np.ndarray
     """uint8; zero where there is no face."""
     present_T: np.ndarray
-    improved: bool
+    trend_T: np.ndarray
+    """Severity, 0 to 1, without the relapses."""
     person: str
 
+    @property
+    def improved(self) -> bool:
+        """Whether the last face is better than the first."""
+        first, *_, last = np.flatnonzero(self.present_T)
+        return bool(self.trend_T[last] < self.trend_T[first])
 
-def split_by_person(rows: Sequence[Row], *, val_fraction: float, seed: int) -> Split:
-    """Put whole persons on one side or the other, both those with many photos and those with few.
+    def improvement(self) -> np.ndarray:
+        """Return what a perfect judge says after each photo: (T,), 0 worsened, 0.5 no change yet, 1 improved.
 
-    Raises:
-        ManifestError: there are too few persons.
-    """
-    count = Counter(row.group for row in rows)
-    middle = np.mean([min(count.values()), max(count.values())]) if count else 0
-    kinds = {person: "many" if count[person] >= middle else "few" for person in count}
-    if min(Counter(kinds.values()).values(), default=0) < round(1 / val_fraction):
-        kinds = dict.fromkeys(kinds, "any")
-    return split_by_group(
-        [replace(row, label=kinds[row.group]) for row in rows], val_fraction=val_fraction, seed=seed
-    )
-
-
-def cut_faces(rows: Sequence[Row], finder: FaceFinder) -> Faces:
-    """Find and cut the face of every photo, once; photos without a face are left out.
-
-    Raises:
-        ManifestError: a photo cannot be read, or a person has no photo with a face.
-    """
-    faces: Faces = {row.group: [] for row in rows}
-    for row in rows:
-        try:
-            image_HWC = decode_bounded(row.image.read_bytes(), max_side_px=640).image_HWC
-        except PhotoError as error:
-            raise ManifestError(f"{row.image}: {error}") from error
-        found = finder.locate([image_HWC])[0]
-        if found is not None:
-            cut = cut_face(image_HWC, found.box, np.array(found.landmarks))
-            if (cut.crop_HWC.mean(-1) * cut.skin_HW).sum() >= MIN_SKIN_LIGHT * cut.skin_HW.sum():
-                faces[row.group].append(cut)
-    empty = [person for person, cuts in faces.items() if not cuts]
-    if empty:
-        raise ManifestError(f"no face in any photo of {', '.join(empty)}; take them out of the manifest")
-    return faces
-
-
-def cut_face(
-    image_HWC: np.ndarray, box: tuple[float, float, float, float], landmarks_52: np.ndarray
-) -> CutFace:
-    """Cut one face with room around it; landmarks are (x, y) in pixels of the photo."""
-    crop_HWC = crop_square(image_HWC, box, margin=CUT_MARGIN, size_px=CUT_PX)
-    side = max(box[2] - box[0], box[3] - box[1]) * (1 + 2 * CUT_MARGIN)
-    corner = np.array([box[0] + box[2] - side, box[1] + box[3] - side]) / 2
-    map_23 = face_to_pixels((landmarks_52 - corner) * CUT_PX / side)
-    return CutFace(crop_HWC=crop_HWC, skin_HW=skin_of(crop_HWC, map_23), map_23=map_23)
+        A photo without a face repeats the one before it.
+        """
+        position_T = np.where(self.present_T, np.arange(len(self.present_T)), -1)
+        seen_T = np.maximum(np.maximum.accumulate(position_T), self.present_T.argmax())
+        change_T = self.trend_T[self.present_T.argmax()] - self.trend_T[seen_T]
+        return 0.5 + 0.5 * np.clip(change_T / CLEAR_CHANGE, -1, 1)
 
 
 def draw_sequence(
@@ -138,10 +82,9 @@ def draw_sequence(
     person = str(rng.choice(list(faces)))
     if num_photos is None:
         num_photos = draw_length(drawing, rng)
-    lesions_T = draw_worsening(drawing, rng, num_photos)
-    improved = bool(rng.random() < 0.5)
-    if improved:
-        lesions_T = lesions_T[::-1]
+    course = draw_worsening(drawing, rng, num_photos)
+    if rng.random() < 0.5:
+        course = course.backwards()
     cuts = faces[person]
     chosen = rng.integers(len(cuts), size=num_photos)
     if rng.random() < drawing.one_photo_chance:
@@ -154,14 +97,16 @@ def draw_sequence(
             size_px=size_px,
             rng=rng,
         )
-        for i, lesions in zip(chosen, lesions_T, strict=True)
+        for i, lesions in zip(chosen, course.lesions_T, strict=True)
     ]
     photos_THWC = np.stack(photos)
     if rng.random() < 0.5:
         photos_THWC = photos_THWC[:, :, ::-1]
     present_T = draw_present(drawing, rng, num_photos)
     photos_THWC = photos_THWC * present_T[:, None, None, None].astype(np.uint8)
-    return ProgressSequence(photos_THWC=photos_THWC, present_T=present_T, improved=improved, person=person)
+    return ProgressSequence(
+        photos_THWC=photos_THWC, present_T=present_T, trend_T=course.trend_T, person=person
+    )
 
 
 def validation_sequences(
@@ -211,26 +156,30 @@ def batches_of(sequences: Sequence[ProgressSequence], config: ProgressTraining) 
 
 
 def backwards(sequence: ProgressSequence) -> ProgressSequence:
-    """Return the same photos in the opposite order, with the opposite label."""
+    """Return the same photos in the opposite order, which turns the label around."""
     return replace(
         sequence,
         photos_THWC=sequence.photos_THWC[::-1],
         present_T=sequence.present_T[::-1],
-        improved=not sequence.improved,
+        trend_T=sequence.trend_T[::-1],
     )
 
 
 def to_batch(sequences: Sequence[ProgressSequence], device: str = "cpu") -> Batch:
-    """Pad sequences at their end to one length and return what the network reads, and ``improved`` (B,)."""
+    """Pad sequences at their end to one length: ``photos``, ``present`` and ``improvement``, (B, T)."""
     longest = max(len(sequence.present_T) for sequence in sequences)
     shape = sequences[0].photos_THWC.shape[1:]
     photos_BTHWC = np.zeros((len(sequences), longest, *shape), np.uint8)
     present_BT = np.zeros((len(sequences), longest), bool)
+    improvement_BT = np.zeros((len(sequences), longest), np.float32)
     for row, sequence in enumerate(sequences):
         photos_BTHWC[row, : len(sequence.present_T)] = sequence.photos_THWC
         present_BT[row, : len(sequence.present_T)] = sequence.present_T
+        improvement_T = sequence.improvement()
+        improvement_BT[row] = improvement_T[-1]
+        improvement_BT[row, : len(improvement_T)] = improvement_T
     return {
         "photos": normalize(torch.from_numpy(photos_BTHWC).to(device)),
         "present": torch.from_numpy(present_BT).to(device),
-        "improved": torch.tensor([int(sequence.improved) for sequence in sequences], device=device),
+        "improvement": torch.from_numpy(improvement_BT).to(device),
     }

@@ -24,17 +24,12 @@ from train.data import (
     read_manifest,
     split_by_group,
 )
+from train.faces import cut_faces, split_by_person
 from train.loop import Batch, TrainingState, evaluate, new_ema, train_epoch
 from train.losses import lesion_loss, progress_loss
 from train.release import release_lesion
 from train.release_progress import release_progress
-from train.sequences import (
-    SequenceBatches,
-    batches_of,
-    cut_faces,
-    split_by_person,
-    validation_sequences,
-)
+from train.sequences import SequenceBatches, batches_of, validation_sequences
 
 log = logging.getLogger(__name__)
 
@@ -161,4 +156,6 @@ def _lesion_loss_of(net: nn.Module, batch: Batch, label_smoothing: float = 0.0) 
 
 def _progress_loss_of(net: nn.Module, batch: Batch, last_photo_weight: float = 1.0) -> Tensor:
     logits_BTC = net(batch["photos"], batch["present"])
-    return progress_loss(logits_BTC, batch["present"], batch["improved"], last_photo_weight=last_photo_weight)
+    return progress_loss(
+        logits_BTC, batch["present"], batch["improvement"], last_photo_weight=last_photo_weight
+    )

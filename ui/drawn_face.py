@@ -4,13 +4,12 @@ Coordinates are fractions of the picture's side, origin at its top left corner.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image, ImageChops, ImageDraw, ImageFilter
+from PIL import Image
 
-Colour = tuple[int, int, int]
-Point = tuple[float, float]
+from ui.canvas import Canvas, Colour, bow, mix, shade, smooth
 
 SKIN_TONES: tuple[Colour, ...] = (
     (244, 212, 190),
@@ -43,7 +42,7 @@ def draw_face(*, spots: int, redness: float, seed: int, size_px: int = 480) -> I
         raise ValueError(f"spots is {spots}, redness {redness}; need 0 to {MAX_SPOTS}, and 0 to 1")
     rng = np.random.default_rng(seed)
     person = _Person(rng)
-    canvas = _Canvas(2 * size_px)
+    canvas = Canvas(2 * size_px, BACKDROP)
     _draw_head(canvas, person)
     _draw_lesions(canvas, _lesion_places(rng)[:spots], redness)
     _draw_nose_and_mouth(canvas, person)
@@ -72,79 +71,14 @@ class _Person:
         self.jaw = float(rng.uniform(-0.015, 0.01))
 
 
-class _Canvas:
-    """A picture on which soft shapes are laid over each other; shapes ``on_skin`` stay inside the face."""
-
-    def __init__(self, side_px: int) -> None:
-        self.side_px = side_px
-        self.image = Image.new("RGB", (side_px, side_px), BACKDROP)
-        self.skin_mask = Image.new("L", (side_px, side_px))
-
-    def ellipses(
-        self,
-        discs: Sequence[tuple[float, float, float, float]],
-        colour: Colour,
-        *,
-        opacity: float = 1.0,
-        blur: float = 0.002,
-        on_skin: bool = False,
-    ) -> None:
-        """Lay ellipses, each (centre x, centre y, half width, half height), in one go."""
-
-        def paint(draw: ImageDraw.ImageDraw) -> None:
-            for x, y, a, b in discs:
-                draw.ellipse([v * self.side_px for v in (x - a, y - b, x + a, y + b)], fill=255)
-
-        self._lay(paint, colour, opacity, blur, on_skin)
-
-    def polygon(
-        self,
-        points: Sequence[Point],
-        colour: Colour,
-        *,
-        opacity: float = 1.0,
-        blur: float = 0.002,
-        on_skin: bool = False,
-    ) -> None:
-        """Lay the inside of a closed line."""
-        scaled = [(x * self.side_px, y * self.side_px) for x, y in points]
-        self._lay(lambda draw: draw.polygon(scaled, fill=255), colour, opacity, blur, on_skin)
-
-    def _lay(
-        self,
-        paint: Callable[[ImageDraw.ImageDraw], None],
-        colour: Colour,
-        opacity: float,
-        blur: float,
-        on_skin: bool,
-    ) -> None:
-        mask = Image.new("L", self.image.size)
-        paint(ImageDraw.Draw(mask))
-        drawn = mask.getbbox()
-        if drawn is None:
-            return
-        reach = math.ceil(3 * blur * self.side_px)
-        box = (
-            max(0, drawn[0] - reach),
-            max(0, drawn[1] - reach),
-            min(self.side_px, drawn[2] + reach),
-            min(self.side_px, drawn[3] + reach),
-        )
-        part = mask.crop(box).filter(ImageFilter.GaussianBlur(blur * self.side_px))
-        part = part.point([round(opacity * value) for value in range(256)])
-        if on_skin:
-            part = ImageChops.multiply(part, self.skin_mask.crop(box))
-        self.image.paste(colour, box, part)
-
-
-def _draw_head(canvas: _Canvas, person: _Person) -> None:
-    skin, shadow = person.skin, _shade(person.skin, 0.8)
+def _draw_head(canvas: Canvas, person: _Person) -> None:
+    skin, shadow = person.skin, shade(person.skin, 0.8)
     if person.long_hair:
         locks = [(0.2, 0.3), (0.5, 0.0), (0.8, 0.3), (0.83, 0.62), (0.78, 0.88), (0.22, 0.88), (0.17, 0.62)]
-        canvas.polygon(_smooth(locks), person.hair, blur=0.004)
+        canvas.polygon(smooth(locks), person.hair, blur=0.004)
     canvas.ellipses([(0.5, 1.13, 0.4, 0.27)], person.shirt, blur=0.003)
     canvas.polygon(
-        _smooth(
+        smooth(
             [(0.4, 0.66), (0.6, 0.66), (0.61, 0.86), (0.66, 0.91), (0.5, 1.0), (0.34, 0.91), (0.39, 0.86)]
         ),
         shadow,
@@ -153,27 +87,25 @@ def _draw_head(canvas: _Canvas, person: _Person) -> None:
     canvas.ellipses([(0.262, 0.48, 0.03, 0.065), (0.738, 0.48, 0.03, 0.065)], shadow, blur=0.003)
     jaw = 0.22 + person.jaw
     half = [(0.2, 0.13), (0.25, 0.3), (0.245, 0.46), (jaw, 0.64), (0.13, 0.79), (0.05, 0.845)]
-    outline = _smooth([(0.5 + x, y) for x, y in half] + [(0.5 - x, y) for x, y in half[::-1]])
+    outline = smooth([(0.5 + x, y) for x, y in half] + [(0.5 - x, y) for x, y in half[::-1]])
     canvas.polygon(outline, skin)
-    ImageDraw.Draw(canvas.skin_mask).polygon(
-        [(x * canvas.side_px, y * canvas.side_px) for x, y in outline], fill=255
-    )
+    canvas.mark_skin(outline)
     for side in (-1, 1):
         cheek = [
             (0.5 + side * x, y)
             for x, y in ((0.27, 0.25), (0.19, 0.4), (0.19, 0.58), (0.08, 0.82), (0.3, 0.86))
         ]
-        canvas.polygon(cheek, _shade(skin, 0.7), opacity=0.5, blur=0.03, on_skin=True)
+        canvas.polygon(cheek, shade(skin, 0.7), opacity=0.5, blur=0.03, on_skin=True)
     canvas.ellipses(
-        [(0.5, 0.28, 0.12, 0.06), (0.5, 0.79, 0.05, 0.03)], _shade(skin, 1.12), opacity=0.5, blur=0.03
+        [(0.5, 0.28, 0.12, 0.06), (0.5, 0.79, 0.05, 0.03)], shade(skin, 1.12), opacity=0.5, blur=0.03
     )
     sockets = [(0.5 + side * person.eye_gap, 0.425, 0.068, 0.042) for side in (-1, 1)]
-    canvas.ellipses(sockets, _shade(skin, 0.6), opacity=0.42, blur=0.02)
+    canvas.ellipses(sockets, shade(skin, 0.6), opacity=0.42, blur=0.02)
     blush = [(0.5 + side * 0.125, 0.57, 0.055, 0.04) for side in (-1, 1)]
     canvas.ellipses(blush, (226, 126, 112), opacity=0.2, blur=0.03)
 
 
-def _draw_lesions(canvas: _Canvas, places: Sequence[tuple[float, float, float]], redness: float) -> None:
+def _draw_lesions(canvas: Canvas, places: Sequence[tuple[float, float, float]], redness: float) -> None:
     """Lay papules: a wide red halo, a softer dark core."""
     strength = 0.3 + 0.7 * redness
     for scale, colour, opacity, blur in (
@@ -198,8 +130,8 @@ def _lesion_places(rng: np.random.Generator) -> list[tuple[float, float, float]]
     return places
 
 
-def _draw_nose_and_mouth(canvas: _Canvas, person: _Person) -> None:
-    skin, deep = person.skin, _shade(person.skin, 0.55)
+def _draw_nose_and_mouth(canvas: Canvas, person: _Person) -> None:
+    skin, deep = person.skin, shade(person.skin, 0.55)
     for side in (-1, 1):
         bridge = [
             (0.5 + side * x, y)
@@ -207,68 +139,37 @@ def _draw_nose_and_mouth(canvas: _Canvas, person: _Person) -> None:
         ]
         canvas.polygon(bridge, deep, opacity=0.35, blur=0.01)
     canvas.ellipses(
-        [(0.5, 0.49, 0.011, 0.075), (0.5, 0.57, 0.018, 0.016)], _shade(skin, 1.16), opacity=0.5, blur=0.009
+        [(0.5, 0.49, 0.011, 0.075), (0.5, 0.57, 0.018, 0.016)], shade(skin, 1.16), opacity=0.5, blur=0.009
     )
     canvas.ellipses([(0.462, 0.582, 0.01, 0.018), (0.538, 0.582, 0.01, 0.018)], deep, opacity=0.4, blur=0.006)
-    canvas.ellipses(
-        [(0.478, 0.59, 0.012, 0.006), (0.522, 0.59, 0.012, 0.006)], _shade(skin, 0.35), blur=0.003
-    )
+    canvas.ellipses([(0.478, 0.59, 0.012, 0.006), (0.522, 0.59, 0.012, 0.006)], shade(skin, 0.35), blur=0.003)
     canvas.ellipses([(0.5, 0.604, 0.035, 0.008)], deep, opacity=0.35, blur=0.008)
-    lips, width = _mix(_shade(skin, 0.85), (184, 76, 80), 0.55), person.mouth_width
-    canvas.polygon(_bow(0.5, 0.66, width, -0.008, 0.016), _shade(lips, 0.88), blur=0.003)
-    canvas.polygon(_bow(0.5, 0.66, width, 0.012, 0.046), lips, blur=0.003)
-    canvas.polygon(_bow(0.5, 0.658, 1.08 * width, 0.013, 0.02), _shade(lips, 0.4))
-    canvas.ellipses([(0.5, 0.693, 0.03, 0.005)], _shade(lips, 1.3), opacity=0.5, blur=0.006)
+    lips, width = mix(shade(skin, 0.85), (184, 76, 80), 0.55), person.mouth_width
+    canvas.polygon(bow(0.5, 0.66, width, -0.008, 0.016), shade(lips, 0.88), blur=0.003)
+    canvas.polygon(bow(0.5, 0.66, width, 0.012, 0.046), lips, blur=0.003)
+    canvas.polygon(bow(0.5, 0.658, 1.08 * width, 0.013, 0.02), shade(lips, 0.4))
+    canvas.ellipses([(0.5, 0.693, 0.03, 0.005)], shade(lips, 1.3), opacity=0.5, blur=0.006)
     canvas.ellipses([(0.5, 0.725, 0.055, 0.007)], deep, opacity=0.35, blur=0.01)
 
 
-def _draw_eye(canvas: _Canvas, person: _Person, x: float) -> None:
-    deep, lash = _shade(person.skin, 0.5), _shade(person.hair, 0.5)
-    canvas.polygon(_bow(x, 0.388, 0.06, -0.026, -0.008), _shade(person.hair, 0.9), opacity=0.9, blur=0.004)
-    canvas.polygon(_bow(x, 0.44, 0.046, -0.022, 0.017), (226, 219, 214))
+def _draw_eye(canvas: Canvas, person: _Person, x: float) -> None:
+    deep, lash = shade(person.skin, 0.5), shade(person.hair, 0.5)
+    canvas.polygon(bow(x, 0.388, 0.06, -0.026, -0.008), shade(person.hair, 0.9), opacity=0.9, blur=0.004)
+    canvas.polygon(bow(x, 0.44, 0.046, -0.022, 0.017), (226, 219, 214))
     canvas.ellipses([(x, 0.437, 0.0195, 0.0195)], person.iris, blur=0.0015)
     canvas.ellipses([(x, 0.437, 0.009, 0.009)], (16, 14, 14), blur=0.001)
     canvas.ellipses([(x - 0.008, 0.43, 0.004, 0.004)], (250, 250, 250), blur=0.001)
-    canvas.polygon(_bow(x, 0.44, 0.05, -0.027, -0.016), lash)
-    canvas.polygon(_bow(x, 0.441, 0.046, 0.016, 0.019), deep, opacity=0.7)
-    canvas.polygon(_bow(x, 0.42, 0.05, -0.022, -0.017), deep, opacity=0.55)
+    canvas.polygon(bow(x, 0.44, 0.05, -0.027, -0.016), lash)
+    canvas.polygon(bow(x, 0.441, 0.046, 0.016, 0.019), deep, opacity=0.7)
+    canvas.polygon(bow(x, 0.42, 0.05, -0.022, -0.017), deep, opacity=0.55)
 
 
-def _draw_hair(canvas: _Canvas, person: _Person) -> None:
+def _draw_hair(canvas: Canvas, person: _Person) -> None:
     part, low = person.parting, 0.42 if person.long_hair else 0.36
     outer = [(0.22, low), (0.225, 0.2), (0.34, 0.06), (0.5, 0.04), (0.66, 0.06), (0.775, 0.2), (0.78, low)]
     inner = [(0.755, low), (0.735, 0.3), (0.66, 0.2), (part, 0.17), (0.34, 0.2), (0.265, 0.3), (0.245, low)]
-    canvas.polygon(_smooth(outer + inner), person.hair, blur=0.004)
+    canvas.polygon(smooth(outer + inner), person.hair, blur=0.004)
     for x in np.linspace(0.32, 0.68, 6):
         top = 0.1 + 0.9 * (x - 0.5) ** 2
         strand = [(x - 0.01, top), (x + 0.01, top), (x + 0.4 * (part - x), 0.165)]
-        canvas.polygon(strand, _shade(person.hair, 1.6), opacity=0.3, blur=0.008)
-
-
-def _bow(x: float, y: float, half_width: float, upper: float, lower: float) -> list[Point]:
-    """A shape with corners at (x +- half_width, y), its middle from ``upper`` to ``lower`` below y."""
-    u = np.linspace(-1, 1, 25)
-    bulge = (1 - u**2) ** 0.8
-    there = list(zip(x + half_width * u, y + upper * bulge, strict=True))
-    return [*there, *list(zip(x + half_width * u, y + lower * bulge, strict=True))[::-1]]
-
-
-def _smooth(points: list[Point]) -> list[Point]:
-    """Round the corners of a closed line. Source: Chaikin 1974."""
-    for _ in range(4):
-        points = [
-            (a[0] + t * (b[0] - a[0]), a[1] + t * (b[1] - a[1]))
-            for a, b in zip(points, [*points[1:], points[0]], strict=True)
-            for t in (0.25, 0.75)
-        ]
-    return points
-
-
-def _shade(colour: Colour, factor: float) -> Colour:
-    red, green, blue = (min(255, round(value * factor)) for value in colour)
-    return red, green, blue
-
-
-def _mix(colour: Colour, other: Colour, share: float) -> Colour:
-    red, green, blue = (round(a + share * (b - a)) for a, b in zip(colour, other, strict=True))
-    return red, green, blue
+        canvas.polygon(strand, shade(person.hair, 1.6), opacity=0.3, blur=0.008)

@@ -45,36 +45,45 @@ def build_lesion_tab(services: Services, examples: Sequence[Example]) -> None:
             answer = html_block(_GUIDE, elem_id="lesion-answer")
     outputs = [picker, stage, again, tiles, answer]
 
-    async def on_photo(upload: dict[str, Any] | None) -> AsyncIterator[_Update]:
-        if upload is None:
-            return
-        yield *_UNCHANGED, _WORKING
-        try:
-            photo = await asyncio.to_thread(services.uploads.read, upload)
-            yield await _answer(services, photo)
-        except Exception as error:
-            yield _ready(trouble_card(error))
-        finally:
-            services.uploads.delete([upload])
-
-    async def on_example(event: gr.EventData) -> AsyncIterator[_Update]:
-        example = clicked_example(examples, event)
-        if example is None:
-            return
-        yield *_UNCHANGED, _WORKING
-        try:
-            yield await _answer(services, example.photos[0])
-        except Exception as error:
-            yield _ready(trouble_card(error))
-
+    handlers = _Handlers(services, examples)
     quiet = {"concurrency_limit": None, "show_progress": "hidden", "api_visibility": "private"}
-    picker.input(on_photo, picker, outputs, preprocess=False, **quiet)
-    tiles.click(on_example, None, outputs, **quiet)
+    picker.input(handlers.on_photo, picker, outputs, preprocess=False, **quiet)
+    tiles.click(handlers.on_example, None, outputs, **quiet)
     again.click(_start_over, None, outputs, **quiet)
 
 
 _WORKING = working_card("Looking at the photo", "This takes a second or two.")
 _UNCHANGED = (gr.skip(), gr.skip(), gr.skip(), gr.skip())
+
+
+class _Handlers:
+    def __init__(self, services: Services, examples: Sequence[Example]) -> None:
+        self._services = services
+        self._examples = examples
+
+    async def on_photo(self, upload: dict[str, Any] | None) -> AsyncIterator[_Update]:
+        """Answer a photo as soon as it is there, and delete it whatever comes of it."""
+        if upload is None:
+            return
+        yield *_UNCHANGED, _WORKING
+        try:
+            photo = await asyncio.to_thread(self._services.uploads.read, upload)
+            yield await _answer(self._services, photo)
+        except Exception as error:
+            yield _ready(trouble_card(error))
+        finally:
+            self._services.uploads.delete([upload])
+
+    async def on_example(self, event: gr.EventData) -> AsyncIterator[_Update]:
+        """Answer the drawing that was clicked."""
+        example = clicked_example(self._examples, event)
+        if example is None:
+            return
+        yield *_UNCHANGED, _WORKING
+        try:
+            yield await _answer(self._services, example.photos[0])
+        except Exception as error:
+            yield _ready(trouble_card(error))
 
 
 def _photo_picker() -> gr.Image:

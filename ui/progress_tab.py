@@ -47,37 +47,10 @@ def build_progress_tab(services: Services, examples: Sequence[Example]) -> None:
             html_block(_GUIDE)
     outputs = [picker, inputs, again, answer]
 
-    async def on_compare(uploads: list[dict[str, Any]] | None) -> AsyncIterator[_Update]:
-        uploads = uploads or []
-        if not MIN_PHOTOS <= len(uploads) <= MAX_PHOTOS:
-            yield *_UNCHANGED, _wrong_number(len(uploads))
-            return
-        yield *_UNCHANGED, _WORKING
-        try:
-            photos = [
-                await asyncio.to_thread(services.uploads.read, upload, name=f"Photo {number}")
-                for number, upload in enumerate(uploads, start=1)
-            ]
-            update = await _answer(services, photos)
-        except Exception as error:
-            yield *_UNCHANGED, trouble_card(error)  # the photos stay, so that a wrong one can be taken out
-            return
-        services.uploads.delete(uploads)
-        yield update
-
-    async def on_example(event: gr.EventData) -> AsyncIterator[_Update]:
-        example = clicked_example(examples, event)
-        if example is None:
-            return
-        yield *_UNCHANGED, _WORKING
-        try:
-            yield await _answer(services, example.photos)
-        except Exception as error:
-            yield *_UNCHANGED, trouble_card(error)
-
+    handlers = _Handlers(services, examples)
     quiet = {"concurrency_limit": None, "show_progress": "hidden", "api_visibility": "private"}
-    compare.click(on_compare, picker, outputs, preprocess=False, **quiet)
-    tiles.click(on_example, None, outputs, **quiet)
+    compare.click(handlers.on_compare, picker, outputs, preprocess=False, **quiet)
+    tiles.click(handlers.on_example, None, outputs, **quiet)
     again.click(_start_over, None, outputs, **quiet)
 
 
@@ -85,6 +58,42 @@ _WORKING = working_card(
     "Comparing the photos", "Finding the face in each photo first. This takes a few seconds."
 )
 _UNCHANGED = (gr.skip(), gr.skip(), gr.skip())
+
+
+class _Handlers:
+    def __init__(self, services: Services, examples: Sequence[Example]) -> None:
+        self._services = services
+        self._examples = examples
+
+    async def on_compare(self, uploads: list[dict[str, Any]] | None) -> AsyncIterator[_Update]:
+        """Compare the photos, and delete them. Refused ones stay, so that a wrong one can be taken out."""
+        uploads = uploads or []
+        if not MIN_PHOTOS <= len(uploads) <= MAX_PHOTOS:
+            yield *_UNCHANGED, _wrong_number(len(uploads))
+            return
+        yield *_UNCHANGED, _WORKING
+        try:
+            photos = [
+                await asyncio.to_thread(self._services.uploads.read, upload, name=f"Photo {number}")
+                for number, upload in enumerate(uploads, start=1)
+            ]
+            update = await _answer(self._services, photos)
+        except Exception as error:
+            yield *_UNCHANGED, trouble_card(error)
+            return
+        self._services.uploads.delete(uploads)
+        yield update
+
+    async def on_example(self, event: gr.EventData) -> AsyncIterator[_Update]:
+        """Compare the drawings that were clicked."""
+        example = clicked_example(self._examples, event)
+        if example is None:
+            return
+        yield *_UNCHANGED, _WORKING
+        try:
+            yield await _answer(self._services, example.photos)
+        except Exception as error:
+            yield *_UNCHANGED, trouble_card(error)
 
 
 def _photos_picker() -> gr.HTML:

@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from ui.client import ApiClient
 from ui.config import UiConfig
 from ui.document import OwnDocument
-from ui.example_tiles import make_example
+from ui.example_tiles import Example, make_example
 from ui.examples import draw_lesion, draw_series
 from ui.services import Services
 from ui.theme import STYLE_SHEET, build_theme
@@ -29,17 +29,7 @@ def build_site(config: UiConfig, uploads: UploadFolder, api: ApiClient | None = 
         api: asks at ``config.api_url`` when left out.
     """
     services = Services(api=api or ApiClient(config.api_url, deadline_s=config.deadline_s), uploads=uploads)
-    page = build_page(
-        services,
-        lesion_examples=[
-            make_example(f"Drawing {number}", [draw_lesion(seed=seed)])
-            for number, seed in enumerate((1, 2, 3), 1)
-        ],
-        progress_examples=[
-            make_example("Five days, getting better", draw_series(improving=True, seed=1)),
-            make_example("Five days, getting worse", draw_series(improving=False, seed=2)),
-        ],
-    )
+    page = build_page(services, lesion_examples=_lesions(), progress_examples=_series())
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -70,7 +60,19 @@ def build_site(config: UiConfig, uploads: UploadFolder, api: ApiClient | None = 
     )
 
 
+def _lesions() -> list[Example]:
+    return [make_example(f"Drawing {seed}", [draw_lesion(seed=seed)]) for seed in (1, 2, 3)]
+
+
+def _series() -> list[Example]:
+    return [
+        make_example("Five days, getting better", draw_series(improving=True, seed=1)),
+        make_example("Five days, getting worse", draw_series(improving=False, seed=2)),
+    ]
+
+
 async def _sweep(uploads: UploadFolder) -> None:
     while True:
         await asyncio.sleep(_SWEEP_S)
-        await asyncio.to_thread(uploads.delete_old)
+        with contextlib.suppress(OSError):  # what cannot go now is tried again in a moment
+            await asyncio.to_thread(uploads.delete_old)

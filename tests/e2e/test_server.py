@@ -1,6 +1,6 @@
 """The real server, end to end: Ray Serve behind HAProxy, real deployments, photos drawn by code.
 
-Of the error table only ``internal`` is missing here, because nothing that a client can send should cause it; it
+Of the error table only ``internal`` is missing here: nothing that a client can send should cause it, and it
 is tested in tests/serve.
 """
 

@@ -1,0 +1,211 @@
+"""Both tabs of the page, in headless Chromium, through the real server with its real networks."""
+
+import io
+import re
+import shutil
+from collections.abc import Iterator
+
+import pytest
+from PIL import Image
+from playwright.sync_api import (
+    Browser,
+    ConsoleMessage,
+    FilePayload,
+    Locator,
+    Page,
+    ViewportSize,
+    expect,
+    sync_playwright,
+)
+
+from serve.schemas import DISCLAIMER
+from ui.examples import draw_lesion, draw_series
+
+pytestmark = [pytest.mark.server, pytest.mark.browser]
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
+QUIET = ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
+PATIENCE_MS = 90_000  # a busy machine with two cores
+DESK: ViewportSize = {"width": 1280, "height": 900}
+PHONE: ViewportSize = {"width": 390, "height": 844}
+VERDICT = re.compile("Looks (benign|malignant)")
+PROGRESS_VERDICT = re.compile("^(Improved|Worsened)$")
+
+on_every_screen = pytest.mark.parametrize("page", [DESK, PHONE], ids=["desk", "phone"], indirect=True)
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    if CHROMIUM is None:
+        pytest.skip("no Chromium here: apt-get install chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS + QUIET)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(request: pytest.FixtureRequest, chromium: Browser, server_url: str) -> Iterator[Page]:
+    """The page, freshly opened. Whatever it asked of other hosts or complained about fails the test."""
+    screen = getattr(request, "param", DESK)
+    context = chromium.new_context(viewport=screen)
+    context.set_default_timeout(PATIENCE_MS)
+    expect.set_options(timeout=PATIENCE_MS)
+    page = context.new_page()
+    troubles: list[str] = []
+    page.on("console", lambda said: troubles.append(said.text) if _is_trouble(said) else None)
+    page.on("pageerror", lambda error: troubles.append(str(error)))
+    page.on("request", lambda asked: None if _is_ours(asked.url, server_url) else troubles.append(asked.url))
+    page.goto(f"{server_url}/")
+    expect(page.locator("#lesion-examples button").first).to_be_visible()
+
+    yield page
+
+    assert _width(page) <= screen["width"], "the page scrolls sideways"
+    context.close()
+    assert troubles == []
+
+
+@on_every_screen
+def test_a_lesion_example_is_answered(page: Page):
+    page.locator("#lesion-examples button").first.click()
+
+    answer = page.locator("#lesion-answer .answer")
+    expect(answer.get_by_role("heading", name=VERDICT)).to_be_visible()
+    expect(answer).to_contain_text(re.compile(r"(\d+|[<>]\d+)% probability that it is malignant"))
+    expect(answer).to_contain_text(DISCLAIMER)
+    expect(answer).to_contain_text(re.compile("Most likely: |Not sure enough to name it"))
+    expect(answer.locator(".bars li").first).to_contain_text(re.compile("(benign|malignant).*%", re.DOTALL))
+
+
+def test_where_the_network_looked_can_be_shown_and_hidden(page: Page):
+    page.locator("#lesion-examples button").first.click()
+
+    heat = page.locator("#lesion-stage .heat")
+    expect(heat).to_have_css("opacity", "1")
+    page.get_by_text("Where it looked").click()
+    expect(heat).to_have_css("opacity", "0")
+
+
+def test_more_information_opens_and_the_next_photo_can_be_added(page: Page):
+    page.locator("#lesion-examples button").nth(1).click()
+    page.get_by_text("More information").click()
+
+    expect(page.locator("#lesion-answer dl")).to_be_visible()
+    page.get_by_role("button", name="Check another photo").click()
+    expect(page.locator("#lesion-picker")).to_be_visible()
+    expect(page.locator("#lesion-answer .answer")).to_have_count(0)
+
+
+def test_a_photo_from_a_camera_that_was_held_upright_is_answered(page: Page):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    lying = draw_lesion(seed=5).crop((0, 60, 600, 540))
+    photo = _jpeg(lying, exif=exif)
+
+    _add(page.locator("#lesion-picker"), [photo])
+
+    expect(page.locator("#lesion-answer").get_by_role("heading", name=VERDICT)).to_be_visible()
+    shown = page.locator("#lesion-stage .photo").bounding_box()
+    assert shown is not None
+    assert shown["height"] > shown["width"]
+
+
+def test_a_file_that_is_no_photo_gets_a_sentence(page: Page):
+    _add(page.locator("#lesion-picker"), [b"<html>not a photo</html>"])
+
+    alert = page.locator("#lesion-answer").get_by_role("alert")
+    expect(alert).to_contain_text("This kind of file does not work")
+    expect(alert).to_contain_text(re.compile("JPEG, PNG or WebP"))
+    expect(page.locator("#lesion-picker")).to_be_visible()
+
+
+@on_every_screen
+def test_a_series_example_is_compared(page: Page):
+    tab = _open_progress(page)
+
+    tab.locator("#progress-examples button").first.click()
+
+    answer = tab.locator("#progress-answer .answer")
+    expect(answer.get_by_role("heading", name=PROGRESS_VERDICT)).to_be_visible()
+    expect(answer).to_contain_text(re.compile(r"% improved.*% worsened", re.DOTALL))
+    expect(answer).to_contain_text(DISCLAIMER)
+    expect(answer.locator("svg.plot:visible circle").first).to_be_visible()
+    expect(answer.locator(".photos li")).to_have_count(5)
+
+
+@on_every_screen
+def test_uploaded_photos_are_compared_and_one_without_a_face_is_left_out(page: Page):
+    tab = _open_progress(page)
+    photos = [_jpeg(photo) for photo in draw_series(improving=True, num_photos=3, seed=1)]
+    photos.insert(1, _jpeg(Image.new("RGB", (480, 480), "tan")))
+
+    _add(tab.locator("#progress-picker"), photos)
+    expect(tab.locator(".picked li")).to_have_count(4)
+    tab.get_by_role("button", name="Compare", exact=True).click()
+
+    tiles = tab.locator("#progress-answer .photos li")
+    expect(tiles).to_have_count(4)
+    expect(tiles.nth(1)).to_contain_text("no face found: left out")
+    expect(tiles.nth(0).locator(".face-box")).to_be_visible()
+    expect(tab.locator("#progress-answer .left-out")).to_have_count(1)
+
+
+def test_one_photo_only_and_no_face_get_sentences(page: Page):
+    tab = _open_progress(page)
+    empty = _jpeg(Image.new("RGB", (480, 480), "tan"))
+    alert = tab.locator("#progress-answer").get_by_role("alert")
+
+    _add(tab.locator("#progress-picker"), [empty])
+    expect(tab.locator(".picked li")).to_have_count(1)
+    tab.get_by_role("button", name="Compare", exact=True).click()
+    expect(alert).to_contain_text("one photo only")
+
+    _add(tab.locator("#progress-picker"), [empty])
+    expect(tab.locator(".picked li")).to_have_count(2)
+    tab.get_by_role("button", name="Compare", exact=True).click()
+    expect(alert).to_contain_text("No face was found")
+
+
+@on_every_screen
+def test_about_shows_both_networks_and_how_to_call_them(page: Page, server_url: str):
+    page.get_by_role("tab", name="About").click()
+
+    expect(page.locator("#about-models .model")).to_have_count(2)
+    expect(page.get_by_text(re.compile("^Model card: "))).to_have_count(2)
+    expect(page.locator("#about-api")).to_contain_text(f"{server_url}/v1/lesion")
+
+
+def _open_progress(page: Page) -> Locator:
+    page.get_by_role("tab", name="Progress").click()
+    expect(page.locator("#progress-examples button").first).to_be_visible()
+    return page.locator("body")
+
+
+def _add(picker: Locator, photos: list[bytes]) -> None:
+    files: list[FilePayload] = [
+        {"name": f"{index}.jpg", "mimeType": "image/jpeg", "buffer": photo}
+        for index, photo in enumerate(photos)
+    ]
+    picker.locator("input[type=file]").set_input_files(files)
+
+
+def _jpeg(picture: Image.Image, **options: object) -> bytes:
+    data = io.BytesIO()
+    picture.save(data, "JPEG", **options)
+    return data.getvalue()
+
+
+def _is_trouble(said: ConsoleMessage) -> bool:
+    """Gradio logs its own failure to learn how far an upload has got; the upload itself is not concerned."""
+    about_progress = "upload_progress" in said.location["url"] or said.text == "Response"
+    return said.type == "error" and not about_progress
+
+
+def _is_ours(url: str, server_url: str) -> bool:
+    return url.startswith((f"{server_url}/", "data:", "blob:"))
+
+
+def _width(page: Page) -> int:
+    return page.evaluate("document.documentElement.scrollWidth")

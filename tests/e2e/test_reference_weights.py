@@ -1,0 +1,64 @@
+"""The checkpoints in ``weights/``: they load, are what they say, and reach their figures on their data."""
+
+from pathlib import Path
+
+import pytest
+
+from models.checkpoint import read_meta, read_model_card
+from models.engine import load_lesion_engine, load_progress_engine
+from models.taxonomy import find_diagnosis, in_column_order
+from train.data import LesionPhotos, read_manifest, split_by_group
+from train.ingest import Ingest, ingest
+from train.release import measure_lesion
+
+WEIGHTS = Path(__file__).parents[2] / "weights"
+MAX_TRACKED_BYTES = 60_000_000
+
+
+def test_both_networks_load_and_answer():
+    load_lesion_engine(WEIGHTS / "lesion").ping()
+    load_progress_engine(WEIGHTS / "progress").ping()
+
+
+def test_the_lesion_network_names_diagnoses_of_the_taxonomy_in_its_order():
+    meta = read_meta(WEIGHTS / "lesion")
+
+    assert meta.labels == in_column_order(set(meta.labels))
+    assert meta.groups == {label: find_diagnosis(label).group for label in meta.labels}
+
+
+@pytest.mark.parametrize("name", ["lesion", "progress"])
+def test_card_and_meta_state_the_licence_the_data_and_that_it_is_no_device(name: str):
+    meta, card = read_meta(WEIGHTS / name), read_model_card(WEIGHTS / name)
+
+    assert meta.data_licence in card and meta.data_licence in (WEIGHTS / "LICENSE").read_text()
+    assert "not a medical device" in card
+    assert meta.metrics["n"] > 0
+
+
+def test_the_weights_leave_room_in_the_repository():
+    assert sum(path.stat().st_size for path in WEIGHTS.rglob("*") if path.is_file()) < MAX_TRACKED_BYTES
+
+
+def test_the_lesion_network_reaches_its_figures_on_ham10000(request: pytest.FixtureRequest, tmp_path: Path):
+    folder: Path | None = request.config.getoption("--ham10000")
+    if folder is None:
+        pytest.skip("needs --ham10000 DIR, a folder with HAM10000_metadata.csv and the photos")
+    engine = load_lesion_engine(WEIGHTS / "lesion")
+    meta = engine.meta
+    manifest = tmp_path / "manifest.csv"
+    ingest(Ingest(metadata=folder / "HAM10000_metadata.csv", photos=folder, manifest=manifest))
+    split = split_by_group(
+        read_manifest(manifest), val_fraction=meta.training["val_fraction"], seed=meta.training["seed"]
+    )
+    if split.fingerprint != meta.data_fingerprint:
+        pytest.skip("these are other photos than those that the figures were measured on")
+
+    found = measure_lesion(engine, LesionPhotos(split.val, labels=meta.labels, side_px=meta.input_px))
+
+    assert found["diagnosis"]["macro_auroc"]["value"] == pytest.approx(
+        meta.metrics["diagnosis"]["macro_auroc"]["value"], abs=0.002
+    )
+    assert found["diagnosis"]["balanced_accuracy"]["value"] == pytest.approx(
+        meta.metrics["diagnosis"]["balanced_accuracy"]["value"], abs=0.02
+    )
