@@ -122,6 +122,7 @@ def environment(home: Path) -> dict[str, str]:
         "RAY_worker_niceness": "0",  # 15 unless told, and then any other busy program starves the server
         "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
         "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "60",
+        "RAY_SERVE_MAX_PER_REPLICA_RETRY_COUNT": "2",
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",
         "RAY_SERVE_PROXY_MIN_DRAINING_PERIOD_S": "1",
         "RAY_AUTH_MODE": "token",

@@ -3,6 +3,8 @@
 ``serve.supervisor`` starts it as ``python -m serve.local CONFIG HOST PORT HOME`` with its environment set.
 """
 
+from __future__ import annotations
+
 import ctypes
 import math
 import os
@@ -11,7 +13,7 @@ import signal
 import sys
 import time
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import yaml
 from pydantic import ValidationError
@@ -19,6 +21,11 @@ from pydantic import ValidationError
 from models.checkpoint import CheckpointError, read_meta
 from serve.config import ApiConfig
 
+if TYPE_CHECKING:
+    from ray.serve.schema import ApplicationStatusOverview
+
+# How the supervisor tells our lines from Ray's.
+PROGRESS, FAILURE = "progress: ", "failure: "
 EXIT_BAD_CONFIG = 2
 EXIT_DEPLOY_FAILED = 3
 OBJECT_STORE_BYTES = 100_000_000  # photos travel in messages; Ray asks for at least 75 MB
@@ -128,19 +135,29 @@ def watch() -> NoReturn:
     while True:
         for name, application in ray.serve.status().applications.items():
             if application.status == "DEPLOY_FAILED":
-                fail(EXIT_DEPLOY_FAILED, f"application {name} failed: {application.message.strip()}")
+                print(application, flush=True)
+                fail(EXIT_DEPLOY_FAILED, f"application {name} failed: {_why(application)}")
         time.sleep(2)
 
 
 def say(line: str) -> None:
     """Tell the supervisor how far the start is."""
-    print(f"skinserve: {line}", flush=True)
+    print(PROGRESS + line, flush=True)
 
 
 def fail(code: int, reason: str) -> NoReturn:
     """Tell the supervisor why the start makes no sense, and leave."""
-    say(reason.replace("\n", " "))
+    print(FAILURE + reason.replace("\n", " "), flush=True)
     sys.exit(code)
+
+
+def _why(application: ApplicationStatusOverview) -> str:
+    """Return the last line of what a failed deployment says, which names the error; else what Serve says."""
+    for deployment in application.deployments.values():
+        lines = [line.strip() for line in deployment.message.splitlines() if line.strip()]
+        if lines and deployment.status == "DEPLOY_FAILED":
+            return lines[-1]
+    return application.message.strip()
 
 
 def _found(folder: Path) -> Path:

@@ -19,11 +19,11 @@ from pathlib import Path
 
 import psutil
 
-from serve.local import EXIT_BAD_CONFIG, EXIT_DEPLOY_FAILED
+from serve.local import EXIT_BAD_CONFIG, EXIT_DEPLOY_FAILED, FAILURE, PROGRESS
 from serve.schemas import Health
 
 STOP_PATIENCE_S = 6.0
-"""How long requests in work may take after Ctrl-C; then, or at once during the start, everything is killed."""
+"""How long requests in work may take after Ctrl-C; then everything is killed, during the start at once."""
 START_PATIENCE_S = 600.0
 PROBE_PATIENCE_S = 3.0
 END_PATIENCE_S = 5.0
@@ -156,11 +156,10 @@ class Supervisor:
         lines = (
             self._log.read_text(encoding="utf-8", errors="replace").splitlines() if self._log.exists() else []
         )
-        ours = [line.removeprefix("skinserve: ") for line in lines if line.startswith("skinserve: ")]
-        dead = self._server is not None and self._server.poll() is not None
-        if dead and lines and not lines[-1].startswith("skinserve: "):
-            return lines[-1][:300]
-        return ours[-1] if ours else "starting"
+        code = self._server.poll() if self._server else None
+        if code is None:
+            return _last_with(PROGRESS, lines) or "starting"
+        return _last_with(FAILURE, lines) or (lines[-1][:300] if lines else f"exit code {code}")
 
     def _say_once(self, line: str) -> None:
         if line != self._said:
@@ -197,6 +196,10 @@ def say(line: str) -> None:
     """Print one line of progress; a terminal that has gone is no reason to fail."""
     with contextlib.suppress(OSError):
         print(f"skinserve: {line}", flush=True)
+
+
+def _last_with(mark: str, lines: list[str]) -> str:
+    return next((line.removeprefix(mark) for line in reversed(lines) if line.startswith(mark)), "")
 
 
 def _reap() -> None:

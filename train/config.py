@@ -71,7 +71,7 @@ class ProgressTraining:
     filters: tuple[int, int] = (20, 10)
     hidden: int = 32
     dropout: float = 0.3
-    num_epochs: int = 12
+    num_epochs: int = 10
     batches_per_epoch: int = 100
     batch_size: int = 16
     """Series; each is drawn once and learned from forwards and backwards, so the number is even."""
@@ -83,9 +83,10 @@ class ProgressTraining:
     max_grad_norm: float = 1.0
     ema_decay: float = 0.99
     """Of the running mean of the weights, per step; the mean is what is released."""
-    val_fraction: float = 0.25
+    val_fraction: float = 0.28
     num_val_sequences: int = 600
-    seed: int = 2
+    seed: int = 3
+    """Also of the split; 3 holds out six of our people on whom no choice was made."""
     device: str = "cpu"
     drawing: SequenceDrawing = field(default_factory=SequenceDrawing)
     data_licence: str = "CC BY 4.0"

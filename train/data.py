@@ -95,10 +95,11 @@ def split_by_group(rows: Sequence[Row], *, val_fraction: float, seed: int) -> Sp
     train_index, val_index = next(folds)
     train = tuple(rows[i] for i in train_index)
     val = tuple(rows[i] for i in val_index)
-    return Split(train=train, val=val, fingerprint=_fingerprint(train, val))
+    return Split(train=train, val=val, fingerprint=fingerprint_of(train, val))
 
 
-def _fingerprint(train: Sequence[Row], val: Sequence[Row]) -> str:
+def fingerprint_of(train: Sequence[Row], val: Sequence[Row]) -> str:
+    """Return the sha256 over every row and its side."""
     lines = sorted(
         f"{side},{row.image.name},{row.label},{row.group}"
         for side, part in (("train", train), ("val", val))

@@ -5,19 +5,21 @@ Axes: H row, W column, C colour.
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
+from sklearn.model_selection import train_test_split
 
 from models.face import FaceFinder, crop_square
 from models.images import PhotoError, decode_bounded
-from train.data import ManifestError, Row, Split, split_by_group
+from train.data import ManifestError, Row, Split, fingerprint_of
 from train.skin import face_to_pixels, skin_of
 
 CUT_PX = 128
 CUT_MARGIN = 0.5
 SERVED_MARGIN = 0.2
 """Border of the crops that ``FaceFinder`` serves; the faces here are cut wider, for pose to have room."""
+MIN_PEOPLE = 4
 MIN_SKIN_LIGHT = 50
 """Mean grey level of the skin; in a darker face, against the light, nobody would see a lesion."""
 
@@ -38,19 +40,27 @@ Faces = dict[str, list[CutFace]]
 
 
 def split_by_person(rows: Sequence[Row], *, val_fraction: float, seed: int) -> Split:
-    """Put whole persons on one side or the other, both those with many photos and those with few.
+    """Put whole people on one side or the other, by lot, of those with many photos and of those with few.
+
+    Unlike ``train.data.split_by_group`` this counts people, not photos, and another seed holds out others.
 
     Raises:
-        ManifestError: there are too few persons.
+        ManifestError: there are too few people.
     """
     count = Counter(row.group for row in rows)
-    middle = np.mean([min(count.values()), max(count.values())]) if count else 0
-    kinds = {person: "many" if count[person] >= middle else "few" for person in count}
-    if min(Counter(kinds.values()).values(), default=0) < round(1 / val_fraction):
-        kinds = dict.fromkeys(kinds, "any")
-    return split_by_group(
-        [replace(row, label=kinds[row.group]) for row in rows], val_fraction=val_fraction, seed=seed
-    )
+    if len(count) < MIN_PEOPLE:
+        raise ManifestError(
+            f"the manifest has {len(count)} people, {MIN_PEOPLE} are needed; add photos of more"
+        )
+    people = sorted(count)
+    middle = (min(count.values()) + max(count.values())) / 2
+    kinds = ["many" if count[person] >= middle else "few" for person in people]
+    if min(Counter(kinds).values()) < MIN_PEOPLE / 2:
+        kinds = ["any"] * len(people)
+    train_people, _ = train_test_split(people, test_size=val_fraction, stratify=kinds, random_state=seed)
+    train = tuple(row for row in rows if row.group in train_people)
+    val = tuple(row for row in rows if row.group not in train_people)
+    return Split(train=train, val=val, fingerprint=fingerprint_of(train, val))
 
 
 def cut_faces(rows: Sequence[Row], finder: FaceFinder) -> Faces:

@@ -114,10 +114,8 @@ def _model(model: LoadedModel) -> str:
         ("Runs on", f"{model.engine}, {model.device}"),
         ("Weights", f"sha256 {model.sha256[:16]}…"),
     ]
-    return (
-        f'<section class="card model"><h4>{question}</h4>{_facts(rows)}<h5>Figures, with 95% intervals</h5>'
-        f"{_facts(_flat(model.metrics))}</section>"
-    )
+    figures = f"<h5>Figures, with 95% intervals</h5>{_facts(_flat(model.metrics))}" if model.metrics else ""
+    return f'<section class="card model"><h4>{question}</h4>{_facts(rows)}{figures}</section>'
 
 
 def _facts(rows: list[tuple[str, str]]) -> str:

@@ -26,7 +26,7 @@ class Page:
         """Build the page in the process that serves it: a Gradio page does not travel between processes."""
         os.environ["GRADIO_TEMP_DIR"] = str(self._uploads.path)
         os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-        from ui.site import build_site  # Gradio reads the two settings while it is imported
+        from ui.site import build_site  # Gradio reads the two settings from here on
 
         return build_site(self._config, self._uploads)
 

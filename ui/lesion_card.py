@@ -89,7 +89,8 @@ def _diagnoses(answer: LesionAnswer) -> str:
         heading = "Not sure enough to name it"
         line = f"No {answer.verdict} diagnosis stands out clearly enough, so none is named."
     else:
-        heading = f"Most likely: {escape(named.name)}"
+        first = answer.diagnoses[:1] == [named]
+        heading = f"Most likely{'' if first else f' {named.group} diagnosis'}: {escape(named.name)}"
         how_sure = f"{percent(named.probability)} probability of this diagnosis"
         line = f"{group_tag(named.group)} <span>{how_sure}</span>"
     return (

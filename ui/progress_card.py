@@ -12,6 +12,8 @@ _MEANING = {
     "improved": "The skin looks better in the later photos than in the earlier ones.",
     "worsened": "The skin looks worse in the later photos than in the earlier ones.",
 }
+_NO_CLEAR_CHANGE = "The two are close: the photos show no clear change."
+_CLOSE = 0.1  # of one half
 _ORDER = {
     "taken_at": "in the order of the times that you gave",
     "exif": "in the order in which they were taken, as the photos themselves say",
@@ -36,9 +38,11 @@ def progress_card(answer: ProgressAnswer, previews: Sequence[Preview | None]) ->
 
 def _verdict(answer: ProgressAnswer) -> str:
     improved = 100 * answer.improved_probability
+    close = abs(answer.improved_probability - 0.5) < _CLOSE
+    meaning = _NO_CLEAR_CHANGE if close else _MEANING[answer.verdict]
     return (
         f'<div class="card verdict {answer.verdict}"><div class="verdict-head">{icon(answer.verdict)}'
-        f"<div><h3>{_HEADLINE[answer.verdict]}</h3><p>{_MEANING[answer.verdict]}</p></div></div>"
+        f"<div><h3>{_HEADLINE[answer.verdict]}</h3><p>{meaning}</p></div></div>"
         f'<div class="versus"><p class="improved"><b>{percent(answer.improved_probability)}</b> improved</p>'
         f'<p class="worsened"><b>{percent(answer.worsened_probability)}</b> worsened</p>'
         f'<div class="split" aria-hidden="true"><i class="improved" style="width:{improved:.1f}%"></i>'

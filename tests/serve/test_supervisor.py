@@ -19,12 +19,12 @@ stubborn = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); 
 orphan = f"[sys.executable, '-c', {stubborn!r}, {home!r}], start_new_session=True"
 middle = f"import subprocess, sys; subprocess.Popen({orphan})"
 subprocess.run([sys.executable, "-c", middle], check=True)  # leaves an orphan
-print("skinserve: loading", flush=True)
+print("progress: loading", flush=True)
 if how == "hang":
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     time.sleep(1000)
 if how == "bad-config":
-    print("skinserve: the checkpoint is missing", flush=True)
+    print("failure: the checkpoint is missing", flush=True)
     sys.exit(2)
 if how == "flaky" and not os.path.exists(home + "/second"):
     open(home + "/second", "w").close()

@@ -54,6 +54,12 @@ def test_a_named_diagnosis_is_explained(make_lesion_answer):
     assert "More information" in html and WHAT_IT_IS["Nevus"] in html
 
 
+def test_a_named_diagnosis_that_is_not_the_first_bar_says_of_which_group_it_is_the_first(make_lesion_answer):
+    scores = (("Melanoma", "malignant", 0.4), ("Nevus", "benign", 0.35), ("Scar", "benign", 0.2))
+
+    assert "Most likely benign diagnosis: Nevus" in lesion_card(make_lesion_answer(scores=scores))
+
+
 def test_an_unsure_network_says_so_and_names_nothing(make_lesion_answer):
     html = lesion_card(make_lesion_answer(named=False))
 
@@ -112,6 +118,11 @@ def test_progress_shows_the_verdict_with_both_probabilities_and_the_disclaimer(
     assert f"<h3>{headline}</h3>" in html
     assert f"{improved:.0%} improved {1 - improved:.0%} worsened" in words_of(html)
     assert DISCLAIMER in html
+
+
+def test_progress_near_one_half_is_called_no_clear_change(make_progress_answer):
+    assert "no clear change" in progress_card(make_progress_answer(2, improved=0.45), [None] * 2)
+    assert "no clear change" not in progress_card(make_progress_answer(2, improved=0.35), [None] * 2)
 
 
 def test_photos_stand_in_the_order_of_the_answer_and_those_without_a_face_are_marked(make_progress_answer):
