@@ -80,7 +80,9 @@ class Answers:
         tasks = [asyncio.create_task(line(index, file)) for index, file in enumerate(files)]
         try:
             for finished in asyncio.as_completed(tasks):
-                yield (await finished).model_dump_json(exclude_none=True).encode() + b"\n"
+                answer = await finished
+                missing = {"result"} if answer.result is None else {"error"}
+                yield answer.model_dump_json(exclude=missing).encode() + b"\n"
         finally:
             for task in tasks:
                 task.cancel()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware import Middleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serve.config import GatewayConfig
@@ -145,6 +145,8 @@ class Admission:
             return
         except ApiError as refusal:
             response = error_response(refusal.code, str(refusal), refusal.headers)
+        except ClientDisconnect:
+            return  # nobody is left to answer
         except Exception as error:
             if answer.timer is not None and answer.timer.expired():
                 message = f"no answer was ready within {seconds:g} s; try again later or allow more time"

@@ -158,6 +158,24 @@ async def test_bodies_together_have_a_limit_and_give_their_room_back():
     assert after.status_code == 200
 
 
+async def test_a_client_that_hangs_up_in_mid_body_is_no_failure_of_ours(caplog: pytest.LogCaptureFixture):
+    app = create_app(GatewayConfig(max_requests=1), FakeStages(), lesion_px=LESION_PX)
+    sent: list[object] = []
+    scope = {"type": "http", "method": "POST", "path": "/v1/lesion", "query_string": b"", "headers": []}
+
+    async def receive() -> dict[str, str]:
+        return {"type": "http.disconnect"}
+
+    async def send(message: object) -> None:
+        sent.append(message)
+
+    for _ in range(3):  # each time the one place is free again
+        await app(dict(scope), receive, send)  # pyright: ignore[reportArgumentType]
+
+    assert sent == []
+    assert caplog.text == ""
+
+
 async def test_a_client_that_hangs_up_frees_its_place_and_its_work_is_called_off():
     stages = FakeStages(delay_s=30)
     client = client_of(stages, max_requests=1)

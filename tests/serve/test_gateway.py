@@ -13,6 +13,7 @@ from PIL import Image
 from serve.config import GatewayConfig
 from serve.errors import STATUS
 from serve.gateway import create_app
+from serve.schemas import LesionAnswer
 from tests.serve.fakes import LESION_PX, FakeStages, no_face, picture, uploads
 
 OPENAPI = Path(__file__).with_name("openapi.json")
@@ -134,6 +135,7 @@ def test_batch_answers_a_line_for_each_file_and_one_bad_file_is_one_line(client:
     lines = {line["index"]: line for line in map(json.loads, answer.text.splitlines())}
     assert sorted(lines) == [0, 1, 2, 3]
     assert lines[0]["result"]["verdict"] == lines[3]["result"]["verdict"] == "benign"
+    assert set(lines[0]["result"]) == set(LesionAnswer.model_fields)
     assert lines[1]["error"]["code"] == "unsupported_type"
     assert lines[2]["error"]["code"] == "too_large"
     assert all(("result" in line) != ("error" in line) for line in lines.values())
