@@ -18,6 +18,8 @@ from serve.supervisor import Start, Supervisor, say
 LOCAL_YAML = Path(__file__).with_name("local.yaml")
 MIN_FREE_BYTES = 3_000_000_000
 NUM_HELPER_PORTS = 3
+HAPROXY_HOSTS = ("127.0.0.1", "0.0.0.0")
+"""Replicas listen on the same address as HAProxy, which asks them at 127.0.0.1. Others: Serve's own proxy."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +56,7 @@ def main() -> int:
             str(options.port),
             str(home),
         ],
-        environment=os.environ | environment(home),
+        environment=os.environ | environment(home, options.host),
         home=home,
         host=reachable(options.host),
         port=options.port,
@@ -92,7 +94,7 @@ def trouble(options: Options) -> str | None:
     return None
 
 
-def environment(home: Path) -> dict[str, str]:
+def environment(home: Path, host: str) -> dict[str, str]:
     """Return what must be in the environment before Ray starts; every process of the server inherits it."""
     token = home / "token"
     token.touch(mode=0o600)
@@ -116,7 +118,7 @@ def environment(home: Path) -> dict[str, str]:
         "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": "10",
     }
     return {
-        **(quick if sys.platform == "linux" else {}),
+        **(quick if sys.platform == "linux" and host in HAPROXY_HOSTS else {}),
         "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(fallback),
         "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serve.front.serve_middlewares",
         "RAY_worker_niceness": "0",  # 15 unless told, and then any other busy program starves the server

@@ -86,7 +86,7 @@ class ProgressTraining:
     val_fraction: float = 0.28
     num_val_sequences: int = 600
     seed: int = 3
-    """Also of the split; 3 holds out six of our people on whom no choice was made."""
+    """Also of the split; 3 holds out six of our people by whom no network was chosen."""
     device: str = "cpu"
     drawing: SequenceDrawing = field(default_factory=SequenceDrawing)
     data_licence: str = "CC BY 4.0"

@@ -21,6 +21,7 @@ from train.release import bracketed, resolved
 from train.sequences import ProgressSequence
 
 IMPROVED_THRESHOLD = 0.5
+SPLIT = "sequences drawn on people not seen in training; no network was chosen by them"
 PROGRESS_CARD = Path(__file__).with_name("progress_card.md")
 
 
@@ -60,8 +61,7 @@ def release_progress(
     )
     save_checkpoint(folder, net, meta, model_card="")
     metrics = measure_progress(load_progress_engine(folder, device=config.device), val_sequences)
-    metrics = {"split": "sequences drawn on people not seen in training, used for no choice", **metrics}
-    meta = meta.model_copy(update={"metrics": metrics})
+    meta = meta.model_copy(update={"metrics": {"split": SPLIT, **metrics}})
     save_checkpoint(folder, net, meta, progress_card(meta))
     return folder
 

@@ -73,7 +73,7 @@ def test_a_free_port_is_no_trouble():
 
 
 def test_the_environment_closes_ray_and_phones_nobody(tmp_path: Path):
-    settings = environment(tmp_path)
+    settings = environment(tmp_path, "127.0.0.1")
 
     token = Path(settings["RAY_AUTH_TOKEN_PATH"])
     assert settings["RAY_AUTH_MODE"] == "token"
@@ -81,13 +81,15 @@ def test_the_environment_closes_ray_and_phones_nobody(tmp_path: Path):
     assert oct(token.stat().st_mode & 0o777) == "0o600"
     assert settings["RAY_USAGE_STATS_ENABLED"] == "0"
     assert settings["GRADIO_ANALYTICS_ENABLED"] == "False"
-    assert (
-        environment(tmp_path)["RAY_SERVE_FALLBACK_PROXY_HTTP_PORT"]
-        != settings["RAY_SERVE_HAPROXY_STATS_PORT"]
-    )
-    assert all(
-        os.environ.get(name) != value for name, value in settings.items() if name.startswith("RAY_SERVE")
-    )
+    assert settings["RAY_SERVE_FALLBACK_PROXY_HTTP_PORT"] != settings["RAY_SERVE_HAPROXY_STATS_PORT"]
+    assert os.environ.get("RAY_AUTH_TOKEN_PATH") != str(token), "only the server's processes get it"
+
+
+def test_haproxy_stands_where_it_can_reach_the_replicas(tmp_path: Path):
+    hosts = ("127.0.0.1", "0.0.0.0", "192.0.2.5", "::1")
+    chosen = [environment(tmp_path, host).get("RAY_SERVE_ENABLE_HA_PROXY") for host in hosts]
+
+    assert chosen == (["1", "1", None, None] if sys.platform == "linux" else [None] * 4)
 
 
 @pytest.mark.parametrize(

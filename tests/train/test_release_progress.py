@@ -58,7 +58,7 @@ def test_meta_and_card_say_what_was_measured(checkpoint: Path, config: ProgressT
     meta, card = read_meta(checkpoint), read_model_card(checkpoint)
 
     assert meta.metrics["n"] == 12
-    assert meta.metrics["num_people"] == len(meta.training["val_people"]) == 2
+    assert meta.metrics["num_people"] == len(meta.training["val_people"]) == 3
     assert set(meta.metrics["recall"]) == {"worsened", "improved"}
     assert "all lesions" in card.replace("\n", " ") and "not a medical device" in card
     assert str(config.manifest.parent) not in meta.model_dump_json() + card
