@@ -52,7 +52,7 @@ class LesionAnswer(Body):
     heatmap_png: str | None = Field(
         default=None,
         description="with explain=true: base64 of a transparent RGBA PNG, 224 x 224, that covers the central "
-        "square of the upright photo; the redder and denser, the more that place speaks for the verdict",
+        "square of the upright photo; the denser the blue, the more that place speaks for the verdict",
     )
     disclaimer: str = DISCLAIMER
 

@@ -10,8 +10,8 @@ from serve.messages import LesionReport
 from serve.schemas import DiagnosisScore, LesionAnswer
 
 HEATMAP_PX = 224
-_RED = (214, 40, 40)
-_MAX_ALPHA = 190
+_BLUE = (20, 60, 255)  # skin and lesions are red and brown
+_MAX_ALPHA = 150
 
 
 def lesion_answer(report: LesionReport, *, top_k: int, heatmap_png: str | None = None) -> LesionAnswer:
@@ -45,10 +45,10 @@ def heatmap_png(heat_HW: np.ndarray) -> str:
         heat_HW: 0 to 1, of any size.
 
     Returns:
-        Base64 of an RGBA PNG, 224 x 224: red, and the denser the hotter.
+        Base64 of an RGBA PNG, 224 x 224: blue, and the denser the hotter.
     """
     alpha = Image.fromarray((heat_HW.clip(0, 1) * _MAX_ALPHA).round().astype(np.uint8))
-    picture = Image.new("RGBA", (HEATMAP_PX, HEATMAP_PX), _RED)
+    picture = Image.new("RGBA", (HEATMAP_PX, HEATMAP_PX), _BLUE)
     picture.putalpha(alpha.resize((HEATMAP_PX, HEATMAP_PX), Image.Resampling.BICUBIC))
     file = io.BytesIO()
     picture.save(file, "PNG", compress_level=6)

@@ -50,7 +50,7 @@ def photo_stage(preview: Preview | None, heatmap_png: str | None) -> str:
         heat = f'<img class="heat" alt="" src="data:image/png;base64,{png}" style="{place}">'
         switch = (
             '<label class="switch"><input type="checkbox" checked><span class="knob"></span><span>'
-            "<b>Where it looked</b> The redder and denser, the more that place speaks for the verdict."
+            "<b>Where it looked</b> The denser the blue, the more that place speaks for the verdict."
             "</span></label>"
         )
     note = "<p>The network sees the square; the dimmed part is left out.</p>" if frame else ""
