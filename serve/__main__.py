@@ -16,7 +16,7 @@ from serve.local import reachable
 from serve.supervisor import Start, Supervisor, say
 
 LOCAL_YAML = Path(__file__).with_name("local.yaml")
-MIN_FREE_BYTES = 3_000_000_000
+MIN_FREE_BYTES = 3_500_000_000  # 3.2 GB at rest, measured
 NUM_HELPER_PORTS = 3
 HAPROXY_HOSTS = ("127.0.0.1", "0.0.0.0")
 """Replicas listen on the same address as HAProxy, which asks them at 127.0.0.1. Others: Serve's own proxy."""
@@ -69,7 +69,7 @@ def trouble(options: Options) -> str | None:
     """Say in one line why a start makes no sense, or None."""
     if not options.config.is_file():
         return f"there is no config file {options.config}; leave --config out to take {LOCAL_YAML.name}"
-    free = psutil.virtual_memory().available
+    free = _free_memory_bytes()
     if free < MIN_FREE_BYTES:
         return (
             f"{free / 1e9:.1f} GB of memory are free, {MIN_FREE_BYTES / 1e9:g} GB are needed; "
@@ -136,6 +136,14 @@ def environment(home: Path, host: str) -> dict[str, str]:
         "PYTHONDONTWRITEBYTECODE": "",  # a dozen processes import the same packages; compile them once
         "TMPDIR": str(home / "tmp"),
     }
+
+
+def _free_memory_bytes() -> int:
+    """What the server may take, by the machine and by the limit of its container."""
+    free = psutil.virtual_memory().available
+    limit = Path("/sys/fs/cgroup/memory.max")
+    text = limit.read_text().strip() if limit.is_file() else ""
+    return min(free, int(text)) if text.isdigit() else free
 
 
 def _free_ports(number: int) -> list[int]:

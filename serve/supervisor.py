@@ -158,7 +158,7 @@ class Supervisor:
         )
         code = self._server.poll() if self._server else None
         if code is None:
-            return _last_with(PROGRESS, lines) or "starting"
+            return _last_with(PROGRESS, lines) or "importing Ray"
         return _last_with(FAILURE, lines) or (lines[-1][:300] if lines else f"exit code {code}")
 
     def _say_once(self, line: str) -> None:
