@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -35,19 +35,31 @@ class CheckpointMeta(BaseModel):
     version: str
     architecture: dict[str, Any] = Field(description="keyword arguments of the network's class")
     labels: tuple[str, ...] = Field(description="in the order of the output columns")
-    groups: dict[str, str] = Field(
+    groups: dict[str, Literal["benign", "malignant"]] = Field(
         description="benign or malignant, of each label; empty for the progress network"
     )
     input_px: int = Field(gt=0, description="side of the square input, pixels")
     mean: tuple[float, float, float] = Field(description="of pixels scaled to 0..1")
     std: tuple[float, float, float]
-    thresholds: dict[str, float]
+    thresholds: dict[str, Annotated[float, Field(ge=0, le=1)]]
     metrics: dict[str, Any] = Field(description="with data set, split, n and 95% intervals")
     training: dict[str, Any] = Field(description="resolved training settings")
     training_data: str
     data_fingerprint: str = Field(description="sha256 over the manifest rows and the split")
     data_licence: str
     weights_sha256: str = ""
+
+    @model_validator(mode="after")
+    def _agrees_with_itself(self) -> CheckpointMeta:
+        if len(set(self.labels)) != len(self.labels):
+            raise ValueError(f"a label stands twice among {', '.join(self.labels)}")
+        if self.kind == "lesion" and set(self.groups) != set(self.labels):
+            raise ValueError("groups must name the group of every label and of nothing else")
+        if self.architecture.get("num_diagnoses", len(self.labels)) != len(self.labels):
+            raise ValueError("architecture.num_diagnoses is not the number of labels")
+        if self.architecture.get("input_px", self.input_px) != self.input_px:
+            raise ValueError("architecture.input_px is not input_px")
+        return self
 
 
 def read_meta(folder: Path) -> CheckpointMeta:
@@ -67,13 +79,12 @@ def read_meta(folder: Path) -> CheckpointMeta:
         version = _version_of(path)
         if version != FORMAT_VERSION:
             raise CheckpointError(_other_version(folder, version)) from error
-        raise CheckpointError(f"{path} does not fit format version {FORMAT_VERSION}: {error}") from error
+        what = "; ".join(f"{'.'.join(map(str, e['loc']))} {e['msg']}".strip() for e in error.errors()[:3])
+        raise CheckpointError(
+            f"{path} does not fit format version {FORMAT_VERSION}: {what}; release the checkpoint again"
+        ) from error
     if meta.format_version != FORMAT_VERSION:
         raise CheckpointError(_other_version(folder, meta.format_version))
-    if len(meta.labels) != len(set(meta.labels)):
-        raise CheckpointError(
-            f"{path} names a label twice: {', '.join(meta.labels)}; release the checkpoint again"
-        )
     return meta
 
 

@@ -5,6 +5,7 @@ Axes: B request, T photo of a series, H row, W column, C channel, K diagnosis.
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -15,6 +16,8 @@ from models.lesion import LesionNet, grad_cam
 from models.progress import ProgressNet
 from models.taxonomy import GROUPS, Group
 from models.transforms import normalize
+
+_Net = TypeVar("_Net", bound=nn.Module)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,8 +125,7 @@ def load_lesion_engine(folder: Path, *, device: str = "cpu", num_threads: int | 
         CheckpointError: ``folder`` is no lesion checkpoint that this code understands.
     """
     meta = _meta_of_kind(folder, "lesion", num_threads)
-    net = LesionNet(**meta.architecture)
-    _fill(net, folder, meta)
+    net = _built(LesionNet, folder, meta)
     return LesionEngine(meta, net, device)
 
 
@@ -132,8 +134,7 @@ def load_progress_engine(
 ) -> ProgressEngine:
     """Load a progress checkpoint; as ``load_lesion_engine``."""
     meta = _meta_of_kind(folder, "progress", num_threads)
-    net = ProgressNet(**meta.architecture)
-    _fill(net, folder, meta)
+    net = _built(ProgressNet, folder, meta)
     return ProgressEngine(meta, net, device)
 
 
@@ -148,13 +149,15 @@ def _meta_of_kind(folder: Path, kind: Kind, num_threads: int | None) -> Checkpoi
     return meta
 
 
-def _fill(net: nn.Module, folder: Path, meta: CheckpointMeta) -> None:
+def _built(network: type[_Net], folder: Path, meta: CheckpointMeta) -> _Net:
     try:
+        net = network(**meta.architecture)
         net.load_state_dict(load_weights(folder, meta))
-    except RuntimeError as error:
+    except (RuntimeError, TypeError) as error:
         raise CheckpointError(
-            f"the weights in {folder} do not fit {type(net).__name__}({meta.architecture}): {error}"
+            f"the checkpoint {folder} does not fit {network.__name__}({meta.architecture}): {error}"
         ) from error
+    return net
 
 
 def _check_finite(probability: np.ndarray) -> None:

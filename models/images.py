@@ -139,7 +139,7 @@ def _decode(
             image.draft(None, needed(original))
             image.load()
             exif = _exif(image)
-            upright = _upright(shrink(_to_rgb(image)), exif)
+            upright = _upright(_to_rgb(shrink(_resizable(image))), exif)
     except PhotoError:
         raise
     # Pillow's decoders answer damaged bytes with OSError, SyntaxError, ValueError, struct.error and others.
@@ -180,12 +180,18 @@ def _check_pixels(size: Size, limits: PhotoLimits) -> None:
         )
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+def _resizable(image: Image.Image) -> Image.Image:
+    """Return the image in a mode that Pillow resizes smoothly, in as little memory as that takes."""
     if image.mode.startswith("I"):  # 16 bits of grey; Pillow would clip them at 255
-        return Image.fromarray(
-            (np.asarray(image).astype(np.uint32) >> 8).clip(0, 255).astype(np.uint8)
-        ).convert("RGB")
-    if image.has_transparency_data:
+        return Image.fromarray((np.asarray(image) >> 8).clip(0, 255).astype(np.uint8))
+    if image.mode in ("RGB", "L", "RGBA", "LA", "CMYK") and "transparency" not in image.info:
+        return image
+    return image.convert("RGBA" if image.has_transparency_data else "RGB")
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    """Return the image on white where it is transparent."""
+    if image.mode in ("RGBA", "LA"):
         coloured = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", image.size, "white"), coloured).convert("RGB")
     return image.convert("RGB")
@@ -227,14 +233,15 @@ def _upright(image: Image.Image, exif: Image.Exif) -> Image.Image:
 def _taken_at(exif: Image.Exif) -> datetime | None:
     try:
         fields = exif.get_ifd(ExifTags.IFD.Exif)
-        taken = datetime.strptime(
-            str(fields[ExifTags.Base.DateTimeOriginal]).strip("\0 "), "%Y:%m:%d %H:%M:%S"
-        )
-        offset = fields.get(ExifTags.Base.OffsetTimeOriginal)
-        return (
-            datetime.strptime(f"{taken:%Y%m%d%H%M%S}{offset.strip(chr(0) + ' ')}", "%Y%m%d%H%M%S%z")
-            if offset
-            else taken
-        )
+        taken = datetime.strptime(_text(fields[ExifTags.Base.DateTimeOriginal]), "%Y:%m:%d %H:%M:%S")
     except Exception:  # missing or damaged: the time is unknown
         return None
+    try:
+        zone = datetime.strptime(_text(fields[ExifTags.Base.OffsetTimeOriginal]), "%z").tzinfo
+    except Exception:  # likewise: the camera's clock alone
+        return taken
+    return taken.replace(tzinfo=zone)
+
+
+def _text(field: object) -> str:
+    return str(field).strip("\0 ")

@@ -1,6 +1,5 @@
 """The real server, started once for all tests that need it."""
 
-import io
 import os
 import signal
 import socket
@@ -14,11 +13,16 @@ from pathlib import Path
 import psutil
 import pytest
 import yaml
-from PIL import Image
+from hypothesis import settings
 
 from tests.random_checkpoints import write_lesion, write_progress
 
 ROOT = Path(__file__).parents[1]
+
+settings.register_profile(
+    "patient", deadline=None
+)  # how long an example takes says nothing on a busy machine
+settings.load_profile("patient")
 START_PATIENCE_S = 400
 STOP_PATIENCE_S = 15
 
@@ -120,13 +124,6 @@ def server(start_server: Callable[[], Server]) -> Iterator[Server]:
 def server_url(server: Server) -> str:
     """Where the one server answers."""
     return server.url
-
-
-def jpeg_of(picture: Image.Image, quality: int = 90) -> bytes:
-    """A drawn picture as a file."""
-    file = io.BytesIO()
-    picture.save(file, "JPEG", quality=quality)
-    return file.getvalue()
 
 
 def _homes(processes: list[psutil.Process]) -> list[Path]:

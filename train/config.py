@@ -1,7 +1,9 @@
 """What a training run is told: one frozen, complete dataclass for each network."""
 
-from dataclasses import dataclass, field
+import json
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from models.transforms import Augmentation
 from train.drawing import SequenceDrawing
@@ -110,3 +112,9 @@ class ProgressTraining:
             raise ValueError(
                 "num_epochs, batches_per_epoch, num_val_sequences and learning_rate must be positive"
             )
+
+
+def resolved(config: LesionTraining | ProgressTraining) -> dict[str, Any]:
+    """Return the settings of a run as JSON can hold them, without the paths of one machine."""
+    settings = {name: value for name, value in asdict(config).items() if name not in ("manifest", "run")}
+    return json.loads(json.dumps(settings))

@@ -6,7 +6,7 @@ import tyro
 
 from train.config import LesionTraining
 from train.data import ManifestError
-from train.loop import DivergedError
+from train.loop import DivergedError, OtherRunError
 from train.recipes import RECIPES
 from train.worker import run_lesion, run_progress
 
@@ -17,7 +17,7 @@ def main() -> None:
     config = tyro.extras.overridable_config_cli(RECIPES)
     try:
         folder = run_lesion(config) if isinstance(config, LesionTraining) else run_progress(config)
-    except (ManifestError, DivergedError) as error:
+    except (ManifestError, DivergedError, OtherRunError) as error:
         raise SystemExit(f"train.launch: {error}") from error
     except KeyboardInterrupt:
         raise SystemExit(f"stopped; the same command goes on from {config.run / 'state.pt'}") from None

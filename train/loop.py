@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +24,10 @@ class DivergedError(RuntimeError):
     """The loss or its gradient is no longer a number."""
 
 
+class OtherRunError(ValueError):
+    """The folder of a run holds the state of a run with other settings or other data."""
+
+
 @dataclass(kw_only=True)
 class TrainingState:
     """All that a run needs to go on as if it had never stopped."""
@@ -35,6 +40,8 @@ class TrainingState:
     """Running mean of the weights; evaluated and released in place of the last weights."""
     generator: torch.Generator
     """CPU generator of the order of the examples and of their augmentation."""
+    settings: dict[str, Any]
+    """What the run was told, with the fingerprint of its data; another run does not resume this one."""
     epoch: int = 0
     """Epochs finished."""
 
@@ -48,16 +55,29 @@ class TrainingState:
                 "epoch": self.epoch,
                 "generator": self.generator.get_state(),
                 "dropout": torch.get_rng_state(),
+                "settings": self.settings,
             },
             scratch,
         )
         scratch.replace(path)
 
     def resume_if_any(self, path: Path) -> bool:
-        """Load the state that ``save`` left, if there is one, and say whether there was."""
+        """Load the state that ``save`` left, if there is one, and say whether there was.
+
+        Raises:
+            OtherRunError: it was saved by a run with other settings or other data.
+        """
         if not path.is_file():
             return False
         content = torch.load(path, map_location="cpu", weights_only=True)
+        saved = content.get("settings", {})
+        names = saved.keys() | self.settings.keys()
+        other = sorted(name for name in names if saved.get(name) != self.settings.get(name))
+        if other:
+            raise OtherRunError(
+                f"{path} is the state of a run that differs in {', '.join(other)}; "
+                "give the same settings to go on with it, or name another folder with --run"
+            )
         for name in ("net", "optimizer", "schedule", "ema"):
             getattr(self, name).load_state_dict(content[name])
         self.epoch = content["epoch"]
@@ -95,7 +115,7 @@ def train_epoch(
         if not torch.isfinite(norm):
             raise DivergedError(
                 f"the gradient is {norm.item()} in epoch {state.epoch + 1} after {num_examples} examples; "
-                "lower --learning-rate and start again, the run goes on from its last finished epoch"
+                "start anew with a lower --learning-rate and another --run"
             )
         state.optimizer.step()
         state.schedule.step()

@@ -3,6 +3,12 @@
 from train.config import LesionTraining, ProgressTraining
 
 RECIPES = {
-    "lesion": ("Lesion network from random weights: an hour and a half on two CPU cores.", LesionTraining()),
-    "progress": ("Progress network on drawn sequences: half an hour on one CPU core.", ProgressTraining()),
+    "lesion": (
+        "Lesion network from random weights: an hour and a quarter on one CPU core.",
+        LesionTraining(),
+    ),
+    "progress": (
+        "Progress network on drawn sequences: a quarter of an hour on one CPU core.",
+        ProgressTraining(),
+    ),
 }

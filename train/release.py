@@ -3,9 +3,7 @@
 Axes: B image, H row, W column, C colour, K diagnosis.
 """
 
-import json
 from collections import Counter
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +14,7 @@ from models.checkpoint import CheckpointMeta, save_checkpoint
 from models.engine import LesionEngine, load_lesion_engine
 from models.taxonomy import find_diagnosis
 from models.transforms import MEAN, STD
-from train.config import LesionTraining, ProgressTraining
+from train.config import LesionTraining, resolved
 from train.data import LesionPhotos, Split
 from train.metrics import lesion_metrics
 
@@ -58,7 +56,7 @@ def release_lesion(
     save_checkpoint(folder, net, meta, model_card="")
     photos = LesionPhotos(split.val, labels=labels, side_px=config.input_px)
     metrics = measure_lesion(load_lesion_engine(folder, device=config.device), photos)
-    metrics = {"split": "validation, grouped by lesion, not seen in training, used for no choice", **metrics}
+    metrics = {"split": "validation, grouped by lesion, not seen in training", **metrics}
     meta = meta.model_copy(update={"metrics": metrics})
     save_checkpoint(folder, net, meta, lesion_card(meta, split))
     return folder
@@ -78,12 +76,6 @@ def measure_lesion(engine: LesionEngine, photos: LesionPhotos, *, batch_size: in
         labels=engine.meta.labels,
         threshold=engine.meta.thresholds["malignant"],
     )
-
-
-def resolved(config: LesionTraining | ProgressTraining) -> dict[str, Any]:
-    """Return the settings of a run as JSON can hold them, without the paths of one machine."""
-    settings = {name: value for name, value in asdict(config).items() if name not in ("manifest", "run")}
-    return json.loads(json.dumps(settings))
 
 
 def lesion_card(meta: CheckpointMeta, split: Split) -> str:

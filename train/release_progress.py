@@ -14,14 +14,14 @@ from models.checkpoint import CheckpointMeta, save_checkpoint
 from models.engine import ProgressEngine, load_progress_engine
 from models.progress import LABELS
 from models.transforms import MEAN, STD
-from train.config import ProgressTraining
+from train.config import ProgressTraining, resolved
 from train.data import Split
 from train.metrics import progress_metrics
-from train.release import bracketed, resolved
+from train.release import bracketed
 from train.sequences import ProgressSequence
 
 IMPROVED_THRESHOLD = 0.5
-SPLIT = "sequences drawn on people not seen in training; no network was chosen by them"
+SPLIT = "sequences drawn on people not seen in training"
 PROGRESS_CARD = Path(__file__).with_name("progress_card.md")
 
 

@@ -15,7 +15,7 @@ from torch.optim.lr_scheduler import OneCycleLR
 from models.face import FaceFinder
 from models.lesion import LesionNet
 from models.progress import ProgressNet
-from train.config import LesionTraining, ProgressTraining
+from train.config import LesionTraining, ProgressTraining, resolved
 from train.data import (
     LesionPhotos,
     TrainBatches,
@@ -49,7 +49,7 @@ def run_lesion(config: LesionTraining) -> Path:
     net = LesionNet(**architecture).to(config.device).to(memory_format=torch.channels_last)
     generator = torch.Generator().manual_seed(config.seed)
     batches = TrainBatches(train_photos, config, generator)
-    state = new_state(net, config, steps_per_epoch=len(batches), generator=generator)
+    state = new_state(net, config, split.fingerprint, steps_per_epoch=len(batches), generator=generator)
     state.resume_if_any(config.run / "state.pt")
     loss_of = partial(_lesion_loss_of, label_smoothing=config.label_smoothing)
 
@@ -93,7 +93,7 @@ def run_progress(config: ProgressTraining) -> Path:
     net = ProgressNet(**architecture).to(config.device)
     generator = torch.Generator().manual_seed(config.seed)
     batches = SequenceBatches(train_faces, config)
-    state = new_state(net, config, steps_per_epoch=len(batches), generator=generator)
+    state = new_state(net, config, split.fingerprint, steps_per_epoch=len(batches), generator=generator)
     state.resume_if_any(config.run / "state.pt")
     loss_of = partial(_progress_loss_of, last_photo_weight=config.last_photo_weight)
 
@@ -112,6 +112,7 @@ def run_progress(config: ProgressTraining) -> Path:
 def new_state(
     net: nn.Module,
     config: LesionTraining | ProgressTraining,
+    data_fingerprint: str,
     *,
     steps_per_epoch: int,
     generator: torch.Generator,
@@ -137,6 +138,7 @@ def new_state(
         schedule=schedule,
         ema=new_ema(net, config.ema_decay),
         generator=generator,
+        settings=resolved(config) | {"data_fingerprint": data_fingerprint},
     )
 
 

@@ -7,12 +7,13 @@ from typing import Any
 import gradio as gr
 
 from serve.schemas import DISCLAIMER, LoadedModel
+from ui.cards import in_minutes
 from ui.services import Services
 from ui.theme import html_block
 from ui.trouble import trouble_card
 
-_IS_AND_IS_NOT = f"""
-<div class="lead"><h2>About skinserve</h2><p>{DISCLAIMER}</p></div>
+_IS_AND_IS_NOT = """
+<div class="lead"><h2>About skinserve</h2><p>{disclaimer}</p></div>
 <div class="about-columns">
 <section class="card"><h3>What it is</h3>
 <p>Two neural networks that answer two questions from photos. One tells harmless spots from harmful ones and
@@ -23,8 +24,9 @@ names the most likely diagnosis. The other compares photos of one face over time
 <p>The networks learned from few photos, mostly of light skin. The lesion network knows only the diagnoses
 listed below: anything else is forced into one of these. The model cards say more.</p></section>
 <section class="card"><h3>Your photos</h3>
-<p>A photo lies on the server's disk, in a folder that only the server can read, from the upload until its
-answer, and is then deleted. One that nobody asked about goes after ten minutes.</p>
+<p>A photo lies on the server's disk, in a folder that only the server can read, and is deleted after its
+answer. One that got no answer goes too, at the latest {minutes} after the upload: of a series that was refused
+and that you may mend, taken out again, or never asked about.</p>
 <p>Nothing about a photo is logged: not its name, not where or when it was taken. This page loads nothing from
 anywhere else, and no figures about its use leave this server.</p></section>
 </div>
@@ -35,7 +37,8 @@ _MAX_CARDS = 2
 
 def build_about_tab(tab: gr.Tab, services: Services) -> None:
     """Lay out the tab and connect it. Call inside ``tab``; opening it asks which networks are loaded."""
-    html_block(_IS_AND_IS_NOT)
+    minutes = in_minutes(services.uploads.max_age_s)
+    html_block(_IS_AND_IS_NOT.format(disclaimer=DISCLAIMER, minutes=minutes))
     models = html_block(_MODELS_WAIT, elem_id="about-models")
     cards: list[Any] = []
     for number in range(_MAX_CARDS):
@@ -114,7 +117,11 @@ def _model(model: LoadedModel) -> str:
         ("Runs on", f"{model.engine}, {model.device}"),
         ("Weights", f"sha256 {model.sha256[:16]}…"),
     ]
-    figures = f"<h5>Figures, with 95% intervals</h5>{_facts(_flat(model.metrics))}" if model.metrics else ""
+    figures = (
+        f"<h5>Figures; in brackets their 95% intervals</h5>{_facts(_flat(model.metrics))}"
+        if model.metrics
+        else ""
+    )
     return f'<section class="card model"><h4>{question}</h4>{_facts(rows)}{figures}</section>'
 
 
@@ -128,6 +135,8 @@ def _flat(metrics: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]
     """Nested figures as rows of a table: ``{"risk": {"n": 3}}`` becomes ``("Risk: n", "3")``."""
     rows: list[tuple[str, str]] = []
     for key, value in metrics.items():
+        if key.endswith("by_person"):  # people whom no visitor knows
+            continue
         words = key.replace("_", " ").replace("auroc", "AUROC")
         name = f"{prefix}{words}" if prefix or len(words) == 1 else f"{words[0].upper()}{words[1:]}"
         if isinstance(value, Mapping) and "value" not in value:

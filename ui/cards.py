@@ -1,5 +1,6 @@
 """Pieces of HTML that more than one tab shows. Everything that is not ours is escaped here."""
 
+import math
 from html import escape
 
 from serve.schemas import DISCLAIMER, DiagnosisScore, Risk
@@ -40,13 +41,38 @@ def icon(name: str) -> str:
     return f'<svg class="icon" viewBox="0 0 24 24" aria-hidden="true" focusable="false">{_PATHS[name]}</svg>'
 
 
-def percent(probability: float) -> str:
-    """A probability for people, which never claims certainty: ``<1%`` and ``>99%`` at the ends."""
+def percent(probability: float, *, limit: float | None = None) -> str:
+    """A probability for people, which never claims certainty: ``<1%`` and ``>99%`` at the ends.
+
+    Args:
+        limit: from where on a verdict changes. Rounding never carries a probability over it, and
+            ``percent(limit, limit=limit)`` is how the limit itself is shown beside such probabilities.
+    """
+    return percent_text(whole_percent(probability, limit=limit))
+
+
+def whole_percent(probability: float, *, limit: float | None = None) -> int:
+    """As ``percent``, as a number; 0 stands for less than 1%, and 100 for more than 99%."""
     if probability < 0.01:
-        return "&lt;1%"
+        return 0
     if probability > 0.99:
-        return "&gt;99%"
-    return f"{round(100 * probability)}%"
+        return 100
+    nearest = round(100 * probability)
+    if limit is None:
+        return nearest
+    first = math.ceil(round(100 * limit, 6))  # 100 * 0.55 is a little more than 55
+    return max(nearest, first) if probability >= limit else min(nearest, first - 1)
+
+
+def percent_text(whole: int) -> str:
+    """What ``whole_percent`` gave, in writing."""
+    return {0: "&lt;1%", 100: "&gt;99%"}.get(whole, f"{whole}%")
+
+
+def in_minutes(seconds: float) -> str:
+    """A time for people, rounded up to minutes: ``10 minutes``."""
+    minutes = math.ceil(seconds / 60)
+    return "1 minute" if minutes == 1 else f"{minutes} minutes"
 
 
 def disclaimer_note(text: str = DISCLAIMER) -> str:

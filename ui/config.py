@@ -6,6 +6,9 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 
+MIN_SERIES_PHOTOS, MAX_SERIES_PHOTOS = 2, 30  # as in the API
+
+
 class UiConfig(BaseModel):
     """Where the page asks, and what it does with uploads."""
 
@@ -18,6 +21,6 @@ class UiConfig(BaseModel):
         description="photos lie here, readable by this user only, from upload to answer",
     )
     max_upload_age_s: float = Field(
-        default=600, gt=0, description="older uploads that nobody asked about are deleted"
+        default=600, gt=0, description="whatever became of it, no upload gets older"
     )
     max_photo_bytes: int = Field(default=20_000_000, gt=0, description="largest photo, as in the API")

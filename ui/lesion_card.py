@@ -62,7 +62,7 @@ def photo_stage(preview: Preview | None, heatmap_png: str | None) -> str:
 
 
 def _verdict(answer: LesionAnswer) -> str:
-    malignant = percent(answer.malignant_probability)
+    malignant = percent(answer.malignant_probability, limit=answer.threshold)
     return (
         f'<div class="card verdict {answer.verdict}"><div class="verdict-head">{icon(answer.verdict)}'
         f"<div><h3>{_HEADLINE[answer.verdict]}</h3>"
@@ -79,7 +79,7 @@ def _gauge(probability: float, threshold: float) -> str:
     return (
         f'<div class="gauge" aria-hidden="true"><span class="gauge-zone" {limit}></span>'
         f'<i style="left:{100 * probability:.1f}%"></i>'
-        f'<span class="gauge-limit {side}" {limit}>malignant from {percent(threshold)}</span></div>'
+        f'<span class="gauge-limit {side}" {limit}>malignant from {percent(threshold, limit=threshold)}</span></div>'
     )
 
 

@@ -26,7 +26,6 @@ _GUIDE = guide_card(
         "<b>Best through a dermatoscope.</b> The network learned from such photos.",
     ],
 )
-_PLACEHOLDER = "Drop a photo here, or click to choose one\nJPG, PNG or WebP, up to 20 MB"
 _STAGE_PX = 900
 
 _Update = tuple[Any, Any, Any, Any, Any]  # picker, stage, again, tiles, answer
@@ -37,7 +36,7 @@ def build_lesion_tab(services: Services, examples: Sequence[Example]) -> None:
     html_block(_LEAD)
     with gr.Row(elem_classes="columns"):
         with gr.Column(scale=5, min_width=300):
-            picker = _photo_picker()
+            picker = _photo_picker(services.uploads.max_photo_bytes)
             stage = html_block("", elem_id="lesion-stage", visible=False)
             again = gr.Button("Check another photo", visible=False, elem_id="lesion-again")
             tiles = example_tiles(examples, elem_id="lesion-examples")
@@ -65,8 +64,8 @@ class _Handlers:
         """Answer a photo as soon as it is there, and delete it whatever comes of it."""
         if upload is None:
             return
-        yield *_UNCHANGED, _WORKING
         try:
+            yield *_UNCHANGED, _WORKING
             photo = await asyncio.to_thread(self._services.uploads.read, upload)
             yield await _answer(self._services, photo)
         except Exception as error:
@@ -86,7 +85,7 @@ class _Handlers:
             yield _ready(trouble_card(error))
 
 
-def _photo_picker() -> gr.Image:
+def _photo_picker(max_bytes: int) -> gr.Image:
     """Takes a photo as the browser sends it: handlers read its bytes, unprocessed."""
     return gr.Image(
         sources=["upload", "webcam", "clipboard"],
@@ -94,7 +93,7 @@ def _photo_picker() -> gr.Image:
         label="Photo of the spot",
         show_label=False,
         buttons=[],
-        placeholder=_PLACEHOLDER,
+        placeholder=f"Drop a photo here, or click to choose one\nJPG, PNG or WebP, up to {max_bytes / 1e6:.0f} MB",
         height=340,
         elem_id="lesion-picker",
     )

@@ -37,7 +37,7 @@ def make_preview(photo: bytes, *, max_side_px: int) -> Preview | None:
             width_px, height_px = (round(side * reduction) for side in upright.size)
             small = _as_rgb(upright)
             small.thumbnail((max_side_px, max_side_px), Image.Resampling.LANCZOS)
-    except (OSError, ValueError, SyntaxError):
+    except Exception:  # damaged EXIF data alone makes Pillow raise struct.error, TypeError and more
         return None
     jpeg = io.BytesIO()
     small.save(jpeg, "JPEG", quality=82)

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 
 from serve.schemas import Box, PhotoReport, ProgressAnswer
-from ui.cards import disclaimer_note, icon, percent
+from ui.cards import disclaimer_note, icon, percent, percent_text, whole_percent
 from ui.preview import Preview
-from ui.progress_plot import progress_plot
+from ui.progress_plot import HALF, progress_plot
 
 _HEADLINE = {"improved": "Improved", "worsened": "Worsened"}
 _MEANING = {
@@ -37,15 +37,16 @@ def progress_card(answer: ProgressAnswer, previews: Sequence[Preview | None]) ->
 
 
 def _verdict(answer: ProgressAnswer) -> str:
-    improved = 100 * answer.improved_probability
-    close = abs(answer.improved_probability - 0.5) < _CLOSE
+    improved = whole_percent(answer.improved_probability, limit=HALF)
+    width = 100 * answer.improved_probability
+    close = abs(answer.improved_probability - HALF) < _CLOSE
     meaning = _NO_CLEAR_CHANGE if close else _MEANING[answer.verdict]
     return (
         f'<div class="card verdict {answer.verdict}"><div class="verdict-head">{icon(answer.verdict)}'
         f"<div><h3>{_HEADLINE[answer.verdict]}</h3><p>{meaning}</p></div></div>"
-        f'<div class="versus"><p class="improved"><b>{percent(answer.improved_probability)}</b> improved</p>'
-        f'<p class="worsened"><b>{percent(answer.worsened_probability)}</b> worsened</p>'
-        f'<div class="split" aria-hidden="true"><i class="improved" style="width:{improved:.1f}%"></i>'
+        f'<div class="versus"><p class="improved"><b>{percent_text(improved)}</b> improved</p>'
+        f'<p class="worsened"><b>{percent_text(100 - improved)}</b> worsened</p>'
+        f'<div class="split" aria-hidden="true"><i class="improved" style="width:{width:.1f}%"></i>'
         f'<i class="worsened"></i></div></div>{disclaimer_note(answer.disclaimer)}</div>'
     )
 
@@ -73,7 +74,7 @@ def _tile(number: int, photo: PhotoReport, preview: Preview | None) -> str:
     elif so_far is None:
         state, note = "kept", f"{icon('face')}face found<br>the start"
     else:
-        state, note = "kept", f"{icon('face')}face found<br>{percent(so_far)} improved so far"
+        state, note = "kept", f"{icon('face')}face found<br>{percent(so_far, limit=HALF)} improved so far"
     picture = _picture(number, photo, preview) if preview else ""
     return (
         f'<li class="{state}"><div class="thumb">{picture}</div>'

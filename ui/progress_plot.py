@@ -5,6 +5,9 @@ Colours come from the page's style sheet, so the plot follows light and dark.
 
 from collections.abc import Sequence
 
+from ui.cards import percent
+
+HALF = 0.5  # from here on it is "improved": the API's answer does not carry its threshold
 HEIGHT = 250  # units of the drawing, about pixels; it scales to the width of the page
 LEFT, RIGHT, TOP, BOTTOM = 48, 14, 14, 44
 _INSET = 24  # from the frame to the first and the last dot
@@ -29,7 +32,7 @@ class _Drawing:
         self._values = [(index, value) for index, value in enumerate(improved) if value is not None]
 
     def svg(self) -> str:
-        words = ", ".join(f"photo {index + 1} {value:.0%}" for index, value in self._values)
+        words = ", ".join(f"photo {index + 1} {percent(value, limit=HALF)}" for index, value in self._values)
         return (
             f'<svg class="plot {self._kind}" viewBox="0 0 {self._width} {HEIGHT}" role="img" '
             f'aria-label="Probability of improved, after each photo: {words}">'
@@ -37,20 +40,20 @@ class _Drawing:
         )
 
     def _zones(self) -> str:
-        size = f'x="{LEFT}" width="{self._width - RIGHT - LEFT}" height="{_y(0.5) - TOP:.1f}"'
+        size = f'x="{LEFT}" width="{self._width - RIGHT - LEFT}" height="{_y(HALF) - TOP:.1f}"'
         return (
             f'<rect class="zone improved" y="{TOP}" {size}/>'
-            f'<rect class="zone worsened" y="{_y(0.5):.1f}" {size}/>'
+            f'<rect class="zone worsened" y="{_y(HALF):.1f}" {size}/>'
             f'<text class="zone-name improved" x="{LEFT + 10}" y="{TOP + 20}">improved</text>'
             f'<text class="zone-name worsened" x="{LEFT + 10}" y="{HEIGHT - BOTTOM - 10}">worsened</text>'
         )
 
     def _levels(self) -> str:
         return "".join(
-            f'<line class="{"half" if value == 0.5 else "grid"}" x1="{LEFT}" x2="{self._width - RIGHT}" '
+            f'<line class="{"half" if value == HALF else "grid"}" x1="{LEFT}" x2="{self._width - RIGHT}" '
             f'y1="{_y(value):.1f}" y2="{_y(value):.1f}"/>'
             f'<text x="{LEFT - 8}" y="{_y(value) + 4.5:.1f}" text-anchor="end">{value:.0%}</text>'
-            for value in (0, 0.5, 1)
+            for value in (0, HALF, 1)
         )
 
     def _photo_axis(self) -> str:
@@ -66,8 +69,8 @@ class _Drawing:
     def _series(self) -> str:
         line = " ".join(f"{self._x(index):.1f},{_y(value):.1f}" for index, value in self._values)
         dots = "".join(
-            f'<circle class="dot {"improved" if value >= 0.5 else "worsened"}" cx="{self._x(index):.1f}" '
-            f'cy="{_y(value):.1f}" r="5.5"><title>after photo {index + 1}: {value:.0%}</title></circle>'
+            f'<circle class="dot {"improved" if value >= HALF else "worsened"}" cx="{self._x(index):.1f}" '
+            f'cy="{_y(value):.1f}" r="5.5"><title>after photo {index + 1}: {percent(value, limit=HALF)}</title></circle>'
             for index, value in self._values
         )
         return f'<polyline class="line" points="{line}"/>{dots}'

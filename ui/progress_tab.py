@@ -8,6 +8,7 @@ from typing import Any
 import gradio as gr
 
 from ui.cards import error_card, guide_card, working_card
+from ui.config import MAX_SERIES_PHOTOS, MIN_SERIES_PHOTOS
 from ui.example_tiles import Example, clicked_example, example_tiles
 from ui.preview import make_preview
 from ui.progress_card import progress_card
@@ -15,10 +16,9 @@ from ui.services import Services
 from ui.theme import html_block
 from ui.trouble import trouble_card
 
-MIN_PHOTOS, MAX_PHOTOS = 2, 30
 _LEAD = (
     '<div class="lead"><h2>Is my face getting better?</h2><p>'
-    f"Add {MIN_PHOTOS} to {MAX_PHOTOS} photos of one face from different days, then press Compare.</p></div>"
+    f"Add {MIN_SERIES_PHOTOS} to {MAX_SERIES_PHOTOS} photos of one face from different days, then press Compare.</p></div>"
 )
 _GUIDE = guide_card(
     "A series that works",
@@ -40,7 +40,7 @@ def build_progress_tab(services: Services, examples: Sequence[Example]) -> None:
     answer = html_block("", elem_id="progress-answer")
     with gr.Row(elem_classes="columns") as inputs:
         with gr.Column(scale=6, min_width=300):
-            picker = _photos_picker()
+            picker = _photos_picker(services.uploads.max_photo_bytes)
             compare = gr.Button("Compare", variant="primary", elem_id="progress-compare")
             tiles = example_tiles(examples, elem_id="progress-examples")
         with gr.Column(scale=5, min_width=300):
@@ -66,22 +66,25 @@ class _Handlers:
         self._examples = examples
 
     async def on_compare(self, uploads: list[dict[str, Any]] | None) -> AsyncIterator[_Update]:
-        """Compare the photos, and delete them. Refused ones stay, so that a wrong one can be taken out."""
+        """Compare the photos, and delete them. Refused ones stay a while: a wrong one can be taken out."""
         uploads = uploads or []
-        if not MIN_PHOTOS <= len(uploads) <= MAX_PHOTOS:
+        if not MIN_SERIES_PHOTOS <= len(uploads) <= MAX_SERIES_PHOTOS:
             yield *_UNCHANGED, _wrong_number(len(uploads))
             return
-        yield *_UNCHANGED, _WORKING
+        refused = False
         try:
+            yield *_UNCHANGED, _WORKING
             photos = [
                 await asyncio.to_thread(self._services.uploads.read, upload, name=f"Photo {number}")
                 for number, upload in enumerate(uploads, start=1)
             ]
             update = await _answer(self._services, photos)
         except Exception as error:
-            yield *_UNCHANGED, trouble_card(error)
-            return
-        self._services.uploads.delete(uploads)
+            refused = True
+            update = *_UNCHANGED, trouble_card(error)
+        finally:  # also when the browser leaves meanwhile: Gradio then closes this generator
+            if not refused:
+                self._services.uploads.delete(uploads)
         yield update
 
     async def on_example(self, event: gr.EventData) -> AsyncIterator[_Update]:
@@ -96,7 +99,7 @@ class _Handlers:
             yield *_UNCHANGED, trouble_card(error)
 
 
-def _photos_picker() -> gr.HTML:
+def _photos_picker(max_bytes: int) -> gr.HTML:
     """Takes photos as the browser sends them. Its value is a list of ``{"path", "url", "name"}``.
 
     Our own, because Gradio's gallery answers a file of a wrong type with "An error occurred", and its list of
@@ -109,6 +112,7 @@ def _photos_picker() -> gr.HTML:
         js_on_load=(here / "picker.js").read_text(encoding="utf-8"),
         apply_default_css=False,
         elem_id="progress-picker",
+        max_mb=round(max_bytes / 1e6),
         uploading=0,
         problem="",
     )
@@ -125,13 +129,13 @@ async def _start_over() -> _Update:
 
 
 def _wrong_number(num_photos: int) -> str:
-    if num_photos > MAX_PHOTOS:
+    if num_photos > MAX_SERIES_PHOTOS:
         return error_card(
             "too_many_photos",
-            f"You added {num_photos} photos; at most {MAX_PHOTOS} can be compared. Take some out.",
+            f"You added {num_photos} photos; at most {MAX_SERIES_PHOTOS} can be compared. Take some out.",
         )
     found = "There is no photo yet" if num_photos == 0 else "There is one photo only"
     return error_card(
         "too_few_photos",
-        f"{found}; change shows between at least two. Add photos of the same face from other days.",
+        f"{found}; change shows between at least {MIN_SERIES_PHOTOS}. Add photos of the same face from other days.",
     )

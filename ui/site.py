@@ -17,7 +17,7 @@ from ui.theme import STYLE_SHEET, build_theme
 from ui.uploads import UploadFolder
 from ui.view import build_page
 
-_SWEEP_S = 30
+_SWEEPS_PER_AGE = 20  # with an age limit of ten minutes, every 30 s
 _UPLOAD_FACTOR = 4  # a photo somewhat too large gets our sentence; only a far larger one gets Gradio's
 
 
@@ -72,7 +72,8 @@ def _series() -> list[Example]:
 
 
 async def _sweep(uploads: UploadFolder) -> None:
+    every_s = uploads.max_age_s / _SWEEPS_PER_AGE
     while True:
-        await asyncio.sleep(_SWEEP_S)
+        await asyncio.sleep(every_s)
         with contextlib.suppress(OSError):  # what cannot go now is tried again in a moment
-            await asyncio.to_thread(uploads.delete_old)
+            await asyncio.to_thread(uploads.delete_old, within_s=every_s)

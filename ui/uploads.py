@@ -28,7 +28,12 @@ class UploadTooLargeError(UploadError):
 
 
 class UploadFolder:
-    """A private folder of one process: nothing in it outlives its answer, its age limit or the process."""
+    """A private folder of one process: nothing in it outlives its age limit or the process.
+
+    Attributes:
+        max_age_s: as given; the texts of the page name it.
+        max_photo_bytes: likewise.
+    """
 
     def __init__(self, parent: Path, *, max_age_s: float, max_photo_bytes: int) -> None:
         """Make the folder, and delete what processes that were killed have left in ``parent``.
@@ -39,8 +44,9 @@ class UploadFolder:
             max_photo_bytes: largest photo that is read.
         """
         parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._max_age_s = max_age_s
-        self._max_photo_bytes = max_photo_bytes
+        self.max_age_s = max_age_s
+        self.max_photo_bytes = max_photo_bytes
+        self._parent = parent
         _delete_older(parent, time.time() - max_age_s)
         self.path = Path(tempfile.mkdtemp(prefix="page-", dir=parent)).resolve()
 
@@ -58,7 +64,7 @@ class UploadFolder:
         path = self._inside(upload)
         if path is None or not path.is_file():
             raise UploadGoneError(f"{name} is no longer here: photos go after a while. Add it again.")
-        found_mb, most_mb = path.stat().st_size / 1e6, self._max_photo_bytes / 1e6
+        found_mb, most_mb = path.stat().st_size / 1e6, self.max_photo_bytes / 1e6
         if found_mb > most_mb:
             found = f"{name} has {found_mb:.1f} MB; at most {most_mb:.0f} MB are allowed."
             raise UploadTooLargeError(f"{found} Choose a smaller version of it.")
@@ -74,10 +80,14 @@ class UploadFolder:
             if path.parent != self.path and path.parent.is_dir() and not any(path.parent.iterdir()):
                 path.parent.rmdir()
 
-    def delete_old(self) -> None:
-        """Delete what is older than the age limit: photos nobody asked about, uploads cut off half way."""
+    def delete_old(self, *, within_s: float = 0) -> None:
+        """Delete what is past the age limit: photos nobody asked about, and what killed processes have left.
+
+        Args:
+            within_s: delete already what passes the limit within this time, that is, before the next call.
+        """
         os.utime(self.path)  # a process that starts meanwhile must not take this folder for a dead one's
-        _delete_older(self.path, time.time() - self._max_age_s)
+        _delete_older(self._parent, time.time() + within_s - self.max_age_s)
 
     def delete_all(self) -> None:
         """Delete the folder."""

@@ -6,13 +6,14 @@ import gradio as gr
 
 from serve.schemas import DISCLAIMER
 from ui.about_tab import build_about_tab
+from ui.cards import in_minutes
 from ui.example_tiles import Example
 from ui.lesion_tab import build_lesion_tab
 from ui.progress_tab import build_progress_tab
 from ui.services import Services
 from ui.theme import html_block
 
-_HEADER = """
+_HEAD = """
 <header class="page-head">
   <svg class="brand" viewBox="0 0 32 32" aria-hidden="true" focusable="false">
     <circle cx="16" cy="16" r="14"/><circle cx="16" cy="16" r="8.2"/>
@@ -20,7 +21,7 @@ _HEADER = """
   </svg>
   <div>
     <h1>skinserve</h1>
-    <p>Choose a question, then add a photo. It is deleted as soon as you have the answer.</p>
+    <p>Choose a question, then add a photo. It is deleted after the answer, at the latest after {minutes}.</p>
   </div>
   <p class="badge">Research software, not a medical device</p>
 </header>
@@ -33,7 +34,7 @@ def build_page(
 ) -> gr.Blocks:
     """Lay out the page and connect every handler."""
     with gr.Blocks(title="skinserve", analytics_enabled=False, fill_width=True) as page:
-        html_block(_HEADER)
+        html_block(_HEAD.format(minutes=in_minutes(services.uploads.max_age_s)))
         with gr.Tabs(elem_id="tabs"):
             with gr.Tab("Lesion"):
                 build_lesion_tab(services, lesion_examples)

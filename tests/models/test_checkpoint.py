@@ -100,10 +100,25 @@ def test_a_damaged_meta_is_refused(tmp_path: Path, content: str):
         read_meta(tmp_path)
 
 
-def test_a_label_twice_is_refused(tmp_path: Path, net: nn.Module):
-    save_checkpoint(tmp_path, net, tiny_meta(labels=("Nevus", "Nevus")), "")
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"labels": ["Nevus", "Nevus"]}, "a label stands twice"),
+        ({"groups": {"Nevus": "benign"}}, "the group of every label"),
+        ({"groups": {"Nevus": "benign", "Melanoma": "Malignant"}}, r"groups\.Melanoma"),
+        ({"architecture": {"num_diagnoses": 3}}, "is not the number of labels"),
+        ({"architecture": {"input_px": 224}}, "is not input_px"),
+        ({"thresholds": {"malignant": 7.0}}, r"thresholds\.malignant"),
+    ],
+)
+def test_a_meta_that_contradicts_itself_is_refused(
+    tmp_path: Path, net: nn.Module, change: dict[str, object], message: str
+):
+    save_checkpoint(tmp_path, net, tiny_meta(), "")
+    path = tmp_path / "meta.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
 
-    with pytest.raises(CheckpointError, match="names a label twice"):
+    with pytest.raises(CheckpointError, match=message):
         read_meta(tmp_path)
 
 

@@ -131,11 +131,18 @@ def test_a_checkpoint_of_the_other_kind_is_refused(lesion_folder: Path, progress
         load_progress_engine(lesion_folder)
 
 
-def test_weights_that_do_not_fit_are_refused(tmp_path: Path):
-    wrong = meta_of("lesion", architecture={"num_diagnoses": 3, "input_px": 64})
-    save_checkpoint(tmp_path, LesionNet(num_diagnoses=2, input_px=64), wrong, "")
+def test_an_architecture_that_the_network_does_not_know_is_refused(tmp_path: Path):
+    meta = meta_of("lesion", architecture={"num_diagnoses": 2, "input_px": 64, "layers": 3})
+    save_checkpoint(tmp_path, LesionNet(num_diagnoses=2, input_px=64), meta, "")
 
-    with pytest.raises(CheckpointError, match="do not fit LesionNet"):
+    with pytest.raises(CheckpointError, match="does not fit LesionNet"):
+        load_lesion_engine(tmp_path)
+
+
+def test_weights_of_another_network_are_refused(tmp_path: Path):
+    save_checkpoint(tmp_path, LesionNet(num_diagnoses=3, input_px=64), meta_of("lesion"), "")
+
+    with pytest.raises(CheckpointError, match="does not fit LesionNet"):
         load_lesion_engine(tmp_path)
 
 

@@ -102,7 +102,7 @@ def test_exif_orientation_is_honoured(orientation: int, red_side: str):
         assert (photo.width_px > photo.height_px) == (orientation < 5)
 
 
-@pytest.mark.parametrize(("offset", "zone"), [(None, ""), ("+02:00", "+02:00")])
+@pytest.mark.parametrize(("offset", "zone"), [(None, ""), ("+02:00", "+02:00"), ("   :  ", ""), ("x", "")])
 def test_the_capture_time_is_read_from_exif(offset: str | None, zone: str):
     exif = Image.Exif()
     fields = exif.get_ifd(0x8769)

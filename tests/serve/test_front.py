@@ -73,7 +73,7 @@ async def test_a_request_that_takes_too_long_is_answered_at_its_deadline_and_its
 
     assert (answer.status_code, code_of(answer)) == (504, "deadline_exceeded")
     assert "0.2 s" in answer.json()["error"]["message"]
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 10
     assert stages.num_cancelled == 1
 
 
@@ -103,7 +103,7 @@ async def test_a_bad_deadline_is_refused(value: str):
 
 
 async def test_a_batch_says_at_its_deadline_which_files_are_not_ready():
-    client = client_of(FakeStages(delay_s=30), default_deadline_s=0.3)
+    client = client_of(FakeStages(delay_s=30), default_deadline_s=1.5)
 
     answer = await client.post("/v1/lesion/batch", files=uploads(picture(), b"<html>", picture()))
 
@@ -115,7 +115,7 @@ async def test_a_batch_says_at_its_deadline_which_files_are_not_ready():
 
 
 async def test_requests_beyond_the_limit_are_refused_at_once_and_the_place_comes_back():
-    stages = FakeStages(delay_s=0.3)
+    stages = FakeStages(delay_s=1)
     client = client_of(stages, max_requests=2, retry_after_s=7)
 
     answers = await asyncio.gather(*(ask(client) for _ in range(5)))
@@ -124,22 +124,24 @@ async def test_requests_beyond_the_limit_are_refused_at_once_and_the_place_comes
     assert sorted(answer.status_code for answer in answers) == [200, 200, 503, 503, 503]
     refused = next(answer for answer in answers if answer.status_code == 503)
     assert (code_of(refused), refused.headers["retry-after"]) == ("overloaded", "7")
-    assert refused.elapsed.total_seconds() < 0.2
+    assert refused.elapsed.total_seconds() < 0.9
     assert after.status_code == 200
 
 
 async def test_questions_about_the_server_are_answered_when_it_is_full():
-    client = client_of(FakeStages(delay_s=0.5), max_requests=1)
+    stages = FakeStages(delay_s=0.5)
+    client = client_of(stages, max_requests=1)
 
     working = asyncio.create_task(ask(client))
-    await asyncio.sleep(0.1)
+    while stages.num_calls == 0:
+        await asyncio.sleep(0.01)
 
     assert (await client.get("/healthz")).status_code == 200
     assert (await working).status_code == 200
 
 
 async def test_series_have_a_limit_of_their_own():
-    client = client_of(FakeStages(delay_s=0.3), max_series_requests=1)
+    client = client_of(FakeStages(delay_s=1), max_series_requests=1)
 
     both = await asyncio.gather(
         *(client.post("/v1/progress", files=uploads(picture(), picture())) for _ in range(2)), ask(client)
@@ -149,7 +151,7 @@ async def test_series_have_a_limit_of_their_own():
 
 
 async def test_bodies_together_have_a_limit_and_give_their_room_back():
-    client = client_of(FakeStages(delay_s=0.3), max_bytes_in_flight=len(picture()) + 10)
+    client = client_of(FakeStages(delay_s=1), max_bytes_in_flight=len(picture()) + 10)
 
     answers = await asyncio.gather(ask(client), ask(client))
     after = await ask(client)
@@ -181,7 +183,8 @@ async def test_a_client_that_hangs_up_frees_its_place_and_its_work_is_called_off
     client = client_of(stages, max_requests=1)
 
     gone = asyncio.create_task(ask(client))
-    await asyncio.sleep(0.2)
+    while stages.num_calls == 0:
+        await asyncio.sleep(0.01)
     gone.cancel()
     await asyncio.wait([gone])
     stages.delay_s = 0

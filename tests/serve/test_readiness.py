@@ -20,17 +20,17 @@ async def test_a_probe_does_not_wait_longer_than_its_patience_and_the_question_g
     monkeypatch: pytest.MonkeyPatch,
 ):
     monkeypatch.setattr("serve.readiness.PATIENCE_S", 0.05)
-    stages = FakeStages(delay_s=0.2)
+    stages = FakeStages(delay_s=1)
     readiness = Readiness(stages, ready_after_s=60)
 
     began = time.monotonic()
     first = await readiness.check()
     again = await readiness.check()
     took = time.monotonic() - began
-    await asyncio.sleep(0.3)
+    await asyncio.sleep(1.3)
 
     assert first.waiting_for == again.waiting_for == ["lesion", "face", "progress"]
-    assert took < 0.19
+    assert took < 0.9
     assert stages.num_calls == 3, "the second probe waits for the questions of the first"
     assert (await readiness.check()).status == "ok"
 
@@ -38,12 +38,12 @@ async def test_a_probe_does_not_wait_longer_than_its_patience_and_the_question_g
 async def test_a_model_that_died_is_missed_after_a_while(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("serve.readiness.FRESH_S", 0.0)
     stages = FakeStages()
-    readiness = Readiness(stages, ready_after_s=0.2)
+    readiness = Readiness(stages, ready_after_s=1)
 
     await readiness.check()
     stages.dead = {"face"}
     soon = await readiness.check()
-    await asyncio.sleep(0.3)
+    await asyncio.sleep(1.1)
 
     assert soon.status == "ok"
     assert (await readiness.check()).waiting_for == ["face"]

@@ -6,10 +6,10 @@ from torch import nn
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import OneCycleLR
 
-from train.loop import Batch, DivergedError, TrainingState, evaluate, new_ema, train_epoch
+from train.loop import Batch, DivergedError, OtherRunError, TrainingState, evaluate, new_ema, train_epoch
 
 
-def new_state() -> TrainingState:
+def new_state(**settings: object) -> TrainingState:
     torch.manual_seed(3)
     net = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Dropout(0.5), nn.Linear(8, 1))
     optimizer = AdamW(net.parameters(), lr=0.01)
@@ -20,6 +20,7 @@ def new_state() -> TrainingState:
         schedule=schedule,
         ema=new_ema(net, 0.9),
         generator=torch.Generator().manual_seed(3),
+        settings={"seed": 3, **settings},
     )
 
 
@@ -67,6 +68,13 @@ def test_resuming_equals_not_stopping(tmp_path: Path):
 
 def test_there_is_nothing_to_resume_at_first(tmp_path: Path):
     assert not new_state().resume_if_any(tmp_path / "state.pt")
+
+
+def test_a_run_with_other_settings_does_not_resume(tmp_path: Path):
+    new_state().save(tmp_path / "state.pt")
+
+    with pytest.raises(OtherRunError, match=r"differs in learning_rate, seed; .* another folder with --run"):
+        new_state(seed=4, learning_rate=0.1).resume_if_any(tmp_path / "state.pt")
 
 
 def test_a_mean_loss_counts_examples_not_batches():

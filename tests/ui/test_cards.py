@@ -29,6 +29,24 @@ def test_a_probability_never_claims_certainty(probability, text):
     assert percent(probability) == text
 
 
+@pytest.mark.parametrize(
+    ("probability", "limit", "text"),
+    [
+        (0.4996, 0.5, "49%"),
+        (0.5, 0.5, "50%"),
+        (0.5004, 0.5, "50%"),
+        (0.5496, 0.55, "54%"),
+        (0.55, 0.55, "55%"),
+        (0.353, 0.354, "35%"),
+        (0.354, 0.354, "36%"),
+        (0.3541, 0.354, "36%"),
+        (0.002, 0.5, "&lt;1%"),
+    ],
+)
+def test_rounding_never_carries_a_probability_over_the_limit_of_a_verdict(probability, limit, text):
+    assert percent(probability, limit=limit) == text
+
+
 def test_every_diagnosis_of_the_taxonomy_is_explained_in_two_sentences():
     assert set(WHAT_IT_IS) == {diagnosis.name for diagnosis in DIAGNOSES}
     for text in WHAT_IT_IS.values():
@@ -45,6 +63,14 @@ def test_the_verdict_stands_in_words_and_shape_with_its_probability_and_the_disc
     assert f"{malignant:.0%} probability that it is malignant" in words_of(html)
     assert DISCLAIMER in html
     assert html.index('<svg class="icon"') < html.index(headline)
+
+
+def test_the_verdict_and_the_figures_beside_it_agree_close_to_the_threshold(make_lesion_answer):
+    answer = make_lesion_answer(malignant=0.3496)
+
+    words = words_of(lesion_card(answer))
+
+    assert "Looks benign 34% probability that it is malignant malignant from 35%" in words
 
 
 def test_a_named_diagnosis_is_explained(make_lesion_answer):
@@ -125,6 +151,19 @@ def test_progress_near_one_half_is_called_no_clear_change(make_progress_answer):
     assert "no clear change" not in progress_card(make_progress_answer(2, improved=0.35), [None] * 2)
 
 
+@pytest.mark.parametrize(
+    ("improved", "words"),
+    [
+        (0.4996, "Worsened The two are close: the photos show no clear change. 49% improved 51% worsened"),
+        (0.5, "Improved The two are close: the photos show no clear change. 50% improved 50% worsened"),
+        (0.625, "62% improved 38% worsened"),
+        (0.004, "&lt;1% improved &gt;99% worsened"),
+    ],
+)
+def test_the_two_probabilities_agree_with_the_verdict_and_make_a_whole(make_progress_answer, improved, words):
+    assert words in words_of(progress_card(make_progress_answer(2, improved=improved), [None] * 2))
+
+
 def test_photos_stand_in_the_order_of_the_answer_and_those_without_a_face_are_marked(make_progress_answer):
     answer = make_progress_answer(3, without_face=(1,))
     answer = answer.model_copy(update={"photos": answer.photos[::-1], "order": "exif"})
@@ -199,6 +238,7 @@ def test_the_models_stand_with_their_figures_and_intervals(models):
     assert "lesion-reference, version 1" in words and "progress-reference, version 1" in words
     assert "Diagnosis: balanced accuracy 0.47 (0.43 to 0.51)" in words
     assert "Diagnosis: recall of Nevus 0.812, n = 612" in words
+    assert "person" not in words and "p01" not in words
 
 
 def test_programs_are_told_the_address_that_the_browser_used():

@@ -1,5 +1,6 @@
 import base64
 import io
+import struct
 
 import numpy as np
 import pytest
@@ -63,6 +64,24 @@ def test_every_kind_of_white_photo_looks_white(image, kind):
     preview = make_preview(photo(image, kind), max_side_px=64)
 
     assert np.asarray(pixels_of(preview)).min() >= 250
+
+
+@pytest.mark.parametrize(
+    "resolution",
+    [
+        (2, 2, b"6\0\0\0"),  # text: Pillow raises a TypeError
+        (9, 1, struct.pack("<i", -3)),  # a negative number: struct.error
+    ],
+    ids=["text", "negative"],
+)
+def test_damaged_exif_data_is_no_error(resolution):
+    turned, next_folder = struct.pack("<HHII", 0x0112, 3, 1, 6), bytes(4)
+    kind, count, value = resolution
+    broken = struct.pack("<HHI", 0x011A, kind, count) + value
+    tiff = b"II*\0" + struct.pack("<IH", 8, 2) + turned + broken + next_folder
+    data = photo(Image.new("RGB", (64, 64)), "JPEG", exif=b"Exif\0\0" + tiff)
+
+    assert make_preview(data, max_side_px=64) is None
 
 
 @pytest.mark.parametrize("data", [b"", b"<html>", photo(Image.new("RGB", (64, 64)), "PNG")[:60]])

@@ -95,6 +95,19 @@ def test_a_new_process_deletes_what_a_killed_one_left_but_not_what_a_living_one_
     assert living.path.exists()
 
 
+def test_a_living_process_deletes_in_time_what_a_killed_one_left(tmp_path):
+    limits = {"max_age_s": 60, "max_photo_bytes": 1000}
+    killed, living = (UploadFolder(tmp_path, **limits) for _ in range(2))
+    photo = upload(killed, b"left", age_s=50)
+
+    living.delete_old()
+    assert Path(photo["path"]).exists()
+    living.delete_old(within_s=15)
+
+    assert not Path(photo["path"]).exists()
+    assert killed.path.exists()  # not as old itself: it may be a living one's
+
+
 def test_nothing_is_left_at_the_end(uploads):
     upload(uploads, b"photo")
 

@@ -88,6 +88,19 @@ async def test_a_photo_that_the_api_refuses_is_deleted_and_the_picker_comes_back
     assert list(services.uploads.path.iterdir()) == []
 
 
+@pytest.mark.parametrize("name", ["on_photo", "on_compare"])
+async def test_the_photos_of_a_browser_that_leaves_are_deleted(page, upload, services, name):
+    photos = [upload("one"), upload("two")]
+    if name == "on_photo":
+        services.uploads.delete([photos.pop()])
+    updates = handler(page, name)(photos if name == "on_compare" else photos[0])
+
+    await anext(updates)
+    await updates.aclose()
+
+    assert list(services.uploads.path.iterdir()) == []
+
+
 async def test_a_photo_taken_back_changes_nothing(page):
     assert await all_of(handler(page, "on_photo")(None)) == []
 
@@ -145,6 +158,16 @@ async def test_a_photo_that_is_gone_is_named_by_its_number(page, upload):
     *_, refused = await all_of(handler(page, "on_compare")([upload("one"), missing]))
 
     assert "Photo 2 is no longer here" in refused[PROGRESS_ANSWER]
+
+
+async def test_the_page_names_the_limits_that_hold_here(site):
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(site), base_url="http://page") as browser:
+        config = (await browser.get("/config")).text
+
+    assert config.count("at the latest after 1 minute.") == 1
+    assert config.count("at the latest 1 minute after the upload") == 1
+    assert "up to 1 MB" in config and '"max_mb":1' in config.replace(": ", ":")
+    assert "20 MB" not in config and "ten minutes" not in config
 
 
 def test_no_handler_is_an_endpoint_for_programs(page):
