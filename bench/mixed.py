@@ -1,7 +1,7 @@
 """Start, memory, mixed load and stop of ``python -m serve`` on this machine: ``python -m bench.mixed``.
 
-The clients send drawn photos to every route and compare each answer with the one that the same request got
-alone.
+The clients send drawn photos to the lesion, batch and progress routes and compare each answer with the one
+that the same request got alone.
 """
 
 import asyncio
@@ -101,6 +101,8 @@ def draw_shots() -> list[Shot]:
             files=[("file", ("a.jpg", phone, "image/jpeg"))],
         )
     )
+    many = [("files", ("a.jpg", spot, "image/jpeg")) for spot in spots * 2]
+    shots.append(Shot(name="batch of 8 spots", url="/v1/lesion/batch", files=many))
     for improving in (True, False):
         faces = [_jpeg(face) for face in draw_series(improving=improving, num_photos=4, seed=3)]
         files = [("files", ("a.jpg", face, "image/jpeg")) for face in faces]
@@ -114,7 +116,7 @@ async def load(url: str, shots: list[Shot], settings: Settings) -> dict[str, Any
     seconds: dict[str, list[float]] = {shot.name: [] for shot in shots}
     limits = httpx.Limits(max_connections=settings.clients)
     async with httpx.AsyncClient(base_url=url, timeout=120, limits=limits) as client:
-        alone = [_probabilities((await client.post(shot.url, files=shot.files)).json()) for shot in shots]
+        alone = [_probabilities(await client.post(shot.url, files=shot.files)) for shot in shots]
         until = time.monotonic() + settings.seconds
 
         async def send(first: int) -> None:
@@ -131,7 +133,7 @@ async def load(url: str, shots: list[Shot], settings: Settings) -> dict[str, Any
                     outcomes[f"error {answer.status_code}"] += 1
                 else:
                     seconds[shot.name].append(time.monotonic() - began)
-                    right = _same(_probabilities(answer.json()), alone[index])
+                    right = _same(_probabilities(answer), alone[index])
                     outcomes["right" if right else "wrong"] += 1
 
         await asyncio.gather(*(send(first) for first in range(settings.clients)))
@@ -155,7 +157,11 @@ def memory_bytes(pid: int) -> int:
     return sum(one.memory_full_info().pss for one in (process, *process.children(recursive=True)))
 
 
-def _probabilities(answer: dict[str, Any]) -> list[float]:
+def _probabilities(response: httpx.Response) -> list[float]:
+    if response.headers["content-type"] == "application/x-ndjson":
+        lines = sorted(map(json.loads, response.text.splitlines()), key=lambda line: line["index"])
+        return [line["result"]["malignant_probability"] for line in lines]
+    answer = response.json()
     if "photos" in answer:
         found = [answer["improved_probability"]]
         return found + [photo["improved_probability_so_far"] or 0 for photo in answer["photos"]]

@@ -3,17 +3,18 @@
 import errno
 import os
 import secrets
+import signal
 import socket
 import sys
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psutil
 import tyro
 
 from serve.local import reachable
-from serve.supervisor import Start, Supervisor, say
+from serve.supervisor import SIGNALS, Start, Supervisor, say
 
 LOCAL_YAML = Path(__file__).with_name("local.yaml")
 MIN_FREE_BYTES = 3_500_000_000  # 3.2 GB at rest, measured
@@ -40,10 +41,13 @@ class Options:
 def main() -> int:
     """Check, then start and watch over the server."""
     options = tyro.cli(Options, prog="python -m serve")
+    if options.host == "localhost":
+        options = replace(options, host="127.0.0.1")
     problem = trouble(options)
     if problem:
         print(f"skinserve: {problem}", file=sys.stderr)
         return 1
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # until the supervisor can clear up after them
     home = Path(tempfile.mkdtemp(prefix="skinserve-", dir=_short_temp_folder()))
     (home / "tmp").mkdir()
     start = Start(
@@ -62,6 +66,10 @@ def main() -> int:
         port=options.port,
     )
     say(f"starting on http://{start.host}:{start.port}, this takes up to a minute")
+    if options.host not in HAPROXY_HOSTS:
+        say(
+            f"on {options.host} Ray Serve's own proxy answers, which is slower than HAProxy on 127.0.0.1 or 0.0.0.0"
+        )
     return Supervisor(start).run()
 
 
@@ -75,13 +83,13 @@ def trouble(options: Options) -> str | None:
             f"{free / 1e9:.1f} GB of memory are free, {MIN_FREE_BYTES / 1e9:g} GB are needed; "
             "close other programs and try again"
         )
+    if not 1 <= options.port <= 65535:
+        return f"{options.port} is no port; choose one from 1024 to 65535: PORT=8000 make serve"
     family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
     try:
         with socket.socket(family, socket.SOCK_STREAM) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((options.host, options.port))
-    except OverflowError:
-        return f"{options.port} is no port; choose one from 1024 to 65535: PORT=8000 make serve"
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             other = options.port + 1 if options.port < 65535 else 8000

@@ -58,7 +58,9 @@ class GatewayConfig(Settings):
     face_side_px: int = Field(
         default=640, gt=0, description="long side of the photos that the face stage sees"
     )
-    num_decode_threads: int = Field(default=2, gt=0, description="50 megapixels of PNG take 150 MB each")
+    num_decode_threads: int = Field(
+        default=2, gt=0, description="50 megapixels of transparent PNG take 400 MB each"
+    )
     batch_concurrency: int = Field(
         default=8, gt=0, description="photos of one batch request under way at once"
     )

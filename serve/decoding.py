@@ -18,7 +18,3 @@ class DecodingPool:
     async def run(self, work: Callable[_P, _T], *arguments: _P.args, **options: _P.kwargs) -> _T:
         """Run ``work`` in one of the threads, when one is free."""
         return await asyncio.wrap_future(self._threads.submit(work, *arguments, **options))
-
-    def close(self) -> None:
-        """Let the threads end after what they are doing."""
-        self._threads.shutdown(wait=False, cancel_futures=True)

@@ -28,6 +28,8 @@ START_PATIENCE_S = 600.0
 PROBE_PATIENCE_S = 3.0
 END_PATIENCE_S = 5.0
 MAX_ATTEMPTS = 3
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""What ends the server, in order."""
 _PR_SET_CHILD_SUBREAPER = 36
 
 
@@ -63,8 +65,9 @@ class Supervisor:
         """
         if sys.platform == "linux":
             ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for number in SIGNALS:
             signal.signal(number, self._note_signal)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         try:
             if self._come_up():
                 self._stay_up()

@@ -80,10 +80,6 @@ async def read_form(request: Request, lease: Lease, shape: FormShape) -> Form:
     return builder.form
 
 
-def _broken(how: str) -> ApiError:
-    return ApiError("invalid_request", f"the multipart body {how}; send it again")
-
-
 async def _stream(request: Request, lease: Lease, max_bytes: int) -> AsyncIterator[bytes]:
     announced = request.headers.get("content-length", "")
     if announced.isdigit():

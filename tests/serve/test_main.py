@@ -27,6 +27,11 @@ def test_help_says_what_there_is():
         assert word in said
 
 
+@pytest.mark.parametrize("port", [-1, 0, 65536])
+def test_an_impossible_port_is_one_clear_line(port: int):
+    assert f"{port} is no port" in (trouble(Options(port=port)) or "")
+
+
 def test_a_taken_port_is_one_clear_line():
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
