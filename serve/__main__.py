@@ -67,9 +67,7 @@ def main() -> int:
     )
     say(f"starting on http://{start.host}:{start.port}, this takes up to a minute")
     if options.host not in HAPROXY_HOSTS:
-        say(
-            f"on {options.host} Ray Serve's own proxy answers, which is slower than HAProxy on 127.0.0.1 or 0.0.0.0"
-        )
+        say(f"on {options.host} Ray Serve's own proxy answers, slower than HAProxy on 127.0.0.1 or 0.0.0.0")
     return Supervisor(start).run()
 
 

@@ -25,8 +25,8 @@ names the most likely diagnosis. The other compares photos of one face over time
 listed below: anything else is forced into one of these. The model cards say more.</p></section>
 <section class="card"><h3>Your photos</h3>
 <p>A photo lies on the server's disk, in a folder that only the server can read, and is deleted after its
-answer. One that got no answer goes too, at the latest {minutes} after the upload: of a series that was refused
-and that you may mend, taken out again, or never asked about.</p>
+answer. One without an answer (taken out again, part of a series that was refused, never asked about) is
+deleted at the latest {minutes} after its upload.</p>
 <p>Nothing about a photo is logged: not its name, not where or when it was taken. This page loads nothing from
 anywhere else, and no figures about its use leave this server.</p></section>
 </div>

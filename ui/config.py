@@ -5,7 +5,6 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
-
 MIN_SERIES_PHOTOS, MAX_SERIES_PHOTOS = 2, 30  # as in the API
 
 

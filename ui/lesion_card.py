@@ -75,11 +75,12 @@ def _verdict(answer: LesionAnswer) -> str:
 def _gauge(probability: float, threshold: float) -> str:
     """Where the probability lies between 0 and 100%, and from where on the verdict is malignant."""
     limit = f'style="left:{100 * threshold:.1f}%"'
+    from_here = f"malignant from {percent(threshold, limit=threshold)}"
     side = "before" if threshold > 0.55 else "after"
     return (
         f'<div class="gauge" aria-hidden="true"><span class="gauge-zone" {limit}></span>'
         f'<i style="left:{100 * probability:.1f}%"></i>'
-        f'<span class="gauge-limit {side}" {limit}>malignant from {percent(threshold, limit=threshold)}</span></div>'
+        f'<span class="gauge-limit {side}" {limit}>{from_here}</span></div>'
     )
 
 

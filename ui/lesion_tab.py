@@ -87,13 +87,14 @@ class _Handlers:
 
 def _photo_picker(max_bytes: int) -> gr.Image:
     """Takes a photo as the browser sends it: handlers read its bytes, unprocessed."""
+    kinds = f"JPG, PNG or WebP, up to {max_bytes / 1e6:.0f} MB"
     return gr.Image(
         sources=["upload", "webcam", "clipboard"],
         webcam_options=gr.WebcamOptions(mirror=False, constraints={"video": {"facingMode": "environment"}}),
         label="Photo of the spot",
         show_label=False,
         buttons=[],
-        placeholder=f"Drop a photo here, or click to choose one\nJPG, PNG or WebP, up to {max_bytes / 1e6:.0f} MB",
+        placeholder=f"Drop a photo here, or click to choose one\n{kinds}",
         height=340,
         elem_id="lesion-picker",
     )

@@ -70,7 +70,8 @@ class _Drawing:
         line = " ".join(f"{self._x(index):.1f},{_y(value):.1f}" for index, value in self._values)
         dots = "".join(
             f'<circle class="dot {"improved" if value >= HALF else "worsened"}" cx="{self._x(index):.1f}" '
-            f'cy="{_y(value):.1f}" r="5.5"><title>after photo {index + 1}: {percent(value, limit=HALF)}</title></circle>'
+            f'cy="{_y(value):.1f}" r="5.5">'
+            f"<title>after photo {index + 1}: {percent(value, limit=HALF)}</title></circle>"
             for index, value in self._values
         )
         return f'<polyline class="line" points="{line}"/>{dots}'

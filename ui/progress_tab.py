@@ -18,7 +18,8 @@ from ui.trouble import trouble_card
 
 _LEAD = (
     '<div class="lead"><h2>Is my face getting better?</h2><p>'
-    f"Add {MIN_SERIES_PHOTOS} to {MAX_SERIES_PHOTOS} photos of one face from different days, then press Compare.</p></div>"
+    f"Add {MIN_SERIES_PHOTOS} to {MAX_SERIES_PHOTOS} photos of one face from different days, "
+    "then press Compare.</p></div>"
 )
 _GUIDE = guide_card(
     "A series that works",
@@ -137,5 +138,6 @@ def _wrong_number(num_photos: int) -> str:
     found = "There is no photo yet" if num_photos == 0 else "There is one photo only"
     return error_card(
         "too_few_photos",
-        f"{found}; change shows between at least {MIN_SERIES_PHOTOS}. Add photos of the same face from other days.",
+        f"{found}; change shows between at least {MIN_SERIES_PHOTOS}. "
+        "Add photos of the same face from other days.",
     )

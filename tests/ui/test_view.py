@@ -1,6 +1,6 @@
 import json
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +53,7 @@ def upload(services: Services) -> Callable[[str], dict[str, Any]]:
     return put
 
 
-def handler(page: gr.Blocks, name: str) -> Callable[..., AsyncIterator[Any]]:
+def handler(page: gr.Blocks, name: str) -> Callable[..., AsyncGenerator[Any]]:
     found = next(function.fn for function in page.fns.values() if function.name == name)
     assert found is not None
     return found
