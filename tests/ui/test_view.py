@@ -165,7 +165,7 @@ async def test_the_page_names_the_limits_that_hold_here(site):
         config = (await browser.get("/config")).text
 
     assert config.count("at the latest after 1 minute.") == 1
-    assert config.count("at the latest 1 minute after the upload") == 1
+    assert config.count("deleted at the latest 1 minute after its upload") == 1
     assert "up to 1 MB" in config and '"max_mb":1' in config.replace(": ", ":")
     assert "20 MB" not in config and "ten minutes" not in config
 
