@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from models.taxonomy import Group
+
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
@@ -35,7 +37,7 @@ class CheckpointMeta(BaseModel):
     version: str
     architecture: dict[str, Any] = Field(description="keyword arguments of the network's class")
     labels: tuple[str, ...] = Field(description="in the order of the output columns")
-    groups: dict[str, Literal["benign", "malignant"]] = Field(
+    groups: dict[str, Group] = Field(
         description="benign or malignant, of each label; empty for the progress network"
     )
     input_px: int = Field(gt=0, description="side of the square input, pixels")

@@ -8,7 +8,7 @@ import ray.serve
 from models.checkpoint import read_model_card
 from serve.config import LesionConfig
 from serve.messages import LesionReport, Spot, loaded_model, threshold_of, verdict_of
-from serve.schemas import DiagnosisScore, LoadedModel, ModelName, Risk
+from serve.schemas import DiagnosisScore, LoadedModel, ModelName
 
 
 @ray.serve.deployment(max_ongoing_requests=64, max_queued_requests=512)
@@ -77,10 +77,7 @@ class LesionClassifier:
 
     def _ranked(self, diagnosis_K: np.ndarray) -> tuple[DiagnosisScore, ...]:
         scores = [
-            DiagnosisScore(name=label, group=self._group(label), probability=min(1.0, probability))
+            DiagnosisScore(name=label, group=self.meta.groups[label], probability=min(1.0, probability))
             for label, probability in zip(self.meta.labels, diagnosis_K.tolist(), strict=True)
         ]
         return tuple(sorted(scores, key=lambda score: -score.probability))
-
-    def _group(self, label: str) -> Risk:
-        return "malignant" if self.meta.groups[label] == "malignant" else "benign"

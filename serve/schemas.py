@@ -123,7 +123,7 @@ class LoadedModel(Body):
     version: str
     sha256: str = Field(description="of weights.safetensors")
     labels: list[str] = Field(description="in the order of the output columns")
-    groups: dict[str, str] = Field(description="group of each label; empty for the progress network")
+    groups: dict[str, Risk] = Field(description="group of each label; empty for the progress network")
     input_px: int = Field(description="side of the square that the network sees, pixels")
     thresholds: dict[str, float]
     metrics: dict[str, Any] = Field(description="with the data set, the split, n and 95% intervals")

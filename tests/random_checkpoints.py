@@ -7,7 +7,7 @@ import torch
 from models.checkpoint import CheckpointMeta, save_checkpoint
 from models.lesion import LesionNet
 from models.progress import LABELS, ProgressNet
-from models.taxonomy import DIAGNOSES
+from models.taxonomy import DIAGNOSES, Group
 from models.transforms import MEAN, STD
 
 LESION_THRESHOLDS = {"malignant": 0.5, "name_diagnosis": 0.1}
@@ -16,13 +16,15 @@ LESION_THRESHOLDS = {"malignant": 0.5, "name_diagnosis": 0.1}
 def write_lesion(folder: Path, *, input_px: int = 64, thresholds: dict[str, float] | None = None) -> Path:
     """Write a lesion network that knows four diagnoses; returns the folder."""
     torch.manual_seed(0)
-    known = {diagnosis.name: diagnosis.group for diagnosis in (*DIAGNOSES[:2], *DIAGNOSES[-2:])}
+    known: dict[str, Group] = {
+        diagnosis.name: diagnosis.group for diagnosis in (*DIAGNOSES[:2], *DIAGNOSES[-2:])
+    }
     architecture = {"num_diagnoses": len(known), "input_px": input_px}
     meta = CheckpointMeta(
         kind="lesion",
         name="lesion-random",
         labels=tuple(known),
-        groups=dict(known),
+        groups=known,
         architecture=architecture,
         input_px=input_px,
         thresholds=LESION_THRESHOLDS if thresholds is None else thresholds,

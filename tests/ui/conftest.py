@@ -25,12 +25,13 @@ from serve.schemas import (
     Models,
     PhotoReport,
     ProgressAnswer,
+    Risk,
 )
 from ui.client import ApiClient
 from ui.services import Services
 from ui.uploads import UploadFolder
 
-DIAGNOSES = (
+DIAGNOSES: tuple[tuple[str, Risk, float], ...] = (
     ("Nevus", "benign", 0.62),
     ("Melanoma", "malignant", 0.16),
     ("Pigmented Benign Keratosis", "benign", 0.11),
