@@ -7,6 +7,7 @@ from fastapi import APIRouter, FastAPI, Query, Request
 from fastapi.responses import JSONResponse, RedirectResponse, StreamingResponse
 from ray.serve.handle import DeploymentHandle
 
+from models.taxonomy import DIAGNOSES
 from serve import docs
 from serve.answers import Answers, File
 from serve.config import GatewayConfig
@@ -21,7 +22,7 @@ from serve.uploads import FORM_OVERHEAD_BYTES, RAW_TYPES, FormShape, media_type,
 routes = APIRouter()
 
 Explain = Annotated[bool, Query(description="add a heat map of where the verdict comes from")]
-TopK = Annotated[int, Query(ge=1, le=27, description="how many diagnoses to list")]
+TopK = Annotated[int, Query(ge=1, le=len(DIAGNOSES), description="how many diagnoses to list")]
 
 
 @ray.serve.deployment(max_ongoing_requests=1000, max_queued_requests=-1)
@@ -102,7 +103,7 @@ async def lesion_batch(request: Request, explain: Explain = False, top_k: TopK =
     )
     files = (await read_form(request, lease, shape)).files
     if not files:
-        raise ApiError("invalid_request", "the form has no 'files'; send up to 64 photos")
+        raise ApiError("invalid_request", f"the form has no 'files'; send 1 to {shape.max_files} photos")
     lines = _answers(request).lesion_lines(
         files,
         explain=explain,
