@@ -1,9 +1,8 @@
 """Progress sequences made from photos of people: lesions are drawn that come and redden, or fade and go.
 
 There is no public set of face photos labelled improved and worsened. Every sequence is drawn as worsening;
-half of them are played backwards. All else (which photos, light, pose, camera, the person's own redness) is
-drawn by
-lot without regard to the label, so it cannot give the label away.
+half of them are played backwards. All else (which photos, light, pose, camera) is drawn by lot without regard
+to the label, so it cannot give the label away.
 
 Axes: B sequence, T photo, H row, W column, C colour, K lesion.
 """
