@@ -42,6 +42,8 @@ class Augmentation:
     saturation: float = 0.2
     hue_shift: float = 0.05
     """Largest change of each colour channel alone, as a fraction."""
+    sharpness: float = 0.5
+    """Largest share of a photo's fine detail that is added, which sharpens it, or taken away, which blurs it."""
 
     def __post_init__(self) -> None:
         if not 0 < self.min_scale <= 1:
@@ -71,6 +73,7 @@ def augment(image_BHWC: Tensor, side_px: int, how: Augmentation, generator: torc
     image_BCHW = F.grid_sample(
         image_BCHW, grid, mode="bilinear", padding_mode="reflection", align_corners=False
     )
+    image_BCHW = _sharpen(image_BCHW, how, generator)
     return _recolour(image_BCHW, how, generator).clamp_(0, 255).round_().to(torch.uint8).movedim(1, -1)
 
 
@@ -85,6 +88,12 @@ def _random_affine(num_images: int, how: Augmentation, generator: torch.Generato
     cos, sin = scale * angle.cos(), scale * angle.sin()
     turn = torch.stack([torch.stack([cos * mirror, -sin], 1), torch.stack([sin * mirror, cos], 1)], 1)
     return torch.cat([turn, shift[..., None]], dim=2)
+
+
+def _sharpen(image_BCHW: Tensor, how: Augmentation, generator: torch.Generator) -> Tensor:
+    amount_B111 = how.sharpness * (2 * torch.rand(len(image_BCHW), 1, 1, 1, generator=generator) - 1)
+    smooth_BCHW = F.avg_pool2d(F.pad(image_BCHW, (1, 1, 1, 1), mode="reflect"), 3, stride=1)
+    return image_BCHW + amount_B111.to(image_BCHW.device) * (image_BCHW - smooth_BCHW)
 
 
 def _recolour(image_BCHW: Tensor, how: Augmentation, generator: torch.Generator) -> Tensor:

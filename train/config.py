@@ -33,6 +33,8 @@ class LesionTraining:
     label_smoothing: float = 0.05
     class_balance: float = 0.5
     """A class is drawn as often as its count to the power of 1 minus this: 0 as it comes, 1 all alike."""
+    mix_share: float = 0.5
+    """Of the batches whose images are mixed with each other (mixup or CutMix)."""
     max_grad_norm: float = 1.0
     ema_decay: float = 0.995
     """Of the running mean of the weights, per step; the mean is what is released."""

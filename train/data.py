@@ -13,12 +13,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from sklearn.model_selection import StratifiedGroupKFold
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, WeightedRandomSampler
 
 from models.images import PhotoError, decode_square
-from models.taxonomy import UnknownDiagnosisError, find_diagnosis, in_column_order
+from models.taxonomy import GROUPS, UnknownDiagnosisError, find_diagnosis, in_column_order
 from models.transforms import augment, normalize
 from train.config import LesionTraining
 from train.loop import Batch
@@ -126,6 +127,8 @@ class LesionPhotos(Dataset[Batch]):
             raise ManifestError(str(error)) from error
         self.diagnosis_B = torch.tensor([labels.index(diagnosis.name) for diagnosis in found])
         self.malignant_B = torch.tensor([int(diagnosis.group == "malignant") for diagnosis in found])
+        self._risk_BR = F.one_hot(self.malignant_B, len(GROUPS)).float()
+        self._diagnosis_BK = F.one_hot(self.diagnosis_B, len(labels)).float()
         with ThreadPoolExecutor() as pool:
             self.image_BHWC = torch.from_numpy(
                 np.stack(list(pool.map(lambda row: _square(row, side_px), rows)))
@@ -137,8 +140,8 @@ class LesionPhotos(Dataset[Batch]):
     def __getitem__(self, index: int) -> Batch:
         return {
             "image": self.image_BHWC[index],
-            "malignant": self.malignant_B[index],
-            "diagnosis": self.diagnosis_B[index],
+            "risk": self._risk_BR[index],
+            "diagnosis": self._diagnosis_BK[index],
         }
 
 
@@ -183,7 +186,9 @@ class TrainBatches:
             image = augment(
                 on_device["image"], config.side_px(self.epoch), config.augmentation, self._generator
             )
-            yield on_device | {"image": normalized(image)}
+            ready = on_device | {"image": normalized(image)}
+            mixes = torch.rand((), generator=self._generator).item() < config.mix_share
+            yield mixed(ready, self._generator) if mixes else ready
 
 
 def plain_batches(photos: LesionPhotos, config: LesionTraining) -> Iterator[Batch]:
@@ -191,6 +196,33 @@ def plain_batches(photos: LesionPhotos, config: LesionTraining) -> Iterator[Batc
     for batch in DataLoader(photos, batch_size=config.batch_size):
         on_device = {name: tensor.to(config.device) for name, tensor in batch.items()}
         yield on_device | {"image": normalized(on_device["image"])}
+
+
+def mixed(batch: Batch, generator: torch.Generator) -> Batch:
+    """Mix every image of a batch with another one, and their targets in the same proportion.
+
+    Every other time the two are laid over each other (mixup), else a square of one is set into the other
+    (CutMix). The proportion is drawn evenly from 0 to 1.
+
+    Source: Zhang et al. 2018, arXiv:1710.09412; Yun et al. 2019, arXiv:1905.04899.
+    """
+    image_BCHW = batch["image"]
+    other_B = torch.randperm(len(image_BCHW), generator=generator).to(image_BCHW.device)
+    share = torch.rand((), generator=generator).item()
+    if torch.rand((), generator=generator) < 0.5:
+        image_BCHW = share * image_BCHW + (1 - share) * image_BCHW[other_B]
+    else:
+        side_px = image_BCHW.shape[-1]
+        hole_px = round(side_px * (1 - share) ** 0.5)
+        top, left = torch.randint(side_px - hole_px + 1, (2,), generator=generator).tolist()
+        hole = (..., slice(top, top + hole_px), slice(left, left + hole_px))
+        image_BCHW = image_BCHW.clone()
+        image_BCHW[hole] = batch["image"][other_B][hole]
+        share = 1 - hole_px**2 / side_px**2
+    targets = {
+        name: share * batch[name] + (1 - share) * batch[name][other_B] for name in ("risk", "diagnosis")
+    }
+    return {"image": image_BCHW, **targets}
 
 
 def normalized(image_BHWC: Tensor) -> Tensor:

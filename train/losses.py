@@ -11,14 +11,19 @@ from models.lesion import LesionLogits
 
 
 def lesion_loss(
-    logits: LesionLogits, malignant_B: Tensor, diagnosis_B: Tensor, *, label_smoothing: float = 0.0
+    logits: LesionLogits, risk_BR: Tensor, diagnosis_BK: Tensor, *, label_smoothing: float = 0.0
 ) -> Tensor:
-    """Return the sum of both heads' cross entropies for each image, (B,), in nats."""
+    """Return the sum of both heads' cross entropies for each image, (B,), in nats.
+
+    Args:
+        risk_BR: target probabilities; one-hot but for mixed images.
+        diagnosis_BK: the same for the diagnoses.
+    """
     risk = F.cross_entropy(
-        logits.risk_BR.float(), malignant_B, reduction="none", label_smoothing=label_smoothing
+        logits.risk_BR.float(), risk_BR, reduction="none", label_smoothing=label_smoothing
     )
     diagnosis = F.cross_entropy(
-        logits.diagnosis_BK.float(), diagnosis_B, reduction="none", label_smoothing=label_smoothing
+        logits.diagnosis_BK.float(), diagnosis_BK, reduction="none", label_smoothing=label_smoothing
     )
     return risk + diagnosis
 

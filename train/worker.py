@@ -152,7 +152,7 @@ def report_epoch(run: Path, metrics: dict[str, Any], started: float) -> None:
 
 def _lesion_loss_of(net: nn.Module, batch: Batch, label_smoothing: float = 0.0) -> Tensor:
     return lesion_loss(
-        net(batch["image"]), batch["malignant"], batch["diagnosis"], label_smoothing=label_smoothing
+        net(batch["image"]), batch["risk"], batch["diagnosis"], label_smoothing=label_smoothing
     )
 
 
