@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from models.checkpoint import CheckpointError, CheckpointMeta, Kind, load_weights, read_meta
-from models.lesion import LesionNet, grad_cam
+from models.lesion import LesionEnsemble, LesionNet
 from models.progress import ProgressNet
 from models.taxonomy import GROUPS, Group
 from models.transforms import normalize
@@ -41,11 +41,11 @@ class ProgressOutput:
 
 
 class LesionEngine:
-    """Answers with one lesion checkpoint through PyTorch, the reference runtime."""
+    """Answers with one lesion checkpoint, of one network or several, through PyTorch."""
 
     runtime = "pytorch"
 
-    def __init__(self, meta: CheckpointMeta, net: LesionNet, device: str) -> None:
+    def __init__(self, meta: CheckpointMeta, net: LesionNet | LesionEnsemble, device: str) -> None:
         self.meta = meta
         self.device = device
         self._net = net.to(device).to(memory_format=torch.channels_last).eval()
@@ -76,7 +76,7 @@ class LesionEngine:
     def heat_map(self, features_CHW: np.ndarray, group: Group) -> np.ndarray:
         """Return where the evidence for ``group`` lies, as ``grad_cam`` does: float32 (h, w), 0 to 1."""
         features = torch.from_numpy(features_CHW).to(self.device)
-        return grad_cam(self._net.risk_head, features, GROUPS.index(group)).cpu().numpy()
+        return self._net.risk_map(features, GROUPS.index(group)).cpu().numpy()
 
     def ping(self) -> None:
         """Send one blank image through the network; raise if the answer is not a probability."""
@@ -107,8 +107,12 @@ class ProgressEngine:
             raise ValueError(
                 f"got {photos_BTHWC.dtype} {photos_BTHWC.shape}, need uint8 (B, T, {side}, {side}, 3)"
             )
-        photos = normalize(torch.from_numpy(photos_BTHWC).to(self.device), self.meta.mean, self.meta.std)
-        logits_BTC = self._net(photos, torch.from_numpy(present_BT).to(self.device))
+        photos = normalize(
+            torch.from_numpy(np.ascontiguousarray(photos_BTHWC)).to(self.device),
+            self.meta.mean,
+            self.meta.std,
+        )
+        logits_BTC = self._net(photos, torch.from_numpy(np.ascontiguousarray(present_BT)).to(self.device))
         improved = self.meta.labels.index("improved")
         return ProgressOutput(improved_BT=logits_BTC.softmax(2)[..., improved].cpu().numpy())
 
@@ -125,7 +129,7 @@ def load_lesion_engine(folder: Path, *, device: str = "cpu", num_threads: int | 
         CheckpointError: ``folder`` is no lesion checkpoint that this code understands.
     """
     meta = _meta_of_kind(folder, "lesion", num_threads)
-    net = _built(LesionNet, folder, meta)
+    net = _built(LesionEnsemble if "num_members" in meta.architecture else LesionNet, folder, meta)
     return LesionEngine(meta, net, device)
 
 
@@ -153,7 +157,7 @@ def _built(network: type[_Net], folder: Path, meta: CheckpointMeta) -> _Net:
     try:
         net = network(**meta.architecture)
         net.load_state_dict(load_weights(folder, meta))
-    except (RuntimeError, TypeError) as error:
+    except (RuntimeError, TypeError, ValueError) as error:
         raise CheckpointError(
             f"the checkpoint {folder} does not fit {network.__name__}({meta.architecture}): {error}"
         ) from error

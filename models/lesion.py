@@ -1,4 +1,4 @@
-"""The lesion network: one ResNet50 trunk, a head for the risk and a head for the diagnosis.
+"""The lesion network: one ResNet50 trunk, a head for the risk, a head for the diagnosis; or several such.
 
 Axes: B image, C channel, H row, W column, K diagnosis, R risk group (benign, malignant).
 """
@@ -57,6 +57,59 @@ class LesionNet(nn.Module):
         """Pool the last feature map and ask both heads."""
         pooled_BC = features_BCHW.mean(dim=(2, 3))
         return LesionLogits(self.risk_head(pooled_BC), self.diagnosis_head(pooled_BC))
+
+    def risk_map(self, features_CHW: Tensor, column: int) -> Tensor:
+        """Show where the evidence for one risk group lies in a last feature map, as ``grad_cam`` does."""
+        return grad_cam(self.risk_head, features_CHW, column)
+
+
+class LesionEnsemble(nn.Module):
+    """Lesion networks of equal shape that answer as one: the mean of their logits.
+
+    It offers what ``LesionNet`` offers; its members' feature maps lie one after the other in the channels.
+
+    Args:
+        num_members: how many networks.
+        num_diagnoses: columns of the diagnosis head; this and the rest as for ``LesionNet``.
+    """
+
+    def __init__(self, *, num_members: int, num_diagnoses: int, input_px: int, dropout: float = 0.3) -> None:
+        super().__init__()
+        if num_members < 1:
+            raise ValueError(f"num_members is {num_members}, must be at least 1")
+        self.members = nn.ModuleList(
+            LesionNet(num_diagnoses=num_diagnoses, input_px=input_px, dropout=dropout)
+            for _ in range(num_members)
+        )
+
+    def forward(self, image_BCHW: Tensor) -> LesionLogits:
+        """Classify normalised images, (B, 3, H, W)."""
+        return self.classify(self.features(image_BCHW))
+
+    def features(self, image_BCHW: Tensor) -> Tensor:
+        """Return the last feature maps of all members, (B, num_members x 2048, h, w)."""
+        return torch.cat([member.features(image_BCHW) for member in self.nets], dim=1)
+
+    def classify(self, features_BCHW: Tensor) -> LesionLogits:
+        """Ask every member about its own part of the feature map, and take the mean."""
+        parts = features_BCHW.chunk(len(self.members), dim=1)
+        logits = [member.classify(part) for member, part in zip(self.nets, parts, strict=True)]
+        return LesionLogits(
+            torch.stack([one.risk_BR for one in logits]).mean(0),
+            torch.stack([one.diagnosis_BK for one in logits]).mean(0),
+        )
+
+    def risk_map(self, features_CHW: Tensor, column: int) -> Tensor:
+        """Return the mean of the members' maps, from 0 to 1 again."""
+        parts = features_CHW.chunk(len(self.members))
+        maps = [member.risk_map(part, column) for member, part in zip(self.nets, parts, strict=True)]
+        heat_HW = torch.stack(maps).mean(0)
+        return heat_HW / heat_HW.max().clamp_min(1e-12)
+
+    @property
+    def nets(self) -> list[LesionNet]:
+        """The members."""
+        return [member for member in self.members if isinstance(member, LesionNet)]
 
 
 def grad_cam(head: nn.Sequential, features_CHW: Tensor, column: int) -> Tensor:

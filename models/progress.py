@@ -5,18 +5,25 @@ Axes: B series, T photo, C channel, H row, W column, N present photo of any seri
 Source: Shi et al. 2015, arXiv:1506.04214, without peephole connections; layer sizes as in SkinCredible.
 """
 
+from functools import cache
+
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models.alignment import crop_coordinates
 from models.transforms import MEAN, STD
 
 LABELS = ("worsened", "improved")
 """Order of the output columns."""
 
-CELL_PX = 4
-"""Side of the squares of pixels that become one cell of the first layer."""
+NUM_CELLS = 20
+"""Cells of the first layer from side to side of a crop."""
 HEAD_GRID = 5
+"""The dense layer sees the face in squares, this many from side to side."""
+CALM_SHARE = 0.3
+"""Share of a face's cells that are less red than what its redness is measured from."""
 SPOT_SIDES_PX = (7, 11)
 """Sides of the neighbourhoods that a spot is redder than."""
 NUM_INPUTS = 1 + 2 * len(SPOT_SIDES_PX) + 1 + len(SPOT_SIDES_PX)
@@ -30,7 +37,7 @@ class ProgressNet(nn.Module):
     Given the colours as well, a network learns our few people by heart and reads others worse.
 
     Args:
-        input_px: side of the face crops, a multiple of 40.
+        input_px: side of the face crops, a multiple of 20.
         filters: channels of the state of each ConvLSTM layer.
         hidden: width of the dense layer.
         dropout: share of the dense layer's outputs left out in training.
@@ -45,8 +52,8 @@ class ProgressNet(nn.Module):
         dropout: float = 0.3,
     ) -> None:
         super().__init__()
-        if input_px % (2 * CELL_PX * HEAD_GRID):
-            raise ValueError(f"input_px is {input_px}, must be a multiple of {2 * CELL_PX * HEAD_GRID}")
+        if input_px % NUM_CELLS:
+            raise ValueError(f"input_px is {input_px}, must be a multiple of {NUM_CELLS}")
         first, second = filters
         self.input_px = input_px
         self.first = MaskedConvLSTM(NUM_INPUTS, first)
@@ -79,7 +86,7 @@ class ProgressNet(nn.Module):
             skin_cells(photos_BTCHW.flatten(0, 1)).unflatten(0, shape), present_BT
         )
         state_BTCHW = self.first_norm(self.first(cells_BTCHW, present_BT), present_BT)
-        pooled_NCHW = _average_and_maximum(state_BTCHW.flatten(0, 1), state_BTCHW.shape[-1] // 2)
+        pooled_NCHW = _average_and_maximum(state_BTCHW.flatten(0, 1), NUM_CELLS // 2)
         state_BTCHW = self.second(pooled_NCHW.unflatten(0, shape), present_BT)
         state_BTCHW = self.second_norm(state_BTCHW, present_BT)
         logits_NC = self.head(_average_and_maximum(state_BTCHW.flatten(0, 1), HEAD_GRID))
@@ -87,24 +94,42 @@ class ProgressNet(nn.Module):
 
 
 def skin_cells(photo_NCHW: Tensor) -> Tensor:
-    """Return what the skin of a face shows, in cells of 4 x 4 pixels; a fixed step, without weights.
+    """Return what the skin of a face shows, in 20 x 20 cells; a fixed step, without weights.
 
-    Redness is the logarithm of red over green and blue, so light and shadow leave it alone; its mean over the
-    photo is taken off, so white balance does too. A spot is what is redder than its neighbourhood.
+    Redness is the logarithm of red over green and blue, so light and shadow leave it alone; that of the calm
+    skin is taken off, so white balance does too. A spot is what is redder than its neighbourhood.
+    Background, eyes and lips count for nothing: crops are aligned, so they lie in the same places.
 
     Args:
-        photo_NCHW: float, normalised by ``models.transforms``.
+        photo_NCHW: float, normalised by ``models.transforms``, cut by ``models.face``.
 
     Returns:
-        cells_NCHW: (N, 5, H / 4, W / 4): redness, then mean and maximum of spots of two sizes.
+        cells_NCHW: (N, 5, NUM_CELLS, NUM_CELLS): redness, then mean and maximum of spots of two sizes.
     """
     mean = photo_NCHW.new_tensor(MEAN)[:, None, None]
     std = photo_NCHW.new_tensor(STD)[:, None, None]
+    skin_HW = torch.from_numpy(skin_places(photo_NCHW.shape[-1])).to(photo_NCHW)
     red, green, blue = (photo_NCHW * std + mean).clamp_min(0).add(0.05).log().unbind(1)
     redness = _mean_around((red - (green + blue) / 2).unsqueeze(1), 3)
-    spots = [(redness - _mean_around(redness, side)).clamp(0, 0.5) for side in SPOT_SIDES_PX]
-    level = F.avg_pool2d(5 * (redness - redness.mean(dim=(-2, -1), keepdim=True)), CELL_PX)
-    return torch.cat([level, _average_and_maximum(20 * torch.cat(spots, dim=1), level.shape[-1])], dim=1)
+    spots = [(redness - _mean_around(redness, side)).clamp(0, 0.5) * skin_HW for side in SPOT_SIDES_PX]
+    cell_px = photo_NCHW.shape[-1] // NUM_CELLS
+    cell_HW = F.avg_pool2d(skin_HW[None], cell_px)[0]
+    level = F.avg_pool2d(redness, cell_px)
+    on_face = level[..., cell_HW > 0.5].sort(dim=-1).values
+    calm = on_face[..., int(CALM_SHARE * on_face.shape[-1])][..., None, None]
+    level = (5 * (level - calm)).clamp(-3, 3) * cell_HW
+    return torch.cat([level, _average_and_maximum(20 * torch.cat(spots, dim=1), NUM_CELLS)], dim=1)
+
+
+@cache
+def skin_places(size_px: int) -> np.ndarray:
+    """Return where an aligned crop shows cheeks, forehead, nose and chin: (H, W), 1 there, 0 elsewhere."""
+    x_HW, y_HW = crop_coordinates(size_px)
+    x_HW = abs(x_HW)
+    face_HW = (x_HW / 1.0) ** 2 + ((y_HW - 0.45) / 1.3) ** 2 < 1
+    eyes_HW = (x_HW > 0.2) & (x_HW < 0.8) & (abs(y_HW) < 0.18)
+    mouth_HW = (x_HW < 0.5) & (abs(y_HW - 1.1) < 0.18)
+    return (face_HW & ~eyes_HW & ~mouth_HW).astype(np.float32)
 
 
 class MaskedConvLSTM(nn.Module):

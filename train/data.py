@@ -1,201 +1,174 @@
-"""Manifest to datasets: rows, grouped splits and decoded photos.
+"""Rows to batches: photos decoded once, drawn in the same order by all workers, shared out among them.
 
-Axes: B image of a batch, H row, W column, C colour.
+Axes: B image of a batch, H row, W column, C colour, K diagnosis, R risk group.
 """
 
-import csv
-import hashlib
-from collections import Counter
+import logging
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from pathlib import Path
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from sklearn.model_selection import StratifiedGroupKFold
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, WeightedRandomSampler
+from torch.utils.data import DataLoader, Dataset
 
-from models.images import PhotoError, decode_square
 from models.taxonomy import GROUPS, UnknownDiagnosisError, find_diagnosis, in_column_order
 from models.transforms import augment, normalize
 from train.config import LesionTraining
 from train.loop import Batch
+from train.manifest import ManifestError, Row
+from train.photo_cache import decoded_photos
+from train.team import Team
 
-COLUMNS = ("image", "label", "group")
-
-
-class ManifestError(ValueError):
-    """A manifest that cannot be trained on; the message names the rows."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Row:
-    """One photo: where it is, what it shows, and what it must not be parted from."""
-
-    image: Path
-    label: str
-    group: str
-    """Lesion or person: all photos of a group fall on the same side of a split."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Split:
-    """Rows to learn from and rows to judge by; no group is in both."""
-
-    train: tuple[Row, ...]
-    val: tuple[Row, ...]
-    fingerprint: str
-    """sha256 over every row and its side."""
-
-
-def read_manifest(path: Path) -> list[Row]:
-    """Read a CSV with the columns image, label and group; images are relative to its folder.
-
-    Raises:
-        ManifestError: no such file, a column is missing, or a photo is not there.
-    """
-    if not path.is_file():
-        raise ManifestError(
-            f"no manifest at {path}; make one with python -m train.ingest, or name it with --manifest"
-        )
-    with path.open(newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file)
-        missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
-        if missing:
-            raise ManifestError(f"{path} has no column {', '.join(missing)}; it needs {', '.join(COLUMNS)}")
-        rows = [Row(image=path.parent / r["image"], label=r["label"], group=r["group"]) for r in reader]
-    lost = [number for number, row in enumerate(rows, start=2) if not row.image.is_file()]
-    if lost:
-        raise ManifestError(
-            f"{path}: {len(lost)} of {len(rows)} photos are missing, first in line {lost[0]} "
-            f"({rows[lost[0] - 2].image}); correct the manifest"
-        )
-    return rows
-
-
-def split_by_group(rows: Sequence[Row], *, val_fraction: float, seed: int) -> Split:
-    """Put whole groups on one side or the other, keeping the shares of the labels as alike as groups allow.
-
-    Raises:
-        ManifestError: there are too few groups of some label to have it on both sides.
-    """
-    labels = [row.label for row in rows]
-    groups = [row.group for row in rows]
-    num_folds = max(2, round(1 / val_fraction))
-    groups_of = Counter(label for label, _ in set(zip(labels, groups, strict=True)))
-    rare = [f"{label} ({count})" for label, count in groups_of.items() if count < num_folds]
-    if not rows or rare:
-        raise ManifestError(
-            f"a split with {val_fraction:.0%} for validation needs {num_folds} groups of every label; "
-            f"too few: {', '.join(rare) or 'the manifest is empty'}; add photos or raise --val-fraction"
-        )
-    folds = StratifiedGroupKFold(num_folds, shuffle=True, random_state=seed).split(labels, labels, groups)
-    train_index, val_index = next(folds)
-    train = tuple(rows[i] for i in train_index)
-    val = tuple(rows[i] for i in val_index)
-    return Split(train=train, val=val, fingerprint=fingerprint_of(train, val))
-
-
-def fingerprint_of(train: Sequence[Row], val: Sequence[Row]) -> str:
-    """Return the sha256 over every row and its side."""
-    lines = sorted(
-        f"{side},{row.image.name},{row.label},{row.group}"
-        for side, part in (("train", train), ("val", val))
-        for row in part
-    )
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+log = logging.getLogger(__name__)
 
 
 class LesionPhotos(Dataset[Batch]):
-    """Photos decoded once, kept as uint8 squares in memory, with the columns of their labels.
+    """Photos decoded once, kept as uint8 squares, with the columns of their labels.
 
     Args:
         labels: names of the diagnoses in column order.
-        side_px: side of the squares; 96 px are 28 kB a photo.
+        side_px: side of the squares; 128 px are 48 kB a photo.
+        cache: folder of the files that hold them; none keeps them in memory.
+        max_unreadable_share: of the photos that may be left out because they cannot be read.
 
     Raises:
-        ManifestError: a photo cannot be read, or a label is unknown.
+        ManifestError: more photos than that cannot be read, or a label is unknown.
     """
 
-    def __init__(self, rows: Sequence[Row], *, labels: Sequence[str], side_px: int) -> None:
-        try:
-            found = [find_diagnosis(row.label) for row in rows]
-        except UnknownDiagnosisError as error:
-            raise ManifestError(str(error)) from error
+    def __init__(
+        self,
+        rows: Sequence[Row],
+        *,
+        labels: Sequence[str],
+        side_px: int,
+        cache: str = "",
+        max_unreadable_share: float = 0.0,
+    ) -> None:
+        _find_all(rows)
+        self.image_BHWC, unreadable = decoded_photos(rows, side_px=side_px, cache=cache)
+        if len(unreadable) > max_unreadable_share * len(rows):
+            first = next(iter(unreadable))
+            raise ManifestError(
+                f"{len(unreadable)} of {len(rows)} photos cannot be read, first {rows[first].image}: "
+                f"{unreadable[first]}; at most {max_unreadable_share:.0%} may be left out: correct the photos and "
+                "run train.ingest again"
+            )
+        if unreadable:
+            names = ", ".join(rows[index].name for index in list(unreadable)[:5])
+            log.warning("%d of %d photos cannot be read and are left out: %s", len(unreadable), len(rows), names)
+        self._kept = [index for index in range(len(rows)) if index not in unreadable]
+        self.rows = [rows[index] for index in self._kept]
+        found = [find_diagnosis(row.label) for row in self.rows]
         self.diagnosis_B = torch.tensor([labels.index(diagnosis.name) for diagnosis in found])
         self.malignant_B = torch.tensor([int(diagnosis.group == "malignant") for diagnosis in found])
         self._risk_BR = F.one_hot(self.malignant_B, len(GROUPS)).float()
         self._diagnosis_BK = F.one_hot(self.diagnosis_B, len(labels)).float()
-        with ThreadPoolExecutor() as pool:
-            self.image_BHWC = torch.from_numpy(
-                np.stack(list(pool.map(lambda row: _square(row, side_px), rows)))
-            )
+        self._position_B = torch.tensor(self._kept)
 
     def __len__(self) -> int:
-        return len(self.image_BHWC)
+        return len(self.rows)
 
-    def __getitem__(self, index: int) -> Batch:
+    def __getitems__(self, indices: list[int]) -> Batch:
+        """Return one batch; PyTorch's loader asks for whole batches by this name."""
+        index = torch.as_tensor(indices)
         return {
-            "image": self.image_BHWC[index],
+            "image": self.image_BHWC[self._position_B[index]],
             "risk": self._risk_BR[index],
             "diagnosis": self._diagnosis_BK[index],
         }
 
 
-def _square(row: Row, side_px: int) -> np.ndarray:
+def _find_all(rows: Sequence[Row]) -> None:
     try:
-        return decode_square(row.image.read_bytes(), side_px=side_px).image_HWC
-    except PhotoError as error:
-        raise ManifestError(f"{row.image}: {error}") from error
-
-
-def class_names(rows: Sequence[Row]) -> tuple[str, ...]:
-    """Return the diagnoses that occur, in the taxonomy's order: the columns of the network to be trained."""
-    try:
-        return in_column_order({row.label for row in rows})
+        for row in rows:
+            find_diagnosis(row.label)
     except UnknownDiagnosisError as error:
         raise ManifestError(str(error)) from error
 
 
-class TrainBatches:
-    """Augmented, normalised batches, epoch after epoch; classes drawn by ``config.class_balance``."""
+def class_names(rows: Sequence[Row]) -> tuple[str, ...]:
+    """Return the diagnoses that occur, in the taxonomy's order: the columns of the network to be trained.
 
-    def __init__(self, photos: LesionPhotos, config: LesionTraining, generator: torch.Generator) -> None:
+    Raises:
+        ManifestError: a label is unknown, or there are fewer than two.
+    """
+    try:
+        names = in_column_order({row.label for row in rows})
+    except UnknownDiagnosisError as error:
+        raise ManifestError(str(error)) from error
+    if len(names) < 2:
+        raise ManifestError(
+            f"the manifest has photos of {', '.join(names) or 'no diagnosis'} only; a network needs two or more"
+        )
+    return names
+
+
+class TrainBatches:
+    """Augmented, normalised batches of one epoch after the other; classes drawn by ``config.class_balance``.
+
+    Every worker draws the same order and takes its own part of each step, so that two workers take together
+    the step that one takes with twice the batch.
+    """
+
+    def __init__(self, photos: LesionPhotos, config: LesionTraining, team: Team) -> None:
+        if len(photos) < config.batch_size * team.size:
+            raise ManifestError(
+                f"{len(photos)} photos are fewer than one step takes, {team.size} x {config.batch_size}; "
+                "lower --batch-size or --workers"
+            )
         self.epoch = 0
+        self._photos = photos
         self._config = config
-        self._generator = generator
-        count_K = torch.bincount(photos.diagnosis_B).clamp_min(1)
-        weight_B = count_K.double() ** -config.class_balance
-        sampler = WeightedRandomSampler(
-            weight_B[photos.diagnosis_B].tolist(), num_samples=len(photos), generator=generator
-        )
-        self._loader = DataLoader(
-            photos, batch_size=config.batch_size, sampler=sampler, drop_last=True, generator=generator
-        )
+        self._team = team
 
     def __len__(self) -> int:
-        return len(self._loader)
+        return len(self._photos) // (self._config.batch_size * self._team.size)
+
+    def order(self) -> Tensor:
+        """Return the indices of the epoch's photos for this worker, (steps, batch_size)."""
+        config, team = self._config, self._team
+        generator = torch.Generator().manual_seed(team.seed_of(config.seed, self.epoch, shared=True))
+        if config.balance_by == "sampler" and config.class_balance:
+            count_K = torch.bincount(self._photos.diagnosis_B).clamp_min(1)
+            weight_B = (count_K.double() ** -config.class_balance)[self._photos.diagnosis_B]
+            order_B = torch.multinomial(weight_B, len(self._photos), replacement=True, generator=generator)
+        else:
+            order_B = torch.randperm(len(self._photos), generator=generator)
+        order_B = order_B[: len(self) * team.size * config.batch_size]
+        return order_B.view(len(self), team.size, config.batch_size)[:, team.rank]
 
     def __iter__(self) -> Iterator[Batch]:
-        config = self._config
-        for batch in self._loader:
-            on_device = {name: tensor.to(config.device, non_blocking=True) for name, tensor in batch.items()}
-            image = augment(
-                on_device["image"], config.side_px(self.epoch), config.augmentation, self._generator
-            )
-            ready = on_device | {"image": normalized(image)}
-            mixes = torch.rand((), generator=self._generator).item() < config.mix_share
-            yield mixed(ready, self._generator) if mixes else ready
+        config, team = self._config, self._team
+        generator = torch.Generator().manual_seed(team.seed_of(config.seed, self.epoch, shared=False))
+        for batch in _loader(self._photos, self.order().tolist(), team.device):
+            batch = {name: tensor.to(team.device, non_blocking=True) for name, tensor in batch.items()}
+            if not config.augment:
+                yield batch | {"image": normalized(resized(batch["image"], config.side_px(self.epoch)))}
+                continue
+            image = augment(batch["image"], config.side_px(self.epoch), config.augmentation, generator)
+            batch["image"] = normalized(image)
+            mixes = torch.rand((), generator=generator).item() < config.mix_share
+            yield mixed(batch, generator) if mixes else batch
 
 
-def plain_batches(photos: LesionPhotos, config: LesionTraining) -> Iterator[Batch]:
-    """Yield all photos once, in order, as serving would see them: no augmentation."""
-    for batch in DataLoader(photos, batch_size=config.batch_size):
-        on_device = {name: tensor.to(config.device) for name, tensor in batch.items()}
-        yield on_device | {"image": normalized(on_device["image"])}
+def plain_batches(photos: LesionPhotos, batch_size: int, team: Team) -> Iterator[Batch]:
+    """Yield this worker's share of the photos once, as serving would see them: no augmentation."""
+    mine = torch.arange(team.rank, len(photos), team.size)
+    for batch in _loader(photos, [part.tolist() for part in mine.split(batch_size)], team.device):
+        batch = {name: tensor.to(team.device, non_blocking=True) for name, tensor in batch.items()}
+        yield batch | {"image": normalized(batch["image"])}
+
+
+def _loader(photos: LesionPhotos, batches: list[list[int]], device: str) -> DataLoader[Batch]:
+    """Gather batches ahead of a GPU in other processes; a CPU has no cores to spare for that."""
+    on_gpu = device.startswith("cuda")
+    return DataLoader(
+        photos, batch_sampler=batches, collate_fn=_as_it_is, num_workers=2 if on_gpu else 0, pin_memory=on_gpu
+    )
+
+
+def _as_it_is(batch: Batch) -> Batch:
+    return batch
 
 
 def mixed(batch: Batch, generator: torch.Generator) -> Batch:
@@ -223,6 +196,14 @@ def mixed(batch: Batch, generator: torch.Generator) -> Batch:
         name: share * batch[name] + (1 - share) * batch[name][other_B] for name in ("risk", "diagnosis")
     }
     return {"image": image_BCHW, **targets}
+
+
+def resized(image_BHWC: Tensor, side_px: int) -> Tensor:
+    """Return uint8 squares at another side, without any other change."""
+    image_BCHW = F.interpolate(
+        image_BHWC.movedim(-1, 1).float(), size=(side_px, side_px), mode="bilinear", antialias=True
+    )
+    return image_BCHW.round_().to(torch.uint8).movedim(1, -1)
 
 
 def normalized(image_BHWC: Tensor) -> Tensor:

@@ -29,16 +29,21 @@ class SequenceDrawing:
     """Severity at the better end, of 1."""
     change: Range = (0.5, 1.0)
     """By how much severity differs at the worse end, at most up to 1."""
-    steady_chance: float = 0.15
+    steady_chance: float = 0.45
     """Of a sequence, to have no change but relapses; it teaches that one half is an answer."""
+    bare_chance: float = 0.4
+    """Of a steady sequence, to have nothing drawn on it: the person as photographed on different days."""
     relapse: float = 0.07
     """Standard deviation of a photo's severity from its trend."""
-    turn_deg: float = 6.0
-    scale: float = 0.06
-    shift: float = 0.03
+    turn_deg: float = 2.0
+    scale: float = 0.05
+    shift: float = 0.015
+    """What is left of the pose when the crop is aligned by the landmarks, and a little more."""
     gain: float = 0.12
-    white_balance: float = 0.04
+    white_balance: float = 0.05
     side_light: float = 0.15
+    side_tint: float = 0.03
+    """Standard deviation between the colours of the light from one side."""
     blur_px: float = 0.6
     noise: float = 4.0
     jpeg_quality: tuple[int, int] = (45, 95)
@@ -48,7 +53,7 @@ class SequenceDrawing:
             raise ValueError(f"num_photos is {self.num_photos}, must be at least 2, lowest first")
         if not 0 <= self.absent_chance < 1:
             raise ValueError(f"absent_chance is {self.absent_chance}, must be at least 0 and below 1")
-        for name in ("one_photo_chance", "steady_chance"):
+        for name in ("one_photo_chance", "steady_chance", "bare_chance"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is {getattr(self, name)}, a chance is 0 to 1")
         for name in ("num_lesions", "radius", "start", "change", "jpeg_quality"):
@@ -66,18 +71,24 @@ def for_validation(drawing: SequenceDrawing) -> SequenceDrawing:
         steady_chance=0.0,
         radius=(0.03, 0.08),
         num_lesions=(10, 70),
-        turn_deg=7.0,
+        turn_deg=2.5,
         gain=0.14,
         noise=5.0,
         relapse=0.08,
     )
 
 
+def for_steady_validation(drawing: SequenceDrawing) -> SequenceDrawing:
+    """Return the same for skin that has lesions and relapses but does not change."""
+    return replace(for_validation(drawing), steady_chance=1.0, bare_chance=0.0)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Course:
     """What the skin of one person does over time."""
 
-    lesions_T: tuple[Lesions, ...]
+    lesions_T: tuple[Lesions | None, ...]
+    """None where nothing is drawn."""
     trend_T: np.ndarray
     """Severity, 0 to 1, without the relapses."""
 
@@ -98,7 +109,10 @@ def draw_worsening(drawing: SequenceDrawing, rng: np.random.Generator, num_photo
     Their number, size and redness follow one severity, each to its own degree; number or redness always does.
     Moles, and lesions that come and go by themselves, do not.
     """
-    trend_T = _draw_trend(drawing, rng, num_photos)
+    steady = rng.random() < drawing.steady_chance
+    trend_T = _draw_trend(drawing, rng, num_photos, steady=steady)
+    if steady and rng.random() < drawing.bare_chance:
+        return Course(lesions_T=(None,) * num_photos, trend_T=trend_T)
     severity_T = np.clip(trend_T + rng.normal(0, drawing.relapse, num_photos), 0, 1)
     follows_number, follows_redness = (1, 1) if rng.random() < 0.6 else rng.permutation(2)
     by_number = follows_number * rng.uniform(0.6, 1.0)
@@ -132,10 +146,12 @@ def draw_worsening(drawing: SequenceDrawing, rng: np.random.Generator, num_photo
     return Course(lesions_T=tuple(lesions_T), trend_T=trend_T)
 
 
-def _draw_trend(drawing: SequenceDrawing, rng: np.random.Generator, num_photos: int) -> np.ndarray:
+def _draw_trend(
+    drawing: SequenceDrawing, rng: np.random.Generator, num_photos: int, *, steady: bool
+) -> np.ndarray:
     start = rng.uniform(*drawing.start)
     change = rng.uniform(drawing.change[0], min(drawing.change[1], 1 - start))
-    if rng.random() < drawing.steady_chance:
+    if steady:
         return np.full(num_photos, start + change * rng.random())
     way_T = np.concatenate([[0], np.sort(rng.random(num_photos - 2)), [1]])
     return start + change * way_T
@@ -144,6 +160,7 @@ def _draw_trend(drawing: SequenceDrawing, rng: np.random.Generator, num_photos: 
 def draw_camera(drawing: SequenceDrawing, rng: np.random.Generator) -> Camera:
     """Draw how one photo was taken."""
     gain = np.exp(rng.normal(0, drawing.gain) + rng.normal(0, drawing.white_balance, 3))
+    side = rng.uniform(0, drawing.side_light) + rng.normal(0, drawing.side_tint, 3)
     x, y = rng.uniform(-drawing.shift, drawing.shift, 2)
     return Camera(
         turn_deg=rng.uniform(-drawing.turn_deg, drawing.turn_deg),
@@ -151,7 +168,7 @@ def draw_camera(drawing: SequenceDrawing, rng: np.random.Generator) -> Camera:
         shift_2=(float(x), float(y)),
         gain_C=(float(gain[0]), float(gain[1]), float(gain[2])),
         gamma=float(np.exp(rng.normal(0, 0.1))),
-        side_light=rng.uniform(0, drawing.side_light),
+        side_light_C=(float(side[0]), float(side[1]), float(side[2])),
         side_light_deg=rng.uniform(0, 360),
         blur_px=rng.uniform(0, drawing.blur_px),
         noise=rng.uniform(0, drawing.noise),

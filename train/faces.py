@@ -1,25 +1,26 @@
-"""Photos of people to face crops with room around them, and the split by person.
+"""Photos of people to aligned face crops with room around them.
 
 Axes: H row, W column, C colour.
 """
 
-from collections import Counter
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.model_selection import train_test_split
 
-from models.face import FaceFinder, crop_square
+from models.alignment import FACE_SIDE, align
+from models.face import FaceFinder, FaceLocation, crop_aligned
 from models.images import PhotoError, decode_bounded
-from train.data import ManifestError, Row, Split, fingerprint_of
+from models.storage import StorageError, read_bytes
+from train.manifest import ManifestError, Row
 from train.skin import face_to_pixels, skin_of
 
-CUT_PX = 128
-CUT_MARGIN = 0.5
-SERVED_MARGIN = 0.2
-"""Border of the crops that ``FaceFinder`` serves; the faces here are cut wider, for pose to have room."""
-MIN_PEOPLE = 4
+log = logging.getLogger(__name__)
+
+CUT_PX = 112
+CUT_MARGIN = 0.17
+"""Border of the faces here, which lesions are drawn on; wider than the served one, for pose to have room."""
 MIN_SKIN_LIGHT = 50
 """Mean grey level of the skin; in a darker face, against the light, nobody would see a lesion."""
 
@@ -28,70 +29,66 @@ MIN_SKIN_LIGHT = 50
 class CutFace:
     """One photo of a person, cut once."""
 
+    served_HWC: np.ndarray
+    """uint8, the crop that serving cuts from the photo."""
     crop_HWC: np.ndarray
     """uint8, (CUT_PX, CUT_PX, 3), with ``CUT_MARGIN`` around the face."""
     skin_HW: np.ndarray
     map_23: np.ndarray
-    """Face coordinates to pixels of the crop."""
+    """Face coordinates to pixels of ``crop_HWC``."""
 
 
 Faces = dict[str, list[CutFace]]
 """Person to faces."""
 
 
-def split_by_person(rows: Sequence[Row], *, val_fraction: float, seed: int) -> Split:
-    """Put whole people on one side or the other, by lot, of those with many photos and of those with few.
-
-    Unlike ``train.data.split_by_group`` this counts people, not photos, and another seed holds out others.
-
-    Raises:
-        ManifestError: there are too few people.
-    """
-    count = Counter(row.group for row in rows)
-    if len(count) < MIN_PEOPLE:
-        raise ManifestError(
-            f"the manifest has {len(count)} people, {MIN_PEOPLE} are needed; add photos of more"
-        )
-    people = sorted(count)
-    middle = (min(count.values()) + max(count.values())) / 2
-    kinds = ["many" if count[person] >= middle else "few" for person in people]
-    if min(Counter(kinds).values()) < MIN_PEOPLE / 2:
-        kinds = ["any"] * len(people)
-    train_people, _ = train_test_split(people, test_size=val_fraction, stratify=kinds, random_state=seed)
-    train = tuple(row for row in rows if row.group in train_people)
-    val = tuple(row for row in rows if row.group not in train_people)
-    return Split(train=train, val=val, fingerprint=fingerprint_of(train, val))
-
-
 def cut_faces(rows: Sequence[Row], finder: FaceFinder) -> Faces:
-    """Find and cut the face of every photo, once; photos without a face are left out.
+    """Find and cut the face of every photo, once.
+
+    Photos that cannot be read, or in which nobody would see a face or a lesion, are left out and counted in
+    the log; so is a person who has no other.
 
     Raises:
-        ManifestError: a photo cannot be read, or a person has no photo with a face.
+        ManifestError: no face is left.
     """
-    faces: Faces = {row.group: [] for row in rows}
+    faces: Faces = {}
+    unreadable = 0
     for row in rows:
         try:
-            image_HWC = decode_bounded(row.image.read_bytes(), max_side_px=640).image_HWC
-        except PhotoError as error:
-            raise ManifestError(f"{row.image}: {error}") from error
+            image_HWC = decode_bounded(read_bytes(row.image), max_side_px=640).image_HWC
+        except (PhotoError, StorageError):
+            unreadable += 1
+            continue
         found = finder.locate([image_HWC])[0]
-        if found is not None:
-            cut = cut_face(image_HWC, found.box, np.array(found.landmarks))
-            if (cut.crop_HWC.mean(-1) * cut.skin_HW).sum() >= MIN_SKIN_LIGHT * cut.skin_HW.sum():
-                faces[row.group].append(cut)
-    empty = [person for person, cuts in faces.items() if not cuts]
-    if empty:
-        raise ManifestError(f"no face in any photo of {', '.join(empty)}; take them out of the manifest")
+        cut = cut_face(image_HWC, found, served_px=finder.size_px) if found else None
+        if cut and (cut.crop_HWC.mean(-1) * cut.skin_HW).sum() >= MIN_SKIN_LIGHT * cut.skin_HW.sum():
+            faces.setdefault(row.person, []).append(cut)
+    num_cut = sum(map(len, faces.values()))
+    if not num_cut:
+        raise ManifestError(
+            f"no usable face in any of {len(rows)} photos, {unreadable} of them unreadable; "
+            "give a manifest of photos of people"
+        )
+    if num_cut < len(rows):
+        unusable = len(rows) - num_cut - unreadable
+        lost = len({row.person for row in rows}) - len(faces)
+        log.warning(
+            f"of {len(rows)} photos {unreadable} cannot be read and {unusable} have no face bright enough; "
+            f"{lost} people are left out"
+        )
     return faces
 
 
-def cut_face(
-    image_HWC: np.ndarray, box: tuple[float, float, float, float], landmarks_52: np.ndarray
-) -> CutFace:
-    """Cut one face with room around it; landmarks are (x, y) in pixels of the photo."""
-    crop_HWC = crop_square(image_HWC, box, margin=CUT_MARGIN, size_px=CUT_PX)
-    side = max(box[2] - box[0], box[3] - box[1]) * (1 + 2 * CUT_MARGIN)
-    corner = np.array([box[0] + box[2] - side, box[1] + box[3] - side]) / 2
-    map_23 = face_to_pixels((landmarks_52 - corner) * CUT_PX / side)
-    return CutFace(crop_HWC=crop_HWC, skin_HW=skin_of(crop_HWC, map_23), map_23=map_23)
+def cut_face(image_HWC: np.ndarray, found: FaceLocation, *, served_px: int = 80) -> CutFace:
+    """Cut one face as it is served, and again with room around it."""
+    crop_HWC = crop_aligned(image_HWC, found, margin=CUT_MARGIN, size_px=CUT_PX)
+    unit, centre = align(found.landmarks, found.box)
+    from_centre_5 = (np.array(found.landmarks) @ [1, 1j] - centre) / unit
+    pixel_5 = CUT_PX * (from_centre_5 / (FACE_SIDE * (1 + 2 * CUT_MARGIN)) + 0.5 + 0.5j)
+    map_23 = face_to_pixels(np.stack([pixel_5.real, pixel_5.imag], axis=1))
+    return CutFace(
+        served_HWC=crop_aligned(image_HWC, found, size_px=served_px),
+        crop_HWC=crop_HWC,
+        skin_HW=skin_of(crop_HWC, map_23),
+        map_23=map_23,
+    )

@@ -3,13 +3,17 @@
 Axes: B example, K class, G group of examples.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
-NUM_RESAMPLES = 1000
+from train import bootstrap
+from train.bootstrap import NUM_RESAMPLES, Resamples
+
+WANTED_SENSITIVITY = 0.95
+"""At which the specificity of the risk head is reported."""
 
 
 def interval(
@@ -66,15 +70,16 @@ def interval_over_groups(
     }
 
 
+def bracketed(figure: Mapping[str, Any]) -> str:
+    """Return a figure with its interval, as ``0.470 [0.420, 0.520]``."""
+    if figure["value"] is None:
+        return "not defined on these photos"
+    return f"{figure['value']:.3f} [{figure['low']:.3f}, {figure['high']:.3f}]"
+
+
 def recalls(target_B: np.ndarray, predicted_B: np.ndarray) -> np.ndarray:
     """Return the recall of each class that occurs, in the order of the classes."""
     return np.array([(predicted_B[target_B == klass] == klass).mean() for klass in np.unique(target_B)])
-
-
-def macro_auroc(target_B: np.ndarray, probability_BK: np.ndarray) -> float:
-    """Return the mean over the classes of one-against-the-rest AUROC."""
-    classes = range(probability_BK.shape[1])
-    return float(np.mean([roc_auc_score(target_B == klass, probability_BK[:, klass]) for klass in classes]))
 
 
 def lesion_metrics(
@@ -83,36 +88,77 @@ def lesion_metrics(
     diagnosis_B: np.ndarray,
     malignant_probability_B: np.ndarray,
     probability_BK: np.ndarray,
-    labels: tuple[str, ...],
+    labels: Sequence[str],
     threshold: float,
+    group_B: Sequence[Hashable] | None = None,
 ) -> dict[str, Any]:
-    """Return the figures of both heads, balanced accuracy and recalls first."""
-    named_B = probability_BK.argmax(1)
-    flagged_B = (malignant_probability_B >= threshold).astype(int)
+    """Return the figures of both heads, balanced accuracy and recalls first.
+
+    A figure that these examples do not define, such as an AUROC with one class only, has the value None.
+
+    Args:
+        group_B: of each example, the patient or lesion that others share; the bootstrap draws whole groups.
+    """
     return {
         "n": len(diagnosis_B),
-        "diagnosis": {
-            "balanced_accuracy": interval(
-                lambda i: float(recalls(diagnosis_B[i], named_B[i]).mean()), diagnosis_B
-            ),
-            "recall": {
-                label: {"value": round(float(recall), 4), "n": int((diagnosis_B == column).sum())}
-                for column, (label, recall) in enumerate(
-                    zip(labels, recalls(diagnosis_B, named_B), strict=True)
-                )
-            },
-            "macro_auroc": interval(lambda i: macro_auroc(diagnosis_B[i], probability_BK[i]), diagnosis_B),
+        "num_groups": len(set(group_B)) if group_B is not None else len(diagnosis_B),
+        "diagnosis": diagnosis_metrics(diagnosis_B, probability_BK, labels, Resamples(group_B, diagnosis_B)),
+        "risk": risk_metrics(
+            malignant_B, malignant_probability_B, threshold, Resamples(group_B, malignant_B)
+        ),
+    }
+
+
+def diagnosis_metrics(
+    diagnosis_B: np.ndarray, probability_BK: np.ndarray, labels: Sequence[str], resamples: Resamples
+) -> dict[str, Any]:
+    """Return the figures of the diagnosis head; its calibration error is that of the first named."""
+    named_B = probability_BK.argmax(1)
+    confidence_B = probability_BK.max(1)
+    recall_K = resamples.intervals(bootstrap.class_recalls(diagnosis_B, named_B, len(labels)))
+    count_K = np.bincount(diagnosis_B, minlength=len(labels)).tolist()
+    return {
+        "num_diagnoses": int((np.bincount(diagnosis_B, minlength=len(labels)) > 0).sum()),
+        "balanced_accuracy": resamples.interval(
+            bootstrap.balanced_accuracy(diagnosis_B, named_B, len(labels))
+        ),
+        "recall": {
+            label: recall | {"n": count}
+            for label, recall, count in zip(labels, recall_K, count_K, strict=True)
         },
-        "risk": {
-            "balanced_accuracy": interval(
-                lambda i: float(recalls(malignant_B[i], flagged_B[i]).mean()), malignant_B
-            ),
-            "sensitivity": interval(lambda i: float(recalls(malignant_B[i], flagged_B[i])[1]), malignant_B),
-            "specificity": interval(lambda i: float(recalls(malignant_B[i], flagged_B[i])[0]), malignant_B),
-            "auroc": interval(
-                lambda i: float(roc_auc_score(malignant_B[i], malignant_probability_B[i])), malignant_B
-            ),
-        },
+        "macro_auroc": resamples.interval(bootstrap.macro_auroc(diagnosis_B, probability_BK)),
+        "ece": resamples.interval(bootstrap.calibration_error(confidence_B, named_B == diagnosis_B)),
+        "ece_if_calibrated": bootstrap.error_if_calibrated(confidence_B),
+    }
+
+
+def risk_metrics(
+    malignant_B: np.ndarray, probability_B: np.ndarray, threshold: float, resamples: Resamples
+) -> dict[str, Any]:
+    """Return the figures of the risk head.
+
+    Its calibration error is that of the probability of malignancy. The error of the predicted side's
+    confidence, also given, is the milder of the two: it lets errors on both sides of one half cancel out.
+    """
+    flagged_B = (probability_B >= threshold).astype(int)
+    likelier_B = (probability_B >= 0.5).astype(int)
+    side_B = np.maximum(probability_B, 1 - probability_B)
+    specificity, sensitivity = resamples.intervals(bootstrap.class_recalls(malignant_B, flagged_B, 2))
+    best, best_threshold = resamples.intervals(
+        bootstrap.specificity_at(malignant_B, probability_B, WANTED_SENSITIVITY)
+    )
+    return {
+        "balanced_accuracy": resamples.interval(bootstrap.balanced_accuracy(malignant_B, flagged_B, 2)),
+        "sensitivity": sensitivity,
+        "specificity": specificity,
+        "auroc": resamples.interval(bootstrap.auroc(malignant_B, probability_B)),
+        "specificity_at_95_sensitivity": best,
+        "threshold_at_95_sensitivity": best_threshold,
+        "ece": resamples.interval(bootstrap.calibration_error(probability_B, malignant_B)),
+        "ece_of_predicted_side": resamples.interval(
+            bootstrap.calibration_error(side_B, likelier_B == malignant_B)
+        ),
+        "ece_if_calibrated": bootstrap.error_if_calibrated(probability_B),
     }
 
 

@@ -3,25 +3,50 @@
 Axes: B series, T photo.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import nn
 
-from models.checkpoint import CheckpointMeta, save_checkpoint
+from models.checkpoint import CheckpointMeta, save_checkpoint, unwrap
 from models.engine import ProgressEngine, load_progress_engine
-from models.progress import LABELS
+from models.progress import LABELS, ProgressNet
 from models.transforms import MEAN, STD
+from train.baselines import answers_of, compare, spreads
 from train.config import ProgressTraining, resolved
-from train.data import Split
 from train.metrics import progress_metrics
 from train.release import bracketed
-from train.sequences import ProgressSequence
+from train.series import Series
+from train.split import Split
 
 IMPROVED_THRESHOLD = 0.5
-SPLIT = "sequences drawn on people not seen in training"
+DRAWN_SPLIT = "series drawn on people not seen in training"
+REAL_SPLIT = "series of people not seen in training"
+JUDGES = {
+    "majority": "always the commoner verdict of training",
+    "last_photo": "logistic regression on the last face alone",
+    "first_minus_last": "logistic regression on the first face minus the last",
+    "convlstm": "this network",
+    "convlstm_shuffled_photos": "this network, photos shuffled",
+}
+STEADY = {
+    "drawn": "drawn lesions that relapse but do not change",
+    "undrawn": "different real photos of one person, nothing drawn",
+}
+DRAWN_DATA = """There is no public set of face photos labelled improved or worsened, so **all lesions in
+training and in the figures below are drawn**: red papules and patches whose number, size and redness rise or
+fall, on photos of real people taken on different days in different light, less a few so dark that nobody
+would see a lesion."""
+REAL_DATA = """Follow-up photos of people, labelled improved or worsened from their doctors' latest notes."""
+DRAWN_FIGURES = """How visible the drawn lesions are was set while looking at all people, and decides much of
+these figures."""
+DRAWN_LIMITS = """No real course of a skin disease was seen in training, and none stands behind these figures:
+they say how well the network reads drawn lesions on people it does not know."""
+REAL_LIMITS = """What a doctor wrote, and how a machine understood it, is not what a doctor sees."""
 PROGRESS_CARD = Path(__file__).with_name("progress_card.md")
 
 
@@ -30,13 +55,25 @@ def release_progress(
     config: ProgressTraining,
     split: Split,
     architecture: dict[str, Any],
-    val_sequences: Sequence[ProgressSequence],
+    val_series: Sequence[Series],
+    notes: Mapping[str, Any],
+    *,
+    train_series: Sequence[Series] = (),
+    steady_series: Mapping[str, Sequence[Series]] | None = None,
+    folder: Path | None = None,
 ) -> Path:
-    """Write ``config.run / "checkpoint"`` and return it.
+    """Write the checkpoint of a network and return its folder.
 
     The weights are written first and measured as the server will run them: by the engine, after rounding.
+
+    Args:
+        val_series: of the split's validation people, each with a verdict.
+        notes: of the manifest: ``licence`` and ``training_data``, where it has them.
+        train_series: of the training people; the simple judges learn from them. None of these, no comparison.
+        steady_series: by kind, series of the validation people on which nothing changed.
+        folder: where to; ``checkpoint`` in the folder of the run if not given.
     """
-    folder = config.run / "checkpoint"
+    folder = folder or Path(config.run) / "checkpoint"
     meta = CheckpointMeta(
         kind="progress",
         name=config.name,
@@ -53,30 +90,44 @@ def release_progress(
         | {
             "num_train": len(split.train),
             "num_val": len(split.val),
-            "val_people": sorted({row.group for row in split.val}),
+            "val_people": sorted({row.person for row in split.val}),
         },
-        training_data=config.training_data,
+        training_data=config.training_data or str(notes.get("training_data", "not stated")),
         data_fingerprint=split.fingerprint,
-        data_licence=config.data_licence,
+        data_licence=config.data_licence or str(notes.get("licence", "not stated")),
     )
+    net = tempered(net, config.temperature)
     save_checkpoint(folder, net, meta, model_card="")
-    metrics = measure_progress(load_progress_engine(folder, device=config.device), val_sequences)
-    meta = meta.model_copy(update={"metrics": {"split": SPLIT, **metrics}})
+    engine = load_progress_engine(folder, device=config.device)
+    metrics = {"split": REAL_SPLIT if config.faces else DRAWN_SPLIT, **measure_progress(engine, val_series)}
+    if train_series:
+        metrics["judges"] = compare(engine, train_series, val_series)
+    if steady_series:
+        metrics["steady"] = spreads(engine, steady_series)
+    meta = meta.model_copy(update={"metrics": metrics})
     save_checkpoint(folder, net, meta, progress_card(meta))
     return folder
 
 
-def measure_progress(engine: ProgressEngine, sequences: Sequence[ProgressSequence]) -> dict[str, Any]:
-    """Return the figures of an engine on sequences, each asked alone, as most requests are."""
-    probability_B = [
-        engine(sequence.photos_THWC[None], sequence.present_T[None]).improved_BT[0, -1]
-        for sequence in sequences
-    ]
+def tempered(net: nn.Module, temperature: float) -> ProgressNet:
+    """Return the network with its logits divided by ``temperature``, within the last layer's own weights."""
+    inner = deepcopy(unwrap(net))
+    assert isinstance(inner, ProgressNet)
+    last = inner.head[-1]
+    assert isinstance(last, nn.Linear)
+    with torch.no_grad():
+        last.weight.div_(temperature)
+        last.bias.div_(temperature)
+    return inner.eval()
+
+
+def measure_progress(engine: ProgressEngine, series: Sequence[Series]) -> dict[str, Any]:
+    """Return the figures of an engine on series that have a verdict."""
     return progress_metrics(
-        improved_B=np.array([int(sequence.improved) for sequence in sequences]),
-        improved_probability_B=np.array(probability_B),
-        num_photos_B=np.array([sequence.present_T.sum() for sequence in sequences]),
-        person_B=np.array([sequence.person for sequence in sequences]),
+        improved_B=np.array([int(one.improved) for one in series]),
+        improved_probability_B=answers_of(engine, series),
+        num_photos_B=np.array([one.present_T.sum() for one in series]),
+        person_B=np.array([one.person for one in series]),
     )
 
 
@@ -87,12 +138,55 @@ def progress_card(meta: CheckpointMeta) -> str:
         f"| {name} photos with a face | {figures['n']} | {figures['value']:.2f} |"
         for name, figures in metrics["balanced_accuracy_by_photos"].items()
     ]
+    real = metrics["split"] == REAL_SPLIT
     return PROGRESS_CARD.read_text(encoding="utf-8").format(
         meta=meta,
+        start="random weights" if meta.training["init"] == "random" else "another checkpoint's weights",
+        data=REAL_DATA if real else DRAWN_DATA,
+        figures_note="" if real else DRAWN_FIGURES,
+        limits=REAL_LIMITS if real else DRAWN_LIMITS,
         figures={
             name: bracketed(metrics[name]) for name in ("balanced_accuracy", "balanced_accuracy_over_people")
         },
         auroc=bracketed(metrics["auroc"]),
         recall={label: bracketed(figure) for label, figure in metrics["recall"].items()},
         by_photos="\n".join(by_photos),
+        judges=_judges_table(metrics.get("judges", {})),
+        steady=_steady_table(metrics.get("steady", {})),
+    )
+
+
+def _judges_table(judges: Mapping[str, Any]) -> str:
+    if not judges:
+        return ""
+    rows = [
+        f"| {JUDGES[name]} | {bracketed(figures['balanced_accuracy'])} "
+        f"| {figures['recall']['worsened']['value']:.2f} |"
+        for name, figures in judges.items()
+    ]
+    return "\n".join(
+        [
+            "The same series by simpler judges, people resampled:\n",
+            "| judge | balanced accuracy | recall of worsened |",
+            "|---|---|---|",
+            *rows,
+        ]
+    )
+
+
+def _steady_table(steady: Mapping[str, Any]) -> str:
+    if not steady:
+        return ""
+    rows = [
+        f"| {STEADY[kind]} | {figures['n']} | {figures['mean']['value']:.2f} | {bracketed(figures['std'])} "
+        f"| {bracketed(figures['outside_0.2_to_0.8'])} |"
+        for kind, figures in steady.items()
+    ]
+    return "\n".join(
+        [
+            "What it says where nothing changed, which should be one half; people resampled:\n",
+            "| series of | how many | mean of p | standard deviation of p | share outside 0.2 to 0.8 |",
+            "|---|---|---|---|---|",
+            *rows,
+        ]
     )

@@ -1,7 +1,7 @@
 """Skin lesions drawn on a face crop, and the camera that takes the photo.
 
-Places are in the face's own coordinates, which follow its landmarks: the eyes lie at (-0.5, 0) and (0.5, 0),
-y grows downwards and the mouth is near y = 1.1. Axes: H row, W column, C colour, K lesion, N place.
+Places are in the face's own coordinates (``models.alignment``), which follow its landmarks.
+Axes: H row, W column, C colour, K lesion, N place.
 """
 
 import io
@@ -10,8 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageFilter
 
-FACE_LANDMARKS_52 = np.array([[-0.5, 0.0], [0.5, 0.0], [0.0, 0.62], [-0.4, 1.1], [0.4, 1.1]])
-"""Eyes, nose, corners of the mouth: the order of ``models.face.FaceLocation.landmarks``."""
+from models.alignment import FACE_LANDMARKS_52
 
 LIGHT_HALO = np.array([0.02, 0.30, 0.27])
 LIGHT_CORE = np.array([0.22, 0.62, 0.56])
@@ -111,8 +110,8 @@ class Camera:
     """As a fraction of the side of the crop."""
     gain_C: tuple[float, float, float]
     gamma: float
-    side_light: float
-    """How much brighter one side is than the middle, as a fraction."""
+    side_light_C: tuple[float, float, float]
+    """How much brighter one side is than the middle, as a fraction; light from two lamps has two colours."""
     side_light_deg: float
     blur_px: float
     noise: float
@@ -145,9 +144,11 @@ def take_photo(
         shot = shot.filter(ImageFilter.GaussianBlur(camera.blur_px))
     y_HW, x_HW = np.mgrid[0:size_px, 0:size_px].astype(np.float32) / size_px - 0.5
     angle = np.deg2rad(camera.side_light_deg)
-    light_HW = 1 + 2 * camera.side_light * (np.cos(angle) * x_HW + np.sin(angle) * y_HW)
-    pixels = (np.asarray(shot, np.float32) / 255) ** camera.gamma * light_HW[..., None] * camera.gain_C
-    pixels = 255 * pixels + rng.normal(0, camera.noise, pixels.shape)
+    side_HW = 2 * (np.cos(angle) * x_HW + np.sin(angle) * y_HW)
+    light_HWC = 1 + side_HW[..., None] * np.array(camera.side_light_C, np.float32)
+    light_HWC = light_HWC * np.array(camera.gain_C, np.float32)
+    pixels = (np.asarray(shot, np.float32) / 255) ** np.float32(camera.gamma) * (255 * light_HWC)
+    pixels += np.float32(camera.noise) * rng.standard_normal(pixels.shape, np.float32)
     file = io.BytesIO()
     Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8)).save(file, "JPEG", quality=camera.jpeg_quality)
     return np.asarray(Image.open(file).convert("RGB"))

@@ -7,7 +7,7 @@ import torch
 from models.checkpoint import CheckpointError, CheckpointMeta, load_weights, read_meta, save_checkpoint
 from models.engine import LesionEngine, load_lesion_engine, load_progress_engine
 from models.images import decode_square
-from models.lesion import LesionNet
+from models.lesion import LesionEnsemble, LesionNet
 from models.progress import ProgressNet
 from models.transforms import MEAN, STD, normalize
 from ui.examples import draw_lesion
@@ -158,3 +158,47 @@ def test_ping_answers_with_a_sound_network_and_raises_with_a_broken_one(
 
     with pytest.raises(RuntimeError, match="a probability is needed"):
         engine.ping()
+
+
+@pytest.fixture(scope="module")
+def ensemble_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(3)
+    folder = tmp_path_factory.mktemp("ensemble")
+    architecture = {"num_members": 2, "num_diagnoses": 2, "input_px": 64}
+    meta = meta_of("lesion", architecture=architecture)
+    save_checkpoint(folder, LesionEnsemble(num_members=2, num_diagnoses=2, input_px=64), meta, "")
+    return folder
+
+
+def test_an_ensemble_is_served_as_it_was_trained(ensemble_folder: Path):
+    engine = load_lesion_engine(ensemble_folder)
+    net = LesionEnsemble(num_members=2, num_diagnoses=2, input_px=64).eval()
+    net.load_state_dict(load_weights(ensemble_folder, engine.meta))
+    image = some_images(3)
+
+    with torch.inference_mode():
+        trained = net(normalize(torch.from_numpy(image)))
+    served = engine(image)
+
+    assert served.malignant_B == pytest.approx(trained.risk_BR.softmax(1)[:, 1].numpy(), abs=1e-5)
+    assert served.diagnosis_BK == pytest.approx(trained.diagnosis_BK.softmax(1).numpy(), abs=1e-5)
+
+
+def test_an_ensemble_shows_where_it_looked_and_answers_a_ping(ensemble_folder: Path):
+    engine = load_lesion_engine(ensemble_folder)
+    engine.ping()
+
+    features = engine(some_images(1), features=True).features_BCHW
+    assert features is not None and features.shape == (1, 2 * 2048, 4, 4)
+    heat = engine.heat_map(features[0], "malignant")
+
+    assert heat.shape == (4, 4) and heat.min() >= 0 and heat.max() <= 1
+
+
+def test_an_ensemble_with_fewer_weights_than_members_is_refused(tmp_path: Path):
+    architecture = {"num_members": 3, "num_diagnoses": 2, "input_px": 64}
+    net = LesionEnsemble(num_members=2, num_diagnoses=2, input_px=64)
+    save_checkpoint(tmp_path, net, meta_of("lesion", architecture=architecture), "")
+
+    with pytest.raises(CheckpointError, match="does not fit LesionEnsemble"):
+        load_lesion_engine(tmp_path)

@@ -1,7 +1,9 @@
 import numpy as np
 import pytest
+from PIL import Image
 
-from models.face import FaceFinder, crop_square
+from models.alignment import FACE_LANDMARKS_52, FACE_SIDE, align, crop_coordinates
+from models.face import FaceFinder, FaceLocation, crop_aligned
 from ui.examples import draw_face
 
 
@@ -91,15 +93,53 @@ def test_photos_of_different_sizes_go_together_and_answer_in_order(finder: FaceF
     assert sum(face is not None for face in together) == 3
 
 
-def test_crop_is_exact_inside_and_repeats_the_border_outside():
+@pytest.mark.parametrize("turn_deg", [-20, 15])
+def test_a_turned_face_is_cut_out_upright_with_its_landmarks_in_their_places(
+    finder: FaceFinder, drawn: np.ndarray, turn_deg: int
+):
+    turned = np.asarray(Image.fromarray(drawn).rotate(turn_deg, Image.Resampling.BICUBIC, fillcolor=200))
+
+    straight, upright = finder([drawn])[0], finder([turned])[0]
+
+    assert straight is not None and upright is not None
+    skin = (slice(15, 65), slice(20, 60))
+    difference = straight.crop_HWC[skin].astype(int) - upright.crop_HWC[skin]
+    assert np.abs(difference).mean() < 8
+
+
+def location_of(unit: complex, centre: complex) -> FaceLocation:
+    points_5 = centre + unit * (FACE_LANDMARKS_52 @ [1, 1j] - 0.4j)
+    side = FACE_SIDE * abs(unit)
+    return FaceLocation(
+        box=(centre.real - side / 2, centre.imag - side / 2, centre.real + side / 2, centre.imag + side / 2),
+        confidence=1.0,
+        landmarks=tuple((point.real, point.imag) for point in points_5),
+    )
+
+
+@pytest.mark.parametrize("unit", [complex(20, 0), complex(17, 9), complex(-3, 55)])
+def test_every_pixel_of_a_crop_shows_its_place_on_the_face(unit: complex):
+    y_HW, x_HW = np.mgrid[0:400, 0:500]
+    ramp_HWC = np.stack([x_HW / 2, y_HW / 2, 0 * x_HW], axis=-1).astype(np.uint8)
+    found = location_of(unit, 240 + 190j)
+
+    crop_HWC = crop_aligned(ramp_HWC, found, size_px=40)
+
+    assert align(found.landmarks, found.box)[0] == pytest.approx(unit)
+    face_x_HW, face_y_HW = crop_coordinates(40)
+    place_HW = 240 + 190j + unit * (face_x_HW + 1j * (face_y_HW - 0.4))
+    np.testing.assert_allclose(crop_HWC[..., 0], (place_HW.real - 0.5) / 2, atol=2)
+    np.testing.assert_allclose(crop_HWC[..., 1], (place_HW.imag - 0.5) / 2, atol=2)
+
+
+def test_beyond_the_photo_its_border_is_repeated():
     photo_HWC = np.zeros((100, 100, 3), np.uint8)
     photo_HWC[:, 50:] = 200
 
-    inside_HWC = crop_square(photo_HWC, (40, 40, 60, 60), margin=0.5, size_px=40)
-    beyond_HWC = crop_square(photo_HWC, (90, 40, 110, 60), margin=0, size_px=20)
+    crop_HWC = crop_aligned(photo_HWC, location_of(10 + 1j, 99 + 50j), size_px=20)
 
-    np.testing.assert_array_equal(inside_HWC, photo_HWC[30:70, 30:70])
-    assert (beyond_HWC == 200).all()
+    assert crop_HWC.shape == (20, 20, 3)
+    assert (crop_HWC[:, 5:] == 200).all()
 
 
 def test_other_arrays_are_refused(finder: FaceFinder):

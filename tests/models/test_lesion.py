@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from models.lesion import LesionNet, grad_cam
+from models.lesion import LesionEnsemble, LesionNet, grad_cam
 
 
 @pytest.fixture(scope="module")
@@ -55,3 +55,42 @@ def test_a_map_with_no_evidence_is_zero(net: LesionNet):
     heat = grad_cam(net.risk_head, torch.zeros(2048, 4, 4), 0)
 
     assert heat.tolist() == torch.zeros(4, 4).tolist()
+
+
+@pytest.fixture(scope="module")
+def ensemble() -> LesionEnsemble:
+    torch.manual_seed(1)
+    return LesionEnsemble(num_members=2, num_diagnoses=7, input_px=64).eval()
+
+
+def test_an_ensemble_answers_with_the_mean_of_its_members_logits(ensemble: LesionEnsemble):
+    image = torch.randn(3, 3, 64, 64)
+
+    with torch.inference_mode():
+        together = ensemble(image)
+        members = [member(image) for member in ensemble.nets]
+
+    assert torch.allclose(together.risk_BR, (members[0].risk_BR + members[1].risk_BR) / 2, atol=1e-5)
+    assert torch.allclose(
+        together.diagnosis_BK, (members[0].diagnosis_BK + members[1].diagnosis_BK) / 2, atol=1e-5
+    )
+    assert not torch.allclose(members[0].risk_BR, members[1].risk_BR, atol=1e-3)
+
+
+def test_the_map_of_an_ensemble_is_the_mean_of_its_members_maps(ensemble: LesionEnsemble):
+    with torch.inference_mode():
+        features = ensemble.features(torch.randn(1, 3, 64, 64))[0]
+        first, second = (
+            member.risk_map(part, 1) for member, part in zip(ensemble.nets, features.chunk(2), strict=True)
+        )
+
+    heat = ensemble.risk_map(features, 1)
+
+    assert features.shape == (2 * 2048, 4, 4)
+    assert heat.max() == 1
+    assert torch.allclose(heat, (first + second) / (first + second).max(), atol=1e-6)
+
+
+def test_an_ensemble_of_none_is_refused():
+    with pytest.raises(ValueError, match="num_members is 0"):
+        LesionEnsemble(num_members=0, num_diagnoses=7, input_px=64)

@@ -2,7 +2,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.progress import MaskedBatchNorm, ProgressNet
+from models.alignment import crop_coordinates
+from models.progress import NUM_CELLS, MaskedBatchNorm, ProgressNet, skin_cells, skin_places
+from models.transforms import normalize
 
 
 @pytest.fixture(scope="module")
@@ -115,5 +117,39 @@ def test_training_step_is_the_same_with_padding():
 
 
 def test_an_input_side_that_cannot_be_pooled_is_refused():
-    with pytest.raises(ValueError, match="input_px is 70, must be a multiple of 40"):
+    with pytest.raises(ValueError, match="input_px is 70, must be a multiple of 20"):
         ProgressNet(input_px=70)
+
+
+def painted(*, background: int = 90, light: float = 1.0, spot: bool = False) -> Tensor:
+    """One normalised crop of 40 px: skin, a background around it, a red spot on the left cheek."""
+    x_HW, y_HW = crop_coordinates(40)
+    photo_HWC = torch.full((40, 40, 3), float(background))
+    photo_HWC[torch.from_numpy((x_HW / 1.05) ** 2 + ((y_HW - 0.45) / 1.35) ** 2 < 1)] = torch.tensor(
+        [200.0, 150.0, 130.0]
+    )
+    if spot:
+        photo_HWC[torch.from_numpy((x_HW + 0.5) ** 2 + (y_HW - 0.7) ** 2 < 0.02)] = torch.tensor(
+            [190.0, 70.0, 60.0]
+        )
+    return normalize((light * photo_HWC).to(torch.uint8)[None])
+
+
+def test_skin_cells_show_a_spot_and_not_the_light():
+    plain, dim, spotted = (
+        skin_cells(painted()),
+        skin_cells(painted(light=0.8)),
+        skin_cells(painted(spot=True)),
+    )
+
+    torch.testing.assert_close(plain[:, 0], dim[:, 0], atol=0.15, rtol=0)
+    change_HW = (spotted - plain)[0].abs().sum(0)
+    y, x = divmod(int(change_HW.argmax()), NUM_CELLS)
+    assert abs(x - 6) <= 1 and abs(y - 11.5) <= 1.5
+
+
+def test_the_background_counts_for_little():
+    cells, other = skin_cells(painted(background=20)), skin_cells(painted(background=240))
+
+    inside_HW = torch.nn.functional.avg_pool2d(torch.from_numpy(skin_places(40))[None], 2)[0] == 1
+    torch.testing.assert_close(cells[..., inside_HW], other[..., inside_HW], atol=0.5, rtol=0)

@@ -1,144 +1,146 @@
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
-from PIL import Image
 
 from models.images import decode_square
+from models.transforms import normalize
 from train.config import LesionTraining
-from train.data import (
-    LesionPhotos,
-    ManifestError,
-    Row,
-    TrainBatches,
-    class_names,
-    plain_batches,
-    read_manifest,
-    split_by_group,
-)
+from train.data import LesionPhotos, TrainBatches, class_names, mixed, plain_batches
+from train.drawn_spots import draw_spots
+from train.manifest import ManifestError, Row
+from train.team import Team
 
-
-def rows_of(num_groups: int, per_group: int = 2) -> list[Row]:
-    """Groups take turns with three labels."""
-    return [
-        Row(image=Path(f"{group}_{i}.jpg"), label=("nv", "mel", "bcc")[group % 3], group=str(group))
-        for group in range(num_groups)
-        for i in range(per_group)
-    ]
+LABELS = ("Nevus", "Vascular Lesion", "Melanoma")
 
 
 @pytest.fixture
-def photos_on_disk(tmp_path: Path) -> list[Row]:
-    random = np.random.default_rng(0)
-    rows = []
-    for number in range(12):
-        path = tmp_path / f"{number}.png"
-        Image.fromarray(random.integers(0, 256, (60, 80, 3), np.uint8)).save(path)
-        rows.append(Row(image=path, label="nv" if number < 9 else "mel", group=str(number)))
-    return rows
+def rows(tmp_path: Path) -> list[Row]:
+    return draw_spots(tmp_path / "photos", tmp_path / "manifest.parquet", num_photos=12)
 
 
-@given(num_groups=st.integers(30, 90), per_group=st.integers(1, 4), seed=st.integers(0, 99))
-def test_no_group_is_on_both_sides_and_no_row_is_lost(num_groups: int, per_group: int, seed: int):
-    rows = rows_of(num_groups, per_group)
-
-    split = split_by_group(rows, val_fraction=0.15, seed=seed)
-
-    assert not {row.group for row in split.train} & {row.group for row in split.val}
-    assert Counter(split.train + split.val) == Counter(rows)
+@pytest.fixture
+def photos(rows: list[Row]) -> LesionPhotos:
+    return LesionPhotos(rows, labels=LABELS, side_px=43)
 
 
-def test_every_label_is_on_both_sides():
-    split = split_by_group(rows_of(60), val_fraction=0.2, seed=0)
-
-    assert {row.label for row in split.train} == {row.label for row in split.val} == {"nv", "mel", "bcc"}
+def settings(**changes: Any) -> LesionTraining:
+    return replace(LesionTraining(input_px=32, start_px=32, batch_size=4, class_balance=0.0), **changes)
 
 
-def test_the_same_seed_gives_the_same_split_and_another_seed_another():
-    first, again, other = (split_by_group(rows_of(60), val_fraction=0.2, seed=seed) for seed in (1, 1, 2))
+def test_labels_become_the_columns_of_both_heads(photos: LesionPhotos):
+    batch = photos.__getitems__([0, 1, 2])
 
-    assert first == again
-    assert first.fingerprint != other.fingerprint
-
-
-def test_too_few_groups_of_a_label_are_named():
-    rows = [*rows_of(60), Row(image=Path("x.jpg"), label="df", group="x")]
-
-    with pytest.raises(ManifestError, match=r"df \(1\)"):
-        split_by_group(rows, val_fraction=0.2, seed=0)
+    assert batch["diagnosis"].argmax(1).tolist() == [0, 2, 1]
+    assert batch["risk"].argmax(1).tolist() == [0, 1, 0]
 
 
-def test_an_empty_manifest_is_refused():
-    with pytest.raises(ManifestError, match="the manifest is empty"):
-        split_by_group([], val_fraction=0.2, seed=0)
+def test_a_few_damaged_photos_are_left_out_and_named(rows: list[Row], caplog: pytest.LogCaptureFixture):
+    Path(rows[2].image).write_bytes(b"\xff\xd8\xff broken")
+
+    photos = LesionPhotos(rows, labels=LABELS, side_px=32, max_unreadable_share=0.1)
+
+    assert len(photos) == 11
+    assert photos.diagnosis_B.tolist() == [0, 2, 0, 2, 1, 0, 2, 1, 0, 2, 1]
+    served_HWC = decode_square(Path(rows[3].image).read_bytes(), side_px=32).image_HWC
+    assert torch.equal(photos.__getitems__([2])["image"][0], torch.from_numpy(served_HWC))
+    assert "1 of 12 photos cannot be read and are left out: spot-00002" in caplog.text
 
 
-def test_a_manifest_is_read_relative_to_its_folder(tmp_path: Path):
-    (tmp_path / "a.jpg").touch()
-    (tmp_path / "manifest.csv").write_text("image,label,group\na.jpg,nv,1\n")
+def test_half_the_photos_missing_ends_the_run(rows: list[Row]):
+    for row in rows[::2]:
+        Path(row.image).unlink()
 
-    assert read_manifest(tmp_path / "manifest.csv") == [Row(image=tmp_path / "a.jpg", label="nv", group="1")]
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ("image,label\na.jpg,nv\n", "no column group"),
-        ("image,label,group\na.jpg,nv,1\nb.jpg,nv,2\n", r"1 of 2 photos are missing, first in line 3"),
-    ],
-)
-def test_a_manifest_that_does_not_fit_is_refused(tmp_path: Path, content: str, message: str):
-    (tmp_path / "a.jpg").touch()
-    (tmp_path / "manifest.csv").write_text(content)
-
-    with pytest.raises(ManifestError, match=message):
-        read_manifest(tmp_path / "manifest.csv")
+    with pytest.raises(ManifestError, match=r"6 of 12 photos cannot be read, first .*; at most 5%"):
+        LesionPhotos(rows, labels=LABELS, side_px=32, max_unreadable_share=0.05)
 
 
-def test_a_missing_manifest_says_how_to_make_one(tmp_path: Path):
-    with pytest.raises(ManifestError, match=r"train\.ingest"):
-        read_manifest(tmp_path / "manifest.csv")
-
-
-def test_photos_are_what_serving_decodes(photos_on_disk: list[Row]):
-    photos = LesionPhotos(photos_on_disk, labels=("Nevus", "Melanoma"), side_px=32)
-
-    served = decode_square(photos_on_disk[4].image.read_bytes(), side_px=32).image_HWC
-
-    assert np.array_equal(photos[4]["image"].numpy(), served)
-    assert photos.diagnosis_B.tolist() == photos.malignant_B.tolist() == [0] * 9 + [1] * 3
-
-
-def test_a_damaged_photo_is_named(photos_on_disk: list[Row]):
-    photos_on_disk[2].image.write_bytes(b"\xff\xd8\xff broken")
-
-    with pytest.raises(ManifestError, match=r"2\.png: .*damaged or cut off"):
-        LesionPhotos(photos_on_disk, labels=("Nevus", "Melanoma"), side_px=32)
-
-
-def test_an_unknown_label_is_named():
+def test_an_unknown_label_is_named(rows: list[Row]):
     with pytest.raises(ManifestError, match="'mole'"):
-        class_names([Row(image=Path("a"), label="mole", group="1")])
+        class_names([*rows, Row(image="a", label="mole")])
 
 
-def test_balanced_batches_draw_rare_classes_as_often(photos_on_disk: list[Row]):
-    photos = LesionPhotos(photos_on_disk, labels=("Nevus", "Melanoma"), side_px=43)
-    config = LesionTraining(input_px=32, start_px=32, batch_size=4, class_balance=1.0)
-    batches = TrainBatches(photos, config, torch.Generator().manual_seed(0))
-
-    drawn = Counter(int(label) for _ in range(40) for batch in batches for label in batch["diagnosis"])
-
-    assert drawn[1] / drawn.total() == pytest.approx(0.5, abs=0.08)
+def test_one_diagnosis_is_no_task():
+    with pytest.raises(ManifestError, match="photos of Nevus only"):
+        class_names([Row(image="a", label="nv")])
 
 
-def test_validation_batches_are_in_order_and_not_augmented(photos_on_disk: list[Row]):
-    photos = LesionPhotos(photos_on_disk, labels=("Nevus", "Melanoma"), side_px=32)
-    config = LesionTraining(input_px=32, start_px=32, batch_size=5)
+def test_balanced_batches_draw_rare_classes_as_often(rows: list[Row]):
+    common = [row for row in rows if row.label == "Nevus"] * 3
+    rare = [row for row in rows if row.label == "Melanoma"][:2]
+    photos = LesionPhotos([*common, *rare], labels=("Nevus", "Melanoma"), side_px=32)
+    batches = TrainBatches(photos, settings(class_balance=1.0), Team())
+    drawn: Counter[int] = Counter()
 
-    first, second = (torch.cat([batch["image"] for batch in plain_batches(photos, config)]) for _ in range(2))
+    for batches.epoch in range(60):
+        drawn.update(photos.diagnosis_B[batches.order().flatten()].tolist())
 
-    assert torch.equal(first, second) and first.shape == (12, 3, 32, 32)
+    assert drawn[1] / drawn.total() == pytest.approx(0.5, abs=0.07)
+
+
+def test_two_workers_take_together_the_step_that_one_takes(photos: LesionPhotos):
+    alone = TrainBatches(photos, settings(), Team())
+    pair = [TrainBatches(photos, settings(batch_size=2), Team(rank=rank, size=2)) for rank in (0, 1)]
+
+    for epoch in range(3):
+        for batches in (alone, *pair):
+            batches.epoch = epoch
+        assert torch.equal(torch.cat([batches.order() for batches in pair], dim=1), alone.order())
+
+
+def test_every_photo_is_drawn_once_where_classes_are_not_balanced(photos: LesionPhotos):
+    order = TrainBatches(photos, settings(), Team()).order()
+
+    assert sorted(order.flatten().tolist()) == list(range(12))
+
+
+def test_an_epoch_is_the_same_at_every_call_and_another_one_is_not(photos: LesionPhotos):
+    batches = TrainBatches(photos, settings(), Team())
+
+    first, again = (torch.cat([batch["image"] for batch in batches]) for _ in range(2))
+    batches.epoch = 1
+    other = torch.cat([batch["image"] for batch in batches])
+
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+def test_without_augmentation_a_photo_is_what_serving_sees(rows: list[Row]):
+    photos = LesionPhotos(rows, labels=LABELS, side_px=32)
+    batches = TrainBatches(photos, settings(augment=False), Team())
+
+    batch = next(iter(batches))
+
+    first = batches.order()[0].tolist()
+    assert torch.equal(batch["image"], normalize(photos.__getitems__(first)["image"]))
+
+
+def test_workers_share_the_validation_photos(photos: LesionPhotos):
+    whole = torch.cat([batch["image"] for batch in plain_batches(photos, 5, Team())])
+    shares = [
+        torch.cat([batch["image"] for batch in plain_batches(photos, 5, Team(rank=rank, size=2))])
+        for rank in (0, 1)
+    ]
+
+    assert torch.equal(whole[::2], shares[0])
+    assert torch.equal(whole[1::2], shares[1])
+
+
+def test_mixed_targets_still_add_up_to_one():
+    generator = torch.Generator().manual_seed(0)
+    batch = {"image": torch.rand(6, 3, 16, 16), "risk": torch.eye(2)[[0, 1] * 3], "diagnosis": torch.eye(6)}
+
+    for _ in range(20):
+        mix = mixed(batch, generator)
+
+        assert torch.allclose(mix["risk"].sum(1), torch.ones(6))
+        assert torch.allclose(mix["diagnosis"].sum(1), torch.ones(6))
+        assert not torch.equal(mix["image"], batch["image"])
+
+
+def test_more_workers_than_photos_are_refused(photos: LesionPhotos):
+    with pytest.raises(ManifestError, match=r"12 photos are fewer than one step takes, 4 x 4"):
+        TrainBatches(photos, settings(), Team(size=4))

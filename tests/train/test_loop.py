@@ -1,12 +1,13 @@
-from pathlib import Path
+import io
 
 import pytest
 import torch
 from torch import nn
 from torch.optim import AdamW
-from torch.optim.lr_scheduler import OneCycleLR
+from torch.optim.lr_scheduler import OneCycleLR, ReduceLROnPlateau
 
-from train.loop import Batch, DivergedError, OtherRunError, TrainingState, evaluate, new_ema, train_epoch
+from train.loop import CHECK_EVERY, Batch, DivergedError, OtherRunError, TrainingState, evaluate
+from train.loop import new_ema, train_epoch
 
 
 def new_state(**settings: object) -> TrainingState:
@@ -19,12 +20,12 @@ def new_state(**settings: object) -> TrainingState:
         optimizer=optimizer,
         schedule=schedule,
         ema=new_ema(net, 0.9),
-        generator=torch.Generator().manual_seed(3),
         settings={"seed": 3, **settings},
     )
 
 
-def batches_of(generator: torch.Generator, sizes: tuple[int, ...] = (6,) * 5) -> list[Batch]:
+def batches_of(seed: int, sizes: tuple[int, ...] = (6,) * 5) -> list[Batch]:
+    generator = torch.Generator().manual_seed(seed)
     points = [torch.randn(size, 4, generator=generator) for size in sizes]
     return [{"point": point, "target": point.sum(1, keepdim=True)} for point in points]
 
@@ -35,12 +36,21 @@ def squared_error(net: nn.Module, batch: Batch) -> torch.Tensor:
 
 def run(state: TrainingState, num_epochs: int) -> None:
     for _ in range(num_epochs):
-        train_epoch(state, batches_of(state.generator), squared_error, max_grad_norm=1.0)
+        torch.manual_seed(state.epoch)
+        losses = train_epoch(state, batches_of(state.epoch), squared_error, max_grad_norm=1.0)
+        state.end_epoch({"train_loss": losses.mean, "val_loss": losses.mean})
+
+
+def stored(state: TrainingState) -> dict[str, object]:
+    """What a state is after it was written and read."""
+    buffer = io.BytesIO()
+    torch.save(state.content(), buffer)
+    return torch.load(io.BytesIO(buffer.getvalue()), weights_only=True)
 
 
 def test_training_lowers_the_loss():
     state = new_state()
-    held_out = batches_of(torch.Generator().manual_seed(9))
+    held_out = batches_of(9)
     before = evaluate(state.net, held_out, squared_error)
 
     run(state, 8)
@@ -48,57 +58,79 @@ def test_training_lowers_the_loss():
     assert evaluate(state.net, held_out, squared_error) < 0.8 * before
 
 
-def test_resuming_equals_not_stopping(tmp_path: Path):
+def test_resuming_equals_not_stopping():
     whole = new_state()
     run(whole, 4)
     stopped = new_state()
     run(stopped, 2)
-    stopped.save(tmp_path / "state.pt")
 
     resumed = new_state()
-    torch.rand(5)  # another random state than the one that was saved
-    assert resumed.resume_if_any(tmp_path / "state.pt")
+    torch.rand(5)  # another random state than the one before the stop
+    resumed.load(stored(stopped))
     run(resumed, 2)
 
-    assert resumed.epoch == whole.epoch == 4
+    assert resumed.history == whole.history
     for part in ("net", "ema"):
         for name, tensor in getattr(whole, part).state_dict().items():
             assert torch.equal(getattr(resumed, part).state_dict()[name], tensor), name
 
 
-def test_there_is_nothing_to_resume_at_first(tmp_path: Path):
-    assert not new_state().resume_if_any(tmp_path / "state.pt")
-
-
-def test_a_run_with_other_settings_does_not_resume(tmp_path: Path):
-    new_state().save(tmp_path / "state.pt")
-
+def test_a_run_with_other_settings_does_not_resume():
     with pytest.raises(OtherRunError, match=r"differs in learning_rate, seed; .* another folder with --run"):
-        new_state(seed=4, learning_rate=0.1).resume_if_any(tmp_path / "state.pt")
+        new_state(seed=4, learning_rate=0.1).load(stored(new_state()))
 
 
 def test_a_mean_loss_counts_examples_not_batches():
     net = nn.Linear(4, 1)
-    batches = batches_of(torch.Generator().manual_seed(0), sizes=(9, 1))
+    batches = batches_of(0, sizes=(9, 1))
     losses = torch.cat([squared_error(net, batch) for batch in batches])
 
     assert evaluate(net, batches, squared_error) == pytest.approx(losses.mean().item(), rel=1e-5)
 
 
+def test_the_loss_of_every_step_is_told():
+    losses = train_epoch(new_state(), batches_of(0, sizes=(6, 3)), squared_error, max_grad_norm=1.0)
+
+    assert len(losses.steps) == 2
+    assert losses.mean == pytest.approx((6 * losses.steps[0] + 3 * losses.steps[1]) / 9)
+
+
 def test_train_and_evaluate_set_their_own_mode():
     state = new_state()
     state.net.eval()
-    train_epoch(state, batches_of(state.generator), squared_error, max_grad_norm=1.0)
+    train_epoch(state, batches_of(0), squared_error, max_grad_norm=1.0)
     assert state.net.training
 
-    evaluate(state.net, batches_of(state.generator), squared_error)
+    evaluate(state.net, batches_of(0), squared_error)
 
     assert not state.net.training
 
 
-def test_a_gradient_that_is_no_number_stops_the_run():
+def test_frozen_batch_norm_keeps_its_statistics():
     state = new_state()
-    batch = {"point": torch.full((6, 4), torch.nan), "target": torch.zeros(6, 1)}
+    before = state.net.get_buffer("1.running_mean").clone()
 
-    with pytest.raises(DivergedError, match="the gradient is nan in epoch 1"):
-        train_epoch(state, [batch], squared_error, max_grad_norm=1.0)
+    train_epoch(state, batches_of(0), squared_error, max_grad_norm=1.0, freeze_batch_norm=True)
+
+    assert torch.equal(state.net.get_buffer("1.running_mean"), before)
+
+
+def test_a_plateau_lowers_the_rate_when_validation_stalls():
+    state = new_state()
+    state.schedule = ReduceLROnPlateau(state.optimizer, factor=0.1, patience=1)
+
+    for val_loss in (1.0, 1.0, 1.0, 1.0):
+        train_epoch(state, batches_of(0), squared_error, max_grad_norm=1.0)
+        state.end_epoch({"val_loss": val_loss})
+
+    assert state.optimizer.param_groups[0]["lr"] < 0.002
+
+
+@pytest.mark.parametrize("bad_step", [0, 3, CHECK_EVERY + 2])
+def test_a_gradient_that_is_no_number_stops_the_run(bad_step: int):
+    state = new_state()
+    batches = batches_of(0, sizes=(6,) * (CHECK_EVERY + 5))
+    batches[bad_step]["point"] = torch.full((6, 4), torch.nan)
+
+    with pytest.raises(DivergedError, match="no longer a number in epoch 1"):
+        train_epoch(state, batches, squared_error, max_grad_norm=1.0)

@@ -1,84 +1,113 @@
-"""From photos of faces to a progress checkpoint that the engine loads, in one short run."""
+"""From a trained progress network to a checkpoint that the engine loads, with figures and simpler judges."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from models.checkpoint import load_weights, read_meta, read_model_card
+from models.checkpoint import read_meta, read_model_card
 from models.engine import load_progress_engine
+from models.face import FaceFinder
+from models.progress import ProgressNet
+from models.transforms import normalize
 from train.config import ProgressTraining
 from train.drawing import SequenceDrawing
+from train.faces import Faces, cut_face
 from train.losses import progress_loss
+from train.manifest import Row
 from train.metrics import interval, interval_over_groups
-from train.worker import run_progress
+from train.release_progress import release_progress
+from train.sequences import practice_sequences, steady_sequences, undrawn_sequences, validation_sequences
+from train.split import Split
 from ui.examples import draw_face
+
+ARCHITECTURE = {"input_px": 40, "filters": (20, 10), "hidden": 8, "dropout": 0.3}
+NOTES = {"licence": "CC0 1.0", "training_data": "drawn faces"}
+
+
+@pytest.fixture(scope="module")
+def net() -> ProgressNet:
+    torch.manual_seed(0)
+    return ProgressNet(**ARCHITECTURE).eval()
+
+
+@pytest.fixture(scope="module")
+def faces() -> Faces:
+    finder = FaceFinder(num_threads=1)
+    found: Faces = {}
+    for seed in range(4):
+        image_HWC = np.asarray(draw_face(spots=0, redness=0, seed=seed, size_px=200))
+        location = finder.locate([image_HWC])[0]
+        assert location is not None
+        found.setdefault(f"p{seed // 2}", []).append(cut_face(image_HWC, location, served_px=40))
+    return found
 
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory) -> ProgressTraining:
-    folder = tmp_path_factory.mktemp("faces")
-    lines = ["image,label,group"]
-    for person in range(6):
-        for number in range(2):
-            picture = draw_face(spots=0, redness=0, seed=person, size_px=200).crop((number, 0, 200, 200))
-            picture.save(folder / f"{person}-{number}.png")
-            lines.append(f"{person}-{number}.png,,p{person}")
-    (folder / "manifest.csv").write_text("\n".join(lines))
+    run = tmp_path_factory.mktemp("run")
     return ProgressTraining(
-        manifest=folder / "manifest.csv",
-        run=folder / "run",
-        input_px=40,
-        num_epochs=2,
-        batches_per_epoch=2,
-        batch_size=4,
-        val_fraction=0.34,
-        num_val_sequences=12,
-        drawing=SequenceDrawing(num_photos=(2, 4)),
+        run=str(run), input_px=40, hidden=8, drawing=SequenceDrawing(num_photos=(2, 4)), temperature=2.0
     )
 
 
 @pytest.fixture(scope="module")
-def checkpoint(config: ProgressTraining) -> Path:
-    return run_progress(config)
+def checkpoint(net: ProgressNet, faces: Faces, config: ProgressTraining) -> Path:
+    rows = tuple(Row(image=f"/{person}.png", label="", person=person) for person in ("p0", "p1", "p2"))
+    split = Split(train=rows[2:], val=rows[:2], fingerprint="f" * 64)
+    drawn = {"num_sequences": 12, "seed": 1, "size_px": 40}
+    return release_progress(
+        net,
+        config,
+        split,
+        ARCHITECTURE,
+        validation_sequences(faces, config.drawing, **drawn),
+        NOTES,
+        train_series=practice_sequences(faces, config.drawing, **drawn),
+        steady_series={
+            "drawn": steady_sequences(faces, config.drawing, **drawn),
+            "undrawn": undrawn_sequences(faces, config.drawing, num_sequences=6, seed=1),
+        },
+    )
 
 
-def test_a_run_ends_in_a_checkpoint_that_answers(checkpoint: Path):
-    engine = load_progress_engine(checkpoint)
+def test_the_engine_answers_as_the_network_does_at_the_temperature(checkpoint: Path, net: ProgressNet):
+    photos_BTHWC = np.random.default_rng(0).integers(0, 256, (2, 3, 40, 40, 3), dtype=np.uint8)
+    present_BT = np.array([[True, True, False], [True] * 3])
 
-    answer = engine(np.zeros((1, 3, 40, 40, 3), np.uint8), np.array([[True, True, False]]))
+    answer = load_progress_engine(checkpoint)(photos_BTHWC, present_BT)
 
-    assert answer.improved_BT.shape == (1, 3)
-    assert engine.meta.labels == ("worsened", "improved")
+    with torch.inference_mode():
+        logits = net(normalize(torch.from_numpy(photos_BTHWC)), torch.from_numpy(present_BT)) / 2
+    np.testing.assert_allclose(answer.improved_BT, logits.softmax(2)[..., 1], atol=0.01)
 
 
 def test_meta_and_card_say_what_was_measured(checkpoint: Path, config: ProgressTraining):
     meta, card = read_meta(checkpoint), read_model_card(checkpoint)
 
     assert meta.metrics["n"] == 12
-    assert meta.metrics["num_people"] == len(meta.training["val_people"]) == 3
-    assert set(meta.metrics["recall"]) == {"worsened", "improved"}
+    assert meta.metrics["num_people"] == len(meta.training["val_people"]) == 2
+    assert (meta.data_licence, meta.training_data) == ("CC0 1.0", "drawn faces")
+    assert meta.metrics["judges"]["majority"]["balanced_accuracy"]["value"] == 0.5
+    assert meta.metrics["steady"]["undrawn"]["n"] == 6
     assert "all lesions" in card.replace("\n", " ") and "not a medical device" in card
-    assert str(config.manifest.parent) not in meta.model_dump_json() + card
+    assert "| this network, photos shuffled |" in card and "nothing drawn | 6 |" in card
+    assert config.run not in meta.model_dump_json() + card
 
 
-def test_a_run_that_was_stopped_ends_as_one_that_was_not(checkpoint: Path, config: ProgressTraining):
-    stopped = replace(config, run=config.run.parent / "stopped")
+def test_nothing_is_said_of_judges_that_were_not_asked(
+    net: ProgressNet, faces: Faces, config: ProgressTraining, tmp_path
+):
+    split = Split(train=(), val=(), fingerprint="f" * 64)
+    series = validation_sequences(faces, config.drawing, num_sequences=12, seed=1, size_px=40)
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("train.worker.report_epoch", _stop)
-        with pytest.raises(KeyboardInterrupt):
-            run_progress(stopped)
-    again = run_progress(stopped)
+    card = read_model_card(
+        release_progress(net, config, split, ARCHITECTURE, series, {}, folder=tmp_path / "released")
+    )
 
-    whole, resumed = (load_weights(folder, read_meta(folder)) for folder in (checkpoint, again))
-    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
-
-
-def _stop(*_: object) -> None:
-    raise KeyboardInterrupt
+    assert "simpler judges" not in card and "nothing changed" not in card
+    assert "not stated" in card
 
 
 def test_loss_counts_present_photos_and_the_last_one():

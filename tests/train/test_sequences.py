@@ -1,48 +1,48 @@
+import logging
+
 import numpy as np
 import pytest
+import torch
 
+from models.alignment import FACE_LANDMARKS_52
 from models.face import FaceFinder
 from train.config import ProgressTraining
-from train.data import Row
 from train.drawing import SequenceDrawing, draw_worsening
-from train.faces import CUT_PX, Faces, cut_face, split_by_person
+from train.faces import CUT_PX, Faces, cut_face, cut_faces
+from train.manifest import ManifestError, Row
 from train.sequences import (
-    ProgressSequence,
     SequenceBatches,
-    backwards,
-    draw_sequence,
-    to_batch,
+    draw_pair,
+    improvement_of,
+    practice_sequences,
+    steady_sequences,
+    undrawn_sequences,
     validation_sequences,
 )
-from train.skin import FACE_LANDMARKS_52, draw_lesions, face_to_pixels
+from train.skin import draw_lesions, face_to_pixels
 from ui.examples import draw_face
 
 
 @pytest.fixture(scope="module")
-def faces() -> Faces:
-    finder = FaceFinder(num_threads=1)
+def finder() -> FaceFinder:
+    return FaceFinder(num_threads=1)
+
+
+@pytest.fixture(scope="module")
+def faces(finder: FaceFinder) -> Faces:
     found: Faces = {"anna": [], "ben": []}
     for person, seeds in (("anna", (1, 2)), ("ben", (3,))):
         for seed in seeds:
             image_HWC = np.asarray(draw_face(spots=0, redness=0, seed=seed, size_px=240))
             location = finder.locate([image_HWC])[0]
             assert location is not None
-            found[person].append(cut_face(image_HWC, location.box, np.array(location.landmarks)))
+            found[person].append(cut_face(image_HWC, location))
     return found
-
-
-def sequence_of(present: list[bool], trend: list[float]) -> ProgressSequence:
-    return ProgressSequence(
-        photos_THWC=np.zeros((len(present), 40, 40, 3), np.uint8),
-        present_T=np.array(present),
-        trend_T=np.array(trend),
-        person="anna",
-    )
 
 
 def test_the_same_seed_draws_the_same_sequence(faces: Faces):
     one, same, other = (
-        draw_sequence(faces, SequenceDrawing(), np.random.default_rng(seed), num_photos=4)
+        draw_pair(faces, SequenceDrawing(), np.random.default_rng(seed), num_photos=4).worsening
         for seed in (1, 1, 2)
     )
 
@@ -53,20 +53,23 @@ def test_the_same_seed_draws_the_same_sequence(faces: Faces):
 
 def test_sequences_have_the_promised_length_size_and_two_faces(faces: Faces):
     drawing = SequenceDrawing(num_photos=(2, 5), absent_chance=0.6)
-    drawn = [draw_sequence(faces, drawing, np.random.default_rng(seed), size_px=40) for seed in range(30)]
+    drawn = [
+        draw_pair(faces, drawing, np.random.default_rng(seed), size_px=40).improving for seed in range(30)
+    ]
 
     assert {len(sequence.present_T) for sequence in drawn} == {2, 3, 4, 5}
     assert all(sequence.photos_THWC.shape[1:] == (40, 40, 3) for sequence in drawn)
     assert min(sequence.present_T.sum() for sequence in drawn) == 2
     assert all((sequence.photos_THWC[~sequence.present_T] == 0).all() for sequence in drawn)
-    assert 8 <= sum(sequence.improved for sequence in drawn) <= 22
 
 
 def test_lesions_stay_where_they_are_and_get_worse():
     course = draw_worsening(SequenceDrawing(relapse=0.0, steady_chance=0.0), np.random.default_rng(3), 6)
 
     first, last = course.lesions_T[0], course.lesions_T[-1]
-    assert all(lesions.place_K2 is first.place_K2 for lesions in course.lesions_T)
+    assert (
+        first and last and all(lesions and lesions.place_K2 is first.place_K2 for lesions in course.lesions_T)
+    )
     assert (np.diff(course.trend_T) >= 0).all()
     assert last.strength_K[~last.brown_K].sum() > first.strength_K[~first.brown_K].sum()
     np.testing.assert_array_equal(last.strength_K[last.brown_K], first.strength_K[first.brown_K])
@@ -82,82 +85,125 @@ def test_landmarks_carry_lesions_to_the_same_place_of_a_moved_face():
 
 
 def test_a_lesion_reddens_its_own_place_only():
-    course = draw_worsening(SequenceDrawing(num_lesions=(1, 1)), np.random.default_rng(0), 2)
+    course = draw_worsening(
+        SequenceDrawing(num_lesions=(1, 1), steady_chance=0.0), np.random.default_rng(0), 2
+    )
     crop_HWC = np.full((CUT_PX, CUT_PX, 3), 180, np.uint8)
-    map_23 = face_to_pixels(FACE_LANDMARKS_52 * 30 + [64, 50])
-    x, y = map_23 @ [*course.lesions_T[-1].place_K2[0], 1]
+    map_23 = face_to_pixels(FACE_LANDMARKS_52 * 30 + [56, 44])
+    lesions = course.lesions_T[-1]
+    assert lesions is not None
+    x, y = map_23 @ [*lesions.place_K2[0], 1]
 
-    drawn_HWC = draw_lesions(crop_HWC, np.ones((CUT_PX, CUT_PX), np.float32), map_23, course.lesions_T[-1])
+    drawn_HWC = draw_lesions(crop_HWC, np.ones((CUT_PX, CUT_PX), np.float32), map_23, lesions)
 
     red, green, _ = drawn_HWC[round(y), round(x)]
     assert red > green + 15
     assert (drawn_HWC[:5] == 180).all()
 
 
-def test_backwards_turns_the_verdict_around(faces: Faces):
+def test_a_pair_is_one_course_from_both_ends(faces: Faces):
     drawing = SequenceDrawing(steady_chance=0.0)
-    sequence = draw_sequence(faces, drawing, np.random.default_rng(5), num_photos=5)
 
-    back = backwards(sequence)
+    worsening, improving = draw_pair(faces, drawing, np.random.default_rng(5), num_photos=5)
 
-    assert back.improved is not sequence.improved
-    np.testing.assert_array_equal(back.photos_THWC, sequence.photos_THWC[::-1])
+    assert improving.improved and not worsening.improved
+    assert (worsening.improvement_T[0], worsening.improvement_T[-1]) == (0.5, 0.0)
+    np.testing.assert_array_equal(improving.photos_THWC, worsening.photos_THWC[::-1])
 
 
 def test_improvement_is_measured_from_the_first_face_and_stands_still_without_one():
-    sequence = sequence_of([False, True, True, False, True], [0.9, 0.8, 0.65, 0.1, 0.2])
+    trend_T = np.array([0.9, 0.8, 0.75, 0.6, 0.1, 0.2])
+    present_T = np.array([False, True, True, True, False, True])
 
-    np.testing.assert_allclose(sequence.improvement(), [0.5, 0.5, 0.75, 0.75, 1.0])
-    assert sequence.improved
-    np.testing.assert_allclose(sequence_of([True] * 3, [0.4] * 3).improvement(), 0.5)
-
-
-def test_a_batch_pads_at_the_end():
-    short, long = sequence_of([True, True], [0.1, 0.9]), sequence_of([True] * 4, [0.9, 0.8, 0.6, 0.1])
-
-    batch = to_batch([short, long])
-
-    assert batch["photos"].shape == (2, 4, 3, 40, 40)
-    assert batch["present"].tolist() == [[True, True, False, False], [True] * 4]
-    assert batch["improvement"][0].tolist() == [0.5, 0.0, 0.0, 0.0]
+    np.testing.assert_allclose(
+        improvement_of(trend_T, present_T), [0.5, 0.5, 0.5, 0.75, 0.75, 1.0], atol=1e-6
+    )
+    np.testing.assert_allclose(improvement_of(np.full(3, 0.4), np.ones(3, bool)), 0.5)
 
 
 def test_training_batches_repeat_for_an_epoch_and_change_with_it(faces: Faces):
-    batches = SequenceBatches(faces, ProgressTraining(batches_per_epoch=2, batch_size=4, input_px=40))
+    config = ProgressTraining(batches_per_epoch=2, batch_size=4, input_px=40, drawn_epochs=2)
+    batches = SequenceBatches(faces, config)
     first, again = [list(batches) for _ in range(2)]
     batches.epoch = 1
+    second = list(batches)
 
     assert len(first) == len(batches) == 2
     assert all(bool((a["photos"] == b["photos"]).all()) for a, b in zip(first, again, strict=True))
-    assert (
-        next(iter(batches))["photos"].flatten()[:100].tolist() != first[0]["photos"].flatten()[:100].tolist()
-    )
+    assert not torch.equal(first[0]["photos"], second[0]["photos"])
     assert bool((first[0]["photos"][:2].flip(1) == first[0]["photos"][2:]).all())
 
 
-def test_validation_sequences_are_fixed_and_never_steady(faces: Faces):
-    one, same = (
-        validation_sequences(faces, SequenceDrawing(num_photos=(2, 3)), num_sequences=4, seed=1, size_px=40)
-        for _ in range(2)
+def test_later_epochs_show_drawn_series_again_some_of_them_mirrored(faces: Faces):
+    config = ProgressTraining(batches_per_epoch=4, batch_size=4, input_px=40, drawn_epochs=1)
+    batches = SequenceBatches(faces, config)
+    first = [series for batch in batches for series in batch["photos"]]
+    batches.epoch = 1
+    second = [series for batch in batches for series in batch["photos"]]
+
+    turned = [not torch.equal(a, b) for a, b in zip(first, second, strict=True)]
+    assert any(turned) and not all(turned)
+    assert all(
+        torch.equal(a, b.flip(-1) if mirrored else b)
+        for a, b, mirrored in zip(first, second, turned, strict=True)
     )
 
-    assert all(np.array_equal(a.photos_THWC, b.photos_THWC) for a, b in zip(one, same, strict=True))
-    assert all(abs(np.ptp(sequence.trend_T)) >= 0.5 for sequence in one)
+
+def test_validation_and_practice_are_fixed_never_steady_and_of_both_verdicts(faces: Faces):
+    drawing = SequenceDrawing(num_photos=(2, 3))
+    for draw in (validation_sequences, practice_sequences):
+        one, same = (draw(faces, drawing, num_sequences=12, seed=1, size_px=40) for _ in range(2))
+
+        assert all(np.array_equal(a.photos_THWC, b.photos_THWC) for a, b in zip(one, same, strict=True))
+        assert {float(series.improvement_T[-1]) for series in one} == {0.0, 1.0}
 
 
-def test_people_with_many_and_with_few_photos_are_on_both_sides(tmp_path):
-    rows = [
-        Row(image=tmp_path / f"{person}-{number}.jpg", label="", group=f"p{person}")
-        for person in range(16)
-        for number in range(20 if person < 8 else 5)
-    ]
+def test_steady_series_have_no_verdict_but_differ_from_photo_to_photo(faces: Faces):
+    drawing = SequenceDrawing(num_photos=(3, 3), one_photo_chance=1.0)
 
-    split = split_by_person(rows, val_fraction=0.25, seed=3)
+    for series in steady_sequences(faces, drawing, num_sequences=3, seed=1, size_px=40):
+        assert (series.improvement_T == 0.5).all()
+        assert not np.array_equal(series.photos_THWC[0], series.photos_THWC[1])
 
-    train, val = ({row.group for row in side} for side in (split.train, split.val))
-    assert not train & val and len(train | val) == 16
-    assert len(val) == 4 and len({int(person[1:]) < 8 for person in val}) == 2
-    assert split_by_person(rows, val_fraction=0.25, seed=3) == split
+
+def test_undrawn_series_show_different_photos_as_they_are_served(faces: Faces, finder: FaceFinder):
+    series = undrawn_sequences(faces, SequenceDrawing(), num_sequences=4, seed=1)
+
+    served = [face.crop_HWC for face in finder([draw(1), draw(2)]) if face is not None]
+    assert {one.person for one in series} == {"anna"}
+    for one in series:
+        assert len(one.present_T) == 2 and (one.improvement_T == 0.5).all()
+        assert sorted(photo.sum() for photo in one.photos_THWC) == sorted(crop.sum() for crop in served)
+
+
+def draw(seed: int) -> np.ndarray:
+    return np.asarray(draw_face(spots=0, redness=0, seed=seed, size_px=240))
+
+
+def test_bare_series_have_nothing_drawn_on_them():
+    drawing = SequenceDrawing(steady_chance=1.0, bare_chance=1.0)
+
+    course = draw_worsening(drawing, np.random.default_rng(0), 4)
+
+    assert course.lesions_T == (None,) * 4
+    assert np.ptp(course.trend_T) == 0
+
+
+def test_photos_that_cannot_be_used_are_left_out_and_counted(tmp_path, finder: FaceFinder, caplog):
+    draw_face(spots=0, redness=0, seed=1, size_px=200).save(tmp_path / "good.png")
+    (tmp_path / "broken.jpg").write_bytes(b"no photo")
+    names = ("good.png", "broken.jpg", "lost.jpg")
+    rows = [Row(image=str(tmp_path / name), label="", person=name[0]) for name in names]
+
+    with caplog.at_level(logging.WARNING):
+        cut = cut_faces(rows, finder)
+
+    assert [*cut] == ["g"] and cut["g"][0].served_HWC.shape == (80, 80, 3)
+    assert (
+        "of 3 photos 2 cannot be read and 0 have no face bright enough; 2 people are left out" in caplog.text
+    )
+    with pytest.raises(ManifestError, match="no usable face in any of 2 photos, 2 of them unreadable"):
+        cut_faces(rows[1:], finder)
 
 
 @pytest.mark.parametrize(

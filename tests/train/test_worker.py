@@ -1,89 +1,159 @@
-"""From photos on disk to a checkpoint that the engine loads, in one short run without Ray."""
+"""Training runs in one process without Ray, on drawn pictures at the smallest size."""
 
+import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
-from models.checkpoint import read_meta, read_model_card
-from models.engine import load_lesion_engine
-from models.images import decode_square
+from models.transforms import Augmentation
+from tests.random_checkpoints import write_progress
 from train.config import LesionTraining
-from train.data import read_manifest, split_by_group
-from train.worker import run_lesion
-from ui.examples import draw_lesion
+from train.drawn_spots import draw_spots
+from train.manifest import read_manifest
+from train.run_folder import RunFolder
+from train.split import read_split
+from train.team import RunStoppedError, Team
+from train.worker import run
 
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory) -> LesionTraining:
     folder = tmp_path_factory.mktemp("training")
-    lines = ["image,label,group"]
-    for number in range(16):
-        draw_lesion(seed=number, size_px=64).save(folder / f"{number}.jpg")
-        lines.append(f"{number}.jpg,{('nv', 'mel')[number % 2]},{number}")
-    (folder / "manifest.csv").write_text("\n".join(lines))
+    draw_spots(folder / "photos", folder / "manifest.parquet", num_photos=24)
     return LesionTraining(
-        manifest=folder / "manifest.csv",
-        run=folder / "run",
+        manifest=str(folder / "manifest.parquet"),
+        run=str(folder / "run"),
+        cache=str(folder / "cache"),
         input_px=32,
         start_px=32,
         num_epochs=2,
-        batch_size=4,
+        batch_size=8,
         val_fraction=0.25,
         bf16=False,
     )
 
 
 @pytest.fixture(scope="module")
-def checkpoint(config: LesionTraining) -> Path:
-    return run_lesion(config)
+def finished(config: LesionTraining) -> RunFolder:
+    run(config, Team())
+    return RunFolder(address=config.run)
 
 
-def test_a_run_ends_in_a_checkpoint_that_answers(checkpoint: Path, config: LesionTraining):
-    engine = load_lesion_engine(checkpoint)
-    photo = decode_square((config.manifest.parent / "3.jpg").read_bytes(), side_px=engine.meta.input_px)
+def test_a_run_leaves_the_state_of_its_last_epoch(finished: RunFolder, config: LesionTraining):
+    content = finished.latest()
 
-    assert engine(photo.image_HWC[None]).diagnosis_BK.shape == (1, 2)
-    assert engine.meta.labels == ("Nevus", "Melanoma")
-    assert engine.meta.groups == {"Nevus": "benign", "Melanoma": "malignant"}
-
-
-def test_its_meta_says_what_it_was_made_from(checkpoint: Path, config: LesionTraining):
-    meta = read_meta(checkpoint)
-    split = split_by_group(read_manifest(config.manifest), val_fraction=0.25, seed=config.seed)
-
-    assert meta.data_fingerprint == split.fingerprint
-    assert meta.metrics["n"] == len(split.val) == meta.training["num_val"]
-    assert meta.training["num_train"] == len(split.train)
-    assert str(config.manifest.parent) not in meta.model_dump_json()
+    assert content is not None
+    assert [metrics["epoch"] for metrics in content["history"]] == [1, 2]
+    assert content["notes"]["labels"] == ["Nevus", "Vascular Lesion", "Melanoma"]
+    assert config.run not in json.dumps(content["settings"])
 
 
-def test_its_card_states_figures_licence_and_that_it_is_no_device(checkpoint: Path, config: LesionTraining):
-    card = read_model_card(checkpoint)
+def test_the_split_is_stored_and_is_the_one_that_was_learned_from(
+    finished: RunFolder, config: LesionTraining
+):
+    split = read_split(read_manifest(config.manifest), finished.split)
 
-    assert "not a medical device" in card
-    assert config.data_licence in card
-    assert "balanced accuracy" in card
+    content = finished.latest()
+    assert content is not None
+    assert content["settings"]["data_fingerprint"] == split.fingerprint
 
 
-def test_a_finished_run_is_not_trained_again(checkpoint: Path, config: LesionTraining):
-    before = read_meta(checkpoint)
-    epochs = (config.run / "log.jsonl").read_text()
+def test_a_finished_run_is_not_trained_again(finished: RunFolder, config: LesionTraining):
+    before = Path(config.run, "log.jsonl").stat().st_mtime_ns
 
-    run_lesion(config)
+    run(config, Team())
 
-    assert (config.run / "log.jsonl").read_text() == epochs
-    assert read_meta(checkpoint).weights_sha256 == before.weights_sha256
+    assert Path(config.run, "log.jsonl").stat().st_mtime_ns == before
+
+
+def test_stopped_at_an_epochs_end_and_resumed_equals_not_stopped(
+    finished: RunFolder, config: LesionTraining, tmp_path: Path
+):
+    class Stop(Exception):
+        pass
+
+    def stop(metrics: dict[str, Any]) -> None:
+        raise Stop
+
+    stopped = replace(config, run=str(tmp_path / "run"))
+    with pytest.raises(Stop):
+        run(stopped, Team(report=stop))
+    torch.rand(7)
+
+    run(stopped, Team())
+
+    whole, resumed = finished.latest(), RunFolder(address=stopped.run).latest()
+    assert whole is not None and resumed is not None
+    assert [m["train_loss"] for m in resumed["history"]] == [m["train_loss"] for m in whole["history"]]
+    for part in ("net", "ema"):
+        for name, tensor in whole[part].items():
+            assert torch.equal(resumed[part][name], tensor), name
+
+
+def test_a_run_with_other_settings_is_not_continued(finished: RunFolder, config: LesionTraining):
+    with pytest.raises(RunStoppedError, match="differs in learning_rate"):
+        run(replace(config, learning_rate=1e-4), Team())
+
+
+def test_a_loss_that_is_no_number_ends_the_run_in_one_message(config: LesionTraining, tmp_path: Path):
+    wild = replace(config, run=str(tmp_path / "run"), learning_rate=1e30, warmup_fraction=0.5)
+
+    with pytest.raises(RunStoppedError, match="the gradient is no longer a number in epoch 1"):
+        run(wild, Team())
+
+
+def test_a_run_that_stalls_ends_early(config: LesionTraining, tmp_path: Path):
+    slow = replace(
+        config, run=str(tmp_path / "run"), num_epochs=5, learning_rate=1e-12, stop_patience=1, keep_states=0
+    )
+
+    run(slow, Team())
+
+    content = RunFolder(address=slow.run).latest()
+    assert content is not None
+    assert len(content["history"]) < 5
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"val_fraction": 1.0}, "val_fraction is 1.0"),
-        ({"start_px": 200}, "start_px is 200"),
-        ({"num_epochs": 0}, "must be positive"),
+        ({"manifest": "nowhere.parquet"}, r"train\.ingest"),
+        ({"init": "nowhere"}, "--init nowhere: no folder"),
+        ({"batch_size": 500}, "fewer than one step takes"),
+        ({"split": "nowhere.parquet"}, "no split at nowhere.parquet"),
     ],
 )
-def test_settings_without_sense_are_refused(config: LesionTraining, change: dict[str, float], message: str):
+def test_what_a_run_needs_and_does_not_have_is_named(
+    config: LesionTraining, tmp_path: Path, change: dict[str, Any], message: str
+):
+    with pytest.raises(RunStoppedError, match=message):
+        run(replace(config, run=str(tmp_path / "run"), **change), Team())
+
+
+def test_weights_of_the_other_network_are_refused(config: LesionTraining, tmp_path: Path):
+    folder = write_progress(tmp_path / "progress")
+
+    with pytest.raises(RunStoppedError, match="is a progress checkpoint, this run trains a lesion network"):
+        run(replace(config, run=str(tmp_path / "run"), init=str(folder)), Team())
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda c: replace(c, val_fraction=1.0), "val_fraction is 1.0"),
+        (lambda c: replace(c, start_px=200), "start_px is 200"),
+        (lambda c: replace(c, num_epochs=0), "must be positive"),
+        (lambda c: replace(c, ema_decay=1.0), "ema_decay is 1.0"),
+        (lambda c: replace(c, min_sensitivity=1.0), "min_sensitivity is 1.0"),
+        (lambda c: replace(c, augmentation=Augmentation(min_scale=0.0)), "min_scale is 0.0"),
+    ],
+)
+def test_settings_without_sense_are_refused(
+    config: LesionTraining, make: Callable[[LesionTraining], LesionTraining], message: str
+):
     with pytest.raises(ValueError, match=message):
-        replace(config, **change)
+        make(config)

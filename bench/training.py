@@ -1,0 +1,132 @@
+"""What surrounds a training step costs: ``python -m bench.training pipeline`` and ``python -m bench.training ray``.
+
+pipeline: steps on photos (gathered, augmented, mixed, normalised) against the same steps on random tensors.
+ray: epochs under Ray Train with one worker against the same loop without Ray, with the same threads.
+Both take turns in one run, so that what else the machine does touches both alike.
+"""
+
+import json
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Literal
+
+import torch
+import tyro
+
+from models.storage import read_bytes
+from train.config import LesionTraining, Scale
+from train.drawn_spots import draw_spots
+from train.launch import fit, ray_cluster
+from train.loop import Batch, train_epoch
+from train.team import Team
+from train.worker import lesion_lesson, new_state, split_for
+from train.manifest import read_manifest
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measurement:
+    """Measure what surrounds a training step."""
+
+    what: Annotated[Literal["pipeline", "ray"], tyro.conf.Positional]
+    manifest: str = ""
+    """Photos to train on; without one, 480 pictures are drawn."""
+    side_px: int = 96
+    batch_size: int = 32
+    rounds: int = 6
+    """Turns that each side takes."""
+    steps: int = 6
+    """Steps of a turn (pipeline); a turn of ray is an epoch."""
+    device: str = "cpu"
+
+
+def main() -> None:
+    """Measure what the command line names and print one line of JSON."""
+    settings = tyro.cli(Measurement)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        manifest = settings.manifest
+        if not manifest:
+            manifest = str(folder / "manifest.parquet")
+            draw_spots(folder / "photos", Path(manifest), num_photos=480, size_px=224)
+        config = LesionTraining(
+            manifest=os.path.abspath(manifest),
+            run=str(folder / "run"),
+            cache=str(folder / "cache"),
+            input_px=settings.side_px,
+            start_px=settings.side_px,
+            batch_size=settings.batch_size,
+            num_epochs=1000,
+            device=settings.device,
+        )
+        measure = pipeline if settings.what == "pipeline" else under_ray
+        print(json.dumps({"what": settings.what, **measure(config, settings)}))
+
+
+def pipeline(config: LesionTraining, settings: Measurement) -> dict[str, float]:
+    """Return the median seconds of a step on photos and on random tensors, and the ratio of their rates."""
+    team = Team(device=config.device)
+    split = split_for(config, read_manifest(config.manifest))
+    lesson = lesion_lesson(config, team, split)
+    state = new_state(lesson.net, config, split, steps_per_epoch=len(lesson.batches))
+    image = torch.rand(config.batch_size, 3, config.input_px, config.input_px)
+    made = {
+        "image": image.contiguous(memory_format=torch.channels_last).to(config.device),
+        "risk": torch.eye(2)[[0] * config.batch_size].to(config.device),
+        "diagnosis": torch.eye(lesson.notes["architecture"]["num_diagnoses"])[[0] * config.batch_size].to(config.device),
+    }
+    photos = _endless(lesson.batches)
+
+    def seconds(batches: Iterable[Batch]) -> float:
+        started = time.perf_counter()
+        train_epoch(state, batches, lesson.loss_of, max_grad_norm=1.0, bf16=config.bf16)
+        if config.device.startswith("cuda"):
+            torch.cuda.synchronize()
+        return (time.perf_counter() - started) / settings.steps
+
+    seconds([made] * settings.steps)  # warm
+    turns = [
+        (seconds([made] * settings.steps), seconds(next(photos) for _ in range(settings.steps)))
+        for _ in range(settings.rounds)
+    ]
+    return _ratio("random_step_s", [turn[0] for turn in turns], "photo_step_s", [turn[1] for turn in turns])
+
+
+def under_ray(config: LesionTraining, settings: Measurement) -> dict[str, float]:
+    """Return the median seconds of an epoch without Ray and with one worker, and the ratio of their rates."""
+    threads = torch.get_num_threads()
+    scale = Scale(workers=1, cpus_per_worker=threads)
+    plain: list[float] = []
+    worker: list[float] = []
+    with ray_cluster(scale):
+        for turn in range(settings.rounds):
+            for name, how, found in (("plain", Scale(workers=0), plain), ("ray", scale, worker)):
+                one = replace(config, run=f"{config.run}-{name}-{turn}", num_epochs=2, keep_states=0)
+                fit(one, how)
+                log = read_bytes(f"{one.run}/log.jsonl").decode().splitlines()
+                found.append(json.loads(log[-1])["seconds"])  # the first epoch warms up
+    return _ratio("plain_epoch_s", plain, "ray_epoch_s", worker)
+
+
+def _endless(batches: Iterable[Batch]) -> Iterator[Batch]:
+    while True:
+        yield from batches
+
+
+def _ratio(first: str, first_s: list[float], second: str, second_s: list[float]) -> dict[str, float]:
+    ratios = [a / b for a, b in zip(first_s, second_s, strict=True)]
+    return {
+        first: round(statistics.median(first_s), 4),
+        second: round(statistics.median(second_s), 4),
+        "rate_ratio": round(statistics.median(ratios), 3),
+        "rate_ratio_low": round(min(ratios), 3),
+        "rate_ratio_high": round(max(ratios), 3),
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,145 @@
+"""From photos to a checkpoint that answers: on Ray with two workers, with a run in a bucket, and with Ctrl-C."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import boto3
+import numpy as np
+import psutil
+import pytest
+from moto.server import ThreadedMotoServer
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from models import storage
+from models.engine import load_lesion_engine
+from models.images import decode_square
+from train.config import LesionJob, LesionTraining, Scale
+from train.drawn_spots import draw_spots
+from train.launch import launch
+from train.run_folder import RunFolder
+from train.team import Team
+from train.worker import run
+
+pytestmark = pytest.mark.cluster
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A bucket on a local server that speaks S3."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    patch = pytest.MonkeyPatch()
+    patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+    patch.setenv("AWS_ACCESS_KEY_ID", "test")
+    patch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    storage.forget_client()
+    boto3.client("s3").create_bucket(Bucket="skin")
+    yield "s3://skin"
+    server.stop()
+    patch.undo()
+    storage.forget_client()
+
+
+@pytest.fixture(scope="module")
+def fixed(tmp_path_factory: pytest.TempPathFactory) -> LesionTraining:
+    """Nothing by lot but the order: what two workers learn must be what one learns."""
+    folder = tmp_path_factory.mktemp("training")
+    draw_spots(folder / "photos", folder / "manifest.parquet", num_photos=54)
+    return LesionTraining(
+        manifest=str(folder / "manifest.parquet"),
+        run=str(folder / "alone"),
+        cache=str(folder / "cache"),
+        input_px=32,
+        start_px=32,
+        num_epochs=4,
+        batch_size=8,
+        learning_rate=1e-4,
+        val_fraction=0.25,
+        dropout=0.0,
+        mix_share=0.0,
+        augment=False,
+        freeze_batch_norm=True,
+        keep_states=0,
+        bf16=False,
+    )
+
+
+def step_losses(folder: Path) -> list[float]:
+    return [event.value for event in EventAccumulator(str(folder)).Reload().Scalars("step_loss")]
+
+
+def kill_a_worker_in_its_second_epoch(address: str, killed: list[int]) -> None:
+    folder = RunFolder(address=address)
+    while not folder.epochs():
+        time.sleep(0.1)
+    workers = [p for p in psutil.process_iter(["name"]) if "RayTrainWorker" in " ".join(p.cmdline())]
+    workers[-1].send_signal(signal.SIGKILL)
+    killed.append(workers[-1].pid)
+
+
+def test_two_workers_one_of_them_killed_learn_what_one_learns_alone(
+    bucket: str, fixed: LesionTraining, tmp_path: Path
+):
+    run(fixed, Team())
+    pair = replace(fixed, run=f"{bucket}/runs/pair", batch_size=4)
+    killed: list[int] = []
+    killer = threading.Thread(target=kill_a_worker_in_its_second_epoch, args=(pair.run, killed), daemon=True)
+    killer.start()
+
+    address = launch(LesionJob(training=pair, scale=Scale(workers=2, cpus_per_worker=1)))
+
+    alone = step_losses(Path(fixed.run, "tensorboard"))
+    together = step_losses(storage.fetch_folder(f"{pair.run}/tensorboard", tmp_path))
+    assert killed
+    assert len(alone) == 20
+    assert together == pytest.approx(alone, abs=1e-3)
+    log = storage.read_bytes(f"{pair.run}/log.jsonl").decode().splitlines()
+    assert len(log) == pair.num_epochs
+    engine = load_lesion_engine(storage.fetch_folder(address, tmp_path))
+    photo = decode_square(Path(fixed.manifest).parent.joinpath("photos/spot-00001.jpg").read_bytes(), side_px=32)
+    assert np.isclose(engine(photo.image_HWC[None]).diagnosis_BK.sum(), 1)
+
+
+@pytest.mark.parametrize("workers", ["0", "1"])
+def test_ctrl_c_costs_one_epoch_at_most_and_the_same_command_goes_on(
+    fixed: LesionTraining, tmp_path: Path, workers: str
+):
+    command = [sys.executable, "-m", "train.launch", "lesion", "--workers", workers, "--cpus-per-worker", "1"]
+    settings = {
+        "manifest": fixed.manifest,
+        "run": str(tmp_path / "run"),
+        "cache": fixed.cache,
+        "input-px": "32",
+        "start-px": "32",
+        "num-epochs": "3",
+        "batch-size": "8",
+        "val-fraction": "0.25",
+    }
+    command += [word for name, value in settings.items() for word in (f"--{name}", value)]
+    first = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    folder = RunFolder(address=settings["run"])
+    while not folder.epochs() and first.poll() is None:
+        time.sleep(0.1)
+
+    os.killpg(first.pid, signal.SIGINT)  # as a terminal does
+    _, told = first.communicate(timeout=60)
+    finished = folder.epochs()
+
+    assert first.returncode == 130, told
+    assert "the same command goes on from" in told
+    assert "Traceback" not in told
+    again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240)
+    assert again.returncode == 0, again.stderr
+    assert "going on after epoch" in again.stdout + again.stderr
+    assert finished[-1] < 3
+    assert load_lesion_engine(Path(settings["run"], "checkpoint")).meta.name == "lesion-reference"

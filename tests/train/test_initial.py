@@ -1,0 +1,68 @@
+import logging
+from pathlib import Path
+from urllib.error import URLError
+
+import pytest
+import torch
+
+from models.checkpoint import load_weights, read_meta
+from models.lesion import LesionNet
+from tests.random_checkpoints import write_lesion, write_progress
+from train.initial import InitialWeightsError, set_initial_weights
+
+
+def test_a_checkpoint_gives_all_its_weights(tmp_path: Path):
+    folder = write_lesion(tmp_path / "first")
+    meta = read_meta(folder)
+    net = LesionNet(num_diagnoses=4, input_px=64)
+
+    set_initial_weights(net, str(folder), kind="lesion", labels=meta.labels, cache=tmp_path)
+
+    for name, tensor in load_weights(folder, meta).items():
+        assert torch.equal(net.state_dict()[name], tensor), name
+
+
+def test_a_checkpoint_of_another_taxonomy_gives_all_but_the_diagnoses(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    folder = write_lesion(tmp_path / "first")
+    net = LesionNet(num_diagnoses=2, input_px=64)
+
+    with caplog.at_level(logging.WARNING):
+        set_initial_weights(net, str(folder), kind="lesion", labels=("Nevus", "Melanoma"), cache=tmp_path)
+
+    weights = load_weights(folder, read_meta(folder))
+    assert torch.equal(net.state_dict()["trunk.conv1.weight"], weights["trunk.conv1.weight"])
+    assert "the last layer of the diagnosis head starts anew" in caplog.text
+
+
+def test_a_checkpoint_of_the_other_kind_is_refused(tmp_path: Path):
+    folder = write_progress(tmp_path / "first")
+
+    with pytest.raises(InitialWeightsError, match="is a progress checkpoint, this run trains a lesion network"):
+        set_initial_weights(
+            LesionNet(num_diagnoses=2, input_px=64), str(folder), kind="lesion", labels=(), cache=tmp_path
+        )
+
+
+def test_a_folder_that_is_no_checkpoint_is_refused(tmp_path: Path):
+    with pytest.raises(InitialWeightsError, match=r"--init .*nowhere: no folder"):
+        set_initial_weights(
+            LesionNet(num_diagnoses=2, input_px=64),
+            str(tmp_path / "nowhere"),
+            kind="lesion",
+            labels=(),
+            cache=tmp_path,
+        )
+
+
+def test_imagenet_that_cannot_be_had_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def offline(*args: object, **kwargs: object) -> None:
+        raise URLError("no route to host")
+
+    monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", offline)
+
+    with pytest.raises(InitialWeightsError, match=r"cannot be had .*resnet50-11ad3fa6\.pth.*--init random"):
+        set_initial_weights(
+            LesionNet(num_diagnoses=2, input_px=64), "imagenet", kind="lesion", labels=(), cache=tmp_path
+        )

@@ -1,0 +1,69 @@
+import shutil
+from collections import namedtuple
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from models.images import decode_square
+from train.drawn_spots import draw_spots
+from train.manifest import ManifestError, Row
+from train.photo_cache import decoded_photos
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> list[Row]:
+    return draw_spots(tmp_path / "photos", tmp_path / "manifest.parquet", num_photos=9)
+
+
+@pytest.mark.parametrize("cached", [True, False])
+def test_photos_are_what_serving_decodes(rows: list[Row], tmp_path: Path, cached: bool):
+    image_BHWC, unreadable = decoded_photos(rows, side_px=32, cache=str(tmp_path / "cache") if cached else "")
+
+    served_HWC = decode_square(Path(rows[4].image).read_bytes(), side_px=32).image_HWC
+    assert torch.equal(image_BHWC[4], torch.from_numpy(served_HWC))
+    assert not unreadable
+
+
+def test_a_second_run_reads_no_photo(rows: list[Row], tmp_path: Path):
+    first, _ = decoded_photos(rows, side_px=32, cache=str(tmp_path / "cache"))
+    shutil.rmtree(tmp_path / "photos")
+
+    again, unreadable = decoded_photos(rows, side_px=32, cache=str(tmp_path / "cache"))
+
+    assert torch.equal(first, again)
+    assert not unreadable
+
+
+def test_a_photo_that_changed_is_decoded_again(rows: list[Row], tmp_path: Path):
+    decoded_photos(rows, side_px=32, cache=str(tmp_path / "cache"))
+    shutil.copy(rows[1].image, rows[0].image)
+    changed = [replace(rows[0], thumbnail=rows[1].thumbnail), *rows[1:]]
+
+    image_BHWC, _ = decoded_photos(changed, side_px=32, cache=str(tmp_path / "cache"))
+
+    assert torch.equal(image_BHWC[0], image_BHWC[1])
+
+
+def test_a_damaged_and_a_missing_photo_are_told_and_black(rows: list[Row], tmp_path: Path):
+    Path(rows[2].image).write_bytes(b"\xff\xd8\xff broken")
+    Path(rows[5].image).unlink()
+
+    for _ in range(2):  # the second time from the cache
+        image_BHWC, unreadable = decoded_photos(rows, side_px=32, cache=str(tmp_path / "cache"))
+
+        assert sorted(unreadable) == [2, 5]
+        assert "damaged or cut off" in unreadable[2]
+        assert "no file" in unreadable[5]
+        assert not image_BHWC[2].any()
+
+
+def test_a_disk_without_room_is_told_before_the_work(
+    rows: list[Row], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr("shutil.disk_usage", lambda path: usage(10, 9, 1000))
+
+    with pytest.raises(ManifestError, match=r"9 decoded photos need .* GB .*, 0\.0 GB are free there; .*--cache"):
+        decoded_photos(rows, side_px=32, cache=str(tmp_path / "cache"))

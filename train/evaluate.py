@@ -1,0 +1,151 @@
+"""The command line of evaluation: ``python -m train.evaluate CHECKPOINT MANIFEST --split FILE``."""
+
+import logging
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from models.checkpoint import CheckpointError, CheckpointMeta, read_meta
+from models.engine import load_lesion_engine, load_progress_engine
+from models.storage import StorageError, fetch_folder, join
+from models.taxonomy import find_diagnosis
+from train.lesion_evaluation import EvaluationError, evaluate_lesion
+from train.manifest import ManifestError, Row, read_manifest
+from train.progress_evaluation import evaluate_progress
+from train.report import write_report
+from train.split import Split, read_split
+
+Side = Literal["val", "train", "all"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """Measure a checkpoint on photos whose truth is known; write report.json and report.html."""
+
+    checkpoint: Annotated[str, tyro.conf.Positional]
+    """Checkpoint folder, local or on S3."""
+    manifest: Annotated[str, tyro.conf.Positional]
+    """Parquet file made by ``python -m train.ingest``."""
+    split: str = ""
+    """Split that says which photos to take: ``split.parquet`` of a training run."""
+    side: Side | None = None
+    """Of the split; val if a split is given, else all photos."""
+    faces: str = ""
+    """Progress only: folder made by ``python -m train.cut``; without it, series are drawn."""
+    out: str = "runs/evaluation"
+    """Folder for the two reports, local or on S3."""
+    device: str = "cpu"
+    """Torch device that computes."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Evaluate what the command line names; 0, or 2 with one line that says why not."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    settings = tyro.cli(Evaluation, args=arguments, prog="python -m train.evaluate")
+    try:
+        content = evaluate(settings)
+        write_report(content, settings.out)
+    except (CheckpointError, EvaluationError, ManifestError, StorageError) as error:
+        print(f"train.evaluate: {error}", file=sys.stderr)
+        return 2
+    for notice in content["notices"]:
+        print(notice)
+    print(f"{content['summary']} The report is {join(settings.out, 'report.html')}")
+    return 0
+
+
+def evaluate(settings: Evaluation) -> dict[str, Any]:
+    """Return the content of ``report.json``.
+
+    Raises:
+        CheckpointError, ManifestError, StorageError: what is named cannot be used.
+        EvaluationError: there is nothing to evaluate between the checkpoint and the photos.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = fetch_folder(settings.checkpoint, Path(scratch))
+        meta = read_meta(folder)
+        all_rows = read_manifest(settings.manifest)
+        split = read_split(all_rows, settings.split) if settings.split else None
+        side, rows, others = _sides(settings, all_rows, split)
+        if meta.kind == "lesion":
+            content = evaluate_lesion(load_lesion_engine(folder, device=settings.device), rows)
+        else:
+            engine = load_progress_engine(folder, device=settings.device)
+            content = evaluate_progress(engine, rows, others, faces=settings.faces)
+    what = "photos" if meta.kind == "lesion" else "series"
+    whose = {"val": "of the validation side of a split", "train": "of the training side of a split"}
+    return {
+        "model": {
+            "name": meta.name,
+            "version": meta.version,
+            "weights_sha256": meta.weights_sha256,
+            "labels": list(meta.labels),
+        },
+        "side": side,
+        "summary": f"Measured on {content['n']:,} {what} {whose.get(side, 'of one manifest')}.",
+        "notices": [_provenance(meta, split, side), *_notices(content)],
+        **content,
+    }
+
+
+def _sides(
+    settings: Evaluation, rows: Sequence[Row], split: Split | None
+) -> tuple[Side, Sequence[Row], Sequence[Row]]:
+    """The side asked for, its rows, and those to learn from."""
+    if split is None:
+        if settings.side not in (None, "all"):
+            raise EvaluationError(
+                f"--side {settings.side} is of a split; name the split with --split, or leave --side out"
+            )
+        return "all", rows, ()
+    side = settings.side or "val"
+    chosen = {"val": split.val, "train": split.train, "all": (*split.train, *split.val)}[side]
+    if not chosen:
+        raise EvaluationError(f"the {side} side of {settings.split} is empty; take another side")
+    return side, chosen, split.train if side == "val" else ()
+
+
+def _provenance(meta: CheckpointMeta, split: Split | None, side: Side) -> str:
+    """Whether the checkpoint has seen what it is judged by; the fingerprint of the split tells."""
+    if split is None or split.fingerprint != meta.data_fingerprint:
+        return (
+            "Whether the checkpoint learned from these photos cannot be told from here: they come without "
+            "the split that it was trained with. If it did, the figures flatter it."
+        )
+    if side != "val":
+        return "The checkpoint learned from these photos. The figures say nothing about others."
+    chosen = (
+        ""
+        if "calibration" not in meta.metrics
+        else " Its calibration, and its threshold if one was chosen, were fitted on them."
+    )
+    return f"The checkpoint did not learn from these photos: the fingerprint of its split agrees.{chosen}"
+
+
+def _notices(content: dict[str, Any]) -> list[str]:
+    if content["kind"] != "lesion":
+        return []
+    notices = [f"{count:,} photos left out: {why}." for why, count in content["left_out"].items()]
+    recalls = content["metrics"]["diagnosis"]["recall"]
+    absent = [label for label, figure in recalls.items() if not figure["n"]]
+    if absent:
+        notices.append(f"No photo here shows {', '.join(absent)}; the figures are of the other diagnoses.")
+    odd = [name for name, group in content["groups"].items() if group != find_diagnosis(name).group]
+    if odd:
+        notices.append(
+            f"The checkpoint counts {', '.join(odd)} in another group than this code; its own holds here."
+        )
+    if content["roc"] is None:
+        notices.append(
+            "All photos here are of one risk group: AUROC and specificity at a sensitivity are undefined."
+        )
+    return notices
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,28 @@
+"""The command line; exit status 0 if every row was kept, 3 if some were dropped, 2 if nothing was written."""
+
+import sys
+from collections.abc import Sequence
+
+import tyro
+
+from models.storage import StorageError
+from train.ingest.convert import Ingest, ingest
+from train.ingest.tables import IngestError
+
+EXIT_KEPT_ALL, EXIT_REFUSED, EXIT_DROPPED = 0, 2, 3
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Write the manifest, print what became of the rows and return the exit status."""
+    settings = tyro.cli(Ingest, args=arguments, prog="python -m train.ingest")
+    try:
+        report = ingest(settings)
+    except (IngestError, StorageError) as error:
+        print(f"train.ingest: {error}", file=sys.stderr)
+        return EXIT_REFUSED
+    print(report.text())
+    return EXIT_DROPPED if report.num_dropped and not settings.allow_dropped else EXIT_KEPT_ALL
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,64 @@
+"""The model card of a lesion checkpoint: ``lesion_card.md`` filled in."""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from models.checkpoint import CheckpointMeta
+from models.taxonomy import find_diagnosis
+from train.manifest import Row
+from train.metrics import bracketed
+
+LESION_CARD = Path(__file__).with_name("lesion_card.md")
+_STARTS = {"random": "random weights", "imagenet": "torchvision's ImageNet weights"}
+
+
+def lesion_card(meta: CheckpointMeta, train_rows: Sequence[Row]) -> str:
+    """Return the model card, Markdown."""
+    diagnosis, risk, calibration = (meta.metrics[name] for name in ("diagnosis", "risk", "calibration"))
+    counts = Counter(find_diagnosis(row.label).name for row in train_rows)
+    recalls = [
+        f"| {label} | {meta.groups[label]} | {counts[label]} | {figure['n']} | {bracketed(figure)} |"
+        for label, figure in diagnosis["recall"].items()
+    ]
+    num_members = meta.architecture.get("num_members", 1)
+    return LESION_CARD.read_text(encoding="utf-8").format(
+        meta=meta,
+        networks="A ResNet50 with two heads"
+        if num_members == 1
+        else f"{num_members} ResNet50 with two heads each, "
+        "one of each fold, which answer with the mean of their logits",
+        start=_STARTS.get(meta.training["init"], "the weights of another checkpoint"),
+        num_labels=len(meta.labels),
+        malignant=", ".join(label for label in meta.labels if meta.groups[label] == "malignant"),
+        skin_types=_skin_types(train_rows),
+        diagnosis={name: bracketed(diagnosis[name]) for name in ("balanced_accuracy", "macro_auroc")},
+        risk={name: bracketed(figure) for name, figure in risk.items() if "value" in figure},
+        calibration={
+            name: bracketed(figure) if isinstance(figure, dict) else f"{figure:.2f}"
+            for name, figure in calibration.items()
+        },
+        chance={"diagnosis": diagnosis["ece_if_calibrated"], "risk": risk["ece_if_calibrated"]},
+        threshold=_threshold_rule(meta),
+        recalls="\n".join(recalls),
+    )
+
+
+def _skin_types(rows: Sequence[Row]) -> str:
+    counts = Counter(row.skin_type for row in rows if row.skin_type)
+    if not counts:
+        return "The skin type is recorded for none of them"
+    known = ", ".join(f"{name}: {counts[name]}" for name in sorted(counts))
+    return f"The skin type (Fitzpatrick) is recorded for {counts.total()} of them: {known}"
+
+
+def _threshold_rule(meta: CheckpointMeta) -> str:
+    wanted = meta.training["min_sensitivity"]
+    if wanted is None:
+        return (
+            f"The verdict is malignant from probability {meta.thresholds['malignant']}; nothing was chosen."
+        )
+    return (
+        f"The verdict is malignant from probability {meta.thresholds['malignant']}: the largest "
+        f"threshold whose cross-validated sensitivity on the photos to judge by reaches {wanted:.0%}."
+    )

@@ -1,0 +1,96 @@
+"""Photos decoded once for all epochs, workers and later runs of a machine: one file of uint8 squares.
+
+Axes: B photo, H row, W column, C colour.
+"""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from filelock import FileLock
+from torch import Tensor
+
+from models.images import PhotoError, decode_square
+from models.storage import StorageError, read_bytes
+from train.manifest import ManifestError, Row
+
+NUM_READERS = 16
+"""Threads; most of them wait for a disk or for S3."""
+ROOM_LEFT_BYTES = 2 << 30
+"""That a cache leaves free on its disk."""
+
+Unreadable = dict[int, str]
+"""Position of a photo that cannot be read, and why."""
+
+
+def decoded_photos(rows: Sequence[Row], *, side_px: int, cache: str) -> tuple[Tensor, Unreadable]:
+    """Return uint8 squares, (B, side_px, side_px, 3), zero where a photo cannot be read, and which those are.
+
+    Args:
+        cache: folder for the file; the first process on a machine writes it, the others wait and read it
+            through the same memory. Empty: nothing is written and the squares are in this process alone.
+
+    Raises:
+        ManifestError: the disk has no room for the file.
+    """
+    shape = (len(rows), side_px, side_px, 3)
+    if not cache:
+        image_BHWC = np.zeros(shape, np.uint8)
+        return torch.from_numpy(image_BHWC), _fill(image_BHWC, rows, side_px)
+    folder = Path(cache)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{_key(rows, side_px)}.npy"
+    with FileLock(path.with_suffix(".lock")):
+        if not path.is_file():
+            _write(path, rows, shape)
+    # copy-on-write: PyTorch wants writable memory; nothing writes it
+    image_BHWC = np.load(path, mmap_mode="c")
+    unreadable = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+    return torch.from_numpy(image_BHWC), {int(index): why for index, why in unreadable.items()}
+
+
+def _write(path: Path, rows: Sequence[Row], shape: tuple[int, ...]) -> None:
+    needed = int(np.prod(shape))
+    free = shutil.disk_usage(path.parent).free
+    if needed + ROOM_LEFT_BYTES > free:
+        raise ManifestError(
+            f"{len(rows)} decoded photos need {needed / 1e9:.1f} GB in {path.parent}, {free / 1e9:.1f} GB are free "
+            "there; make room, or name a folder on another disk with --cache"
+        )
+    scratch = path.with_suffix(".part")
+    image_BHWC = np.lib.format.open_memmap(scratch, mode="w+", dtype=np.uint8, shape=shape)
+    unreadable = _fill(image_BHWC, rows, shape[1])
+    image_BHWC.flush()
+    path.with_suffix(".json").write_text(json.dumps(unreadable), encoding="utf-8")
+    scratch.replace(path)
+
+
+def _fill(image_BHWC: np.ndarray, rows: Sequence[Row], side_px: int) -> Unreadable:
+    unreadable: Unreadable = {}
+    with ThreadPoolExecutor(NUM_READERS) as pool:
+        for index, square in enumerate(pool.map(partial(_square, side_px=side_px), rows)):
+            if isinstance(square, str):
+                unreadable[index] = square
+            else:
+                image_BHWC[index] = square
+    return unreadable
+
+
+def _square(row: Row, side_px: int) -> np.ndarray | str:
+    try:
+        return decode_square(read_bytes(row.image), side_px=side_px).image_HWC
+    except (PhotoError, StorageError, OSError) as error:
+        return str(error)
+
+
+def _key(rows: Sequence[Row], side_px: int) -> str:
+    digest = hashlib.sha256(str(side_px).encode())
+    for row in rows:
+        digest.update(f"\n{row.image}\t".encode() + row.thumbnail)
+    return digest.hexdigest()[:24]

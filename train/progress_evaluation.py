@@ -1,0 +1,116 @@
+"""All that is told of a progress checkpoint on series of people, beside what simpler judges score."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+from models.checkpoint import CheckpointMeta
+from models.engine import ProgressEngine
+from models.face import FaceFinder
+from train.baselines import compare, spreads
+from train.drawing import SequenceDrawing
+from train.faces import cut_faces
+from train.lesion_evaluation import EvaluationError
+from train.manifest import Row
+from train.release_progress import JUDGES, STEADY, measure_progress
+from train.sequences import (
+    practice_sequences,
+    steady_sequences,
+    undrawn_sequences,
+    validation_sequences,
+)
+from train.series import Series
+
+NUM_SERIES = 600
+
+
+@dataclass(frozen=True, kw_only=True)
+class Material:
+    """The series that a checkpoint is judged by."""
+
+    judged: Sequence[Series]
+    practised: Sequence[Series]
+    """Of other people, for the simple judges to learn from; may be empty."""
+    steady: Mapping[str, Sequence[Series]]
+    real: bool
+
+
+def evaluate_progress(
+    engine: ProgressEngine,
+    rows: Sequence[Row],
+    others: Sequence[Row],
+    *,
+    faces: str,
+    num_series: int = NUM_SERIES,
+) -> dict[str, Any]:
+    """Return the content of ``report.json`` but for where the photos come from.
+
+    Args:
+        rows: photos of the people to judge by.
+        others: photos of other people, whom the simple judges learn from; none, no comparison.
+        faces: folder made by ``train.cut``, for series as they were; empty, lesions are drawn on the photos.
+        num_series: drawn ones; a third as many steady ones.
+
+    Raises:
+        EvaluationError: no series is left to judge by.
+    """
+    material = _real(rows, others, faces) if faces else _drawn(engine, rows, others, num_series)
+    if not material.judged:
+        raise EvaluationError(
+            f"the {len(rows)} photos give no series with a verdict; label them with train.followup, or leave "
+            "--faces out to draw lesions on them"
+        )
+    return {
+        "kind": "progress",
+        "n": len(material.judged),
+        "real": material.real,
+        "threshold": engine.meta.thresholds["improved"],
+        "metrics": measure_progress(engine, material.judged),
+        "judges": compare(engine, material.practised, material.judged) if material.practised else {},
+        "judge_names": JUDGES,
+        "steady": spreads(engine, material.steady),
+        "steady_names": STEADY,
+    }
+
+
+def _real(rows: Sequence[Row], others: Sequence[Row], faces: str) -> Material:
+    from train.cut import read_series
+
+    return Material(
+        judged=read_series(faces, rows),
+        practised=read_series(faces, others) if others else (),
+        steady={},
+        real=True,
+    )
+
+
+def _drawn(engine: ProgressEngine, rows: Sequence[Row], others: Sequence[Row], num_series: int) -> Material:
+    meta = engine.meta
+    drawing, size_px, seed = _drawing_of(meta), meta.input_px, int(meta.training.get("seed", 0))
+    finder = FaceFinder(device=engine.device, size_px=size_px)
+    mine = cut_faces(rows, finder)
+    num_steady = max(1, num_series // 3)
+    return Material(
+        judged=validation_sequences(mine, drawing, num_sequences=num_series, seed=seed, size_px=size_px),
+        practised=practice_sequences(
+            cut_faces(others, finder), drawing, num_sequences=num_series, seed=seed, size_px=size_px
+        )
+        if others
+        else (),
+        steady={
+            "drawn": steady_sequences(mine, drawing, num_sequences=num_steady, seed=seed, size_px=size_px),
+            "undrawn": undrawn_sequences(mine, drawing, num_sequences=num_steady, seed=seed),
+        },
+        real=False,
+    )
+
+
+def _drawing_of(meta: CheckpointMeta) -> SequenceDrawing:
+    """The drawing that the checkpoint was trained with, as far as this code still knows it."""
+    known = {field.name for field in fields(SequenceDrawing)}
+    stored: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in meta.training.get("drawing", {}).items()
+        if name in known
+    }
+    return SequenceDrawing(**stored)

@@ -1,0 +1,83 @@
+"""The processes that train one network together, seen from one of them; knows no Ray."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+import torch.distributed
+from torch import nn
+from tqdm import tqdm
+
+Result = TypeVar("Result")
+
+
+class RunStoppedError(RuntimeError):
+    """The run cannot go on; the message says why and what to do, and what was trained until then is kept."""
+
+
+def _no_report(metrics: dict[str, Any]) -> None:
+    pass
+
+
+def _unwrapped(net: nn.Module) -> nn.Module:
+    return net
+
+
+@dataclass(frozen=True, kw_only=True)
+class Team:
+    """Who trains, and what surrounds them; the defaults are one process alone."""
+
+    rank: int = 0
+    size: int = 1
+    device: str = "cpu"
+    prepare: Callable[[nn.Module], nn.Module] = _unwrapped
+    """Wraps the network so that its gradients are those of all processes."""
+    report: Callable[[dict[str, Any]], None] = _no_report
+    """Told of every epoch, on every process."""
+    progress_bar: Callable[..., Any] = tqdm
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process writes files."""
+        return self.rank == 0
+
+    def seed_of(self, seed: int, epoch: int, *, shared: bool) -> int:
+        """Return the seed of an epoch: the same on all processes, or its own on each."""
+        numbers = [seed, epoch] if shared else [seed, epoch, self.rank + 1]
+        return int(np.random.SeedSequence(numbers).generate_state(1)[0])
+
+    def watched(self, batches: Iterable[Any], description: str) -> Iterable[Any]:
+        """Yield the batches under a progress bar with the time left, on the process that leads."""
+        if not self.leads:
+            yield from batches
+            return
+        bar = self.progress_bar(total=len(batches), desc=description)  # pyright: ignore[reportArgumentType]
+        try:
+            for batch in batches:
+                yield batch
+                bar.update(1)
+        finally:
+            bar.close()
+
+    def together(self, step: Callable[[], Result], refusals: tuple[type[Exception], ...]) -> Result:
+        """Run ``step``; if it is refused on one process, all of them stop with its message.
+
+        Without this the others would wait for ever at their next sum.
+
+        Raises:
+            RunStoppedError: one of ``refusals`` was raised here or elsewhere.
+        """
+        refusal, result = "", None
+        try:
+            result = step()
+        except refusals as error:
+            refusal = str(error)
+        found: list[Any] = [refusal]
+        if self.size > 1:
+            found = [None] * self.size
+            torch.distributed.all_gather_object(found, refusal)
+        if any(found):
+            raise RunStoppedError(next(text for text in found if text))
+        return result  # pyright: ignore[reportReturnType]
