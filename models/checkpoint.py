@@ -64,6 +64,22 @@ class CheckpointMeta(BaseModel):
         return self
 
 
+def local_checkpoint(address: str) -> Path:
+    """Return the folder of a checkpoint; one at ``s3://`` is fetched once per machine, into ~/.cache/skinserve.
+
+    Raises:
+        CheckpointError: it cannot be fetched.
+    """
+    from models.storage import StorageError, fetch_folder, is_remote
+
+    if not is_remote(address):
+        return Path(address)
+    try:
+        return fetch_folder(address, Path.home() / ".cache" / "skinserve")
+    except StorageError as error:
+        raise CheckpointError(f"checkpoint {address} cannot be fetched: {error}") from error
+
+
 def read_meta(folder: Path) -> CheckpointMeta:
     """Read and check ``meta.json``; cheap, and without torch.
 

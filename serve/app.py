@@ -2,7 +2,7 @@
 
 from ray.serve import Application
 
-from models.checkpoint import read_meta
+from models.checkpoint import local_checkpoint, read_meta
 from serve.config import ApiConfig
 from serve.face import FaceDetector
 from serve.gateway import Gateway
@@ -16,8 +16,8 @@ def build_app(config: ApiConfig) -> Application:
     Raises:
         CheckpointError: a checkpoint is missing or not understood, before anything has been started.
     """
-    lesion = read_meta(config.lesion.checkpoint)
-    progress = read_meta(config.progress.checkpoint)
+    lesion = read_meta(local_checkpoint(config.lesion.checkpoint))
+    progress = read_meta(local_checkpoint(config.progress.checkpoint))
     return Gateway.bind(  # pyright: ignore[reportAttributeAccessIssue]
         config.gateway,
         lesion.input_px,

@@ -1,7 +1,5 @@
 """The ``args`` of the API application in ``local.yaml``. Replicas and CPUs are Serve's own settings."""
 
-from pathlib import Path
-
 from pydantic import BaseModel, ConfigDict, Field
 
 
@@ -14,8 +12,8 @@ class Settings(BaseModel):
 class LesionConfig(Settings):
     """The lesion network and how it is batched."""
 
-    checkpoint: Path = Field(
-        default=Path("weights/lesion"), description="folder written by models.checkpoint"
+    checkpoint: str = Field(
+        default="weights/lesion", description="folder written by python -m train.release, or its s3:// address"
     )
     device: str = Field(default="cpu", description="torch device of every replica")
     num_threads: int = Field(default=1, gt=0, description="PyTorch threads of a replica on a CPU")
@@ -35,8 +33,8 @@ class FaceConfig(Settings):
 class ProgressConfig(Settings):
     """The progress network and how it is batched."""
 
-    checkpoint: Path = Field(
-        default=Path("weights/progress"), description="folder written by models.checkpoint"
+    checkpoint: str = Field(
+        default="weights/progress", description="folder written by python -m train.release, or its s3:// address"
     )
     device: str = Field(default="cpu", description="torch device of every replica")
     num_threads: int = Field(default=1, gt=0, description="PyTorch threads of a replica on a CPU")

@@ -5,7 +5,7 @@ import asyncio
 import numpy as np
 import ray.serve
 
-from models.checkpoint import read_model_card
+from models.checkpoint import local_checkpoint, read_model_card
 from serve.config import LesionConfig
 from serve.messages import LesionReport, Spot, loaded_model, threshold_of, verdict_of
 from serve.schemas import DiagnosisScore, LoadedModel, ModelName
@@ -22,14 +22,13 @@ class LesionClassifier:
         # Here and not above: the process that only binds the deployments does not load PyTorch.
         from models.engine import load_lesion_engine
 
-        self._engine = load_lesion_engine(
-            config.checkpoint, device=config.device, num_threads=config.num_threads
-        )
+        folder = local_checkpoint(config.checkpoint)
+        self._engine = load_lesion_engine(folder, device=config.device, num_threads=config.num_threads)
         self.meta = self._engine.meta
         self._threshold = threshold_of(self.meta, "malignant")
         self._naming_threshold = threshold_of(self.meta, "name_diagnosis")
         self._model = ModelName(name=self.meta.name, version=self.meta.version)
-        self._model_card = read_model_card(config.checkpoint)
+        self._model_card = read_model_card(folder)
         self._engine.ping()
         self.classify.set_max_batch_size(config.max_batch_size)  # pyright: ignore[reportAttributeAccessIssue]
         self.classify.set_batch_wait_timeout_s(config.batch_wait_s)  # pyright: ignore[reportAttributeAccessIssue]

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import yaml
 from pydantic import ValidationError
 
-from models.checkpoint import CheckpointError, read_meta
+from models.checkpoint import CheckpointError, local_checkpoint, read_meta
+from models.storage import is_remote
 from serve.config import ApiConfig
 
 if TYPE_CHECKING:
@@ -74,9 +75,9 @@ def read_config(file: Path, *, host: str, port: int, uploads: Path) -> dict[str,
         if application.get("import_path") == API:
             settings = ApiConfig.model_validate(arguments)
             for name, part in (("lesion", settings.lesion), ("progress", settings.progress)):
-                folder = _found(part.checkpoint)
-                read_meta(folder)
-                arguments.setdefault(name, {})["checkpoint"] = str(folder)
+                address = _found(part.checkpoint)
+                read_meta(local_checkpoint(address))
+                arguments.setdefault(name, {})["checkpoint"] = address
         elif application.get("import_path") == UI:
             arguments.update(api_url=f"http://{reachable(host)}:{port}", uploads_folder=str(uploads))
     return config
@@ -160,9 +161,10 @@ def _why(application: ApplicationStatusOverview) -> str:
     return application.message.strip()
 
 
-def _found(folder: Path) -> Path:
+def _found(address: str) -> str:
     """Resolve a checkpoint folder: from the working folder, else from the folder that holds our packages."""
-    return folder if folder.exists() else Path(__file__).parents[1] / folder
+    here = is_remote(address) or Path(address).exists()
+    return address if here else str(Path(__file__).parents[1] / address)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import asyncio
 import numpy as np
 import ray.serve
 
-from models.checkpoint import read_model_card
+from models.checkpoint import local_checkpoint, read_model_card
 from serve.config import ProgressConfig
 from serve.messages import ProgressReport, Series, loaded_model, threshold_of
 from serve.schemas import LoadedModel, ModelName
@@ -21,13 +21,12 @@ class ProgressClassifier:
     def __init__(self, config: ProgressConfig) -> None:
         from models.engine import load_progress_engine  # here, as in serve.lesion
 
-        self._engine = load_progress_engine(
-            config.checkpoint, device=config.device, num_threads=config.num_threads
-        )
+        folder = local_checkpoint(config.checkpoint)
+        self._engine = load_progress_engine(folder, device=config.device, num_threads=config.num_threads)
         self.meta = self._engine.meta
         self._threshold = threshold_of(self.meta, "improved")
         self._model = ModelName(name=self.meta.name, version=self.meta.version)
-        self._model_card = read_model_card(config.checkpoint)
+        self._model_card = read_model_card(folder)
         self._engine.ping()
         self.classify.set_max_batch_size(config.max_batch_size)  # pyright: ignore[reportAttributeAccessIssue]
         self.classify.set_batch_wait_timeout_s(config.batch_wait_s)  # pyright: ignore[reportAttributeAccessIssue]

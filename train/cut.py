@@ -70,6 +70,7 @@ def main() -> int:
     """Read the command line, cut what is missing and say what was found."""
     settings = tyro.cli(Cut, prog="python -m train.cut")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's 15 starves workers beside a busy program
     if settings.address == "local":
         os.environ.setdefault("RAY_AUTH_MODE", "token")
     try:

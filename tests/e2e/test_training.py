@@ -10,16 +10,15 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import boto3
 import numpy as np
 import psutil
 import pytest
-from moto.server import ThreadedMotoServer
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from models import storage
 from models.engine import load_lesion_engine
 from models.images import decode_square
+from tests.local_bucket import new_bucket, s3_server
 from train.config import LesionJob, LesionTraining, Scale
 from train.drawn_spots import draw_spots
 from train.launch import launch
@@ -32,22 +31,9 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
-def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A bucket on a local server that speaks S3."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    patch = pytest.MonkeyPatch()
-    patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-    patch.setenv("AWS_ACCESS_KEY_ID", "test")
-    patch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-    patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    storage.forget_client()
-    boto3.client("s3").create_bucket(Bucket="skin")
-    yield "s3://skin"
-    server.stop()
-    patch.undo()
-    storage.forget_client()
+def bucket() -> Iterator[str]:
+    with s3_server(), new_bucket("training") as address:
+        yield address
 
 
 @pytest.fixture(scope="module")

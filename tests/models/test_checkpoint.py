@@ -7,15 +7,18 @@ import pytest
 import torch
 from torch import nn
 
+from models import storage
 from models.checkpoint import (
     CheckpointError,
     CheckpointMeta,
     load_weights,
+    local_checkpoint,
     read_meta,
     read_model_card,
     save_checkpoint,
     unwrap,
 )
+from tests.local_bucket import new_bucket, s3_server
 
 
 def tiny_meta(**changes: object) -> CheckpointMeta:
@@ -142,3 +145,20 @@ def test_reading_meta_needs_no_torch():
 def test_unwrap_finds_the_network_inside_a_running_mean(net: nn.Module):
     assert unwrap(torch.optim.swa_utils.AveragedModel(net)).state_dict().keys() == net.state_dict().keys()
     assert unwrap(net) is net
+
+
+def test_a_checkpoint_on_s3_is_fetched_once(tmp_path: Path, net: nn.Module, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    saved = save_checkpoint(tmp_path / "made", net, tiny_meta(), "# Card")
+    with s3_server(), new_bucket("released") as bucket:
+        storage.upload_folder(tmp_path / "made", f"{bucket}/tiny")
+
+        first, second = (local_checkpoint(f"{bucket}/tiny") for _ in range(2))
+
+    assert first == second
+    assert read_meta(first) == saved
+
+
+def test_a_checkpoint_that_is_not_on_s3_is_named():
+    with s3_server(), new_bucket("released") as bucket, pytest.raises(CheckpointError, match="nothing is stored"):
+        local_checkpoint(f"{bucket}/tiny")

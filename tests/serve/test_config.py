@@ -21,7 +21,7 @@ def test_local_yaml_is_a_serve_config_whose_args_we_understand():
     ServeDeploySchema.model_validate(local())
     api, ui = local()["applications"]
 
-    assert ApiConfig.model_validate(api["args"]).lesion.checkpoint == Path("weights/lesion")
+    assert ApiConfig.model_validate(api["args"]).lesion.checkpoint == "weights/lesion"
     assert UiConfig.model_validate(ui["args"]).api_url == "http://127.0.0.1:8000"
 
 

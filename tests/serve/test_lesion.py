@@ -16,7 +16,7 @@ from ui.examples import draw_lesion
 @pytest.fixture(scope="module")
 def lesion(tmp_path_factory: pytest.TempPathFactory):
     folder = write_lesion(tmp_path_factory.mktemp("lesion"))
-    return plain(LesionClassifier, LesionConfig(checkpoint=folder))
+    return plain(LesionClassifier, LesionConfig(checkpoint=str(folder)))
 
 
 def spots(num: int, **options: bool) -> list[Spot]:
@@ -73,4 +73,4 @@ def test_a_bad_checkpoint_stops_the_replica_while_it_loads(tmp_path: Path):
 
     for folder, match in (("none", "no checkpoint"), ("other", "lesion network"), ("bare", "name_diagnosis")):
         with pytest.raises(CheckpointError, match=match):
-            plain(LesionClassifier, LesionConfig(checkpoint=tmp_path / folder))
+            plain(LesionClassifier, LesionConfig(checkpoint=str(tmp_path / folder)))

@@ -14,7 +14,7 @@ from tests.serve.fakes import plain
 @pytest.fixture(scope="module")
 def progress(tmp_path_factory: pytest.TempPathFactory):
     folder = write_progress(tmp_path_factory.mktemp("progress"))
-    return plain(ProgressClassifier, ProgressConfig(checkpoint=folder))
+    return plain(ProgressClassifier, ProgressConfig(checkpoint=str(folder)))
 
 
 def series_of(*present: bool, seed: int = 0) -> Series:
@@ -46,7 +46,7 @@ def test_progress_describes_what_it_loaded_and_is_healthy(progress):
 def test_threads_are_those_of_the_settings(tmp_path: Path):
     before = torch.get_num_threads()
     try:
-        plain(ProgressClassifier, ProgressConfig(checkpoint=write_progress(tmp_path), num_threads=1))
+        plain(ProgressClassifier, ProgressConfig(checkpoint=str(write_progress(tmp_path)), num_threads=1))
         assert torch.get_num_threads() == 1
     finally:
         torch.set_num_threads(before)

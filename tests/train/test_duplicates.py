@@ -72,7 +72,10 @@ def test_blank_and_missing_pictures_are_like_no_other():
 def test_the_frame_of_the_lens_does_not_make_photos_alike():
     side_px = 64
     distance_HW = np.hypot(*(np.mgrid[:side_px, :side_px] - (side_px - 1) / 2))
-    framed = [np.where((distance_HW < 33)[..., None], drawn(seed), 3).astype(np.uint8) for seed in range(100)]
+    framed = [
+        np.where((distance_HW < 33)[..., None], np.asarray(drawn(seed)), 3).astype(np.uint8)
+        for seed in range(100)
+    ]
 
     assert find_duplicates([thumbnail_of(image_HWC) for image_HWC in framed]) == []
 
