@@ -1,4 +1,4 @@
-"""What surrounds a training step costs: ``python -m bench.training pipeline`` and ``python -m bench.training ray``.
+"""What surrounds a training step costs: ``python -m bench.training pipeline``, or ``ray``.
 
 pipeline: steps on photos (gathered, augmented, mixed, normalised) against the same steps on random tensors.
 ray: epochs under Ray Train with one worker against the same loop without Ray, with the same threads.
@@ -19,13 +19,15 @@ import torch
 import tyro
 
 from models.storage import read_bytes
+from train.cluster import ray_cluster
 from train.config import LesionTraining, Scale
 from train.drawn_spots import draw_spots
-from train.launch import fit, ray_cluster
+from train.launch import fit
+from train.lessons import lesion_lesson
 from train.loop import Batch, train_epoch
-from train.team import Team
-from train.worker import lesion_lesson, new_state, split_for
 from train.manifest import read_manifest
+from train.team import Team
+from train.worker import new_state, split_for
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +79,9 @@ def pipeline(config: LesionTraining, settings: Measurement) -> dict[str, float]:
     made = {
         "image": image.contiguous(memory_format=torch.channels_last).to(config.device),
         "risk": torch.eye(2)[[0] * config.batch_size].to(config.device),
-        "diagnosis": torch.eye(lesson.notes["architecture"]["num_diagnoses"])[[0] * config.batch_size].to(config.device),
+        "diagnosis": torch.eye(lesson.notes["architecture"]["num_diagnoses"])[[0] * config.batch_size].to(
+            config.device
+        ),
     }
     photos = _endless(lesson.batches)
 
@@ -102,7 +106,7 @@ def under_ray(config: LesionTraining, settings: Measurement) -> dict[str, float]
     scale = Scale(workers=1, cpus_per_worker=threads)
     plain: list[float] = []
     worker: list[float] = []
-    with ray_cluster(scale):
+    with ray_cluster("local"):
         for turn in range(settings.rounds):
             for name, how, found in (("plain", Scale(workers=0), plain), ("ray", scale, worker)):
                 one = replace(config, run=f"{config.run}-{name}-{turn}", num_epochs=2, keep_states=0)

@@ -65,7 +65,7 @@ class CheckpointMeta(BaseModel):
 
 
 def local_checkpoint(address: str) -> Path:
-    """Return the folder of a checkpoint; one at ``s3://`` is fetched once per machine, into ~/.cache/skinserve.
+    """Return the folder of a checkpoint; one on S3 is fetched once per machine, into ~/.cache/skinserve.
 
     Raises:
         CheckpointError: it cannot be fetched.

@@ -43,7 +43,7 @@ class Augmentation:
     hue_shift: float = 0.05
     """Largest change of each colour channel alone, as a fraction."""
     sharpness: float = 0.5
-    """Largest share of a photo's fine detail that is added, which sharpens it, or taken away, which blurs it."""
+    """Largest share of a photo's fine detail that is added (sharper) or taken away (blurred)."""
 
     def __post_init__(self) -> None:
         if not 0 < self.min_scale <= 1:

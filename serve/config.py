@@ -13,7 +13,7 @@ class LesionConfig(Settings):
     """The lesion network and how it is batched."""
 
     checkpoint: str = Field(
-        default="weights/lesion", description="folder written by python -m train.release, or its s3:// address"
+        default="weights/lesion", description="folder written by train.release, or its s3:// address"
     )
     device: str = Field(default="cpu", description="torch device of every replica")
     num_threads: int = Field(default=1, gt=0, description="PyTorch threads of a replica on a CPU")
@@ -34,7 +34,7 @@ class ProgressConfig(Settings):
     """The progress network and how it is batched."""
 
     checkpoint: str = Field(
-        default="weights/progress", description="folder written by python -m train.release, or its s3:// address"
+        default="weights/progress", description="folder written by train.release, or its s3:// address"
     )
     device: str = Field(default="cpu", description="torch device of every replica")
     num_threads: int = Field(default=1, gt=0, description="PyTorch threads of a replica on a CPU")

@@ -9,7 +9,7 @@ import tyro
 
 from models.storage import StorageError
 from train.duplicates import find_duplicates
-from train.manifest import ManifestError, read_manifest
+from train.manifest import read_manifest
 from train.split import Split, groups_of, read_split, split_people, split_rows
 
 _MAX_LISTED = 20
@@ -57,7 +57,7 @@ def main() -> None:
         else:
             split = read_split(rows, settings.split)
         found = audit(split)
-    except (ManifestError, StorageError) as error:
+    except (ValueError, StorageError) as error:
         print(f"train.audit: {error}")
         raise SystemExit(2) from error
     print("\n".join(report(found)))

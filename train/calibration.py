@@ -31,7 +31,7 @@ MAX_TEMPERATURE = 10.0
 """Also the inverse of the smallest; a network that answers at random would want an endless one."""
 MALIGNANT = GROUPS.index("malignant")
 
-_Net = TypeVar("_Net", LesionNet, LesionEnsemble)
+_Net = TypeVar("_Net", bound=LesionNet | LesionEnsemble)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,7 +118,8 @@ def fit_platt(risk_BR: np.ndarray, malignant_B: np.ndarray) -> tuple[float, floa
 def fold_in(net: _Net, calibration: Calibration) -> _Net:
     """Return a copy of a network whose logits are calibrated ones."""
     net = copy.deepcopy(net)
-    for member in net.nets if isinstance(net, LesionEnsemble) else [net]:
+    members: list[LesionNet] = net.nets if isinstance(net, LesionEnsemble) else [net]
+    for member in members:
         risk, diagnosis = member.risk_head[-1], member.diagnosis_head[-1]
         assert isinstance(risk, nn.Linear) and isinstance(diagnosis, nn.Linear)
         with torch.no_grad():

@@ -20,7 +20,7 @@ class Training:
     run: str
     """Folder of the run: its states, log, split and, in ``checkpoint/``, what it released."""
     split: str = ""
-    """Stored split to use, ``split.parquet`` of another run; else one is drawn from ``val_fraction`` and ``seed``."""
+    """Stored split to use, ``split.parquet`` of another run; else ``val_fraction`` and ``seed`` draw one."""
     val_fraction: float
     name: str
     version: str
@@ -31,7 +31,7 @@ class Training:
     """Examples per step on each worker."""
     learning_rate: float
     schedule: Literal["cosine", "plateau"] = "cosine"
-    """cosine: warm-up, then down to nothing at the last epoch; plateau: as SkinSense, lower when validation stalls."""
+    """cosine: a rise, then down to nothing; plateau: as SkinSense, lower when validation stalls."""
     warmup_fraction: float
     """Share of the steps in which a cosine schedule rises."""
     plateau_factor: float = 0.1
@@ -47,7 +47,7 @@ class Training:
     freeze_batch_norm: bool = False
     """Keep the batch norm statistics of the first weights, as for fine-tuning with small batches."""
     release: Literal["last", "best"] = "last"
-    """Epoch whose weights are released; best, by validation loss, makes the validation figures a little too good."""
+    """Epoch whose weights are released; best is by validation loss, and flatters the validation figures."""
     keep_states: int = 2
     """States of the best epochs that are kept beside the last one."""
     seed: int
@@ -100,7 +100,7 @@ class LesionTraining(Training):
     augmentation: Augmentation = field(default_factory=Augmentation)
     augment: bool = True
     min_sensitivity: float | None = None
-    """Sensitivity for malignant that the released threshold reaches on validation; none: the threshold is 0.5."""
+    """Sensitivity for malignant that the released threshold reaches on validation; none: threshold 0.5."""
     max_unreadable_share: float = 0.05
     """Of the photos that may be missing or damaged; they are left out and counted. More end the run."""
     cache: str = "runs/cache"
@@ -140,7 +140,7 @@ class ProgressTraining(Training):
     batches_per_epoch: int = 100
     """Of drawn series."""
     drawn_epochs: int = 2
-    """Epochs whose series are drawn anew; later ones show the same again. Drawing takes as long as learning."""
+    """Epochs whose series are drawn anew; later ones show the same again, which saves half the time."""
     batch_size: int = 16
     """Series; each is drawn once and learned from forwards and backwards, so the number is even."""
     learning_rate: float = 3e-3
@@ -150,8 +150,8 @@ class ProgressTraining(Training):
     last_photo_weight: float = 0.5
     """Of the loss after the last photo; the rest is the mean of the losses after each photo."""
     temperature: float = 2.0
-    """By which the logits are divided at release. 2 holds 9 in 10 series of four training people, whose skin does not
-    change, between 0.2 and 0.8, by a network that did not learn from them."""
+    """By which the logits are divided at release. 2 holds 9 in 10 series of four training people, whose skin
+    does not change, between 0.2 and 0.8, by a network that did not learn from them."""
     num_val_sequences: int = 600
     seed: int = 3
     """Also of the split; 3 holds out six of our people by whom no network was chosen."""
@@ -186,7 +186,7 @@ class Scale:
     folds: int = 0
     """Train a network for each of so many folds, side by side as the cluster allows; 0: one network."""
     address: str = "local"
-    """Of the Ray cluster: local starts one on this machine, auto joins the one that this machine is part of."""
+    """Of the Ray cluster: local starts one on this machine, auto joins the one that it is part of."""
     max_failures: int = 3
     """Workers that may die before the run is given up."""
 

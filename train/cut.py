@@ -6,13 +6,10 @@ Axes: T photo, H row, W column, C colour.
 """
 
 import logging
-import os
 import sys
-import warnings
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,6 +22,7 @@ from tqdm import tqdm
 
 from models import storage
 from models.images import PhotoError, decode_bounded
+from train.cluster import ClusterError, ray_cluster
 from train.face_folder import LOST, NO_FACE, SCHEMA, CutError, read_records, write_part
 from train.followup.source import time_of
 from train.manifest import ManifestError, Row, read_manifest
@@ -39,6 +37,8 @@ NUM_READERS = 8
 """Threads of one process that read photos, most of the time waiting for S3."""
 BATCH_SIZE = 16
 """Photos that one process holds decoded at a time, at most 1.3 MB each."""
+TROUBLE = "trouble: "
+"""Begins the problem of photos that could not be looked at just now."""
 EXIT_REFUSED, EXIT_STOPPED = 2, 130
 logger = logging.getLogger(__name__)
 
@@ -69,13 +69,9 @@ class Cut:
 def main() -> int:
     """Read the command line, cut what is missing and say what was found."""
     settings = tyro.cli(Cut, prog="python -m train.cut")
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's 15 starves workers beside a busy program
-    if settings.address == "local":
-        os.environ.setdefault("RAY_AUTH_MODE", "token")
     try:
         found = cut(settings)
-    except (CutError, ManifestError, storage.StorageError) as error:
+    except (CutError, ClusterError, ManifestError, storage.StorageError) as error:
         print(f"train.cut: {error}", file=sys.stderr)
         return EXIT_REFUSED
     except KeyboardInterrupt:
@@ -90,7 +86,8 @@ def cut(settings: Cut) -> Counter[str]:
     """Cut the faces that are not in the folder yet; return how many photos had which problem, "" for none.
 
     Raises:
-        CutError: a photo or Ray cannot be had just now, or the folder has faces of another size.
+        ClusterError: there is no Ray at the address.
+        CutError: a photo cannot be had just now, or the folder has faces of another size.
         ManifestError: the manifest cannot be read or names no people.
         models.storage.StorageError: the folder cannot be read or written.
     """
@@ -103,8 +100,14 @@ def cut(settings: Cut) -> Counter[str]:
     if not parts:
         return found
     num_photos = sum(map(len, parts))
-    with _ray(settings.address), tqdm(total=num_photos, desc="faces", unit="photo", disable=None) as progress:
+    with (
+        ray_cluster(settings.address),
+        tqdm(total=num_photos, desc="faces", unit="photo", disable=None) as progress,
+    ):
         for part in _cut_by_actors(parts, settings):
+            trouble = part["problem"][0].as_py().partition(TROUBLE)[2]
+            if trouble:
+                raise CutError(f"{trouble}; {_kept(settings)}")
             write_part(part, settings.folder, size_px=settings.size_px)
             found.update(part["problem"].to_pylist())
             progress.update(len(part))
@@ -171,7 +174,13 @@ class FaceCutter:
         self._find = FaceFinder(size_px=size_px, num_threads=1)
 
     def __call__(self, part: pa.Table) -> pa.Table:
-        """Fill the columns face and problem of one part."""
+        """Fill the columns face and problem of one part; trouble that may pass is every photo's problem."""
+        try:
+            return self._filled(part)
+        except storage.StorageError as error:  # said as data: Ray wraps errors beyond recognition
+            return pa.table(part.to_pydict() | {"problem": [f"{TROUBLE}{error}"] * len(part)}, schema=SCHEMA)
+
+    def _filled(self, part: pa.Table) -> pa.Table:
         images = part["image"].to_pylist()
         faces: list[bytes | None] = []
         problems: list[str] = []
@@ -210,28 +219,6 @@ def _missing_parts(ordered: dict[str, list[Row]], settings: Cut) -> list[pa.Tabl
     return [pa.Table.from_pylist(items[i : i + settings.photos_per_part], schema=SCHEMA) for i in starts]
 
 
-@contextmanager
-def _ray(address: str) -> Iterator[None]:
-    """Connect to Ray, or start it, for as long as the context lasts; one that runs goes on running."""
-    import ray
-
-    if ray.is_initialized():
-        yield
-        return
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            ray.init(
-                address=address, include_dashboard=False, log_to_driver=False, logging_level=logging.WARNING
-            )
-        except ConnectionError as error:
-            raise CutError(f"no Ray cluster at {address} ({error}); correct or omit --address") from error
-    try:
-        yield
-    finally:
-        ray.shutdown()
-
-
 def _cut_by_actors(parts: list[pa.Table], settings: Cut) -> Iterator[pa.Table]:
     """Yield the parts as they are finished, in whatever order."""
     import ray.data
@@ -251,16 +238,12 @@ def _cut_by_actors(parts: list[pa.Table], settings: Cut) -> Iterator[pa.Table]:
     try:
         yield from faces.iter_batches(batch_size=None, batch_format="pyarrow")  # pyright: ignore[reportReturnType]
     except RayError as error:
-        raise CutError(
-            f"{_last_line(error)}; what was cut is kept in {settings.folder}, the same command goes on"
-        ) from error
+        what = str(error).strip().partition("\n")[0]
+        raise CutError(f"Ray failed ({type(error).__name__}: {what}); {_kept(settings)}") from error
 
 
-def _last_line(error: BaseException) -> str:
-    """Return what the innermost cause of a failure in another process says."""
-    while isinstance(inner := getattr(error, "cause", None) or error.__cause__, BaseException):
-        error = inner
-    return str(error).strip().splitlines()[-1]
+def _kept(settings: Cut) -> str:
+    return f"what was cut is kept in {settings.folder}, the same command goes on"
 
 
 def _report_order(ordered: dict[str, list[Row]]) -> None:

@@ -50,12 +50,14 @@ class LesionPhotos(Dataset[Batch]):
             first = next(iter(unreadable))
             raise ManifestError(
                 f"{len(unreadable)} of {len(rows)} photos cannot be read, first {rows[first].image}: "
-                f"{unreadable[first]}; at most {max_unreadable_share:.0%} may be left out: correct the photos and "
-                "run train.ingest again"
+                f"{unreadable[first]}; at most {max_unreadable_share:.0%} may be left out: correct the "
+                "photos and run train.ingest again"
             )
         if unreadable:
             names = ", ".join(rows[index].name for index in list(unreadable)[:5])
-            log.warning("%d of %d photos cannot be read and are left out: %s", len(unreadable), len(rows), names)
+            log.warning(
+                "%d of %d photos cannot be read and are left out: %s", len(unreadable), len(rows), names
+            )
         self._kept = [index for index in range(len(rows)) if index not in unreadable]
         self.rows = [rows[index] for index in self._kept]
         found = [find_diagnosis(row.label) for row in self.rows]
@@ -98,7 +100,7 @@ def class_names(rows: Sequence[Row]) -> tuple[str, ...]:
         raise ManifestError(str(error)) from error
     if len(names) < 2:
         raise ManifestError(
-            f"the manifest has photos of {', '.join(names) or 'no diagnosis'} only; a network needs two or more"
+            f"the manifest has photos of {', '.join(names) or 'no diagnosis'} only; a network needs two"
         )
     return names
 
@@ -163,7 +165,11 @@ def _loader(photos: LesionPhotos, batches: list[list[int]], device: str) -> Data
     """Gather batches ahead of a GPU in other processes; a CPU has no cores to spare for that."""
     on_gpu = device.startswith("cuda")
     return DataLoader(
-        photos, batch_sampler=batches, collate_fn=_as_it_is, num_workers=2 if on_gpu else 0, pin_memory=on_gpu
+        photos,
+        batch_sampler=batches,
+        collate_fn=_as_it_is,  # pyright: ignore[reportArgumentType]
+        num_workers=2 if on_gpu else 0,
+        pin_memory=on_gpu,
     )
 
 

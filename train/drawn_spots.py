@@ -24,7 +24,9 @@ def draw_spot(label: str, rng: np.random.Generator, *, size_px: int = 96) -> Ima
     oval = 1 + rng.uniform(0, 0.4) * np.cos(2 * (angle - rng.uniform(0, np.pi)))
     radius = size_px * rng.uniform(0.14, 0.3) * oval * (1 + ragged * rng.normal(0, 1, len(angle)))
     x, y = size_px / 2 + rng.uniform(-size_px / 7, size_px / 7, 2)
-    outline = [(float(x + r * np.cos(a)), float(y + r * np.sin(a))) for r, a in zip(radius, angle, strict=True)]
+    outline = [
+        (float(x + r * np.cos(a)), float(y + r * np.sin(a))) for r, a in zip(radius, angle, strict=True)
+    ]
     red, green, blue = (int(c) for c in np.clip(np.array(SPOTS[label]) + rng.normal(0, 10, 3), 0, 255))
     ImageDraw.Draw(picture).polygon(outline, fill=(red, green, blue))
     return picture.filter(ImageFilter.GaussianBlur(size_px / 60))

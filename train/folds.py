@@ -1,4 +1,4 @@
-"""K-fold training: one network for each fold, side by side as the cluster allows, and one ensemble of them all."""
+"""K-fold training: a network for each fold, side by side as the cluster allows, and one ensemble of all."""
 
 import logging
 import statistics
@@ -65,5 +65,7 @@ def table_of(figures: list[FoldFigures]) -> str:
         for number, one in enumerate(figures, start=1)
     ]
     for title, figure in (("mean", statistics.mean), ("sd", statistics.stdev)):
-        lines.append(f"{title:<5} " + "  ".join(f"{figure([one[name] for one in figures]):18.4f}" for name in names))
+        lines.append(
+            f"{title:<5} " + "  ".join(f"{figure([one[name] for one in figures]):18.4f}" for name in names)
+        )
     return "\n".join(lines)

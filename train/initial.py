@@ -45,7 +45,9 @@ def set_initial_weights(net: nn.Module, init: str, *, kind: Kind, labels: Sequen
     except (CheckpointError, StorageError) as error:
         raise InitialWeightsError(f"--init {init}: {error}") from error
     if meta.kind != kind:
-        raise InitialWeightsError(f"--init {init} is a {meta.kind} checkpoint, this run trains a {kind} network")
+        raise InitialWeightsError(
+            f"--init {init} is a {meta.kind} checkpoint, this run trains a {kind} network"
+        )
     if meta.kind == "lesion" and tuple(meta.labels) != tuple(labels):
         log.warning(
             "--init %s knows %s; this run's data has %s: the last layer of the diagnosis head starts anew",
@@ -70,8 +72,9 @@ def _load_imagenet(net: nn.Module) -> None:
         weights = ResNet50_Weights.IMAGENET1K_V2.get_state_dict(progress=False, check_hash=True)
     except (URLError, OSError, RuntimeError) as error:
         raise InitialWeightsError(
-            f"--init imagenet: torchvision's weights cannot be had ({error}); connect to the internet once, copy "
-            f"{ResNet50_Weights.IMAGENET1K_V2.url.rsplit('/', 1)[1]} into ~/.cache/torch/hub/checkpoints, or use --init random"
+            f"--init imagenet: torchvision's weights cannot be had ({error}); connect to the internet once, "
+            f"copy {ResNet50_Weights.IMAGENET1K_V2.url.rsplit('/', 1)[1]} into "
+            "~/.cache/torch/hub/checkpoints, or use --init random"
         ) from error
     weights = {name: tensor for name, tensor in weights.items() if not name.startswith("fc.")}
     net.trunk.load_state_dict(weights)

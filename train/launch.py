@@ -2,14 +2,13 @@
 
 import logging
 import os
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import nullcontext
 from dataclasses import replace
 
 import tyro
 
 from models.storage import StorageError, is_remote
+from train.cluster import ClusterError, ray_cluster
 from train.config import LesionJob, ProgressJob, Scale, Training
 from train.folds import run_folds
 from train.manifest import ManifestError
@@ -20,8 +19,7 @@ from train.worker import run, train_on_ray
 
 log = logging.getLogger("train.launch")
 
-WITHOUT_RAY = Scale(workers=0)
-REFUSALS = (RunStoppedError, ManifestError, StorageError, ReleaseError)
+REFUSALS = (RunStoppedError, ClusterError, ManifestError, StorageError, ReleaseError)
 
 
 def main() -> None:
@@ -48,7 +46,7 @@ def launch(job: LesionJob | ProgressJob) -> str:
     """
     training, scale = job.training, job.scale
     draw_smoke_photos(training)
-    with ray_cluster(scale):
+    with ray_cluster(scale.address) if scale.workers else nullcontext():
         if scale.folds:
             return run_folds(training, scale, fit)
         fit(training, scale)
@@ -68,7 +66,7 @@ def fit(training: Training, scale: Scale) -> None:
     from ray.train.torch import TorchTrainer
 
     trainer = TorchTrainer(
-        train_on_ray,
+        train_on_ray,  # pyright: ignore[reportArgumentType]
         train_loop_config=training,  # pyright: ignore[reportArgumentType]
         scaling_config=ray.train.ScalingConfig(
             num_workers=scale.workers,
@@ -76,7 +74,7 @@ def fit(training: Training, scale: Scale) -> None:
             resources_per_worker={"CPU": cpus_per_worker(scale), **({"GPU": 1} if scale.gpu else {})},
         ),
         run_config=ray.train.RunConfig(
-            name="ray", # what Ray itself stores of the run; ours is beside it
+            name="ray",  # what Ray itself stores of the run; ours is beside it
             storage_path=training.run,
             failure_config=ray.train.FailureConfig(max_failures=scale.max_failures),
             logging_config=ray.train.LoggingConfig(log_level="WARNING"),
@@ -86,35 +84,15 @@ def fit(training: Training, scale: Scale) -> None:
         refusal = trainer.fit().return_value
     except ray.train.TrainingFailedError as error:
         raise RunStoppedError(
-            f"the workers failed {scale.max_failures + 1} times ({error}); the same command goes on from the last "
-            f"epoch in {training.run}"
+            f"the workers failed {scale.max_failures + 1} times ({error}); the same command goes on from "
+            f"the last epoch in {training.run}"
         ) from error
     if refusal:
         raise RunStoppedError(refusal)
 
 
-@contextmanager
-def ray_cluster(scale: Scale) -> Iterator[None]:
-    """Connect to the cluster, or start one on this machine, for as long as the context lasts."""
-    if not scale.workers:
-        yield
-        return
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's 15 starves workers beside a busy program
-    os.environ.setdefault("RAY_AUTH_MODE", "token") if scale.address == "local" else None
-    import ray
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        ray.init(address=os.environ.get("RAY_ADDRESS", scale.address))
-    try:
-        yield
-    finally:
-        ray.shutdown()
-
-
 def cpus_per_worker(scale: Scale) -> int:
-    """Return the CPUs of one worker: as set, else an equal share of the cluster's for each worker of each fold."""
+    """Return the CPUs of one worker: as set, else an equal share of the cluster's."""
     if scale.cpus_per_worker:
         return scale.cpus_per_worker
     import ray

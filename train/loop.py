@@ -24,7 +24,6 @@ LossFunction = Callable[[nn.Module, Batch], Tensor]
 Metrics = dict[str, float]
 
 
-
 class EpochLosses(NamedTuple):
     """Mean losses of an example, over all processes."""
 
@@ -50,7 +49,7 @@ class OtherRunError(ValueError):
 class TrainingState:
     """All that a run needs to go on as if it had never stopped.
 
-    No random state is among it: order, augmentation and dropout of an epoch follow from the seed and its number.
+    No random state is among it: order, augmentation and dropout of an epoch follow from seed and epoch.
     """
 
     net: nn.Module
@@ -100,7 +99,7 @@ class TrainingState:
 
 
 def unwrap_for_saving(part: Any) -> Any:
-    """Return the network inside DistributedDataParallel; all else as it is, the mean's own counter included."""
+    """Return the network inside DistributedDataParallel, and all else as it is."""
     return unwrap(part) if isinstance(part, nn.parallel.DistributedDataParallel) else part
 
 
@@ -180,7 +179,8 @@ def _check(norms: Tensor, state: TrainingState, num_steps: int) -> None:
     if not torch.isfinite(norms):
         raise DivergedError(
             f"the gradient is no longer a number in epoch {state.epoch + 1}, within {num_steps} steps; "
-            "the states of the epochs before are kept; start anew with a lower --learning-rate and another --run"
+            "the states of the epochs before are kept; start anew with a lower --learning-rate and another "
+            "--run"
         )
 
 

@@ -19,9 +19,7 @@ def lesion_loss(
         risk_BR: target probabilities; one-hot but for mixed images.
         diagnosis_BK: the same for the diagnoses.
     """
-    risk = F.cross_entropy(
-        logits.risk_BR.float(), risk_BR, reduction="none", label_smoothing=label_smoothing
-    )
+    risk = F.cross_entropy(logits.risk_BR.float(), risk_BR, reduction="none", label_smoothing=label_smoothing)
     diagnosis = F.cross_entropy(
         logits.diagnosis_BK.float(), diagnosis_BK, reduction="none", label_smoothing=label_smoothing
     )

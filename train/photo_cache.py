@@ -60,8 +60,8 @@ def _write(path: Path, rows: Sequence[Row], shape: tuple[int, ...]) -> None:
     free = shutil.disk_usage(path.parent).free
     if needed + ROOM_LEFT_BYTES > free:
         raise ManifestError(
-            f"{len(rows)} decoded photos need {needed / 1e9:.1f} GB in {path.parent}, {free / 1e9:.1f} GB are free "
-            "there; make room, or name a folder on another disk with --cache"
+            f"{len(rows)} decoded photos need {needed / 1e9:.1f} GB in {path.parent}, {free / 1e9:.1f} GB "
+            "are free there; make room, or name a folder on another disk with --cache"
         )
     scratch = path.with_suffix(".part")
     image_BHWC = np.lib.format.open_memmap(scratch, mode="w+", dtype=np.uint8, shape=shape)

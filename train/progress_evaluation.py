@@ -54,7 +54,17 @@ def evaluate_progress(
     Raises:
         EvaluationError: no series is left to judge by.
     """
-    material = _real(rows, others, faces) if faces else _drawn(engine, rows, others, num_series)
+    meta = engine.meta
+    material = material_of(
+        rows,
+        others,
+        faces=faces,
+        drawing=_drawing_of(meta),
+        size_px=meta.input_px,
+        seed=int(meta.training.get("seed", 0)),
+        num_series=num_series,
+        device=engine.device,
+    )
     if not material.judged:
         raise EvaluationError(
             f"the {len(rows)} photos give no series with a verdict; label them with train.followup, or leave "
@@ -73,32 +83,32 @@ def evaluate_progress(
     }
 
 
-def _real(rows: Sequence[Row], others: Sequence[Row], faces: str) -> Material:
-    from train.cut import read_series
+def material_of(
+    rows: Sequence[Row],
+    others: Sequence[Row],
+    *,
+    faces: str,
+    drawing: SequenceDrawing,
+    size_px: int,
+    seed: int,
+    num_series: int,
+    device: str,
+) -> Material:
+    """Return the series by which a checkpoint is released and evaluated; see ``evaluate_progress``."""
+    if faces:
+        from train.cut import read_series
 
-    return Material(
-        judged=read_series(faces, rows),
-        practised=read_series(faces, others) if others else (),
-        steady={},
-        real=True,
-    )
-
-
-def _drawn(engine: ProgressEngine, rows: Sequence[Row], others: Sequence[Row], num_series: int) -> Material:
-    meta = engine.meta
-    drawing, size_px, seed = _drawing_of(meta), meta.input_px, int(meta.training.get("seed", 0))
-    finder = FaceFinder(device=engine.device, size_px=size_px)
-    mine = cut_faces(rows, finder)
+        practised = read_series(faces, others) if others else ()
+        return Material(judged=read_series(faces, rows), practised=practised, steady={}, real=True)
+    finder = FaceFinder(device=device, size_px=size_px)
+    mine, theirs = cut_faces(rows, finder), cut_faces(others, finder) if others else {}
+    how = {"seed": seed, "size_px": size_px}
     num_steady = max(1, num_series // 3)
     return Material(
-        judged=validation_sequences(mine, drawing, num_sequences=num_series, seed=seed, size_px=size_px),
-        practised=practice_sequences(
-            cut_faces(others, finder), drawing, num_sequences=num_series, seed=seed, size_px=size_px
-        )
-        if others
-        else (),
+        judged=validation_sequences(mine, drawing, num_sequences=num_series, **how),
+        practised=practice_sequences(theirs, drawing, num_sequences=num_series, **how) if theirs else (),
         steady={
-            "drawn": steady_sequences(mine, drawing, num_sequences=num_steady, seed=seed, size_px=size_px),
+            "drawn": steady_sequences(mine, drawing, num_sequences=num_steady, **how),
             "undrawn": undrawn_sequences(mine, drawing, num_sequences=num_steady, seed=seed),
         },
         real=False,

@@ -52,5 +52,9 @@ RECIPES = {
 def draw_smoke_photos(training: Training) -> None:
     """Draw the pictures of the smoke recipe if they are not there; does nothing for other manifests."""
     manifest = Path(training.manifest)
-    if training.name == "lesion-smoke" and not manifest.is_file() and manifest.as_posix().endswith(SMOKE_MANIFEST):
+    if (
+        training.name == "lesion-smoke"
+        and not manifest.is_file()
+        and manifest.as_posix().endswith(SMOKE_MANIFEST)
+    ):
         draw_spots(manifest.parent / "photos", manifest, num_photos=120)

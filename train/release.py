@@ -1,302 +1,193 @@
-"""A trained lesion network, or one of each fold, to a checkpoint folder with calibrated heads.
+"""The last step of a run, its trained weights to a checkpoint folder: ``python -m train.release RUN``."""
 
-Axes: B photo, H row, W column, C colour, K diagnosis, R risk group.
-"""
-
-import hashlib
-import os
+import logging
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-import numpy as np
+import tyro
+from pydantic import TypeAdapter
 from torch import nn
 
-from models.checkpoint import CheckpointMeta, save_checkpoint, unwrap
-from models.engine import LesionEngine, LesionOutput, load_lesion_engine
-from models.lesion import LesionEnsemble, LesionNet
-from models.storage import is_remote
-from models.taxonomy import find_diagnosis
-from models.transforms import MEAN, STD
-from train.calibration import (
-    Calibration,
-    Judged,
-    calibration_metrics,
-    fit_calibration,
-    fold_in,
-    threshold_for,
-)
-from train.config import LesionTraining, resolved
-from train.data import LesionPhotos
-from train.lesion_card import lesion_card
-from train.manifest import Row
-from train.measure import answers_of, batches_of, judge
-from train.metrics import bracketed as bracketed
-from train.metrics import lesion_metrics
-from train.split import Split
-
-NAME_DIAGNOSIS_THRESHOLD = 0.10
-"""Below this a diagnosis is not named; SkinSense's rule."""
-MALIGNANT_THRESHOLD = 0.5
-MAX_DIFFERENCE = 0.01
-"""In probability, between the trained network and the checkpoint that is served."""
-VALIDATION = "validation: patients and lesions that were not seen in training"
-OUT_OF_FOLD = (
-    "out of fold: every photo is judged by the one member that did not learn from it. All members together, "
-    "which is what answers, cannot be judged on these photos"
-)
-
-FoldFigures = dict[str, float]
-"""Figures of one fold by name."""
+from models.lesion import LesionNet
+from models.progress import ProgressNet
+from models.storage import StorageError, is_remote, upload_folder
+from train.config import LesionTraining, ProgressTraining, Training
+from train.loop import new_ema
+from train.manifest import ManifestError, Row, read_manifest, read_manifest_notes
+from train.progress_evaluation import material_of
+from train.release_lesion import FoldFigures, ReleaseError, release_ensemble, release_lesion
+from train.release_progress import release_progress
+from train.run_folder import RunFolder, best_epochs
+from train.split import Split, read_split
 
 
-class ReleaseError(RuntimeError):
-    """A network that cannot be released as it is; nothing was written over."""
+@dataclass(frozen=True, kw_only=True)
+class Release:
+    """Write the checkpoint of a run, as train.launch does at its end; also of a run that has not ended."""
+
+    run: Annotated[str, tyro.conf.Positional]
+    """Folder of the run, on this machine or on S3."""
+    out: str = ""
+    """Folder for the checkpoint; ``checkpoint`` in the run if not given."""
+    manifest: str = ""
+    """Where the manifest is now, if it was moved since the run."""
 
 
-def release_lesion(
-    net: nn.Module,
-    config: LesionTraining,
-    split: Split,
-    labels: tuple[str, ...],
-    architecture: dict[str, Any],
-    notes: Mapping[str, Any],
-    *,
-    folder: Path | None = None,
-) -> Path:
-    """Calibrate a network on validation, write its checkpoint and return the folder.
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """What a run has learned so far."""
 
-    The figures are those of the written weights, as the server will run them: by the engine, after rounding.
+    config: Training
+    net: nn.Module
+    rows: list[Row]
+    split: Split
+    labels: tuple[str, ...]
+    architecture: dict[str, Any]
+    manifest_notes: dict[str, str]
 
-    Args:
-        notes: of the manifest: ``licence``, ``training_data`` and ``indeterminate``, where it has them.
-        folder: where to; ``checkpoint`` in the folder of the run if not given.
+
+def main() -> None:
+    """Read the command line, release, and print where the checkpoint is."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    settings = tyro.cli(Release)
+    try:
+        print(f"checkpoint in {release_run(settings.run, out=settings.out, manifest=settings.manifest)}")
+    except (ReleaseError, ManifestError, StorageError) as error:
+        raise SystemExit(f"train.release: {error}") from error
+
+
+def release_run(run: str, *, out: str = "", manifest: str = "") -> str:
+    """Release the weights that a run's settings ask for, last or best; return the checkpoint's address.
 
     Raises:
-        ReleaseError: the checkpoint does not answer as the network does.
+        ReleaseError: the folder holds no state, or the checkpoint does not answer as the network does.
+        ManifestError: the manifest is not the one that was trained on.
+        StorageError: something cannot be read or written.
     """
-    net = _lesion_net(net)
-    photos = _photos(config, split, labels)
-    judged = _judged(net, config, split, labels)
-    calibration = fit_calibration(judged)
-    meta = _meta(config, labels, architecture, notes, (split.train, split.val), split.fingerprint)
-    meta = _with_threshold(meta, config, judged, calibration)
-
-    def figures(engine: LesionEngine) -> dict[str, Any]:
-        answers = answers_of(engine, batches_of(photos))
-        difference = _difference(answers, judged, calibration)
-        return {
-            "split": VALIDATION,
-            **_metrics_of(answers, judged, meta),
-            "calibration": calibration_metrics(judged, calibration),
-            "largest_difference_from_training": difference,
-        }
-
-    return _write(fold_in(net, calibration), meta, figures, split.train, _folder(config, folder))
+    trained = load_trained(run, manifest=manifest)
+    address = out or RunFolder(address=run).checkpoint
+    with _local(address) as folder:
+        release = _release_lesion if isinstance(trained.config, LesionTraining) else _release_progress
+        release(trained, folder)
+    return address
 
 
-def release_ensemble(
-    nets: Sequence[nn.Module],
-    config: LesionTraining,
-    folds: Sequence[Split],
-    labels: tuple[str, ...],
-    architecture: dict[str, Any],
-    notes: Mapping[str, Any],
-    *,
-    folder: Path | None = None,
-) -> tuple[Path, list[FoldFigures]]:
-    """Write the networks of all folds as one checkpoint; return its folder and the figures of each fold.
-
-    One calibration for all members is fitted, on every photo's logits by the member that did not learn from
-    it.
-
-    Args:
-        folds: the split that each network was trained on, in their order.
+def release_folds(runs: Sequence[str], out: str) -> tuple[str, list[FoldFigures]]:
+    """Release the networks of all folds as one checkpoint; return its address and the figures of each fold.
 
     Raises:
-        ReleaseError: the checkpoint does not answer as the networks do.
+        ReleaseError: a run holds no state, or the checkpoint does not answer as the networks do.
     """
-    members = [_lesion_net(net) for net in nets]
-    parts = [_judged(net, config, fold, labels) for net, fold in zip(members, folds, strict=True)]
-    judged = _joined(parts)
-    calibration = fit_calibration(judged)
-    architecture = {"num_members": len(members), **architecture}
-    ensemble = LesionEnsemble(**architecture)
-    for own, member in zip(ensemble.members, members, strict=True):
-        own.load_state_dict(member.state_dict())
-    ensemble.to(next(members[0].parameters()).device).eval()
-    rows = [*folds[0].train, *folds[0].val]
-    fingerprint = hashlib.sha256("".join(sorted(fold.fingerprint for fold in folds)).encode()).hexdigest()
-    meta = _meta(config, labels, architecture, notes, (rows, rows), fingerprint)
-    meta = _with_threshold(meta, config, judged, calibration)
-    fold_figures = [_fold_figures(part, calibration, meta) for part in parts]
-
-    def figures(engine: LesionEngine) -> dict[str, Any]:
-        some = _photos(config, folds[0], labels)
-        together = _judged(ensemble, config, folds[0], labels)
-        difference = _difference(answers_of(engine, batches_of(some)), together, calibration)
-        return {
-            "split": OUT_OF_FOLD,
-            **_metrics_of(_calibrated(judged, calibration), judged, meta),
-            "folds": {str(number): one for number, one in enumerate(fold_figures, start=1)},
-            "calibration": calibration_metrics(judged, calibration),
-            "largest_difference_from_training": difference,
-        }
-
-    path = _write(fold_in(ensemble, calibration), meta, figures, rows, _folder(config, folder))
-    return path, fold_figures
-
-
-def _write(
-    net: LesionNet | LesionEnsemble,
-    meta: CheckpointMeta,
-    measure: Callable[[LesionEngine], dict[str, Any]],
-    train_rows: Sequence[Row],
-    folder: Path,
-) -> Path:
-    """Write and load the checkpoint beside ``folder``, measure it, and only then put it there."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    device = str(next(net.parameters()).device)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".release-") as name:
-        scratch = Path(name)
-        save_checkpoint(scratch, net, meta, model_card="")
-        metrics = measure(load_lesion_engine(scratch, device=device))
-        meta = meta.model_copy(update={"metrics": metrics})
-        save_checkpoint(scratch, net, meta, lesion_card(meta, train_rows))
-        folder.mkdir(exist_ok=True)
-        for path in scratch.iterdir():
-            os.replace(path, folder / path.name)
-    return folder
-
-
-def _meta(
-    config: LesionTraining,
-    labels: tuple[str, ...],
-    architecture: dict[str, Any],
-    notes: Mapping[str, Any],
-    rows: tuple[Sequence[Row], Sequence[Row]],
-    fingerprint: str,
-) -> CheckpointMeta:
-    train_rows, val_rows = rows
-    said = {name: notes[name] for name in ("format", "indeterminate") if name in notes}
-    return CheckpointMeta(
-        kind="lesion",
-        name=config.name,
-        version=config.version,
-        architecture=architecture,
-        labels=labels,
-        groups={label: find_diagnosis(label).group for label in labels},
-        input_px=config.input_px,
-        mean=MEAN,
-        std=STD,
-        thresholds={"malignant": MALIGNANT_THRESHOLD, "name_diagnosis": NAME_DIAGNOSIS_THRESHOLD},
-        metrics={},
-        training=resolved(config) | {"num_train": len(train_rows), "num_val": len(val_rows)} | said,
-        training_data=config.training_data or str(notes.get("training_data", "not stated")),
-        data_fingerprint=fingerprint,
-        data_licence=config.data_licence or str(notes.get("licence", "not stated")),
-    )
-
-
-def _with_threshold(
-    meta: CheckpointMeta, config: LesionTraining, judged: Judged, how: Calibration
-) -> CheckpointMeta:
-    if config.min_sensitivity is None:
-        return meta
-    threshold = threshold_for(
-        config.min_sensitivity,
-        how.malignant_probability(judged.risk_BR),
-        judged.malignant_B,
-        judged.group_B,
-    )
-    return meta.model_copy(update={"thresholds": meta.thresholds | {"malignant": threshold}})
-
-
-def _metrics_of(answers: LesionOutput, judged: Judged, meta: CheckpointMeta) -> dict[str, Any]:
-    return lesion_metrics(
-        malignant_B=judged.malignant_B,
-        diagnosis_B=judged.truth_B,
-        malignant_probability_B=answers.malignant_B,
-        probability_BK=answers.diagnosis_BK,
-        labels=meta.labels,
-        threshold=meta.thresholds["malignant"],
-        group_B=judged.group_B,
-    )
-
-
-def _calibrated(judged: Judged, calibration: Calibration) -> LesionOutput:
-    return LesionOutput(
-        malignant_B=calibration.malignant_probability(judged.risk_BR),
-        diagnosis_BK=calibration.diagnosis_probability(judged.diagnosis_BK),
-    )
-
-
-def _difference(answers: LesionOutput, judged: Judged, calibration: Calibration) -> float:
-    """The largest difference between what is served and what was trained, if it is small enough to release."""
-    expected = _calibrated(judged, calibration)
-    risk_B = np.abs(answers.malignant_B - expected.malignant_B)
-    diagnosis_BK = np.abs(answers.diagnosis_BK - expected.diagnosis_BK)
-    difference = float(np.maximum(risk_B.max(), diagnosis_BK.max()))
-    if not difference <= MAX_DIFFERENCE:  # also where it is not a number
-        raise ReleaseError(
-            f"the checkpoint answers up to {difference:.4f} away from the network it is made of, at most "
-            f"{MAX_DIFFERENCE} is rounding; nothing was released: look for weights too large for float16, "
-            "and train with more weight decay"
+    members = [load_trained(run) for run in runs]
+    first = members[0]
+    assert isinstance(first.config, LesionTraining)
+    with _local(out) as folder:
+        _, figures = release_ensemble(
+            [member.net for member in members],
+            first.config,
+            [member.split for member in members],
+            first.labels,
+            first.architecture,
+            first.manifest_notes,
+            folder=folder,
         )
-    return round(difference, 6)
+    return out, figures
 
 
-def _judged(
-    net: LesionNet | LesionEnsemble, config: LesionTraining, split: Split, labels: tuple[str, ...]
-) -> Judged:
-    judged = judge(net, _photos(config, split, labels))
-    if not (np.isfinite(judged.risk_BR).all() and np.isfinite(judged.diagnosis_BK).all()):
-        raise ReleaseError(
-            "the network answers what is not a number; nothing was released: go on from a state before it diverged"
-        )
-    return judged
+def load_trained(run: str, *, manifest: str = "") -> Trained:
+    """Load the running mean of the weights of a run's last or best epoch, and what it was trained on.
 
-
-def _fold_figures(judged: Judged, calibration: Calibration, meta: CheckpointMeta) -> FoldFigures:
-    metrics = _metrics_of(_calibrated(judged, calibration), judged, meta)
-    diagnosis, risk = metrics["diagnosis"], metrics["risk"]
-    return {
-        "balanced_accuracy": diagnosis["balanced_accuracy"]["value"],
-        "macro_auroc": diagnosis["macro_auroc"]["value"],
-        "malignant_auroc": risk["auroc"]["value"],
-        "sensitivity": risk["sensitivity"]["value"],
-        "specificity": risk["specificity"]["value"],
+    Raises:
+        ReleaseError: the folder holds no state.
+        ManifestError: the manifest is not the one that was trained on.
+    """
+    folder = RunFolder(address=run)
+    content = folder.latest()
+    if content is None:
+        raise ReleaseError(f"{run} holds no state of a run; name the folder given as --run to train.launch")
+    notes = content["notes"]
+    manifest = manifest or notes["manifest"]
+    kind = LesionTraining if notes["kind"] == "lesion" else ProgressTraining
+    places = {
+        "manifest": manifest,
+        "run": run,
+        "faces": notes.get("faces", ""),
+        "cache": notes.get("cache", ""),
     }
-
-
-def _joined(parts: Sequence[Judged]) -> Judged:
-    return Judged(
-        risk_BR=np.concatenate([part.risk_BR for part in parts]),
-        diagnosis_BK=np.concatenate([part.diagnosis_BK for part in parts]),
-        malignant_B=np.concatenate([part.malignant_B for part in parts]),
-        truth_B=np.concatenate([part.truth_B for part in parts]),
-        group_B=[group for part in parts for group in part.group_B or ()],
+    known = {name: value for name, value in places.items() if name in kind.__dataclass_fields__}
+    settings = {name: value for name, value in content["settings"].items() if name != "data_fingerprint"}
+    config: Training = TypeAdapter(kind).validate_python(settings | known)
+    if config.release == "best":
+        content = folder.state(best_epochs(content["history"])[0])
+    net = (LesionNet if kind is LesionTraining else ProgressNet)(**notes["architecture"])
+    ema = new_ema(net, config.ema_decay)
+    ema.load_state_dict(content["ema"])
+    rows = read_manifest(manifest)
+    return Trained(
+        config=config,
+        net=ema.module.eval(),
+        rows=rows,
+        split=read_split(rows, folder.split),
+        labels=tuple(notes.get("labels", ())),
+        architecture=notes["architecture"],
+        manifest_notes=read_manifest_notes(manifest),
     )
 
 
-def _photos(config: LesionTraining, split: Split, labels: tuple[str, ...]) -> LesionPhotos:
-    return LesionPhotos(
-        split.val,
-        labels=labels,
-        side_px=config.input_px,
-        cache=config.cache,
-        max_unreadable_share=config.max_unreadable_share,
+def _release_lesion(trained: Trained, folder: Path) -> None:
+    assert isinstance(trained.config, LesionTraining)
+    release_lesion(
+        trained.net,
+        trained.config,
+        trained.split,
+        trained.labels,
+        trained.architecture,
+        trained.manifest_notes,
+        folder=folder,
     )
 
 
-def _lesion_net(net: nn.Module) -> LesionNet:
-    inner = unwrap(net)
-    assert isinstance(inner, LesionNet)
-    return inner.eval()
+def _release_progress(trained: Trained, folder: Path) -> None:
+    config = trained.config
+    assert isinstance(config, ProgressTraining)
+    material = material_of(
+        trained.split.val,
+        trained.split.train,
+        faces=config.faces,
+        drawing=config.drawing,
+        size_px=config.input_px,
+        seed=config.seed,
+        num_series=config.num_val_sequences,
+        device=config.device,
+    )
+    release_progress(
+        trained.net,
+        config,
+        trained.split,
+        trained.architecture,
+        material.judged,
+        trained.manifest_notes,
+        train_series=material.practised,
+        steady_series=material.steady,
+        folder=folder,
+    )
 
 
-def _folder(config: LesionTraining, folder: Path | None) -> Path:
-    if folder is None and is_remote(config.run):
-        raise ValueError(f"the run {config.run} is not on this machine; give the folder to release into")
-    return folder or Path(config.run) / "checkpoint"
+@contextmanager
+def _local(address: str) -> Iterator[Path]:
+    """A folder to write into, which is then at ``address``."""
+    if not is_remote(address):
+        yield Path(address)
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch, "checkpoint")
+        yield folder
+        upload_folder(folder, address)
+
+
+if __name__ == "__main__":
+    main()

@@ -18,8 +18,7 @@ from models.progress import LABELS, ProgressNet
 from models.transforms import MEAN, STD
 from train.baselines import answers_of, compare, spreads
 from train.config import ProgressTraining, resolved
-from train.metrics import progress_metrics
-from train.release import bracketed
+from train.metrics import bracketed, progress_metrics
 from train.series import Series
 from train.split import Split
 
@@ -90,6 +89,7 @@ def release_progress(
         | {
             "num_train": len(split.train),
             "num_val": len(split.val),
+            "real_series": bool(config.faces),
             "val_people": sorted({row.person for row in split.val}),
         },
         training_data=config.training_data or str(notes.get("training_data", "not stated")),

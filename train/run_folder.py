@@ -1,4 +1,4 @@
-"""The folder of a run, local or on S3: states of its epochs, log, TensorBoard, split and released checkpoint."""
+"""The folder of a run, local or on S3: states, log, TensorBoard, split and released checkpoint."""
 
 import io
 import json
@@ -112,5 +112,3 @@ def best_epochs(history: list[Metrics]) -> list[int]:
 def stalled(history: list[Metrics], patience: int) -> bool:
     """Whether the validation loss has not become better for ``patience`` epochs; never if that is 0."""
     return bool(patience) and bool(history) and len(history) - best_epochs(history)[0] >= patience
-
-

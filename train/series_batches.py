@@ -14,12 +14,14 @@ from train.team import Team
 class RealBatches:
     """Batches of one epoch after the other; each series is in its batch forwards and backwards.
 
-    Played backwards, what became better becomes worse, so both verdicts have the same photos, light and people.
+    Backwards, what became better becomes worse, so both verdicts have the same photos, light and people.
     """
 
     def __init__(self, series: Sequence[Series], config: ProgressTraining, team: Team) -> None:
         if not series:
-            raise ManifestError("no series has two photos with a face; look at what python -m train.cut reports")
+            raise ManifestError(
+                "no series has two photos with a face; look at what python -m train.cut reports"
+            )
         self.epoch = 0
         self._series = series
         self._config = config
@@ -33,7 +35,9 @@ class RealBatches:
         team = self._team
         generator = torch.Generator().manual_seed(team.seed_of(self._config.seed, self.epoch, shared=True))
         order = torch.randperm(len(self._series), generator=generator)
-        order = order.repeat(len(self) * self._each * team.size // len(order) + 1)  # the last step is full as well
+        order = order.repeat(
+            len(self) * self._each * team.size // len(order) + 1
+        )  # the last step is full as well
         steps = order[: len(self) * team.size * self._each].view(len(self), team.size, self._each)
         for step in steps[:, team.rank].tolist():
             chosen = [self._series[index] for index in step]

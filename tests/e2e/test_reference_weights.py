@@ -7,9 +7,11 @@ import pytest
 from models.checkpoint import read_meta, read_model_card
 from models.engine import load_lesion_engine, load_progress_engine
 from models.taxonomy import find_diagnosis, in_column_order
-from train.data import LesionPhotos, read_manifest, split_by_group
-from train.ingest import Ingest, ingest
-from train.release import measure_lesion
+from train.data import LesionPhotos
+from train.ingest.convert import Ingest, ingest
+from train.manifest import read_manifest
+from train.measure import measure_lesion
+from train.split import split_rows
 
 WEIGHTS = Path(__file__).parents[2] / "weights"
 MAX_TRACKED_BYTES = 60_000_000
@@ -46,9 +48,9 @@ def test_the_lesion_network_reaches_its_figures_on_ham10000(request: pytest.Fixt
         pytest.skip("needs --ham10000 DIR, a folder with HAM10000_metadata.csv and the photos")
     engine = load_lesion_engine(WEIGHTS / "lesion")
     meta = engine.meta
-    manifest = tmp_path / "manifest.csv"
-    ingest(Ingest(metadata=folder / "HAM10000_metadata.csv", photos=folder, manifest=manifest))
-    split = split_by_group(
+    manifest = str(tmp_path / "manifest.parquet")
+    ingest(Ingest(source=str(folder / "HAM10000_metadata.csv"), photos=str(folder), manifest=manifest))
+    split = split_rows(
         read_manifest(manifest), val_fraction=meta.training["val_fraction"], seed=meta.training["seed"]
     )
     if split.fingerprint != meta.data_fingerprint:

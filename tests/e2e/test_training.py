@@ -1,4 +1,4 @@
-"""From photos to a checkpoint that answers: on Ray with two workers, with a run in a bucket, and with Ctrl-C."""
+"""From photos to a checkpoint that answers: two Ray workers, a run in a bucket, Ctrl-C."""
 
 import os
 import signal
@@ -92,7 +92,9 @@ def test_two_workers_one_of_them_killed_learn_what_one_learns_alone(
     log = storage.read_bytes(f"{pair.run}/log.jsonl").decode().splitlines()
     assert len(log) == pair.num_epochs
     engine = load_lesion_engine(storage.fetch_folder(address, tmp_path))
-    photo = decode_square(Path(fixed.manifest).parent.joinpath("photos/spot-00001.jpg").read_bytes(), side_px=32)
+    photo = decode_square(
+        Path(fixed.manifest).parent.joinpath("photos/spot-00001.jpg").read_bytes(), side_px=32
+    )
     assert np.isclose(engine(photo.image_HWC[None]).diagnosis_BK.sum(), 1)
 
 

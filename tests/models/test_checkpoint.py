@@ -160,5 +160,9 @@ def test_a_checkpoint_on_s3_is_fetched_once(tmp_path: Path, net: nn.Module, monk
 
 
 def test_a_checkpoint_that_is_not_on_s3_is_named():
-    with s3_server(), new_bucket("released") as bucket, pytest.raises(CheckpointError, match="nothing is stored"):
+    with (
+        s3_server(),
+        new_bucket("released") as bucket,
+        pytest.raises(CheckpointError, match="nothing is stored"),
+    ):
         local_checkpoint(f"{bucket}/tiny")

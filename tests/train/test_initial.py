@@ -39,7 +39,9 @@ def test_a_checkpoint_of_another_taxonomy_gives_all_but_the_diagnoses(
 def test_a_checkpoint_of_the_other_kind_is_refused(tmp_path: Path):
     folder = write_progress(tmp_path / "first")
 
-    with pytest.raises(InitialWeightsError, match="is a progress checkpoint, this run trains a lesion network"):
+    with pytest.raises(
+        InitialWeightsError, match="is a progress checkpoint, this run trains a lesion network"
+    ):
         set_initial_weights(
             LesionNet(num_diagnoses=2, input_px=64), str(folder), kind="lesion", labels=(), cache=tmp_path
         )

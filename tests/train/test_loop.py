@@ -6,8 +6,16 @@ from torch import nn
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import OneCycleLR, ReduceLROnPlateau
 
-from train.loop import CHECK_EVERY, Batch, DivergedError, OtherRunError, TrainingState, evaluate
-from train.loop import new_ema, train_epoch
+from train.loop import (
+    CHECK_EVERY,
+    Batch,
+    DivergedError,
+    OtherRunError,
+    TrainingState,
+    evaluate,
+    new_ema,
+    train_epoch,
+)
 
 
 def new_state(**settings: object) -> TrainingState:

@@ -65,5 +65,7 @@ def test_a_disk_without_room_is_told_before_the_work(
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr("shutil.disk_usage", lambda path: usage(10, 9, 1000))
 
-    with pytest.raises(ManifestError, match=r"9 decoded photos need .* GB .*, 0\.0 GB are free there; .*--cache"):
+    with pytest.raises(
+        ManifestError, match=r"9 decoded photos need .* GB .*, 0\.0 GB are free there; .*--cache"
+    ):
         decoded_photos(rows, side_px=32, cache=str(tmp_path / "cache"))

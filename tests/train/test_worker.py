@@ -73,14 +73,14 @@ def test_a_finished_run_is_not_trained_again(finished: RunFolder, config: Lesion
 def test_stopped_at_an_epochs_end_and_resumed_equals_not_stopped(
     finished: RunFolder, config: LesionTraining, tmp_path: Path
 ):
-    class Stop(Exception):
+    class StopError(Exception):
         pass
 
     def stop(metrics: dict[str, Any]) -> None:
-        raise Stop
+        raise StopError
 
     stopped = replace(config, run=str(tmp_path / "run"))
-    with pytest.raises(Stop):
+    with pytest.raises(StopError):
         run(stopped, Team(report=stop))
     torch.rand(7)
 

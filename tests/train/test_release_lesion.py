@@ -14,7 +14,7 @@ from train.config import LesionTraining
 from train.data import LesionPhotos
 from train.manifest import Row
 from train.measure import judge, measure_lesion
-from train.release import ReleaseError, release_ensemble, release_lesion
+from train.release_lesion import ReleaseError, release_ensemble, release_lesion
 from train.split import Split, fold_rows
 from ui.examples import draw_lesion
 
@@ -120,7 +120,7 @@ def test_weights_that_rounding_destroys_are_not_released(config: LesionTraining,
     broken = network()
     with torch.no_grad():
         broken.trunk.conv1.weight *= 1e7
-        broken.trunk.bn1.running_var *= 1e14
+        broken.trunk.bn1.get_buffer("running_var").mul_(1e14)
 
     with pytest.raises(ReleaseError, match="nothing was released"):
         release_lesion(broken, config, folds[0], LABELS, ARCHITECTURE, NOTES)

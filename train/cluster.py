@@ -1,0 +1,45 @@
+"""Ray, for as long as a command needs it."""
+
+import logging
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class ClusterError(RuntimeError):
+    """The Ray cluster cannot be joined."""
+
+
+@contextmanager
+def ray_cluster(address: str) -> Iterator[None]:
+    """Join the cluster, or start one on this machine; leaves what it joined and stops what it started.
+
+    Args:
+        address: ``local`` starts one, unless ``RAY_ADDRESS`` names one, as in a submitted Ray job; ``auto`` or
+            ``host:port`` joins.
+
+    Raises:
+        ClusterError: there is none at that address.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's 15 starves workers beside a busy program
+    if address == "local":
+        address = os.environ.get("RAY_ADDRESS", address)
+    if address == "local":
+        os.environ.setdefault("RAY_AUTH_MODE", "token")  # its ports listen on all interfaces
+    import ray
+
+    if ray.is_initialized():
+        yield
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            ray.init(address=address, logging_level=logging.WARNING)
+        except ConnectionError as error:
+            raise ClusterError(f"no Ray cluster at {address} ({error}); correct or omit --address") from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
