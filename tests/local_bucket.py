@@ -49,6 +49,7 @@ def new_bucket(name: str) -> Iterator[str]:
     try:
         yield f"s3://{name}"
     finally:
-        for address in storage.list_files(f"s3://{name}"):
-            client.delete_object(Bucket=name, Key=address.removeprefix(f"s3://{name}/"))
+        for page in client.get_paginator("list_objects_v2").paginate(Bucket=name):
+            for item in page.get("Contents", ()):  # the markers of folders, which Ray writes, included
+                client.delete_object(Bucket=name, Key=item["Key"])
         client.delete_bucket(Bucket=name)

@@ -16,7 +16,7 @@ def ray_cluster(address: str) -> Iterator[None]:
     """Join the cluster, or start one on this machine; leaves what it joined and stops what it started.
 
     Args:
-        address: ``local`` starts one, unless ``RAY_ADDRESS`` names one, as in a submitted Ray job; ``auto`` or
+        address: ``local`` starts one, unless ``RAY_ADDRESS`` names one, as in a submitted job; ``auto`` or
             ``host:port`` joins.
 
     Raises:

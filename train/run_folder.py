@@ -56,15 +56,21 @@ class RunFolder:
             StorageError: there is no room, or the folder cannot be written.
         """
         buffer = io.BytesIO()
-        torch.save(state.content() | {"notes": notes}, buffer)
+        torch.save(state.content() | {"notes": notes, "step_losses": step_losses}, buffer)
         write_bytes(self._state(state.epoch), buffer.getvalue())
-        lines = [json.dumps(metrics) for metrics in state.history]
-        write_bytes(join(self.address, "log.jsonl"), ("\n".join(lines) + "\n").encode())
-        self._write_tensorboard(state.history, step_losses)
+        self.tell(state.history, step_losses)
         kept = {state.epoch, *best_epochs(state.history)[: self.keep_states]}
         for epoch in self.epochs():
             if epoch not in kept:
                 delete(self._state(epoch))
+
+    def tell(self, history: list[Metrics], step_losses: list[float]) -> None:
+        """Write log and TensorBoard of what a state holds; again after a stop between the state and these."""
+        lines = [json.dumps(metrics) for metrics in history]
+        write_bytes(join(self.address, "log.jsonl"), ("\n".join(lines) + "\n").encode())
+        name = f".{len(history):04d}"
+        if not any(file.endswith(name) for file in list_files(join(self.address, "tensorboard"))):
+            self._write_tensorboard(history, step_losses, name)
 
     def epochs(self) -> list[int]:
         """Return the epochs whose states are there, in order."""
@@ -87,14 +93,14 @@ class RunFolder:
     def _state(self, epoch: int) -> str:
         return join(self.address, f"states/epoch-{epoch:04d}.pt")
 
-    def _write_tensorboard(self, history: list[Metrics], step_losses: list[float]) -> None:
+    def _write_tensorboard(self, history: list[Metrics], step_losses: list[float], name: str) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
         with tempfile.TemporaryDirectory() as scratch:
             local = Path(scratch) if is_remote(self.address) else Path(self.address, "tensorboard")
             epoch = len(history)
             first_step = (epoch - 1) * len(step_losses)
-            with SummaryWriter(str(local), filename_suffix=f".{epoch:04d}") as writer:
+            with SummaryWriter(str(local), filename_suffix=name) as writer:
                 for step, loss in enumerate(step_losses, start=first_step):
                     writer.add_scalar("step_loss", loss, step)
                 for name, value in history[-1].items():

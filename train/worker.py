@@ -48,7 +48,7 @@ def run(config: Training, team: Team) -> None:
     split = team.together(lambda: drawn or read_split(rows, folder.split), REFUSALS)
     lesson = team.together(lambda: _prepare(config, team, split), REFUSALS)
     state = new_state(team.prepare(lesson.net), config, lesson.split, steps_per_epoch=len(lesson.batches))
-    team.together(lambda: _resume(state, folder), REFUSALS)
+    team.together(lambda: _resume(state, folder, leads=team.leads), REFUSALS)
 
     while state.epoch < config.num_epochs and not stalled(state.history, config.stop_patience):
         _run_epoch(config, team, folder, lesson, state)
@@ -165,10 +165,12 @@ def new_state(net: nn.Module, config: Training, split: Split, *, steps_per_epoch
     )
 
 
-def _resume(state: TrainingState, folder: RunFolder) -> None:
+def _resume(state: TrainingState, folder: RunFolder, *, leads: bool) -> None:
     content = folder.latest()
     if content is not None:
         state.load(content)
+        if leads:
+            folder.tell(state.history, content["step_losses"])
         log.info("going on after epoch %d of %s", state.epoch, folder.address)
 
 

@@ -61,13 +61,15 @@ def fixed(tmp_path_factory: pytest.TempPathFactory) -> LesionTraining:
 
 
 def step_losses(folder: Path) -> list[float]:
-    return [event.value for event in EventAccumulator(str(folder)).Reload().Scalars("step_loss")]
+    events = EventAccumulator(str(folder)).Reload().Scalars("step_loss")
+    return [event.value for event in sorted(events, key=lambda event: event.step)]
 
 
 def kill_a_worker_in_its_second_epoch(address: str, killed: list[int]) -> None:
     folder = RunFolder(address=address)
     while not folder.epochs():
         time.sleep(0.1)
+    time.sleep(1.5)  # into the second epoch, which takes longer
     workers = [p for p in psutil.process_iter(["name"]) if "RayTrainWorker" in " ".join(p.cmdline())]
     workers[-1].send_signal(signal.SIGKILL)
     killed.append(workers[-1].pid)

@@ -55,6 +55,21 @@ def test_every_epoch_is_logged_once_whatever_was_logged_before(tmp_path: Path):
     assert epochs == [1, 2, 3]
 
 
+def test_what_a_stop_left_untold_is_told_later_and_once(tmp_path: Path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    folder = RunFolder(address=str(tmp_path))
+    save_all(folder, 0.9, 0.5)
+    for path in (tmp_path / "tensorboard").glob("*.0002"):
+        path.unlink()
+
+    for _ in range(2):
+        folder.tell(state_after(0.9, 0.5).history, [0.5, 0.4])
+
+    events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    assert sorted(event.step for event in events.Scalars("step_loss")) == [0, 1, 2, 3]
+
+
 def test_a_damaged_state_is_passed_over(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     folder = RunFolder(address=str(tmp_path))
     save_all(folder, 0.9, 0.5)
