@@ -2,7 +2,10 @@
 
 import logging
 import os
-from contextlib import nullcontext
+import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import replace
 
 import tyro
@@ -33,7 +36,8 @@ def main() -> None:
         raise SystemExit(f"train.launch: {error}") from error
     except KeyboardInterrupt:
         log.info("stopped; the same command goes on from %s", job.training.run)
-        raise SystemExit(130) from None
+        logging.shutdown()
+        os._exit(130)  # threads of Ray Train may still wait for workers that are gone
 
 
 def launch(job: LesionJob | ProgressJob) -> str:
@@ -46,11 +50,31 @@ def launch(job: LesionJob | ProgressJob) -> str:
     """
     training, scale = job.training, job.scale
     draw_smoke_photos(training)
-    with ray_cluster(scale.address) if scale.workers else nullcontext():
-        if scale.folds:
-            return run_folds(training, scale, fit)
-        fit(training, scale)
+    if not scale.workers:
+        return _train(training, scale)
+    with ray_cluster(scale.address):
+        return _in_background(lambda: _train(training, scale))
+
+
+def _train(training: Training, scale: Scale) -> str:
+    if scale.folds:
+        return run_folds(training, scale, fit)
+    fit(training, scale)
     return release_run(training.run)
+
+
+def _in_background(call: Callable[[], str]) -> str:
+    """Run in another thread: in the main one, Ray Train takes Ctrl-C for itself and ends with a traceback."""
+    outcome: Future[str] = Future()
+
+    def work() -> None:
+        try:
+            outcome.set_result(call())
+        except BaseException as error:
+            outcome.set_exception(error)
+
+    threading.Thread(target=work, daemon=True).start()
+    return outcome.result()
 
 
 def fit(training: Training, scale: Scale) -> None:
@@ -66,8 +90,8 @@ def fit(training: Training, scale: Scale) -> None:
     from ray.train.torch import TorchTrainer
 
     trainer = TorchTrainer(
-        train_on_ray,  # pyright: ignore[reportArgumentType]
-        train_loop_config=training,  # pyright: ignore[reportArgumentType]
+        train_on_ray,
+        train_loop_config={"training": training, "shows_progress": sys.stderr.isatty()},
         scaling_config=ray.train.ScalingConfig(
             num_workers=scale.workers,
             use_gpu=scale.gpu,

@@ -25,6 +25,10 @@ def _unwrapped(net: nn.Module) -> nn.Module:
     return net
 
 
+def _bar(*, total: int, desc: str) -> tqdm:
+    return tqdm(total=total, desc=desc, disable=None)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Team:
     """Who trains, and what surrounds them; the defaults are one process alone."""
@@ -36,7 +40,8 @@ class Team:
     """Wraps the network so that its gradients are those of all processes."""
     report: Callable[[dict[str, Any]], None] = _no_report
     """Told of every epoch, on every process."""
-    progress_bar: Callable[..., Any] = tqdm
+    progress_bar: Callable[..., Any] | None = _bar
+    """Takes ``total`` and ``desc``; none shows nothing, as where there is no terminal."""
 
     @property
     def leads(self) -> bool:
@@ -50,7 +55,7 @@ class Team:
 
     def watched(self, batches: Iterable[Any], description: str) -> Iterable[Any]:
         """Yield the batches under a progress bar with the time left, on the process that leads."""
-        if not self.leads:
+        if not self.leads or self.progress_bar is None:
             yield from batches
             return
         bar = self.progress_bar(total=len(batches), desc=description)  # pyright: ignore[reportArgumentType]

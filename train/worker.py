@@ -3,6 +3,7 @@
 import logging
 import time
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import nn
@@ -73,8 +74,11 @@ def _run_epoch(config: Training, team: Team, folder: RunFolder, lesson: Lesson, 
     team.report(metrics)
 
 
-def train_on_ray(config: Training) -> str:
+def train_on_ray(how: dict[str, Any]) -> str:
     """Run under Ray Train, on every worker with the same settings.
+
+    Args:
+        how: ``training``, the settings, and ``shows_progress``, whether somebody watches.
 
     Returns:
         Why the run was refused, or nothing: an exception would make Ray start the workers again in vain.
@@ -84,6 +88,7 @@ def train_on_ray(config: Training) -> str:
     from ray.experimental import tqdm_ray
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    logging.getLogger("ray.train").setLevel(logging.WARNING)
     context = ray.train.get_context()
     team = Team(
         rank=context.get_world_rank(),
@@ -91,10 +96,10 @@ def train_on_ray(config: Training) -> str:
         device=str(ray.train.torch.get_device()),
         prepare=ray.train.torch.prepare_model,
         report=ray.train.report,
-        progress_bar=tqdm_ray.tqdm,
+        progress_bar=tqdm_ray.tqdm if how["shows_progress"] else None,
     )
     try:
-        run(config, team)
+        run(how["training"], team)
     except RunStoppedError as error:
         return str(error)
     return ""
