@@ -1,8 +1,9 @@
-"""What surrounds a training step costs: ``python -m bench.training pipeline``, or ``ray``.
+"""What surrounds a training step costs: ``python -m bench.training pipeline``, ``ray`` or ``data``.
 
 pipeline: steps on photos (gathered, augmented, mixed, normalised) against the same steps on random tensors.
 ray: epochs under Ray Train with one worker against the same loop without Ray, with the same threads.
-Both take turns in one run, so that what else the machine does touches both alike.
+data: an epoch of uint8 batches from our cache of decoded photos against Ray Data, decoding every time.
+Both sides take turns in one run, so that what else the machine does touches both alike.
 """
 
 import json
@@ -13,14 +14,17 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
+import numpy as np
 import torch
 import tyro
 
+from models.images import decode_square
 from models.storage import read_bytes
 from train.cluster import ray_cluster
 from train.config import LesionTraining, Scale
+from train.data import LesionPhotos, class_names
 from train.drawn_spots import draw_spots
 from train.launch import fit
 from train.lessons import lesion_lesson
@@ -34,7 +38,7 @@ from train.worker import new_state, split_for
 class Measurement:
     """Measure what surrounds a training step."""
 
-    what: Annotated[Literal["pipeline", "ray"], tyro.conf.Positional]
+    what: Annotated[Literal["pipeline", "ray", "data"], tyro.conf.Positional]
     manifest: str = ""
     """Photos to train on; without one, 480 pictures are drawn."""
     side_px: int = 96
@@ -65,7 +69,7 @@ def main() -> None:
             num_epochs=1000,
             device=settings.device,
         )
-        measure = pipeline if settings.what == "pipeline" else under_ray
+        measure = {"pipeline": pipeline, "ray": under_ray, "data": decoding}[settings.what]
         print(json.dumps({"what": settings.what, **measure(config, settings)}))
 
 
@@ -74,7 +78,7 @@ def pipeline(config: LesionTraining, settings: Measurement) -> dict[str, float]:
     team = Team(device=config.device)
     split = split_for(config, read_manifest(config.manifest))
     lesson = lesion_lesson(config, team, split)
-    state = new_state(lesson.net, config, split, steps_per_epoch=len(lesson.batches))
+    state = new_state(lesson.net, config, team, lesson)
     image = torch.rand(config.batch_size, 3, config.input_px, config.input_px)
     made = {
         "image": image.contiguous(memory_format=torch.channels_last).to(config.device),
@@ -109,11 +113,48 @@ def under_ray(config: LesionTraining, settings: Measurement) -> dict[str, float]
     with ray_cluster("local"):
         for turn in range(settings.rounds):
             for name, how, found in (("plain", Scale(workers=0), plain), ("ray", scale, worker)):
-                one = replace(config, run=f"{config.run}-{name}-{turn}", num_epochs=2, keep_states=0)
+                one = replace(config, run=f"{config.run}-{name}-{turn}", num_epochs=5, keep_states=0)
                 fit(one, how)
                 log = read_bytes(f"{one.run}/log.jsonl").decode().splitlines()
-                found.append(json.loads(log[-1])["seconds"])  # the first epoch warms up
+                # the first epoch warms up
+                found.append(statistics.median(json.loads(line)["seconds"] for line in log[1:]))
     return _ratio("plain_epoch_s", plain, "ray_epoch_s", worker)
+
+
+def decoding(config: LesionTraining, settings: Measurement) -> dict[str, float]:
+    """Return the median seconds of an epoch of batches from the cache and from Ray Data, and the ratio."""
+    import ray.data
+
+    rows = read_manifest(config.manifest)
+    labels = class_names(rows)
+    ours: list[float] = []
+    theirs: list[float] = []
+    with ray_cluster("local"):
+        ray.data.DataContext.get_current().enable_progress_bars = False
+        started = time.perf_counter()
+        photos = LesionPhotos(rows, labels=labels, side_px=config.input_px, cache=config.cache)
+        first_s = time.perf_counter() - started
+        images = ray.data.from_items([{"image": row.image} for row in rows])
+        squares = images.map_batches(_decode_batch, fn_kwargs={"side_px": config.input_px}, batch_size=64)
+        for _ in range(settings.rounds):
+            order = torch.randperm(len(photos)).split(config.batch_size)
+            ours.append(_seconds(photos.__getitems__(part.tolist()) for part in order))
+            theirs.append(
+                _seconds(squares.iter_torch_batches(batch_size=config.batch_size, prefetch_batches=2))
+            )
+    return {"decode_once_s": round(first_s, 2), **_ratio("ray_data_epoch_s", theirs, "cache_epoch_s", ours)}
+
+
+def _decode_batch(batch: Any, side_px: int) -> Any:
+    images = [decode_square(read_bytes(str(one)), side_px=side_px).image_HWC for one in batch["image"]]
+    return {"image": np.stack(images)}
+
+
+def _seconds(batches: Iterable[Any]) -> float:
+    started = time.perf_counter()
+    for _ in batches:
+        pass
+    return time.perf_counter() - started
 
 
 def _endless(batches: Iterable[Batch]) -> Iterator[Batch]:

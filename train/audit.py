@@ -8,6 +8,7 @@ from typing import Annotated
 import tyro
 
 from models.storage import StorageError
+from train.config import LesionTraining, ProgressTraining
 from train.duplicates import find_duplicates
 from train.manifest import read_manifest
 from train.split import Split, groups_of, read_split, split_people, split_rows
@@ -42,8 +43,10 @@ class Settings:
     """Parquet file that train.ingest wrote, or its s3:// address."""
     split: str | None = None
     """The split.parquet of a training run; without it the split that training would draw is looked at."""
-    val_fraction: float = 0.15
-    seed: int = 1
+    val_fraction: float | None = None
+    """As the recipe of the network has it, if left out: of people the progress network's."""
+    seed: int | None = None
+    """Likewise."""
 
 
 def main() -> None:
@@ -52,8 +55,14 @@ def main() -> None:
     try:
         rows = read_manifest(settings.manifest)
         if settings.split is None:
-            draw = split_people if any(row.person for row in rows) else split_rows
-            split = draw(rows, val_fraction=settings.val_fraction, seed=settings.seed)
+            of_people = any(row.person for row in rows)
+            recipe = ProgressTraining() if of_people else LesionTraining()
+            draw = split_people if of_people else split_rows
+            split = draw(
+                rows,
+                val_fraction=recipe.val_fraction if settings.val_fraction is None else settings.val_fraction,
+                seed=recipe.seed if settings.seed is None else settings.seed,
+            )
         else:
             split = read_split(rows, settings.split)
         found = audit(split)

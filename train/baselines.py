@@ -40,20 +40,14 @@ def compare(
 ) -> dict[str, Any]:
     """Return balanced accuracy and recalls of every judge on the validation series, people resampled.
 
-    The simple judges learn from ``train_series``; the engine learned before. Series without a verdict are not
-    for this.
+    The simple judges learn from ``train_series``; the engine learned before. Those that cannot learn, from
+    none or from one verdict only, are left out. Series without a verdict are not for this.
     """
     improved_B = np.array([int(one.improved) for one in val_series])
     person_B = np.array([one.person for one in val_series])
-    train_improved_B = np.array([int(one.improved) for one in train_series])
-    train_faces, val_faces = (_first_and_last(series) for series in (train_series, val_series))
     shuffled = [_shuffled(one, np.random.default_rng([seed, row])) for row, one in enumerate(val_series)]
     verdicts = {
-        "majority": np.full(len(improved_B), int(train_improved_B.mean() >= 0.5)),
-        "last_photo": _fitted(train_faces[1], train_improved_B).predict(val_faces[1]),
-        "first_minus_last": _fitted(train_faces[0] - train_faces[1], train_improved_B).predict(
-            val_faces[0] - val_faces[1]
-        ),
+        **_simple_verdicts(train_series, val_series),
         "convlstm": (answers_of(engine, val_series) >= 0.5).astype(int),
         "convlstm_shuffled_photos": (answers_of(engine, shuffled) >= 0.5).astype(int),
     }
@@ -81,8 +75,22 @@ def spreads(engine: ProgressEngine, steady: Mapping[str, Sequence[Series]]) -> d
     return {kind: spread(engine, series) for kind, series in steady.items() if series}
 
 
+def _simple_verdicts(train_series: Sequence[Series], val_series: Sequence[Series]) -> dict[str, np.ndarray]:
+    """What the judges say that learn from ``train_series``, 0 or 1, (B,); as many judges as can learn."""
+    if not train_series:
+        return {}
+    improved_B = np.array([int(one.improved) for one in train_series])
+    verdicts = {"majority": np.full(len(val_series), int(improved_B.mean() >= 0.5))}
+    if len(np.unique(improved_B)) > 1:
+        first, last = _first_and_last(train_series)
+        val_first, val_last = _first_and_last(val_series)
+        verdicts["last_photo"] = _fitted(last, improved_B).predict(val_last)
+        verdicts["first_minus_last"] = _fitted(first - last, improved_B).predict(val_first - val_last)
+    return verdicts
+
+
 def _figures(improved_B: np.ndarray, verdict_B: np.ndarray, person_B: np.ndarray) -> dict[str, Any]:
-    def recall_of(label: int) -> dict[str, float]:
+    def recall_of(label: int) -> dict[str, Any]:
         members = np.flatnonzero(improved_B == label)
         right_B = (verdict_B == improved_B)[members]
         return interval_over_groups(lambda i: float(right_B[i].mean()), person_B[members])

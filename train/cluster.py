@@ -2,6 +2,7 @@
 
 import logging
 import os
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,7 +27,7 @@ def ray_cluster(address: str) -> Iterator[None]:
     os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's 15 starves workers beside a busy program
     if address == "local":
         address = os.environ.get("RAY_ADDRESS", address)
-    if address == "local":
+    if address == "local" and "ray" not in sys.modules:  # an imported Ray has settled how it proves itself
         os.environ.setdefault("RAY_AUTH_MODE", "token")  # its ports listen on all interfaces
     import ray
 

@@ -2,8 +2,10 @@
 
 import json
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
+from models.storage import is_remote
 from models.transforms import Augmentation
 from train.drawing import SequenceDrawing
 
@@ -64,8 +66,15 @@ class Training:
             raise ValueError(f"val_fraction is {self.val_fraction}, must lie between 0 and 1")
         if min(self.num_epochs, self.batch_size) < 1 or self.learning_rate <= 0:
             raise ValueError("num_epochs, batch_size and learning_rate must be positive")
-        if not 0 <= self.ema_decay < 1:
-            raise ValueError(f"ema_decay is {self.ema_decay}, must be at least 0 and below 1")
+        for name in ("ema_decay", "warmup_fraction", "dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}, must be at least 0 and below 1")
+        if not 0 < self.plateau_factor < 1 or min(self.max_grad_norm, self.weight_decay + 1e-9) <= 0:
+            raise ValueError(
+                "plateau_factor must lie between 0 and 1, max_grad_norm above 0, weight_decay not below"
+            )
+        if self.release == "best" and not self.keep_states:
+            raise ValueError("release is best and keep_states 0; keep at least one state of the best epochs")
         if min(self.stop_patience, self.plateau_patience, self.keep_states) < 0:
             raise ValueError("stop_patience, plateau_patience and keep_states must not be negative")
 
@@ -114,6 +123,23 @@ class LesionTraining(Training):
             raise ValueError(
                 f"start_px is {self.start_px}, must lie between 32 and input_px, {self.input_px}"
             )
+        for name in (
+            "label_smoothing",
+            "class_balance",
+            "mix_share",
+            "start_fraction",
+            "max_unreadable_share",
+        ):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} is {getattr(self, name)}, must lie between 0 and 1")
+        num_folds = max(2, round(1 / self.val_fraction))
+        if abs(1 / num_folds - self.val_fraction) > 0.1 * self.val_fraction:
+            raise ValueError(
+                f"val_fraction is {self.val_fraction}; it parts equal folds: take 1/2, 1/3, 1/4, "
+                f"and so on, here {1 / num_folds:.3f}"
+            )
+        if is_remote(self.cache):
+            raise ValueError(f"cache is {self.cache}, must be a folder on each machine's own disk")
         if self.min_sensitivity is not None and not 0 < self.min_sensitivity < 1:
             raise ValueError(f"min_sensitivity is {self.min_sensitivity}, must lie between 0 and 1")
 
@@ -193,6 +219,8 @@ class Scale:
     def __post_init__(self) -> None:
         if min(self.workers, self.cpus_per_worker, self.max_failures) < 0:
             raise ValueError("workers, cpus_per_worker and max_failures must not be negative")
+        if self.gpu and not self.workers:
+            raise ValueError("--gpu is for Ray workers; without Ray name the device, --device cuda")
         if self.folds < 0 or self.folds == 1:
             raise ValueError(f"folds is {self.folds}, must be 0 for none, or at least 2")
 
@@ -216,4 +244,5 @@ class ProgressJob:
 def resolved(config: Training) -> dict[str, Any]:
     """Return what was learned by as JSON can hold it, without the paths of one machine."""
     settings = {name: value for name, value in asdict(config).items() if name not in WHERE}
+    settings["init"] = config.init if is_remote(config.init) else Path(config.init).name
     return json.loads(json.dumps(settings))

@@ -88,7 +88,7 @@ def _find_all(rows: Sequence[Row]) -> None:
         raise ManifestError(str(error)) from error
 
 
-def class_names(rows: Sequence[Row]) -> tuple[str, ...]:
+def class_names(rows: Sequence[Row], *, at_least: int = 2) -> tuple[str, ...]:
     """Return the diagnoses that occur, in the taxonomy's order: the columns of the network to be trained.
 
     Raises:
@@ -98,7 +98,7 @@ def class_names(rows: Sequence[Row]) -> tuple[str, ...]:
         names = in_column_order({row.label for row in rows})
     except UnknownDiagnosisError as error:
         raise ManifestError(str(error)) from error
-    if len(names) < 2:
+    if len(names) < at_least:
         raise ManifestError(
             f"the manifest has photos of {', '.join(names) or 'no diagnosis'} only; a network needs two"
         )

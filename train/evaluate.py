@@ -14,6 +14,7 @@ from models.checkpoint import CheckpointError, CheckpointMeta, read_meta
 from models.engine import load_lesion_engine, load_progress_engine
 from models.storage import StorageError, fetch_folder, join
 from models.taxonomy import find_diagnosis
+from train.face_folder import CutError
 from train.lesion_evaluation import EvaluationError, evaluate_lesion
 from train.manifest import ManifestError, Row, read_manifest
 from train.progress_evaluation import evaluate_progress
@@ -21,6 +22,7 @@ from train.report import write_report
 from train.split import Split, read_split
 
 Side = Literal["val", "train", "all"]
+EXIT_REFUSED, EXIT_STOPPED = 2, 130
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,15 +46,18 @@ class Evaluation:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Evaluate what the command line names; 0, or 2 with one line that says why not."""
+    """Evaluate what the command line names; 0, or 2 with one line that says why not, or 130 at Ctrl-C."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     settings = tyro.cli(Evaluation, args=arguments, prog="python -m train.evaluate")
     try:
         content = evaluate(settings)
         write_report(content, settings.out)
-    except (CheckpointError, EvaluationError, ManifestError, StorageError) as error:
+    except (CheckpointError, CutError, EvaluationError, ManifestError, StorageError) as error:
         print(f"train.evaluate: {error}", file=sys.stderr)
-        return 2
+        return EXIT_REFUSED
+    except KeyboardInterrupt:
+        print("train.evaluate: stopped before the report was complete", file=sys.stderr)
+        return EXIT_STOPPED
     for notice in content["notices"]:
         print(notice)
     print(f"{content['summary']} The report is {join(settings.out, 'report.html')}")
@@ -63,7 +68,7 @@ def evaluate(settings: Evaluation) -> dict[str, Any]:
     """Return the content of ``report.json``.
 
     Raises:
-        CheckpointError, ManifestError, StorageError: what is named cannot be used.
+        CheckpointError, CutError, ManifestError, StorageError: what is named cannot be used.
         EvaluationError: there is nothing to evaluate between the checkpoint and the photos.
     """
     with tempfile.TemporaryDirectory() as scratch:
@@ -129,7 +134,7 @@ def _provenance(meta: CheckpointMeta, split: Split | None, side: Side) -> str:
 
 def _notices(content: dict[str, Any]) -> list[str]:
     if content["kind"] != "lesion":
-        return []
+        return _progress_notices(content)
     notices = [f"{count:,} photos left out: {why}." for why, count in content["left_out"].items()]
     recalls = content["metrics"]["diagnosis"]["recall"]
     absent = [label for label, figure in recalls.items() if not figure["n"]]
@@ -144,6 +149,18 @@ def _notices(content: dict[str, Any]) -> list[str]:
         notices.append(
             "All photos here are of one risk group: AUROC and specificity at a sensitivity are undefined."
         )
+    return notices
+
+
+def _progress_notices(content: dict[str, Any]) -> list[str]:
+    notices: list[str] = []
+    if content["num_without_verdict"]:
+        low, high = content["unclear"]
+        notices.append(
+            f"{content['num_without_verdict']:,} series left out: their label lies between {low} and {high}."
+        )
+    if content["metrics"]["auroc"]["value"] is None:
+        notices.append("All series here have one verdict: AUROC and the recall of the other are undefined.")
     return notices
 
 

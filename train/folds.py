@@ -33,10 +33,15 @@ def run_folds(training: Training, scale: Scale, fit: Fit) -> str:
     runs = [join(training.run, f"fold-{number}") for number in range(1, scale.folds + 1)]
     trainings = []
     for address, split in zip(runs, splits, strict=True):
-        write_split(split, RunFolder(address=address).split)
+        if not RunFolder(address=address).epochs():
+            write_split(split, RunFolder(address=address).split)
         trainings.append(replace(training, run=address, split=RunFolder(address=address).split))
-    with ThreadPoolExecutor(side_by_side(scale)) as pool:
-        list(pool.map(lambda one: fit(one, scale), trainings))
+    if scale.workers:
+        with ThreadPoolExecutor(side_by_side(scale)) as pool:
+            list(pool.map(lambda one: fit(one, scale), trainings))
+    else:
+        for one in trainings:
+            fit(one, scale)
     address, figures = release_folds(runs, join(training.run, "checkpoint"))
     print(table_of(figures))
     return address

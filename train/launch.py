@@ -10,10 +10,12 @@ from dataclasses import replace
 
 import tyro
 
-from models.storage import StorageError, is_remote
+from models.storage import StorageError, delete, is_remote, join, write_bytes
 from train.cluster import ClusterError, ray_cluster
 from train.config import LesionJob, ProgressJob, Scale, Training
+from train.face_folder import CutError
 from train.folds import run_folds
+from train.loop import OtherRunError
 from train.manifest import ManifestError
 from train.recipes import RECIPES, draw_smoke_photos
 from train.release import ReleaseError, release_run
@@ -22,7 +24,7 @@ from train.worker import run, train_on_ray
 
 log = logging.getLogger("train.launch")
 
-REFUSALS = (RunStoppedError, ClusterError, ManifestError, StorageError, ReleaseError)
+REFUSALS = (RunStoppedError, ClusterError, CutError, OtherRunError, ManifestError, StorageError, ReleaseError)
 
 
 def main() -> None:
@@ -89,6 +91,10 @@ def fit(training: Training, scale: Scale) -> None:
     import ray.train
     from ray.train.torch import TorchTrainer
 
+    _check_room(scale)
+    probe = join(training.run, ".writable")
+    write_bytes(probe, b"")  # what Ray says of a folder that it cannot write is a page long
+    delete(probe)
     trainer = TorchTrainer(
         train_on_ray,
         train_loop_config={"training": training, "shows_progress": sys.stderr.isatty()},
@@ -113,6 +119,22 @@ def fit(training: Training, scale: Scale) -> None:
         ) from error
     if refusal:
         raise RunStoppedError(refusal)
+
+
+def _check_room(scale: Scale) -> None:
+    """Refuse what a cluster on this machine will never have; one elsewhere may grow."""
+    import ray
+
+    if scale.address != "local" or "RAY_ADDRESS" in os.environ:
+        return
+    have = ray.cluster_resources()
+    needed = {"CPU": scale.workers * cpus_per_worker(scale), "GPU": scale.workers * scale.gpu}
+    for name, count in needed.items():
+        if count > have.get(name, 0):
+            raise ClusterError(
+                f"{scale.workers} workers need {count} {name}s, here are {have.get(name, 0):.0f}: "
+                "lower --workers or --cpus-per-worker, leave --gpu out, or join a cluster with --address"
+            )
 
 
 def cpus_per_worker(scale: Scale) -> int:

@@ -1,7 +1,7 @@
 """What each of the two networks is taught from: its batches, its losses and its first weights."""
 
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -13,12 +13,14 @@ from torch import Tensor, nn
 from models.face import FaceFinder
 from models.lesion import LesionNet
 from models.progress import ProgressNet
+from models.taxonomy import find_diagnosis
 from train.config import LesionTraining, ProgressTraining, Training
 from train.data import LesionPhotos, TrainBatches, class_names, plain_batches
 from train.faces import cut_faces
 from train.initial import set_initial_weights
 from train.loop import Batch, LossFunction
 from train.losses import lesion_loss, progress_loss
+from train.manifest import ManifestError, fingerprint_of
 from train.sequences import SequenceBatches, batches_of, validation_sequences
 from train.series import Series
 from train.series_batches import RealBatches
@@ -37,6 +39,8 @@ class Lesson:
     loss_of: LossFunction
     val_loss_of: LossFunction
     split: Split
+    data: str
+    """Fingerprint of what could be read, which must be the same on all workers."""
     notes: dict[str, Any]
     """What a release must know of the run beside its settings."""
 
@@ -49,6 +53,7 @@ def lesion_lesson(config: LesionTraining, team: Team, split: Split) -> Lesson:
         InitialWeightsError: the first weights cannot be had or do not fit.
     """
     labels = class_names(split.train)
+    _check_validation(split, labels, config)
     photos = partial(
         LesionPhotos, labels=labels, cache=config.cache, max_unreadable_share=config.max_unreadable_share
     )
@@ -69,14 +74,27 @@ def lesion_lesson(config: LesionTraining, team: Team, split: Split) -> Lesson:
         loss_of=loss_of,
         val_loss_of=_lesion_loss_of,
         split=split,
+        data=fingerprint_of(train_photos.rows, val_photos.rows),
         notes={
             "kind": "lesion",
+            "batch_size": config.batch_size,
             "manifest": config.manifest,
             "cache": config.cache,
             "architecture": architecture,
             "labels": [*labels],
         },
     )
+
+
+def _check_validation(split: Split, labels: Sequence[str], config: LesionTraining) -> None:
+    found = {find_diagnosis(name) for name in class_names(split.val, at_least=1)}
+    unknown = sorted(one.name for one in found if one.name not in labels)
+    if unknown:
+        raise ManifestError(
+            f"{', '.join(unknown)}: photos to judge by and none to learn from; add some or take them out"
+        )
+    if config.min_sensitivity is not None and not any(one.group == "malignant" for one in found):
+        raise ManifestError("--min-sensitivity needs malignant photos to judge by, and there are none")
 
 
 def progress_lesson(config: ProgressTraining, team: Team, split: Split) -> Lesson:
@@ -107,8 +125,10 @@ def progress_lesson(config: ProgressTraining, team: Team, split: Split) -> Lesso
         loss_of=partial(_progress_loss_of, last_photo_weight=config.last_photo_weight),
         val_loss_of=_progress_loss_of,
         split=split,
+        data=f"{len(batches)} batches, {len(val_series)} series to judge by",
         notes={
             "kind": "progress",
+            "batch_size": config.batch_size,
             "manifest": config.manifest,
             "faces": config.faces,
             "architecture": architecture,

@@ -104,8 +104,16 @@ def unwrap_for_saving(part: Any) -> Any:
 
 
 def new_ema(net: nn.Module, decay: float) -> AveragedModel:
-    """Return a running mean of the weights and batch-norm statistics of ``net``."""
-    return AveragedModel(unwrap(net), multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
+    """Return a running mean of the weights and batch-norm statistics of ``net``.
+
+    The first steps count for less, or a short run would end near the weights that it started from.
+    """
+
+    def update(mean: Any, now: Any, num_averaged: Tensor | int) -> None:
+        steps = int(num_averaged)
+        get_ema_multi_avg_fn(min(decay, (1 + steps) / (10 + steps)))(mean, now, num_averaged)
+
+    return AveragedModel(unwrap(net), multi_avg_fn=update, use_buffers=True)
 
 
 def train_epoch(

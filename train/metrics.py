@@ -4,6 +4,7 @@ Axes: B example, K class, G group of examples.
 """
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,11 +23,11 @@ def interval(
     *,
     seed: int = 0,
     num_resamples: int = NUM_RESAMPLES,
-) -> dict[str, float]:
+) -> dict[str, Any]:
     """Return a figure and its 95% percentile bootstrap interval, resampled within each class.
 
     Args:
-        figure: indices of examples to the figure on them.
+        figure: indices of examples to the figure on them; NaN where they do not define it.
         target_B: class of each example.
     """
     random = np.random.default_rng(seed)
@@ -35,12 +36,7 @@ def interval(
         figure(np.concatenate([random.choice(index, len(index)) for index in members]))
         for _ in range(num_resamples)
     ]
-    low, high = np.percentile(resampled, [2.5, 97.5])
-    return {
-        "value": round(figure(np.arange(len(target_B))), 4),
-        "low": round(float(low), 4),
-        "high": round(float(high), 4),
-    }
+    return _with_interval(figure(np.arange(len(target_B))), resampled)
 
 
 def interval_over_groups(
@@ -49,25 +45,22 @@ def interval_over_groups(
     *,
     seed: int = 0,
     num_resamples: int = NUM_RESAMPLES,
-) -> dict[str, float]:
+) -> dict[str, Any]:
     """Return a figure and its 95% percentile bootstrap interval, groups resampled first, then their examples.
 
     Args:
-        figure: indices of examples to the figure on them.
-        group_B: of each example, the person or lesion that other examples share.
+        figure: indices of examples to the figure on them; NaN where they do not define it.
+        group_B: of each example, the person or lesion that other examples share; of none, no figure.
     """
+    if not len(group_B):
+        return _with_interval(np.nan, [])
     random = np.random.default_rng(seed)
     members = [np.flatnonzero(group_B == group) for group in np.unique(group_B)]
     resampled = []
     for _ in range(num_resamples):
         chosen = random.integers(len(members), size=len(members))
         resampled.append(figure(np.concatenate([random.choice(members[g], len(members[g])) for g in chosen])))
-    low, high = np.nanpercentile(resampled, [2.5, 97.5])
-    return {
-        "value": round(figure(np.arange(len(group_B))), 4),
-        "low": round(float(low), 4),
-        "high": round(float(high), 4),
-    }
+    return _with_interval(figure(np.arange(len(group_B))), resampled)
 
 
 def bracketed(figure: Mapping[str, Any]) -> str:
@@ -171,6 +164,8 @@ def progress_metrics(
 ) -> dict[str, Any]:
     """Return the figures of the verdict at probability 0.5, balanced accuracy and recalls first.
 
+    A figure that these series do not define, such as an AUROC with one verdict only, has the value None.
+
     Args:
         improved_B: 0 or 1.
         num_photos_B: photos with a face in each series.
@@ -180,6 +175,15 @@ def progress_metrics(
 
     def balanced_accuracy(index: np.ndarray) -> float:
         return float(recalls(improved_B[index], verdict_B[index]).mean())
+
+    def recall(index: np.ndarray, verdict: int) -> float:
+        said_B = verdict_B[index][improved_B[index] == verdict]
+        return float((said_B == verdict).mean()) if len(said_B) else np.nan
+
+    def auroc(index: np.ndarray) -> float:
+        if len(np.unique(improved_B[index])) < 2:
+            return np.nan
+        return float(roc_auc_score(improved_B[index], improved_probability_B[index]))
 
     lengths = {"2 to 3": (2, 3), "4 to 6": (4, 6), "7 and more": (7, np.inf)}
     members = {
@@ -191,15 +195,11 @@ def progress_metrics(
         "balanced_accuracy": interval(balanced_accuracy, improved_B),
         "balanced_accuracy_over_people": interval_over_groups(balanced_accuracy, person_B),
         "recall": {
-            label: interval(
-                lambda i, column=column: float(recalls(improved_B[i], verdict_B[i])[column]), improved_B
-            )
-            | {"n": int((improved_B == column).sum())}
-            for column, label in enumerate(("worsened", "improved"))
+            label: interval(partial(recall, verdict=verdict), improved_B)
+            | {"n": int((improved_B == verdict).sum())}
+            for verdict, label in enumerate(("worsened", "improved"))
         },
-        "auroc": interval(
-            lambda i: float(roc_auc_score(improved_B[i], improved_probability_B[i])), improved_B
-        ),
+        "auroc": interval(auroc, improved_B),
         "balanced_accuracy_by_photos": {
             name: {"value": round(balanced_accuracy(index), 4), "n": len(index)}
             for name, index in members.items()
@@ -210,3 +210,11 @@ def progress_metrics(
             for person in np.unique(person_B)
         },
     }
+
+
+def _with_interval(value: float, resampled: Sequence[float]) -> dict[str, Any]:
+    defined = np.array(resampled)[~np.isnan(resampled)]
+    if np.isnan(value) or not len(defined):
+        return {"value": None, "low": None, "high": None}
+    low, high = np.percentile(defined, [2.5, 97.5])
+    return {"value": round(value, 4), "low": round(float(low), 4), "high": round(float(high), 4)}

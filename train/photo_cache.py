@@ -17,7 +17,7 @@ from filelock import FileLock
 from torch import Tensor
 
 from models.images import PhotoError, decode_square
-from models.storage import StorageError, read_bytes
+from models.storage import MissingError, read_bytes
 from train.manifest import ManifestError, Row
 
 NUM_READERS = 16
@@ -38,21 +38,39 @@ def decoded_photos(rows: Sequence[Row], *, side_px: int, cache: str) -> tuple[Te
 
     Raises:
         ManifestError: the disk has no room for the file.
+        StorageError: disk or bucket cannot be read just now.
     """
     shape = (len(rows), side_px, side_px, 3)
     if not cache:
         image_BHWC = np.zeros(shape, np.uint8)
-        return torch.from_numpy(image_BHWC), _fill(image_BHWC, rows, side_px)
+        return torch.from_numpy(image_BHWC), _fill(image_BHWC, rows, side_px, range(len(rows)))
     folder = Path(cache)
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ManifestError(
+            f"--cache {cache} cannot be made: {error.strerror}; name another folder"
+        ) from error
     path = folder / f"{_key(rows, side_px)}.npy"
     with FileLock(path.with_suffix(".lock")):
         if not path.is_file():
             _write(path, rows, shape)
+        unreadable = _tried_again(path, rows)
     # copy-on-write: PyTorch wants writable memory; nothing writes it
-    image_BHWC = np.load(path, mmap_mode="c")
-    unreadable = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-    return torch.from_numpy(image_BHWC), {int(index): why for index, why in unreadable.items()}
+    return torch.from_numpy(np.load(path, mmap_mode="c")), unreadable
+
+
+def _tried_again(path: Path, rows: Sequence[Row]) -> Unreadable:
+    """Read the photos that could not be read when the file was written; they may be there or whole by now."""
+    notes = path.with_suffix(".json")
+    before = {int(index): why for index, why in json.loads(notes.read_text(encoding="utf-8")).items()}
+    if not before:
+        return before
+    image_BHWC = np.load(path, mmap_mode="r+")
+    found = _fill(image_BHWC, rows, image_BHWC.shape[1], list(before))
+    image_BHWC.flush()
+    notes.write_text(json.dumps(found), encoding="utf-8")
+    return found
 
 
 def _write(path: Path, rows: Sequence[Row], shape: tuple[int, ...]) -> None:
@@ -65,16 +83,17 @@ def _write(path: Path, rows: Sequence[Row], shape: tuple[int, ...]) -> None:
         )
     scratch = path.with_suffix(".part")
     image_BHWC = np.lib.format.open_memmap(scratch, mode="w+", dtype=np.uint8, shape=shape)
-    unreadable = _fill(image_BHWC, rows, shape[1])
+    unreadable = _fill(image_BHWC, rows, shape[1], range(len(rows)))
     image_BHWC.flush()
     path.with_suffix(".json").write_text(json.dumps(unreadable), encoding="utf-8")
     scratch.replace(path)
 
 
-def _fill(image_BHWC: np.ndarray, rows: Sequence[Row], side_px: int) -> Unreadable:
+def _fill(image_BHWC: np.ndarray, rows: Sequence[Row], side_px: int, which: Sequence[int]) -> Unreadable:
     unreadable: Unreadable = {}
     with ThreadPoolExecutor(NUM_READERS) as pool:
-        for index, square in enumerate(pool.map(partial(_square, side_px=side_px), rows)):
+        squares = pool.map(partial(_square, side_px=side_px), [rows[index] for index in which])
+        for index, square in zip(which, squares, strict=True):
             if isinstance(square, str):
                 unreadable[index] = square
             else:
@@ -83,9 +102,10 @@ def _fill(image_BHWC: np.ndarray, rows: Sequence[Row], side_px: int) -> Unreadab
 
 
 def _square(row: Row, side_px: int) -> np.ndarray | str:
+    """A photo, or why there is none; trouble with a disk or a bucket says nothing of photos and is raised."""
     try:
         return decode_square(read_bytes(row.image), side_px=side_px).image_HWC
-    except (PhotoError, StorageError, OSError) as error:
+    except (PhotoError, MissingError) as error:
         return str(error)
 
 

@@ -12,7 +12,7 @@ from train.drawing import SequenceDrawing
 from train.faces import cut_faces
 from train.lesion_evaluation import EvaluationError
 from train.manifest import Row
-from train.release_progress import JUDGES, STEADY, measure_progress
+from train.release_progress import JUDGES, NOT_FITTED, STEADY, UNCLEAR, measure_progress, with_verdict
 from train.sequences import (
     practice_sequences,
     steady_sequences,
@@ -65,19 +65,25 @@ def evaluate_progress(
         num_series=num_series,
         device=engine.device,
     )
-    if not material.judged:
+    scored = with_verdict(material.judged, real=material.real)
+    if not scored:
         raise EvaluationError(
-            f"the {len(rows)} photos give no series with a verdict; label them with train.followup, or leave "
-            "--faces out to draw lesions on them"
+            f"the {len(rows)} photos give no series with a clear verdict; label them with train.followup, or "
+            "leave --faces out to draw lesions on them"
         )
     return {
         "kind": "progress",
-        "n": len(material.judged),
+        "n": len(scored),
+        "num_without_verdict": len(material.judged) - len(scored),
+        "unclear": UNCLEAR,
         "real": material.real,
         "threshold": engine.meta.thresholds["improved"],
-        "metrics": measure_progress(engine, material.judged),
-        "judges": compare(engine, material.practised, material.judged) if material.practised else {},
+        "metrics": measure_progress(engine, scored),
+        "judges": compare(engine, with_verdict(material.practised, real=material.real), scored)
+        if material.practised
+        else {},
         "judge_names": JUDGES,
+        "not_fitted": NOT_FITTED,
         "steady": spreads(engine, material.steady),
         "steady_names": STEADY,
     }

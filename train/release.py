@@ -16,7 +16,8 @@ from models.lesion import LesionNet
 from models.progress import ProgressNet
 from models.storage import StorageError, is_remote, upload_folder
 from train.config import LesionTraining, ProgressTraining, Training
-from train.loop import new_ema
+from train.face_folder import CutError
+from train.loop import OtherRunError, new_ema
 from train.manifest import ManifestError, Row, read_manifest, read_manifest_notes
 from train.progress_evaluation import material_of
 from train.release_lesion import FoldFigures, ReleaseError, release_ensemble, release_lesion
@@ -47,7 +48,7 @@ class Trained:
     split: Split
     labels: tuple[str, ...]
     architecture: dict[str, Any]
-    manifest_notes: dict[str, str]
+    manifest_notes: dict[str, Any]
 
 
 def main() -> None:
@@ -56,7 +57,7 @@ def main() -> None:
     settings = tyro.cli(Release)
     try:
         print(f"checkpoint in {release_run(settings.run, out=settings.out, manifest=settings.manifest)}")
-    except (ReleaseError, ManifestError, StorageError) as error:
+    except (ReleaseError, ManifestError, CutError, OtherRunError, StorageError) as error:
         raise SystemExit(f"train.release: {error}") from error
 
 
@@ -117,9 +118,11 @@ def load_trained(run: str, *, manifest: str = "") -> Trained:
         "run": run,
         "faces": notes.get("faces", ""),
         "cache": notes.get("cache", ""),
+        "batch_size": notes["batch_size"],
     }
     known = {name: value for name, value in places.items() if name in kind.__dataclass_fields__}
-    settings = {name: value for name, value in content["settings"].items() if name != "data_fingerprint"}
+    settings = dict(content["settings"])
+    fingerprint, examples_per_step = settings.pop("data_fingerprint"), settings.pop("examples_per_step")
     config: Training = TypeAdapter(kind).validate_python(settings | known)
     if config.release == "best":
         content = folder.state(best_epochs(content["history"])[0])
@@ -127,14 +130,20 @@ def load_trained(run: str, *, manifest: str = "") -> Trained:
     ema = new_ema(net, config.ema_decay)
     ema.load_state_dict(content["ema"])
     rows = read_manifest(manifest)
+    split = read_split(rows, folder.split)
+    if split.fingerprint != fingerprint:
+        raise ReleaseError(
+            f"{folder.split} is not the split that {run} was trained with ( {split.fingerprint[:12]}, "
+            f"then {fingerprint[:12]}); its figures would be of photos that were learned from"
+        )
     return Trained(
         config=config,
         net=ema.module.eval(),
         rows=rows,
-        split=read_split(rows, folder.split),
+        split=split,
         labels=tuple(notes.get("labels", ())),
         architecture=notes["architecture"],
-        manifest_notes=read_manifest_notes(manifest),
+        manifest_notes=read_manifest_notes(manifest) | {"examples_per_step": examples_per_step},
     )
 
 

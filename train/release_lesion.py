@@ -178,7 +178,7 @@ def _meta(
     fingerprint: str,
 ) -> CheckpointMeta:
     train_rows, val_rows = rows
-    said = {name: notes[name] for name in ("format", "indeterminate") if name in notes}
+    said = {name: notes[name] for name in ("format", "indeterminate", "examples_per_step") if name in notes}
     return CheckpointMeta(
         kind="lesion",
         name=config.name,

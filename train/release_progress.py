@@ -3,7 +3,9 @@
 Axes: B series, T photo.
 """
 
-from collections.abc import Mapping, Sequence
+import os
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -19,10 +21,14 @@ from models.transforms import MEAN, STD
 from train.baselines import answers_of, compare, spreads
 from train.config import ProgressTraining, resolved
 from train.metrics import bracketed, progress_metrics
-from train.series import Series
+from train.release_lesion import MAX_DIFFERENCE, ReleaseError
+from train.report import number
+from train.series import Series, to_batch
 from train.split import Split
 
 IMPROVED_THRESHOLD = 0.5
+UNCLEAR = (0.25, 0.75)
+"""Between these a note says neither that the skin improved nor that it worsened."""
 DRAWN_SPLIT = "series drawn on people not seen in training"
 REAL_SPLIT = "series of people not seen in training"
 JUDGES = {
@@ -32,6 +38,7 @@ JUDGES = {
     "convlstm": "this network",
     "convlstm_shuffled_photos": "this network, photos shuffled",
 }
+NOT_FITTED = "The judges that must learn both verdicts are missing: the training people do not show both."
 STEADY = {
     "drawn": "drawn lesions that relapse but do not change",
     "undrawn": "different real photos of one person, nothing drawn",
@@ -63,50 +70,49 @@ def release_progress(
 ) -> Path:
     """Write the checkpoint of a network and return its folder.
 
-    The weights are written first and measured as the server will run them: by the engine, after rounding.
+    The weights are written beside the folder and measured as the server will run them: by the engine, after
+    rounding. Only then do they replace what is there.
 
     Args:
-        val_series: of the split's validation people, each with a verdict.
+        val_series: of the split's validation people; real ones without a clear verdict are only counted.
         notes: of the manifest: ``licence`` and ``training_data``, where it has them.
         train_series: of the training people; the simple judges learn from them. None of these, no comparison.
         steady_series: by kind, series of the validation people on which nothing changed.
         folder: where to; ``checkpoint`` in the folder of the run if not given.
+
+    Raises:
+        ReleaseError: the checkpoint does not answer as the network does, or no series has a verdict.
     """
     folder = folder or Path(config.run) / "checkpoint"
-    meta = CheckpointMeta(
-        kind="progress",
-        name=config.name,
-        version=config.version,
-        architecture=architecture,
-        labels=LABELS,
-        groups={},
-        input_px=config.input_px,
-        mean=MEAN,
-        std=STD,
-        thresholds={"improved": IMPROVED_THRESHOLD},
-        metrics={},
-        training=resolved(config)
-        | {
-            "num_train": len(split.train),
-            "num_val": len(split.val),
-            "real_series": bool(config.faces),
-            "val_people": sorted({row.person for row in split.val}),
-        },
-        training_data=config.training_data or str(notes.get("training_data", "not stated")),
-        data_fingerprint=split.fingerprint,
-        data_licence=config.data_licence or str(notes.get("licence", "not stated")),
-    )
-    net = tempered(net, config.temperature)
-    save_checkpoint(folder, net, meta, model_card="")
-    engine = load_progress_engine(folder, device=config.device)
-    metrics = {"split": REAL_SPLIT if config.faces else DRAWN_SPLIT, **measure_progress(engine, val_series)}
-    if train_series:
-        metrics["judges"] = compare(engine, train_series, val_series)
-    if steady_series:
-        metrics["steady"] = spreads(engine, steady_series)
-    meta = meta.model_copy(update={"metrics": metrics})
-    save_checkpoint(folder, net, meta, progress_card(meta))
-    return folder
+    real = bool(config.faces)
+    scored = with_verdict(val_series, real=real)
+    if not scored:
+        raise ReleaseError(
+            f"none of the {len(val_series)} series to judge by has a clear verdict; nothing was released: "
+            "take a split with more people to judge by"
+        )
+
+    def figures(engine: ProgressEngine) -> dict[str, Any]:
+        metrics = {
+            "split": REAL_SPLIT if real else DRAWN_SPLIT,
+            "largest_difference_from_training": _difference(engine, net, config.temperature, scored),
+            "num_without_verdict": len(val_series) - len(scored),
+            **measure_progress(engine, scored),
+        }
+        if train_series:
+            metrics["judges"] = compare(engine, with_verdict(train_series, real=real), scored)
+        if steady_series:
+            metrics["steady"] = spreads(engine, steady_series)
+        return metrics
+
+    meta = _meta(config, split, architecture, notes)
+    return _write(tempered(net, config.temperature), meta, figures, folder, device=config.device)
+
+
+def with_verdict(series: Sequence[Series], *, real: bool) -> list[Series]:
+    """Return the series to score: of real ones those labelled clearly, of drawn ones all."""
+    low, high = UNCLEAR
+    return [one for one in series if not (real and low < one.improvement_T[-1] < high)]
 
 
 def tempered(net: nn.Module, temperature: float) -> ProgressNet:
@@ -131,6 +137,83 @@ def measure_progress(engine: ProgressEngine, series: Sequence[Series]) -> dict[s
     )
 
 
+def _meta(
+    config: ProgressTraining, split: Split, architecture: dict[str, Any], notes: Mapping[str, Any]
+) -> CheckpointMeta:
+    return CheckpointMeta(
+        kind="progress",
+        name=config.name,
+        version=config.version,
+        architecture=architecture,
+        labels=LABELS,
+        groups={},
+        input_px=config.input_px,
+        mean=MEAN,
+        std=STD,
+        thresholds={"improved": IMPROVED_THRESHOLD},
+        metrics={},
+        training=resolved(config)
+        | {
+            "num_train": len(split.train),
+            "num_val": len(split.val),
+            "real_series": bool(config.faces),
+            "val_people": sorted({row.person for row in split.val}),
+        },
+        training_data=config.training_data or str(notes.get("training_data", "not stated")),
+        data_fingerprint=split.fingerprint,
+        data_licence=config.data_licence or str(notes.get("licence", "not stated")),
+    )
+
+
+def _write(
+    net: ProgressNet,
+    meta: CheckpointMeta,
+    measure: Callable[[ProgressEngine], dict[str, Any]],
+    folder: Path,
+    *,
+    device: str,
+) -> Path:
+    """Write and load the checkpoint beside ``folder``, measure it, and only then put it there."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".release-") as name:
+        scratch = Path(name)
+        save_checkpoint(scratch, net, meta, model_card="")
+        meta = meta.model_copy(update={"metrics": measure(load_progress_engine(scratch, device=device))})
+        save_checkpoint(scratch, net, meta, progress_card(meta))
+        folder.mkdir(exist_ok=True)
+        for path in scratch.iterdir():
+            os.replace(path, folder / path.name)
+    return folder
+
+
+def _difference(
+    engine: ProgressEngine, net: nn.Module, temperature: float, series: Sequence[Series]
+) -> float:
+    """The largest difference between what is served and what was trained; too large a one is refused."""
+    expected_B = _trained_answers(unwrap(net).eval(), temperature, series)
+    difference = float(np.abs(answers_of(engine, series) - expected_B).max())
+    if not difference <= MAX_DIFFERENCE:  # also where it is not a number
+        raise ReleaseError(
+            f"the checkpoint answers up to {difference:.4f} away from the network it is made of, at most "
+            f"{MAX_DIFFERENCE} is rounding; nothing was released: take a state before the network diverged, "
+            "or train with more weight decay"
+        )
+    return round(difference, 6)
+
+
+@torch.inference_mode()
+def _trained_answers(net: nn.Module, temperature: float, series: Sequence[Series]) -> np.ndarray:
+    """The probability of improved after the last photo, (B,), by the network before it is written."""
+    device = str(next(net.parameters()).device)
+    improved = LABELS.index("improved")
+    answers: list[float] = []
+    for one in series:
+        batch = to_batch([one], device)
+        logits_BTC = net(batch["photos"], batch["present"])
+        answers.append(float((logits_BTC[0, -1] / temperature).softmax(0)[improved]))
+    return np.array(answers)
+
+
 def progress_card(meta: CheckpointMeta) -> str:
     """Return the model card, Markdown."""
     metrics = meta.metrics
@@ -144,6 +227,7 @@ def progress_card(meta: CheckpointMeta) -> str:
         start="random weights" if meta.training["init"] == "random" else "another checkpoint's weights",
         data=REAL_DATA if real else DRAWN_DATA,
         figures_note="" if real else DRAWN_FIGURES,
+        left_out=_left_out(metrics["num_without_verdict"]),
         limits=REAL_LIMITS if real else DRAWN_LIMITS,
         figures={
             name: bracketed(metrics[name]) for name in ("balanced_accuracy", "balanced_accuracy_over_people")
@@ -156,12 +240,19 @@ def progress_card(meta: CheckpointMeta) -> str:
     )
 
 
+def _left_out(num_series: int) -> str:
+    if not num_series:
+        return ""
+    low, high = UNCLEAR
+    return f"{num_series} more are not scored: their label lies between {low} and {high}."
+
+
 def _judges_table(judges: Mapping[str, Any]) -> str:
     if not judges:
         return ""
     rows = [
         f"| {JUDGES[name]} | {bracketed(figures['balanced_accuracy'])} "
-        f"| {figures['recall']['worsened']['value']:.2f} |"
+        f"| {number(figures['recall']['worsened']['value'])} |"
         for name, figures in judges.items()
     ]
     return "\n".join(
@@ -170,6 +261,7 @@ def _judges_table(judges: Mapping[str, Any]) -> str:
             "| judge | balanced accuracy | recall of worsened |",
             "|---|---|---|",
             *rows,
+            *([] if "last_photo" in judges else [f"\n{NOT_FITTED}"]),
         ]
     )
 

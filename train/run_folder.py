@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from models.storage import (
+    StorageError,
     delete,
     is_remote,
     join,
@@ -20,7 +21,7 @@ from models.storage import (
     upload_folder,
     write_bytes,
 )
-from train.loop import Metrics, TrainingState
+from train.loop import Metrics, OtherRunError, TrainingState
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +62,7 @@ class RunFolder:
         self.tell(state.history, step_losses)
         kept = {state.epoch, *best_epochs(state.history)[: self.keep_states]}
         for epoch in self.epochs():
-            if epoch not in kept:
+            if epoch < state.epoch and epoch not in kept:
                 delete(self._state(epoch))
 
     def tell(self, history: list[Metrics], step_losses: list[float]) -> None:
@@ -78,12 +79,24 @@ class RunFolder:
         return sorted(int(name[6:-3]) for name in names if name.startswith("epoch-") and name.endswith(".pt"))
 
     def latest(self) -> dict[str, Any] | None:
-        """Return the state of the last epoch, or of the one before if that is damaged; None at first."""
-        for epoch in reversed(self.epochs()):
+        """Return the state of the last epoch, or of the one before if that is damaged; None at first.
+
+        Raises:
+            StorageError: a state cannot be read just now; starting anew instead would lose it.
+            OtherRunError: there are states, and all are damaged.
+        """
+        epochs = self.epochs()
+        for epoch in reversed(epochs):
             try:
                 return self.state(epoch)
+            except StorageError:
+                raise
             except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
                 log.warning("the state of epoch %d is damaged and passed over: %s", epoch, error)
+        if epochs:
+            raise OtherRunError(
+                f"all states in {self.address} are damaged; name another folder with --run to start anew"
+            )
         return None
 
     def state(self, epoch: int) -> dict[str, Any]:

@@ -31,7 +31,7 @@ class Series:
     @property
     def improved(self) -> bool:
         """Whether the last face is better than the first."""
-        return bool(self.improvement_T[np.flatnonzero(self.present_T)[-1]] > 0.5)
+        return bool(self.improvement_T[np.flatnonzero(self.present_T)[-1]] >= 0.5)
 
 
 def backwards(series: Series) -> Series:

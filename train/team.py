@@ -66,6 +66,19 @@ class Team:
         finally:
             bar.close()
 
+    def agree(self, what: str, value: Any) -> None:
+        """Make sure that all processes have the same.
+
+        Raises:
+            RunStoppedError: they have not; going on would mix runs up, or wait for ever.
+        """
+        found = self._gathered(value)
+        if any(other != found[0] for other in found):
+            raise RunStoppedError(
+                f"the workers differ in {what}: {', '.join(sorted({str(one) for one in found}))}; make sure "
+                "that all machines see the same run folder and the same photos"
+            )
+
     def together(self, step: Callable[[], Result], refusals: tuple[type[Exception], ...]) -> Result:
         """Run ``step``; if it is refused on one process, all of them stop with its message.
 
@@ -79,10 +92,15 @@ class Team:
             result = step()
         except refusals as error:
             refusal = str(error)
-        found: list[Any] = [refusal]
-        if self.size > 1:
-            found = [None] * self.size
-            torch.distributed.all_gather_object(found, refusal)
+        found = self._gathered(refusal)
         if any(found):
             raise RunStoppedError(next(text for text in found if text))
         return result  # pyright: ignore[reportReturnType]
+
+    def _gathered(self, value: Any) -> list[Any]:
+        """What every process gives, in the order of the ranks."""
+        if self.size == 1:
+            return [value]
+        found: list[Any] = [None] * self.size
+        torch.distributed.all_gather_object(found, value)
+        return found

@@ -12,6 +12,7 @@ from torch.optim.lr_scheduler import OneCycleLR, ReduceLROnPlateau
 
 from models.storage import StorageError
 from train.config import LesionTraining, ProgressTraining, Training, resolved
+from train.face_folder import CutError
 from train.initial import InitialWeightsError
 from train.lessons import Lesson, lesion_lesson, progress_lesson
 from train.loop import (
@@ -31,7 +32,15 @@ from train.team import RunStoppedError, Team
 
 log = logging.getLogger(__name__)
 
-REFUSALS = (ManifestError, InitialWeightsError, OtherRunError, StorageError, DivergedError, RunStoppedError)
+REFUSALS = (
+    ManifestError,
+    CutError,
+    InitialWeightsError,
+    OtherRunError,
+    StorageError,
+    DivergedError,
+    RunStoppedError,
+)
 """What ends a run in one message; anything else is a fault, and Ray starts the workers again."""
 
 
@@ -48,8 +57,10 @@ def run(config: Training, team: Team) -> None:
     drawn = team.together(lambda: _draw_split(config, rows, folder) if team.leads else None, REFUSALS)
     split = team.together(lambda: drawn or read_split(rows, folder.split), REFUSALS)
     lesson = team.together(lambda: _prepare(config, team, split), REFUSALS)
-    state = new_state(team.prepare(lesson.net), config, lesson.split, steps_per_epoch=len(lesson.batches))
+    team.agree("the photos that can be read", lesson.data)
+    state = new_state(team.prepare(lesson.net), config, team, lesson)
     team.together(lambda: _resume(state, folder, leads=team.leads), REFUSALS)
+    team.agree("the epoch that they go on from", state.epoch)
 
     while state.epoch < config.num_epochs and not stalled(state.history, config.stop_patience):
         _run_epoch(config, team, folder, lesson, state)
@@ -114,9 +125,15 @@ def split_for(config: Training, rows: list[Row]) -> Split:
 
 
 def _draw_split(config: Training, rows: list[Row], folder: RunFolder) -> Split:
-    """Draw the split and store it; the other workers read it, since finding duplicates takes a while."""
+    """Draw the split and store it; what follows reads it, since finding duplicates takes a while.
+
+    A run that has begun keeps its split: settings that ask for another are refused later, nothing is lost.
+    """
+    if folder.epochs() and not config.split:
+        return read_split(rows, folder.split)
     split = split_for(config, rows)
-    write_split(split, folder.split)
+    if not folder.epochs():
+        write_split(split, folder.split)
     return split
 
 
@@ -139,7 +156,7 @@ def _learn(config: Training, team: Team, lesson: Lesson, state: TrainingState) -
     return losses, evaluate(state.ema, lesson.val_batches(), lesson.val_loss_of, bf16=config.bf16)
 
 
-def new_state(net: nn.Module, config: Training, split: Split, *, steps_per_epoch: int) -> TrainingState:
+def new_state(net: nn.Module, config: Training, team: Team, lesson: Lesson) -> TrainingState:
     """Return the state before the first step: AdamW, no decay on vectors, and the schedule."""
     matrices = [p for p in net.parameters() if p.ndim > 1]
     vectors = [p for p in net.parameters() if p.ndim <= 1]
@@ -153,7 +170,7 @@ def new_state(net: nn.Module, config: Training, split: Split, *, steps_per_epoch
             optimizer, factor=config.plateau_factor, patience=config.plateau_patience
         )
     else:
-        num_steps = max(4, config.num_epochs * steps_per_epoch)
+        num_steps = max(4, config.num_epochs * len(lesson.batches))
         schedule = OneCycleLR(
             optimizer,
             max_lr=config.learning_rate,
@@ -166,8 +183,15 @@ def new_state(net: nn.Module, config: Training, split: Split, *, steps_per_epoch
         optimizer=optimizer,
         schedule=schedule,
         ema=new_ema(net, config.ema_decay),
-        settings=resolved(config) | {"data_fingerprint": split.fingerprint},
+        settings=settings_of(config, team, lesson.split),
     )
+
+
+def settings_of(config: Training, team: Team, split: Split) -> dict[str, Any]:
+    """Return by what a run is known again: four workers with 16 examples each go on for one with 64."""
+    settings = resolved(config)
+    examples_per_step = settings.pop("batch_size") * team.size
+    return settings | {"examples_per_step": examples_per_step, "data_fingerprint": split.fingerprint}
 
 
 def _resume(state: TrainingState, folder: RunFolder, *, leads: bool) -> None:

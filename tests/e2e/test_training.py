@@ -70,7 +70,7 @@ def kill_a_worker_in_its_second_epoch(address: str, killed: list[int]) -> None:
     while not folder.epochs():
         time.sleep(0.1)
     time.sleep(1.5)  # into the second epoch, which takes longer
-    workers = [p for p in psutil.process_iter(["name"]) if "RayTrainWorker" in " ".join(p.cmdline())]
+    workers = [p for p in psutil.Process().children(recursive=True) if "RayTrainWorker" in p.name()]
     workers[-1].send_signal(signal.SIGKILL)
     killed.append(workers[-1].pid)
 

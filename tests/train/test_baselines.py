@@ -90,3 +90,21 @@ def test_kinds_without_series_are_not_reported(tmp_path):
 
     assert set(found) == {"undrawn"}
     assert found["undrawn"]["std"]["value"] == 0.0
+
+
+@pytest.mark.parametrize(("num_train", "judges"), [(0, set()), (20, {"majority"})])
+def test_judges_that_cannot_learn_are_left_out(num_train: int, judges: set[str]):
+    improving = [one for one in courses(100) if one.improved][:num_train]
+
+    found = compare(RednessEngine(), improving, courses(500))
+
+    assert set(found) == judges | {"convlstm", "convlstm_shuffled_photos"}
+
+
+def test_series_of_one_verdict_have_no_recall_of_the_other():
+    improving = [one for one in courses(500) if one.improved]
+
+    judges = compare(RednessEngine(), courses(100), improving)
+
+    assert judges["convlstm"]["recall"]["improved"]["value"] == 1.0
+    assert judges["convlstm"]["recall"]["worsened"]["value"] is None

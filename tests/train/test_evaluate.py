@@ -7,11 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
 import pytest
 
 from models.checkpoint import read_meta
-from tests.random_checkpoints import write_lesion
+from tests.random_checkpoints import write_lesion, write_progress
 from train.evaluate import main
+from train.face_folder import SCHEMA, write_part
 from train.manifest import Row, write_manifest
 from train.split import split_rows, write_split
 from ui.examples import draw_lesion
@@ -180,3 +183,62 @@ def test_what_cannot_be_evaluated_is_refused_in_one_line(
     said = capsys.readouterr().err
     assert status == 2
     assert message in said and said.count("\n") == 1
+
+
+def stop(*_: object, **__: object) -> None:
+    """Stands for Ctrl-C."""
+    raise KeyboardInterrupt
+
+
+def test_ctrl_c_ends_with_130_and_one_line(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setattr("train.evaluate.read_manifest", stop)
+
+    assert main([str(checkpoint), "manifest.parquet"]) == 130
+    said = capsys.readouterr().err
+    assert said.startswith("train.evaluate: stopped") and said.count("\n") == 1
+
+
+@pytest.fixture
+def followed(tmp_path: Path) -> list[str]:
+    """Arguments that evaluate a progress network on four people, of whom one is labelled softly."""
+    improvements = {"anna": 1.0, "ben": 1.0, "carl": 0.8, "dora": 0.5}
+    rows = [
+        Row(image=f"/p/{person}{day}.jpg", label="", person=person, improvement=improvement)
+        for person, improvement in improvements.items()
+        for day in range(2)
+    ]
+    faces = np.random.default_rng(0).integers(0, 256, (len(rows), 80 * 80 * 3), dtype=np.uint8)
+    records = [
+        {"person": row.person, "image": row.image, "face": face.tobytes(), "problem": ""}
+        for row, face in zip(rows, faces, strict=True)
+    ]
+    write_part(pa.Table.from_pylist(records, schema=SCHEMA), str(tmp_path / "faces"), size_px=80)
+    write_manifest(rows, tmp_path / "manifest.parquet")
+    return [
+        str(write_progress(tmp_path / "checkpoint")),
+        str(tmp_path / "manifest.parquet"),
+        f"--faces={tmp_path / 'faces'}",
+        f"--out={tmp_path / 'out'}",
+    ]
+
+
+def test_followed_people_of_one_verdict_give_a_report_that_says_so(followed: list[str], tmp_path: Path):
+    assert main(followed) == 0
+
+    report = json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert (report["n"], report["num_without_verdict"]) == (3, 1)
+    assert "1 series left out: their label lies between 0.25 and 0.75." in page
+    assert "All series here have one verdict" in page
+
+
+def test_faces_that_were_not_cut_are_refused_in_one_line(
+    followed: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    (tmp_path / "faces" / "part-0.parquet").write_bytes(b"PAR1")
+
+    assert main(followed) == 2
+    said = capsys.readouterr().err
+    assert "is damaged or not ours" in said and said.count("\n") == 1

@@ -284,3 +284,17 @@ def test_what_is_no_time_is_none(value: object) -> None:
 )
 def test_user_numbers_are_read_in_the_ways_that_occur(value: object, number: int | None) -> None:
     assert user_number(value) == number
+
+
+def test_ctrl_c_ends_with_130_and_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stop(*_: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys, "argv", ["followup", "source", "m.parquet", "--labeller", "vader"])
+    monkeypatch.setattr("train.followup.__main__.followup", stop)
+
+    assert main() == 130
+    said = capsys.readouterr().err
+    assert said.startswith("train.followup: stopped") and said.count("\n") == 1

@@ -355,3 +355,16 @@ def test_a_photo_that_the_disk_refuses_is_one_dropped_row(made: Make, tmp_path: 
 
     assert len(rows) == 1
     assert "photo cannot be read from the disk: row 3" in report.text()
+
+
+def test_ctrl_c_ends_with_130_and_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    def stop(_: Ingest) -> Report:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("train.ingest.__main__.ingest", stop)
+
+    assert main(["photos.csv", "manifest.parquet"]) == 130
+    said = capsys.readouterr().err
+    assert said.startswith("train.ingest: stopped") and said.count("\n") == 1

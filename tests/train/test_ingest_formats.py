@@ -221,7 +221,7 @@ def test_pad_ufes_20_is_read(made: Make):
 
 def test_a_plain_list_is_read_with_photos_anywhere(made: Make, tmp_path: Path):
     put_photos(str(tmp_path.parent / "beside"), "c.jpg")
-    rows, _ = made(
+    rows, report = made(
         "image;label;group\n"
         "photos/a/1.jpg;nv;p1\n"
         f"{tmp_path}/photos/b/1.jpg;Melanoma;p1\n"
@@ -242,6 +242,7 @@ def test_a_plain_list_is_read_with_photos_anywhere(made: Make, tmp_path: Path):
     ]
     assert {(row.licence, row.attribution) for row in rows} == {("ours", "Clinic")}
     assert rows[2].image == str(tmp_path.parent / "beside" / "c.jpg")
+    assert "4 photos, 2 groups, 4 diagnoses" in report.text()
 
 
 def test_people_have_no_diagnosis(made: Make):

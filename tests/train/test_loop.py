@@ -134,6 +134,18 @@ def test_a_plateau_lowers_the_rate_when_validation_stalls():
     assert state.optimizer.param_groups[0]["lr"] < 0.002
 
 
+def test_the_mean_of_the_weights_of_a_short_run_is_not_what_it_started_from():
+    state = new_state()
+    state.ema = new_ema(state.net, 0.999)
+    before = state.net.get_parameter("0.weight").detach().clone()
+
+    run(state, 4)
+
+    now = state.net.get_parameter("0.weight")
+    mean = state.ema.module.get_parameter("0.weight")
+    assert (mean - now).norm() < 0.5 * (now - before).norm()
+
+
 @pytest.mark.parametrize("bad_step", [0, 3, CHECK_EVERY + 2])
 def test_a_gradient_that_is_no_number_stops_the_run(bad_step: int):
     state = new_state()

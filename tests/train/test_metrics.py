@@ -4,7 +4,7 @@ from sklearn.metrics import roc_auc_score, roc_curve
 
 from train import bootstrap
 from train.bootstrap import Resamples
-from train.metrics import interval, lesion_metrics, recalls
+from train.metrics import interval, interval_over_groups, lesion_metrics, progress_metrics, recalls
 
 
 def once(figure: bootstrap.Figure, num_examples: int) -> np.ndarray:
@@ -150,3 +150,23 @@ def test_one_class_only_leaves_undefined_what_takes_two():
     assert metrics["risk"]["specificity"]["value"] == pytest.approx(2 / 3, abs=1e-4)
     assert metrics["diagnosis"]["recall"]["Melanoma"]["value"] is None
     assert metrics["diagnosis"]["macro_auroc"]["value"] is None
+
+
+@pytest.mark.parametrize("verdict", [0, 1])
+def test_series_of_one_verdict_leave_undefined_what_takes_two(verdict: int):
+    metrics = progress_metrics(
+        improved_B=np.full(4, verdict),
+        improved_probability_B=np.array([0.1, 0.6, 0.7, 0.9]),
+        num_photos_B=np.array([2, 3, 5, 9]),
+        person_B=np.array(["anna", "anna", "ben", "carl"]),
+    )
+
+    known, other = ("worsened", "improved")[:: 1 - 2 * verdict]
+    assert metrics["recall"][known]["value"] == (0.25, 0.75)[verdict]
+    assert metrics["recall"][other] == {"value": None, "low": None, "high": None, "n": 0}
+    assert metrics["auroc"] == {"value": None, "low": None, "high": None}
+    assert metrics["balanced_accuracy"]["value"] == (0.25, 0.75)[verdict]
+
+
+def test_a_figure_of_no_groups_is_not_defined():
+    assert interval_over_groups(lambda i: float(i.mean()), np.array([]))["value"] is None

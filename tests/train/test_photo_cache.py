@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from models.images import decode_square
+from models.storage import StorageError
 from train.drawn_spots import draw_spots
 from train.manifest import ManifestError, Row
 from train.photo_cache import decoded_photos
@@ -57,6 +58,33 @@ def test_a_damaged_and_a_missing_photo_are_told_and_black(rows: list[Row], tmp_p
         assert "damaged or cut off" in unreadable[2]
         assert "no file" in unreadable[5]
         assert not image_BHWC[2].any()
+
+
+def test_a_photo_that_came_back_is_read(rows: list[Row], tmp_path: Path):
+    hidden = tmp_path / "hidden.jpg"
+    Path(rows[3].image).rename(hidden)
+    _, unreadable = decoded_photos(rows, side_px=32, cache=str(tmp_path / "cache"))
+    hidden.rename(rows[3].image)
+
+    image_BHWC, later = decoded_photos(rows, side_px=32, cache=str(tmp_path / "cache"))
+
+    assert list(unreadable) == [3]
+    assert not later
+    assert image_BHWC[3].any()
+
+
+def test_trouble_with_the_storage_says_nothing_about_photos(
+    rows: list[Row], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def refuse(address: str) -> bytes:
+        raise StorageError("the bucket answered 503 8 times")
+
+    monkeypatch.setattr("train.photo_cache.read_bytes", refuse)
+    with pytest.raises(StorageError, match="503"):
+        decoded_photos(rows, side_px=32, cache=str(tmp_path / "cache"))
+
+    monkeypatch.undo()
+    assert not decoded_photos(rows, side_px=32, cache=str(tmp_path / "cache"))[1]
 
 
 def test_a_disk_without_room_is_told_before_the_work(

@@ -1,5 +1,7 @@
 """From a trained progress network to a checkpoint that the engine loads, with figures and simpler judges."""
 
+from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +19,10 @@ from train.faces import Faces, cut_face
 from train.losses import progress_loss
 from train.manifest import Row
 from train.metrics import interval, interval_over_groups
+from train.release_lesion import ReleaseError
 from train.release_progress import release_progress
 from train.sequences import practice_sequences, steady_sequences, undrawn_sequences, validation_sequences
+from train.series import Series
 from train.split import Split
 from ui.examples import draw_face
 
@@ -86,7 +90,8 @@ def test_the_engine_answers_as_the_network_does_at_the_temperature(checkpoint: P
 def test_meta_and_card_say_what_was_measured(checkpoint: Path, config: ProgressTraining):
     meta, card = read_meta(checkpoint), read_model_card(checkpoint)
 
-    assert meta.metrics["n"] == 12
+    assert meta.metrics["n"] == 12 and meta.metrics["num_without_verdict"] == 0
+    assert meta.metrics["largest_difference_from_training"] < 0.01
     assert meta.metrics["num_people"] == len(meta.training["val_people"]) == 2
     assert (meta.data_licence, meta.training_data) == ("CC0 1.0", "drawn faces")
     assert meta.metrics["judges"]["majority"]["balanced_accuracy"]["value"] == 0.5
@@ -108,6 +113,67 @@ def test_nothing_is_said_of_judges_that_were_not_asked(
 
     assert "simpler judges" not in card and "nothing changed" not in card
     assert "not stated" in card
+
+
+def labelled(*improvements: float) -> list[Series]:
+    """Series as ``train.cut`` reads them: one of each person, with what the doctor's note stands for."""
+    rng = np.random.default_rng(0)
+    return [
+        Series(
+            photos_THWC=rng.integers(0, 256, (3, 40, 40, 3), dtype=np.uint8),
+            present_T=np.ones(3, bool),
+            improvement_T=np.full(3, improvement, np.float32),
+            person=f"p{number}",
+        )
+        for number, improvement in enumerate(improvements)
+    ]
+
+
+NOBODY = Split(train=(), val=(), fingerprint="f" * 64)
+
+
+def test_people_of_one_verdict_are_released_with_what_they_define(net: ProgressNet, config: ProgressTraining):
+    real = replace(config, faces="faces")
+
+    folder = release_progress(
+        net, real, NOBODY, ARCHITECTURE, labelled(1, 1, 0.75), {}, train_series=labelled(1, 1, 0.3)
+    )
+
+    metrics, card = read_meta(folder).metrics, read_model_card(folder)
+    assert metrics["auroc"]["value"] is None and metrics["recall"]["worsened"]["value"] is None
+    assert set(metrics["judges"]) == {"majority", "convlstm", "convlstm_shuffled_photos"}
+    assert "| recall of worsened | not defined" in card and "do not show both" in card
+
+
+def test_real_series_without_a_clear_label_are_counted_not_scored(net: ProgressNet, config: ProgressTraining):
+    real = replace(config, faces="faces")
+
+    folder = release_progress(net, real, NOBODY, ARCHITECTURE, labelled(1, 0, 0.5, 0.26, 0.25), {})
+
+    metrics = read_meta(folder).metrics
+    assert (metrics["n"], metrics["num_without_verdict"]) == (3, 2)
+    assert "2 more are not scored: their label lies between 0.25 and 0.75" in read_model_card(folder)
+    with pytest.raises(ReleaseError, match="none of the 2 series to judge by has a clear verdict"):
+        release_progress(net, real, NOBODY, ARCHITECTURE, labelled(0.5, 0.6), {})
+
+
+@pytest.mark.parametrize("weight", [1e6, float("nan")], ids=["too large for float16", "diverged"])
+def test_a_network_that_is_served_otherwise_leaves_the_good_checkpoint(
+    net: ProgressNet, config: ProgressTraining, tmp_path: Path, weight: float
+):
+    folder = release_progress(
+        net, config, NOBODY, ARCHITECTURE, labelled(1, 0), {}, folder=tmp_path / "checkpoint"
+    )
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    broken = deepcopy(net)
+    with torch.no_grad():
+        broken.get_parameter("head.1.weight").fill_(weight)
+
+    with pytest.raises(ReleaseError, match="away from the network it is made of"):
+        release_progress(broken, config, NOBODY, ARCHITECTURE, labelled(1, 0), {}, folder=folder)
+
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint"]
 
 
 def test_loss_counts_present_photos_and_the_last_one():

@@ -8,7 +8,7 @@ from torch.optim import AdamW
 from torch.optim.lr_scheduler import OneCycleLR
 
 from models.storage import StorageError
-from train.loop import TrainingState, new_ema
+from train.loop import OtherRunError, TrainingState, new_ema
 from train.run_folder import RunFolder, best_epochs, stalled
 
 
@@ -83,12 +83,36 @@ def test_a_damaged_state_is_passed_over(tmp_path: Path, caplog: pytest.LogCaptur
     assert "epoch 2 is damaged" in caplog.text
 
 
-def test_a_state_with_code_in_it_is_not_run(tmp_path: Path):
+def test_a_state_with_code_in_it_is_not_run_and_not_written_over(tmp_path: Path):
     folder = RunFolder(address=str(tmp_path))
     (tmp_path / "states").mkdir()
     torch.save({"history": [], "net": print}, tmp_path / "states" / "epoch-0001.pt")
 
-    assert folder.latest() is None
+    with pytest.raises(OtherRunError, match=r"all states in .* are damaged"):
+        folder.latest()
+
+
+def test_a_state_that_cannot_be_read_just_now_is_not_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    folder = RunFolder(address=str(tmp_path))
+    save_all(folder, 0.9, 0.5)
+
+    def refuse(address: str) -> bytes:
+        raise StorageError("the bucket answered 503 8 times")
+
+    monkeypatch.setattr("train.run_folder.read_bytes", refuse)
+    with pytest.raises(StorageError, match="503"):
+        folder.latest()
+
+
+def test_later_states_are_never_removed(tmp_path: Path):
+    folder = RunFolder(address=str(tmp_path), keep_states=0)
+    save_all(folder, 0.9, 0.5, 0.4)
+
+    folder.save(state_after(0.9), {}, [])
+
+    assert folder.epochs() == [1, 3]
 
 
 def test_a_full_disk_leaves_the_states_before_as_they_were(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from train.labels.sentiment import label_of
 from train.series import Series, backwards, to_batch
 
 
@@ -17,6 +18,13 @@ def series_of(present: list[bool], improvement: list[float]) -> Series:
 def test_the_verdict_is_that_of_the_last_face():
     assert series_of([True, True, False], [0.5, 0.9, 0.9]).improved
     assert not series_of([True, True, True], [0.5, 0.9, 0.1]).improved
+
+
+@pytest.mark.parametrize("improvement", [0.0, 0.49, 0.5, 1.0])
+def test_the_verdict_is_the_label_of_the_manifest(improvement: float):
+    series = series_of([True, True], [improvement] * 2)
+
+    assert series.improved == (label_of(improvement) == "improved")
 
 
 def test_backwards_turns_order_and_verdict_around():

@@ -1,4 +1,5 @@
 import pytest
+from tqdm import tqdm
 
 from train.team import RunStoppedError, Team
 
@@ -9,6 +10,17 @@ def test_a_refusal_stops_the_run_with_its_message():
 
     with pytest.raises(RunStoppedError, match="no such photo"):
         Team().together(refuse, (ValueError,))
+
+
+def test_one_process_agrees_with_itself():
+    Team().agree("the epoch", 3)
+
+
+def test_processes_that_differ_stop(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(Team, "_gathered", lambda self, value: [value, value + 1])
+
+    with pytest.raises(RunStoppedError, match="the workers differ in the epoch: 3, 4"):
+        Team(size=2).agree("the epoch", 3)
 
 
 def test_a_fault_is_not_a_refusal():
@@ -28,6 +40,6 @@ def test_order_is_shared_and_augmentation_is_not():
 
 
 def test_the_progress_bar_counts_every_batch(capsys: pytest.CaptureFixture[str]):
-    assert list(Team().watched([1, 2, 3], "epoch 1")) == [1, 2, 3]
+    assert list(Team(progress_bar=tqdm).watched([1, 2, 3], "epoch 1")) == [1, 2, 3]
 
     assert "3/3" in capsys.readouterr().err

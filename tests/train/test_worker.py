@@ -63,11 +63,13 @@ def test_the_split_is_stored_and_is_the_one_that_was_learned_from(
 
 
 def test_a_finished_run_is_not_trained_again(finished: RunFolder, config: LesionTraining):
-    before = Path(config.run, "log.jsonl").stat().st_mtime_ns
+    before = finished.latest()
 
     run(config, Team())
 
-    assert Path(config.run, "log.jsonl").stat().st_mtime_ns == before
+    after = finished.latest()
+    assert before is not None and after is not None
+    assert after["history"] == before["history"]
 
 
 def test_stopped_at_an_epochs_end_and_resumed_equals_not_stopped(
@@ -94,9 +96,23 @@ def test_stopped_at_an_epochs_end_and_resumed_equals_not_stopped(
             assert torch.equal(resumed[part][name], tensor), name
 
 
-def test_a_run_with_other_settings_is_not_continued(finished: RunFolder, config: LesionTraining):
-    with pytest.raises(RunStoppedError, match="differs in learning_rate"):
-        run(replace(config, learning_rate=1e-4), Team())
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"learning_rate": 1e-4}, "differs in learning_rate"),
+        ({"seed": 9}, "differs in seed"),
+        ({"batch_size": 4}, "differs in examples_per_step"),
+    ],
+)
+def test_a_run_with_other_settings_is_refused_and_nothing_of_it_changes(
+    finished: RunFolder, config: LesionTraining, change: dict[str, Any], message: str
+):
+    before = {path: path.read_bytes() for path in Path(config.run).rglob("*") if path.is_file()}
+
+    with pytest.raises(RunStoppedError, match=message):
+        run(replace(config, **change), Team())
+
+    assert {path: path.read_bytes() for path in Path(config.run).rglob("*") if path.is_file()} == before
 
 
 def test_a_loss_that_is_no_number_ends_the_run_in_one_message(config: LesionTraining, tmp_path: Path):
@@ -148,6 +164,12 @@ def test_weights_of_the_other_network_are_refused(config: LesionTraining, tmp_pa
         (lambda c: replace(c, start_px=200), "start_px is 200"),
         (lambda c: replace(c, num_epochs=0), "must be positive"),
         (lambda c: replace(c, ema_decay=1.0), "ema_decay is 1.0"),
+        (lambda c: replace(c, warmup_fraction=1.0), "warmup_fraction is 1.0"),
+        (lambda c: replace(c, dropout=2.0), "dropout is 2.0"),
+        (lambda c: replace(c, mix_share=-0.1), "mix_share is -0.1"),
+        (lambda c: replace(c, val_fraction=0.4), r"val_fraction is 0.4; .* here 0.500"),
+        (lambda c: replace(c, cache="s3://bucket/cache"), "must be a folder on each machine's own disk"),
+        (lambda c: replace(c, release="best", keep_states=0), "keep at least one state"),
         (lambda c: replace(c, min_sensitivity=1.0), "min_sensitivity is 1.0"),
         (lambda c: replace(c, augmentation=Augmentation(min_scale=0.0)), "min_scale is 0.0"),
     ],

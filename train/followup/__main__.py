@@ -18,7 +18,7 @@ from train.labels.offline import Vader
 from train.labels.sentiment import LabelError, Labeller
 from train.manifest import ManifestError, write_manifest
 
-EXIT_REFUSED, EXIT_DROPPED = 2, 3
+EXIT_REFUSED, EXIT_DROPPED, EXIT_STOPPED = 2, 3, 130
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +26,7 @@ class Followup:
     """Write a manifest of series, each labelled by its latest doctor's note.
 
     Exit status: 0 every user is in the manifest or was left out by a setting; 3 some were dropped; 2 nothing
-    was written.
+    was written; 130 stopped by Ctrl-C.
     """
 
     source: Annotated[str, tyro.conf.Positional]
@@ -55,6 +55,9 @@ def main() -> int:
             print(report.text())
         print(f"train.followup: {error}", file=sys.stderr)
         return EXIT_REFUSED
+    except KeyboardInterrupt:
+        print("train.followup: stopped before the manifest was written", file=sys.stderr)
+        return EXIT_STOPPED
     print(report.text())
     print(f"wrote {num_rows:,} photos of {report.num_kept:,} people to {settings.manifest}")
     return EXIT_DROPPED if report.num_dropped and not settings.allow_dropped else 0

@@ -1,4 +1,7 @@
-"""The command line; exit status 0 if every row was kept, 3 if some were dropped, 2 if nothing was written."""
+"""The command line; exit status 0 if every row was kept, 3 if some were dropped, 2 if nothing was written.
+
+130 at Ctrl-C.
+"""
 
 import sys
 from collections.abc import Sequence
@@ -9,7 +12,7 @@ from models.storage import StorageError
 from train.ingest.convert import Ingest, ingest
 from train.ingest.tables import IngestError
 
-EXIT_KEPT_ALL, EXIT_REFUSED, EXIT_DROPPED = 0, 2, 3
+EXIT_KEPT_ALL, EXIT_REFUSED, EXIT_DROPPED, EXIT_STOPPED = 0, 2, 3, 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -20,6 +23,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (IngestError, StorageError) as error:
         print(f"train.ingest: {error}", file=sys.stderr)
         return EXIT_REFUSED
+    except KeyboardInterrupt:
+        print("train.ingest: stopped before the manifest was written", file=sys.stderr)
+        return EXIT_STOPPED
     print(report.text())
     return EXIT_DROPPED if report.num_dropped and not settings.allow_dropped else EXIT_KEPT_ALL
 

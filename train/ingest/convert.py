@@ -78,7 +78,7 @@ def ingest(settings: Ingest) -> Report:
             f"are under {index.folder}\n{report.text()}"
         )
     write_manifest(rows, settings.manifest, notes=_notes(rows, found, settings))
-    report.remarks.append(f"wrote {settings.manifest}: {_counts(rows)}{_shares(rows)}")
+    report.remarks.append(f"wrote {settings.manifest}: {_counts(rows, found)}{_shares(rows)}")
     return report
 
 
@@ -126,14 +126,14 @@ def _notes(rows: Sequence[Row], found: Format, settings: Ingest) -> dict[str, st
         "format": found.name,
         "indeterminate": settings.indeterminate,
         "licence": ", ".join(named),
-        "training_data": f"{found.title}: {_counts(rows)}",
+        "training_data": f"{found.title}: {_counts(rows, found)}",
     }
 
 
-def _counts(rows: Sequence[Row]) -> str:
+def _counts(rows: Sequence[Row], found: Format) -> str:
     """Say how many photos, patients, lesions, people and diagnoses there are."""
     seen = {
-        "patients": {row.patient for row in rows if row.patient},
+        found.patients: {row.patient for row in rows if row.patient},
         "lesions": {row.lesion for row in rows if row.lesion},
         "people": {row.person for row in rows if row.person},
         "diagnoses": {row.label for row in rows if row.label},

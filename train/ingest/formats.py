@@ -28,6 +28,8 @@ class Format:
     """Columns of which at least one is there."""
     companion: frozenset[str] = frozenset()
     """Columns that a second file adds, joined by ``image``; empty if there is no second file."""
+    patients: str = "patients"
+    """What the people or groups are called that ``read`` returns as patients."""
     licence: str = ""
     attribution: str = ""
 
@@ -141,6 +143,7 @@ FORMATS = (
         title="a plain list of photos",
         needs=frozenset({"image", "label"}),
         read=readers.read_plain,
+        patients="groups",
     ),
     Format(
         name="people",

@@ -1,0 +1,74 @@
+"""The last step of a run: from its folder to a checkpoint."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from models.engine import load_lesion_engine
+from train.config import LesionJob, LesionTraining, Scale
+from train.drawn_spots import draw_spots
+from train.launch import launch
+from train.manifest import read_manifest
+from train.release import release_run
+from train.release_lesion import ReleaseError
+from train.split import split_rows, write_split
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> LesionTraining:
+    """Of a run that ended."""
+    folder = tmp_path_factory.mktemp("release")
+    draw_spots(folder / "photos", folder / "manifest.parquet", num_photos=60)
+    config = LesionTraining(
+        manifest=str(folder / "manifest.parquet"),
+        run=str(folder / "run"),
+        cache=str(folder / "cache"),
+        input_px=32,
+        start_px=32,
+        num_epochs=4,
+        batch_size=8,
+        mix_share=0.0,
+        val_fraction=0.25,
+        keep_states=1,
+        bf16=False,
+    )
+    launch(LesionJob(training=config, scale=Scale(workers=0)))
+    return config
+
+
+def test_a_run_ends_in_a_checkpoint_that_knows_more_than_chance(config: LesionTraining):
+    meta = load_lesion_engine(Path(config.run, "checkpoint")).meta
+
+    assert meta.metrics["diagnosis"]["balanced_accuracy"]["value"] > 0.5
+    assert meta.training["examples_per_step"] == meta.training["batch_size"] == 8
+    assert meta.data_licence == "CC0 1.0"
+    assert str(Path(config.run).parent) not in meta.model_dump_json()
+
+
+def test_a_run_is_released_again_elsewhere(config: LesionTraining, tmp_path: Path):
+    address = release_run(config.run, out=str(tmp_path / "again"))
+
+    first, again = (load_lesion_engine(Path(one)).meta for one in (Path(config.run, "checkpoint"), address))
+    assert again == first
+
+
+def test_another_split_than_that_of_training_is_refused(config: LesionTraining, tmp_path: Path):
+    kept = Path(config.run, "split.parquet").read_bytes()
+    rows = read_manifest(config.manifest)
+    write_split(split_rows(rows, val_fraction=0.25, seed=9), f"{config.run}/split.parquet")
+    try:
+        with pytest.raises(ReleaseError, match=r"is not the split that .* was trained with"):
+            release_run(config.run, out=str(tmp_path / "leaky"))
+    finally:
+        Path(config.run, "split.parquet").write_bytes(kept)
+
+
+def test_a_folder_without_a_run_is_named(tmp_path: Path):
+    with pytest.raises(ReleaseError, match="holds no state of a run"):
+        release_run(str(tmp_path))
+
+
+def test_more_workers_than_the_machine_has_room_for_are_refused(config: LesionTraining):
+    with pytest.raises(ValueError, match="--gpu is for Ray workers"):
+        replace(Scale(), workers=0, gpu=True)
