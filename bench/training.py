@@ -135,7 +135,8 @@ def decoding(config: LesionTraining, settings: Measurement) -> dict[str, float]:
         photos = LesionPhotos(rows, labels=labels, side_px=config.input_px, cache=config.cache)
         first_s = time.perf_counter() - started
         images = ray.data.from_items([{"image": row.image} for row in rows])
-        squares = images.map_batches(_decode_batch, fn_kwargs={"side_px": config.input_px}, batch_size=64)
+        decode: Any = _decode_batch  # Ray types what it takes too narrowly
+        squares = images.map_batches(decode, fn_kwargs={"side_px": config.input_px}, batch_size=64)
         for _ in range(settings.rounds):
             order = torch.randperm(len(photos)).split(config.batch_size)
             ours.append(_seconds(photos.__getitems__(part.tolist()) for part in order))

@@ -131,13 +131,29 @@ def _facts(rows: list[tuple[str, str]]) -> str:
     )
 
 
+_IN_THE_CARD = (
+    "by_person",
+    "calibration",
+    "ece_if_calibrated",
+    "ece_of_predicted_side",
+    "judges",
+    "largest_difference_from_training",
+    "num_groups",
+    "num_diagnoses",
+    "num_without_verdict",
+    "steady",
+    "threshold_at_95_sensitivity",
+)
+"""Figures that need the explanation that the model card, below them on the page, gives."""
+
+
 def _flat(metrics: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
     """Nested figures as rows of a table: ``{"risk": {"n": 3}}`` becomes ``("Risk: n", "3")``."""
     rows: list[tuple[str, str]] = []
     for key, value in metrics.items():
-        if key.endswith("by_person"):  # people whom no visitor knows
+        if key.endswith(_IN_THE_CARD):
             continue
-        words = key.replace("_", " ").replace("auroc", "AUROC")
+        words = key.replace("_", " ").replace("auroc", "AUROC").replace("ece", "calibration error")
         name = f"{prefix}{words}" if prefix or len(words) == 1 else f"{words[0].upper()}{words[1:]}"
         if isinstance(value, Mapping) and "value" not in value:
             rows += _flat(value, f"{name}: " if not prefix else f"{name} of ")
@@ -148,6 +164,8 @@ def _flat(metrics: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]
 
 def _figure(value: Any) -> str:
     """A figure, with its interval and its count where it has them."""
+    if value is None:
+        return "not defined"
     if isinstance(value, Mapping):
         text = _figure(value["value"])
         if "low" in value and "high" in value:
