@@ -192,9 +192,9 @@ def _meta(
         thresholds={"malignant": MALIGNANT_THRESHOLD, "name_diagnosis": NAME_DIAGNOSIS_THRESHOLD},
         metrics={},
         training=resolved(config) | {"num_train": len(train_rows), "num_val": len(val_rows)} | said,
-        training_data=config.training_data or str(notes.get("training_data", "not stated")),
+        training_data=config.training_data or str(notes.get("training_data") or "not stated"),
         data_fingerprint=fingerprint,
-        data_licence=config.data_licence or str(notes.get("licence", "not stated")),
+        data_licence=config.data_licence or str(notes.get("licence") or "not stated"),
     )
 
 

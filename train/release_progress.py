@@ -159,9 +159,9 @@ def _meta(
             "real_series": bool(config.faces),
             "val_people": sorted({row.person for row in split.val}),
         },
-        training_data=config.training_data or str(notes.get("training_data", "not stated")),
+        training_data=config.training_data or str(notes.get("training_data") or "not stated"),
         data_fingerprint=split.fingerprint,
-        data_licence=config.data_licence or str(notes.get("licence", "not stated")),
+        data_licence=config.data_licence or str(notes.get("licence") or "not stated"),
     )
 
 
