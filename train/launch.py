@@ -25,8 +25,8 @@ from train.worker import run, train_on_ray
 log = logging.getLogger("train.launch")
 
 KEEP_MEMORY = {"MALLOC_ARENA_MAX": "1"}
-"""For glibc: Ray trains in a second thread, whose own heap gives memory back and asks for it again. With one heap
-for all threads turns were faster than without (docs/training.md), by less than they differ among themselves."""
+"""For glibc: Ray trains in a second thread, whose own heap gives memory back and asks for it again. With one
+heap for all threads turns were faster (docs/training.md), by less than they differ among themselves."""
 REFUSALS = (RunStoppedError, ClusterError, CutError, OtherRunError, ManifestError, StorageError, ReleaseError)
 
 
