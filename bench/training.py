@@ -6,10 +6,14 @@ data: an epoch of uint8 batches from our cache of decoded photos against Ray Dat
 Both sides take turns in one run, so that what else the machine does touches both alike.
 """
 
+import contextlib
 import json
+import multiprocessing
 import os
+import signal
 import statistics
 import tempfile
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -17,6 +21,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
+import psutil
 import torch
 import tyro
 
@@ -46,7 +51,7 @@ class Measurement:
     rounds: int = 6
     """Turns that each side takes."""
     steps: int = 6
-    """Steps of a turn (pipeline); a turn of ray is an epoch."""
+    """Steps of a turn (pipeline); a turn of ray is an epoch, whatever this says."""
     device: str = "cpu"
 
 
@@ -105,20 +110,58 @@ def pipeline(config: LesionTraining, settings: Measurement) -> dict[str, float]:
 
 
 def under_ray(config: LesionTraining, settings: Measurement) -> dict[str, float]:
-    """Return the median seconds of an epoch without Ray and with one worker, and the ratio of their rates."""
+    """Return the median seconds of an epoch without Ray and with one worker, and the ratio of their rates.
+
+    Both trainings live at once and take turns of an epoch: the other, with all of Ray's processes when it is
+    Ray's, is stopped by signals meanwhile.
+    """
+    num_epochs = settings.rounds + 3  # the first warms up, and the side that ends first must not go on alone
+    plain, on_ray = (replace(config, run=f"{config.run}-{name}", num_epochs=num_epochs) for name in "pr")
     threads = torch.get_num_threads()
-    scale = Scale(workers=1, cpus_per_worker=threads)
-    plain: list[float] = []
-    worker: list[float] = []
+    context = multiprocessing.get_context("spawn")
+    alone = context.Process(target=fit, args=(plain, Scale(workers=0)), daemon=True)
     with ray_cluster("local"):
-        for turn in range(settings.rounds):
-            for name, how, found in (("plain", Scale(workers=0), plain), ("ray", scale, worker)):
-                one = replace(config, run=f"{config.run}-{name}-{turn}", num_epochs=5, keep_states=0)
-                fit(one, how)
-                log = read_bytes(f"{one.run}/log.jsonl").decode().splitlines()
-                # the first epoch warms up
-                found.append(statistics.median(json.loads(line)["seconds"] for line in log[1:]))
-    return _ratio("plain_epoch_s", plain, "ray_epoch_s", worker)
+        worker = threading.Thread(
+            target=fit, args=(on_ray, Scale(workers=1, cpus_per_worker=threads)), daemon=True
+        )
+        worker.start()
+        _wait_for_epoch(on_ray.run, 1)
+        rays = psutil.Process().children(recursive=True)
+        _signal(rays, signal.SIGSTOP)
+        alone.start()
+        alones = [psutil.Process(alone.pid)]
+        _wait_for_epoch(plain.run, 1)
+        turns: list[tuple[float, float]] = []
+        for epoch in range(2, settings.rounds + 2):
+            plain_s = _wait_for_epoch(plain.run, epoch)
+            _signal(alones, signal.SIGSTOP)
+            _signal(rays, signal.SIGCONT)
+            ray_s = _wait_for_epoch(on_ray.run, epoch)
+            _signal(rays, signal.SIGSTOP)
+            _signal(alones, signal.SIGCONT)
+            turns.append((plain_s, ray_s))
+        print(turns, flush=True)
+        alone.kill()
+        _signal(rays, signal.SIGCONT)
+        worker.join()
+    return _ratio("plain_epoch_s", [turn[0] for turn in turns], "ray_epoch_s", [turn[1] for turn in turns])
+
+
+def _wait_for_epoch(run: str, epoch: int) -> float:
+    """Return the seconds from now until ``epoch``, counted from 1, is in the run's log."""
+    started = time.perf_counter()
+    log = Path(run) / "log.jsonl"
+    while not log.is_file() or log.read_bytes().count(b"\n") < epoch:
+        if time.perf_counter() - started > 300:
+            raise TimeoutError(f"no epoch {epoch} in {log} after 5 minutes")
+        time.sleep(0.01)
+    return time.perf_counter() - started
+
+
+def _signal(processes: list[psutil.Process], number: signal.Signals) -> None:
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.send_signal(number)
 
 
 def decoding(config: LesionTraining, settings: Measurement) -> dict[str, float]:

@@ -29,6 +29,7 @@ def ray_cluster(address: str) -> Iterator[None]:
         address = os.environ.get("RAY_ADDRESS", address)
     if address == "local" and "ray" not in sys.modules:  # an imported Ray has settled how it proves itself
         os.environ.setdefault("RAY_AUTH_MODE", "token")  # its ports listen on all interfaces
+        os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")  # nobody takes this machine away
     import ray
 
     if ray.is_initialized():
