@@ -14,6 +14,7 @@ from serve.config import GatewayConfig
 from serve.errors import ApiError, error_responses, handle_errors
 from serve.front import REQUEST_ID_HEADER, Admission, Front, lease_of
 from serve.readiness import Readiness
+from serve.scaling import CpuMeter
 from serve.schemas import Health, LesionAnswer, Models, PredictAnswer, ProgressAnswer
 from serve.series import read_times
 from serve.stages import ServeStages, StageName, Stages
@@ -43,8 +44,13 @@ class Gateway:
     ) -> None:
         self._config = config
         self._lesion_px = lesion_px
+        self._cpu = CpuMeter()
         handles: dict[StageName, DeploymentHandle] = {"lesion": lesion, "face": face, "progress": progress}
         self._stages = ServeStages(handles, retry_after_s=config.retry_after_s)
+
+    def record_autoscaling_stats(self) -> dict[str, float]:
+        """Tell Serve how busy this replica is, for ``serve.scaling.ByCpu``."""
+        return self._cpu()
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         return create_app(self._config, self._stages, lesion_px=self._lesion_px)

@@ -1,0 +1,43 @@
+import time
+from types import SimpleNamespace
+
+import pytest
+
+from serve.scaling import CORES, ByCpu, CpuMeter
+
+
+def context(cores: list[float], *, current: int, target: int = 1):
+    return SimpleNamespace(
+        aggregated_metrics={CORES: dict(enumerate(cores))} if cores else {},
+        current_num_replicas=current,
+        target_num_replicas=target,
+    )
+
+
+@pytest.mark.parametrize(
+    ("cores", "current", "wanted"),
+    [([1.4], 1, 1.0), ([2.8], 1, 2.0), ([0.7, 0.7], 2, 1.0), ([2.8, 2.8], 4, 8.0), ([0.0], 1, 0.0)],
+)
+def test_wants_as_many_replicas_as_keep_each_at_its_target(cores, current, wanted):
+    found, state = ByCpu(target_cores=1.4)(context(cores, current=current))
+    assert found == pytest.approx(wanted)
+    assert state == {}
+
+
+def test_keeps_what_there_is_before_the_first_report():
+    assert ByCpu(target_cores=1.4)(context([], current=3, target=3))[0] == 3
+
+
+def test_a_target_of_nothing_is_refused():
+    with pytest.raises(ValueError, match="must be positive"):
+        ByCpu(target_cores=0)
+
+
+def test_a_busy_process_reports_the_core_that_it_takes():
+    meter = CpuMeter()
+    until = time.process_time() + 0.2
+    while time.process_time() < until:
+        pass
+    busy = meter()[CORES]
+    time.sleep(0.3)
+    assert busy > 2 * meter()[CORES]
