@@ -53,6 +53,8 @@ class Measurement:
     steps: int = 6
     """Steps of a turn (pipeline); a turn of ray is an epoch, whatever this says."""
     device: str = "cpu"
+    threads: int = 0
+    """Of each side (ray); 0 takes every core, which Ray's own processes then share."""
 
 
 def main() -> None:
@@ -117,7 +119,8 @@ def under_ray(config: LesionTraining, settings: Measurement) -> dict[str, float]
     """
     num_epochs = settings.rounds + 3  # the first warms up, and the side that ends first must not go on alone
     plain, on_ray = (replace(config, run=f"{config.run}-{name}", num_epochs=num_epochs) for name in "pr")
-    threads = torch.get_num_threads()
+    threads = settings.threads or torch.get_num_threads()
+    os.environ["OMP_NUM_THREADS"] = str(threads)  # for the process alone; Ray sets it for its worker
     context = multiprocessing.get_context("spawn")
     alone = context.Process(target=fit, args=(plain, Scale(workers=0)), daemon=True)
     with ray_cluster("local"):
@@ -140,7 +143,6 @@ def under_ray(config: LesionTraining, settings: Measurement) -> dict[str, float]
             _signal(rays, signal.SIGSTOP)
             _signal(alones, signal.SIGCONT)
             turns.append((plain_s, ray_s))
-        print(turns, flush=True)
         alone.kill()
         _signal(rays, signal.SIGCONT)
         worker.join()

@@ -2,10 +2,14 @@
 
 import logging
 import os
+import socket
 import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+PATIENCE_S = 10
+"""For the head node of a cluster to take a connection."""
 
 
 class ClusterError(RuntimeError):
@@ -31,6 +35,7 @@ def ray_cluster(address: str) -> Iterator[None]:
         os.environ.setdefault("RAY_AUTH_MODE", "token")  # its ports listen on all interfaces
         os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")  # nobody takes this machine away
     import ray
+    from ray.exceptions import AuthenticationError
 
     if ray.is_initialized():
         yield
@@ -38,10 +43,18 @@ def ray_cluster(address: str) -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
+            _knock(address)
             ray.init(address=address, logging_level=logging.WARNING)
-        except ConnectionError as error:
+        except (OSError, AuthenticationError) as error:
             raise ClusterError(f"no Ray cluster at {address} ({error}); correct or omit --address") from error
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """Raise OSError at once if nobody listens at ``host:port``; Ray would try for minutes and end itself."""
+    host, _, port = address.rpartition(":")
+    if host and port.isdigit() and "//" not in host:
+        socket.create_connection((host.strip("[]"), int(port)), PATIENCE_S).close()

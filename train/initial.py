@@ -1,10 +1,13 @@
 """The first weights of a network: random, torchvision's for ImageNet, or another checkpoint's."""
 
+import contextlib
 import logging
-from collections.abc import Sequence
+import pickle
+import socket
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from urllib.error import URLError
 
+import torch
 from torch import nn
 
 from models.checkpoint import CheckpointError, Kind, load_weights, read_meta
@@ -14,6 +17,7 @@ from models.storage import StorageError, fetch_folder
 log = logging.getLogger(__name__)
 
 DIAGNOSIS_OUTPUT = "diagnosis_head.3"
+NETWORK_PATIENCE_S = 20
 
 
 class InitialWeightsError(ValueError):
@@ -68,13 +72,27 @@ def _load_imagenet(net: nn.Module) -> None:
     from torchvision.models import ResNet50_Weights
 
     assert isinstance(net, LesionNet)
+    source = ResNet50_Weights.IMAGENET1K_V2
     try:
-        weights = ResNet50_Weights.IMAGENET1K_V2.get_state_dict(progress=False, check_hash=True)
-    except (URLError, OSError, RuntimeError) as error:
+        with _network_patience(NETWORK_PATIENCE_S):
+            weights = source.get_state_dict(progress=False, check_hash=True, weights_only=True)
+        weights = {name: tensor for name, tensor in weights.items() if not name.startswith("fc.")}
+        net.trunk.load_state_dict(weights)
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        why = str(error).strip().partition("\n")[0]
         raise InitialWeightsError(
-            f"--init imagenet: torchvision's weights cannot be had ({error}); connect to the internet once, "
-            f"copy {ResNet50_Weights.IMAGENET1K_V2.url.rsplit('/', 1)[1]} into "
-            "~/.cache/torch/hub/checkpoints, or use --init random"
+            f"--init imagenet: torchvision's weights cannot be had ({why}); connect to the internet once, "
+            f"copy {source.url.rsplit('/', 1)[1]} into {Path(torch.hub.get_dir(), 'checkpoints')}, "
+            "or use --init random"
         ) from error
-    weights = {name: tensor for name, tensor in weights.items() if not name.startswith("fc.")}
-    net.trunk.load_state_dict(weights)
+
+
+@contextlib.contextmanager
+def _network_patience(seconds: float) -> Iterator[None]:
+    """Let every answer take so long; without a limit a network that swallows packets is waited for."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(seconds)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)

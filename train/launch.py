@@ -32,7 +32,8 @@ REFUSALS = (RunStoppedError, ClusterError, CutError, OtherRunError, ManifestErro
 
 def main() -> None:
     """Train by the recipe that the command line names and print where the checkpoint is."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    logging.getLogger("train").setLevel(logging.INFO)  # no other library's INFO
     job = tyro.extras.overridable_config_cli(RECIPES, config=(tyro.conf.OmitArgPrefixes,))
     job = replace(job, training=with_absolute_paths(job.training))
     try:
@@ -133,12 +134,16 @@ def _check_room(scale: Scale) -> None:
         return
     have = ray.cluster_resources()
     needed = {"CPU": scale.workers * cpus_per_worker(scale), "GPU": scale.workers * scale.gpu}
-    for name, count in needed.items():
-        if count > have.get(name, 0):
-            raise ClusterError(
-                f"{scale.workers} workers need {count} {name}s, here are {have.get(name, 0):.0f}: "
-                "lower --workers or --cpus-per-worker, leave --gpu out, or join a cluster with --address"
-            )
+    missing = [
+        f"{count} {name}s, here are {have.get(name, 0):.0f}"
+        for name, count in needed.items()
+        if count > have.get(name, 0)
+    ]
+    if missing:
+        raise ClusterError(
+            f"{scale.workers} workers need {' and '.join(missing)}: lower --workers or --cpus-per-worker, "
+            "leave --gpu out, or join a cluster with --address"
+        )
 
 
 def cpus_per_worker(scale: Scale) -> int:

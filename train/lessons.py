@@ -54,14 +54,14 @@ def lesion_lesson(config: LesionTraining, team: Team, split: Split) -> Lesson:
     """
     labels = class_names(split.train)
     _check_validation(split, labels, config)
+    architecture = {"num_diagnoses": len(labels), "input_px": config.input_px, "dropout": config.dropout}
+    net = LesionNet(**architecture)
+    _set_initial_weights(net, config, labels)  # first: decoding the photos may take hours
     photos = partial(
         LesionPhotos, labels=labels, cache=config.cache, max_unreadable_share=config.max_unreadable_share
     )
     train_photos = photos(split.train, side_px=round(config.input_px / config.augmentation.min_scale))
     val_photos = photos(split.val, side_px=config.input_px)
-    architecture = {"num_diagnoses": len(labels), "input_px": config.input_px, "dropout": config.dropout}
-    net = LesionNet(**architecture)
-    _set_initial_weights(net, config, labels)
     loss_of = partial(
         _lesion_loss_of,
         label_smoothing=config.label_smoothing,

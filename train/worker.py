@@ -98,8 +98,8 @@ def train_on_ray(how: dict[str, Any]) -> str:
     import ray.train.torch
     from ray.experimental import tqdm_ray
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    logging.getLogger("ray.train").setLevel(logging.WARNING)
+    logging.getLogger().setLevel(logging.WARNING)  # of Ray and boto; Ray has set it to INFO
+    logging.getLogger("train").setLevel(logging.INFO)
     context = ray.train.get_context()
     team = Team(
         rank=context.get_world_rank(),

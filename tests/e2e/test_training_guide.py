@@ -1,124 +1,353 @@
-"""The commands of docs/training.md, one after the other, with everything but the photo cache in a bucket."""
+"""The commands of docs/training.md, as printed but for sizes and for what one machine has not.
 
-import csv
+Quick: the way of lesions and of follow-up photos, in processes without Ray. Slow: the rest.
+"""
+
+import contextlib
 import json
+import secrets
+import socket
 import subprocess
 import sys
+import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
+import httpx
+import psutil
 import pytest
-from PIL import Image
+import torch
+import yaml
+from torchvision.models import resnet50
 
 from models import storage
 from models.checkpoint import read_meta
 from models.engine import load_lesion_engine, load_progress_engine
 from tests.local_bucket import new_bucket, s3_server
-from train.drawn_spots import draw_spots
-from ui.examples import draw_series
+from tests.random_checkpoints import write_progress
+from tests.train.fake_comprehend import FakeComprehend
+from tests.training_guide import (
+    PEOPLE,
+    ROOT,
+    VERDICTS,
+    Guide,
+    draw_ham10000,
+    printed,
+    printed_commands,
+    put_followup,
+    put_isic,
+)
 
-ROOT = Path(__file__).parents[2]
-GUIDE = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
+TINY = (
+    "--input-px",
+    "32",
+    "--start-px",
+    "32",
+    "--num-epochs",
+    "1",
+    "--batch-size",
+    "16",
+    "--keep-states",
+    "0",
+)
+TINY += ("--val-fraction", "0.25")
+TINY_SERIES = ("--num-epochs", "1", "--batch-size", "4", "--val-fraction", "0.34", "--keep-states", "0")
+NOISE = ("Reporting training result", "Found credentials", "Traceback")
+
+
+def runs(*starts: str) -> pytest.MarkDecorator:
+    """Say which commands of the guide a test runs; it fails if it leaves one out."""
+    return pytest.mark.guide(*(printed(start) for start in starts))
 
 
 @pytest.fixture(scope="module")
-def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A bucket with photos and a CSV of them."""
-    folder = tmp_path_factory.mktemp("clinic")
-    rows = draw_spots(folder / "photos", folder / "unused.parquet", num_photos=60)
-    with (folder / "labels.csv").open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["image", "label", "group"])
-        writer.writerows((Path(row.image).name, row.label, row.lesion) for row in rows)
+def clinic(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The guide's bucket, with the photos that its commands read."""
     with s3_server(), new_bucket("clinic") as address:
-        storage.upload_folder(folder, f"{address}/data")
+        put_isic(tmp_path_factory.mktemp("isic"), f"{address}/isic", num_photos=48)
+        put_followup(tmp_path_factory.mktemp("followup"), f"{address}/followup")
         yield address
 
 
-def told(module: str, *arguments: str) -> str:
-    """Run one command as a user does; it must succeed, and the guide must name it."""
-    assert f"python -m {module} " in GUIDE
-    done = subprocess.run(
-        [sys.executable, "-m", module, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=300
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+@pytest.fixture
+def guide(request: pytest.FixtureRequest, clinic: str, tmp_path: Path) -> Iterator[Guide]:
+    """A folder with HAM10000 in it, drawn."""
+    draw_ham10000(tmp_path, num_photos=48)
+    due = [command for mark in request.node.iter_markers("guide") for command in mark.args]
+    guide = Guide(folder=tmp_path, due=due)
+    yield guide
+    assert not guide.due, f"promised and not run: {guide.due}"
 
 
-def test_from_a_csv_in_a_bucket_to_a_checkpoint_that_is_served_and_judged(bucket: str, tmp_path: Path):
-    manifest, run = f"{bucket}/manifest.parquet", f"{bucket}/runs/spots"
-    settings = ["--input-px", "32", "--start-px", "32", "--num-epochs", "2", "--batch-size", "16"]
-    places = ["--manifest", manifest, "--run", run, "--cache", str(tmp_path / "cache")]
+def test_every_command_of_the_guide_is_run_by_a_test_here():
+    marks = [mark for test in globals().values() for mark in getattr(test, "pytestmark", ())]
 
-    ingested = told(
-        "train.ingest", f"{bucket}/data/labels.csv", manifest, "--photos", f"{bucket}/data/photos"
-    )
-    audited = told("train.audit", manifest)
-    trained = told("train.launch", "lesion", "--workers", "0", "--val-fraction", "0.25", *settings, *places)
-    released = told("train.release", run, "--out", str(tmp_path / "again"))
-    judged = told(
-        "train.evaluate",
-        f"{run}/checkpoint",
-        manifest,
-        "--split",
-        f"{run}/split.parquet",
-        "--out",
-        f"{bucket}/report",
-    )
+    assert {command for mark in marks if mark.name == "guide" for command in mark.args} == printed_commands()
 
-    assert "60" in ingested and "60" in audited
-    assert f"checkpoint in {run}/checkpoint" in trained
-    assert str(tmp_path / "again") in released
+
+@runs(
+    "train.ingest HAM10000",
+    "train.ingest s3://",
+    "train.audit",
+    "train.launch lesion --workers 0",
+    "train.release",
+    "train.evaluate",
+)
+def test_from_photos_to_a_checkpoint_that_is_served_and_judged(guide: Guide, clinic: str):
+    run = f"{clinic}/runs/lesion"
+    split = ("--split", f"{run}/split.parquet")
+
+    ingested = guide.told("train.ingest HAM10000")
+    exported = guide.told("train.ingest s3://")
+    audited = guide.told("train.audit", "--val-fraction", "0.25")
+    trained = guide.told("train.launch lesion --workers 0", *TINY, "--run", run)
+    proven = guide.run("train.audit", "data/ham10000/manifest.parquet", *split)
+    released = guide.told("train.release", "--out", "weights/lesion", run=run)
+    judged = guide.told("train.evaluate", *split, "--out", f"{clinic}/report")
+
+    assert "48" in ingested and "48" in exported and "no leak" in audited and "no leak" in proven
+    assert f"checkpoint in {run}/checkpoint" in trained and "checkpoint in weights/lesion" in released
+    assert not any(noise in said for noise in NOISE for said in (trained, released, judged))
     assert "did not learn from these photos" in judged
-    assert b"lesion-reference" in storage.read_bytes(f"{bucket}/report/report.html")
-    folder = storage.fetch_folder(f"{run}/checkpoint", tmp_path)
+    assert b"lesion-reference" in storage.read_bytes(f"{clinic}/report/report.html")
+    folder = storage.fetch_folder(f"{run}/checkpoint", guide.folder)
     load_lesion_engine(folder).ping()
-    assert read_meta(folder).weights_sha256 == read_meta(tmp_path / "again").weights_sha256
+    assert read_meta(folder).weights_sha256 == read_meta(guide.folder / "weights/lesion").weights_sha256
+
+
+@pytest.fixture
+def labelled(guide: Guide, clinic: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """What the first command of the follow-up section says: a manifest is written, labelled by a fake."""
+    comprehend = FakeComprehend()
+    monkeypatch.setenv("AWS_ENDPOINT_URL_COMPREHEND", comprehend.url)
+    try:
+        yield guide.told("train.followup")
+    finally:
+        comprehend.stop()
 
 
 @pytest.mark.cluster
-def test_from_notes_and_photos_in_a_bucket_to_a_progress_checkpoint(bucket: str, tmp_path: Path):
-    source, manifest, faces = f"{bucket}/followup", f"{bucket}/followup.parquet", f"{bucket}/faces"
-    storage.upload_folder(draw_followup(tmp_path / "followup"), source)
-    (tmp_path / "hand.csv").write_text("person,label\n" + "".join(f"{p},{VERDICTS[p % 2]}\n" for p in PEOPLE))
-    settings = ["--num-epochs", "2", "--batch-size", "4", "--val-fraction", "0.34"]
-    places = ["--manifest", manifest, "--faces", faces, "--run", f"{bucket}/runs/followup"]
+@runs("train.followup", "train.labels", "train.cut")
+def test_from_notes_and_photos_in_a_bucket_to_a_progress_checkpoint(guide: Guide, clinic: str, labelled: str):
+    hand = [f"{person},{VERDICTS[person % 2]}\n" for person in PEOPLE]
+    (guide.folder / "hand.csv").write_text("person,label\n" + "".join(hand))
+    run = f"{clinic}/runs/followup"
 
-    labelled = told("train.followup", source, manifest, "--labeller", "vader")
-    agreed = told("train.labels", "audit", manifest, str(tmp_path / "hand.csv"))
-    cut = told("train.cut", manifest, faces)
-    trained = told("train.launch", "followup", "--workers", "0", *settings, *places)
+    agreed = guide.told("train.labels")
+    cut = guide.told("train.cut")
+    trained = guide.run("train.launch", "followup", "--workers", "0", *TINY_SERIES, "--run", run)
 
     assert f"of {len(PEOPLE)} people" in labelled
     assert "kappa" in agreed
     assert f"{2 * len(PEOPLE)} photos done now" in cut
-    assert "checkpoint in" in trained
-    load_progress_engine(storage.fetch_folder(f"{bucket}/runs/followup/checkpoint", tmp_path)).ping()
+    assert f"checkpoint in {run}/checkpoint" in trained
+    load_progress_engine(storage.fetch_folder(f"{run}/checkpoint", guide.folder)).ping()
 
 
-PEOPLE = range(1, 9)
-VERDICTS = ("worsened", "improved")
+@pytest.mark.slow
+@pytest.mark.cluster
+@runs("train.followup", "train.cut", "train.launch followup", "train.launch progress")
+def test_progress_networks_are_trained_by_ray_and_judged(guide: Guide, clinic: str, labelled: str):
+    manifest = "data/followup/manifest.parquet"
+    real = ("--split", "runs/followup/split.parquet", "--faces", "data/followup/faces")
+    drawn = ("--batches-per-epoch", "2", "--num-val-sequences", "8")
+
+    guide.told("train.cut", "--num-actors", "1")
+    trained = guide.told("train.launch followup", *TINY_SERIES)
+    judged = guide.run("train.evaluate", "runs/followup/checkpoint", manifest, *real)
+    also = guide.told("train.launch progress", *TINY_SERIES, *drawn, "--manifest", manifest)
+
+    assert "epoch 1 of 1" in trained and not any(noise in trained for noise in NOISE)
+    assert "did not learn from these photos" in judged
+    report = json.loads((guide.folder / "runs/evaluation/report.json").read_text())
+    assert report["model"]["name"] == "progress-followup"
+    assert "runs/progress/checkpoint" in also
 
 
-def draw_followup(folder: Path) -> Path:
-    """SkinCredible's layout, with two drawn photos of each person and a note that says how it went."""
-    for name in ("followup_data", "images"):
-        (folder / name).mkdir(parents=True)
-    (folder / "dr_msg_stats.csv").write_text("user_id\n" + "".join(f"{person}\n" for person in PEOPLE))
-    for person in PEOPLE:
-        improving = VERDICTS[person % 2] == "improved"
-        entries: list[dict[str, object]] = []
-        for day, photo in enumerate(draw_series(improving=improving, num_photos=2, seed=person), start=1):
-            room = np.random.default_rng(person).integers(40, 220, (4, 4, 3)).astype(np.uint8)
-            scene = Image.fromarray(room).resize((900, 900))  # or drawn people look too alike to be several
-            scene.paste(photo.resize((560, 560)), (40 * person, 340 - 40 * person))
-            scene.save(folder / "images" / f"{person}-{day}.jpg")
-            when = f"2019-03-0{day}T08:00:00Z"
-            entries.append(
-                {"entry_type": "Annotation", "image_path": f"{person}-{day}.jpg", "created_at": when}
-            )
-        note = "Much better, it improved." if improving else "Worse, it deteriorated."
-        entries.append({"entry_type": "DrMessage", "dr_note": note, "created_at": "2019-03-09T10:00:00Z"})
-        (folder / f"followup_data/user_{person:012d}.json").write_text(json.dumps(entries))
-    return folder
+@pytest.mark.slow
+@pytest.mark.cluster
+@runs("train.launch lesion", "train.launch lesion --workers 4 --gpu", "train.launch smoke")
+def test_ray_trains_on_this_machine_and_says_when_it_has_no_gpu(guide: Guide, clinic: str):
+    trained = guide.told("train.launch lesion", *TINY, "--run", f"{clinic}/runs/alone")
+    smoke = guide.told("train.launch smoke")
+    num_gpus = torch.cuda.device_count()
+    if num_gpus:
+        gpu = guide.told("train.launch lesion --workers 4 --gpu", *TINY, "--workers", str(num_gpus))
+    else:  # what can be run of this command: its refusal
+        gpu = guide.told("train.launch lesion --workers 4 --gpu", status=1)
+
+    assert f"checkpoint in {clinic}/runs/alone/checkpoint" in trained
+    assert "epoch 1 of 1" in trained and not any(noise in trained for noise in NOISE)
+    assert "runs/smoke/checkpoint" in smoke
+    if not num_gpus:
+        lines = [line for line in gpu.splitlines() if line.startswith("train.launch: ")]
+        assert len(lines) == 1 and "4 GPUs, here are 0" in lines[0]
+
+
+@pytest.mark.slow
+@pytest.mark.cluster
+@runs("train.launch lesion --folds 5")
+def test_folds_under_ray_are_released_as_one_ensemble(guide: Guide, clinic: str):
+    run, manifest = f"{clinic}/runs/folds", "data/ham10000/manifest.parquet"
+
+    trained = guide.told("train.launch lesion --folds 5", *TINY, "--folds", "2", "--run", run)
+    judged = guide.run("train.evaluate", f"{run}/checkpoint", manifest)
+
+    table = [line.split()[0] for line in trained[trained.index("\nfold ") :].splitlines() if line]
+    assert table[:5] == ["fold", "1", "2", "mean", "sd"]
+    assert "48 photos" in judged
+    folder = storage.fetch_folder(f"{run}/checkpoint", guide.folder)
+    assert read_meta(folder).architecture["num_members"] == 2
+
+
+@pytest.mark.slow
+@runs("train.launch lesion --init imagenet")
+def test_imagenet_weights_are_taken_from_the_cache_or_refused_at_once(guide: Guide):
+    cache = guide.folder / "torch/hub/checkpoints"
+    home = {"TORCH_HOME": str(guide.folder / "torch"), "https_proxy": "http://127.0.0.1:9"}
+
+    alone = ("--workers", "0", *TINY, "--run", "runs/pretrained")
+
+    started = time.monotonic()
+    refused = guide.run("train.launch", "lesion", "--init", "imagenet", *alone, status=1, environment=home)
+    refused_s = time.monotonic() - started
+    torch.save(resnet50().state_dict(), cache / "resnet50-11ad3fa6.pth")
+    trained = guide.told("train.launch lesion --init imagenet", *alone, environment=home)
+
+    lines = [line for line in refused.splitlines() if line.startswith("train.launch: ")]
+    assert len(lines) == 1 and str(cache) in lines[0]
+    assert refused_s < 60
+    assert "runs/pretrained/checkpoint" in trained
+
+
+@pytest.mark.slow
+@runs("train.launch lesion --run runs/first", "train.launch lesion --init runs/first")
+def test_the_two_stages_of_the_reference_weights(guide: Guide):
+    small = (*TINY, "--workers", "0")
+
+    first = guide.told("train.launch lesion --run runs/first", *small)
+    second = guide.told("train.launch lesion --init runs/first", *small)
+
+    assert "runs/first/checkpoint" in first
+    assert "runs/lesion/checkpoint" in second
+    meta = read_meta(guide.folder / "runs/lesion/checkpoint")
+    assert meta.training["init"] == "checkpoint" and meta.thresholds["malignant"] != 0.5
+
+
+@pytest.mark.slow
+@runs("bench.training ray", "bench.training pipeline")
+def test_what_measures_speed_runs(guide: Guide):
+    few = ("--rounds", "1", "--batch-size", "8", "--side-px", "32")
+    few += ("--manifest", "data/ham10000/manifest.parquet")
+    clone = {"PYTHONPATH": str(ROOT)}
+
+    on_ray = guide.told("bench.training ray", *few, environment=clone)
+    pipeline = guide.told("bench.training pipeline", *few, "--steps", "2", environment=clone)
+
+    assert '"what": "ray"' in on_ray
+    assert '"what": "pipeline"' in pipeline
+
+
+@pytest.fixture
+def two_nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Address of a cluster of two nodes with one CPU each: two workers of one CPU must be on both."""
+    (tmp_path / "token").write_text(secrets.token_hex(32))
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(tmp_path / "token"))
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    address, client = (f"127.0.0.1:{port}" for port in free_ports(2))
+    head = ("--head", "--port", address[10:], "--ray-client-server-port", client[10:])
+    nodes: list[psutil.Popen] = []
+    with tempfile.TemporaryDirectory(dir="/tmp", ignore_cleanup_errors=True) as home:  # sockets: short paths
+        monkeypatch.setenv("RAY_TMPDIR", home)
+        try:
+            for role in ((*head, "--include-dashboard", "false"), ("--address", address)):
+                nodes.append(start_node(tmp_path / f"node-{len(nodes)}.txt", *role))
+            yield address
+        finally:
+            stop_nodes(nodes)
+
+
+def start_node(log: Path, *role: str) -> psutil.Popen:
+    ray = [str(Path(sys.executable).with_name("ray")), "start", "--block", "--num-cpus", "1"]
+    with log.open("w") as file:
+        node = psutil.Popen(
+            [*ray, "--dashboard-agent-listen-port", str(free_ports(1)[0]), *role],
+            cwd=log.parent,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    until = time.monotonic() + 120
+    while "Ray runtime started" not in log.read_text():
+        assert node.poll() is None and time.monotonic() < until, log.read_text()
+        time.sleep(0.2)
+    return node
+
+
+def stop_nodes(nodes: list[psutil.Popen]) -> None:
+    started = [child for node in nodes for child in node.children(recursive=True)]
+    for node in reversed(nodes):
+        node.terminate()
+    for left in psutil.wait_procs([*nodes, *started], timeout=30)[1]:
+        left.kill()
+        left.wait()
+
+
+def free_ports(number: int) -> list[int]:
+    with contextlib.ExitStack() as stack:
+        probes = [stack.enter_context(socket.socket()) for _ in range(number)]
+        for probe in probes:
+            probe.bind(("", 0))
+        return [probe.getsockname()[1] for probe in probes]
+
+
+@pytest.mark.slow
+@pytest.mark.cluster
+@runs("train.ingest s3://", "train.launch lesion --workers 16", "train.followup", "train.cut")
+def test_a_cluster_of_two_nodes_trains_and_cuts_with_all_in_the_bucket(
+    guide: Guide, clinic: str, labelled: str, two_nodes: str
+):
+    run = f"{clinic}/runs/lesion"
+    here = ("--workers", "2", "--no-gpu", "--cpus-per-worker", "1", "--run", f"{run}-cluster")
+
+    guide.told("train.ingest s3://")
+    trained = guide.told("train.launch lesion --workers 16", *TINY, *here)
+    cut = guide.told("train.cut", "--address", two_nodes, "--photos-per-part", "8")
+    stranger = guide.folder / "other-token"
+    stranger.write_text(secrets.token_hex(32))
+    again = ("train.cut", "data/followup/manifest.parquet", "faces-of-a-stranger", "--address", two_nodes)
+    refused = guide.run(*again, status=2, environment={"RAY_AUTH_TOKEN_PATH": str(stranger)})
+
+    assert f"checkpoint in {run}-cluster/checkpoint" in trained and "epoch 1 of 1" in trained
+    assert not any(noise in trained for noise in NOISE)
+    load_lesion_engine(storage.fetch_folder(f"{run}-cluster/checkpoint", guide.folder)).ping()
+    assert f"{2 * len(PEOPLE)} photos done now" in cut
+    assert [line for line in refused.splitlines() if line.startswith("train.cut: no Ray cluster at")]
+
+
+@pytest.mark.slow
+@pytest.mark.server
+@runs("serve --config my.yaml")
+def test_the_server_takes_its_checkpoint_from_the_bucket(guide: Guide, clinic: str):
+    run = f"{clinic}/runs/served"
+    guide.run("train.launch", "lesion", "--workers", "0", *TINY, "--run", run, "--name", "from-the-bucket")
+    config = yaml.safe_load((ROOT / "serve/local.yaml").read_text())
+    api = config["applications"][0]["args"]
+    api["lesion"]["checkpoint"] = f"{run}/checkpoint"
+    api["progress"]["checkpoint"] = str(write_progress(guide.folder / "progress"))
+    (guide.folder / "my.yaml").write_text(yaml.safe_dump(config))
+    [port] = free_ports(1)
+    spot = next((guide.folder / "HAM10000_images").glob("*.jpg")).read_bytes()
+
+    with guide.started("serve --config my.yaml", "--port", str(port), until="ready: "):
+        answer = httpx.post(
+            f"http://127.0.0.1:{port}/v1/lesion",
+            content=spot,
+            headers={"content-type": "image/jpeg"},
+            timeout=60,
+        )
+
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["model"]["name"] == "from-the-bucket"

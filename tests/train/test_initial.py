@@ -1,4 +1,5 @@
 import logging
+import socket
 from pathlib import Path
 from urllib.error import URLError
 
@@ -65,6 +66,29 @@ def test_imagenet_that_cannot_be_had_says_what_to_do(tmp_path: Path, monkeypatch
     monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", offline)
 
     with pytest.raises(InitialWeightsError, match=r"cannot be had .*resnet50-11ad3fa6\.pth.*--init random"):
+        set_initial_weights(
+            LesionNet(num_diagnoses=2, input_px=64), "imagenet", kind="lesion", labels=(), cache=tmp_path
+        )
+
+
+def test_a_network_that_swallows_packets_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+        monkeypatch.setattr("train.initial.NETWORK_PATIENCE_S", 0.2)
+
+        with pytest.raises(InitialWeightsError, match="timed out"):
+            set_initial_weights(
+                LesionNet(num_diagnoses=2, input_px=64), "imagenet", kind="lesion", labels=(), cache=tmp_path
+            )
+
+
+def test_a_damaged_file_of_imagenet_weights_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    (tmp_path / "hub/checkpoints").mkdir(parents=True)
+    (tmp_path / "hub/checkpoints/resnet50-11ad3fa6.pth").write_bytes(b"<html>")
+
+    with pytest.raises(InitialWeightsError, match=r"cannot be had .*hub/checkpoints"):
         set_initial_weights(
             LesionNet(num_diagnoses=2, input_px=64), "imagenet", kind="lesion", labels=(), cache=tmp_path
         )

@@ -1,0 +1,164 @@
+"""The commands that docs/training.md prints, and a clinic's data to run them on."""
+
+import contextlib
+import csv
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from models import storage
+from train.drawn_spots import draw_spots
+from ui.examples import draw_series
+
+ROOT = Path(__file__).parents[1]
+GUIDE = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
+PATIENCE_S = 480
+Environment = Mapping[str, str]
+NOTHING: Environment = {}
+
+PEOPLE = range(1, 9)
+VERDICTS = ("worsened", "improved")
+
+
+def printed_commands() -> set[str]:
+    """Every command of the guide, in an indented block or between backticks, without its comment."""
+    blocks = re.findall(r"^    python -m ([^#\n]+)", GUIDE, re.MULTILINE)
+    return {command.strip() for command in (*blocks, *re.findall(r"`python -m ([^`]+)`", GUIDE))}
+
+
+def printed(start: str) -> str:
+    """The one command of the guide that is, or begins with, this."""
+    commands = printed_commands()
+    found = [start] if start in commands else [each for each in commands if each.startswith(start)]
+    assert len(found) == 1, f"the guide prints {found or 'nothing'} for {start!r}"
+    return found[0]
+
+
+@dataclass
+class Guide:
+    """Runs commands as a reader of the guide does, in a folder that stands for the clone's.
+
+    Attributes:
+        due: commands that the test has promised to run and has not run yet.
+    """
+
+    folder: Path
+    due: list[str] = field(default_factory=list)
+
+    def told(
+        self, start: str, *more: str, run: str = "RUN", status: int = 0, environment: Environment = NOTHING
+    ) -> str:
+        """Run a command of the guide; return what it said.
+
+        Args:
+            start: of the command; it must be one that is due.
+            more: settings after the printed ones, which they override: sizes, and what this machine has not.
+            run: in place of the guide's RUN.
+            status: with which it must end.
+            environment: what is added to this process's.
+        """
+        command = printed(start)
+        self.due.remove(command)
+        words = [run if word == "RUN" else word for word in command.split()]
+        return self.run(*words, *more, status=status, environment=environment)
+
+    def run(self, *words: str, status: int = 0, environment: Environment = NOTHING) -> str:
+        """Run ``python -m`` and these words."""
+        done = subprocess.run(
+            [sys.executable, "-m", *words],
+            cwd=self.folder,
+            env={**os.environ, **environment},
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_S,
+        )
+        said = done.stdout + done.stderr
+        assert done.returncode == status, said
+        return said
+
+    @contextlib.contextmanager
+    def started(self, start: str, *more: str, until: str) -> Iterator[None]:
+        """Start a command that goes on, wait until it says something, and press Ctrl-C at the end."""
+        command = printed(start)
+        self.due.remove(command)
+        said = self.folder / "said.txt"
+        with said.open("w") as file:
+            process = subprocess.Popen(
+                [sys.executable, "-m", *command.split(), *more],
+                cwd=self.folder,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        try:
+            give_up = time.monotonic() + PATIENCE_S
+            while until not in said.read_text():
+                assert process.poll() is None and time.monotonic() < give_up, said.read_text()
+                time.sleep(0.2)
+            yield
+        finally:
+            process.send_signal(signal.SIGINT)
+            process.wait(60)
+
+
+def draw_ham10000(folder: Path, *, num_photos: int) -> None:
+    """HAM10000's layout and, as if it had been read before, ``data/ham10000/manifest.parquet``."""
+    rows = draw_spots(
+        folder / "HAM10000_images", folder / "data/ham10000/manifest.parquet", num_photos=num_photos
+    )
+    codes = {"Nevus": "nv", "Melanoma": "mel", "Vascular Lesion": "vasc"}
+    with (folder / "HAM10000_metadata.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["lesion_id", "image_id", "dx", "dx_type", "age", "sex", "localization"])
+        for row in rows:
+            name = Path(row.image).stem
+            writer.writerow([row.lesion, name, codes[row.label], "histo", row.age_years, row.sex, row.site])
+
+
+def put_isic(folder: Path, address: str, *, num_photos: int) -> None:
+    """Draw an export of the ISIC archive and put it into a bucket."""
+    rows = draw_spots(folder / "isic/images", folder / "unused.parquet", num_photos=num_photos)
+    names = {
+        "Nevus": ("Benign", "Nevus"),
+        "Melanoma": ("Malignant", "Melanoma, NOS"),
+        "Vascular Lesion": ("Malignant", "Basal cell carcinoma"),
+    }
+    with (folder / "isic/metadata.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["isic_id", "copyright_license", "diagnosis_1", "diagnosis_3", "lesion_id"])
+        for row in rows:
+            writer.writerow([Path(row.image).stem, "CC-0", *names[row.label], row.lesion])
+    storage.upload_folder(folder / "isic", address)
+
+
+def put_followup(folder: Path, address: str) -> None:
+    """Put SkinCredible's layout into a bucket: two photos of each person and a note that says how it went."""
+    for name in ("followup_data", "images"):
+        (folder / name).mkdir(parents=True)
+    (folder / "dr_msg_stats.csv").write_text("user_id\n" + "".join(f"{person}\n" for person in PEOPLE))
+    for person in PEOPLE:
+        improving = VERDICTS[person % 2] == "improved"
+        entries: list[dict[str, object]] = []
+        for day, photo in enumerate(draw_series(improving=improving, num_photos=2, seed=person), start=1):
+            room = np.random.default_rng(person).integers(40, 220, (4, 4, 3)).astype(np.uint8)
+            scene = Image.fromarray(room).resize((900, 900))  # or drawn people look too alike to be several
+            scene.paste(photo.resize((560, 560)), (40 * person, 340 - 40 * person))
+            scene.save(folder / "images" / f"{person}-{day}.jpg")
+            when = f"2019-03-0{day}T08:00:00Z"
+            entries.append(
+                {"entry_type": "Annotation", "image_path": f"{person}-{day}.jpg", "created_at": when}
+            )
+        note = "Much better, it improved." if improving else "It is worse, it deteriorated."
+        entries.append({"entry_type": "DrMessage", "dr_note": note, "created_at": "2019-03-09T10:00:00Z"})
+        (folder / f"followup_data/user_{person:012d}.json").write_text(json.dumps(entries))
+    storage.upload_folder(folder, address)
