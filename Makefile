@@ -3,20 +3,25 @@ HOST ?= 127.0.0.1
 PORT ?= 8000
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help serve test check format lock clean
+.PHONY: help serve test test-slow check format lock clean bench bench-full
 
 help:
 	@echo 'make serve    start everything on http://$(HOST):$(PORT)  (HOST=, PORT=)'
 	@echo 'make test     run the test suite  (ARGS="-k lesion")'
+	@echo 'make test-slow  run the slow tests: the rest of the commands of docs/training.md'
 	@echo 'make check    lint, formatting, types, import contracts'
 	@echo 'make format   let ruff format and fix'
-	@echo 'make lock     compile requirements.lock from pyproject.toml'
+	@echo 'make lock     compile requirements.lock from pyproject.toml, and that of bench/peers'
+	@echo 'make bench    measure the main table of docs/performance.md, about half an hour; make bench-full the whole matrix'
 
 serve: .venv/installed
 	@exec $(BIN)/python -m serve --host $(HOST) --port $(PORT)
 
 test: .venv/installed
 	$(BIN)/python -m pytest $(ARGS)
+
+test-slow: .venv/installed
+	$(BIN)/python -m pytest -m slow $(ARGS)
 
 check: .venv/installed
 	$(BIN)/ruff check .
@@ -31,9 +36,24 @@ format: .venv/installed
 lock: .venv/installed
 	$(BIN)/uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes \
 		--no-header --quiet --upgrade -o requirements.lock
+	sed -nE 's/^((fastapi|numpy|onnx|onnxruntime|pillow|torch|torchvision|uvicorn)==.*) \\$$/\1/p' requirements.lock | \
+		$(BIN)/uv pip compile bench/peers/requirements.in --constraint /dev/stdin --universal --python-version 3.11 \
+		--generate-hashes --no-header --quiet --upgrade -o bench/peers/requirements.lock
+
+bench: .venv/installed .venv-peers/installed
+	$(BIN)/python -m bench.all
+
+bench-full: .venv/installed .venv-peers/installed
+	$(BIN)/python -m bench.all --full
 
 clean:
-	rm -rf .venv
+	rm -rf .venv .venv-peers
+
+# What we are compared with, in an environment of its own.
+.venv-peers/installed: bench/peers/requirements.lock | .venv/installed
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv-peers
+	$(BIN)/uv pip sync --quiet --python .venv-peers/bin/python --require-hashes bench/peers/requirements.lock
+	touch $@
 
 # The first Python of the right version that really starts; a pyenv shim may not.
 .venv/installed: requirements.lock pyproject.toml

@@ -1,11 +1,14 @@
 """The checkpoint folder: ``weights.safetensors``, ``meta.json`` and ``MODEL_CARD.md``; save, load, verify.
 
-The folder is the whole contract between training and serving. Reading ``meta.json`` needs no torch.
+A lesion network that may be served in 8 bits has ``int8.json`` too. The folder is the whole contract between
+training and serving. Reading ``meta.json`` needs no torch.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -17,7 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 FORMAT_VERSION = 1
-WEIGHTS, META, CARD = "weights.safetensors", "meta.json", "MODEL_CARD.md"
+WEIGHTS, META, CARD, INT8 = "weights.safetensors", "meta.json", "MODEL_CARD.md", "int8.json"
 
 Kind = Literal["lesion", "progress"]
 
@@ -50,6 +53,7 @@ class CheckpointMeta(BaseModel):
     data_fingerprint: str = Field(description="sha256 over the manifest rows and the split")
     data_licence: str
     weights_sha256: str = ""
+    int8_sha256: str = Field(default="", description="of int8.json; empty if served in float32 only")
 
     @model_validator(mode="after")
     def _agrees_with_itself(self) -> CheckpointMeta:
@@ -137,11 +141,38 @@ def load_weights(folder: Path, meta: CheckpointMeta) -> dict[str, Tensor]:
     }
 
 
-def save_checkpoint(folder: Path, net: nn.Module, meta: CheckpointMeta, model_card: str) -> CheckpointMeta:
+def load_int8_ranges(folder: Path, meta: CheckpointMeta) -> dict[str, tuple[float, float]] | None:
+    """Return the ranges of the activations in 8 bits (``models.rounding``); None if there are none.
+
+    Raises:
+        CheckpointError: the file is missing or is not the one that ``meta`` describes.
+    """
+    if not meta.int8_sha256:
+        return None
+    path = folder / INT8
+    if not path.is_file():
+        raise CheckpointError(f"checkpoint {folder} has no {INT8}, which its {META} names; fetch it again")
+    content = path.read_bytes()
+    found = hashlib.sha256(content).hexdigest()
+    if found != meta.int8_sha256:
+        raise CheckpointError(
+            f"{path} has sha256 {found[:12]}…, {META} says {meta.int8_sha256[:12]}…; fetch it again"
+        )
+    return {name: (float(low), float(high)) for name, (low, high) in json.loads(content).items()}
+
+
+def save_checkpoint(
+    folder: Path,
+    net: nn.Module,
+    meta: CheckpointMeta,
+    model_card: str,
+    *,
+    int8_ranges: Mapping[str, tuple[float, float]] | None = None,
+) -> CheckpointMeta:
     """Write a released checkpoint: matrices and kernels as float16, vectors (biases, batch norm) as float32.
 
     Returns:
-        The meta with the hash of the written weights, as stored.
+        The meta with the hashes of what was written, as stored.
     """
     import torch
     from safetensors.torch import save
@@ -151,8 +182,17 @@ def save_checkpoint(folder: Path, net: nn.Module, meta: CheckpointMeta, model_ca
         for name, tensor in unwrap(net).state_dict().items()
     }
     content = save(weights)
-    meta = meta.model_copy(update={"weights_sha256": hashlib.sha256(content).hexdigest()})
+    ranges = json.dumps(int8_ranges, indent=0).encode() if int8_ranges else b""
+    hashes = {
+        "weights_sha256": hashlib.sha256(content).hexdigest(),
+        "int8_sha256": hashlib.sha256(ranges).hexdigest() if ranges else "",
+    }
+    meta = meta.model_copy(update=hashes)
     folder.mkdir(parents=True, exist_ok=True)
+    if ranges:
+        (folder / INT8).write_bytes(ranges)
+    else:
+        (folder / INT8).unlink(missing_ok=True)
     (folder / WEIGHTS).write_bytes(content)
     (folder / META).write_text(meta.model_dump_json(indent=2) + "\n", encoding="utf-8")
     (folder / CARD).write_text(model_card, encoding="utf-8")
@@ -168,8 +208,6 @@ def unwrap(net: nn.Module) -> nn.Module:
 
 
 def _version_of(path: Path) -> object:
-    import json
-
     try:
         content: object = json.loads(path.read_bytes())
     except ValueError:

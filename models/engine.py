@@ -3,19 +3,37 @@
 Axes: B request, T photo of a series, H row, W column, C channel, K diagnosis.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar, get_args
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from models.checkpoint import CheckpointError, CheckpointMeta, Kind, load_weights, read_meta
-from models.lesion import LesionEnsemble, LesionNet
+from models.checkpoint import (
+    CheckpointError,
+    CheckpointMeta,
+    Kind,
+    load_int8_ranges,
+    load_weights,
+    read_meta,
+)
+from models.integer_trunk import IntegerTrunk
+from models.integer_trunk import runs_here as integer_trunk_runs_here
+from models.lesion import LesionEnsemble, LesionNet, fold_batch_norm
 from models.progress import ProgressNet
+from models.rounding import Ranges, Weights, is_range, names_of_ranges
 from models.taxonomy import GROUPS, Group
 from models.transforms import normalize
+
+Runtime = Literal["pytorch", "pytorch-bf16", "onnxruntime", "onnxruntime-int8", "onednn-int8"]
+EngineName = Literal["auto", "pytorch", "pytorch-bf16", "onnxruntime", "onnxruntime-int8", "onednn-int8"]
+INT8_RUNTIMES: tuple[Runtime, ...] = ("onednn-int8", "onnxruntime-int8")
+
+GPU_BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+"""Sizes that a GPU computes; a batch is filled up to the next, so that each is recorded once."""
 
 _Net = TypeVar("_Net", bound=nn.Module)
 
@@ -41,9 +59,13 @@ class ProgressOutput:
 
 
 class LesionEngine:
-    """Answers with one lesion checkpoint, of one network or several, through PyTorch."""
+    """Answers with one lesion checkpoint, of one network or several.
 
-    runtime = "pytorch"
+    This class computes in float32 through PyTorch, the reference; those derived from it compute ``_answer``
+    in another way.
+    """
+
+    runtime: Runtime = "pytorch"
 
     def __init__(self, meta: CheckpointMeta, net: LesionNet | LesionEnsemble, device: str) -> None:
         self.meta = meta
@@ -64,14 +86,7 @@ class LesionEngine:
                 f"got {image_BHWC.dtype} {image_BHWC.shape}, need uint8 (B, {side}, {side}, 3); "
                 "decode with models.images.decode_square"
             )
-        image_BCHW = normalize(torch.from_numpy(image_BHWC).to(self.device), self.meta.mean, self.meta.std)
-        features_BCHW = self._net.features(image_BCHW.contiguous(memory_format=torch.channels_last))
-        logits = self._net.classify(features_BCHW)
-        return LesionOutput(
-            malignant_B=logits.risk_BR.softmax(1)[:, GROUPS.index("malignant")].cpu().numpy(),
-            diagnosis_BK=logits.diagnosis_BK.softmax(1).cpu().numpy(),
-            features_BCHW=features_BCHW.contiguous().cpu().numpy() if features else None,
-        )
+        return self._answer(np.ascontiguousarray(image_BHWC), features)
 
     def heat_map(self, features_CHW: np.ndarray, group: Group) -> np.ndarray:
         """Return where the evidence for ``group`` lies, as ``grad_cam`` does: float32 (h, w), 0 to 1."""
@@ -82,6 +97,148 @@ class LesionEngine:
         """Send one blank image through the network; raise if the answer is not a probability."""
         side = self.meta.input_px
         _check_finite(self(np.zeros((1, side, side, 3), np.uint8)).malignant_B)
+
+    def _answer(self, image_BHWC: np.ndarray, features: bool) -> LesionOutput:
+        image_BCHW = normalize(torch.from_numpy(image_BHWC).to(self.device), self.meta.mean, self.meta.std)
+        features_BCHW = self._net.features(image_BCHW.contiguous(memory_format=torch.channels_last))
+        return self._output(features_BCHW, features)
+
+    def _output(self, features_BCHW: Tensor, features: bool) -> LesionOutput:
+        logits = self._net.classify(features_BCHW)
+        return LesionOutput(
+            malignant_B=logits.risk_BR.softmax(1)[:, GROUPS.index("malignant")].cpu().numpy(),
+            diagnosis_BK=logits.diagnosis_BK.softmax(1).cpu().numpy(),
+            features_BCHW=features_BCHW.contiguous().cpu().numpy() if features else None,
+        )
+
+
+class IntegerLesionEngine(LesionEngine):
+    """One network whose trunk computes in 8 bits by oneDNN; its heads stay in float32."""
+
+    runtime: Runtime = "onednn-int8"
+
+    def __init__(self, meta: CheckpointMeta, net: LesionNet, ranges: Ranges) -> None:
+        self._trunk = IntegerTrunk(_weights_of(net), meta, ranges)
+        super().__init__(meta, _without_trunk(net), "cpu")
+
+    def _answer(self, image_BHWC: np.ndarray, features: bool) -> LesionOutput:
+        return self._output(self._trunk(torch.from_numpy(image_BHWC)), features)
+
+
+class OnnxLesionEngine(LesionEngine):
+    """A network or an ensemble through ONNX Runtime on a CPU; in 8 bits with ``ranges``."""
+
+    def __init__(
+        self,
+        meta: CheckpointMeta,
+        net: LesionNet | LesionEnsemble,
+        ranges: Ranges | None,
+        num_threads: int | None,
+    ) -> None:
+        import onnxruntime  # here: the other engines do without
+
+        from models.lesion_graph import lesion_graph
+
+        self.runtime: Runtime = "onnxruntime" if ranges is None else "onnxruntime-int8"
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = num_threads or torch.get_num_threads()
+        options.inter_op_num_threads = 1
+        options.add_session_config_entry(
+            "session.intra_op.allow_spinning", "0"
+        )  # an idle replica costs nothing
+        # exact products on processors without VNNI, which add pairs of them in 16 bits and overflow
+        options.add_session_config_entry("session.x64quantprecision", "1")
+        graph = lesion_graph(_weights_of(net), meta, ranges).SerializeToString()
+        self._session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        super().__init__(meta, _without_trunk(net), "cpu")
+
+    def _answer(self, image_BHWC: np.ndarray, features: bool) -> LesionOutput:
+        names = ["malignant_B", "diagnosis_BK", "features_BCHW"]
+        answers = self._session.run(names if features else names[:2], {"image_BHWC": image_BHWC})
+        return LesionOutput(**dict(zip(names, map(np.asarray, answers), strict=False)))
+
+
+class GpuLesionEngine(LesionEngine):
+    """A network or an ensemble on a GPU: bfloat16, channels last, batch norm folded in, heads in float32.
+
+    A batch is filled up to one of ``sizes``; what a GPU does for each size is recorded as a CUDA graph when
+    the size first occurs, and replayed. On a CPU, where tests run it, nothing is recorded.
+    """
+
+    runtime: Runtime = "pytorch-bf16"
+
+    def __init__(
+        self,
+        meta: CheckpointMeta,
+        net: LesionNet | LesionEnsemble,
+        device: str,
+        *,
+        sizes: Sequence[int] = GPU_BATCHES,
+    ) -> None:
+        for part in net.modules():
+            if isinstance(part, LesionNet):
+                fold_batch_norm(part.trunk.eval())
+                part.trunk.bfloat16()
+        super().__init__(meta, net, device)
+        self._sizes = sizes
+        self._graphs: dict[int, tuple[torch.cuda.CUDAGraph, Tensor, tuple[Tensor, ...]]] = {}
+
+    @torch.inference_mode()
+    def on_device(self, image_BHWC: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Answer uint8 photos that are on the device, as tensors there: risk, diagnoses, feature map."""
+        parts = []
+        for start, stop, size in filled_up(len(image_BHWC), self._sizes):
+            part = nn.functional.pad(image_BHWC[start:stop], (0, 0, 0, 0, 0, 0, 0, size - (stop - start)))
+            parts.append([answer[: stop - start] for answer in self._replayed(part)])
+        risk_B, diagnosis_BK, features_BCHW = (torch.cat(answers) for answers in zip(*parts, strict=True))
+        return risk_B, diagnosis_BK, features_BCHW
+
+    def _answer(self, image_BHWC: np.ndarray, features: bool) -> LesionOutput:
+        risk_B, diagnosis_BK, features_BCHW = self.on_device(torch.from_numpy(image_BHWC).to(self.device))
+        return LesionOutput(
+            malignant_B=risk_B.cpu().numpy(),
+            diagnosis_BK=diagnosis_BK.cpu().numpy(),
+            features_BCHW=features_BCHW.float().contiguous().cpu().numpy() if features else None,
+        )
+
+    def _replayed(self, image_BHWC: Tensor) -> tuple[Tensor, ...]:
+        if not image_BHWC.is_cuda:
+            return self._computed(image_BHWC)
+        size = len(image_BHWC)
+        if size not in self._graphs:
+            self._graphs[size] = self._recorded(image_BHWC.clone())
+        graph, own_image, own_answers = self._graphs[size]
+        own_image.copy_(image_BHWC)
+        graph.replay()
+        return tuple(answer.clone() for answer in own_answers)
+
+    def _recorded(self, image_BHWC: Tensor) -> tuple[torch.cuda.CUDAGraph, Tensor, tuple[Tensor, ...]]:
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            for _ in range(3):  # cuDNN chooses its kernels
+                self._computed(image_BHWC)
+        torch.cuda.current_stream().wait_stream(stream)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            answers = self._computed(image_BHWC)
+        return graph, image_BHWC, answers
+
+    def _computed(self, image_BHWC: Tensor) -> tuple[Tensor, ...]:
+        image_BCHW = normalize(image_BHWC, self.meta.mean, self.meta.std).bfloat16()
+        features_BCHW = self._net.features(image_BCHW.contiguous(memory_format=torch.channels_last))
+        logits = self._net.classify(features_BCHW.float())
+        risk_B = logits.risk_BR.softmax(1)[:, GROUPS.index("malignant")]
+        return risk_B, logits.diagnosis_BK.softmax(1), features_BCHW
+
+
+def filled_up(num: int, sizes: Sequence[int]) -> list[tuple[int, int, int]]:
+    """Cut a batch into parts of at most the largest size: first photo, end, and the size it is filled to."""
+    parts: list[tuple[int, int, int]] = []
+    for start in range(0, num, max(sizes)):
+        stop = min(start + max(sizes), num)
+        parts.append((start, stop, min(size for size in sizes if size >= stop - start)))
+    return parts
 
 
 class ProgressEngine:
@@ -107,12 +264,10 @@ class ProgressEngine:
             raise ValueError(
                 f"got {photos_BTHWC.dtype} {photos_BTHWC.shape}, need uint8 (B, T, {side}, {side}, 3)"
             )
-        photos = normalize(
-            torch.from_numpy(np.ascontiguousarray(photos_BTHWC)).to(self.device),
-            self.meta.mean,
-            self.meta.std,
+        photo_NCHW = normalize(
+            torch.from_numpy(photos_BTHWC[present_BT]).to(self.device), self.meta.mean, self.meta.std
         )
-        logits_BTC = self._net(photos, torch.from_numpy(np.ascontiguousarray(present_BT)).to(self.device))
+        logits_BTC = self._net.packed(photo_NCHW, torch.tensor(present_BT, device=self.device))
         improved = self.meta.labels.index("improved")
         return ProgressOutput(improved_BT=logits_BTC.softmax(2)[..., improved].cpu().numpy())
 
@@ -122,15 +277,80 @@ class ProgressEngine:
         _check_finite(self(np.zeros((1, 2, side, side, 3), np.uint8), np.ones((1, 2), bool)).improved_BT)
 
 
-def load_lesion_engine(folder: Path, *, device: str = "cpu", num_threads: int | None = None) -> LesionEngine:
-    """Load a lesion checkpoint onto ``device``; ``num_threads`` sets PyTorch's CPU threads in this process.
+def load_lesion_engine(
+    folder: Path, *, device: str = "cpu", num_threads: int | None = None, engine: EngineName = "auto"
+) -> LesionEngine:
+    """Load a lesion checkpoint onto ``device``.
+
+    Args:
+        num_threads: of the engine on a CPU; sets those of PyTorch in this process too.
+        engine: ``pytorch`` is the reference, float32. ``auto`` takes, on a CPU, 8 bits if the release found
+            them good enough, by oneDNN where the processor has VNNI, else by ONNX Runtime; then ONNX Runtime
+            in float32. On a GPU it takes bfloat16.
 
     Raises:
-        CheckpointError: ``folder`` is no lesion checkpoint that this code understands.
+        CheckpointError: ``folder`` is no lesion checkpoint that this code understands, or it has no ranges
+            for the 8 bits that were asked for.
+        ValueError: there is no such engine, or it does not run on this device.
     """
+    _check_engine(engine, device)
     meta = _meta_of_kind(folder, "lesion", num_threads)
+    ranges = load_int8_ranges(folder, meta)
+    if engine in INT8_RUNTIMES and ranges is None:
+        raise CheckpointError(
+            f"checkpoint {folder} has no ranges for 8 bits, which engine {engine} needs: its release is "
+            "older than they are, or refused them (metrics.int8); release it again or take engine auto"
+        )
+    if ranges is not None:
+        _check_ranges(ranges, folder, meta)
     net = _built(LesionEnsemble if "num_members" in meta.architecture else LesionNet, folder, meta)
-    return LesionEngine(meta, net, device)
+    if engine == "auto":
+        engine = "pytorch-bf16" if device != "cpu" else int8_runtimes()[0] if ranges else "onnxruntime"
+    if engine == "pytorch":
+        return LesionEngine(meta, net, device)
+    if engine == "pytorch-bf16":
+        return GpuLesionEngine(meta, net, device)
+    if engine == "onednn-int8":
+        assert ranges is not None and isinstance(net, LesionNet)
+        return IntegerLesionEngine(meta, net, ranges)
+    return OnnxLesionEngine(meta, net, ranges if engine == "onnxruntime-int8" else None, num_threads)
+
+
+def int8_runtimes() -> list[Runtime]:
+    """Return the engines in 8 bits that this machine can run, the best first."""
+    return [name for name in INT8_RUNTIMES if name != "onednn-int8" or integer_trunk_runs_here()]
+
+
+def _check_engine(engine: str, device: str) -> None:
+    if engine not in get_args(EngineName):
+        raise ValueError(f"there is no engine {engine!r}; take one of {', '.join(get_args(EngineName))}")
+    if device != "cpu" and engine in ("onnxruntime", *INT8_RUNTIMES):
+        raise ValueError(f"engine {engine} runs on a CPU, the device is {device}; take engine auto")
+    if engine == "onednn-int8" and engine not in int8_runtimes():
+        raise ValueError(
+            "engine onednn-int8 needs AVX-512 VNNI, which this processor lacks; take engine auto"
+        )
+
+
+def _check_ranges(ranges: Ranges, folder: Path, meta: CheckpointMeta) -> None:
+    wrong = [name for name in names_of_ranges(meta.input_px) if not is_range(ranges.get(name, (0, 0)))]
+    if wrong or "num_members" in meta.architecture:
+        raise CheckpointError(
+            f"the ranges for 8 bits in checkpoint {folder} do not fit its network "
+            f"({', '.join(wrong[:3]) or 'it is an ensemble'}); release it again, or take engine onnxruntime"
+        )
+
+
+def _weights_of(net: nn.Module) -> Weights:
+    return {name: tensor.detach().numpy() for name, tensor in net.state_dict().items()}
+
+
+def _without_trunk(net: _Net) -> _Net:
+    """The heads alone, for heat maps; another engine computes the trunk."""
+    for part in net.modules():
+        if isinstance(part, LesionNet):
+            part.trunk = nn.Identity()  # pyright: ignore[reportAttributeAccessIssue]
+    return net
 
 
 def load_progress_engine(
@@ -155,8 +375,9 @@ def _meta_of_kind(folder: Path, kind: Kind, num_threads: int | None) -> Checkpoi
 
 def _built(network: type[_Net], folder: Path, meta: CheckpointMeta) -> _Net:
     try:
-        net = network(**meta.architecture)
-        net.load_state_dict(load_weights(folder, meta))
+        with torch.device("meta"):  # no time for random weights
+            net = network(**meta.architecture)
+        net.load_state_dict(load_weights(folder, meta), assign=True)
     except (RuntimeError, TypeError, ValueError) as error:
         raise CheckpointError(
             f"the checkpoint {folder} does not fit {network.__name__}({meta.architecture}): {error}"

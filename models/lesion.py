@@ -7,7 +7,9 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision.models import resnet50
+from torchvision.models.resnet import Bottleneck
 
 from models.taxonomy import GROUPS
 
@@ -34,6 +36,7 @@ class LesionNet(nn.Module):
 
     def __init__(self, *, num_diagnoses: int, input_px: int, dropout: float = 0.3) -> None:
         super().__init__()
+        self.input_px = input_px
         self.trunk = resnet50(weights=None, zero_init_residual=True)
         self.trunk.fc = nn.Identity()  # pyright: ignore[reportAttributeAccessIssue]
         if input_px < FINE_STRIDE_BELOW_PX:
@@ -110,6 +113,21 @@ class LesionEnsemble(nn.Module):
     def nets(self) -> list[LesionNet]:
         """The members."""
         return [member for member in self.members if isinstance(member, LesionNet)]
+
+
+def fold_batch_norm(trunk: nn.Module) -> None:
+    """Put every batch norm of a trained ResNet into the convolution before it."""
+    for part in [trunk, *(part for part in trunk.modules() if isinstance(part, Bottleneck))]:
+        for number in (1, 2, 3):
+            conv, norm = getattr(part, f"conv{number}", None), getattr(part, f"bn{number}", None)
+            if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                setattr(part, f"conv{number}", fuse_conv_bn_eval(conv, norm))
+                setattr(part, f"bn{number}", nn.Identity())
+        around = getattr(part, "downsample", None)
+        if isinstance(around, nn.Sequential):
+            conv, norm = around
+            assert isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d)
+            part.downsample = fuse_conv_bn_eval(conv, norm)
 
 
 def grad_cam(head: nn.Sequential, features_CHW: Tensor, column: int) -> Tensor:

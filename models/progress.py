@@ -92,6 +92,29 @@ class ProgressNet(nn.Module):
         logits_NC = self.head(_average_and_maximum(state_BTCHW.flatten(0, 1), HEAD_GRID))
         return _repeat_where_absent(logits_NC.unflatten(0, shape), present_BT)
 
+    @torch.inference_mode()
+    def packed(self, photo_NCHW: Tensor, present_BT: Tensor) -> Tensor:
+        """Return what ``forward`` returns of a trained network, computed for the present photos alone.
+
+        Args:
+            photo_NCHW: float, normalised: the present photos of the first series in order, then of the next.
+            present_BT: bool, as for ``forward``; it has N true values.
+        """
+        logits_BTC = photo_NCHW.new_zeros(*present_BT.shape, len(LABELS))
+        if not len(photo_NCHW):
+            return logits_BTC
+        rows = _rows_of_steps(present_BT)
+        cells_NCHW = skin_cells(photo_NCHW)
+        series_N, _ = present_BT.nonzero(as_tuple=True)
+        start_B = present_BT.sum(1).cumsum(0) - present_BT.sum(1)
+        blurred = _mean_around(cells_NCHW[:, : 1 + len(SPOT_SIDES_PX)], 3)
+        change = blurred - blurred[start_B[series_N]]
+        state_NCHW = self.first.packed(torch.cat([cells_NCHW, change], dim=1), rows)
+        pooled = _average_and_maximum(self.first_norm.norm(state_NCHW), NUM_CELLS // 2)
+        state_NCHW = self.second_norm.norm(self.second.packed(pooled, rows))
+        logits_BTC[present_BT] = self.head(_average_and_maximum(state_NCHW, HEAD_GRID))
+        return _repeat_where_absent(logits_BTC, present_BT)
+
 
 def skin_cells(photo_NCHW: Tensor) -> Tensor:
     """Return what the skin of a face shows, in 20 x 20 cells; a fixed step, without weights.
@@ -152,15 +175,37 @@ class MaskedConvLSTM(nn.Module):
             gates = gates_BTCHW[:, t]
             if t:
                 gates = gates + self.state_gates(hidden)
-            enter, keep, leave, new = gates.chunk(4, dim=1)
-            # + 1, so that an untrained layer remembers: Jozefowicz et al. 2015
-            next_cell = (keep + 1).sigmoid() * cell + enter.sigmoid() * new.tanh()
-            next_hidden = leave.sigmoid() * next_cell.tanh()
+            next_hidden, next_cell = _step(gates, cell)
             present = present_BT[:, t, None, None, None]
             cell = torch.where(present, next_cell, cell)
             hidden = torch.where(present, next_hidden, hidden)
             states.append(hidden)
         return torch.stack(states, dim=1)
+
+    def packed(self, input_NCHW: Tensor, rows: list[Tensor]) -> Tensor:
+        """Return the hidden state after each present photo, (N, num_filters, H, W).
+
+        Args:
+            rows: for each step the positions in N of the series that last so long, the longest series first.
+        """
+        gates_NCHW = self.input_gates(input_NCHW)
+        state_NCHW = gates_NCHW.new_empty(gates_NCHW[:, : self.num_filters].shape)
+        hidden = cell = gates_NCHW.new_zeros(state_NCHW[rows[0]].shape)
+        for t, row_B in enumerate(rows):
+            gates, cell = gates_NCHW[row_B], cell[: len(row_B)]
+            if t:
+                gates = gates + self.state_gates(hidden[: len(row_B)])
+            hidden, cell = _step(gates, cell)
+            state_NCHW[row_B] = hidden
+        return state_NCHW
+
+
+def _step(gates: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
+    """The next hidden state and cell."""
+    enter, keep, leave, new = gates.chunk(4, dim=1)
+    # + 1, so that an untrained layer remembers: Jozefowicz et al. 2015
+    next_cell = (keep + 1).sigmoid() * cell + enter.sigmoid() * new.tanh()
+    return leave.sigmoid() * next_cell.tanh(), next_cell
 
 
 class MaskedBatchNorm(nn.Module):
@@ -188,6 +233,15 @@ def _beside_first_face(cells_BTCHW: Tensor, present_BT: Tensor) -> Tensor:
     first_B = present_BT.int().argmax(dim=1)
     first_face = blurred_BTCHW[torch.arange(len(first_B), device=first_B.device), first_B].unsqueeze(1)
     return torch.cat([cells_BTCHW, blurred_BTCHW - first_face], dim=2)
+
+
+def _rows_of_steps(present_BT: Tensor) -> list[Tensor]:
+    """For each step the positions, among all present photos, of the series that last so long."""
+    count_B = present_BT.sum(1)
+    start_B = count_B.cumsum(0) - count_B
+    longest_first = count_B.argsort(descending=True)
+    steps = range(int(count_B.max()))
+    return [start_B[longest_first[: int((count_B > t).sum())]] + t for t in steps]
 
 
 def _mean_around(image_NCHW: Tensor, side: int) -> Tensor:

@@ -121,6 +121,7 @@ def environment(home: Path, host: str) -> dict[str, str]:
         "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(home / "h.state"),
         "RAY_SERVE_HAPROXY_LOG_TARGET": str(home / "h.log"),  # nobody listens there: no address is logged
         "RAY_SERVE_HAPROXY_NBTHREAD": "2",
+        "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S": "75",  # an hour unless told, for a client that says nothing
         "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": "10",
     }
     return {
@@ -131,6 +132,7 @@ def environment(home: Path, host: str) -> dict[str, str]:
         "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
         "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "60",
         "RAY_SERVE_MAX_PER_REPLICA_RETRY_COUNT": "2",
+        "RAY_SERVE_FORCE_STOP_UNHEALTHY_REPLICAS": "1",  # one whose engine hangs never ends what it has begun
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",
         "RAY_SERVE_PROXY_MIN_DRAINING_PERIOD_S": "1",
         "RAY_AUTH_MODE": "token",

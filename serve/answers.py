@@ -12,15 +12,17 @@ from typing import TypeVar
 import numpy as np
 
 from models.images import Photo, PhotoError, PhotoLimits, bound_array, decode_bounded, decode_square
+from serve import metrics
 from serve.arrays import check_number, read_frames
 from serve.config import GatewayConfig
 from serve.decoding import DecodingPool
 from serve.errors import ApiError, detail_of
 from serve.messages import FaceReport, LesionReport, ProgressReport, Series, Spot
+from serve.places import Places
 from serve.schemas import BatchLine, ErrorDetail, LesionAnswer, PredictAnswer, ProgressAnswer
 from serve.series import SeriesPhoto, check_faces, progress_answer, put_in_order
 from serve.spots import heatmap_png, lesion_answer
-from serve.stages import Stages
+from serve.stages import FULL_STAGE_WAIT_S, Stages
 
 _T = TypeVar("_T")
 
@@ -41,16 +43,21 @@ class Answers:
         self._lesion_px = lesion_px
         self._limits = PhotoLimits(max_bytes=config.max_photo_bytes, max_pixels=config.max_photo_pixels)
         self._pool = DecodingPool(config.num_decode_threads)
+        retry_after_s = config.retry_after_s
+        self.spots = Places(config.max_spots, "photos of spots", retry_after_s=retry_after_s)
+        self.batches = Places(config.max_batch_requests, "batches of spots", retry_after_s=retry_after_s)
+        self.faces = Places(config.max_faces, "photos of faces", retry_after_s=retry_after_s)
+        self._batch_photos = asyncio.Semaphore(config.batch_concurrency)
 
     async def lesion(self, file: File, *, explain: bool, top_k: int) -> LesionAnswer:
         """Answer about one spot.
 
         Raises:
             PhotoError: the photo cannot be used.
+            ApiError: ``overloaded``.
         """
-        photo = await self._pool.run(decode_square, _kept(file), side_px=self._lesion_px, limits=self._limits)
-        report = await self._stages.classify_lesion(Spot(image_HWC=photo.image_HWC, explain=explain))
-        return lesion_answer(report, top_k=top_k, heatmap_png=await self._heatmap(report))
+        with self.spots.take():
+            return await self._lesion(file, explain=explain, top_k=top_k)
 
     async def lesion_lines(
         self, files: Sequence[File], *, explain: bool, top_k: int, deadline: float, request_id: str
@@ -59,14 +66,12 @@ class Answers:
 
         What is not ready at the deadline, on the clock of the event loop, becomes an error line too.
         """
-        gate = asyncio.Semaphore(self._config.batch_concurrency)
 
         async def line(index: int, file: File) -> BatchLine:
             try:
-                async with asyncio.timeout_at(deadline), gate:
-                    return BatchLine(
-                        index=index, result=await self.lesion(file, explain=explain, top_k=top_k)
-                    )
+                async with asyncio.timeout_at(deadline):
+                    result = await self._patient_lesion(file, explain=explain, top_k=top_k)
+                return BatchLine(index=index, result=result)
             except (ApiError, PhotoError) as error:
                 return BatchLine(index=index, error=detail_of(error))
             except TimeoutError:
@@ -82,6 +87,8 @@ class Answers:
             for finished in asyncio.as_completed(tasks):
                 answer = await finished
                 missing = {"result"} if answer.result is None else {"error"}
+                if answer.error is not None:
+                    metrics.note_refusal(answer.error.code)
                 yield answer.model_dump_json(exclude=missing).encode() + b"\n"
         finally:
             for task in tasks:
@@ -94,6 +101,10 @@ class Answers:
             PhotoError: a photo cannot be used.
             ApiError: ``no_face`` or ``too_few_photos``.
         """
+        with self.faces.take(len(files)):
+            return await self._progress(files, sent_times)
+
+    async def _progress(self, files: Sequence[File], sent_times: Sequence[datetime] | None) -> ProgressAnswer:
         photos = await _all([self._decode_bounded(index, file) for index, file in enumerate(files)])
         order, positions, times = put_in_order(sent_times, [photo.taken_at for photo in photos])
         faces, report = await self._look([photos[position] for position in positions])
@@ -101,7 +112,9 @@ class Answers:
             SeriesPhoto(index=position, photo=photos[position], taken_at=times[position], face=face)
             for position, face in zip(positions, faces, strict=True)
         ]
-        return progress_answer(report, series, order)
+        answer = progress_answer(report, series, order)
+        metrics.note_verdict(answer.verdict)
+        return answer
 
     async def predict(self, body: bytes) -> PredictAnswer:
         """Answer SkinCredible's own request.
@@ -111,8 +124,9 @@ class Answers:
         """
         frames = await self._pool.run(read_frames, body, max_frames=self._config.max_series_photos)
         side_px = self._config.face_side_px
-        photos = await _all([self._pool.run(bound_array, frame, max_side_px=side_px) for frame in frames])
-        _, report = await self._look(photos)
+        with self.faces.take(len(frames)):
+            photos = await _all([self._pool.run(bound_array, frame, max_side_px=side_px) for frame in frames])
+            _, report = await self._look(photos)
         improved = min(1.0, max(0.0, report.improved_T[-1]))
         return PredictAnswer(
             prob_class=1 if improved >= report.threshold else 0,
@@ -124,9 +138,29 @@ class Answers:
         """Refuse a series that is too short or too long."""
         check_number(num_photos, most=self._config.max_series_photos)
 
+    async def _lesion(self, file: File, *, explain: bool, top_k: int) -> LesionAnswer:
+        photo = await self._pool.decode(
+            decode_square, _kept(file), side_px=self._lesion_px, limits=self._limits
+        )
+        report = await self._stages.classify_lesion(Spot(image_HWC=photo.image_HWC, explain=explain))
+        metrics.note_verdict(report.verdict)
+        return lesion_answer(report, top_k=top_k, heatmap_png=await self._heatmap(report))
+
+    async def _patient_lesion(self, file: File, *, explain: bool, top_k: int) -> LesionAnswer:
+        """Answer about one photo of a batch request: it was let in, and waits where others are refused."""
+        async with self._batch_photos:
+            while True:
+                try:
+                    return await self._lesion(file, explain=explain, top_k=top_k)
+                except ApiError as error:
+                    if error.code != "overloaded":
+                        raise
+                await asyncio.sleep(FULL_STAGE_WAIT_S)
+
     async def _look(self, photos: Sequence[Photo]) -> tuple[Sequence[FaceReport | None], ProgressReport]:
         """Find the faces of photos in time order, then ask the progress network about them."""
         faces = await _all([self._stages.find_face(photo.image_HWC) for photo in photos])
+        metrics.note_faces(sum(face is not None for face in faces), len(faces))
         check_faces(faces)
         shape = next(face.crop_HWC.shape for face in faces if face is not None)
         crop_THWC = np.stack([np.zeros(shape, np.uint8) if face is None else face.crop_HWC for face in faces])
@@ -136,7 +170,9 @@ class Answers:
     async def _decode_bounded(self, index: int, file: File) -> Photo:
         side_px = self._config.face_side_px
         try:
-            return await self._pool.run(decode_bounded, _kept(file), max_side_px=side_px, limits=self._limits)
+            return await self._pool.decode(
+                decode_bounded, _kept(file), max_side_px=side_px, limits=self._limits
+            )
         except PhotoError as error:
             raise type(error)(f"photo {index + 1}: {error}") from error
 

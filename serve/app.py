@@ -3,11 +3,14 @@
 from ray.serve import Application
 
 from models.checkpoint import local_checkpoint, read_meta
-from serve.config import ApiConfig
+from serve.config import ApiConfig, GatewayConfig
 from serve.face import FaceDetector
 from serve.gateway import Gateway
 from serve.lesion import LesionClassifier
 from serve.progress import ProgressClassifier
+
+HELD_BATCHES = 3
+"""Full batches that a replica holds: whoever is let in waits for two others and his own at most."""
 
 
 def build_app(config: ApiConfig) -> Application:
@@ -18,10 +21,26 @@ def build_app(config: ApiConfig) -> Application:
     """
     lesion = read_meta(local_checkpoint(config.lesion.checkpoint))
     progress = read_meta(local_checkpoint(config.progress.checkpoint))
+    lesion_batch, face_batch = config.lesion.max_batch_size, config.face.max_batch_size
     return Gateway.bind(  # pyright: ignore[reportAttributeAccessIssue]
-        config.gateway,
+        fitted(config),
         lesion.input_px,
-        LesionClassifier.bind(config.lesion),
-        FaceDetector.bind(config.face, progress.input_px),
+        LesionClassifier.options(  # pyright: ignore[reportAttributeAccessIssue]
+            max_ongoing_requests=HELD_BATCHES * lesion_batch, max_queued_requests=lesion_batch
+        ).bind(config.lesion),
+        FaceDetector.options(  # pyright: ignore[reportAttributeAccessIssue]
+            max_ongoing_requests=HELD_BATCHES * face_batch
+        ).bind(config.face, progress.input_px),
         ProgressClassifier.bind(config.progress),
     )
+
+
+def fitted(config: ApiConfig) -> GatewayConfig:
+    """Fit what a gateway takes on to the batches of the networks, where the config leaves it open."""
+    fitting = {
+        "max_spots": HELD_BATCHES * config.lesion.max_batch_size,
+        "batch_concurrency": config.lesion.max_batch_size,
+        "max_faces": max(2 * config.gateway.max_series_photos, HELD_BATCHES * config.face.max_batch_size),
+    }
+    said = config.gateway.model_fields_set
+    return config.gateway.model_copy(update={name: fitting[name] for name in fitting.keys() - said})

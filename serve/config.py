@@ -1,5 +1,7 @@
 """The ``args`` of the API application in ``local.yaml``. Replicas and CPUs are Serve's own settings."""
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict, Field
 
 
@@ -16,9 +18,14 @@ class LesionConfig(Settings):
         default="weights/lesion", description="folder written by train.release, or its s3:// address"
     )
     device: str = Field(default="cpu", description="torch device of every replica")
-    num_threads: int = Field(default=1, gt=0, description="PyTorch threads of a replica on a CPU")
+    engine: Literal["auto", "pytorch", "pytorch-bf16", "onnxruntime", "onnxruntime-int8", "onednn-int8"] = (
+        Field(
+            default="auto",
+            description="auto: on a CPU 8 bits if the checkpoint was released for them, on a GPU bfloat16",
+        )
+    )
+    num_threads: int = Field(default=1, gt=0, description="threads of a replica's engine on a CPU")
     max_batch_size: int = Field(default=8, gt=0, description="photos per forward pass")
-    batch_wait_s: float = Field(default=0, ge=0, description="longest wait for a batch to fill")
 
 
 class FaceConfig(Settings):
@@ -27,7 +34,6 @@ class FaceConfig(Settings):
     device: str = Field(default="cpu", description="torch device of every replica")
     num_threads: int = Field(default=1, gt=0, description="PyTorch threads of a replica on a CPU")
     max_batch_size: int = Field(default=8, gt=0, description="photos per call of MTCNN")
-    batch_wait_s: float = Field(default=0, ge=0, description="longest wait for a batch to fill")
 
 
 class ProgressConfig(Settings):
@@ -38,8 +44,7 @@ class ProgressConfig(Settings):
     )
     device: str = Field(default="cpu", description="torch device of every replica")
     num_threads: int = Field(default=1, gt=0, description="PyTorch threads of a replica on a CPU")
-    max_batch_size: int = Field(default=4, gt=0, description="series per forward pass")
-    batch_wait_s: float = Field(default=0, ge=0, description="longest wait for a batch to fill")
+    max_batch_size: int = Field(default=60, gt=0, description="photos of all series per forward pass")
 
 
 class GatewayConfig(Settings):
@@ -57,13 +62,30 @@ class GatewayConfig(Settings):
         default=640, gt=0, description="long side of the photos that the face stage sees"
     )
     num_decode_threads: int = Field(
-        default=2, gt=0, description="50 megapixels of transparent PNG take 400 MB each"
+        default=2,
+        gt=0,
+        description="and one more for photos that take long, of which 50 megapixels take 400 MB",
     )
     batch_concurrency: int = Field(
-        default=8, gt=0, description="photos of one batch request under way at once"
+        default=8,
+        gt=0,
+        description="photos of batch requests under way at once; others wait. Unless said: a full batch",
     )
-    max_requests: int = Field(default=64, gt=0, description="requests in work; beyond, 503 overloaded")
-    max_series_requests: int = Field(default=24, gt=0, description="of these, series of photos")
+    max_requests: int = Field(
+        default=256, gt=0, description="requests being received or answered; beyond, 503"
+    )
+    max_spots: int = Field(
+        default=24,
+        gt=0,
+        description="single spots in work; beyond, 503. Unless said: three full batches of the lesion stage. "
+        "When its replicas take less, the gateway learns it",
+    )
+    max_batch_requests: int = Field(default=8, gt=0, description="batch requests in work; beyond, 503")
+    max_faces: int = Field(
+        default=60,
+        gt=0,
+        description="photos of series in work; beyond, 503. Unless said: two long series or three batches",
+    )
     max_bytes_in_flight: int = Field(
         default=500_000_000, gt=0, description="bodies held in memory; beyond, 503"
     )

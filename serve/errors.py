@@ -10,6 +10,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from models.images import PhotoError
+from serve import metrics
 from serve.schemas import ErrorBody, ErrorCode, ErrorDetail
 
 STATUS: dict[ErrorCode, int] = {
@@ -71,7 +72,8 @@ def detail_of(error: ApiError | PhotoError) -> ErrorDetail:
 
 
 def error_response(code: ErrorCode, message: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
-    """Build the one kind of error answer."""
+    """Build the one kind of error answer, and count it."""
+    metrics.note_refusal(code)
     body = ErrorBody(error=ErrorDetail(code=code, message=message))
     return JSONResponse(body.model_dump(), status_code=STATUS[code], headers=dict(headers or {}))
 

@@ -4,6 +4,7 @@ import asyncio
 import math
 import re
 import uuid
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -67,7 +68,6 @@ class InWork:
     """What one gateway replica has taken in and not yet answered."""
 
     num_requests: int = 0
-    num_series: int = 0
     num_bytes: int = 0
 
 
@@ -80,8 +80,8 @@ class Lease:
         self._config = config
         self._in_work = in_work
         self._num_requests = int(counts)
-        self._num_series = 0
         self._num_bytes = 0
+        self._held = ExitStack()
 
     def __enter__(self) -> "Lease":
         limit = self._config.max_requests
@@ -93,18 +93,13 @@ class Lease:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._held.close()
         self._in_work.num_requests -= self._num_requests
-        self._in_work.num_series -= self._num_series
         self._in_work.num_bytes -= self._num_bytes
 
-    def take_series(self) -> None:
-        """Take one of the places for series of photos."""
-        limit = self._config.max_series_requests
-        if self._in_work.num_series + 1 > limit:
-            message = f"the server has {limit} series of photos in work and takes no more"
-            raise overloaded(message, self._config.retry_after_s)
-        self._in_work.num_series += 1
-        self._num_series += 1
+    def hold(self, place: AbstractContextManager[None]) -> None:
+        """Enter something that is left when the request has been answered."""
+        self._held.enter_context(place)
 
     def take_bytes(self, num_bytes: int) -> None:
         """Take room in memory for a part of the body."""

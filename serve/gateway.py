@@ -26,12 +26,13 @@ Explain = Annotated[bool, Query(description="add a heat map of where the verdict
 TopK = Annotated[int, Query(ge=1, le=len(DIAGNOSES), description="how many diagnoses to list")]
 
 
-@ray.serve.deployment(max_ongoing_requests=1000, max_queued_requests=-1)
+@ray.serve.deployment(max_ongoing_requests=1000, graceful_shutdown_timeout_s=75)
 @ray.serve.ingress()
 class Gateway:
     """Takes requests in, bounded, and answers them with the help of the stages.
 
-    Serve's own limit on ongoing requests is far above ours: what is too much is refused by us, in JSON.
+    Serve's own limit on ongoing requests is far above ours: what is too much is refused by us, in JSON. A
+    replica that has to go answers first what it took in, for longer than the default deadline.
     """
 
     def __init__(
@@ -84,8 +85,10 @@ _ON_SERIES = ("no_face", "too_few_photos", "too_many_photos")
 )
 async def lesion(request: Request, explain: Explain = False, top_k: TopK = 5) -> LesionAnswer:
     """Is this spot harmful, and what is it? One photo, as the raw body or as multipart `file`."""
+    answers = _answers(request)
+    answers.spots.check()  # cheap; the place is taken when the body is here, which may come slowly
     file = await _read_photo(request)
-    return await _answers(request).lesion(file, explain=explain, top_k=top_k)
+    return await answers.lesion(file, explain=explain, top_k=top_k)
 
 
 @routes.post(
@@ -101,6 +104,8 @@ async def lesion(request: Request, explain: Explain = False, top_k: TopK = 5) ->
 async def lesion_batch(request: Request, explain: Explain = False, top_k: TopK = 5) -> StreamingResponse:
     """Up to 64 spots: a line of JSON for each as it finishes, in any order; a bad file is one error line."""
     config, lease = _config(request), lease_of(request)
+    answers = _answers(request)
+    answers.batches.check()
     shape = FormShape(
         file_field="files",
         max_files=config.max_batch_photos,
@@ -110,7 +115,8 @@ async def lesion_batch(request: Request, explain: Explain = False, top_k: TopK =
     files = (await read_form(request, lease, shape)).files
     if not files:
         raise ApiError("invalid_request", f"the form has no 'files'; send 1 to {shape.max_files} photos")
-    lines = _answers(request).lesion_lines(
+    lease.hold(answers.batches.take())
+    lines = answers.lesion_lines(
         files,
         explain=explain,
         top_k=top_k,
@@ -134,7 +140,8 @@ async def progress(request: Request) -> ProgressAnswer:
     it; else they count as sent oldest first. The answer says which.
     """
     config, lease = _config(request), lease_of(request)
-    lease.take_series()
+    answers = _answers(request)
+    answers.faces.check()
     shape = FormShape(
         file_field="files",
         text_fields=("taken_at",),
@@ -143,7 +150,6 @@ async def progress(request: Request) -> ProgressAnswer:
         max_bytes=config.max_request_bytes,
     )
     form = await read_form(request, lease, shape)
-    answers = _answers(request)
     answers.check_number(len(form.files))
     return await answers.progress(form.files, read_times(form.fields.get("taken_at", []), len(form.files)))
 
@@ -158,7 +164,7 @@ async def progress(request: Request) -> ProgressAnswer:
 async def predict(request: Request) -> PredictAnswer:
     """Answer SkinCredible's own request: frames as numbers, oldest first, through the same face stage."""
     lease = lease_of(request)
-    lease.take_series()
+    _answers(request).faces.check()
     if media_type(request) not in ("application/json", ""):
         raise ApiError("unsupported_type", f"the body is {media_type(request)!r}; send application/json")
     body = await read_body(request, lease, max_bytes=_config(request).max_json_bytes)

@@ -1,17 +1,16 @@
 """The lesion network as a deployment. Axes: B photo of a batch, H row, W column, C colour, K diagnosis."""
 
-import asyncio
-
 import numpy as np
 import ray.serve
 
 from models.checkpoint import local_checkpoint, read_model_card
+from serve.batches import Batches
 from serve.config import LesionConfig
 from serve.messages import LesionReport, Spot, loaded_model, threshold_of, verdict_of
 from serve.schemas import DiagnosisScore, LoadedModel, ModelName
 
 
-@ray.serve.deployment(max_ongoing_requests=64, max_queued_requests=512)
+@ray.serve.deployment(health_check_period_s=5, health_check_timeout_s=60)
 class LesionClassifier:
     """Serves one lesion network from one device.
 
@@ -23,28 +22,24 @@ class LesionClassifier:
         from models.engine import load_lesion_engine
 
         folder = local_checkpoint(config.checkpoint)
-        self._engine = load_lesion_engine(folder, device=config.device, num_threads=config.num_threads)
+        self._engine = load_lesion_engine(
+            folder, device=config.device, num_threads=config.num_threads, engine=config.engine
+        )
         self.meta = self._engine.meta
         self._threshold = threshold_of(self.meta, "malignant")
         self._naming_threshold = threshold_of(self.meta, "name_diagnosis")
         self._model = ModelName(name=self.meta.name, version=self.meta.version)
         self._model_card = read_model_card(folder)
         self._engine.ping()
-        self.classify.set_max_batch_size(config.max_batch_size)  # pyright: ignore[reportAttributeAccessIssue]
-        self.classify.set_batch_wait_timeout_s(config.batch_wait_s)  # pyright: ignore[reportAttributeAccessIssue]
+        self._batches = Batches(self._classify_batch, self._engine.ping, max_size=config.max_batch_size)
 
-    @ray.serve.batch
-    async def classify(self, spots: list[Spot]) -> list[LesionReport]:
-        """Classify the photos that Serve gathered; each caller passes one and gets one report back."""
-        return await asyncio.to_thread(self._classify_batch, spots)
+    async def classify(self, spot: Spot) -> LesionReport:
+        """Classify one photo, together with those that wait beside it."""
+        return await self._batches.ask(spot)
 
-    async def ping(self) -> None:
-        """Answer a warm-up batch, or raise."""
-        await asyncio.to_thread(self._engine.ping)
-
-    def check_health(self) -> None:
+    async def check_health(self) -> None:
         """Raise if the engine no longer answers; Serve then replaces this replica."""
-        self._engine.ping()
+        await self._batches.prove()
 
     def describe(self) -> LoadedModel:
         """Say what is loaded, for ``GET /v1/models``."""

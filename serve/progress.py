@@ -3,18 +3,17 @@
 Axes: B series of a batch, T photo of a series, H row, W column, C colour.
 """
 
-import asyncio
-
 import numpy as np
 import ray.serve
 
 from models.checkpoint import local_checkpoint, read_model_card
+from serve.batches import Batches
 from serve.config import ProgressConfig
 from serve.messages import ProgressReport, Series, loaded_model, threshold_of
 from serve.schemas import LoadedModel, ModelName
 
 
-@ray.serve.deployment(max_ongoing_requests=32, max_queued_requests=256)
+@ray.serve.deployment(max_ongoing_requests=64, health_check_period_s=5, health_check_timeout_s=60)
 class ProgressClassifier:
     """Serves one progress network from one device; weights load in ``__init__``."""
 
@@ -28,21 +27,20 @@ class ProgressClassifier:
         self._model = ModelName(name=self.meta.name, version=self.meta.version)
         self._model_card = read_model_card(folder)
         self._engine.ping()
-        self.classify.set_max_batch_size(config.max_batch_size)  # pyright: ignore[reportAttributeAccessIssue]
-        self.classify.set_batch_wait_timeout_s(config.batch_wait_s)  # pyright: ignore[reportAttributeAccessIssue]
+        self._batches = Batches(
+            self._classify_batch,
+            self._engine.ping,
+            max_size=config.max_batch_size,
+            size_of=lambda series: len(series.present_T),
+        )
 
-    @ray.serve.batch
-    async def classify(self, series: list[Series]) -> list[ProgressReport]:
-        """Classify the series that Serve gathered; each caller passes one and gets one report back."""
-        return await asyncio.to_thread(self._classify_batch, series)
+    async def classify(self, series: Series) -> ProgressReport:
+        """Classify one series, together with those that wait beside it."""
+        return await self._batches.ask(series)
 
-    async def ping(self) -> None:
-        """Answer a warm-up batch, or raise."""
-        await asyncio.to_thread(self._engine.ping)
-
-    def check_health(self) -> None:
+    async def check_health(self) -> None:
         """Raise if the engine no longer answers; Serve then replaces this replica."""
-        self._engine.ping()
+        await self._batches.prove()
 
     def describe(self) -> LoadedModel:
         """Say what is loaded, for ``GET /v1/models``."""

@@ -4,8 +4,10 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any, Literal, Protocol
 
+import grpc
 import numpy as np
-from ray.serve.exceptions import BackPressureError
+from ray.exceptions import RayActorError, RayTaskError
+from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 from ray.serve.handle import DeploymentHandle
 
 from serve.errors import overloaded
@@ -14,6 +16,12 @@ from serve.schemas import LoadedModel
 
 StageName = Literal["lesion", "face", "progress"]
 STAGES: tuple[StageName, ...] = ("lesion", "face", "progress")
+FULL_STAGE_WAIT_S = 0.2
+"""After it, a stage that was full is asked again."""
+
+
+class LostCallError(RuntimeError):
+    """A replica ended and called off what it had taken in."""
 
 
 class Stages(Protocol):
@@ -64,16 +72,47 @@ class ServeStages:
         return await asyncio.gather(self._ask("lesion", "describe"), self._ask("progress", "describe"))
 
     async def ping(self, stage: StageName) -> None:
-        """Let a stage answer a warm-up batch, or raise."""
-        await self._ask(stage, "ping")
+        """Let a stage prove that it works, or raise."""
+        await self._ask(stage, "check_health")
 
     async def _ask(self, stage: StageName, method: str, *arguments: object) -> Any:
+        """Call a replica; when it is lost over the call, call another, once: to answer twice harms nobody.
+
+        Who was let in before is not refused when the others are full, but waits for them.
+        """
+        lost = False
+        while True:
+            try:
+                return await self._call(stage, method, *arguments)
+            except BackPressureError as error:
+                if not lost:
+                    raise overloaded("the queue of photos is full", self._retry_after_s) from error
+                await asyncio.sleep(FULL_STAGE_WAIT_S)
+            except Exception as error:
+                if not _is_lost(error):
+                    raise
+                if lost:
+                    raise overloaded(f"the {stage} stage is being restarted", self._retry_after_s) from error
+                lost = True
+
+    async def _call(self, stage: StageName, method: str, *arguments: object) -> Any:
         """Call a replica, and call it off when nobody waits for its answer any more."""
         response = getattr(self._handles[stage], method).remote(*arguments)
         try:
             return await response
-        except asyncio.CancelledError:
-            response.cancel()
-            raise
-        except BackPressureError as error:
-            raise overloaded("the queue of photos is full", self._retry_after_s) from error
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                response.cancel()
+                raise
+            raise LostCallError(f"a replica of the {stage} stage ended over {method}") from error
+
+
+def _is_lost(error: Exception) -> bool:
+    """Whether the replica died or ended, and not our code in it, whose errors are all ``RayTaskError``."""
+    if isinstance(error, RayTaskError):
+        return False
+    if isinstance(error, LostCallError | RayActorError | DeploymentUnavailableError | grpc.RpcError):
+        return True
+    # What Serve makes of a connection that breaks before the replica says whether it takes the request.
+    return isinstance(error, RuntimeError) and str(error).startswith("Unexpected error (")

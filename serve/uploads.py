@@ -1,6 +1,7 @@
 """Request bodies, read into memory within limits and never onto a disk."""
 
-from collections.abc import AsyncIterator, Collection
+import asyncio
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
 from python_multipart.exceptions import FormParserError
@@ -14,6 +15,9 @@ from serve.front import Lease
 # Beside its files, a form may hold this many bytes: boundaries, part headers and short fields.
 FORM_OVERHEAD_BYTES = 1_000_000
 MAX_FIELD_BYTES = 1_000
+PATIENCE_S = 10.0
+"""A body may pause for this long before it counts as too slow."""
+MIN_BYTES_PER_S = 2_000
 RAW_TYPES = ("image/jpeg", "image/png", "image/webp")
 
 
@@ -48,7 +52,8 @@ async def read_body(request: Request, lease: Lease, *, max_bytes: int) -> bytes:
     Raises:
         ApiError: ``too_large``, by its announced length before any of it is read, or as soon as it is passed.
     """
-    chunks = [chunk async for chunk in _stream(request, lease, max_bytes)]
+    chunks: list[bytes] = []
+    await _receive(request, lease, max_bytes, chunks.append)
     return b"".join(chunks)
 
 
@@ -68,8 +73,7 @@ async def read_form(request: Request, lease: Lease, shape: FormShape) -> Form:
     builder = _FormBuilder(shape)
     try:
         parser = MultipartParser(options.get(b"boundary", b""), builder.callbacks())  # pyright: ignore[reportArgumentType]
-        async for chunk in _stream(request, lease, shape.max_bytes):
-            parser.write(chunk)
+        await _receive(request, lease, shape.max_bytes, parser.write)
         parser.finalize()
     except FormParserError as error:
         raise ApiError(
@@ -80,18 +84,27 @@ async def read_form(request: Request, lease: Lease, shape: FormShape) -> Form:
     return builder.form
 
 
-async def _stream(request: Request, lease: Lease, max_bytes: int) -> AsyncIterator[bytes]:
+async def _receive(request: Request, lease: Lease, max_bytes: int, keep: Callable[[bytes], object]) -> None:
+    """Hand on a body chunk by chunk; one that only drips is refused, it would hold its place for nothing."""
     announced = request.headers.get("content-length", "")
     if announced.isdigit():
         _check_size(int(announced), max_bytes)
-        lease.take_bytes(int(announced))
     received = 0
-    async for chunk in request.stream():
-        received += len(chunk)
-        _check_size(received, max_bytes)
-        if not announced.isdigit():
-            lease.take_bytes(len(chunk))
-        yield chunk
+    began = asyncio.get_running_loop().time()
+    try:
+        async with asyncio.timeout_at(began + PATIENCE_S) as patience:
+            async for chunk in request.stream():
+                received += len(chunk)
+                _check_size(received, max_bytes)
+                lease.take_bytes(len(chunk))
+                keep(chunk)
+                patience.reschedule(began + PATIENCE_S + received / MIN_BYTES_PER_S)
+    except TimeoutError as error:
+        seconds = asyncio.get_running_loop().time() - began
+        message = f"{received} bytes of the body came in {seconds:.0f} s"
+        raise ApiError(
+            "deadline_exceeded", f"{message}; send at least {MIN_BYTES_PER_S} bytes per second"
+        ) from error
 
 
 def _check_size(num_bytes: int, max_bytes: int) -> None:

@@ -32,6 +32,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--ham10000", type=Path, help="folder with HAM10000_metadata.csv and the photos")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Leave the slow tests out of whatever is chosen, unless the choice names them."""
+    chosen = config.option.markexpr
+    if "slow" not in chosen:
+        config.option.markexpr = f"({chosen}) and not slow" if chosen else "not slow"
+
+
 @dataclass
 class Server:
     """One start of ``python -m serve``."""
@@ -76,6 +83,11 @@ class Server:
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(("127.0.0.1", self.port))
+
+    def replicas(self, deployment: str) -> list[psutil.Process]:
+        """The processes of one deployment of the API."""
+        title = f"ServeReplica:api:{deployment}"
+        return [one for one in self._processes() if any(title in part for part in _command(one)[:1])]
 
     def _processes(self) -> list[psutil.Process]:
         return psutil.Process(self.process.pid).children(recursive=True)
@@ -126,26 +138,29 @@ def server_url(server: Server) -> str:
     return server.url
 
 
+def _command(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.NoSuchProcess:
+        return []
+
+
 def _homes(processes: list[psutil.Process]) -> list[Path]:
     """Return the folder of the server process, if it is among these; it is named last on its command line."""
-    lines = [process.cmdline() for process in processes]
+    lines = [_command(process) for process in processes]
     return [Path(line[-1]) for line in lines if "serve.local" in line]
 
 
 def _config(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return ``local.yaml``, or one with random weights while the trained ones are missing."""
-    local = ROOT / "serve" / "local.yaml"
-    config = yaml.safe_load(local.read_text(encoding="utf-8"))
-    api = config["applications"][0]["args"]
-    missing = [
-        name for name in ("lesion", "progress") if not (ROOT / "weights" / name / "meta.json").is_file()
-    ]
-    if not missing:
-        return local
+    """Return ``local.yaml`` with two replicas of each deployment; random weights where there are none."""
+    config = yaml.safe_load((ROOT / "serve" / "local.yaml").read_text(encoding="utf-8"))
     folder = tmp_path_factory.mktemp("checkpoints")
-    for name in missing:
-        write = write_lesion if name == "lesion" else write_progress
-        api[name]["checkpoint"] = str(write(folder / name))
+    api = config["applications"][0]
+    for deployment in api["deployments"]:
+        deployment["num_replicas"] = 2
+    for name, write in (("lesion", write_lesion), ("progress", write_progress)):
+        if not (ROOT / "weights" / name / "meta.json").is_file():
+            api["args"][name]["checkpoint"] = str(write(folder / name))
     changed = folder / "local.yaml"
     changed.write_text(yaml.safe_dump(config), encoding="utf-8")
     return changed

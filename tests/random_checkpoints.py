@@ -1,5 +1,6 @@
 """Checkpoints with random weights, for tests that need a network but no true answers."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -13,7 +14,13 @@ from models.transforms import MEAN, STD
 LESION_THRESHOLDS = {"malignant": 0.5, "name_diagnosis": 0.1}
 
 
-def write_lesion(folder: Path, *, input_px: int = 64, thresholds: dict[str, float] | None = None) -> Path:
+def write_lesion(
+    folder: Path,
+    *,
+    input_px: int = 64,
+    thresholds: dict[str, float] | None = None,
+    int8_ranges: Mapping[str, tuple[float, float]] | None = None,
+) -> Path:
     """Write a lesion network that knows four diagnoses; returns the folder."""
     torch.manual_seed(0)
     known: dict[str, Group] = {
@@ -30,7 +37,8 @@ def write_lesion(folder: Path, *, input_px: int = 64, thresholds: dict[str, floa
         thresholds=LESION_THRESHOLDS if thresholds is None else thresholds,
         **_NOTHING_KNOWN,
     )
-    save_checkpoint(folder, LesionNet(**architecture), meta, "# Random weights\n")
+    net = LesionNet(**architecture)
+    save_checkpoint(folder, net, meta, "# Random weights\n", int8_ranges=int8_ranges)
     return folder
 
 

@@ -47,7 +47,8 @@ class Evaluation:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Evaluate what the command line names; 0, or 2 with one line that says why not, or 130 at Ctrl-C."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("train").setLevel(logging.INFO)  # no other library's INFO
     settings = tyro.cli(Evaluation, args=arguments, prog="python -m train.evaluate")
     try:
         content = evaluate(settings)
@@ -78,7 +79,9 @@ def evaluate(settings: Evaluation) -> dict[str, Any]:
         split = read_split(all_rows, settings.split) if settings.split else None
         side, rows, others = _sides(settings, all_rows, split)
         if meta.kind == "lesion":
-            content = evaluate_lesion(load_lesion_engine(folder, device=settings.device), rows)
+            content = evaluate_lesion(
+                load_lesion_engine(folder, device=settings.device, engine="pytorch"), rows
+            )
         else:
             engine = load_progress_engine(folder, device=settings.device)
             content = evaluate_progress(engine, rows, others, faces=settings.faces)

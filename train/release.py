@@ -53,7 +53,8 @@ class Trained:
 
 def main() -> None:
     """Read the command line, release, and print where the checkpoint is."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    logging.getLogger("train").setLevel(logging.INFO)  # no other library's INFO
     settings = tyro.cli(Release)
     try:
         print(f"checkpoint in {release_run(settings.run, out=settings.out, manifest=settings.manifest)}")

@@ -4,18 +4,22 @@ Axes: B photo, H row, W column, C colour, K diagnosis, R risk group.
 """
 
 import hashlib
+import logging
 import os
+import random
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from torch import nn
 
-from models.checkpoint import CheckpointMeta, save_checkpoint, unwrap
-from models.engine import LesionEngine, LesionOutput, load_lesion_engine
+from models.checkpoint import INT8, CheckpointMeta, save_checkpoint, unwrap
+from models.engine import LesionEngine, LesionOutput, int8_runtimes, load_lesion_engine
 from models.lesion import LesionEnsemble, LesionNet
+from models.rounding import Ranges
 from models.storage import is_remote
 from models.taxonomy import find_diagnosis
 from models.transforms import MEAN, STD
@@ -33,6 +37,7 @@ from train.lesion_card import lesion_card
 from train.manifest import Row
 from train.measure import answers_of, batches_of, judge
 from train.metrics import lesion_metrics
+from train.rounding import NUM_PHOTOS, compare, measure_ranges
 from train.split import Split
 
 NAME_DIAGNOSIS_THRESHOLD = 0.10
@@ -45,6 +50,8 @@ OUT_OF_FOLD = (
     "out of fold: every photo is judged by the one member that did not learn from it. All members together, "
     "which is what answers, cannot be judged on these photos"
 )
+
+log = logging.getLogger(__name__)
 
 FoldFigures = dict[str, float]
 """Figures of one fold by name."""
@@ -66,7 +73,8 @@ def release_lesion(
 ) -> Path:
     """Calibrate a network on validation, write its checkpoint and return the folder.
 
-    The figures are those of the written weights, as the server will run them: by the engine, after rounding.
+    The figures are those of the written weights, by the engine that is the reference. The checkpoint may be
+    served in 8 bits (``int8.json``) if that costs little on validation; ``metrics.int8`` says what it costs.
 
     Args:
         notes: of the manifest: ``licence``, ``training_data`` and ``indeterminate``, where it has them.
@@ -76,7 +84,7 @@ def release_lesion(
         ReleaseError: the checkpoint does not answer as the network does.
     """
     net = _lesion_net(net)
-    photos = _photos(config, split, labels)
+    photos = _photos(config, split.val, labels)
     judged = _judged(net, photos)
     calibration = fit_calibration(judged)
     meta = _meta(config, labels, architecture, notes, (split.train, split.val), split.fingerprint)
@@ -92,7 +100,11 @@ def release_lesion(
             "largest_difference_from_training": difference,
         }
 
-    return _write(fold_in(net, calibration), meta, figures, split.train, _folder(config, folder))
+    calibrated = fold_in(net, calibration)
+    some = random.Random(config.seed).sample(split.train, min(NUM_PHOTOS, len(split.train)))
+    ranges = measure_ranges(calibrated, _photos(replace(config, cache=""), some, labels))
+    rounded = Rounded(ranges=ranges, photos=photos, judged=judged)
+    return _write(calibrated, meta, figures, split.train, _folder(config, folder), rounded)
 
 
 def release_ensemble(
@@ -117,7 +129,9 @@ def release_ensemble(
         ReleaseError: the checkpoint does not answer as the networks do.
     """
     members = [_lesion_net(net) for net in nets]
-    parts = [_judged(net, _photos(config, fold, labels)) for net, fold in zip(members, folds, strict=True)]
+    parts = [
+        _judged(net, _photos(config, fold.val, labels)) for net, fold in zip(members, folds, strict=True)
+    ]
     judged = _joined(parts)
     calibration = fit_calibration(judged)
     architecture = {"num_members": len(members), **architecture}
@@ -132,7 +146,7 @@ def release_ensemble(
     fold_figures = [_fold_figures(part, calibration, meta) for part in parts]
 
     def figures(engine: LesionEngine) -> dict[str, Any]:
-        some = _photos(config, folds[0], labels)
+        some = _photos(config, folds[0].val, labels)
         together = _judged(ensemble, some)
         difference = _difference(answers_of(engine, batches_of(some)), together, calibration)
         return {
@@ -147,26 +161,64 @@ def release_ensemble(
     return path, fold_figures
 
 
+@dataclass(frozen=True, kw_only=True)
+class Rounded:
+    """A network in 8 bits, and the photos that decide whether it is good enough."""
+
+    ranges: Ranges
+    photos: LesionPhotos
+    judged: Judged
+
+
 def _write(
     net: LesionNet | LesionEnsemble,
     meta: CheckpointMeta,
     measure: Callable[[LesionEngine], dict[str, Any]],
     train_rows: Sequence[Row],
     folder: Path,
+    rounded: Rounded | None = None,
 ) -> Path:
     """Write and load the checkpoint beside ``folder``, measure it, and only then put it there."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     device = str(next(net.parameters()).device)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".release-") as name:
         scratch = Path(name)
-        save_checkpoint(scratch, net, meta, model_card="")
-        metrics = measure(load_lesion_engine(scratch, device=device))
+        ranges = None if rounded is None else rounded.ranges
+        save_checkpoint(scratch, net, meta, model_card="", int8_ranges=ranges)
+        reference = load_lesion_engine(scratch, device=device, engine="pytorch")
+        metrics = measure(reference)
+        if rounded is None:
+            log.info("8 bits are not released for an ensemble: all of its photos were learned from")
+        else:
+            metrics["int8"] = _int8_figures(scratch, reference, rounded)
+            ranges = ranges if metrics["int8"]["passed"] else None
         meta = meta.model_copy(update={"metrics": metrics})
-        save_checkpoint(scratch, net, meta, lesion_card(meta, train_rows))
+        save_checkpoint(scratch, net, meta, lesion_card(meta, train_rows), int8_ranges=ranges)
         folder.mkdir(exist_ok=True)
+        if ranges is None:
+            (folder / INT8).unlink(missing_ok=True)
         for path in scratch.iterdir():
             os.replace(path, folder / path.name)
     return folder
+
+
+def _int8_figures(folder: Path, reference: LesionEngine, rounded: Rounded) -> dict[str, Any]:
+    """What 8 bits cost by every engine that this machine can run; the worst is what counts."""
+    exact = answers_of(reference, batches_of(rounded.photos))
+    figures: list[dict[str, Any]] = []
+    for runtime in int8_runtimes():
+        engine = load_lesion_engine(folder, engine=runtime)
+        cost = compare(answers_of(engine, batches_of(rounded.photos)), exact, rounded.judged)
+        log.info(
+            "8 bits by %s: macro AUROC %+.4f, %.1f%% of first diagnoses changed, n = %d: %s",
+            runtime,
+            cost["macro_auroc_difference"] or 0,
+            100 * cost["changed_share"],
+            cost["n"],
+            "released" if cost["passed"] else "too much, the checkpoint is served in float32",
+        )
+        figures.append({"engine": runtime, **cost})
+    return min(figures, key=lambda cost: (cost["passed"], -cost["changed_share"]))
 
 
 def _meta(
@@ -277,9 +329,9 @@ def _joined(parts: Sequence[Judged]) -> Judged:
     )
 
 
-def _photos(config: LesionTraining, split: Split, labels: tuple[str, ...]) -> LesionPhotos:
+def _photos(config: LesionTraining, rows: Sequence[Row], labels: tuple[str, ...]) -> LesionPhotos:
     return LesionPhotos(
-        split.val,
+        rows,
         labels=labels,
         side_px=config.input_px,
         cache=config.cache,

@@ -1,15 +1,26 @@
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from models.checkpoint import CheckpointError, CheckpointMeta, load_weights, read_meta, save_checkpoint
-from models.engine import LesionEngine, load_lesion_engine, load_progress_engine
+from models.checkpoint import INT8, CheckpointError, CheckpointMeta, load_weights, read_meta, save_checkpoint
+from models.engine import (
+    EngineName,
+    GpuLesionEngine,
+    LesionEngine,
+    OnnxLesionEngine,
+    filled_up,
+    int8_runtimes,
+    load_lesion_engine,
+    load_progress_engine,
+)
 from models.images import decode_square
 from models.lesion import LesionEnsemble, LesionNet
 from models.progress import ProgressNet
 from models.transforms import MEAN, STD, normalize
+from train.rounding import measure_ranges
 from ui.examples import draw_lesion
 
 
@@ -51,9 +62,9 @@ def progress_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
-def lesion(lesion_folder: Path) -> LesionEngine:
-    return load_lesion_engine(lesion_folder)
+@pytest.fixture(scope="module", params=["pytorch", "onnxruntime"])
+def lesion(lesion_folder: Path, request: pytest.FixtureRequest) -> LesionEngine:
+    return load_lesion_engine(lesion_folder, engine=request.param)
 
 
 def some_images(num: int, side_px: int = 64) -> np.ndarray:
@@ -149,7 +160,7 @@ def test_weights_of_another_network_are_refused(tmp_path: Path):
 def test_ping_answers_with_a_sound_network_and_raises_with_a_broken_one(
     lesion_folder: Path, progress_folder: Path
 ):
-    engine = load_lesion_engine(lesion_folder)
+    engine = load_lesion_engine(lesion_folder, engine="pytorch")
     engine.ping()
     load_progress_engine(progress_folder).ping()
 
@@ -170,8 +181,9 @@ def ensemble_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_an_ensemble_is_served_as_it_was_trained(ensemble_folder: Path):
-    engine = load_lesion_engine(ensemble_folder)
+@pytest.mark.parametrize("name", ["pytorch", "onnxruntime"])
+def test_an_ensemble_is_served_as_it_was_trained(ensemble_folder: Path, name: EngineName):
+    engine = load_lesion_engine(ensemble_folder, engine=name)
     net = LesionEnsemble(num_members=2, num_diagnoses=2, input_px=64).eval()
     net.load_state_dict(load_weights(ensemble_folder, engine.meta))
     image = some_images(3)
@@ -184,8 +196,9 @@ def test_an_ensemble_is_served_as_it_was_trained(ensemble_folder: Path):
     assert served.diagnosis_BK == pytest.approx(trained.diagnosis_BK.softmax(1).numpy(), abs=1e-5)
 
 
-def test_an_ensemble_shows_where_it_looked_and_answers_a_ping(ensemble_folder: Path):
-    engine = load_lesion_engine(ensemble_folder)
+@pytest.mark.parametrize("name", ["pytorch", "onnxruntime"])
+def test_an_ensemble_shows_where_it_looked_and_answers_a_ping(ensemble_folder: Path, name: EngineName):
+    engine = load_lesion_engine(ensemble_folder, engine=name)
     engine.ping()
 
     features = engine(some_images(1), features=True).features_BCHW
@@ -202,3 +215,152 @@ def test_an_ensemble_with_fewer_weights_than_members_is_refused(tmp_path: Path):
 
     with pytest.raises(CheckpointError, match="does not fit LesionEnsemble"):
         load_lesion_engine(tmp_path)
+
+
+def patches(num: int) -> np.ndarray:
+    """Images that differ more than noise does: 16 squares of any colour each."""
+    colours = np.random.default_rng(4).integers(0, 256, (num, 4, 4, 3), np.uint8)
+    return colours.repeat(16, axis=1).repeat(16, axis=2)
+
+
+class Patches:
+    """Photos to measure ranges on; what ``LesionPhotos`` offers for that."""
+
+    def __len__(self) -> int:
+        return 16
+
+    def __getitems__(self, indices: list[int]) -> dict[str, torch.Tensor]:
+        return {"image": torch.from_numpy(patches(16))[indices]}
+
+
+@pytest.fixture(scope="module")
+def int8_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A network whose answers differ: a fresh one is zero at the end of each block, and damps the rest."""
+    torch.manual_seed(0)
+    net = LesionNet(num_diagnoses=2, input_px=64).eval()
+    for name, part in net.named_modules():
+        if isinstance(part, torch.nn.BatchNorm2d):
+            part.momentum = 1
+            torch.nn.init.constant_(part.weight, 0.2 if name.endswith("bn3") else 1)
+    net.train()
+    with torch.no_grad():
+        net(normalize(torch.from_numpy(patches(16))))  # batch norm learns what is common to all photos
+        net.diagnosis_head[-1].get_parameter("weight").mul_(3)
+    net.eval()
+    folder = tmp_path_factory.mktemp("int8")
+    ranges = measure_ranges(net, Patches())  # pyright: ignore[reportArgumentType]
+    save_checkpoint(folder, net, meta_of("lesion"), "", int8_ranges=ranges)
+    return folder
+
+
+@pytest.mark.parametrize("name", int8_runtimes())
+def test_8_bits_answer_nearly_as_float32(int8_folder: Path, name: EngineName):
+    image = patches(5)
+    exact = load_lesion_engine(int8_folder, engine="pytorch")(image, features=True)
+
+    engine = load_lesion_engine(int8_folder, engine=name)
+    rounded = engine(image, features=True)
+
+    assert engine.runtime == name
+    assert exact.diagnosis_BK.std(0).max() > 0.02
+    assert rounded.diagnosis_BK == pytest.approx(exact.diagnosis_BK, abs=0.02)
+    assert rounded.malignant_B == pytest.approx(exact.malignant_B, abs=0.01)
+    assert exact.features_BCHW is not None and rounded.features_BCHW is not None
+    apart, rounded_apart = (x - x.mean(0) for x in (exact.features_BCHW, rounded.features_BCHW))
+    assert np.corrcoef(apart.ravel(), rounded_apart.ravel())[0, 1] > 0.97
+
+
+@pytest.mark.parametrize("name", int8_runtimes())
+def test_8_bits_show_where_they_looked_and_answer_a_batch_as_one_by_one(int8_folder: Path, name: EngineName):
+    engine = load_lesion_engine(int8_folder, engine=name)
+    engine.ping()
+    image = patches(3)
+
+    together = engine(image, features=True)
+    alone = [engine(image[i : i + 1]) for i in range(3)]
+
+    assert together.diagnosis_BK == pytest.approx(
+        np.concatenate([one.diagnosis_BK for one in alone]), abs=1e-4
+    )
+    assert together.features_BCHW is not None
+    heat = engine.heat_map(together.features_BCHW[0], "malignant")
+    assert heat.shape == (4, 4) and heat.min() >= 0 and heat.max() <= 1
+
+
+def test_auto_takes_8_bits_only_where_the_release_did(int8_folder: Path, lesion_folder: Path):
+    assert load_lesion_engine(int8_folder).runtime == int8_runtimes()[0]
+    assert load_lesion_engine(lesion_folder).runtime == "onnxruntime"
+
+
+def test_engines_that_cannot_answer_are_refused(lesion_folder: Path):
+    with pytest.raises(ValueError, match="there is no engine 'tensorrt'; take one of auto, pytorch"):
+        load_lesion_engine(lesion_folder, engine="tensorrt")  # pyright: ignore[reportArgumentType]
+    with pytest.raises(CheckpointError, match="no ranges for 8 bits"):
+        load_lesion_engine(lesion_folder, engine="onnxruntime-int8")
+    with pytest.raises(ValueError, match="runs on a CPU, the device is cuda"):
+        load_lesion_engine(lesion_folder, device="cuda", engine="onnxruntime")
+
+
+def test_a_processor_without_vnni_takes_onnx_runtime(int8_folder: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("torch.cpu._is_vnni_supported", lambda: False)
+
+    assert load_lesion_engine(int8_folder).runtime == "onnxruntime-int8"
+    with pytest.raises(ValueError, match="needs AVX-512 VNNI"):
+        load_lesion_engine(int8_folder, engine="onednn-int8")
+
+
+def test_damaged_missing_or_wrong_ranges_are_refused(int8_folder: Path, tmp_path: Path):
+    folder = tmp_path / "damaged"
+    shutil.copytree(int8_folder, folder)
+    (folder / INT8).write_text("{}")
+    with pytest.raises(CheckpointError, match=r"int8.json has sha256 .* fetch it again"):
+        load_lesion_engine(folder)
+    (folder / INT8).unlink()
+    with pytest.raises(CheckpointError, match=r"has no int8.json"):
+        load_lesion_engine(folder)
+
+    net = LesionNet(num_diagnoses=2, input_px=64)
+    save_checkpoint(folder, net, meta_of("lesion"), "", int8_ranges={"stem": (0.0, 1.0)})
+    with pytest.raises(CheckpointError, match=r"do not fit its network \(layer1.0.conv1"):
+        load_lesion_engine(folder)
+
+
+def test_a_release_without_8_bits_leaves_none_of_an_earlier_one(int8_folder: Path, tmp_path: Path):
+    folder = tmp_path / "again"
+    shutil.copytree(int8_folder, folder)
+
+    save_checkpoint(folder, LesionNet(num_diagnoses=2, input_px=64), meta_of("lesion"), "")
+
+    assert not (folder / INT8).exists() and read_meta(folder).int8_sha256 == ""
+
+
+def test_threads_of_onnx_runtime_follow_the_settings(lesion_folder: Path):
+    before = torch.get_num_threads()
+    try:
+        engine = load_lesion_engine(lesion_folder, engine="onnxruntime", num_threads=1)
+    finally:
+        torch.set_num_threads(before)
+
+    assert isinstance(engine, OnnxLesionEngine)
+    assert engine._session.get_session_options().intra_op_num_threads == 1
+
+
+def test_a_batch_is_filled_up_and_cut_for_a_gpu():
+    assert filled_up(3, (1, 2, 4)) == [(0, 3, 4)]
+    assert filled_up(4, (1, 2, 4)) == [(0, 4, 4)]
+    assert filled_up(9, (1, 2, 4)) == [(0, 4, 4), (4, 8, 4), (8, 9, 1)]
+
+
+def test_what_a_gpu_computes_is_nearly_what_the_reference_does(int8_folder: Path):
+    exact = load_lesion_engine(int8_folder, engine="pytorch")
+    net = LesionNet(num_diagnoses=2, input_px=64)
+    net.load_state_dict(load_weights(int8_folder, exact.meta))
+    engine = GpuLesionEngine(exact.meta, net, "cpu", sizes=(2, 4))
+    image = patches(7)  # four, and three filled up to four
+
+    found, expected = engine(image, features=True), exact(image, features=True)
+
+    assert found.diagnosis_BK.shape == (7, 2)
+    assert found.diagnosis_BK == pytest.approx(expected.diagnosis_BK, abs=0.05)
+    assert found.malignant_B == pytest.approx(expected.malignant_B, abs=0.01)
+    assert found.features_BCHW is not None and found.features_BCHW.shape == (7, 2048, 4, 4)

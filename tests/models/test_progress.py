@@ -153,3 +153,35 @@ def test_the_background_counts_for_little():
 
     inside_HW = torch.nn.functional.avg_pool2d(torch.from_numpy(skin_places(40))[None], 2)[0] == 1
     torch.testing.assert_close(cells[..., inside_HW], other[..., inside_HW], atol=0.5, rtol=0)
+
+
+@torch.inference_mode()
+def test_present_photos_alone_give_the_answers_of_the_padded_batch(net: ProgressNet):
+    generator = torch.Generator().manual_seed(3)
+    present_BT = torch.rand(6, 30, generator=generator) < torch.tensor([1, 0.8, 0, 0.3, 0.05, 0.5])[:, None]
+    photos_BTCHW = photos(6, 30)
+
+    padded = net(photos_BTCHW, present_BT)
+    packed = net.packed(photos_BTCHW[present_BT], present_BT)
+
+    torch.testing.assert_close(packed, padded, atol=1e-4, rtol=0)
+    assert (packed[2] == 0).all()
+
+
+def test_no_present_photo_at_all_answers_that_nothing_is_known(net: ProgressNet):
+    packed = net.packed(torch.zeros(0, 3, 40, 40), torch.zeros(2, 3, dtype=torch.bool))
+
+    assert packed.shape == (2, 3, 2) and (packed == 0).all()
+
+
+def test_only_present_photos_are_computed(net: ProgressNet):
+    seen: list[int] = []
+    watch = net.second.state_gates.register_forward_pre_hook(
+        lambda _part, inputs: seen.append(len(inputs[0]))
+    )
+    present_BT = torch.tensor([[True, False, True, True, False], [False, True, False, False, False]])
+
+    net.packed(photos(2, 5)[present_BT], present_BT)
+    watch.remove()
+
+    assert seen == [1, 1]  # the second and third photo of the first series; the other series has one

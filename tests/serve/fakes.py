@@ -35,15 +35,21 @@ def lesion_report(malignant: float = 0.2, *scores: DiagnosisScore, explain: bool
 
 @dataclass
 class FakeStages:
-    """Answers at once. A photo that is green has no face; ``delay_s`` and ``failure`` apply to every call."""
+    """Answers at once. A photo that is green has no face; ``delay_s`` and ``failure`` apply to every call.
+
+    The first calls raise ``failures``, one each.
+    """
 
     delay_s: float = 0
     failure: Exception | None = None
+    failures: list[Exception] = field(default_factory=list)
+    most_at_once: int = 0
     dead: set[StageName] = field(default_factory=set)
     num_calls: int = 0
     num_cancelled: int = 0
     spots: list[Spot] = field(default_factory=list)
     series: list[Series] = field(default_factory=list)
+    _at_once: int = 0
 
     async def classify_lesion(self, spot: Spot) -> LesionReport:
         self.spots.append(spot)
@@ -80,11 +86,17 @@ class FakeStages:
 
     async def _work(self) -> None:
         self.num_calls += 1
+        self._at_once += 1
+        self.most_at_once = max(self.most_at_once, self._at_once)
         try:
             await asyncio.sleep(self.delay_s)
         except asyncio.CancelledError:
             self.num_cancelled += 1
             raise
+        finally:
+            self._at_once -= 1
+        if self.failures:
+            raise self.failures.pop(0)
         if self.failure is not None:
             raise self.failure
 

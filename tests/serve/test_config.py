@@ -5,7 +5,7 @@ import yaml
 from pydantic import ValidationError
 from ray.serve.schema import ServeDeploySchema
 
-from serve.config import ApiConfig, GatewayConfig, LesionConfig
+from serve.config import ApiConfig, GatewayConfig
 from serve.local import num_cpus
 from serve.schemas import LesionAnswer, PredictAnswer, ProgressAnswer
 from ui.config import UiConfig
@@ -42,20 +42,6 @@ def test_settings_do_not_change():
         GatewayConfig().max_requests = 3  # pyright: ignore[reportAttributeAccessIssue]
 
 
-def test_queues_hold_at_least_a_batch():
-    from serve.face import FaceDetector
-    from serve.lesion import LesionClassifier
-    from serve.progress import ProgressClassifier
-
-    for deployment, part in (
-        (LesionClassifier, ApiConfig().lesion),
-        (FaceDetector, ApiConfig().face),
-        (ProgressClassifier, ApiConfig().progress),
-    ):
-        assert deployment.max_ongoing_requests >= 2 * part.max_batch_size
-
-
 def test_the_disclaimer_is_in_every_answer():
     for answer in (LesionAnswer, ProgressAnswer, PredictAnswer):
         assert "not a medical device" in answer.model_fields["disclaimer"].default
-    assert LesionConfig().batch_wait_s == 0, "one client pays no wait"

@@ -7,6 +7,7 @@ import httpx
 import pytest
 
 from serve.config import GatewayConfig
+from serve.errors import overloaded
 from serve.front import Front
 from serve.gateway import create_app
 from tests.serve.fakes import LESION_PX, FakeStages, picture, uploads
@@ -141,13 +142,95 @@ async def test_questions_about_the_server_are_answered_when_it_is_full():
 
 
 async def test_series_have_a_limit_of_their_own():
-    client = client_of(FakeStages(delay_s=1), max_series_requests=1)
+    client = client_of(FakeStages(delay_s=1), max_faces=2)
 
     both = await asyncio.gather(
         *(client.post("/v1/progress", files=uploads(picture(), picture())) for _ in range(2)), ask(client)
     )
 
     assert sorted(answer.status_code for answer in both) == [200, 200, 503]
+
+
+async def test_spots_have_a_limit_of_their_own_which_a_body_that_has_not_come_does_not_fill():
+    stages = FakeStages(delay_s=1)
+    client = client_of(stages, max_spots=2)
+
+    async def slow_body() -> AsyncIterator[bytes]:
+        yield picture()[:100]
+        await asyncio.sleep(0.5)
+        yield picture()[100:]
+
+    slow = [
+        asyncio.create_task(client.post("/v1/lesion", content=slow_body(), headers=JPEG)) for _ in range(2)
+    ]
+    await asyncio.sleep(0.1)
+    quick = await asyncio.gather(*(ask(client) for _ in range(4)))
+    late = await asyncio.gather(*slow)
+
+    assert sorted(answer.status_code for answer in quick) == [200, 200, 503, 503]
+    assert [answer.status_code for answer in late] == [503, 503]  # the places were gone when it came
+
+
+async def test_a_refusal_reads_no_body():
+    stages = FakeStages(delay_s=1)
+    client = client_of(stages, max_spots=1, max_batch_requests=1, max_faces=1)
+    read: list[bytes] = []
+
+    async def body() -> AsyncIterator[bytes]:
+        read.append(b"")
+        yield picture()
+
+    working = [
+        asyncio.create_task(ask(client)),
+        asyncio.create_task(client.post("/v1/lesion/batch", files=uploads(picture()))),
+        asyncio.create_task(client.post("/v1/progress", files=uploads(picture(), picture()))),
+    ]
+    while stages.num_calls < 4:
+        await asyncio.sleep(0.01)
+    form = {"content-type": "multipart/form-data; boundary=x"}
+    refused = [
+        await client.post(path, content=body(), headers=kind)
+        for path, kind in (("/v1/lesion", JPEG), ("/v1/lesion/batch", form), ("/v1/progress", form))
+    ]
+
+    assert [(answer.status_code, code_of(answer)) for answer in refused] == [(503, "overloaded")] * 3
+    assert read == []
+    assert [answer.status_code for answer in await asyncio.gather(*working)] == [200] * 3
+
+
+async def test_photos_of_batches_wait_for_each_other_and_none_is_refused():
+    stages = FakeStages(delay_s=0.05)
+    client = client_of(stages, batch_concurrency=2, max_spots=1)
+
+    answers = await asyncio.gather(
+        *(client.post("/v1/lesion/batch", files=uploads(*[picture()] * 6)) for _ in range(2))
+    )
+
+    lines = [json.loads(line) for answer in answers for line in answer.text.splitlines()]
+    assert ["result" in line for line in lines] == [True] * 12
+    assert stages.most_at_once == 2
+
+
+async def test_a_photo_of_a_batch_asks_again_when_the_stage_is_full():
+    stages = FakeStages(failures=[overloaded("full", 1), overloaded("full", 1)])
+    client = client_of(stages)
+
+    answer = await client.post("/v1/lesion/batch", files=uploads(picture()))
+
+    assert "result" in json.loads(answer.text)
+    assert stages.num_calls == 3
+
+
+async def test_the_gateway_takes_less_after_its_stage_refused():
+    stages = FakeStages(failures=[overloaded("full", 1)])
+    client = client_of(stages, max_spots=4)
+
+    refused = await ask(client)
+    stages.delay_s = 1
+    after = await asyncio.gather(*(ask(client) for _ in range(4)))
+
+    assert refused.status_code == 503
+    assert sorted(answer.status_code for answer in after) == [200, 503, 503, 503]
 
 
 async def test_bodies_together_have_a_limit_and_give_their_room_back():

@@ -57,11 +57,11 @@ def test_lesion_takes_what_the_gateway_decodes(lesion):
     assert 0 <= lesion._classify_batch([Spot(image_HWC=photo.image_HWC)])[0].malignant_probability <= 1
 
 
-def test_lesion_describes_what_it_loaded_and_is_healthy(lesion):
-    lesion.check_health()
+async def test_lesion_describes_what_it_loaded_and_is_healthy(lesion):
+    await lesion.check_health()
     described = lesion.describe()
 
-    assert (described.kind, described.engine, described.device) == ("lesion", "pytorch", "cpu")
+    assert (described.kind, described.engine, described.device) == ("lesion", "onnxruntime", "cpu")
     assert described.labels == list(lesion.meta.labels)
     assert described.sha256 == lesion.meta.weights_sha256
     assert described.model_card.startswith("# ")

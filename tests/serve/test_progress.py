@@ -33,8 +33,8 @@ def test_progress_pads_series_of_different_lengths_without_changing_an_answer(pr
         assert one.improved_T == pytest.approx(other.improved_T, abs=1e-5)
 
 
-def test_progress_describes_what_it_loaded_and_is_healthy(progress):
-    progress.check_health()
+async def test_progress_describes_what_it_loaded_and_is_healthy(progress):
+    await progress.check_health()
     described = progress.describe()
 
     assert (described.kind, described.engine, described.device) == ("progress", "pytorch", "cpu")

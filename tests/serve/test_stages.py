@@ -4,12 +4,17 @@ import asyncio
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 import ray.serve
+from grpc import StatusCode
+from grpc.aio import AioRpcError, Metadata
+from ray.exceptions import ActorUnavailableError, RayActorError
 from ray.serve.exceptions import BackPressureError
 from ray.serve.handle import DeploymentHandle
 
 from serve.config import GatewayConfig
+from serve.errors import ApiError
 from serve.gateway import create_app
 from serve.messages import FaceReport, LesionReport, ProgressReport, Series, Spot
 from serve.schemas import LoadedModel
@@ -24,7 +29,7 @@ class FakeLesion:
     async def classify(self, spot: Spot) -> LesionReport:
         return await FAKE.classify_lesion(spot)
 
-    async def ping(self) -> None:
+    async def check_health(self) -> None:
         await FAKE.ping("lesion")
 
     async def describe(self) -> LoadedModel:
@@ -36,7 +41,7 @@ class FakeFace:
     async def find(self, image_HWC) -> FaceReport | None:
         return await FAKE.find_face(image_HWC)
 
-    async def ping(self) -> None:
+    async def check_health(self) -> None:
         await FAKE.ping("face")
 
 
@@ -45,7 +50,7 @@ class FakeProgress:
     async def classify(self, series: Series) -> ProgressReport:
         return await FAKE.classify_progress(series)
 
-    async def ping(self) -> None:
+    async def check_health(self) -> None:
         await FAKE.ping("progress")
 
     async def describe(self) -> None:
@@ -93,3 +98,64 @@ async def test_a_call_that_nobody_waits_for_is_called_off(client: httpx.AsyncCli
 
     assert answer.status_code == 504
     assert FAKE.num_cancelled == before + 1
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        RayActorError(),
+        ActorUnavailableError("gone", b"0" * 16),
+        AioRpcError(StatusCode.UNAVAILABLE, Metadata(), Metadata(), details="Socket closed"),
+        RuntimeError("Unexpected error (StatusCode.UNAVAILABLE): Socket closed."),
+        asyncio.CancelledError(),
+    ],
+    ids=lambda loss: type(loss).__name__,
+)
+async def test_a_call_over_which_the_replica_was_lost_is_asked_once_more(loss: Exception):
+    once = stages_that_answer(loss, "an answer")
+    twice = stages_that_answer(loss, loss, "an answer")
+
+    assert await once.classify_lesion(SPOT) == "an answer"
+    with pytest.raises(ApiError, match="lesion stage is being restarted") as refusal:
+        await twice.classify_lesion(SPOT)
+
+    assert refusal.value.code == "overloaded"
+
+
+async def test_who_lost_a_replica_waits_while_the_others_are_full():
+    full = BackPressureError(3, 3)
+    stages = stages_that_answer(RayActorError(), full, full, "an answer")
+
+    assert await stages.classify_lesion(SPOT) == "an answer"
+
+
+async def test_an_error_of_our_code_is_not_asked_again():
+    error = ValueError("not our day")
+    stages = stages_that_answer(error, "an answer")
+
+    with pytest.raises(ValueError, match="not our day"):
+        await stages.classify_lesion(SPOT)
+
+
+SPOT = Spot(image_HWC=np.zeros((2, 2, 3), np.uint8))
+
+
+def stages_that_answer(*outcomes: BaseException | str) -> ServeStages:
+    """Stages whose handle gives one outcome after the other."""
+    left = list(outcomes)
+
+    class Handle:
+        classify: "Handle"
+
+        def remote(self, *_: object) -> Any:
+            async def answer() -> str:
+                outcome = left.pop(0)
+                if isinstance(outcome, BaseException):
+                    raise outcome
+                return outcome
+
+            return answer()
+
+    handle: Any = Handle()
+    handle.classify = handle
+    return ServeStages({"lesion": handle}, retry_after_s=2)

@@ -1,5 +1,6 @@
+import asyncio
 import tempfile
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import Iterable
 
 import httpx
 import pytest
@@ -9,6 +10,7 @@ from models.images import TooLargeError
 from serve.config import GatewayConfig
 from serve.errors import ApiError
 from serve.front import InWork, Lease
+from serve.places import Places
 from serve.uploads import Form, FormShape, read_body, read_form
 from tests.serve.fakes import uploads
 
@@ -149,12 +151,34 @@ async def test_bytes_are_taken_from_the_lease_announced_or_not():
 
 async def test_a_lease_gives_everything_back():
     in_work = InWork()
-
-    async def chunks() -> AsyncIterator[bytes]:
-        yield b""
+    places = Places(1, "batches", retry_after_s=1)
 
     with Lease(GatewayConfig(), in_work, 0, counts=True) as one:
         one.take_bytes(10)
-        one.take_series()
-        assert in_work == InWork(num_requests=1, num_series=1, num_bytes=10)
+        one.hold(places.take())
+        assert in_work == InWork(num_requests=1, num_bytes=10)
+        with pytest.raises(ApiError):
+            places.check()
     assert in_work == InWork()
+    places.check()
+
+
+async def test_a_body_that_drips_is_refused_and_one_that_flows_is_not(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("serve.uploads.PATIENCE_S", 0.2)
+    monkeypatch.setattr("serve.uploads.MIN_BYTES_PER_S", 1000)
+
+    async def read(chunk: bytes) -> bytes:
+        left = [chunk] * 40
+
+        async def receive() -> dict[str, object]:
+            await asyncio.sleep(0.02)
+            return {"type": "http.request", "body": left.pop(), "more_body": bool(left)}
+
+        request = Request({"type": "http", "method": "POST", "headers": []}, receive)
+        return await read_body(request, lease(), max_bytes=100_000)
+
+    with pytest.raises(ApiError, match="bytes of the body came in 0 s; send at least 1000") as refusal:
+        await read(b"x")
+
+    assert refusal.value.code == "deadline_exceeded"
+    assert len(await read(bytes(1000))) == 40_000

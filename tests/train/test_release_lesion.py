@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from models.checkpoint import load_weights, read_meta, read_model_card
-from models.engine import load_lesion_engine
+from models.engine import int8_runtimes, load_lesion_engine
 from models.lesion import LesionNet
 from train.config import LesionTraining
 from train.data import LesionPhotos
@@ -55,7 +55,7 @@ def test_the_checkpoint_answers_as_the_calibrated_network(config: LesionTraining
 
     folder = release_lesion(net, config, folds[0], LABELS, ARCHITECTURE, NOTES)
 
-    engine = load_lesion_engine(folder)
+    engine = load_lesion_engine(folder, engine="pytorch")
     calibration = engine.meta.metrics["calibration"]
     margin = (judge(net, photos).risk_BR @ [-1, 1]) / calibration["risk_temperature"] + calibration[
         "risk_shift"
@@ -70,7 +70,7 @@ def test_its_figures_are_those_of_the_written_weights(config: LesionTraining, fo
     folder = release_lesion(network(), config, folds[0], LABELS, ARCHITECTURE, NOTES)
 
     photos = LesionPhotos(folds[0].val, labels=LABELS, side_px=32)
-    found = measure_lesion(load_lesion_engine(folder), photos)
+    found = measure_lesion(load_lesion_engine(folder, engine="pytorch"), photos)
 
     meta = read_meta(folder)
     assert {name: meta.metrics[name] for name in found} == found
@@ -164,3 +164,44 @@ def test_every_member_of_the_ensemble_is_the_network_of_its_fold(config: LesionT
     for number, net in enumerate(nets):
         stored = weights[f"members.{number}.trunk.conv1.weight"]
         assert torch.allclose(stored, net.trunk.conv1.weight, atol=1e-3)
+
+
+def test_8_bits_are_released_where_they_cost_little(
+    config: LesionTraining, folds: list[Split], caplog: pytest.LogCaptureFixture
+):
+    with caplog.at_level("INFO", logger="train.release_lesion"):
+        folder = release_lesion(network(), config, folds[0], LABELS, ARCHITECTURE, NOTES)
+
+    meta = read_meta(folder)
+    cost = meta.metrics["int8"]
+    assert cost["passed"] and cost["n"] == 8 and cost["changed_share"] == 0
+    assert cost["balanced_accuracy_difference"] == {"value": 0.0, "low": 0.0, "high": 0.0}
+    assert load_lesion_engine(folder).runtime == int8_runtimes()[0]
+    assert "n = 8: released" in caplog.text
+    assert "A CPU serves it in 8 bits." in read_model_card(folder)
+
+
+def test_8_bits_that_cost_too_much_are_refused_in_one_line(
+    config: LesionTraining,
+    folds: list[Split],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+):
+    monkeypatch.setattr("train.rounding.MAX_CHANGED_SHARE", -1.0)
+
+    with caplog.at_level("INFO", logger="train.release_lesion"):
+        folder = release_lesion(network(), config, folds[0], LABELS, ARCHITECTURE, NOTES)
+
+    meta = read_meta(folder)
+    assert not meta.metrics["int8"]["passed"] and meta.int8_sha256 == ""
+    assert not (folder / "int8.json").exists()
+    assert load_lesion_engine(folder).runtime == "onnxruntime"
+    assert caplog.text.count("too much, the checkpoint is served in float32") == len(int8_runtimes())
+    assert "it is served in float32" in read_model_card(folder)
+
+
+def test_an_ensemble_is_released_in_float32(config: LesionTraining, folds: list[Split]):
+    folder, _ = release_ensemble([network(1), network(2)], config, folds, LABELS, ARCHITECTURE, NOTES)
+
+    assert read_meta(folder).int8_sha256 == "" and "int8" not in read_meta(folder).metrics
+    assert load_lesion_engine(folder).runtime == "onnxruntime"

@@ -1,0 +1,58 @@
+"""All measurements one after the other, then the tables: ``python -m bench.all``, with ``--full`` the matrix.
+
+Start it on a machine that does nothing else.
+"""
+
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+
+import tyro
+
+from bench.results import FOLDER
+from bench.servers import ROOT
+
+MAIN = {
+    "bench.request_path": "--rounds 3 --seconds 2",
+    "bench.lesion_http": "--rounds 3 --seconds 4 --clients 16",
+    "bench.engine": "--batches 8",
+    "bench.selfies": "--rounds 2",
+    "bench.replicas": "--rounds 2 --seconds 6",
+    "bench.overload": "",
+}
+"""What the main table takes, in under 30 minutes on 2 cores."""
+FULL = {
+    "bench.request_path": "--rounds 5 --seconds 5",
+    "bench.lesion_http": "--rounds 3 --seconds 8 --clients 1 8 64 --arrivals 0.7",
+    "bench.engine": "",
+    "bench.selfies": "--rounds 5 --num 20",
+    "bench.replicas": "--rounds 5",
+    "bench.overload": "",
+    "bench.kill": "",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Measure everything that docs/performance.md compares."""
+
+    full: bool = False
+    """The whole matrix, into bench/results/full."""
+
+
+def main(settings: Settings) -> None:
+    """Run the measurements and write docs/performance.md; the first that fails ends it."""
+    out = FOLDER / "full" if settings.full else FOLDER
+    for module, options in (FULL if settings.full else MAIN).items():
+        began = time.monotonic()
+        # bench.engine also runs where there is no Ray, and therefore writes its own file
+        target = out / "engine.json" if module == "bench.engine" else out
+        command = [sys.executable, "-m", module, *options.split(), "--out", str(target)]
+        subprocess.run(command, cwd=ROOT, check=True)
+        print(f"{module} took {time.monotonic() - began:.0f} s", flush=True)
+    subprocess.run([sys.executable, "-m", "bench.report"], cwd=ROOT, check=True)
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Settings))

@@ -1,0 +1,213 @@
+"""Calm: replicas that are killed, clients that are slow, broken or hostile; the others notice nothing.
+
+The server has two replicas of each deployment.
+"""
+
+import asyncio
+import io
+import socket
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import httpx
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.conftest import Server
+from tests.serve.fakes import jpeg_of
+from ui.examples import draw_lesion, draw_series
+
+pytestmark = [pytest.mark.server]
+
+NUM_CLIENTS = 5
+PATIENCE_S = 60
+REQUEST_PATIENCE_S = 90
+
+
+@pytest.fixture(scope="module")
+def spot() -> bytes:
+    return jpeg_of(draw_lesion(seed=3))
+
+
+@pytest.fixture(scope="module")
+def faces() -> list[bytes]:
+    return [jpeg_of(photo) for photo in draw_series(improving=True, num_photos=3, seed=5)]
+
+
+class Load:
+    """Clients that ask again as soon as they are answered; what came back is counted by status."""
+
+    def __init__(self, server: Server, spot: bytes, faces: list[bytes]) -> None:
+        self.found: Counter[str] = Counter()
+        self.slowest_s = 0.0
+        self._url = server.url
+        series = [("files", (f"{index}.jpg", face)) for index, face in enumerate(faces)]
+        self._requests = [("/v1/lesion", {"content": spot}), ("/v1/progress", {"files": series})]
+        self._over = False
+
+    async def __aenter__(self) -> "Load":
+        self._clients = [asyncio.create_task(self._ask(turn)) for turn in range(NUM_CLIENTS)]
+        await self.answered(2 * NUM_CLIENTS)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._over = True
+        await asyncio.gather(*self._clients)
+
+    async def answered(self, number: int) -> None:
+        """Wait for so many more answers."""
+        enough = self.found.total() + number
+        async with asyncio.timeout(PATIENCE_S):
+            while self.found.total() < enough:
+                await asyncio.sleep(0.02)
+
+    async def _ask(self, turn: int) -> None:
+        async with httpx.AsyncClient(base_url=self._url, timeout=REQUEST_PATIENCE_S, trust_env=False) as http:
+            while not self._over:
+                turn += 1
+                path, body = self._requests[turn % 2]
+                began = time.monotonic()
+                try:
+                    answer = await http.post(path, **body)
+                    self.found[str(answer.status_code)] += 1
+                except httpx.TransportError as error:
+                    self.found[type(error).__name__] += 1
+                self.slowest_s = max(self.slowest_s, time.monotonic() - began)
+
+
+async def both(server: Server, deployment: str, *, without: int = 0) -> None:
+    """Wait until both replicas of a deployment answer."""
+    async with asyncio.timeout(PATIENCE_S):
+        while len({one.pid for one in server.replicas(deployment)} - {without}) < 2:
+            await asyncio.sleep(0.1)
+
+
+# --- killed ---
+
+
+async def test_no_request_fails_when_a_replica_of_a_network_is_killed(
+    server: Server, spot: bytes, faces: list[bytes]
+):
+    async with Load(server, spot, faces) as load:
+        for deployment in ("LesionClassifier", "FaceDetector", "ProgressClassifier"):
+            await both(server, deployment)
+            server.replicas(deployment)[0].kill()
+            await load.answered(4 * NUM_CLIENTS)
+
+    assert set(load.found) == {"200"}
+
+
+async def test_a_killed_gateway_loses_what_was_in_flight_and_nothing_after(
+    server: Server, spot: bytes, faces: list[bytes]
+):
+    await both(server, "Gateway")
+    async with Load(server, spot, faces) as load:
+        server.replicas("Gateway")[0].kill()
+        await load.answered(2 * NUM_CLIENTS)
+        lost = load.found.total() - load.found["200"]
+        await load.answered(4 * NUM_CLIENTS)
+
+    assert lost <= NUM_CLIENTS
+    assert load.found.total() - load.found["200"] == lost
+
+
+# --- slow, broken, hostile ---
+
+
+def connect(server: Server, said: bytes) -> socket.socket:
+    connection = socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE_S)
+    connection.sendall(said)
+    return connection
+
+
+def post(length: int, *, headers: bytes = b"") -> bytes:
+    return b"POST /v1/lesion HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n%s\r\n" % (length, headers)
+
+
+def status_of(connection: socket.socket) -> bytes:
+    """The status of the answer, empty when there was none but an end."""
+    answer = b""
+    try:
+        while b"\r\n" not in answer and (more := connection.recv(1000)):
+            answer += more
+    except ConnectionResetError:
+        pass
+    return answer[9:12]
+
+
+@pytest.fixture
+def slow_photo() -> bytes:
+    """A PNG that takes more than a second to decode."""
+    steps = np.arange(7000, dtype=np.uint16)
+    grey = ((steps[:, None] ^ steps[None, :]) % 251).astype(np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(np.stack([grey] * 3, axis=2)).save(file, "PNG", compress_level=1)
+    assert len(file.getvalue()) < 20_000_000
+    return file.getvalue()
+
+
+@pytest.fixture
+def idle(server: Server) -> Iterator[None]:
+    """A thousand connections that say nothing."""
+    with ExitStack() as connections:
+        for _ in range(1000):
+            connections.enter_context(socket.create_connection(("127.0.0.1", server.port)))
+        yield
+
+
+@pytest.mark.usefixtures("idle")
+async def test_others_notice_nothing_of_slow_broken_and_hostile_clients(
+    server: Server, spot: bytes, faces: list[bytes], slow_photo: bytes
+):
+    memory_before = memory(server)
+    async with Load(server, spot, faces) as load:
+        half_sent = [connect(server, post(10_000) + b"\xff\xd8\xff" + bytes(500)) for _ in range(20)]
+        garbage = connect(server, b"\x16\x03\x01\x02\x00\x01" * 50 + b"\r\n\r\n")
+        after_request = connect(
+            server, b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n" + b"!\0~ " * 500 + b"\r\n\r\n"
+        )
+        long_header = connect(server, post(0, headers=b"X-Long: " + b"a" * 200_000 + b"\r\n")[:60_000])
+        many_headers = connect(server, post(0, headers=b"X-Many: 1\r\n" * 5_000)[:60_000])
+        parts = b"".join(
+            b'--b\r\nContent-Disposition: form-data; name="files"\r\n\r\nx\r\n' for _ in range(10_000)
+        )
+        kind = {"content-type": "multipart/form-data; boundary=b"}
+        async with httpx.AsyncClient(
+            base_url=server.url, timeout=REQUEST_PATIENCE_S, trust_env=False
+        ) as http:
+            slow = [asyncio.create_task(http.post("/v1/lesion", content=slow_photo)) for _ in range(4)]
+            many_parts = await http.post("/v1/lesion/batch", content=parts + b"--b--\r\n", headers=kind)
+            slow_statuses = [(await one).status_code for one in slow]
+        dripping = [await asyncio.to_thread(status_of, connection) for connection in half_sent]
+        await load.answered(NUM_CLIENTS)
+
+    assert set(load.found) == {"200"}
+    assert (many_parts.status_code, many_parts.json()["error"]["code"]) == (422, "too_many_photos")
+    assert slow_statuses == [200] * 4
+    assert dripping == [b"504"] * 20
+    assert status_of(garbage) in (b"400", b"")
+    assert status_of(after_request) == b"200"
+    for bomb in (long_header, many_headers):
+        assert status_of(bomb) in (b"400", b"431", b"")
+    assert memory(server) - memory_before < 500e6
+    for connection in (*half_sent, garbage, after_request, long_header, many_headers):
+        connection.close()
+
+
+def memory(server: Server) -> int:
+    replicas = [one for name in ("Gateway", "LesionClassifier") for one in server.replicas(name)]
+    return sum(one.memory_info().rss for one in replicas)
+
+
+async def test_a_refused_body_leaves_its_connection_usable(server: Server, spot: bytes):
+    async with httpx.AsyncClient(
+        base_url=server.url, timeout=PATIENCE_S, trust_env=False, limits=httpx.Limits(max_connections=1)
+    ) as http:
+        for _ in range(3):
+            refused = await http.post("/v1/lesion", content=bytes(25_000_000))
+            answered = await http.post("/v1/lesion", content=spot)
+
+            assert (refused.status_code, answered.status_code) == (413, 200)

@@ -1,0 +1,165 @@
+import asyncio
+import threading
+import time
+
+import pytest
+
+from serve.batches import Batches, StuckError
+
+
+class Engine:
+    """Doubles numbers while ``go`` is set; notes its batches, its pings and whether two ever ran at once."""
+
+    def __init__(self) -> None:
+        self.go = threading.Event()
+        self.batches: list[list[int]] = []
+        self.num_pings = 0
+        self.overlapped = False
+        self._running = threading.Lock()
+
+    def compute(self, numbers: list[int]) -> list[int]:
+        self.batches.append(numbers)
+        self._run()
+        if 13 in numbers:
+            raise ValueError("13 is no number")
+        return [2 * number for number in numbers]
+
+    def ping(self) -> None:
+        self.num_pings += 1
+        self._run()
+
+    def _run(self) -> None:
+        self.overlapped |= not self._running.acquire(blocking=False)
+        self.go.wait(20)
+        self._running.release()
+
+
+async def until(condition) -> None:
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.001)
+
+
+@pytest.fixture
+def engine():
+    engine = Engine()
+    yield engine
+    engine.go.set()  # else its thread would linger
+
+
+async def test_what_came_while_a_batch_computed_makes_the_next_one_up_to_its_size(engine: Engine):
+    batches = Batches(engine.compute, engine.ping, max_size=4)
+
+    first = asyncio.create_task(batches.ask(0))
+    await until(lambda: engine.batches)
+    others = [asyncio.create_task(batches.ask(number)) for number in range(1, 7)]
+    await asyncio.sleep(0)
+    engine.go.set()
+
+    assert await asyncio.gather(first, *others) == [0, 2, 4, 6, 8, 10, 12]
+    assert engine.batches == [[0], [1, 2, 3, 4], [5, 6]]
+
+
+async def test_a_batch_is_sized_by_what_its_questions_count_and_a_large_one_goes_alone(engine: Engine):
+    batches = Batches(engine.compute, engine.ping, max_size=10, size_of=lambda number: number)
+
+    first = asyncio.create_task(batches.ask(1))
+    await until(lambda: engine.batches)
+    others = [asyncio.create_task(batches.ask(number)) for number in (6, 4, 30, 5)]
+    await asyncio.sleep(0)
+    engine.go.set()
+    await asyncio.gather(first, *others)
+
+    assert engine.batches == [[1], [6, 4], [30], [5]]
+
+
+async def test_a_question_whose_caller_has_gone_is_not_computed(engine: Engine):
+    batches = Batches(engine.compute, engine.ping, max_size=4)
+
+    first = asyncio.create_task(batches.ask(0))
+    await until(lambda: engine.batches)
+    gone, stays = asyncio.create_task(batches.ask(1)), asyncio.create_task(batches.ask(2))
+    await asyncio.sleep(0)
+    gone.cancel()
+    first.cancel()  # its batch is computed all the same, and harms nobody
+    await asyncio.wait([gone, first])
+    engine.go.set()
+
+    assert await stays == 4
+    assert engine.batches == [[0], [2]]
+
+
+async def test_an_error_reaches_its_batch_and_the_next_one_is_answered(engine: Engine):
+    engine.go.set()
+    batches = Batches(engine.compute, engine.ping, max_size=4)
+
+    with pytest.raises(ValueError, match="13 is no number"):
+        await batches.ask(13)
+
+    assert await batches.ask(5) == 10
+
+
+async def test_an_answer_too_few_is_an_error_and_not_a_wait_without_end():
+    batches: Batches[int, int] = Batches(lambda numbers: numbers[1:], lambda: None, max_size=4)
+
+    with pytest.raises(Exception):  # noqa: B017 - whichever
+        await asyncio.wait_for(batches.ask(1), 10)
+
+    await batches.prove()
+
+
+async def test_an_idle_engine_is_pinged_and_a_busy_one_is_not(engine: Engine):
+    batches = Batches(engine.compute, engine.ping, max_size=4, stuck_after_s=20)
+
+    busy = asyncio.create_task(batches.ask(1))
+    await until(lambda: engine.batches)
+    began = time.monotonic()
+    await batches.prove()
+    took = time.monotonic() - began
+    engine.go.set()
+    await busy
+    pings_while_busy = engine.num_pings
+    await batches.prove()
+
+    assert took < 5
+    assert (pings_while_busy, engine.num_pings) == (0, 1)
+    assert not engine.overlapped
+
+
+async def test_an_engine_that_hangs_in_a_batch_fails_the_check(engine: Engine):
+    batches = Batches(engine.compute, engine.ping, max_size=4, stuck_after_s=0.1)
+
+    waiting = asyncio.create_task(batches.ask(1))
+    await until(lambda: engine.batches)
+    await asyncio.sleep(0.15)
+
+    with pytest.raises(StuckError, match=r"more than 0\.1 s"):
+        await batches.prove()
+    assert not waiting.done()
+
+
+async def test_an_engine_that_hangs_in_a_ping_fails_this_check_and_the_next(engine: Engine):
+    batches = Batches(engine.compute, engine.ping, max_size=4, stuck_after_s=0.1)
+
+    for _ in range(2):
+        with pytest.raises(StuckError):
+            await batches.prove()
+
+
+async def test_an_engine_whose_last_batch_failed_has_to_answer_a_ping_also_when_busy(engine: Engine):
+    engine.go.set()
+    batches = Batches(engine.compute, engine.ping, max_size=1)
+    with pytest.raises(ValueError):
+        await batches.ask(13)
+    engine.go.clear()
+
+    busy = asyncio.create_task(batches.ask(1))
+    await until(lambda: len(engine.batches) == 2)
+    check = asyncio.create_task(batches.prove())
+    await asyncio.sleep(0.05)
+    assert not check.done()
+    engine.go.set()
+    await asyncio.gather(busy, check)
+
+    assert engine.num_pings == 1
+    assert not engine.overlapped
