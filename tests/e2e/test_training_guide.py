@@ -222,15 +222,21 @@ def test_imagenet_weights_are_taken_from_the_cache_or_refused_at_once(guide: Gui
 
 
 @pytest.mark.slow
-@runs("train.launch lesion --run runs/first", "train.launch lesion --init runs/first")
-def test_the_two_stages_of_the_reference_weights(guide: Guide):
+@runs(
+    "train.launch lesion --run runs/first",
+    "train.launch lesion --run runs/second",
+    "train.launch lesion --init runs/second",
+)
+def test_the_three_stages_of_the_reference_weights(guide: Guide):
     small = (*TINY, "--workers", "0")
 
     first = guide.told("train.launch lesion --run runs/first", *small)
-    second = guide.told("train.launch lesion --init runs/first", *small)
+    second = guide.told("train.launch lesion --run runs/second", *small)
+    third = guide.told("train.launch lesion --init runs/second", *small)
 
     assert "runs/first/checkpoint" in first
-    assert "runs/lesion/checkpoint" in second
+    assert "runs/second/checkpoint" in second
+    assert "runs/lesion/checkpoint" in third
     meta = read_meta(guide.folder / "runs/lesion/checkpoint")
     assert meta.training["init"] == "checkpoint" and meta.thresholds["malignant"] != 0.5
 
@@ -291,8 +297,9 @@ def stop_nodes(nodes: list[psutil.Popen]) -> None:
     for node in reversed(nodes):
         node.terminate()
     for left in psutil.wait_procs([*nodes, *started], timeout=30)[1]:
-        left.kill()
-        left.wait()
+        with contextlib.suppress(psutil.NoSuchProcess):
+            left.kill()
+            left.wait()
 
 
 def free_ports(number: int) -> list[int]:
