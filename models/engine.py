@@ -264,10 +264,9 @@ class ProgressEngine:
             raise ValueError(
                 f"got {photos_BTHWC.dtype} {photos_BTHWC.shape}, need uint8 (B, T, {side}, {side}, 3)"
             )
-        photo_NCHW = normalize(
-            torch.from_numpy(photos_BTHWC[present_BT]).to(self.device), self.meta.mean, self.meta.std
-        )
-        logits_BTC = self._net.packed(photo_NCHW, torch.tensor(present_BT, device=self.device))
+        photo_NHWC = torch.from_numpy(photos_BTHWC[present_BT]).to(self.device)
+        present = torch.from_numpy(np.ascontiguousarray(present_BT)).to(self.device)
+        logits_BTC = self._net.packed(normalize(photo_NHWC, self.meta.mean, self.meta.std), present)
         improved = self.meta.labels.index("improved")
         return ProgressOutput(improved_BT=logits_BTC.softmax(2)[..., improved].cpu().numpy())
 

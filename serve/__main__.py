@@ -21,6 +21,25 @@ MIN_FREE_BYTES = 3_500_000_000  # 3.2 GB at rest, measured
 NUM_HELPER_PORTS = 3
 HAPROXY_HOSTS = ("127.0.0.1", "0.0.0.0")
 """Replicas listen on the same address as HAProxy, which asks them at 127.0.0.1. Others: Serve's own proxy."""
+HAPROXY = {
+    "RAY_SERVE_ENABLE_HA_PROXY": "1",
+    "RAY_SERVE_ENABLE_DIRECT_INGRESS": "1",
+    "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+    "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S": "75",  # an hour unless told, for a client that says nothing
+}
+EVERYWHERE = {
+    "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serve.front.serve_middlewares",
+    "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
+    "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "60",
+    "RAY_SERVE_MAX_PER_REPLICA_RETRY_COUNT": "2",
+    "RAY_SERVE_FORCE_STOP_UNHEALTHY_REPLICAS": "1",  # one whose engine hangs never ends what it has begun
+    "RAY_worker_niceness": "0",  # 15 unless told, and then any other busy program starves the server
+    "RAY_AUTH_MODE": "token",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "GRADIO_ANALYTICS_ENABLED": "False",
+    "HF_HUB_OFFLINE": "1",
+}
+"""What Ray and the page need on one machine and, by ``deploy/Dockerfile``, on every node of a cluster."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,10 +125,8 @@ def environment(home: Path, host: str) -> dict[str, str]:
     token.touch(mode=0o600)
     token.write_text(secrets.token_hex(32))
     stats, metrics, fallback = _free_ports(NUM_HELPER_PORTS)
-    quick = {
-        "RAY_SERVE_ENABLE_HA_PROXY": "1",
-        "RAY_SERVE_ENABLE_DIRECT_INGRESS": "1",
-        "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+    haproxy = {
+        **HAPROXY,
         # Unless told, two servers on one machine would share HAProxy's own ports and its files.
         "RAY_SERVE_HAPROXY_STATS_PORT": str(stats),
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(metrics),
@@ -121,25 +138,15 @@ def environment(home: Path, host: str) -> dict[str, str]:
         "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(home / "h.state"),
         "RAY_SERVE_HAPROXY_LOG_TARGET": str(home / "h.log"),  # nobody listens there: no address is logged
         "RAY_SERVE_HAPROXY_NBTHREAD": "2",
-        "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S": "75",  # an hour unless told, for a client that says nothing
         "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": "10",
     }
     return {
-        **(quick if sys.platform == "linux" and host in HAPROXY_HOSTS else {}),
+        **(haproxy if sys.platform == "linux" and host in HAPROXY_HOSTS else {}),
+        **EVERYWHERE,
         "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(fallback),
-        "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serve.front.serve_middlewares",
-        "RAY_worker_niceness": "0",  # 15 unless told, and then any other busy program starves the server
-        "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
-        "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "60",
-        "RAY_SERVE_MAX_PER_REPLICA_RETRY_COUNT": "2",
-        "RAY_SERVE_FORCE_STOP_UNHEALTHY_REPLICAS": "1",  # one whose engine hangs never ends what it has begun
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",
         "RAY_SERVE_PROXY_MIN_DRAINING_PERIOD_S": "1",
-        "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(token),
-        "RAY_USAGE_STATS_ENABLED": "0",
-        "GRADIO_ANALYTICS_ENABLED": "False",
-        "HF_HUB_OFFLINE": "1",
         "PYTHONUNBUFFERED": "1",
         "PYTHONDONTWRITEBYTECODE": "",  # a dozen processes import the same packages; compile them once
         "TMPDIR": str(home / "tmp"),

@@ -135,6 +135,18 @@ def test_series_of_different_lengths_share_a_batch(progress_folder: Path):
     assert together[1, -1] == pytest.approx(short[0, -1], abs=1e-5)
 
 
+def test_a_series_may_be_a_view_that_runs_backwards(progress_folder: Path):
+    engine = load_progress_engine(progress_folder)
+    side = engine.meta.input_px
+    photos = np.random.default_rng(2).integers(0, 256, (1, 4, side, side, 3), dtype=np.uint8)
+    present = np.array([[True, False, True, True]])
+
+    view = engine(photos[:, ::-1], present[:, ::-1]).improved_BT
+    copy = engine(photos[:, ::-1].copy(), present[:, ::-1].copy()).improved_BT
+
+    np.testing.assert_array_equal(view, copy)
+
+
 def test_a_checkpoint_of_the_other_kind_is_refused(lesion_folder: Path, progress_folder: Path):
     with pytest.raises(CheckpointError, match="is a progress network, a lesion network is needed"):
         load_lesion_engine(progress_folder)
