@@ -210,3 +210,9 @@ async def test_the_folder_goes_when_the_page_ends(site, services):
         assert services.uploads.path.exists()
 
     assert not services.uploads.path.exists()
+
+
+def test_gradio_still_has_the_pauses_that_the_page_lengthens():
+    queue = gr.Blocks()._queue
+    assert 0 < queue.sleep_when_free < ui.site.QUEUE_LOOK_S
+    assert 0 < queue.progress_update_sleep_when_free < ui.site.QUEUE_LOOK_S
