@@ -38,7 +38,7 @@ class Outcome:
     errors: Counter[str]
     """Requests without an answer, by the name of the exception; ``TimeoutError`` is ours."""
     seconds: float
-    """From the first planned arrival to the last answer."""
+    """From the first planned arrival to the last answer or error."""
     cpu_s: float
     """CPU time of the process that sent the load."""
 
@@ -119,7 +119,7 @@ class _Load:
         self._loop = asyncio.get_running_loop()
         self._cpu_s = time.process_time()
         self.began = self._loop.time()
-        self._last_answer = self.began
+        self._last_event = self.began
 
     def next_request(self) -> bytes:
         return next(self._requests)
@@ -131,9 +131,10 @@ class _Load:
                 status = await self._ask(request)
         except (OSError, httptools.HttpParserError) as error:  # TimeoutError is an OSError
             self._errors[type(error).__name__] += 1
+            self._last_event = self._loop.time()
             return
-        self._last_answer = self._loop.time()
-        self._latencies_s[status].append(self._last_answer - planned)
+        self._last_event = self._loop.time()
+        self._latencies_s[status].append(self._last_event - planned)
 
     async def _ask(self, request: bytes) -> int:
         while self._idle and not self._idle[-1].open:
@@ -157,7 +158,7 @@ class _Load:
         return Outcome(
             latencies_s=dict(self._latencies_s),
             errors=self._errors,
-            seconds=self._last_answer - self.began,
+            seconds=self._last_event - self.began,
             cpu_s=time.process_time() - self._cpu_s,
         )
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from models.taxonomy import Group
 
@@ -145,7 +145,7 @@ def load_int8_ranges(folder: Path, meta: CheckpointMeta) -> dict[str, tuple[floa
     """Return the ranges of the activations in 8 bits (``models.rounding``); None if there are none.
 
     Raises:
-        CheckpointError: the file is missing or is not the one that ``meta`` describes.
+        CheckpointError: the file is missing, is not the one that ``meta`` describes or has another form.
     """
     if not meta.int8_sha256:
         return None
@@ -158,7 +158,13 @@ def load_int8_ranges(folder: Path, meta: CheckpointMeta) -> dict[str, tuple[floa
         raise CheckpointError(
             f"{path} has sha256 {found[:12]}…, {META} says {meta.int8_sha256[:12]}…; fetch it again"
         )
-    return {name: (float(low), float(high)) for name, (low, high) in json.loads(content).items()}
+    try:
+        return TypeAdapter(dict[str, tuple[float, float]]).validate_json(content)
+    except ValidationError as error:
+        raise CheckpointError(
+            f"{path} does not hold two numbers by the name of each activation "
+            f"({error.errors()[0]['msg']}); release the checkpoint again"
+        ) from error
 
 
 def save_checkpoint(

@@ -161,8 +161,8 @@ class OnnxLesionEngine(LesionEngine):
 class GpuLesionEngine(LesionEngine):
     """A network or an ensemble on a GPU: bfloat16, channels last, batch norm folded in, heads in float32.
 
-    A batch is filled up to one of ``sizes``; what a GPU does for each size is recorded as a CUDA graph when
-    the size first occurs, and replayed. On a CPU, where tests run it, nothing is recorded.
+    A batch is filled up to one of ``sizes``; what a GPU does for each size is recorded as a CUDA graph, in
+    ``warm_up`` or when the size first occurs, and replayed. On a CPU, where tests run it, nothing is.
     """
 
     runtime: Runtime = "pytorch-bf16"
@@ -182,6 +182,13 @@ class GpuLesionEngine(LesionEngine):
         super().__init__(meta, net, device)
         self._sizes = sizes
         self._graphs: dict[int, tuple[torch.cuda.CUDAGraph, Tensor, tuple[Tensor, ...]]] = {}
+
+    @torch.inference_mode()
+    def warm_up(self, largest: int = 64) -> None:
+        """Record the sizes up to ``largest``, so that no request waits for it."""
+        side = self.meta.input_px
+        for size in (size for size in self._sizes if size <= largest):
+            self._replayed(torch.zeros((size, side, side, 3), dtype=torch.uint8, device=self.device))
 
     @torch.inference_mode()
     def on_device(self, image_BHWC: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -233,9 +240,12 @@ class GpuLesionEngine(LesionEngine):
 
 
 def filled_up(num: int, sizes: Sequence[int]) -> list[tuple[int, int, int]]:
-    """Cut a batch into parts of at most the largest size: first photo, end, and the size it is filled to."""
+    """Cut a batch into parts of at most the largest size: first photo, end, and the size it is filled to.
+
+    An empty batch is one empty part, which still shows the shapes of the answers.
+    """
     parts: list[tuple[int, int, int]] = []
-    for start in range(0, num, max(sizes)):
+    for start in range(0, max(num, 1), max(sizes)):
         stop = min(start + max(sizes), num)
         parts.append((start, stop, min(size for size in sizes if size >= stop - start)))
     return parts
@@ -283,9 +293,9 @@ def load_lesion_engine(
 
     Args:
         num_threads: of the engine on a CPU; sets those of PyTorch in this process too.
-        engine: ``pytorch`` is the reference, float32. ``auto`` takes, on a CPU, 8 bits if the release found
-            them good enough, by oneDNN where the processor has VNNI, else by ONNX Runtime; then ONNX Runtime
-            in float32. On a GPU it takes bfloat16.
+        engine: ``pytorch`` is the reference, float32. ``auto`` takes, on a CPU, the first engine in 8 bits
+            that runs here and that the release found good enough (``metrics.int8.engines``): oneDNN where
+            the processor has VNNI, ONNX Runtime; else ONNX Runtime in float32. On a GPU it takes bfloat16.
 
     Raises:
         CheckpointError: ``folder`` is no lesion checkpoint that this code understands, or it has no ranges
@@ -294,25 +304,21 @@ def load_lesion_engine(
     """
     _check_engine(engine, device)
     meta = _meta_of_kind(folder, "lesion", num_threads)
-    ranges = load_int8_ranges(folder, meta)
-    if engine in INT8_RUNTIMES and ranges is None:
-        raise CheckpointError(
-            f"checkpoint {folder} has no ranges for 8 bits, which engine {engine} needs: its release is "
-            "older than they are, or refused them (metrics.int8); release it again or take engine auto"
-        )
-    if ranges is not None:
-        _check_ranges(ranges, folder, meta)
-    net = _built(LesionEnsemble if "num_members" in meta.architecture else LesionNet, folder, meta)
     if engine == "auto":
-        engine = "pytorch-bf16" if device != "cpu" else int8_runtimes()[0] if ranges else "onnxruntime"
+        engine = "pytorch-bf16" if device != "cpu" else _best_on_cpu(meta)
+    ranges = _ranges(folder, meta, engine) if engine in INT8_RUNTIMES else None
+    net = _built(LesionEnsemble if "num_members" in meta.architecture else LesionNet, folder, meta)
     if engine == "pytorch":
         return LesionEngine(meta, net, device)
     if engine == "pytorch-bf16":
-        return GpuLesionEngine(meta, net, device)
+        gpu = GpuLesionEngine(meta, net, device)
+        if device != "cpu":
+            gpu.warm_up()
+        return gpu
     if engine == "onednn-int8":
         assert ranges is not None and isinstance(net, LesionNet)
         return IntegerLesionEngine(meta, net, ranges)
-    return OnnxLesionEngine(meta, net, ranges if engine == "onnxruntime-int8" else None, num_threads)
+    return OnnxLesionEngine(meta, net, ranges, num_threads)
 
 
 def int8_runtimes() -> list[Runtime]:
@@ -331,13 +337,28 @@ def _check_engine(engine: str, device: str) -> None:
         )
 
 
-def _check_ranges(ranges: Ranges, folder: Path, meta: CheckpointMeta) -> None:
-    wrong = [name for name in names_of_ranges(meta.input_px) if not is_range(ranges.get(name, (0, 0)))]
+def _best_on_cpu(meta: CheckpointMeta) -> Runtime:
+    passed = meta.metrics.get("int8", {}).get("engines", {}) if meta.int8_sha256 else {}
+    for runtime in int8_runtimes():
+        if passed.get(runtime):
+            return runtime
+    return "onnxruntime"
+
+
+def _ranges(folder: Path, meta: CheckpointMeta, engine: EngineName) -> Ranges:
+    ranges = load_int8_ranges(folder, meta)
+    if ranges is None:
+        raise CheckpointError(
+            f"checkpoint {folder} has no ranges for 8 bits, which engine {engine} needs: its release is "
+            "older than they are, or refused them (metrics.int8); release it again or take engine auto"
+        )
+    wrong = [name for name in names_of_ranges(meta.input_px) if not is_range(name, ranges.get(name, (0, 0)))]
     if wrong or "num_members" in meta.architecture:
         raise CheckpointError(
             f"the ranges for 8 bits in checkpoint {folder} do not fit its network "
             f"({', '.join(wrong[:3]) or 'it is an ensemble'}); release it again, or take engine onnxruntime"
         )
+    return ranges
 
 
 def _weights_of(net: nn.Module) -> Weights:

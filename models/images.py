@@ -5,6 +5,7 @@ at full size when less will do. Axes: H row, W column, C colour (red, green, blu
 """
 
 import io
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,6 +18,14 @@ from PIL import ExifTags, Image
 Image.MAX_IMAGE_PIXELS = None
 
 Size = tuple[int, int]
+
+MAX_JPEG_SCANS = 100
+"""An ordinary progressive JPEG has about ten, and each is another pass over all its pixels."""
+_MAX_JPEG_SEGMENTS = 1000
+_JPEG_SEGMENT = re.compile(rb"\xff([^\x00\x01\xd0-\xd8\xff])")
+"""Where one begins, also behind a scan, in which only 00 and the restart markers follow an FF."""
+_END_OF_IMAGE, _START_OF_SCAN = 0xD9, 0xDA
+_START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
 
 class PhotoError(ValueError):
@@ -113,6 +122,32 @@ def decode_bounded(data: bytes, *, max_side_px: int = 640, limits: PhotoLimits =
     )
 
 
+def jpeg_work(data: bytes) -> int:
+    """Count the pixels that decoding a JPEG passes over, its own times its scans, from its markers alone.
+
+    Raises:
+        UnreadableImageError: it has more scans or segments than a decoder should have to bear.
+    """
+    pixels = scans = 0
+    position = 2
+    for _ in range(_MAX_JPEG_SEGMENTS):
+        found = _JPEG_SEGMENT.search(data, position)
+        if found is None or found[1][0] == _END_OF_IMAGE:
+            return pixels * scans
+        marker, position = found[1][0], found.end()
+        if marker in _START_OF_FRAME:
+            height, width = (_two_bytes(data, position + offset) for offset in (3, 5))
+            pixels = max(pixels, height * width)
+        scans += marker == _START_OF_SCAN
+        if scans > MAX_JPEG_SCANS:
+            break
+        position += max(2, _two_bytes(data, position))
+    raise UnreadableImageError(
+        f"the JPEG consists of more than {MAX_JPEG_SCANS} scans or {_MAX_JPEG_SEGMENTS} segments, which no "
+        "camera writes; save it again as an ordinary JPEG and send that"
+    )
+
+
 def bound_array(image_HWC: np.ndarray, *, max_side_px: int = 640) -> Photo:
     """Reduce pixels that are already decoded, uint8 (H, W, 3), in the way of ``decode_bounded``."""
     height, width = image_HWC.shape[:2]
@@ -132,6 +167,8 @@ def _decode(
             "send a smaller or more compressed one"
         )
     _check_type(data)
+    if data.startswith(b"\xff\xd8"):
+        jpeg_work(data)
     try:
         with Image.open(io.BytesIO(data), formats=("JPEG", "PNG", "WEBP")) as image:
             original = image.size
@@ -169,6 +206,10 @@ def _check_type(data: bytes) -> None:
     elif data[:64].lstrip().lower().startswith((b"<!doctype", b"<html")):
         what = "this is a web page, not"
     raise UnsupportedTypeError(f"{what} a JPEG, PNG or WebP image; save it as JPEG and send that")
+
+
+def _two_bytes(data: bytes, position: int) -> int:
+    return int.from_bytes(data[position : position + 2], "big")
 
 
 def _check_pixels(size: Size, limits: PhotoLimits) -> None:

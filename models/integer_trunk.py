@@ -60,11 +60,11 @@ class IntegerTrunk:
     def __call__(self, image_BHWC: Tensor) -> Tensor:
         """Return the last feature map, float32 (B, 2048, h, w), of uint8 photos."""
         centred = image_BHWC.float().sub_(self._mean_C).div_(self._image.step).round_().add_(self._image.zero)
-        x = self._stem(centred.to(torch.uint8).movedim(-1, 1))
+        x = self._stem(centred.clamp_(0, 255).to(torch.uint8).movedim(-1, 1))
         x = torch.ops.quantized.max_pool2d(x, [3, 3], [2, 2], [1, 1], [1, 1], False)
         for block in self._blocks:
             x = block(x)
-        return x.float().mul_(self._last.step)
+        return x.float().sub_(self._last.zero).mul_(self._last.step)
 
 
 _PARTS = (

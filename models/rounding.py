@@ -122,6 +122,9 @@ def names_of_ranges(input_px: int) -> list[str]:
     return names
 
 
-def is_range(values: Range) -> bool:
-    """Say whether these are two finite numbers in order."""
-    return len(values) == 2 and all(map(math.isfinite, values)) and values[0] < values[1]
+def is_range(name: str, values: Range) -> bool:
+    """Say whether an activation can have this range: finite, in order, with zero; from zero behind a ReLU."""
+    low, high = values
+    may_be_negative = name.endswith((".conv3", ".shortcut"))
+    in_order = math.isfinite(high - low) and low < high and low <= 0 <= high
+    return in_order and (may_be_negative or low == 0)

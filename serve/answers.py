@@ -57,7 +57,7 @@ class Answers:
             ApiError: ``overloaded``.
         """
         with self.spots.take():
-            return await self._lesion(file, explain=explain, top_k=top_k)
+            return await self._classify(await self._decode_spot(file, explain=explain), top_k=top_k)
 
     async def lesion_lines(
         self, files: Sequence[File], *, explain: bool, top_k: int, deadline: float, request_id: str
@@ -138,20 +138,24 @@ class Answers:
         """Refuse a series that is too short or too long."""
         check_number(num_photos, most=self._config.max_series_photos)
 
-    async def _lesion(self, file: File, *, explain: bool, top_k: int) -> LesionAnswer:
+    async def _decode_spot(self, file: File, *, explain: bool) -> Spot:
         photo = await self._pool.decode(
             decode_square, _kept(file), side_px=self._lesion_px, limits=self._limits
         )
-        report = await self._stages.classify_lesion(Spot(image_HWC=photo.image_HWC, explain=explain))
+        return Spot(image_HWC=photo.image_HWC, explain=explain)
+
+    async def _classify(self, spot: Spot, *, top_k: int) -> LesionAnswer:
+        report = await self._stages.classify_lesion(spot)
         metrics.note_verdict(report.verdict)
         return lesion_answer(report, top_k=top_k, heatmap_png=await self._heatmap(report))
 
     async def _patient_lesion(self, file: File, *, explain: bool, top_k: int) -> LesionAnswer:
         """Answer about one photo of a batch request: it was let in, and waits where others are refused."""
         async with self._batch_photos:
+            spot = await self._decode_spot(file, explain=explain)
             while True:
                 try:
-                    return await self._lesion(file, explain=explain, top_k=top_k)
+                    return await self._classify(spot, top_k=top_k)
                 except ApiError as error:
                     if error.code != "overloaded":
                         raise

@@ -6,6 +6,7 @@ Here a batch is closed at the moment when the engine is free for it.
 """
 
 import asyncio
+import logging
 import threading
 import time
 from collections import deque
@@ -29,10 +30,11 @@ class StuckError(RuntimeError):
 
 @dataclass
 class _Job:
-    """One question that waits; without a question, the engine is only asked whether it works."""
+    """One question that waits, or a ping: the engine is only asked whether it works."""
 
     question: Any = None
     size: int = 0
+    is_ping: bool = False
     answer: Future[Any] = field(default_factory=Future)
 
 
@@ -71,7 +73,11 @@ class Batches(Generic[_Q, _A]):
         threading.Thread(target=self._work, name="batches", daemon=True).start()
 
     async def ask(self, question: _Q) -> _A:
-        """Wait for the answer to one question; an error of ``compute`` reaches everyone in the batch."""
+        """Wait for the answer to one question; an error of ``compute`` reaches everyone in the batch.
+
+        Raises:
+            ValueError: ``compute`` gave more or fewer answers than there were questions.
+        """
         return await self._queue(_Job(question, self._size_of(question)))
 
     async def prove(self) -> None:
@@ -87,7 +93,7 @@ class Batches(Generic[_Q, _A]):
             return
         try:
             async with asyncio.timeout(self._stuck_after_s):
-                await self._queue(_Job())
+                await self._queue(_Job(is_ping=True))
         except TimeoutError as error:
             raise StuckError(f"the engine answered no ping for {self._stuck_after_s:g} s") from error
 
@@ -100,26 +106,33 @@ class Batches(Generic[_Q, _A]):
     def _work(self) -> None:
         while True:
             jobs = self._next_jobs()
-            self._began = began = time.monotonic()
-            try:
-                answers = self._answers(jobs)
-            except Exception as error:  # whatever the engine raised, the callers hear of it
-                self._last_failed = True
-                for job in jobs:
-                    job.answer.set_exception(error)
-            else:
-                self._last_failed = False
-                for job, answer in zip(jobs, answers, strict=True):
-                    job.answer.set_result(answer)
-            self._began = None
-            metrics.note_batch(sum(job.size for job in jobs), time.monotonic() - began)
+            questions = [job for job in jobs if not job.is_ping]
+            pings = [job for job in jobs if job.is_ping]
+            if questions:
+                took_s = self._answer(questions, self._compute)
+                try:
+                    metrics.note_batch(sum(job.size for job in questions), took_s)
+                except Exception:  # an engine that nobody counts still answers
+                    logging.getLogger("skinserve").exception("a batch is missing in the metrics")
+            if pings:
+                self._answer(pings, lambda nothing: [self._ping()] * len(nothing))
 
-    def _answers(self, jobs: list[_Job]) -> list[Any]:
-        questions = [job.question for job in jobs if job.size]
-        answers = iter(self._compute(questions) if questions else ())
-        if len(questions) < len(jobs):
-            self._ping()
-        return [next(answers) if job.size else None for job in jobs]
+    def _answer(self, jobs: list[_Job], work: Callable[[list[Any]], Sequence[Any]]) -> float:
+        """Answer jobs of one kind, whatever the engine raises; return the seconds that it took."""
+        self._began = began = time.monotonic()
+        try:
+            answers = work([job.question for job in jobs])
+            pairs = list(zip(jobs, answers, strict=True))  # before anybody is answered
+        except BaseException as error:  # the callers hear of it, and the thread goes on
+            self._last_failed = True
+            for job in jobs:
+                job.answer.set_exception(_for_callers(error))
+        else:
+            self._last_failed = False
+            for job, answer in pairs:
+                job.answer.set_result(answer)
+        self._began = None
+        return time.monotonic() - began
 
     def _next_jobs(self) -> list[_Job]:
         """Wait for work, and take as much as makes a batch; who has gone is left out."""
@@ -134,3 +147,12 @@ class Batches(Generic[_Q, _A]):
                         jobs.append(job)
                         size += job.size
         return jobs
+
+
+def _for_callers(error: BaseException) -> Exception:
+    """Wrap what would end their event loop, and ``StopIteration``, which their futures refuse."""
+    if isinstance(error, Exception) and not isinstance(error, StopIteration):
+        return error
+    wrapped = RuntimeError(f"the engine raised {error!r}")
+    wrapped.__cause__ = error
+    return wrapped

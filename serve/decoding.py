@@ -7,12 +7,13 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
+from models.images import PhotoError, jpeg_work
 from serve import metrics
 
 MAX_QUICK_PX = 6_000_000
-"""A PNG or WebP of more takes over 0.2 s; a progressive JPEG takes a third of that, others a twelfth."""
-_JPEG_FACTOR = 3
-_START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+"""A PNG or WebP of more takes over 0.2 s."""
+_JPEG_FACTOR = 30
+"""One scan of a progressive JPEG takes that much less, and it has about ten."""
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -40,10 +41,10 @@ class DecodingPool:
 
 
 def takes_long(data: bytes) -> bool:
-    """Guess from its header alone, in microseconds, whether a photo takes long to decode."""
+    """Guess without decoding it, from headers and markers, whether a photo takes long to decode."""
     try:
         if data.startswith(b"\xff\xd8"):
-            return _jpeg_pixels(data) > _JPEG_FACTOR * MAX_QUICK_PX
+            return jpeg_work(data) > _JPEG_FACTOR * MAX_QUICK_PX  # one scan is read reduced
         if data.startswith(b"\x89PNG"):
             width, height = struct.unpack_from(">II", data, 16)
         elif data[12:16] == b"VP8X":
@@ -55,23 +56,9 @@ def takes_long(data: bytes) -> bool:
             width, height = (size & 0x3FFF for size in struct.unpack_from("<HH", data, 26))
         else:
             return False  # no photo of ours: refused by its first bytes
-    except struct.error:
-        return False  # cut off before anything could take long
+    except (struct.error, PhotoError):
+        return False  # cut off before anything could take long, or refused before it is decoded
     return width * height > MAX_QUICK_PX
-
-
-def _jpeg_pixels(data: bytes) -> int:
-    """Read the pixels of a JPEG from its frame header, which stands behind a few other segments."""
-    position = 2
-    for _ in range(64):
-        marker, length = struct.unpack_from(">xBH", data, position)
-        if marker in _START_OF_FRAME:
-            height, width = struct.unpack_from(">HH", data, position + 5)
-            return (
-                width * height if marker > 0xC1 else 0
-            )  # one that is not progressive is read reduced, quickly
-        position += 2 + length
-    return 1 << 32  # nobody's camera writes so many
 
 
 def _timed(work: Callable[_P, _T], *arguments: _P.args, **options: _P.kwargs) -> _T:

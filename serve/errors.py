@@ -63,6 +63,14 @@ def overloaded(message: str, retry_after_s: int) -> ApiError:
     return ApiError("overloaded", f"{message}; try again in {retry_after_s} s", headers)
 
 
+class FullStageError(ApiError):
+    """A stage is ``overloaded``: its queue is full, so a gateway should let fewer in."""
+
+    def __init__(self, retry_after_s: int) -> None:
+        refusal = overloaded("the queue of photos is full", retry_after_s)
+        super().__init__(refusal.code, str(refusal), refusal.headers)
+
+
 def detail_of(error: ApiError | PhotoError) -> ErrorDetail:
     """Name the code and message of a refusal."""
     code = error.code

@@ -3,14 +3,15 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from serve.errors import ApiError, overloaded
+from serve.errors import FullStageError, overloaded
 
 
 class Places:
     """Places for photos on their way to a stage; who finds none is refused at once.
 
-    They become fewer when the stage itself refuses, and more again as it answers: a gateway knows neither how
-    many replicas a stage has nor how many gateways share them.
+    They become a tenth fewer when the stage's own queue is full, and more again as it answers: a gateway
+    knows neither how many replicas a stage has nor how many gateways share them. Of many refusals at once
+    the first counts: the others were let in before it made the places fewer, and say nothing new.
 
     Args:
         most: how many places there are at best.
@@ -24,6 +25,7 @@ class Places:
         self.limit = float(most)
         """How many there are at present."""
         self._taken = 0
+        self._num_lowered = 0
 
     def check(self, number: int = 1) -> None:
         """Refuse when ``number`` do not fit; whoever comes when all are free fits."""
@@ -39,12 +41,14 @@ class Places:
         """
         self.check(number)
         self._taken += number
+        num_lowered = self._num_lowered
         try:
             yield
             self.limit = min(self._most, self.limit + number / self.limit)
-        except ApiError as error:
-            if error.code == "overloaded":
-                self.limit = max(1.0, 0.9 * self._taken)
+        except FullStageError:
+            if num_lowered == self._num_lowered:
+                self._num_lowered += 1
+                self.limit = max(1.0, 0.9 * self.limit)
             raise
         finally:
             self._taken -= number

@@ -10,6 +10,8 @@ FRESH_S = 5.0
 """A model that answered a warm-up batch this recently is not asked again."""
 PATIENCE_S = 2.0
 """How long a probe waits for warm-up batches; they go on when it has left."""
+GIVE_UP_S = 30.0
+"""After it a warm-up batch is called off, and the next probe asks anew."""
 
 
 class Readiness:
@@ -45,7 +47,8 @@ class Readiness:
 
     async def _note_answer(self, stage: StageName) -> None:
         try:
-            await self._stages.ping(stage)
+            async with asyncio.timeout(GIVE_UP_S):
+                await self._stages.ping(stage)
         except Exception:  # whatever it was, the model has not answered; the next probe asks again
             return
         self._answered_at[stage] = time.monotonic()

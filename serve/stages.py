@@ -10,7 +10,7 @@ from ray.exceptions import RayActorError, RayTaskError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 from ray.serve.handle import DeploymentHandle
 
-from serve.errors import overloaded
+from serve.errors import FullStageError, overloaded
 from serve.messages import FaceReport, LesionReport, ProgressReport, Series, Spot
 from serve.schemas import LoadedModel
 
@@ -78,7 +78,7 @@ class ServeStages:
     async def _ask(self, stage: StageName, method: str, *arguments: object) -> Any:
         """Call a replica; when it is lost over the call, call another, once: to answer twice harms nobody.
 
-        Who was let in before is not refused when the others are full, but waits for them.
+        Who was let in before is not refused when the others are full, but waits for them until its deadline.
         """
         lost = False
         while True:
@@ -86,7 +86,7 @@ class ServeStages:
                 return await self._call(stage, method, *arguments)
             except BackPressureError as error:
                 if not lost:
-                    raise overloaded("the queue of photos is full", self._retry_after_s) from error
+                    raise FullStageError(self._retry_after_s) from error
                 await asyncio.sleep(FULL_STAGE_WAIT_S)
             except Exception as error:
                 if not _is_lost(error):

@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 
 from models.checkpoint import CheckpointMeta, save_checkpoint
+from models.engine import INT8_RUNTIMES
 from models.lesion import LesionNet
 from models.progress import LABELS, ProgressNet
 from models.taxonomy import DIAGNOSES, Group
@@ -27,6 +28,7 @@ def write_lesion(
         diagnosis.name: diagnosis.group for diagnosis in (*DIAGNOSES[:2], *DIAGNOSES[-2:])
     }
     architecture = {"num_diagnoses": len(known), "input_px": input_px}
+    passed = {"int8": {"engines": dict.fromkeys(INT8_RUNTIMES, True)}}
     meta = CheckpointMeta(
         kind="lesion",
         name="lesion-random",
@@ -35,6 +37,7 @@ def write_lesion(
         architecture=architecture,
         input_px=input_px,
         thresholds=LESION_THRESHOLDS if thresholds is None else thresholds,
+        metrics=passed if int8_ranges else {},
         **_NOTHING_KNOWN,
     )
     net = LesionNet(**architecture)
@@ -53,6 +56,7 @@ def write_progress(folder: Path, net: ProgressNet | None = None) -> Path:
         architecture={},
         input_px=80,
         thresholds={"improved": 0.5},
+        metrics={},
         **_NOTHING_KNOWN,
     )
     save_checkpoint(folder, net or ProgressNet(), meta, "# Random weights\n")
@@ -63,7 +67,6 @@ _NOTHING_KNOWN = {
     "version": "0",
     "mean": MEAN,
     "std": STD,
-    "metrics": {},
     "training": {},
     "training_data": "none: random weights",
     "data_fingerprint": "",

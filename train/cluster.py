@@ -45,7 +45,7 @@ def ray_cluster(address: str) -> Iterator[None]:
         try:
             _knock(address)
             ray.init(address=address, logging_level=logging.WARNING)
-        except (OSError, AuthenticationError) as error:
+        except (OSError, ValueError, OverflowError, AuthenticationError) as error:
             raise ClusterError(f"no Ray cluster at {address} ({error}); correct or omit --address") from error
     try:
         yield
@@ -56,5 +56,5 @@ def ray_cluster(address: str) -> Iterator[None]:
 def _knock(address: str) -> None:
     """Raise OSError at once if nobody listens at ``host:port``; Ray would try for minutes and end itself."""
     host, _, port = address.rpartition(":")
-    if host and port.isdigit() and "//" not in host:
+    if host and port.isdecimal() and "//" not in host:
         socket.create_connection((host.strip("[]"), int(port)), PATIENCE_S).close()

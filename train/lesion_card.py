@@ -49,9 +49,11 @@ def _cost_of_int8(meta: CheckpointMeta) -> str:
     cost = meta.metrics.get("int8")
     if cost is None:
         return "It is served in float32."
+    auroc = cost["macro_auroc_difference"]
     return (
-        f"The figures are of float32. In 8 bits ({cost['engine']}) the macro AUROC changes by "
-        f"{cost['macro_auroc_difference']}, the balanced accuracy by "
+        f"The figures are of float32. In 8 bits ({cost['engine']}) "
+        + ("" if auroc is None else f"the macro AUROC changes by {auroc}, ")
+        + f"the balanced accuracy {'changes ' if auroc is None else ''}by "
         f"{bracketed(cost['balanced_accuracy_difference'])}, and {cost['changed_share']:.1%} of the first "
         "diagnoses are others. "
         + ("A CPU serves it in 8 bits." if cost["passed"] else "That is too much: it is served in float32.")

@@ -6,7 +6,6 @@ The server has two replicas of each deployment.
 import asyncio
 import io
 import socket
-import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -42,7 +41,6 @@ class Load:
 
     def __init__(self, server: Server, spot: bytes, faces: list[bytes]) -> None:
         self.found: Counter[str] = Counter()
-        self.slowest_s = 0.0
         self._url = server.url
         series = [("files", (f"{index}.jpg", face)) for index, face in enumerate(faces)]
         self._requests = [("/v1/lesion", {"content": spot}), ("/v1/progress", {"files": series})]
@@ -69,13 +67,11 @@ class Load:
             while not self._over:
                 turn += 1
                 path, body = self._requests[turn % 2]
-                began = time.monotonic()
                 try:
                     answer = await http.post(path, **body)
                     self.found[str(answer.status_code)] += 1
                 except httpx.TransportError as error:
                     self.found[type(error).__name__] += 1
-                self.slowest_s = max(self.slowest_s, time.monotonic() - began)
 
 
 async def both(server: Server, deployment: str, *, without: int = 0) -> None:

@@ -218,7 +218,7 @@ def test_beyond_the_limit_requests_are_refused_at_once_and_hanging_up_gives_plac
         place.sendall(head)
         return place
 
-    places = [take_place() for _ in range(GatewayConfig().max_requests)]
+    places = [take_place() for _ in range(2 * GatewayConfig().max_requests)]  # of two gateways
     until = time.monotonic() + PATIENCE_S
     while (refused := http.post("/v1/lesion", content=spot)).status_code != 503:
         assert time.monotonic() < until, "the server takes more than its limit"

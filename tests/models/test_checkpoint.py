@@ -1,3 +1,4 @@
+import hashlib
 import json
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from models import storage
 from models.checkpoint import (
     CheckpointError,
     CheckpointMeta,
+    load_int8_ranges,
     load_weights,
     local_checkpoint,
     read_meta,
@@ -134,6 +136,17 @@ def test_a_missing_file_is_named(tmp_path: Path, net: nn.Module, lost: str):
         read_meta(tmp_path)
         read_model_card(tmp_path)
         load_weights(tmp_path, meta)
+
+
+@pytest.mark.parametrize(
+    "content", ["{", "[]", "null", '{"stem": 1}', '{"stem": [0]}', '{"stem": [0, null]}']
+)
+def test_ranges_of_another_form_are_refused(tmp_path: Path, content: str):
+    (tmp_path / "int8.json").write_text(content)
+    meta = tiny_meta(int8_sha256=hashlib.sha256(content.encode()).hexdigest())
+
+    with pytest.raises(CheckpointError, match=r"int8\.json does not hold two numbers .* release"):
+        load_int8_ranges(tmp_path, meta)
 
 
 def test_reading_meta_needs_no_torch():

@@ -5,12 +5,22 @@ import numpy as np
 import pytest
 import torch
 
-from models.checkpoint import INT8, CheckpointError, CheckpointMeta, load_weights, read_meta, save_checkpoint
+from models.checkpoint import (
+    INT8,
+    CheckpointError,
+    CheckpointMeta,
+    load_int8_ranges,
+    load_weights,
+    read_meta,
+    save_checkpoint,
+)
 from models.engine import (
+    INT8_RUNTIMES,
     EngineName,
     GpuLesionEngine,
     LesionEngine,
     OnnxLesionEngine,
+    Runtime,
     filled_up,
     int8_runtimes,
     load_lesion_engine,
@@ -235,6 +245,9 @@ def patches(num: int) -> np.ndarray:
     return colours.repeat(16, axis=1).repeat(16, axis=2)
 
 
+PASSED = {"int8": {"engines": dict.fromkeys(INT8_RUNTIMES, True)}}
+
+
 class Patches:
     """Photos to measure ranges on; what ``LesionPhotos`` offers for that."""
 
@@ -261,7 +274,18 @@ def int8_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     net.eval()
     folder = tmp_path_factory.mktemp("int8")
     ranges = measure_ranges(net, Patches())  # pyright: ignore[reportArgumentType]
-    save_checkpoint(folder, net, meta_of("lesion"), "", int8_ranges=ranges)
+    save_checkpoint(folder, net, meta_of("lesion", metrics=PASSED), "", int8_ranges=ranges)
+    return folder
+
+
+def saved_again(int8_folder: Path, folder: Path, ranges: dict[str, object], **changes: object) -> Path:
+    """The network of ``int8_folder`` with some other ranges or another meta."""
+    net = LesionNet(num_diagnoses=2, input_px=64)
+    before = read_meta(int8_folder)
+    net.load_state_dict(load_weights(int8_folder, before))
+    meta = meta_of("lesion", **{"metrics": PASSED} | changes)
+    found = {**(load_int8_ranges(int8_folder, before) or {}), **ranges}
+    save_checkpoint(folder, net, meta, "", int8_ranges=found)  # pyright: ignore[reportArgumentType]
     return folder
 
 
@@ -299,9 +323,41 @@ def test_8_bits_show_where_they_looked_and_answer_a_batch_as_one_by_one(int8_fol
     assert heat.shape == (4, 4) and heat.min() >= 0 and heat.max() <= 1
 
 
+@pytest.mark.parametrize("name", int8_runtimes())
+def test_white_does_not_turn_black_about_a_mean_of_a_half(
+    int8_folder: Path, tmp_path: Path, name: EngineName
+):
+    folder = saved_again(int8_folder, tmp_path, {}, mean=(0.5, 0.5, 0.5))
+    white, black = np.full((1, 64, 64, 3), 255, np.uint8), np.zeros((1, 64, 64, 3), np.uint8)
+    exact = load_lesion_engine(folder, engine="pytorch")
+
+    rounded = load_lesion_engine(folder, engine=name)(white, features=True).features_BCHW
+
+    wrong, right = (exact(image, features=True).features_BCHW for image in (black, white))
+    assert rounded is not None and wrong is not None and right is not None
+    assert np.abs(rounded - right).mean() < 0.3 * np.abs(wrong - right).mean()
+
+
 def test_auto_takes_8_bits_only_where_the_release_did(int8_folder: Path, lesion_folder: Path):
     assert load_lesion_engine(int8_folder).runtime == int8_runtimes()[0]
     assert load_lesion_engine(lesion_folder).runtime == "onnxruntime"
+
+
+@pytest.mark.parametrize(
+    ("passed", "expected"),
+    [
+        ({"onednn-int8": False, "onnxruntime-int8": True}, "onnxruntime-int8"),
+        ({"onnxruntime-int8": True}, "onnxruntime-int8"),
+        ({"onednn-int8": False, "onnxruntime-int8": False}, "onnxruntime"),
+        ({}, "onnxruntime"),
+    ],
+)
+def test_auto_takes_no_engine_that_the_release_did_not_judge_and_pass(
+    int8_folder: Path, tmp_path: Path, passed: dict[str, bool], expected: Runtime
+):
+    folder = saved_again(int8_folder, tmp_path, {}, metrics={"int8": {"engines": passed}})
+
+    assert load_lesion_engine(folder).runtime == expected
 
 
 def test_engines_that_cannot_answer_are_refused(lesion_folder: Path):
@@ -332,8 +388,38 @@ def test_damaged_missing_or_wrong_ranges_are_refused(int8_folder: Path, tmp_path
         load_lesion_engine(folder)
 
     net = LesionNet(num_diagnoses=2, input_px=64)
-    save_checkpoint(folder, net, meta_of("lesion"), "", int8_ranges={"stem": (0.0, 1.0)})
+    meta = meta_of("lesion", metrics=PASSED)
+    save_checkpoint(folder, net, meta, "", int8_ranges={"stem": (0.0, 1.0)})
     with pytest.raises(CheckpointError, match=r"do not fit its network \(layer1.0.conv1"):
+        load_lesion_engine(folder)
+
+
+@pytest.mark.parametrize("name", ["pytorch", "onnxruntime"])
+def test_float32_is_served_whatever_the_ranges_are(int8_folder: Path, tmp_path: Path, name: EngineName):
+    folder = tmp_path / "damaged"
+    shutil.copytree(int8_folder, folder)
+    (folder / INT8).unlink()
+
+    assert load_lesion_engine(folder, engine=name).runtime == name
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("stem", (-1.0, 6.0)),
+        ("layer4.2", (-0.5, 10.0)),
+        ("layer2.1.conv2", (0.5, 7.0)),
+        ("layer1.0.conv3", (0.1, 0.7)),
+        ("layer1.0.shortcut", (-2.0, -1.0)),
+        ("stem", (0.0, float("nan"))),
+    ],
+)
+def test_a_range_without_zero_or_below_it_behind_a_relu_is_refused(
+    int8_folder: Path, tmp_path: Path, name: str, values: tuple[float, float]
+):
+    folder = saved_again(int8_folder, tmp_path, {name: values})
+
+    with pytest.raises(CheckpointError, match=rf"do not fit its network \({name}\)"):
         load_lesion_engine(folder)
 
 
@@ -361,13 +447,19 @@ def test_a_batch_is_filled_up_and_cut_for_a_gpu():
     assert filled_up(3, (1, 2, 4)) == [(0, 3, 4)]
     assert filled_up(4, (1, 2, 4)) == [(0, 4, 4)]
     assert filled_up(9, (1, 2, 4)) == [(0, 4, 4), (4, 8, 4), (8, 9, 1)]
+    assert filled_up(0, (1, 2, 4)) == [(0, 0, 1)]
+
+
+def gpu_engine(int8_folder: Path) -> GpuLesionEngine:
+    meta = read_meta(int8_folder)
+    net = LesionNet(num_diagnoses=2, input_px=64)
+    net.load_state_dict(load_weights(int8_folder, meta))
+    return GpuLesionEngine(meta, net, "cpu", sizes=(2, 4))
 
 
 def test_what_a_gpu_computes_is_nearly_what_the_reference_does(int8_folder: Path):
     exact = load_lesion_engine(int8_folder, engine="pytorch")
-    net = LesionNet(num_diagnoses=2, input_px=64)
-    net.load_state_dict(load_weights(int8_folder, exact.meta))
-    engine = GpuLesionEngine(exact.meta, net, "cpu", sizes=(2, 4))
+    engine = gpu_engine(int8_folder)
     image = patches(7)  # four, and three filled up to four
 
     found, expected = engine(image, features=True), exact(image, features=True)
@@ -376,3 +468,23 @@ def test_what_a_gpu_computes_is_nearly_what_the_reference_does(int8_folder: Path
     assert found.diagnosis_BK == pytest.approx(expected.diagnosis_BK, abs=0.05)
     assert found.malignant_B == pytest.approx(expected.malignant_B, abs=0.01)
     assert found.features_BCHW is not None and found.features_BCHW.shape == (7, 2048, 4, 4)
+
+
+def test_an_empty_batch_on_a_gpu_has_empty_answers(int8_folder: Path):
+    found = gpu_engine(int8_folder)(patches(0), features=True)
+
+    assert found.malignant_B.shape == (0,) and found.diagnosis_BK.shape == (0, 2)
+    assert found.features_BCHW is not None and found.features_BCHW.shape == (0, 2048, 4, 4)
+
+
+def test_a_gpu_is_warmed_up_for_every_size_up_to_the_largest(
+    int8_folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    engine = gpu_engine(int8_folder)
+    seen: list[int] = []
+    monkeypatch.setattr(engine, "_replayed", lambda image_BHWC: seen.append(len(image_BHWC)))
+
+    engine.warm_up(largest=3)
+    engine.warm_up()
+
+    assert seen == [2, 2, 4]

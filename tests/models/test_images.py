@@ -20,6 +20,7 @@ from models.images import (
     bound_array,
     decode_bounded,
     decode_square,
+    jpeg_work,
 )
 
 RED, BLUE = (200, 30, 30), (30, 30, 200)
@@ -198,6 +199,70 @@ def test_a_huge_header_is_refused_before_decoding(size: tuple[int, int]):
 def test_too_many_bytes_are_refused():
     with pytest.raises(TooLargeError, match=r"20\.0 MB.*at most 20 MB"):
         decode_square(bytes(20_000_001), side_px=64)
+
+
+def with_scans(jpeg: bytes, num_more: int) -> bytes:
+    """Repeat the last scan of a JPEG."""
+    last = jpeg.rindex(b"\xff\xda")
+    return jpeg[:-2] + jpeg[last:-2] * num_more + jpeg[-2:]
+
+
+PROGRESSIVE = encoded(split_picture(), "JPEG", progressive=True)
+
+
+def test_the_work_of_a_jpeg_is_its_pixels_times_its_scans():
+    assert jpeg_work(encoded(split_picture(), "JPEG")) == 400 * 200
+    assert jpeg_work(PROGRESSIVE) == 10 * 400 * 200
+    assert jpeg_work(with_scans(PROGRESSIVE, 50)) == 60 * 400 * 200
+    assert jpeg_work(PROGRESSIVE[:2]) == jpeg_work(PROGRESSIVE[:-2][:20]) == 0
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        with_scans(PROGRESSIVE, 400),
+        with_scans(PROGRESSIVE, 100).replace(b"\xff\xda", b"\xff\xfe\0\4\xff\xd9\xff\xff\x01\xff\xda"),
+        PROGRESSIVE[:2] + b"\xff\xfe\0\2" * 1001 + PROGRESSIVE[2:],
+    ],
+    ids=["scans", "scans behind what looks like an end", "segments"],
+)
+def test_a_jpeg_of_endless_scans_is_refused_before_decoding(data: bytes, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delattr(Image, "open")
+
+    with pytest.raises(UnreadableImageError, match="more than 100 scans or 1000 segments"):
+        decode_square(data, side_px=64)
+
+
+def test_what_looks_like_scans_in_metadata_or_behind_the_end_does_not_count():
+    comment = b"\xff\xfe" + struct.pack(">H", 402) + b"\xff\xda" * 200
+    data = PROGRESSIVE[:2] + comment + PROGRESSIVE[2:] + b"\xff\xda" * 200  # a motion photo ends so
+
+    assert jpeg_work(data) == jpeg_work(PROGRESSIVE)
+    assert decode_square(data, side_px=64).width_px == 400
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    width=st.integers(1, 1200),
+    height=st.integers(1, 1200),
+    mode=st.sampled_from(["RGB", "L", "CMYK"]),
+    quality=st.integers(1, 100),
+    restart=st.sampled_from([0, 1, 7]),
+    seed=st.integers(0, 99),
+)
+def test_every_ordinary_progressive_photo_is_read(
+    width: int, height: int, mode: str, quality: int, restart: int, seed: int
+):
+    noise = np.random.default_rng(seed).integers(0, 256, (1 + height // 4, 1 + width // 4, 3), np.uint8)
+    picture = Image.fromarray(noise).resize((width, height)).convert(mode)
+    data = encoded(
+        picture, "JPEG", progressive=True, quality=quality, restart_marker_rows=restart, subsampling=seed % 3
+    )
+
+    photo = decode_bounded(data, max_side_px=100)
+
+    assert (photo.width_px, photo.height_px) == (width, height)
+    assert 0 < jpeg_work(data) <= 20 * width * height
 
 
 def test_limits_of_zero_are_refused():

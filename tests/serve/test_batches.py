@@ -99,13 +99,74 @@ async def test_an_error_reaches_its_batch_and_the_next_one_is_answered(engine: E
     assert await batches.ask(5) == 10
 
 
-async def test_an_answer_too_few_is_an_error_and_not_a_wait_without_end():
-    batches: Batches[int, int] = Batches(lambda numbers: numbers[1:], lambda: None, max_size=4)
+@pytest.mark.parametrize("answers", [[], [1, 1]], ids=["too few", "too many"])
+async def test_another_number_of_answers_than_of_questions_is_an_error_for_all(answers: list[int]):
+    batches: Batches[int, int] = Batches(lambda _: answers, lambda: None, max_size=4)
 
-    with pytest.raises(Exception):  # noqa: B017 - whichever
-        await asyncio.wait_for(batches.ask(1), 10)
+    async with asyncio.timeout(10):
+        with pytest.raises(ValueError, match="zip"):
+            await batches.ask(1)
+        await batches.prove()
 
-    await batches.prove()
+
+@pytest.mark.parametrize("failure", [SystemExit(3), StopIteration(), asyncio.CancelledError()], ids=repr)
+async def test_what_would_end_a_thread_or_an_event_loop_reaches_the_callers_as_an_error(
+    failure: BaseException,
+):
+    def compute(numbers: list[int]) -> list[int]:
+        if 13 in numbers:
+            raise failure
+        return numbers
+
+    batches = Batches(compute, lambda: None, max_size=4)
+
+    async with asyncio.timeout(10):
+        with pytest.raises(RuntimeError, match=type(failure).__name__):
+            await batches.ask(13)
+        assert await batches.ask(5) == 5
+
+
+async def test_metrics_that_fail_are_logged_and_the_next_batch_is_answered(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    def note_batch(*_: object) -> None:
+        raise OSError("no agent")
+
+    monkeypatch.setattr("serve.metrics.note_batch", note_batch)
+    engine.go.set()
+    batches = Batches(engine.compute, engine.ping, max_size=4)
+
+    async with asyncio.timeout(10):
+        assert [await batches.ask(number) for number in (1, 2)] == [2, 4]
+    assert "no agent" in caplog.text
+
+
+async def test_a_question_that_counts_nothing_is_answered_all_the_same(engine: Engine):
+    engine.go.set()
+    batches = Batches(engine.compute, engine.ping, max_size=4, size_of=lambda number: number)
+
+    assert await batches.ask(0) == 0
+    assert (engine.batches, engine.num_pings) == ([[0]], 0)
+
+
+async def test_a_ping_that_fails_leaves_the_questions_beside_it_their_answers(engine: Engine):
+    def ping() -> None:
+        raise OSError("no ping today")
+
+    engine.go.set()
+    batches = Batches(engine.compute, ping, max_size=4)
+    with pytest.raises(ValueError):
+        await batches.ask(13)
+    engine.go.clear()
+    busy = asyncio.create_task(batches.ask(1))
+    await until(lambda: len(engine.batches) == 2)
+    check, beside = asyncio.create_task(batches.prove()), asyncio.create_task(batches.ask(2))
+    await asyncio.sleep(0)
+    engine.go.set()
+
+    assert await asyncio.gather(busy, beside) == [2, 4]
+    with pytest.raises(OSError, match="no ping today"):
+        await check
 
 
 async def test_an_idle_engine_is_pinged_and_a_busy_one_is_not(engine: Engine):

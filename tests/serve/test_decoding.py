@@ -10,8 +10,14 @@ from serve.decoding import DecodingPool, takes_long
 
 def photo(kind: str, size: tuple[int, int], **options: object) -> bytes:
     file = io.BytesIO()
-    Image.new("L", size).save(file, kind, **options)
+    Image.new("RGB", size).save(file, kind, **options)
     return file.getvalue()
+
+
+def with_scans(jpeg: bytes, num_more: int) -> bytes:
+    """Repeat the last scan of a JPEG."""
+    last = jpeg.rindex(b"\xff\xda")
+    return jpeg[:-2] + jpeg[last:-2] * num_more + jpeg[-2:]
 
 
 LARGE, SMALL = (3000, 2500), (800, 600)
@@ -31,14 +37,17 @@ HUGE = (6000, 4000)
         (photo("JPEG", HUGE), False),
         (photo("JPEG", HUGE, progressive=True), True),
         (photo("JPEG", LARGE, progressive=True), False),
-        (b"\xff\xd8" + b"\xff\xe1\x00\x02" * 100, True),
+        (with_scans(photo("JPEG", LARGE, progressive=True), 60), True),
+        (with_scans(photo("JPEG", SMALL, progressive=True), 60), False),
+        (with_scans(photo("JPEG", SMALL, progressive=True), 400), False),  # refused at once
+        (b"\xff\xd8" + b"\xff\xe1\x00\x02" * 100, False),
         (b"\xff\xd8\xff", False),
         (b"\x89PNG\r\n", False),
         (b"<html>", False),
         (b"", False),
     ],
 )
-def test_what_takes_long_is_told_by_the_header(data: bytes, long: bool):
+def test_what_takes_long_is_told_by_headers_and_scans(data: bytes, long: bool):
     assert takes_long(data) is long
 
 

@@ -1,6 +1,6 @@
 import pytest
 
-from serve.errors import ApiError, overloaded
+from serve.errors import ApiError, FullStageError, overloaded
 from serve.places import Places
 
 
@@ -30,17 +30,36 @@ def test_what_is_larger_than_all_places_is_let_in_alone():
         faces.check(30)
 
 
-def test_places_become_fewer_when_the_stage_refuses_and_more_as_it_answers():
+def test_places_become_fewer_when_the_stage_is_full_and_more_as_it_answers():
     spots = places(20)
 
     with pytest.raises(ApiError), spots.take(10):
-        raise overloaded("the queue is full", 3)
+        raise FullStageError(3)
     fewer = spots.limit
     for _ in range(200):
         with spots.take():
             pass
 
-    assert (fewer, spots.limit) == (9, 20)
+    assert (fewer, spots.limit) == (18, 20)
+
+
+def refuse_all(spots: Places, number: int) -> None:
+    """Take that many places, one by one, then let the stage refuse all of them."""
+    works = [spots.take() for _ in range(number)]
+    for work in works:
+        work.__enter__()
+    for work in works:
+        error = FullStageError(3)
+        assert not work.__exit__(type(error), error, None)
+
+
+def test_refusals_that_arrive_together_count_once_and_later_ones_again():
+    spots = places(24)
+    refuse_all(spots, 24)
+    once = spots.limit
+    refuse_all(spots, 20)
+
+    assert (once, spots.limit) == pytest.approx((21.6, 19.44))
 
 
 def test_other_errors_leave_the_places_as_they_are():
@@ -50,5 +69,7 @@ def test_other_errors_leave_the_places_as_they_are():
         raise ApiError("no_face", "none")
     with pytest.raises(ValueError), spots.take():
         raise ValueError
+    with pytest.raises(ApiError), spots.take():
+        raise overloaded("the stage is being restarted", 3)
 
     assert spots.limit == 20

@@ -35,6 +35,19 @@ async def test_a_probe_does_not_wait_longer_than_its_patience_and_the_question_g
     assert (await readiness.check()).status == "ok"
 
 
+async def test_a_question_without_an_answer_is_called_off_after_a_while(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("serve.readiness.GIVE_UP_S", 0.05)
+    stages = FakeStages(delay_s=60)
+    readiness = Readiness(stages, ready_after_s=60)
+
+    first = await readiness.check()
+    called_off = stages.num_cancelled
+    stages.delay_s = 0
+
+    assert (first.status, called_off) == ("starting", 3)
+    assert (await readiness.check()).status == "ok"
+
+
 async def test_a_model_that_died_is_missed_after_a_while(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("serve.readiness.FRESH_S", 0.0)
     stages = FakeStages()

@@ -14,7 +14,7 @@ from ray.serve.exceptions import BackPressureError
 from ray.serve.handle import DeploymentHandle
 
 from serve.config import GatewayConfig
-from serve.errors import ApiError
+from serve.errors import ApiError, FullStageError
 from serve.gateway import create_app
 from serve.messages import FaceReport, LesionReport, ProgressReport, Series, Spot
 from serve.schemas import LoadedModel
@@ -119,7 +119,12 @@ async def test_a_call_over_which_the_replica_was_lost_is_asked_once_more(loss: E
     with pytest.raises(ApiError, match="lesion stage is being restarted") as refusal:
         await twice.classify_lesion(SPOT)
 
-    assert refusal.value.code == "overloaded"
+    assert refusal.value.code == "overloaded" and not isinstance(refusal.value, FullStageError)
+
+
+async def test_a_full_queue_is_told_from_other_overload():
+    with pytest.raises(FullStageError, match="queue of photos is full; try again in 2 s"):
+        await stages_that_answer(BackPressureError(3, 3)).classify_lesion(SPOT)
 
 
 async def test_who_lost_a_replica_waits_while_the_others_are_full():

@@ -12,6 +12,7 @@ from models.engine import int8_runtimes, load_lesion_engine
 from models.lesion import LesionNet
 from train.config import LesionTraining
 from train.data import LesionPhotos
+from train.lesion_card import lesion_card
 from train.manifest import Row
 from train.measure import judge, measure_lesion
 from train.release_lesion import ReleaseError, release_ensemble, release_lesion
@@ -176,6 +177,7 @@ def test_8_bits_are_released_where_they_cost_little(
     cost = meta.metrics["int8"]
     assert cost["passed"] and cost["n"] == 8 and cost["changed_share"] == 0
     assert cost["balanced_accuracy_difference"] == {"value": 0.0, "low": 0.0, "high": 0.0}
+    assert cost["engines"] == dict.fromkeys(int8_runtimes(), True)
     assert load_lesion_engine(folder).runtime == int8_runtimes()[0]
     assert "n = 8: released" in caplog.text
     assert "A CPU serves it in 8 bits." in read_model_card(folder)
@@ -198,6 +200,28 @@ def test_8_bits_that_cost_too_much_are_refused_in_one_line(
     assert load_lesion_engine(folder).runtime == "onnxruntime"
     assert caplog.text.count("too much, the checkpoint is served in float32") == len(int8_runtimes())
     assert "it is served in float32" in read_model_card(folder)
+
+
+def test_8_bits_by_an_engine_that_was_not_judged_are_not_taken(
+    config: LesionTraining, folds: list[Split], monkeypatch: pytest.MonkeyPatch
+):
+    with monkeypatch.context() as patch:
+        patch.setattr("train.release_lesion.int8_runtimes", lambda: ["onnxruntime-int8"])
+        folder = release_lesion(network(), config, folds[0], LABELS, ARCHITECTURE, NOTES)
+
+    assert read_meta(folder).metrics["int8"]["engines"] == {"onnxruntime-int8": True}
+    assert load_lesion_engine(folder).runtime == "onnxruntime-int8"
+
+
+def test_the_card_leaves_out_what_8_bits_cost_an_auroc_that_is_not_defined(
+    config: LesionTraining, folds: list[Split]
+):
+    meta = read_meta(release_lesion(network(), config, folds[0], LABELS, ARCHITECTURE, NOTES))
+    meta.metrics["int8"]["macro_auroc_difference"] = None
+
+    card = lesion_card(meta, folds[0].train)
+
+    assert "None" not in card and "-int8) the balanced accuracy changes by 0.000 [" in card
 
 
 def test_an_ensemble_is_released_in_float32(config: LesionTraining, folds: list[Split]):

@@ -4,7 +4,7 @@ import torch
 
 from models.engine import LesionOutput
 from models.lesion import LesionNet
-from models.rounding import names_of_ranges
+from models.rounding import is_range, names_of_ranges
 from train.calibration import Judged
 from train.rounding import compare, least_error, measure_ranges
 
@@ -29,6 +29,7 @@ def test_every_activation_has_a_range_that_holds_zero(side_px: int):
 
     assert set(ranges) == set(names_of_ranges(side_px))
     assert all(low <= 0 < high for low, high in ranges.values())
+    assert all(is_range(name, values) for name, values in ranges.items())
     assert ranges["stem"][0] == 0 and ranges["layer1.0.shortcut"][0] < 0
     assert not net.trunk.maxpool._forward_pre_hooks
 
