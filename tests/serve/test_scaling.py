@@ -1,12 +1,13 @@
 import time
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from serve.scaling import CORES, ByCpu, CpuMeter
 
 
-def context(cores: list[float], *, current: int, target: int = 1):
+def context(cores: list[float], *, current: int, target: int = 1) -> Any:
     return SimpleNamespace(
         aggregated_metrics={CORES: dict(enumerate(cores))} if cores else {},
         current_num_replicas=current,
