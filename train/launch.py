@@ -2,11 +2,13 @@
 
 import logging
 import os
+import signal
 import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import replace
+from typing import NoReturn
 
 import tyro
 
@@ -22,8 +24,8 @@ from train.release import ReleaseError, release_run
 from train.team import RunStoppedError, Team
 from train.worker import run, train_on_ray
 
-log = logging.getLogger("train.launch")
-
+UNWIND_S = 3
+"""After Ctrl-C, for files that are half written to be taken away."""
 KEEP_MEMORY = {"MALLOC_ARENA_MAX": "1"}
 """For glibc: Ray trains in a second thread, whose own heap gives memory back and asks for it again. With one
 heap for all threads turns were faster (docs/training.md), by less than they differ among themselves."""
@@ -36,14 +38,28 @@ def main() -> None:
     logging.getLogger("train").setLevel(logging.INFO)  # no other library's INFO
     job = tyro.extras.overridable_config_cli(RECIPES, config=(tyro.conf.OmitArgPrefixes,))
     job = replace(job, training=with_absolute_paths(job.training))
+    if not job.scale.workers:
+        signal.signal(signal.SIGINT, lambda *_: _interrupt(job.training.run))
     try:
         print(f"checkpoint in {launch(job)}")
     except REFUSALS as error:
         raise SystemExit(f"train.launch: {error}") from error
     except KeyboardInterrupt:
-        log.info("stopped; the same command goes on from %s", job.training.run)
-        logging.shutdown()
-        os._exit(130)  # threads of Ray Train may still wait for workers that are gone
+        _stop(job.training.run)
+
+
+def _interrupt(run: str) -> NoReturn:
+    """Raise KeyboardInterrupt; end the process if Python drops it, as it does while it collects garbage."""
+    last_resort = threading.Timer(UNWIND_S, _stop, (run,))
+    last_resort.daemon = True
+    last_resort.start()
+    raise KeyboardInterrupt
+
+
+def _stop(run: str) -> NoReturn:
+    """End the process although threads of Ray Train may still wait for workers that are gone."""
+    os.write(sys.stderr.fileno(), f"\nstopped; the same command goes on from {run}\n".encode())
+    os._exit(130)
 
 
 def launch(job: LesionJob | ProgressJob) -> str:
