@@ -50,7 +50,7 @@ class Face:
 
 
 class FaceFinder:
-    """Finds the largest face of each photo. Call it from one thread at a time.
+    """Finds the largest face of each photo; on a CPU several threads may call it at once.
 
     Args:
         size_px: side of the crops.

@@ -31,7 +31,7 @@ File = bytes | PhotoError
 
 
 class Answers:
-    """Answers every question of the API; knows nothing of HTTP.
+    """Answers every question of the API; of HTTP it knows the paths.
 
     Args:
         lesion_px: side of the square photos that the lesion network sees.
@@ -47,6 +47,13 @@ class Answers:
         self.spots = Places(config.max_spots, "photos of spots", retry_after_s=retry_after_s)
         self.batches = Places(config.max_batch_requests, "batches of spots", retry_after_s=retry_after_s)
         self.faces = Places(config.max_faces, "photos of faces", retry_after_s=retry_after_s)
+        self.checks = {
+            "/v1/lesion": self.spots.check,
+            "/v1/lesion/batch": self.batches.check,
+            "/v1/progress": self.faces.check,
+            "/predict": self.faces.check,
+        }
+        """By path: raises ``overloaded`` when nothing more would be taken in."""
         self._batch_photos = asyncio.Semaphore(config.batch_concurrency)
 
     async def lesion(self, file: File, *, explain: bool, top_k: int) -> LesionAnswer:

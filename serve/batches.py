@@ -1,12 +1,16 @@
-"""Batches: what waits is computed together, one batch after the other, in a thread of its own.
+"""Batches: what waits is computed together, in threads of their own.
 
 Serve's own batching closes a batch as soon as its first item has waited ``batch_wait_timeout_s``, also while
 another batch computes: without a wait a flood goes through one by one, with a wait a lonely request pays it.
 Here a batch is closed at the moment when the engine is free for it.
+
+On several cores, a batch computes on each. Threads that share one batch meet after every layer, and all wait
+when another process takes the core of one (docs/performance.md); only a question that is alone gets them all.
 """
 
 import asyncio
 import logging
+import math
 import threading
 import time
 from collections import deque
@@ -41,14 +45,17 @@ class _Job:
 class Batches(Generic[_Q, _A]):
     """Answers questions in batches.
 
-    A question whose caller has gone is dropped before it is computed. ``compute`` and ``ping`` run in one
-    thread, so never at the same time.
+    A question whose caller has gone is dropped before it is computed.
 
     Args:
-        compute: answers a list of questions by a list of as many answers, in the same order.
-        ping: raises if the engine does not work.
-        max_size: how much goes into a batch; a question that is larger has a batch of its own.
+        compute: answers a list of questions by a list of as many answers, in the same order; runs in
+            ``num_threads`` threads at once.
+        ping: raises if the engine does not work; runs beside no batch of the same thread.
+        max_size: how much is computed at once by all threads; a question that is larger has a batch of its
+            own.
         size_of: how much a question counts.
+        num_threads: cores to compute on.
+        use_threads: called in a thread before it computes, with the number of cores that it may use.
         stuck_after_s: how long one batch may compute before the engine counts as stuck.
     """
 
@@ -59,18 +66,24 @@ class Batches(Generic[_Q, _A]):
         *,
         max_size: int,
         size_of: Callable[[_Q], int] = lambda _: 1,
+        num_threads: int = 1,
+        use_threads: Callable[[int], object] = lambda _: None,
         stuck_after_s: float = STUCK_AFTER_S,
     ) -> None:
         self._compute = compute
         self._ping = ping
-        self._max_size = max_size
+        self._max_size = math.ceil(max_size / num_threads)
         self._size_of = size_of
+        self._num_threads = num_threads
+        self._use_threads = use_threads
         self._stuck_after_s = stuck_after_s
         self._waiting: deque[_Job] = deque()
         self._arrival = threading.Condition()
-        self._began: float | None = None
+        self._began: dict[int, float] = {}
+        """When each thread that computes began; changed under ``_arrival``."""
         self._last_failed = False
-        threading.Thread(target=self._work, name="batches", daemon=True).start()
+        for number in range(num_threads):
+            threading.Thread(target=self._work, args=(number,), name=f"batches-{number}", daemon=True).start()
 
     async def ask(self, question: _Q) -> _A:
         """Wait for the answer to one question; an error of ``compute`` reaches everyone in the batch.
@@ -86,7 +99,8 @@ class Batches(Generic[_Q, _A]):
         Raises:
             StuckError: it does neither.
         """
-        began = self._began
+        with self._arrival:
+            began = min(self._began.values(), default=None)
         if began is not None and not self._last_failed:
             if time.monotonic() - began > self._stuck_after_s:
                 raise StuckError(f"a batch has been computing for more than {self._stuck_after_s:g} s")
@@ -103,50 +117,60 @@ class Batches(Generic[_Q, _A]):
             self._arrival.notify()
         return await asyncio.wrap_future(job.answer)  # a caller that leaves cancels what has not begun
 
-    def _work(self) -> None:
+    def _work(self, number: int) -> None:
         while True:
-            jobs = self._next_jobs()
-            questions = [job for job in jobs if not job.is_ping]
-            pings = [job for job in jobs if job.is_ping]
-            if questions:
-                took_s = self._answer(questions, self._compute)
-                try:
-                    metrics.note_batch(sum(job.size for job in questions), took_s)
-                except Exception:  # an engine that nobody counts still answers
-                    logging.getLogger("skinserve").exception("a batch is missing in the metrics")
-            if pings:
-                self._answer(pings, lambda nothing: [self._ping()] * len(nothing))
-
-    def _answer(self, jobs: list[_Job], work: Callable[[list[Any]], Sequence[Any]]) -> float:
-        """Answer jobs of one kind, whatever the engine raises; return the seconds that it took."""
-        self._began = began = time.monotonic()
-        try:
-            answers = work([job.question for job in jobs])
-            pairs = list(zip(jobs, answers, strict=True))  # before anybody is answered
-        except BaseException as error:  # the callers hear of it, and the thread goes on
-            self._last_failed = True
-            for job in jobs:
-                job.answer.set_exception(_for_callers(error))
-        else:
-            self._last_failed = False
-            for job, answer in pairs:
+            jobs, num_threads = self._next_jobs(number)
+            if self._num_threads > 1:
+                self._use_threads(num_threads)
+            began = time.monotonic()
+            answers, error = self._computed(jobs)
+            took_s = time.monotonic() - began
+            with self._arrival:
+                del self._began[number]
+                self._last_failed = error is not None
+            for job, answer in zip(jobs, answers, strict=False):
                 job.answer.set_result(answer)
-        self._began = None
-        return time.monotonic() - began
+            for job in jobs[len(answers) :]:
+                job.answer.set_exception(error)
+            try:
+                metrics.note_batch(sum(job.size for job in jobs), took_s)
+            except Exception:  # an engine that nobody counts still answers
+                logging.getLogger("skinserve").exception("a batch is missing in the metrics")
 
-    def _next_jobs(self) -> list[_Job]:
-        """Wait for work, and take as much as makes a batch; who has gone is left out."""
+    def _computed(self, jobs: list[_Job]) -> tuple[Sequence[Any], Exception | None]:
+        """Return an answer for each job, or none and why, whatever the engine raises."""
+        try:
+            if jobs[0].is_ping:
+                return [self._ping()], None
+            answers = self._compute([job.question for job in jobs])
+            if len(answers) != len(jobs):
+                raise ValueError(f"the engine gave {len(answers)} answers to {len(jobs)} questions")
+            return answers, None
+        except BaseException as error:  # the callers hear of it, and the thread goes on
+            return [], _for_callers(error)
+
+    def _next_jobs(self, number: int) -> tuple[list[_Job], int]:
+        """Wait for work, and take this thread's share of it and the cores to compute it on.
+
+        Who has gone is left out; a ping goes alone.
+        """
         jobs: list[_Job] = []
         size = 0
         with self._arrival:
             while not jobs:
                 self._arrival.wait_for(lambda: self._waiting)
-                while self._waiting and (not size or size + self._waiting[0].size <= self._max_size):
+                num_idle = self._num_threads - len(self._began)
+                share = min(self._max_size, math.ceil(sum(job.size for job in self._waiting) / num_idle))
+                while self._waiting and (not size or size + self._waiting[0].size <= share):
+                    if jobs and (self._waiting[0].is_ping or jobs[0].is_ping):
+                        break
                     job = self._waiting.popleft()
                     if job.answer.set_running_or_notify_cancel():
                         jobs.append(job)
                         size += job.size
-        return jobs
+            alone = len(jobs) == 1 and not self._waiting and not self._began
+            self._began[number] = time.monotonic()
+        return jobs, self._num_threads if alone else 1
 
 
 def _for_callers(error: BaseException) -> Exception:

@@ -16,11 +16,19 @@ class FaceDetector:
     """
 
     def __init__(self, config: FaceConfig, size_px: int) -> None:
-        from models.face import FaceFinder  # here, as in serve.lesion
+        import torch  # here, as in serve.lesion
+
+        from models.face import FaceFinder
 
         self._find = FaceFinder(device=config.device, size_px=size_px, num_threads=config.num_threads)
         self._find.ping()
-        self._batches = Batches(self._find_batch, self._find.ping, max_size=config.max_batch_size)
+        self._batches = Batches(
+            self._find_batch,
+            self._find.ping,
+            max_size=config.max_batch_size,
+            num_threads=config.num_threads if config.device == "cpu" else 1,
+            use_threads=torch.set_num_threads,
+        )
 
     async def find(self, image_HWC: np.ndarray) -> FaceReport | None:
         """Find the face of one photo, uint8, of any size, together with those that wait beside it."""

@@ -4,8 +4,10 @@ import asyncio
 import math
 import re
 import uuid
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
+from typing import ClassVar
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware import Middleware
@@ -58,9 +60,41 @@ class Front:
         await self._app(scope, receive, send_with_id)
 
 
+Checks = Mapping[str, Callable[[], None]]
+"""By path: raises ``ApiError`` when a request would find no place."""
+
+
+class Door:
+    """Turns away who would find no place, before Serve's own HTTP layer spends many times that on him.
+
+    It stands around that layer, like ``Front``. Where the gateway lives in the same process (direct ingress),
+    it sets ``checks``; elsewhere all pass, and ``Admission`` checks.
+    """
+
+    checks: ClassVar[Checks] = {}
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass one request on, or refuse it."""
+        if scope["type"] == "http":
+            try:
+                _check(self.checks, scope)
+            except ApiError as refusal:
+                response = error_response(refusal.code, str(refusal), refusal.headers)
+                return await response(scope, receive, send)
+        await self._app(scope, receive, send)
+
+
+def _check(checks: Checks, scope: Scope) -> None:
+    if scope["method"] == "POST" and (check := checks.get(scope["path"])):
+        check()
+
+
 def serve_middlewares() -> list[Middleware]:
     """Name what Serve puts around its own HTTP layer; it calls this in every replica."""
-    return [Middleware(Front)]
+    return [Middleware(Front), Middleware(Door)]
 
 
 @dataclass
@@ -118,9 +152,10 @@ def lease_of(request: Request) -> Lease:
 class Admission:
     """Lets in a bounded number of requests, ends each at its deadline, answers what the routes could not."""
 
-    def __init__(self, app: ASGIApp, config: GatewayConfig) -> None:
+    def __init__(self, app: ASGIApp, config: GatewayConfig, checks: Checks) -> None:
         self._app = app
         self._config = config
+        self._checks = checks
         self._in_work = InWork()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -132,6 +167,7 @@ class Admission:
         seconds = 0.0
         try:
             seconds = _deadline_s(headers, self._config)
+            _check(self._checks, scope)  # cheap; a place is taken when the body is here, which may come slowly
             deadline = asyncio.get_running_loop().time() + seconds
             with Lease(self._config, self._in_work, deadline, counts=scope["method"] == "POST") as lease:
                 scope["skinserve.lease"] = lease

@@ -12,7 +12,7 @@ from serve import docs
 from serve.answers import Answers, File
 from serve.config import GatewayConfig
 from serve.errors import ApiError, error_responses, handle_errors
-from serve.front import REQUEST_ID_HEADER, Admission, Front, lease_of
+from serve.front import REQUEST_ID_HEADER, Admission, Door, Front, lease_of
 from serve.readiness import Readiness
 from serve.scaling import CpuMeter
 from serve.schemas import Health, LesionAnswer, Models, PredictAnswer, ProgressAnswer
@@ -54,7 +54,9 @@ class Gateway:
         return self._cpu()
 
     def __serve_build_asgi_app__(self) -> FastAPI:
-        return create_app(self._config, self._stages, lesion_px=self._lesion_px)
+        app = create_app(self._config, self._stages, lesion_px=self._lesion_px)
+        Door.checks = app.state.answers.checks
+        return app
 
 
 def create_app(config: GatewayConfig, stages: Stages, *, lesion_px: int) -> FastAPI:
@@ -62,12 +64,12 @@ def create_app(config: GatewayConfig, stages: Stages, *, lesion_px: int) -> Fast
     app = docs.new_app()
     app.state.config = config
     app.state.stages = stages
-    app.state.answers = Answers(config, stages, lesion_px=lesion_px)
+    app.state.answers = answers = Answers(config, stages, lesion_px=lesion_px)
     app.state.readiness = Readiness(stages, ready_after_s=config.ready_after_s)
     app.include_router(routes)
     docs.add_docs(app)
     handle_errors(app)
-    app.add_middleware(Admission, config=config)
+    app.add_middleware(Admission, config=config, checks=answers.checks)
     app.add_middleware(Front)
     return app
 
@@ -85,10 +87,8 @@ _ON_SERIES = ("no_face", "too_few_photos", "too_many_photos")
 )
 async def lesion(request: Request, explain: Explain = False, top_k: TopK = 5) -> LesionAnswer:
     """Is this spot harmful, and what is it? One photo, as the raw body or as multipart `file`."""
-    answers = _answers(request)
-    answers.spots.check()  # cheap; the place is taken when the body is here, which may come slowly
     file = await _read_photo(request)
-    return await answers.lesion(file, explain=explain, top_k=top_k)
+    return await _answers(request).lesion(file, explain=explain, top_k=top_k)
 
 
 @routes.post(
@@ -105,7 +105,6 @@ async def lesion_batch(request: Request, explain: Explain = False, top_k: TopK =
     """Up to 64 spots: a line of JSON for each as it finishes, in any order; a bad file is one error line."""
     config, lease = _config(request), lease_of(request)
     answers = _answers(request)
-    answers.batches.check()
     shape = FormShape(
         file_field="files",
         max_files=config.max_batch_photos,
@@ -141,7 +140,6 @@ async def progress(request: Request) -> ProgressAnswer:
     """
     config, lease = _config(request), lease_of(request)
     answers = _answers(request)
-    answers.faces.check()
     shape = FormShape(
         file_field="files",
         text_fields=("taken_at",),
@@ -164,7 +162,6 @@ async def progress(request: Request) -> ProgressAnswer:
 async def predict(request: Request) -> PredictAnswer:
     """Answer SkinCredible's own request: frames as numbers, oldest first, through the same face stage."""
     lease = lease_of(request)
-    _answers(request).faces.check()
     if media_type(request) not in ("application/json", ""):
         raise ApiError("unsupported_type", f"the body is {media_type(request)!r}; send application/json")
     body = await read_body(request, lease, max_bytes=_config(request).max_json_bytes)

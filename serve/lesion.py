@@ -19,6 +19,8 @@ class LesionClassifier:
 
     def __init__(self, config: LesionConfig) -> None:
         # Here and not above: the process that only binds the deployments does not load PyTorch.
+        import torch
+
         from models.engine import load_lesion_engine
 
         folder = local_checkpoint(config.checkpoint)
@@ -31,7 +33,13 @@ class LesionClassifier:
         self._model = ModelName(name=self.meta.name, version=self.meta.version)
         self._model_card = read_model_card(folder)
         self._engine.ping()
-        self._batches = Batches(self._classify_batch, self._engine.ping, max_size=config.max_batch_size)
+        self._batches = Batches(
+            self._classify_batch,
+            self._engine.ping,
+            max_size=config.max_batch_size,
+            num_threads=config.num_threads if config.device == "cpu" else 1,
+            use_threads=torch.set_num_threads,
+        )
 
     async def classify(self, spot: Spot) -> LesionReport:
         """Classify one photo, together with those that wait beside it."""

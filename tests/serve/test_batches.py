@@ -104,7 +104,7 @@ async def test_another_number_of_answers_than_of_questions_is_an_error_for_all(a
     batches: Batches[int, int] = Batches(lambda _: answers, lambda: None, max_size=4)
 
     async with asyncio.timeout(10):
-        with pytest.raises(ValueError, match="zip"):
+        with pytest.raises(ValueError, match="answers to 1 questions"):
             await batches.ask(1)
         await batches.prove()
 
@@ -224,3 +224,52 @@ async def test_an_engine_whose_last_batch_failed_has_to_answer_a_ping_also_when_
 
     assert engine.num_pings == 1
     assert not engine.overlapped
+
+
+class Cores:
+    """Answers when ``go`` is set; notes which batches began, and with how many cores."""
+
+    def __init__(self) -> None:
+        self.go = threading.Event()
+        self.began: list[tuple[int, list[int]]] = []
+        self._own = threading.local()
+
+    def use(self, number: int) -> None:
+        self._own.number = number
+
+    def compute(self, numbers: list[int]) -> list[int]:
+        self.began.append((self._own.number, numbers))
+        self.go.wait(20)
+        return [2 * number for number in numbers]
+
+
+async def test_a_question_alone_gets_all_cores_and_several_get_one_for_each_batch():
+    cores = Cores()
+    batches = Batches(cores.compute, lambda: None, max_size=4, num_threads=2, use_threads=cores.use)
+
+    alone = asyncio.create_task(batches.ask(0))
+    await until(lambda: len(cores.began) == 1)
+    beside = asyncio.create_task(batches.ask(1))
+    await until(lambda: len(cores.began) == 2)
+    waiting = [asyncio.create_task(batches.ask(number)) for number in range(2, 8)]
+    await asyncio.sleep(0)
+    cores.go.set()
+
+    assert await asyncio.gather(alone, beside, *waiting) == [0, 2, 4, 6, 8, 10, 12, 14]
+    assert cores.began[:2] == [(2, [0]), (1, [1])]
+    assert sorted(number for _, numbers in cores.began for number in numbers) == list(range(8))
+    assert all(len(numbers) <= 2 for _, numbers in cores.began)
+
+
+async def test_what_came_at_once_is_shared_out_among_the_cores():
+    cores = Cores()
+    batches = Batches(cores.compute, lambda: None, max_size=16, num_threads=2, use_threads=cores.use)
+    with batches._arrival:  # nobody begins before all are there
+        asked = [asyncio.create_task(batches.ask(number)) for number in range(6)]
+        await asyncio.sleep(0)
+
+    await until(lambda: len(cores.began) == 2)
+    cores.go.set()
+
+    assert await asyncio.gather(*asked) == [0, 2, 4, 6, 8, 10]
+    assert [(number, len(numbers)) for number, numbers in cores.began] == [(1, 3), (1, 3)]
