@@ -2,7 +2,7 @@
 
 One server at a time, all of them in every round, so that ratios compare what ran within minutes of each
 other. The network is a ResNet50 at 224 px with random weights. Every server gets the same forms; ours is told
-to let all clients in, where it would refuse those who wait for more than three batches.
+to let all clients in, where it would refuse those who wait for more than two batches.
 """
 
 import json

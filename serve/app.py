@@ -9,8 +9,8 @@ from serve.gateway import Gateway
 from serve.lesion import LesionClassifier
 from serve.progress import ProgressClassifier
 
-HELD_BATCHES = 3
-"""Full batches that a replica holds: whoever is let in waits for two others and his own at most."""
+HELD_BATCHES = 2
+"""Full batches that a replica holds: one computes while the next is decoded, sent and waits."""
 
 
 def build_app(config: ApiConfig) -> Application:

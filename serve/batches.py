@@ -11,6 +11,8 @@ when another process takes the core of one (docs/performance.md); only a questio
 import asyncio
 import logging
 import math
+import os
+import sys
 import threading
 import time
 from collections import deque
@@ -21,6 +23,9 @@ from typing import Any, Generic, TypeVar
 
 from serve import metrics
 
+COMPUTING_NICENESS = 5
+"""On a CPU, below who answers the door: in a flood the gateway then refuses at once, and what it lets in is
+answered sooner (docs/performance.md). On Linux each thread has a niceness of its own."""
 STUCK_AFTER_S = 30.0
 """A batch that computes for longer is taken for stuck; far above what a full one takes on a busy laptop."""
 
@@ -42,6 +47,27 @@ class _Job:
     answer: Future[Any] = field(default_factory=Future)
 
 
+@dataclass(frozen=True)
+class Cores:
+    """What batches are computed on."""
+
+    number: int = 1
+    """Each has a thread that computes."""
+    use: Callable[[int], object] = lambda _: None
+    """Called in such a thread before it computes, with the number of cores that it may use."""
+    niceness: int = 0
+    """Of these threads."""
+
+
+def cores_of(device: str, num_threads: int) -> Cores:
+    """Return what PyTorch computes on: one thread feeds a GPU, ``num_threads`` share a CPU."""
+    if device != "cpu":
+        return Cores()
+    import torch  # not above: tests of batches do without
+
+    return Cores(num_threads, torch.set_num_threads, COMPUTING_NICENESS if sys.platform == "linux" else 0)
+
+
 class Batches(Generic[_Q, _A]):
     """Answers questions in batches.
 
@@ -49,13 +75,12 @@ class Batches(Generic[_Q, _A]):
 
     Args:
         compute: answers a list of questions by a list of as many answers, in the same order; runs in
-            ``num_threads`` threads at once.
+            a thread for each of the ``cores`` at once.
         ping: raises if the engine does not work; runs beside no batch of the same thread.
         max_size: how much is computed at once by all threads; a question that is larger has a batch of its
             own.
         size_of: how much a question counts.
-        num_threads: cores to compute on.
-        use_threads: called in a thread before it computes, with the number of cores that it may use.
+        cores: what ``compute`` runs on.
         stuck_after_s: how long one batch may compute before the engine counts as stuck.
     """
 
@@ -66,23 +91,21 @@ class Batches(Generic[_Q, _A]):
         *,
         max_size: int,
         size_of: Callable[[_Q], int] = lambda _: 1,
-        num_threads: int = 1,
-        use_threads: Callable[[int], object] = lambda _: None,
+        cores: Cores = Cores(),
         stuck_after_s: float = STUCK_AFTER_S,
     ) -> None:
         self._compute = compute
         self._ping = ping
-        self._max_size = math.ceil(max_size / num_threads)
+        self._max_size = math.ceil(max_size / cores.number)
         self._size_of = size_of
-        self._num_threads = num_threads
-        self._use_threads = use_threads
+        self._cores = cores
         self._stuck_after_s = stuck_after_s
         self._waiting: deque[_Job] = deque()
         self._arrival = threading.Condition()
         self._began: dict[int, float] = {}
         """When each thread that computes began; changed under ``_arrival``."""
         self._last_failed = False
-        for number in range(num_threads):
+        for number in range(cores.number):
             threading.Thread(target=self._work, args=(number,), name=f"batches-{number}", daemon=True).start()
 
     async def ask(self, question: _Q) -> _A:
@@ -118,10 +141,11 @@ class Batches(Generic[_Q, _A]):
         return await asyncio.wrap_future(job.answer)  # a caller that leaves cancels what has not begun
 
     def _work(self, number: int) -> None:
+        if self._cores.niceness:
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), self._cores.niceness)
         while True:
-            jobs, num_threads = self._next_jobs(number)
-            if self._num_threads > 1:
-                self._use_threads(num_threads)
+            jobs, num_cores = self._next_jobs(number)
+            self._cores.use(num_cores)
             began = time.monotonic()
             answers, error = self._computed(jobs)
             took_s = time.monotonic() - began
@@ -159,7 +183,7 @@ class Batches(Generic[_Q, _A]):
         with self._arrival:
             while not jobs:
                 self._arrival.wait_for(lambda: self._waiting)
-                num_idle = self._num_threads - len(self._began)
+                num_idle = self._cores.number - len(self._began)
                 share = min(self._max_size, math.ceil(sum(job.size for job in self._waiting) / num_idle))
                 while self._waiting and (not size or size + self._waiting[0].size <= share):
                     if jobs and (self._waiting[0].is_ping or jobs[0].is_ping):
@@ -170,7 +194,7 @@ class Batches(Generic[_Q, _A]):
                         size += job.size
             alone = len(jobs) == 1 and not self._waiting and not self._began
             self._began[number] = time.monotonic()
-        return jobs, self._num_threads if alone else 1
+        return jobs, self._cores.number if alone else 1
 
 
 def _for_callers(error: BaseException) -> Exception:

@@ -75,16 +75,16 @@ class GatewayConfig(Settings):
         default=256, gt=0, description="requests being received or answered; beyond, 503"
     )
     max_spots: int = Field(
-        default=24,
+        default=16,
         gt=0,
-        description="single spots in work; beyond, 503. Unless said: three full batches of the lesion stage. "
+        description="single spots in work; beyond, 503. Unless said: two full batches of the lesion stage. "
         "When its replicas take less, the gateway learns it",
     )
     max_batch_requests: int = Field(default=8, gt=0, description="batch requests in work; beyond, 503")
     max_faces: int = Field(
         default=60,
         gt=0,
-        description="photos of series in work; beyond, 503. Unless said: two long series or three batches",
+        description="photos of series in work; beyond, 503. Unless said: two long series or two batches",
     )
     max_bytes_in_flight: int = Field(
         default=500_000_000, gt=0, description="bodies held in memory; beyond, 503"

@@ -3,7 +3,7 @@
 import numpy as np
 import ray.serve
 
-from serve.batches import Batches
+from serve.batches import Batches, cores_of
 from serve.config import FaceConfig
 from serve.messages import FaceReport
 
@@ -16,9 +16,7 @@ class FaceDetector:
     """
 
     def __init__(self, config: FaceConfig, size_px: int) -> None:
-        import torch  # here, as in serve.lesion
-
-        from models.face import FaceFinder
+        from models.face import FaceFinder  # here, as in serve.lesion
 
         self._find = FaceFinder(device=config.device, size_px=size_px, num_threads=config.num_threads)
         self._find.ping()
@@ -26,8 +24,7 @@ class FaceDetector:
             self._find_batch,
             self._find.ping,
             max_size=config.max_batch_size,
-            num_threads=config.num_threads if config.device == "cpu" else 1,
-            use_threads=torch.set_num_threads,
+            cores=cores_of(config.device, config.num_threads),
         )
 
     async def find(self, image_HWC: np.ndarray) -> FaceReport | None:

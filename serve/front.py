@@ -167,7 +167,7 @@ class Admission:
         seconds = 0.0
         try:
             seconds = _deadline_s(headers, self._config)
-            _check(self._checks, scope)  # cheap; a place is taken when the body is here, which may come slowly
+            _check(self._checks, scope)  # a place is taken when the body is here, which may come slowly
             deadline = asyncio.get_running_loop().time() + seconds
             with Lease(self._config, self._in_work, deadline, counts=scope["method"] == "POST") as lease:
                 scope["skinserve.lease"] = lease

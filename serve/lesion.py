@@ -4,7 +4,7 @@ import numpy as np
 import ray.serve
 
 from models.checkpoint import local_checkpoint, read_model_card
-from serve.batches import Batches
+from serve.batches import Batches, cores_of
 from serve.config import LesionConfig
 from serve.messages import LesionReport, Spot, loaded_model, threshold_of, verdict_of
 from serve.schemas import DiagnosisScore, LoadedModel, ModelName
@@ -19,8 +19,6 @@ class LesionClassifier:
 
     def __init__(self, config: LesionConfig) -> None:
         # Here and not above: the process that only binds the deployments does not load PyTorch.
-        import torch
-
         from models.engine import load_lesion_engine
 
         folder = local_checkpoint(config.checkpoint)
@@ -37,8 +35,7 @@ class LesionClassifier:
             self._classify_batch,
             self._engine.ping,
             max_size=config.max_batch_size,
-            num_threads=config.num_threads if config.device == "cpu" else 1,
-            use_threads=torch.set_num_threads,
+            cores=cores_of(config.device, config.num_threads),
         )
 
     async def classify(self, spot: Spot) -> LesionReport:

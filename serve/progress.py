@@ -7,7 +7,7 @@ import numpy as np
 import ray.serve
 
 from models.checkpoint import local_checkpoint, read_model_card
-from serve.batches import Batches
+from serve.batches import Batches, cores_of
 from serve.config import ProgressConfig
 from serve.messages import ProgressReport, Series, loaded_model, threshold_of
 from serve.schemas import LoadedModel, ModelName
@@ -32,6 +32,7 @@ class ProgressClassifier:
             self._engine.ping,
             max_size=config.max_batch_size,
             size_of=lambda series: len(series.present_T),
+            cores=cores_of(config.device, config.num_threads),
         )
 
     async def classify(self, series: Series) -> ProgressReport:

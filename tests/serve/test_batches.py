@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from serve.batches import Batches, StuckError
+from serve.batches import Batches, Cores, StuckError
 
 
 class Engine:
@@ -226,7 +226,7 @@ async def test_an_engine_whose_last_batch_failed_has_to_answer_a_ping_also_when_
     assert not engine.overlapped
 
 
-class Cores:
+class TwoCores:
     """Answers when ``go`` is set; notes which batches began, and with how many cores."""
 
     def __init__(self) -> None:
@@ -244,8 +244,8 @@ class Cores:
 
 
 async def test_a_question_alone_gets_all_cores_and_several_get_one_for_each_batch():
-    cores = Cores()
-    batches = Batches(cores.compute, lambda: None, max_size=4, num_threads=2, use_threads=cores.use)
+    cores = TwoCores()
+    batches = Batches(cores.compute, lambda: None, max_size=4, cores=Cores(2, cores.use))
 
     alone = asyncio.create_task(batches.ask(0))
     await until(lambda: len(cores.began) == 1)
@@ -262,8 +262,8 @@ async def test_a_question_alone_gets_all_cores_and_several_get_one_for_each_batc
 
 
 async def test_what_came_at_once_is_shared_out_among_the_cores():
-    cores = Cores()
-    batches = Batches(cores.compute, lambda: None, max_size=16, num_threads=2, use_threads=cores.use)
+    cores = TwoCores()
+    batches = Batches(cores.compute, lambda: None, max_size=16, cores=Cores(2, cores.use))
     with batches._arrival:  # nobody begins before all are there
         asked = [asyncio.create_task(batches.ask(number)) for number in range(6)]
         await asyncio.sleep(0)

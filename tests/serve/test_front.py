@@ -2,6 +2,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator
+from types import SimpleNamespace
 from unittest.mock import Mock
 
 import httpx
@@ -9,9 +10,9 @@ import pytest
 
 from models.images import decode_square
 from serve.config import GatewayConfig
-from serve.errors import FullStageError, overloaded
-from serve.front import Front
-from serve.gateway import create_app
+from serve.errors import ApiError, FullStageError, overloaded
+from serve.front import Door, Front
+from serve.gateway import Gateway, create_app
 from tests.serve.fakes import LESION_PX, FakeStages, picture, uploads
 
 JPEG = {"content-type": "image/jpeg"}
@@ -280,3 +281,41 @@ async def test_a_client_that_hangs_up_frees_its_place_and_its_work_is_called_off
 
     assert stages.num_cancelled == 1
     assert (await ask(client)).status_code == 200
+
+
+# --- door ---
+
+
+async def test_the_door_turns_away_who_would_find_no_place_and_nobody_else():
+    passed: list[str] = []
+
+    async def app(scope, receive, send):
+        passed.append(f"{scope['method']} {scope['path']}")
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    def full() -> None:
+        raise overloaded("the server has 16 photos of spots in work", 2)
+
+    door = Door(app)
+    door.checks = {"/v1/lesion": full, "/v1/progress": lambda: None}  # pyright: ignore[reportAttributeAccessIssue]
+    client = httpx.AsyncClient(transport=httpx.ASGITransport(Front(door)), base_url="http://server")
+    refused = await client.post("/v1/lesion", content=picture(), headers={"x-request-id": "abc"})
+    others = [await client.post("/v1/progress"), await client.get("/v1/lesion"), await client.post("/")]
+
+    assert (refused.status_code, code_of(refused)) == (503, "overloaded")
+    assert (refused.headers["retry-after"], refused.headers["x-request-id"]) == ("2", "abc")
+    assert [answer.status_code for answer in others] == [200] * 3
+    assert passed == ["POST /v1/progress", "GET /v1/lesion", "POST /"]
+
+
+async def test_a_gateway_tells_the_door_of_its_process_what_is_full():
+    replica = SimpleNamespace(_config=GatewayConfig(max_spots=1), _stages=FakeStages(), _lesion_px=LESION_PX)
+    assert not isinstance(Gateway.func_or_class, str)
+    try:
+        app = Gateway.func_or_class.__serve_build_asgi_app__(replica)
+        Door.checks["/v1/lesion"]()
+        with app.state.answers.spots.take(), pytest.raises(ApiError, match="1 photos of spots"):
+            Door.checks["/v1/lesion"]()
+    finally:
+        Door.checks = {}
