@@ -3,6 +3,7 @@
 Start it on a machine that does nothing else.
 """
 
+import shlex
 import subprocess
 import sys
 import time
@@ -14,11 +15,11 @@ from bench.results import FOLDER
 from bench.servers import ROOT
 
 MAIN = {
-    "bench.request_path": "--rounds 3 --seconds 2",
-    "bench.lesion_http": "--rounds 3 --seconds 4 --clients 16",
+    "bench.request_path": "--rounds 2 --seconds 2",
+    "bench.lesion_http": "--rounds 2 --seconds 4 --clients 16 --sizes '224 px' '12 MP'",
     "bench.engine": "--batches 8",
     "bench.selfies": "--rounds 2",
-    "bench.replicas": "--rounds 2 --seconds 6",
+    "bench.replicas": "--rounds 1 --seconds 6",
     "bench.overload": "",
 }
 """What the main table takes, in under 30 minutes on 2 cores."""
@@ -30,6 +31,7 @@ FULL = {
     "bench.replicas": "--rounds 5",
     "bench.overload": "",
     "bench.kill": "",
+    "bench.nodes": "",
 }
 
 
@@ -48,7 +50,7 @@ def main(settings: Settings) -> None:
         began = time.monotonic()
         # bench.engine also runs where there is no Ray, and therefore writes its own file
         target = out / "engine.json" if module == "bench.engine" else out
-        command = [sys.executable, "-m", module, *options.split(), "--out", str(target)]
+        command = [sys.executable, "-m", module, *shlex.split(options), "--out", str(target)]
         subprocess.run(command, cwd=ROOT, check=True)
         print(f"{module} took {time.monotonic() - began:.0f} s", flush=True)
     subprocess.run([sys.executable, "-m", "bench.report"], cwd=ROOT, check=True)

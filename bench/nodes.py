@@ -19,6 +19,7 @@ import httpx
 import tyro
 import uvloop
 
+from bench import results
 from bench.load import Outcome, Shot, closed_loop
 from bench.mixed import _free_port
 from serve.__main__ import LOCAL_YAML, environment
@@ -37,15 +38,19 @@ class Settings:
     clients: int = 6
     seconds: float = 15.0
     """Of each phase: before, while a node dies, after."""
+    out: Path = results.FOLDER
 
 
 def main() -> None:
-    """Start the nodes, measure, stop them, and print one JSON object."""
+    """Start the nodes, measure, stop them, and write ``nodes.json``."""
     settings = tyro.cli(Settings)
+    load_before = results.load_now()
     with tempfile.TemporaryDirectory(prefix="nodes-", dir="/tmp") as home:
         (Path(home) / "tmp" / "ray").mkdir(parents=True)
         os.environ |= environment(Path(home), "127.0.0.1")
-        print(json.dumps(measure(settings, Path(home)), indent=2))
+        found = measure(settings, Path(home))
+    print(json.dumps(found, indent=2))
+    results.save("nodes", settings, found, load_before=load_before, folder=settings.out)
 
 
 def measure(settings: Settings, home: Path) -> dict[str, Any]:
@@ -73,7 +78,7 @@ def measure(settings: Settings, home: Path) -> dict[str, Any]:
         assert client is not None
         client.deploy_apps(schema)
         _wait_until_ready(url)
-        found: dict[str, Any] = {"replicas_per_node": _replicas_per_node(client)}
+        found: dict[str, Any] = {"clients": settings.clients, "replicas_per_node": _replicas_per_node(client)}
         shots = [_shot(seed) for seed in range(4)]
         for phase, victim in (("before", None), ("while a node dies", others[-1]), ("after", None)):
             found[phase] = _told(uvloop.run(_load(url, shots, settings, cluster, victim)))
@@ -98,7 +103,10 @@ async def _load(url: str, shots: list[Shot], settings: Settings, cluster: Any, v
 def _told(outcome: Outcome) -> dict[str, Any]:
     return {
         "answers": {str(status): len(times) for status, times in sorted(outcome.latencies_s.items())},
-        "errors": dict(outcome.errors),
+        "failed": {
+            **{str(status): len(times) for status, times in outcome.latencies_s.items() if status != 200},
+            **outcome.errors,
+        },
         "p50_s": round(outcome.p(200, 0.5), 3),
         "p99_s": round(outcome.p(200, 0.99), 3),
     }

@@ -36,7 +36,7 @@ class Settings:
     """Flood the server of a config file."""
 
     config: Path = LOCAL_YAML
-    size: str = "2 MP"
+    size: str = "224 px"
     """Of the photos: one of ``bench.photos.SIZES``."""
     times: float = 10
     """Arrivals, as a multiple of the capacity."""

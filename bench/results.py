@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import os
 import platform
 import statistics
 from collections.abc import Sequence
@@ -14,7 +13,7 @@ from typing import Any
 import psutil
 
 from bench.load import Outcome
-from bench.servers import num_cores
+from bench.servers import ROOT, num_cores
 
 FOLDER = Path(__file__).parent / "results"
 
@@ -25,7 +24,7 @@ def save(name: str, settings: Any, figures: dict[str, Any], *, load_before: floa
     Args:
         settings: the dataclass it ran with.
         figures: what came out, rounds and all.
-        load_before: 1-minute load average when it began; above 0.5 the machine was not at rest.
+        load_before: cores that were busy when it began; the machine was not at rest above 0.2.
         folder: ``FOLDER``, or another place for a trial.
     """
     found = {
@@ -60,8 +59,8 @@ def machine() -> dict[str, Any]:
 
 
 def load_now() -> float:
-    """Return the load average of the last minute."""
-    return os.getloadavg()[0]
+    """Return the cores that are busy now, over two seconds."""
+    return psutil.cpu_percent(interval=2) / 100 * num_cores()
 
 
 def of_outcome(outcome: Outcome) -> dict[str, Any]:
@@ -97,7 +96,9 @@ def _round(value: float) -> float:
 
 
 def _plain(value: Any) -> Any:
-    return str(value) if isinstance(value, Path) else value
+    if isinstance(value, Path):  # no path of this machine goes into a result
+        return str(value.relative_to(ROOT)) if value.is_relative_to(ROOT) else value.name
+    return value
 
 
 def _lines(file: Path) -> list[str]:

@@ -52,7 +52,7 @@ class Settings:
 
 
 def main(settings: Settings) -> None:
-    """Measure, and write ``selfies.json``."""
+    """Measure, and write ``selfies.json``, or of photos in a folder ``selfies_of_photos.json``."""
     load_before = results.load_now()
     torch.set_num_threads(num_cores())
     ours, theirs = Ours(settings.checkpoint), Theirs(settings.checkpoint)
@@ -70,7 +70,8 @@ def main(settings: Settings) -> None:
     )
     figures["convlstm"] = compare_convlstm(ours, theirs, settings)
     print(figures["series"], figures["convlstm"], flush=True)
-    results.save("selfies", settings, figures, load_before=load_before, folder=settings.out)
+    name = "selfies_of_photos" if settings.faces else "selfies"
+    results.save(name, settings, figures, load_before=load_before, folder=settings.out)
 
 
 class Ours:
