@@ -1,45 +1,78 @@
 """Decode and engine called in a loop, without a server: the limit of what a server on these cores can do.
 
-``bench.lesion_http`` starts it in a process of its own, and reads the JSON that it prints.
+``bench.lesion_http`` starts it in a process of its own, and reads the JSON that it prints. By itself,
+``python -m bench.direct --disturbed 0.3`` tells what all cores on one batch, and a batch on each, lose to a
+process beside them.
 """
 
+import contextlib
 import itertools
 import json
 import math
 import statistics
+import subprocess
+import sys
+import tempfile
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 import tyro
 
+from bench.photos import spots
 from bench.servers import num_cores
 from models.engine import EngineName, load_lesion_engine
 from models.images import decode_square
+from models.rounding import names_of_ranges
+from tests.random_checkpoints import write_lesion
 
+INPUT_PX = 224
 NUM_LONELY = 9
+DISTURBER = """
+import sys, time
+busy_s = 0.005 * float(sys.argv[1])
+while True:
+    until = time.monotonic() + busy_s
+    while time.monotonic() < until: pass
+    time.sleep(0.005 - busy_s)
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """Classify the photos of a folder, over and over."""
 
-    checkpoint: Path
-    photos: Path
-    """Folder of JPEGs."""
+    checkpoint: Path | None = None
+    """A lesion checkpoint; else random weights, ResNet50 at 224 px."""
+    photos: Path | None = None
+    """Folder of JPEGs; else drawn spots of 224 px."""
     engine: EngineName = "auto"
     batch_size: int = 8
     seconds: float = 5.0
+    disturbed: float = 0
+    """Share of one core that another process takes meanwhile."""
 
 
 def main(settings: Settings) -> None:
     """Print photos per second the better way, both ways, and the median milliseconds of a single photo."""
+    with tempfile.TemporaryDirectory() as scratch, disturbance(settings.disturbed):
+        checkpoint = settings.checkpoint or random_weights(Path(scratch) / "lesion")
+        photos = settings.photos or Path(scratch) / "photos"
+        if settings.photos is None:
+            draw("224 px", photos)
+        print(json.dumps(measure(settings, checkpoint, photos)))
+
+
+def measure(settings: Settings, checkpoint: Path, folder: Path) -> dict[str, Any]:
+    """Return what ``main`` prints."""
     cores = num_cores()
-    engine = load_lesion_engine(settings.checkpoint, num_threads=cores, engine=settings.engine)
-    photos = [file.read_bytes() for file in sorted(settings.photos.glob("*.jpg"))]
+    engine = load_lesion_engine(checkpoint, num_threads=cores, engine=settings.engine)
+    photos = [file.read_bytes() for file in sorted(folder.glob("*.jpg"))]
 
     def decode(data: bytes) -> np.ndarray:
         return decode_square(data, side_px=engine.meta.input_px).image_HWC
@@ -81,8 +114,39 @@ def main(settings: Settings) -> None:
         way(0.5)  # warm
     per_s = {name: way(settings.seconds) for name, way in ways.items()}
     lonely_s = [one(photos[0]) for _ in range(NUM_LONELY)]
-    found = {"per_s": max(per_s.values()), **per_s, "lonely_ms": 1000 * statistics.median(lonely_s)}
-    print(json.dumps({**found, "engine": engine.runtime}))
+    lonely_ms = 1000 * statistics.median(lonely_s)
+    return {"per_s": max(per_s.values()), **per_s, "lonely_ms": lonely_ms, "engine": engine.runtime}
+
+
+@contextlib.contextmanager
+def disturbance(share: float) -> Iterator[None]:
+    """Let another process take a share of one core, in pieces of milliseconds, as a server's others do."""
+    if not share:
+        yield
+        return
+    disturber = subprocess.Popen([sys.executable, "-c", DISTURBER, str(share)])
+    try:
+        yield
+    finally:
+        disturber.kill()
+        disturber.wait()
+
+
+def random_weights(folder: Path) -> Path:
+    """Write random weights with ranges for 8 bits, which change answers but not how long they take."""
+    before_sum = (".conv3", ".shortcut")  # the others are behind a ReLU, which some engines then leave out
+    names = names_of_ranges(INPUT_PX)
+    ranges = {name: (-8.0 if name.endswith(before_sum) else 0.0, 8.0) for name in names}
+    return write_lesion(folder, input_px=INPUT_PX, int8_ranges=ranges)
+
+
+def draw(size: str, folder: Path) -> list[bytes]:
+    """Draw spots of one of the ``SIZES`` into a folder, and return them."""
+    folder.mkdir(parents=True)
+    photos = spots(size, num=4)
+    for number, photo in enumerate(photos):
+        (folder / f"{number}.jpg").write_bytes(photo)
+    return photos
 
 
 if __name__ == "__main__":

@@ -17,15 +17,13 @@ import uvloop
 import yaml
 
 from bench import results
+from bench.direct import draw, random_weights
 from bench.load import Shot, closed_loop, open_loop
 from bench.peers.servers import EAGER, classifiers
-from bench.photos import SIZES, form, spots
+from bench.photos import SIZES, form
 from bench.servers import OURS, ROOT, Running, Server, num_cores, running, skinserve
 from models.engine import EngineName
-from models.rounding import names_of_ranges
-from tests.random_checkpoints import write_lesion
 
-INPUT_PX = 224
 SKINSERVE, LIMIT = "skinserve", "limit"
 
 
@@ -57,8 +55,8 @@ def main(settings: Settings) -> None:
     rounds: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        checkpoint = settings.checkpoint or _random(folder / "lesion")
-        shots = {size: _draw(size, folder / "photos" / size) for size in settings.sizes}
+        checkpoint = settings.checkpoint or random_weights(folder / "lesion")
+        shots = {size: draw(size, folder / "photos" / size) for size in settings.sizes}
         workers = settings.peer_workers or num_cores()
         servers = [
             _ours(checkpoint, settings, folder),
@@ -111,22 +109,6 @@ def summary(rounds: list[dict[str, Any]]) -> dict[str, Any]:
 
 def _ratios(ones: list[float], others: list[float]) -> dict[str, float]:
     return results.spread([one / other for one, other in zip(ones, others, strict=True)])
-
-
-def _random(folder: Path) -> Path:
-    """Write random weights with ranges for 8 bits, which change answers but not how long they take."""
-    before_sum = (".conv3", ".shortcut")  # the others are behind a ReLU, which some engines then leave out
-    names = names_of_ranges(INPUT_PX)
-    ranges = {name: (-8.0 if name.endswith(before_sum) else 0.0, 8.0) for name in names}
-    return write_lesion(folder, input_px=INPUT_PX, int8_ranges=ranges)
-
-
-def _draw(size: str, folder: Path) -> list[bytes]:
-    folder.mkdir(parents=True)
-    photos = spots(size, num=4)
-    for number, photo in enumerate(photos):
-        (folder / f"{number}.jpg").write_bytes(photo)
-    return photos
 
 
 def _ours(checkpoint: Path, settings: Settings, folder: Path) -> Server:
