@@ -238,12 +238,15 @@ def draw(lesion: Figures, file: Path) -> None:
             known = [load for load in loads if name in one["per_s"][load]]
             rates = [one["per_s"][load][name]["median"] for load in known]
             ours = name == "skinserve"
+            our_engine = ours or name.endswith("our engine")
+            color = "black" if ours else f"C{(index - 1) % 3}"
             axis.plot(
                 [int(load) for load in known],
                 rates,
                 marker="o",
-                color="black" if ours else f"C{(index - 1) % 3}",
-                linestyle="-" if ours or name.endswith("our engine") else ":",
+                color=color,
+                markerfacecolor=color if our_engine else "white",
+                linestyle="-" if our_engine else ":",
                 linewidth=2.5 if ours else 1.5,
                 label=name,
             )
