@@ -66,6 +66,8 @@ class LesionEngine:
     """
 
     runtime: Runtime = "pytorch"
+    one_at_a_time = False
+    """Whether it wants to be called from one thread at a time: it has threads of its own, or a GPU."""
 
     def __init__(self, meta: CheckpointMeta, net: LesionNet | LesionEnsemble, device: str) -> None:
         self.meta = meta
@@ -128,6 +130,8 @@ class IntegerLesionEngine(LesionEngine):
 class OnnxLesionEngine(LesionEngine):
     """A network or an ensemble through ONNX Runtime on a CPU; in 8 bits with ``ranges``."""
 
+    one_at_a_time = True
+
     def __init__(
         self,
         meta: CheckpointMeta,
@@ -166,6 +170,7 @@ class GpuLesionEngine(LesionEngine):
     """
 
     runtime: Runtime = "pytorch-bf16"
+    one_at_a_time = True
 
     def __init__(
         self,

@@ -5,10 +5,12 @@ another batch computes: without a wait a flood goes through one by one, with a w
 Here a batch is closed at the moment when the engine is free for it.
 
 On several cores, a batch computes on each. Threads that share one batch meet after every layer, and all wait
-when another process takes the core of one (docs/performance.md); only a question that is alone gets them all.
+when another process takes the core of one (docs/decisions/0010-a-batch-on-each-core.md); only a question that
+is alone gets them all.
 """
 
 import asyncio
+import contextlib
 import logging
 import math
 import os
@@ -25,7 +27,7 @@ from serve import metrics
 
 COMPUTING_NICENESS = 5
 """On a CPU, below who answers the door: in a flood the gateway then refuses at once, and what it lets in is
-answered sooner (docs/performance.md). On Linux each thread has a niceness of its own."""
+answered sooner (docs/decisions/0010-a-batch-on-each-core.md)."""
 STUCK_AFTER_S = 30.0
 """A batch that computes for longer is taken for stuck; far above what a full one takes on a busy laptop."""
 
@@ -56,7 +58,16 @@ class Cores:
     use: Callable[[int], object] = lambda _: None
     """Called in such a thread before it computes, with the number of cores that it may use."""
     niceness: int = 0
-    """Of these threads."""
+    """By which these threads stand behind others; on Linux, where each thread has its own."""
+
+    def step_back(self) -> None:
+        """Make the calling thread nicer; where the system refuses, it stays as it is."""
+        if not self.niceness or sys.platform != "linux":
+            return
+        thread = threading.get_native_id()
+        with contextlib.suppress(OSError):
+            own = os.getpriority(os.PRIO_PROCESS, thread)
+            os.setpriority(os.PRIO_PROCESS, thread, min(19, own + self.niceness))
 
 
 def cores_of(device: str, num_threads: int) -> Cores:
@@ -65,7 +76,7 @@ def cores_of(device: str, num_threads: int) -> Cores:
         return Cores()
     import torch  # not above: tests of batches do without
 
-    return Cores(num_threads, torch.set_num_threads, COMPUTING_NICENESS if sys.platform == "linux" else 0)
+    return Cores(num_threads, torch.set_num_threads, COMPUTING_NICENESS)
 
 
 class Batches(Generic[_Q, _A]):
@@ -124,9 +135,9 @@ class Batches(Generic[_Q, _A]):
         """
         with self._arrival:
             began = min(self._began.values(), default=None)
+        if began is not None and time.monotonic() - began > self._stuck_after_s:
+            raise StuckError(f"a batch has been computing for more than {self._stuck_after_s:g} s")
         if began is not None and not self._last_failed:
-            if time.monotonic() - began > self._stuck_after_s:
-                raise StuckError(f"a batch has been computing for more than {self._stuck_after_s:g} s")
             return
         try:
             async with asyncio.timeout(self._stuck_after_s):
@@ -141,8 +152,7 @@ class Batches(Generic[_Q, _A]):
         return await asyncio.wrap_future(job.answer)  # a caller that leaves cancels what has not begun
 
     def _work(self, number: int) -> None:
-        if self._cores.niceness:
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), self._cores.niceness)
+        self._cores.step_back()
         while True:
             jobs, num_cores = self._next_jobs(number)
             self._cores.use(num_cores)

@@ -24,16 +24,20 @@ class LesionConfig(Settings):
             description="auto: on a CPU 8 bits if the checkpoint was released for them, on a GPU bfloat16",
         )
     )
-    num_threads: int = Field(default=1, gt=0, description="threads of a replica's engine on a CPU")
-    max_batch_size: int = Field(default=8, gt=0, description="photos per forward pass")
+    num_threads: int = Field(default=1, gt=0, description="threads that compute in a replica on a CPU")
+    max_batch_size: int = Field(
+        default=8, gt=0, description="photos computed at once, by all threads together"
+    )
 
 
 class FaceConfig(Settings):
     """The face stage; the size of its crops is that of the progress checkpoint."""
 
     device: str = Field(default="cpu", description="torch device of every replica")
-    num_threads: int = Field(default=1, gt=0, description="PyTorch threads of a replica on a CPU")
-    max_batch_size: int = Field(default=8, gt=0, description="photos per call of MTCNN")
+    num_threads: int = Field(default=1, gt=0, description="threads that compute in a replica on a CPU")
+    max_batch_size: int = Field(
+        default=8, gt=0, description="photos computed at once, by all threads together"
+    )
 
 
 class ProgressConfig(Settings):
@@ -43,8 +47,8 @@ class ProgressConfig(Settings):
         default="weights/progress", description="folder written by train.release, or its s3:// address"
     )
     device: str = Field(default="cpu", description="torch device of every replica")
-    num_threads: int = Field(default=1, gt=0, description="PyTorch threads of a replica on a CPU")
-    max_batch_size: int = Field(default=60, gt=0, description="photos of all series per forward pass")
+    num_threads: int = Field(default=1, gt=0, description="threads that compute in a replica on a CPU")
+    max_batch_size: int = Field(default=60, gt=0, description="photos of all series computed at once")
 
 
 class GatewayConfig(Settings):

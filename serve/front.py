@@ -68,7 +68,7 @@ class Door:
     """Turns away who would find no place, before Serve's own HTTP layer spends many times that on him.
 
     It stands around that layer, like ``Front``. Where the gateway lives in the same process (direct ingress),
-    it sets ``checks``; elsewhere all pass, and ``Admission`` checks.
+    it sets ``checks``; elsewhere, and under a route prefix, all pass, and ``Admission`` checks.
     """
 
     checks: ClassVar[Checks] = {}
@@ -80,21 +80,21 @@ class Door:
         """Pass one request on, or refuse it."""
         if scope["type"] == "http":
             try:
-                _check(self.checks, scope)
+                _check(self.checks, scope["method"], scope["path"])
             except ApiError as refusal:
                 response = error_response(refusal.code, str(refusal), refusal.headers)
                 return await response(scope, receive, send)
         await self._app(scope, receive, send)
 
 
-def _check(checks: Checks, scope: Scope) -> None:
-    if scope["method"] == "POST" and (check := checks.get(scope["path"])):
+def _check(checks: Checks, method: str, path: str) -> None:
+    if method == "POST" and (check := checks.get(path)):
         check()
 
 
 def serve_middlewares() -> list[Middleware]:
-    """Name what Serve puts around its own HTTP layer; it calls this in every replica."""
-    return [Middleware(Front), Middleware(Door)]
+    """Name what Serve puts around its own HTTP layer, the outermost last; it calls this in every replica."""
+    return [Middleware(Door), Middleware(Front)]
 
 
 @dataclass
@@ -167,7 +167,8 @@ class Admission:
         seconds = 0.0
         try:
             seconds = _deadline_s(headers, self._config)
-            _check(self._checks, scope)  # a place is taken when the body is here, which may come slowly
+            route = scope["path"].removeprefix(scope.get("root_path", ""))
+            _check(self._checks, scope["method"], route)  # the place is taken later, when the body is here
             deadline = asyncio.get_running_loop().time() + seconds
             with Lease(self._config, self._in_work, deadline, counts=scope["method"] == "POST") as lease:
                 scope["skinserve.lease"] = lease

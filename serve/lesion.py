@@ -4,7 +4,7 @@ import numpy as np
 import ray.serve
 
 from models.checkpoint import local_checkpoint, read_model_card
-from serve.batches import Batches, cores_of
+from serve.batches import Batches, Cores, cores_of
 from serve.config import LesionConfig
 from serve.messages import LesionReport, Spot, loaded_model, threshold_of, verdict_of
 from serve.schemas import DiagnosisScore, LoadedModel, ModelName
@@ -31,11 +31,12 @@ class LesionClassifier:
         self._model = ModelName(name=self.meta.name, version=self.meta.version)
         self._model_card = read_model_card(folder)
         self._engine.ping()
+        apart = not self._engine.one_at_a_time
         self._batches = Batches(
             self._classify_batch,
             self._engine.ping,
             max_size=config.max_batch_size,
-            cores=cores_of(config.device, config.num_threads),
+            cores=cores_of(config.device, config.num_threads) if apart else Cores(),
         )
 
     async def classify(self, spot: Spot) -> LesionReport:

@@ -139,8 +139,8 @@ def watch() -> NoReturn:
             if application.status == "DEPLOY_FAILED":
                 print(application, flush=True)
                 fail(EXIT_DEPLOY_FAILED, f"application {name} failed: {_why(application)}")
-        steady = all(application.status == "RUNNING" for application in applications.values())
-        time.sleep(30 if steady else 2)  # a look takes 40 ms of CPU
+        running = [application.status == "RUNNING" for application in applications.values()]
+        time.sleep(10 if running and all(running) else 2)  # a look takes 40 ms of CPU
 
 
 def say(line: str) -> None:

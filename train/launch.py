@@ -38,8 +38,9 @@ def main() -> None:
     logging.getLogger("train").setLevel(logging.INFO)  # no other library's INFO
     job = tyro.extras.overridable_config_cli(RECIPES, config=(tyro.conf.OmitArgPrefixes,))
     job = replace(job, training=with_absolute_paths(job.training))
-    if not job.scale.workers:
-        signal.signal(signal.SIGINT, lambda *_: _interrupt(job.training.run))
+    if not job.scale.workers and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        main_pid = os.getpid()
+        signal.signal(signal.SIGINT, lambda *_: _interrupt(job.training.run, main_pid))
     try:
         print(f"checkpoint in {launch(job)}")
     except REFUSALS as error:
@@ -48,18 +49,21 @@ def main() -> None:
         _stop(job.training.run)
 
 
-def _interrupt(run: str) -> NoReturn:
+def _interrupt(run: str, main_pid: int) -> NoReturn:
     """Raise KeyboardInterrupt; end the process if Python drops it, as it does while it collects garbage."""
-    last_resort = threading.Timer(UNWIND_S, _stop, (run,))
-    last_resort.daemon = True
-    last_resort.start()
+    if os.getpid() == main_pid:  # not in processes that load photos
+        last_resort = threading.Timer(UNWIND_S, _stop, (run,))
+        last_resort.daemon = True
+        last_resort.start()
     raise KeyboardInterrupt
 
 
 def _stop(run: str) -> NoReturn:
     """End the process although threads of Ray Train may still wait for workers that are gone."""
-    os.write(sys.stderr.fileno(), f"\nstopped; the same command goes on from {run}\n".encode())
-    os._exit(130)
+    try:
+        os.write(sys.stderr.fileno(), f"\nstopped; the same command goes on from {run}\n".encode())
+    finally:  # Ctrl-C may have ended who reads this, too
+        os._exit(130)
 
 
 def launch(job: LesionJob | ProgressJob) -> str:

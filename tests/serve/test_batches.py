@@ -1,4 +1,6 @@
 import asyncio
+import os
+import sys
 import threading
 import time
 
@@ -241,6 +243,41 @@ class TwoCores:
         self.began.append((self._own.number, numbers))
         self.go.wait(20)
         return [2 * number for number in numbers]
+
+
+async def test_a_core_that_hangs_fails_the_check_also_while_another_one_fails_its_batches():
+    stays = threading.Event()
+
+    def compute(numbers: list[int]) -> list[int]:
+        if 0 in numbers:
+            stays.wait(20)
+            return numbers
+        raise ValueError("a bad batch")
+
+    batches = Batches(compute, lambda: None, max_size=4, cores=Cores(2), stuck_after_s=0.1)
+    hanging = asyncio.create_task(batches.ask(0))
+    await asyncio.sleep(0.15)
+    with pytest.raises(ValueError, match="a bad batch"):
+        await batches.ask(1)
+
+    with pytest.raises(StuckError):
+        await batches.prove()
+    stays.set()
+    assert await hanging == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere all threads of a process are equally nice")
+async def test_who_computes_is_nicer_than_who_started_it():
+    def compute(numbers: list[int]) -> list[int]:
+        return [os.getpriority(os.PRIO_PROCESS, threading.get_native_id())] * len(numbers)
+
+    own = os.getpriority(os.PRIO_PROCESS, 0)
+    found = [
+        await Batches(compute, lambda: None, max_size=1, cores=Cores(niceness=niceness)).ask(0)
+        for niceness in (0, 5, 50)
+    ]
+
+    assert found == [own, min(19, own + 5), 19]
 
 
 async def test_a_question_alone_gets_all_cores_and_several_get_one_for_each_batch():

@@ -8,11 +8,12 @@ from unittest.mock import Mock
 
 import httpx
 import pytest
+from ray.serve._private.http_util import _apply_middlewares
 
 from models.images import decode_square
 from serve.config import GatewayConfig
 from serve.errors import ApiError, FullStageError, overloaded
-from serve.front import Door, Front
+from serve.front import Door, Front, serve_middlewares
 from serve.gateway import Gateway, create_app
 from tests.serve.fakes import LESION_PX, FakeStages, picture, uploads
 
@@ -287,7 +288,7 @@ async def test_a_client_that_hangs_up_frees_its_place_and_its_work_is_called_off
 # --- door ---
 
 
-async def test_the_door_turns_away_who_would_find_no_place_and_nobody_else():
+async def test_the_door_turns_away_who_would_find_no_place_and_nobody_else(monkeypatch: pytest.MonkeyPatch):
     passed: list[str] = []
 
     async def app(scope, receive, send):
@@ -298,9 +299,9 @@ async def test_the_door_turns_away_who_would_find_no_place_and_nobody_else():
     def full() -> None:
         raise overloaded("the server has 16 photos of spots in work", 2)
 
-    door = Door(app)
-    door.checks = {"/v1/lesion": full, "/v1/progress": lambda: None}  # pyright: ignore[reportAttributeAccessIssue]
-    client = httpx.AsyncClient(transport=httpx.ASGITransport(Front(door)), base_url="http://server")
+    monkeypatch.setattr(Door, "checks", {"/v1/lesion": full, "/v1/progress": lambda: None})
+    around = _apply_middlewares(app, serve_middlewares())  # as Serve does
+    client = httpx.AsyncClient(transport=httpx.ASGITransport(around), base_url="http://server")
     refused = await client.post("/v1/lesion", content=picture(), headers={"x-request-id": "abc"})
     others = [await client.post("/v1/progress"), await client.get("/v1/lesion"), await client.post("/")]
 
@@ -320,3 +321,15 @@ async def test_a_gateway_tells_the_door_of_its_process_what_is_full():
             Door.checks["/v1/lesion"]()
     finally:
         Door.checks = {}
+
+
+async def test_under_a_route_prefix_too_who_finds_no_place_is_refused_before_the_body():
+    app = create_app(GatewayConfig(max_spots=1), FakeStages(), lesion_px=LESION_PX)
+    client = httpx.AsyncClient(
+        transport=httpx.ASGITransport(app, root_path="/skin"), base_url="http://server"
+    )
+
+    with app.state.answers.spots.take():
+        answer = await client.post("/skin/v1/lesion", content=b"", headers={"content-type": "text/html"})
+
+    assert code_of(answer) == "overloaded"

@@ -1,9 +1,11 @@
+import asyncio
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from models.checkpoint import CheckpointError
+from models.engine import EngineName
 from models.images import decode_square
 from serve.config import LesionConfig
 from serve.lesion import LesionClassifier
@@ -74,3 +76,18 @@ def test_a_bad_checkpoint_stops_the_replica_while_it_loads(tmp_path: Path):
     for folder, match in (("none", "no checkpoint"), ("other", "lesion network"), ("bare", "name_diagnosis")):
         with pytest.raises(CheckpointError, match=match):
             plain(LesionClassifier, LesionConfig(checkpoint=str(tmp_path / folder)))
+
+
+@pytest.mark.parametrize("engine", ["pytorch", "onnxruntime"])
+async def test_lesion_answers_many_at_once_on_two_cores_as_it_answers_one_by_one(
+    tmp_path: Path, engine: EngineName
+):
+    config = LesionConfig(checkpoint=str(write_lesion(tmp_path)), engine=engine, num_threads=2)
+    lesion = plain(LesionClassifier, config)
+    asked = spots(12)
+
+    together = await asyncio.gather(*(lesion.classify(spot) for spot in asked))
+
+    alone = [lesion._classify_batch([spot])[0] for spot in asked]
+    for one, other in zip(together, alone, strict=True):
+        assert one.malignant_probability == pytest.approx(other.malignant_probability, abs=1e-5)

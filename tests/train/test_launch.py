@@ -7,7 +7,7 @@ DROPPED = """
 import os, signal, time
 from train.launch import _interrupt
 
-signal.signal(signal.SIGINT, lambda *_: _interrupt("runs/mine"))
+signal.signal(signal.SIGINT, lambda *_: _interrupt("runs/mine", os.getpid()))
 
 class Collected:
     def __del__(self):
