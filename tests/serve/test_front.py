@@ -300,7 +300,8 @@ async def test_the_door_turns_away_who_would_find_no_place_and_nobody_else(monke
         raise overloaded("the server has 16 photos of spots in work", 2)
 
     monkeypatch.setattr(Door, "checks", {"/v1/lesion": full, "/v1/progress": lambda: None})
-    around = _apply_middlewares(app, serve_middlewares())  # as Serve does
+    layers: list[Any] = serve_middlewares()
+    around = _apply_middlewares(app, layers)  # as Serve does
     client = httpx.AsyncClient(transport=httpx.ASGITransport(around), base_url="http://server")
     refused = await client.post("/v1/lesion", content=picture(), headers={"x-request-id": "abc"})
     others = [await client.post("/v1/progress"), await client.get("/v1/lesion"), await client.post("/")]
