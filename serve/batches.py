@@ -26,8 +26,8 @@ from typing import Any, Generic, TypeVar
 from serve import metrics
 
 COMPUTING_NICENESS = 5
-"""On a CPU, below who answers the door: in a flood the gateway then refuses at once, and what it lets in is
-answered sooner (docs/decisions/0010-a-batch-on-each-core.md)."""
+"""On a CPU, below who answers the door, so that a flood of refusals does not wait for photos that compute
+(docs/decisions/0010-a-batch-on-each-core.md says what was measured)."""
 STUCK_AFTER_S = 30.0
 """A batch that computes for longer is taken for stuck; far above what a full one takes on a busy laptop."""
 
