@@ -120,6 +120,7 @@ def _ours(checkpoint: Path, settings: Settings, folder: Path) -> Server:
         "checkpoint": str(checkpoint),
         "engine": settings.engine,
         "num_threads": num_cores(),
+        "max_photos": max(24, room),
     }
     api["args"]["gateway"] = {**api["args"].get("gateway", {}), "max_spots": max(24, room)}
     for deployment in api["deployments"]:

@@ -10,7 +10,11 @@ from serve.lesion import LesionClassifier
 from serve.progress import ProgressClassifier
 
 HELD_BATCHES = 2
-"""Full batches that a replica holds: one computes while the next is decoded, sent and waits."""
+"""Full batches that a replica holds: one computes while the next is decoded, sent and waits.
+
+Serve counts calls. One to the lesion network carries up to eight photos when there are many, so that its
+replicas count their photos too (``LesionConfig.max_photos``).
+"""
 
 
 def build_app(config: ApiConfig) -> Application:

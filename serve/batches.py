@@ -19,9 +19,9 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from serve import metrics
 
@@ -77,6 +77,30 @@ def cores_of(device: str, num_threads: int) -> Cores:
     import torch  # not above: tests of batches do without
 
     return Cores(num_threads, torch.set_num_threads, COMPUTING_NICENESS)
+
+
+class _Engine(Protocol):
+    def ping(self) -> object: ...
+
+
+_E = TypeVar("_E", bound=_Engine)
+
+
+def load_apart(load: Callable[[], _E]) -> _E:
+    """Load an engine and let it answer a ping, in a thread that then ends.
+
+    A thread that computed on several cores keeps its helpers for as long as it lives. When a process has more
+    of both than there are cores, OpenMP lets them sleep after every layer, and a lonely question takes longer
+    (docs/decisions/0012-helpers-of-one-thread.md). So only one thread may have any: the first of ``Batches``.
+    """
+
+    def load_and_ping() -> _E:
+        engine = load()
+        engine.ping()
+        return engine
+
+    with ThreadPoolExecutor(1, thread_name_prefix="load") as thread:
+        return thread.submit(load_and_ping).result()
 
 
 class Batches(Generic[_Q, _A]):
@@ -148,7 +172,7 @@ class Batches(Generic[_Q, _A]):
     async def _queue(self, job: _Job) -> Any:
         with self._arrival:
             self._waiting.append(job)
-            self._arrival.notify()
+            self._arrival.notify_all()
         return await asyncio.wrap_future(job.answer)  # a caller that leaves cancels what has not begun
 
     def _work(self, number: int) -> None:
@@ -192,7 +216,7 @@ class Batches(Generic[_Q, _A]):
         size = 0
         with self._arrival:
             while not jobs:
-                self._arrival.wait_for(lambda: self._waiting)
+                self._arrival.wait_for(lambda: self._has_work(number))
                 num_idle = self._cores.number - len(self._began)
                 share = min(self._max_size, math.ceil(sum(job.size for job in self._waiting) / num_idle))
                 while self._waiting and (not size or size + self._waiting[0].size <= share):
@@ -205,6 +229,11 @@ class Batches(Generic[_Q, _A]):
             alone = len(jobs) == 1 and not self._waiting and not self._began
             self._began[number] = time.monotonic()
         return jobs, self._cores.number if alone else 1
+
+    def _has_work(self, number: int) -> bool:
+        """Whether a thread may take something; ``load_apart`` says why what is alone is left to the first."""
+        left_to_first = number > 0 and 0 not in self._began
+        return len(self._waiting) > left_to_first
 
 
 def _for_callers(error: BaseException) -> Exception:

@@ -28,6 +28,12 @@ class LesionConfig(Settings):
     max_batch_size: int = Field(
         default=8, gt=0, description="photos computed at once, by all threads together"
     )
+    max_photos: int | None = Field(
+        default=None,
+        gt=0,
+        description="photos that a replica takes in, where Serve only counts calls. Unless said: three full "
+        "batches, one that computes, one that waits, one of batch requests",
+    )
 
 
 class FaceConfig(Settings):

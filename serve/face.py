@@ -3,7 +3,7 @@
 import numpy as np
 import ray.serve
 
-from serve.batches import Batches, cores_of
+from serve.batches import Batches, cores_of, load_apart
 from serve.config import FaceConfig
 from serve.messages import FaceReport
 
@@ -18,8 +18,9 @@ class FaceDetector:
     def __init__(self, config: FaceConfig, size_px: int) -> None:
         from models.face import FaceFinder  # here, as in serve.lesion
 
-        self._find = FaceFinder(device=config.device, size_px=size_px, num_threads=config.num_threads)
-        self._find.ping()
+        self._find = load_apart(
+            lambda: FaceFinder(device=config.device, size_px=size_px, num_threads=config.num_threads)
+        )
         self._batches = Batches(
             self._find_batch,
             self._find.ping,

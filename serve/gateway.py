@@ -14,7 +14,7 @@ from serve.config import GatewayConfig
 from serve.errors import ApiError, error_responses, handle_errors
 from serve.front import REQUEST_ID_HEADER, Admission, Door, Front, lease_of
 from serve.readiness import Readiness
-from serve.scaling import CpuMeter
+from serve.scaling import CpuMeter, Load
 from serve.schemas import Health, LesionAnswer, Models, PredictAnswer, ProgressAnswer
 from serve.series import read_times
 from serve.stages import ServeStages, StageName, Stages
@@ -49,8 +49,8 @@ class Gateway:
         handles: dict[StageName, DeploymentHandle] = {"lesion": lesion, "face": face, "progress": progress}
         self._stages = ServeStages(handles, retry_after_s=config.retry_after_s)
 
-    def record_autoscaling_stats(self) -> dict[str, float]:
-        """Tell Serve how busy this replica is, for ``serve.scaling.ByCpu``."""
+    def record_autoscaling_stats(self) -> dict[Load, float]:
+        """Tell Serve how busy this replica is, for ``serve.scaling.ByLoad``."""
         return self._cpu()
 
     def __serve_build_asgi_app__(self) -> FastAPI:

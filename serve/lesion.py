@@ -1,12 +1,16 @@
 """The lesion network as a deployment. Axes: B photo of a batch, H row, W column, C colour, K diagnosis."""
 
+import asyncio
+from collections.abc import Sequence
+
 import numpy as np
 import ray.serve
 
 from models.checkpoint import local_checkpoint, read_model_card
-from serve.batches import Batches, Cores, cores_of
+from serve.batches import Batches, Cores, cores_of, load_apart
 from serve.config import LesionConfig
-from serve.messages import LesionReport, Spot, loaded_model, threshold_of, verdict_of
+from serve.messages import FullReplicaError, LesionReport, Spot, loaded_model, threshold_of, verdict_of
+from serve.scaling import Load, PhotoMeter
 from serve.schemas import DiagnosisScore, LoadedModel, ModelName
 
 
@@ -22,15 +26,16 @@ class LesionClassifier:
         from models.engine import load_lesion_engine
 
         folder = local_checkpoint(config.checkpoint)
-        self._engine = load_lesion_engine(
-            folder, device=config.device, num_threads=config.num_threads, engine=config.engine
+        self._engine = load_apart(
+            lambda: load_lesion_engine(
+                folder, device=config.device, num_threads=config.num_threads, engine=config.engine
+            )
         )
         self.meta = self._engine.meta
         self._threshold = threshold_of(self.meta, "malignant")
         self._naming_threshold = threshold_of(self.meta, "name_diagnosis")
         self._model = ModelName(name=self.meta.name, version=self.meta.version)
         self._model_card = read_model_card(folder)
-        self._engine.ping()
         apart = not self._engine.one_at_a_time
         self._batches = Batches(
             self._classify_batch,
@@ -39,9 +44,23 @@ class LesionClassifier:
             cores=cores_of(config.device, config.num_threads) if apart else Cores(),
         )
 
-    async def classify(self, spot: Spot) -> LesionReport:
-        """Classify one photo, together with those that wait beside it."""
-        return await self._batches.ask(spot)
+        self._held = PhotoMeter()
+        self._most_held = config.max_photos or 3 * config.max_batch_size
+
+    async def classify(self, spots: Sequence[Spot]) -> list[LesionReport]:
+        """Classify a few photos, together with those that wait beside them.
+
+        Raises:
+            FullReplicaError: too many wait already; Serve, which counts calls, does not know.
+        """
+        if self._held.number and self._held.number + len(spots) > self._most_held:
+            raise FullReplicaError(f"{self._held.number} photos are in work")
+        with self._held.hold(len(spots)):
+            return await asyncio.gather(*(self._batches.ask(spot) for spot in spots))
+
+    async def record_autoscaling_stats(self) -> dict[Load, float]:  # async: in the thread of ``classify``
+        """Tell Serve how many photos this replica holds, for ``serve.scaling.ByLoad``."""
+        return self._held()
 
     async def check_health(self) -> None:
         """Raise if the engine no longer answers; Serve then replaces this replica."""

@@ -11,6 +11,10 @@ from models.checkpoint import CheckpointError, CheckpointMeta
 from serve.schemas import DiagnosisScore, LoadedModel, ModelName, Risk
 
 
+class FullReplicaError(RuntimeError):
+    """A replica holds so many photos that it takes no more."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Spot:
     """One photo for the lesion network."""

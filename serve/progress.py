@@ -7,7 +7,7 @@ import numpy as np
 import ray.serve
 
 from models.checkpoint import local_checkpoint, read_model_card
-from serve.batches import Batches, cores_of
+from serve.batches import Batches, cores_of, load_apart
 from serve.config import ProgressConfig
 from serve.messages import ProgressReport, Series, loaded_model, threshold_of
 from serve.schemas import LoadedModel, ModelName
@@ -21,12 +21,13 @@ class ProgressClassifier:
         from models.engine import load_progress_engine  # here, as in serve.lesion
 
         folder = local_checkpoint(config.checkpoint)
-        self._engine = load_progress_engine(folder, device=config.device, num_threads=config.num_threads)
+        self._engine = load_apart(
+            lambda: load_progress_engine(folder, device=config.device, num_threads=config.num_threads)
+        )
         self.meta = self._engine.meta
         self._threshold = threshold_of(self.meta, "improved")
         self._model = ModelName(name=self.meta.name, version=self.meta.version)
         self._model_card = read_model_card(folder)
-        self._engine.ping()
         self._batches = Batches(
             self._classify_batch,
             self._engine.ping,

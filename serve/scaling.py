@@ -1,15 +1,19 @@
-"""How many gateways there should be: decoding photos takes CPU, and requests alone do not tell how much.
+"""How many replicas there should be, where requests alone do not tell.
 
-The networks need no policy of their own: each of their requests is one photo or one series.
+Decoding photos in a gateway takes CPU; and a call to the lesion network carries one photo or eight. The other
+networks need no policy of their own: each of their requests is one photo or one series.
 """
 
-from typing import Any
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Literal
 
 import psutil
 from ray.serve.config import AutoscalingContext
 
-CORES = "cores"
-"""What every replica reports: the cores that it keeps busy."""
+Load = Literal["cores", "photos"]
+"""What a replica reports: the cores that it keeps busy, or the photos that it holds, on average."""
 
 
 class CpuMeter:
@@ -19,30 +23,65 @@ class CpuMeter:
         self._process = psutil.Process()
         self._process.cpu_percent()  # the first answer is always 0
 
-    def __call__(self) -> dict[str, float]:
+    def __call__(self) -> dict[Load, float]:
         """Return what Serve collects from a replica's ``record_autoscaling_stats``."""
-        return {CORES: self._process.cpu_percent() / 100}
+        return {"cores": self._process.cpu_percent() / 100}
 
 
-class ByCpu:
-    """As many replicas as keep each at ``target_cores``; Serve adds the bounds and the delays.
+class PhotoMeter:
+    """Counts the photos that a replica holds; tells how many they were on average since it was asked last."""
+
+    def __init__(self) -> None:
+        self.number = 0
+        """How many there are now."""
+        self._photo_s = 0.0
+        self._asked_at = self._changed_at = time.monotonic()
+
+    @contextmanager
+    def hold(self, number: int) -> Iterator[None]:
+        """Count ``number`` photos as long as the work takes."""
+        self._change(number)
+        try:
+            yield
+        finally:
+            self._change(-number)
+
+    def __call__(self) -> dict[Load, float]:
+        """Return what Serve collects from a replica's ``record_autoscaling_stats``."""
+        self._change(0)
+        passed_s = self._changed_at - self._asked_at
+        mean = self._photo_s / passed_s if passed_s > 0 else float(self.number)
+        self._photo_s, self._asked_at = 0.0, self._changed_at
+        return {"photos": mean}
+
+    def _change(self, number: int) -> None:
+        now = time.monotonic()
+        self._photo_s += self.number * (now - self._changed_at)
+        self._changed_at = now
+        self.number += number
+
+
+class ByLoad:
+    """As many replicas as keep each at ``target``; Serve adds the bounds and the delays.
 
     A config file names it under ``autoscaling_config``, as ``serve/gpu.yaml`` does.
 
     Args:
-        target_cores: cores that a replica should keep busy.
+        load: what the replicas report.
+        target: how much of it one replica should have.
     """
 
-    def __init__(self, *, target_cores: float) -> None:
-        if target_cores <= 0:
-            raise ValueError(f"target_cores is {target_cores}, must be positive")
-        self._target_cores = target_cores
+    def __init__(self, *, load: Load, target: float) -> None:
+        if target <= 0:
+            raise ValueError(f"target is {target}, must be positive")
+        self._load = load
+        self._target = target
 
     def __call__(self, context: AutoscalingContext) -> tuple[float, dict[str, Any]]:
         """Return the replicas that are wanted, as a fraction, and no state."""
-        busy = (context.aggregated_metrics or {}).get(CORES, {})
-        if not busy:  # just started
+        reported = (context.aggregated_metrics or {}).get(self._load, {})
+        if not reported:  # just started
             return float(context.target_num_replicas), {}
         # a replica that has not reported yet counts as the others
-        cores = sum(busy.values()) / len(busy) * max(1, context.current_num_replicas)
-        return cores / self._target_cores, {}
+        load = sum(reported.values()) / len(reported) * max(1, context.current_num_replicas)
+        return load / self._target, {}

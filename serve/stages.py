@@ -10,8 +10,9 @@ from ray.exceptions import RayActorError, RayTaskError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 from ray.serve.handle import DeploymentHandle
 
+from serve.bundles import Bundles
 from serve.errors import FullStageError, overloaded
-from serve.messages import FaceReport, LesionReport, ProgressReport, Series, Spot
+from serve.messages import FaceReport, FullReplicaError, LesionReport, ProgressReport, Series, Spot
 from serve.schemas import LoadedModel
 
 StageName = Literal["lesion", "face", "progress"]
@@ -54,10 +55,11 @@ class ServeStages:
     def __init__(self, handles: dict[StageName, DeploymentHandle], *, retry_after_s: int) -> None:
         self._handles = handles
         self._retry_after_s = retry_after_s
+        self._spots = Bundles[Spot, LesionReport](self._classify_spots)
 
     async def classify_lesion(self, spot: Spot) -> LesionReport:
         """Classify one photo of a spot."""
-        return await self._ask("lesion", "classify", spot)
+        return await self._spots.ask(spot)
 
     async def find_face(self, image_HWC: np.ndarray) -> FaceReport | None:
         """Find the largest face of one photo."""
@@ -75,6 +77,9 @@ class ServeStages:
         """Let a stage prove that it works, or raise."""
         await self._ask(stage, "check_health")
 
+    async def _classify_spots(self, spots: list[Spot]) -> list[LesionReport]:
+        return await self._ask("lesion", "classify", spots)
+
     async def _ask(self, stage: StageName, method: str, *arguments: object) -> Any:
         """Call a replica; when it is lost over the call, call another, once: to answer twice harms nobody.
 
@@ -84,7 +89,7 @@ class ServeStages:
         while True:
             try:
                 return await self._call(stage, method, *arguments)
-            except BackPressureError as error:
+            except (BackPressureError, FullReplicaError) as error:
                 if not lost:
                     raise FullStageError(self._retry_after_s) from error
                 await asyncio.sleep(FULL_STAGE_WAIT_S)

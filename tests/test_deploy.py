@@ -10,7 +10,7 @@ from ray.serve.schema import ServeDeploySchema
 
 from serve.__main__ import EVERYWHERE, HAPROXY
 from serve.config import ApiConfig
-from serve.scaling import ByCpu
+from serve.scaling import ByLoad
 from ui.config import UiConfig
 
 ROOT = Path(__file__).parents[1]
@@ -39,11 +39,12 @@ def test_a_replica_of_each_network_finds_room_on_one_gpu_and_beside_the_gateways
         assert args[part]["device"] == "cuda"
 
 
-def test_the_policy_of_the_gateway_takes_what_the_config_gives_it():
-    gateway = read("serve/gpu.yaml")["applications"][0]["deployments"][0]
-    policy = gateway["autoscaling_config"]["policy"]
-    assert policy["policy_function"] == f"{ByCpu.__module__}:{ByCpu.__name__}"
-    ByCpu(**policy["policy_kwargs"])
+@pytest.mark.parametrize("name", ["Gateway", "LesionClassifier"])
+def test_the_policies_take_what_the_config_gives_them(name: str):
+    deployments = {one["name"]: one for one in read("serve/gpu.yaml")["applications"][0]["deployments"]}
+    policy = deployments[name]["autoscaling_config"]["policy"]
+    assert policy["policy_function"] == f"{ByLoad.__module__}:{ByLoad.__name__}"
+    ByLoad(**policy["policy_kwargs"])
 
 
 def test_kubernetes_serves_by_the_same_numbers():

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from serve.batches import Batches, Cores, StuckError
+from serve.batches import Batches, Cores, StuckError, load_apart
 
 
 class Engine:
@@ -298,6 +298,29 @@ async def test_a_question_alone_gets_all_cores_and_several_get_one_for_each_batc
     assert all(len(numbers) <= 2 for _, numbers in cores.began)
 
 
+async def test_what_comes_alone_is_computed_by_the_first_thread_and_by_another_one_while_that_is_busy():
+    go, threads = threading.Event(), list[str]()
+
+    def compute(numbers: list[int]) -> list[int]:
+        threads.append(threading.current_thread().name)
+        if 0 in numbers:
+            go.wait(20)
+        return numbers
+
+    batches = Batches(compute, lambda: None, max_size=4, cores=Cores(3))
+    async with asyncio.timeout(10):
+        alone = [await batches.ask(number) for number in range(1, 9)]
+        busy = asyncio.create_task(batches.ask(0))
+        await until(lambda: len(threads) == 9)
+        beside = await batches.ask(9)
+        go.set()
+        await busy
+
+    assert (alone, beside) == (list(range(1, 9)), 9)
+    assert threads[:9] == ["batches-0"] * 9
+    assert threads[9] in ("batches-1", "batches-2")
+
+
 async def test_what_came_at_once_is_shared_out_among_the_cores():
     cores = TwoCores()
     batches = Batches(cores.compute, lambda: None, max_size=16, cores=Cores(2, cores.use))
@@ -310,3 +333,24 @@ async def test_what_came_at_once_is_shared_out_among_the_cores():
 
     assert await asyncio.gather(*asked) == [0, 2, 4, 6, 8, 10]
     assert [(number, len(numbers)) for number, numbers in cores.began] == [(1, 3), (1, 3)]
+
+
+def test_an_engine_is_loaded_and_pinged_in_a_thread_that_has_ended(engine: Engine):
+    engine.go.set()
+    loading: list[threading.Thread] = []
+
+    def load() -> Engine:
+        loading.append(threading.current_thread())
+        return engine
+
+    assert load_apart(load) is engine
+    assert engine.num_pings == 1
+    assert loading[0] is not threading.current_thread() and not loading[0].is_alive()
+
+
+def test_an_engine_that_does_not_load_says_why():
+    def load() -> Engine:
+        raise OSError("no such checkpoint")
+
+    with pytest.raises(OSError, match="no such checkpoint"):
+        load_apart(load)

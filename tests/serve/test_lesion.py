@@ -9,7 +9,7 @@ from models.engine import EngineName
 from models.images import decode_square
 from serve.config import LesionConfig
 from serve.lesion import LesionClassifier
-from serve.messages import LesionReport, Spot
+from serve.messages import FullReplicaError, LesionReport, Spot
 from tests.random_checkpoints import write_lesion, write_progress
 from tests.serve.fakes import jpeg_of, plain
 from ui.examples import draw_lesion
@@ -86,8 +86,23 @@ async def test_lesion_answers_many_at_once_on_two_cores_as_it_answers_one_by_one
     lesion = plain(LesionClassifier, config)
     asked = spots(12)
 
-    together = await asyncio.gather(*(lesion.classify(spot) for spot in asked))
+    calls = await asyncio.gather(*(lesion.classify(asked[start : start + 3]) for start in range(0, 12, 3)))
+
+    together = [report for call in calls for report in call]
 
     alone = [lesion._classify_batch([spot])[0] for spot in asked]
     for one, other in zip(together, alone, strict=True):
         assert one.malignant_probability == pytest.approx(other.malignant_probability, abs=1e-5)
+
+
+async def test_lesion_takes_in_so_many_photos_whatever_number_of_calls_they_come_in(tmp_path: Path):
+    config = LesionConfig(checkpoint=str(write_lesion(tmp_path)), max_batch_size=2, max_photos=4)
+    lesion = plain(LesionClassifier, config)
+
+    calls = [asyncio.create_task(lesion.classify(spots(number))) for number in (3, 2, 1)]
+    with pytest.raises(FullReplicaError, match="3 photos are in work"):
+        await calls[1]
+
+    assert [len(await calls[index]) for index in (0, 2)] == [3, 1]
+    assert len(await lesion.classify(spots(6))) == 6, "who comes when nothing is in work fits"
+    assert (await lesion.record_autoscaling_stats())["photos"] > 0

@@ -43,10 +43,11 @@ async def test_progress_describes_what_it_loaded_and_is_healthy(progress):
     assert described.model_card.startswith("# ")
 
 
-def test_threads_are_those_of_the_settings(tmp_path: Path):
-    before = torch.get_num_threads()
-    try:
-        plain(ProgressClassifier, ProgressConfig(checkpoint=str(write_progress(tmp_path)), num_threads=1))
-        assert torch.get_num_threads() == 1
-    finally:
-        torch.set_num_threads(before)
+async def test_threads_are_those_of_the_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    told: list[int] = []
+    monkeypatch.setattr(torch, "set_num_threads", told.append)
+    config = ProgressConfig(checkpoint=str(write_progress(tmp_path)), num_threads=3)
+
+    await plain(ProgressClassifier, config).classify(series_of(True, True))
+
+    assert set(told) == {3}

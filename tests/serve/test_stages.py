@@ -16,7 +16,7 @@ from ray.serve.handle import DeploymentHandle
 from serve.config import GatewayConfig
 from serve.errors import ApiError, FullStageError
 from serve.gateway import create_app
-from serve.messages import FaceReport, LesionReport, ProgressReport, Series, Spot
+from serve.messages import FaceReport, FullReplicaError, LesionReport, ProgressReport, Series, Spot
 from serve.schemas import LoadedModel
 from serve.stages import ServeStages, StageName
 from tests.serve.fakes import LESION_PX, FakeStages, picture, uploads
@@ -26,8 +26,8 @@ FAKE = FakeStages()
 
 @ray.serve.deployment
 class FakeLesion:
-    async def classify(self, spot: Spot) -> LesionReport:
-        return await FAKE.classify_lesion(spot)
+    async def classify(self, spots: list[Spot]) -> list[LesionReport]:
+        return [await FAKE.classify_lesion(spot) for spot in spots]
 
     async def check_health(self) -> None:
         await FAKE.ping("lesion")
@@ -122,9 +122,10 @@ async def test_a_call_over_which_the_replica_was_lost_is_asked_once_more(loss: E
     assert refusal.value.code == "overloaded" and not isinstance(refusal.value, FullStageError)
 
 
-async def test_a_full_queue_is_told_from_other_overload():
+@pytest.mark.parametrize("full", [BackPressureError(3, 3), FullReplicaError("3 photos are in work")])
+async def test_a_full_queue_is_told_from_other_overload(full: Exception):
     with pytest.raises(FullStageError, match="queue of photos is full; try again in 2 s"):
-        await stages_that_answer(BackPressureError(3, 3)).classify_lesion(SPOT)
+        await stages_that_answer(full).classify_lesion(SPOT)
 
 
 async def test_who_lost_a_replica_waits_while_the_others_are_full():
@@ -153,11 +154,11 @@ def stages_that_answer(*outcomes: BaseException | str) -> ServeStages:
         classify: "Handle"
 
         def remote(self, *_: object) -> Any:
-            async def answer() -> str:
+            async def answer() -> list[str]:
                 outcome = left.pop(0)
                 if isinstance(outcome, BaseException):
                     raise outcome
-                return outcome
+                return [outcome]
 
             return answer()
 
