@@ -16,7 +16,7 @@ from bench.servers import ROOT
 
 MAIN = {
     "bench.request_path": "--rounds 2 --seconds 2",
-    "bench.lesion_http": "--rounds 2 --seconds 4 --clients 16 --sizes '224 px' '12 MP'",
+    "bench.lesion_http": "--rounds 2 --seconds 6 --clients 16 --sizes '224 px' '12 MP'",
     "bench.engine": "--batches 8",
     "bench.selfies": "--rounds 2",
     "bench.replicas": "--rounds 1 --seconds 6",
@@ -24,11 +24,11 @@ MAIN = {
 }
 """What the main table takes, in under 30 minutes on 2 cores."""
 FULL = {
-    "bench.request_path": "--rounds 5 --seconds 5",
-    "bench.lesion_http": "--rounds 3 --seconds 8 --clients 1 8 64 --arrivals 0.7",
+    "bench.request_path": "--rounds 3 --seconds 5",
+    "bench.lesion_http": "--rounds 2 --seconds 6 --clients 1 8 64 --arrivals 0.7",
     "bench.engine": "",
-    "bench.selfies": "--rounds 5 --num 20",
-    "bench.replicas": "--rounds 5",
+    "bench.selfies": "--rounds 3 --num 12",
+    "bench.replicas": "--rounds 3",
     "bench.overload": "",
     "bench.kill": "",
     "bench.nodes": "",

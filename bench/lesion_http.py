@@ -21,7 +21,7 @@ from bench.direct import draw, random_weights
 from bench.load import Shot, closed_loop, open_loop
 from bench.peers.servers import EAGER, classifiers
 from bench.photos import SIZES, form
-from bench.servers import OURS, ROOT, Running, Server, num_cores, running, skinserve
+from bench.servers import OURS, ROOT, Running, Server, num_cores, running, since, skinserve
 from models.engine import EngineName
 
 SKINSERVE, LIMIT = "skinserve", "limit"
@@ -143,8 +143,13 @@ def _round(server: Server, shots: dict[str, list[bytes]], settings: Settings) ->
 
 def _load(server: Running, shots: list[Shot], clients: int, settings: Settings) -> dict[str, Any]:
     for seconds in (1.0, settings.seconds):  # the first warms up
+        before = server.cpu_s()
         outcome = uvloop.run(closed_loop(server.url, shots, clients=clients, seconds=seconds, timeout_s=300))
+        spent = since(before, server.cpu_s())
     found = results.of_outcome(outcome)
+    found["cpu_ms_per_photo"] = {
+        kind: round(1000 * seconds / max(found["answers"], 1), 3) for kind, seconds in spent.items()
+    }
     if found["errors"] or not found["answers"]:
         raise RuntimeError(f"{server.url} answered {found}; every answer must be 200")
     if settings.arrivals and clients == max(settings.clients):

@@ -17,7 +17,7 @@ import uvloop
 
 from bench import echo_app, results
 from bench.load import Shot, closed_loop
-from bench.servers import Running, running, skinserve
+from bench.servers import Running, running, since, skinserve
 
 BODY_BYTES = 150_000
 """A decoded photo of 224 px."""
@@ -99,11 +99,6 @@ def _cores(server: Running, seconds: float) -> dict[str, float]:
     before = server.cpu_s()
     time.sleep(seconds)
     return {kind: round(used / seconds, 4) for kind, used in since(before, server.cpu_s()).items()}
-
-
-def since(before: dict[str, float], after: dict[str, float]) -> dict[str, float]:
-    """Return what was added to each."""
-    return {kind: seconds - before.get(kind, 0) for kind, seconds in after.items()}
 
 
 if __name__ == "__main__":

@@ -23,6 +23,8 @@ DOCUMENT, PLOT = ROOT / "docs" / "performance.md", ROOT / "docs" / "throughput.p
 BEGIN, END = "<!-- bench.report: begin -->", "<!-- bench.report: end -->"
 AT_REST = 0.2
 """Busy cores up to which a machine counts as at rest."""
+LEAST_CPU_MS = 0.1
+"""Processes that take less of a photo are left out."""
 Figures = dict[str, Any]
 
 
@@ -189,7 +191,28 @@ def _lesion_table(figures: Figures) -> str:
                     rows.append((size, "open loop", name, spread(per_s), *_latencies(arrivals)))
         rows.append((size, "", "decode and engine in a loop", spread(one["limit_per_s"]), "", "", ""))
     head = ("photo", "clients", "server", "photos/s", "p50 ms", "p95 ms", "p99 ms")
-    return table(head, rows)
+    return table(head, rows) + _cpu_table(figures)
+
+
+def _cpu_table(figures: Figures) -> str:
+    """Say where the CPU time of a photo goes with the most clients, by process for ours."""
+    rounds = figures["rounds"]
+    sizes = list(figures["summary"])
+    spent: dict[str, dict[str, list[float]]] = {}
+    for size in sizes:
+        clients = max(figures["summary"][size]["per_s"], key=int)
+        for one in rounds:
+            for name, found in one.items():
+                by_kind = found[size].get(clients, {}).get("cpu_ms_per_photo", {})
+                parts = {f"of {kind}": ms for kind, ms in by_kind.items()} if name == "skinserve" else {}
+                for row, ms in ({name: sum(by_kind.values())} | parts if by_kind else {}).items():
+                    spent.setdefault(row, {}).setdefault(size, []).append(ms)
+    rows = [
+        (row, *(number(statistics.median(by_size.get(size, [0]))) for size in sizes))
+        for row, by_size in spent.items()
+        if max(statistics.median(found) for found in by_size.values()) >= LEAST_CPU_MS
+    ]
+    return "\n\n" + table(("CPU ms a photo, most clients", *sizes), rows) if rows else ""
 
 
 def _latencies(loads: list[Figures]) -> list[str]:

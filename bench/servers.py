@@ -105,6 +105,11 @@ def skinserve(config: dict[str, Any], folder: Path, *, name: str = "skinserve") 
     )
 
 
+def since(before: dict[str, float], after: dict[str, float]) -> dict[str, float]:
+    """Return what was added to the CPU seconds of each kind of process."""
+    return {kind: seconds - before.get(kind, 0) for kind, seconds in after.items()}
+
+
 def num_cores() -> int:
     """Return how many cores this process and its children may use."""
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1

@@ -90,6 +90,23 @@ def test_every_figure_of_the_report_comes_from_the_results() -> None:
     assert "| 12 MP | 16 | FastAPI, our engine | 9 (9 to 9) | 50 | 60 | 70 |" in text
     assert "| 12 MP | open loop | skinserve | 12 (12 to 12) | 30 | 40 | 45 |" in text
     assert "busy before lesion_http" in text
+    assert "CPU ms" not in text
+
+
+def test_the_cpu_of_a_photo_is_told_by_process_for_ours_and_in_all_for_a_peer() -> None:
+    rounds = [_lesion_round(), _lesion_round()]
+    for one, lesion_ms in zip(rounds, (24.0, 26.0), strict=True):
+        costs = {"ServeReplica:api:LesionClassifier": lesion_ms, "haproxy": 0.2, "raylet": 0.02}
+        one["skinserve"]["12 MP"]["16"]["cpu_ms_per_photo"] = costs
+        one["LitServe, eager PyTorch"]["12 MP"]["16"]["cpu_ms_per_photo"] = {"python": 90.0, "sh": 1.0}
+
+    found = {"lesion_http": {"rounds": rounds, "summary": lesion_http.summary(rounds)}}
+    text = report.report(found, {})
+
+    assert "| CPU ms a photo, most clients | 12 MP |" in text
+    assert "| skinserve | 25.2 |\n| of ServeReplica:api:LesionClassifier | 25 |\n| of haproxy | 0.2 |" in text
+    assert "| LitServe, eager PyTorch | 91 |" in text
+    assert "raylet" not in text
 
 
 def test_the_fastest_engine_in_8_bits_stands_in_the_main_table() -> None:
