@@ -44,6 +44,7 @@ def fitted(config: ApiConfig) -> GatewayConfig:
     fitting = {
         "max_spots": HELD_BATCHES * config.lesion.max_batch_size,
         "batch_concurrency": config.lesion.max_batch_size,
+        "bundle_from": config.lesion.max_batch_size,
         "max_faces": max(2 * config.gateway.max_series_photos, HELD_BATCHES * config.face.max_batch_size),
     }
     said = config.gateway.model_fields_set

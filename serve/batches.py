@@ -226,7 +226,7 @@ class Batches(Generic[_Q, _A]):
                     if job.answer.set_running_or_notify_cancel():
                         jobs.append(job)
                         size += job.size
-            alone = len(jobs) == 1 and not self._waiting and not self._began
+            alone = number == 0 and len(jobs) == 1 and not self._waiting and not self._began
             self._began[number] = time.monotonic()
         return jobs, self._cores.number if alone else 1
 

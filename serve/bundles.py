@@ -7,11 +7,10 @@ a new one would wait at the replica anyway; it waits here for a moment, so that 
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from contextvars import Context
+from contextvars import Context, copy_context
+from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
-BUSY = 8
-"""With so many questions under way, a new one waits for others."""
 LARGEST = 8
 """So many questions travel together at most; more would save little."""
 WAIT_S = 0.005
@@ -21,66 +20,80 @@ _Q = TypeVar("_Q")
 _A = TypeVar("_A")
 
 
+@dataclass
+class _Asked(Generic[_Q, _A]):
+    question: _Q
+    answer: asyncio.Future[_A]
+    context: Context = field(default_factory=copy_context)
+
+
 class Bundles(Generic[_Q, _A]):
     """Asks questions, several in one call when many are under way.
 
     Args:
         call: answers a list of questions by a list of as many answers; cancelled when nobody waits for any of
             them any more.
+        busy: with so many questions under way, a new one waits for others.
     """
 
-    def __init__(self, call: Callable[[list[_Q]], Awaitable[Sequence[_A]]]) -> None:
+    def __init__(self, call: Callable[[list[_Q]], Awaitable[Sequence[_A]]], *, busy: int) -> None:
         self._call = call
-        self._open: list[tuple[_Q, asyncio.Future[_A]]] = []
+        self._busy = busy
+        self._open: list[_Asked[_Q, _A]] = []
         self._timer: asyncio.TimerHandle | None = None
         self._num_under_way = 0
         self._calls: set[asyncio.Task[None]] = set()
 
     async def ask(self, question: _Q) -> _A:
         """Wait for the answer to one question; an error of the call reaches all that travel in it."""
-        answer: asyncio.Future[_A] = asyncio.get_running_loop().create_future()
-        self._open.append((question, answer))
-        if self._num_under_way < BUSY or len(self._open) == LARGEST:
+        loop = asyncio.get_running_loop()
+        asked = _Asked[_Q, _A](question, loop.create_future())
+        self._open.append(asked)
+        if self._num_under_way < self._busy or len(self._open) == LARGEST:
             self._send()
         elif self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(WAIT_S, self._send)
-        return await answer
+            self._timer = loop.call_later(WAIT_S, self._send)
+        return await asked.answer
 
     def _send(self) -> None:
         """Send what is in the open bundle, but for those who have gone."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        bundle = [(question, answer) for question, answer in self._open if not answer.done()]
+        bundle = [asked for asked in self._open if not asked.answer.done()]
         self._open = []
         if not bundle:
             return
-        questions, answers = [question for question, _ in bundle], [answer for _, answer in bundle]
-        # In a context of its own: in that of one request, Serve would call all off when its client hangs up.
-        task = asyncio.get_running_loop().create_task(self._deliver(questions, answers), context=Context())
+        # In the context of one of several requests, Serve would call off all when that client hangs up.
+        context = bundle[0].context if len(bundle) == 1 else Context()
+        task = asyncio.get_running_loop().create_task(self._deliver(bundle), context=context)
         self._calls.add(task)
         task.add_done_callback(self._calls.discard)
         self._num_under_way += len(bundle)
 
         def call_off(_: Any) -> None:
-            if all(answer.cancelled() for answer in answers):
+            if all(asked.answer.cancelled() for asked in bundle):
                 task.cancel()
 
-        for answer in answers:
-            answer.add_done_callback(call_off)
+        for asked in bundle:
+            asked.answer.add_done_callback(call_off)
 
-    async def _deliver(self, questions: list[_Q], answers: list[asyncio.Future[_A]]) -> None:
+    async def _deliver(self, bundle: list[_Asked[_Q, _A]]) -> None:
+        error: Exception = RuntimeError("the call was called off")
+        answers: Sequence[_A] = ()
         try:
-            found = await self._call(questions)
-            if len(found) != len(questions):
-                raise ValueError(f"the call gave {len(found)} answers to {len(questions)} questions")
-        except Exception as error:  # whatever it is, it is for those who asked
-            for answer in answers:
-                if not answer.done():
-                    answer.set_exception(error)
-        else:
-            for answer, one in zip(answers, found, strict=True):
-                if not answer.done():
-                    answer.set_result(one)
+            answers = await self._call([asked.question for asked in bundle])
+            if len(answers) != len(bundle):
+                error = ValueError(f"the call gave {len(answers)} answers to {len(bundle)} questions")
+                answers = ()
+        except Exception as raised:  # whatever it is, it is for those who asked
+            error = raised
         finally:
-            self._num_under_way -= len(questions)
+            self._num_under_way -= len(bundle)
+            for index, asked in enumerate(bundle):
+                if asked.answer.done():
+                    continue
+                if answers:
+                    asked.answer.set_result(answers[index])
+                else:
+                    asked.answer.set_exception(error)

@@ -31,8 +31,8 @@ class LesionConfig(Settings):
     max_photos: int | None = Field(
         default=None,
         gt=0,
-        description="photos that a replica takes in, where Serve only counts calls. Unless said: three full "
-        "batches, one that computes, one that waits, one of batch requests",
+        description="photos in work from which on a replica takes in no more; Serve only counts calls. "
+        "Unless said: three full batches, one that computes, one that waits, one of batch requests",
     )
 
 
@@ -89,6 +89,12 @@ class GatewayConfig(Settings):
         gt=0,
         description="single spots in work; beyond, 503. Unless said: two full batches of the lesion stage. "
         "When its replicas take less, the gateway learns it",
+    )
+    bundle_from: int = Field(
+        default=8,
+        gt=0,
+        description="photos of spots under way from which on several travel in one call. Unless said: a full "
+        "batch; with several replicas on CPUs, as many batches",
     )
     max_batch_requests: int = Field(default=8, gt=0, description="batch requests in work; beyond, 503")
     max_faces: int = Field(

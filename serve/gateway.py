@@ -47,7 +47,9 @@ class Gateway:
         self._lesion_px = lesion_px
         self._cpu = CpuMeter()
         handles: dict[StageName, DeploymentHandle] = {"lesion": lesion, "face": face, "progress": progress}
-        self._stages = ServeStages(handles, retry_after_s=config.retry_after_s)
+        self._stages = ServeStages(
+            handles, bundle_from=config.bundle_from, retry_after_s=config.retry_after_s
+        )
 
     def record_autoscaling_stats(self) -> dict[Load, float]:
         """Tell Serve how busy this replica is, for ``serve.scaling.ByLoad``."""

@@ -9,7 +9,7 @@ import ray.serve
 from models.checkpoint import local_checkpoint, read_model_card
 from serve.batches import Batches, Cores, cores_of, load_apart
 from serve.config import LesionConfig
-from serve.messages import FullReplicaError, LesionReport, Spot, loaded_model, threshold_of, verdict_of
+from serve.messages import Full, LesionReport, Spot, loaded_model, threshold_of, verdict_of
 from serve.scaling import Load, PhotoMeter
 from serve.schemas import DiagnosisScore, LoadedModel, ModelName
 
@@ -47,16 +47,20 @@ class LesionClassifier:
         self._held = PhotoMeter()
         self._most_held = config.max_photos or 3 * config.max_batch_size
 
-    async def classify(self, spots: Sequence[Spot]) -> list[LesionReport]:
-        """Classify a few photos, together with those that wait beside them.
+    async def classify(self, spots: Sequence[Spot]) -> list[LesionReport] | Full:
+        """Classify a few photos, together with those that wait beside them; if one fails, all do.
 
-        Raises:
-            FullReplicaError: too many wait already; Serve, which counts calls, does not know.
+        Where so many wait already that none is taken in, the answer is ``Full``: Serve only counts calls.
         """
-        if self._held.number and self._held.number + len(spots) > self._most_held:
-            raise FullReplicaError(f"{self._held.number} photos are in work")
+        if self._held.number >= self._most_held:
+            return Full(num_photos=self._held.number)
         with self._held.hold(len(spots)):
-            return await asyncio.gather(*(self._batches.ask(spot) for spot in spots))
+            asked = (self._batches.ask(spot) for spot in spots)
+            reports = await asyncio.gather(*asked, return_exceptions=True)  # all, so that all are counted
+        for report in reports:
+            if isinstance(report, BaseException):
+                raise report
+        return [report for report in reports if isinstance(report, LesionReport)]
 
     async def record_autoscaling_stats(self) -> dict[Load, float]:  # async: in the thread of ``classify``
         """Tell Serve how many photos this replica holds, for ``serve.scaling.ByLoad``."""

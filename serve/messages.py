@@ -11,8 +11,12 @@ from models.checkpoint import CheckpointError, CheckpointMeta
 from serve.schemas import DiagnosisScore, LoadedModel, ModelName, Risk
 
 
-class FullReplicaError(RuntimeError):
-    """A replica holds so many photos that it takes no more."""
+@dataclass(frozen=True, kw_only=True)
+class Full:
+    """What a replica answers that takes in no more photos; an error would fill its log with tracebacks."""
+
+    num_photos: int
+    """So many are in work."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,7 @@ networks need no policy of their own: each of their requests is one photo or one
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Literal
 
@@ -31,11 +31,12 @@ class CpuMeter:
 class PhotoMeter:
     """Counts the photos that a replica holds; tells how many they were on average since it was asked last."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.number = 0
         """How many there are now."""
         self._photo_s = 0.0
-        self._asked_at = self._changed_at = time.monotonic()
+        self._clock = clock
+        self._asked_at = self._changed_at = clock()
 
     @contextmanager
     def hold(self, number: int) -> Iterator[None]:
@@ -55,7 +56,7 @@ class PhotoMeter:
         return {"photos": mean}
 
     def _change(self, number: int) -> None:
-        now = time.monotonic()
+        now = self._clock()
         self._photo_s += self.number * (now - self._changed_at)
         self._changed_at = now
         self.number += number

@@ -12,7 +12,7 @@ from ray.serve.handle import DeploymentHandle
 
 from serve.bundles import Bundles
 from serve.errors import FullStageError, overloaded
-from serve.messages import FaceReport, FullReplicaError, LesionReport, ProgressReport, Series, Spot
+from serve.messages import FaceReport, Full, LesionReport, ProgressReport, Series, Spot
 from serve.schemas import LoadedModel
 
 StageName = Literal["lesion", "face", "progress"]
@@ -23,6 +23,10 @@ FULL_STAGE_WAIT_S = 0.2
 
 class LostCallError(RuntimeError):
     """A replica ended and called off what it had taken in."""
+
+
+class FullReplicaError(RuntimeError):
+    """A replica takes in no more photos; another one may."""
 
 
 class Stages(Protocol):
@@ -52,10 +56,12 @@ class Stages(Protocol):
 class ServeStages:
     """The stages as deployments of Ray Serve."""
 
-    def __init__(self, handles: dict[StageName, DeploymentHandle], *, retry_after_s: int) -> None:
+    def __init__(
+        self, handles: dict[StageName, DeploymentHandle], *, bundle_from: int, retry_after_s: int
+    ) -> None:
         self._handles = handles
         self._retry_after_s = retry_after_s
-        self._spots = Bundles[Spot, LesionReport](self._classify_spots)
+        self._spots = Bundles[Spot, LesionReport](self._classify_spots, busy=bundle_from)
 
     async def classify_lesion(self, spot: Spot) -> LesionReport:
         """Classify one photo of a spot."""
@@ -85,11 +91,14 @@ class ServeStages:
 
         Who was let in before is not refused when the others are full, but waits for them until its deadline.
         """
-        lost = False
+        lost = full = False
         while True:
             try:
                 return await self._call(stage, method, *arguments)
             except (BackPressureError, FullReplicaError) as error:
+                if isinstance(error, FullReplicaError) and not full:
+                    full = True  # Serve, which counts calls and not photos, may choose another one now
+                    continue
                 if not lost:
                     raise FullStageError(self._retry_after_s) from error
                 await asyncio.sleep(FULL_STAGE_WAIT_S)
@@ -104,13 +113,16 @@ class ServeStages:
         """Call a replica, and call it off when nobody waits for its answer any more."""
         response = getattr(self._handles[stage], method).remote(*arguments)
         try:
-            return await response
+            answer = await response
         except asyncio.CancelledError as error:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
                 response.cancel()
                 raise
             raise LostCallError(f"a replica of the {stage} stage ended over {method}") from error
+        if isinstance(answer, Full):
+            raise FullReplicaError(f"{answer.num_photos} photos are in work")
+        return answer
 
 
 def _is_lost(error: Exception) -> bool:

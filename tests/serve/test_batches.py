@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from serve.batches import Batches, Cores, StuckError, load_apart
+from serve.batches import Batches, Cores, StuckError, _Job, load_apart
 
 
 class Engine:
@@ -319,6 +319,17 @@ async def test_what_comes_alone_is_computed_by_the_first_thread_and_by_another_o
     assert (alone, beside) == (list(range(1, 9)), 9)
     assert threads[:9] == ["batches-0"] * 9
     assert threads[9] in ("batches-1", "batches-2")
+
+
+def test_only_the_first_thread_ever_gets_all_cores():
+    batches = Batches(lambda numbers: numbers, lambda: None, max_size=4, cores=Cores(2))
+    gone, stays = _Job(1, 1), _Job(2, 1)
+    gone.answer.cancel()
+    with batches._arrival:  # as if the first thread were just coming back
+        batches._waiting.extend([gone, stays])
+        jobs, cores = batches._next_jobs(1)
+
+    assert (jobs, cores) == ([stays], 1)
 
 
 async def test_what_came_at_once_is_shared_out_among_the_cores():

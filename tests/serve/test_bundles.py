@@ -3,8 +3,9 @@ from contextvars import ContextVar
 
 import pytest
 
-from serve.bundles import BUSY, LARGEST, Bundles
+from serve.bundles import LARGEST, Bundles
 
+BUSY = 5
 OF_REQUEST: ContextVar[str] = ContextVar("of_request", default="none")
 
 
@@ -15,11 +16,11 @@ class Replica:
         self.go = asyncio.Event()
         self.calls: list[list[int]] = []
         self.called_off: list[list[int]] = []
-        self.contexts: set[str] = set()
+        self.contexts: list[str] = []
 
     async def double(self, numbers: list[int]) -> list[int]:
         self.calls.append(numbers)
-        self.contexts.add(OF_REQUEST.get())
+        self.contexts.append(OF_REQUEST.get())
         try:
             await self.go.wait()
         except asyncio.CancelledError:
@@ -42,7 +43,7 @@ async def until(condition) -> None:
 
 async def busy(replica: Replica) -> tuple[Bundles[int, int], list[asyncio.Task[int]]]:
     """Return bundles of which so many are under way that the next wait for each other."""
-    bundles = Bundles(replica.double)
+    bundles = Bundles(replica.double, busy=BUSY)
     few = ask(bundles, *range(BUSY))
     await until(lambda: len(replica.calls) == BUSY)
     return bundles, few
@@ -51,7 +52,7 @@ async def busy(replica: Replica) -> tuple[Bundles[int, int], list[asyncio.Task[i
 async def test_few_questions_go_at_once_and_one_by_one():
     replica = Replica()
     replica.go.set()
-    bundles = Bundles(replica.double)
+    bundles = Bundles(replica.double, busy=BUSY)
 
     assert [await bundles.ask(number) for number in range(3)] == [0, 2, 4]
     assert await asyncio.gather(*ask(bundles, *range(BUSY))) == [2 * number for number in range(BUSY)]
@@ -132,13 +133,34 @@ async def test_an_error_reaches_all_who_travel_together_and_nobody_else(bad: int
     for error in await asyncio.gather(*together, return_exceptions=True):
         assert isinstance(error, ValueError) and reason in str(error)
     assert await asyncio.gather(*few) == [2 * number for number in range(BUSY)]
+    assert await bundles.ask(1) == 2 and replica.calls[-1] == [1], "what failed is not under way"
 
 
-async def test_a_call_runs_in_the_context_of_no_request():
+async def test_one_travels_in_the_context_of_its_request_and_several_in_that_of_none():
     replica = Replica()
+    OF_REQUEST.set("of the first ones")
+    bundles, few = await busy(replica)
+
+    async def ask_in(context: str, number: int) -> int:
+        OF_REQUEST.set(context)
+        return await bundles.ask(number)
+
+    left, alone = (asyncio.create_task(ask_in(name, 100)) for name in ("left", "alone"))
+    await asyncio.sleep(0)
+    left.cancel()
+    await until(lambda: len(replica.calls) == BUSY + 1)
+    several = [asyncio.create_task(ask_in(name, 200)) for name in ("one", "other")]
+    await until(lambda: len(replica.calls) == BUSY + 2)
     replica.go.set()
-    OF_REQUEST.set("a request")
 
-    await Bundles(replica.double).ask(1)
+    await asyncio.gather(*few, alone, *several)
+    assert replica.contexts == ["of the first ones"] * BUSY + ["alone", "none"]
 
-    assert replica.contexts == {"none"}
+
+async def test_a_call_that_is_called_off_by_others_leaves_nobody_waiting():
+    async def call(_: list[int]) -> list[int]:
+        raise asyncio.CancelledError
+
+    async with asyncio.timeout(10):
+        with pytest.raises(RuntimeError, match="called off"):
+            await Bundles(call, busy=BUSY).ask(1)

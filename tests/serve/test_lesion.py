@@ -9,7 +9,7 @@ from models.engine import EngineName
 from models.images import decode_square
 from serve.config import LesionConfig
 from serve.lesion import LesionClassifier
-from serve.messages import FullReplicaError, LesionReport, Spot
+from serve.messages import Full, LesionReport, Spot
 from tests.random_checkpoints import write_lesion, write_progress
 from tests.serve.fakes import jpeg_of, plain
 from ui.examples import draw_lesion
@@ -99,10 +99,27 @@ async def test_lesion_takes_in_so_many_photos_whatever_number_of_calls_they_come
     config = LesionConfig(checkpoint=str(write_lesion(tmp_path)), max_batch_size=2, max_photos=4)
     lesion = plain(LesionClassifier, config)
 
-    calls = [asyncio.create_task(lesion.classify(spots(number))) for number in (3, 2, 1)]
-    with pytest.raises(FullReplicaError, match="3 photos are in work"):
-        await calls[1]
+    calls = await asyncio.gather(*(lesion.classify(spots(number)) for number in (3, 2, 1)))
 
-    assert [len(await calls[index]) for index in (0, 2)] == [3, 1]
-    assert len(await lesion.classify(spots(6))) == 6, "who comes when nothing is in work fits"
+    assert [len(calls[0]), len(calls[1]), calls[2]] == [3, 2, Full(num_photos=5)]
+    assert len(await lesion.classify(spots(1))) == 1, "there is room again"
     assert (await lesion.record_autoscaling_stats())["photos"] > 0
+
+
+async def test_lesion_counts_all_photos_of_a_call_until_the_last_also_when_one_fails(
+    lesion, monkeypatch: pytest.MonkeyPatch
+):
+    good, bad = spots(2)
+    held: list[int] = []
+
+    async def ask(spot: Spot) -> None:
+        if spot is bad:
+            raise ValueError("a bad photo")
+        await asyncio.sleep(0.05)
+        held.append(lesion._held.number)
+
+    monkeypatch.setattr(lesion._batches, "ask", ask)
+    with pytest.raises(ValueError, match="a bad photo"):
+        await lesion.classify([bad, good])
+
+    assert (held, lesion._held.number) == ([2], 0)

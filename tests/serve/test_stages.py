@@ -16,7 +16,7 @@ from ray.serve.handle import DeploymentHandle
 from serve.config import GatewayConfig
 from serve.errors import ApiError, FullStageError
 from serve.gateway import create_app
-from serve.messages import FaceReport, FullReplicaError, LesionReport, ProgressReport, Series, Spot
+from serve.messages import FaceReport, Full, LesionReport, ProgressReport, Series, Spot
 from serve.schemas import LoadedModel
 from serve.stages import ServeStages, StageName
 from tests.serve.fakes import LESION_PX, FakeStages, picture, uploads
@@ -64,7 +64,9 @@ def client() -> httpx.AsyncClient:
         name: ray.serve.run(fake.bind(), name=name, route_prefix=None, _local_testing_mode=True)
         for name, fake in fakes.items()
     }
-    app = create_app(GatewayConfig(), ServeStages(handles, retry_after_s=2), lesion_px=LESION_PX)
+    app = create_app(
+        GatewayConfig(), ServeStages(handles, bundle_from=8, retry_after_s=2), lesion_px=LESION_PX
+    )
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://server")
 
 
@@ -100,6 +102,9 @@ async def test_a_call_that_nobody_waits_for_is_called_off(client: httpx.AsyncCli
     assert FAKE.num_cancelled == before + 1
 
 
+FULL = Full(num_photos=3)
+
+
 @pytest.mark.parametrize(
     "loss",
     [
@@ -122,10 +127,22 @@ async def test_a_call_over_which_the_replica_was_lost_is_asked_once_more(loss: E
     assert refusal.value.code == "overloaded" and not isinstance(refusal.value, FullStageError)
 
 
-@pytest.mark.parametrize("full", [BackPressureError(3, 3), FullReplicaError("3 photos are in work")])
-async def test_a_full_queue_is_told_from_other_overload(full: Exception):
+@pytest.mark.parametrize("full", [[BackPressureError(3, 3)], [FULL, FULL]], ids=["calls", "photos"])
+async def test_a_full_queue_is_told_from_other_overload(full: list[BaseException | Full]):
     with pytest.raises(FullStageError, match="queue of photos is full; try again in 2 s"):
-        await stages_that_answer(full).classify_lesion(SPOT)
+        await stages_that_answer(*full).classify_lesion(SPOT)
+
+
+async def test_when_a_replica_is_full_another_one_is_asked():
+    assert await stages_that_answer(FULL, "an answer").classify_lesion(SPOT) == "an answer"
+
+
+async def test_several_spots_in_one_call_are_asked_once_more_when_the_replica_is_lost():
+    stages = stages_that_answer("first", RayActorError(), FULL, FULL, "answers", bundle_from=1)
+
+    asked = [asyncio.create_task(stages.classify_lesion(SPOT)) for _ in range(4)]
+
+    assert await asyncio.gather(*asked) == ["first", "answers", "answers", "answers"]
 
 
 async def test_who_lost_a_replica_waits_while_the_others_are_full():
@@ -146,22 +163,22 @@ async def test_an_error_of_our_code_is_not_asked_again():
 SPOT = Spot(image_HWC=np.zeros((2, 2, 3), np.uint8))
 
 
-def stages_that_answer(*outcomes: BaseException | str) -> ServeStages:
+def stages_that_answer(*outcomes: BaseException | Full | str, bundle_from: int = 8) -> ServeStages:
     """Stages whose handle gives one outcome after the other."""
     left = list(outcomes)
 
     class Handle:
         classify: "Handle"
 
-        def remote(self, *_: object) -> Any:
-            async def answer() -> list[str]:
+        def remote(self, spots: list[Spot]) -> Any:
+            async def answer() -> Full | list[str]:
                 outcome = left.pop(0)
                 if isinstance(outcome, BaseException):
                     raise outcome
-                return [outcome]
+                return outcome if isinstance(outcome, Full) else [outcome] * len(spots)
 
             return answer()
 
     handle: Any = Handle()
     handle.classify = handle
-    return ServeStages({"lesion": handle}, retry_after_s=2)
+    return ServeStages({"lesion": handle}, bundle_from=bundle_from, retry_after_s=2)
