@@ -24,8 +24,8 @@ MAIN = {
 }
 """What the main table takes, in under 30 minutes on 2 cores."""
 FULL = {
-    "bench.request_path": "--rounds 3 --seconds 5",
-    "bench.lesion_http": "--rounds 2 --seconds 6 --clients 1 8 64 --arrivals 0.7",
+    "bench.request_path": "--rounds 3 --seconds 3",
+    "bench.lesion_http": "--rounds 2 --seconds 4 --clients 1 8 64 --arrivals 0.7",
     "bench.engine": "",
     "bench.selfies": "--rounds 3 --num 12",
     "bench.replicas": "--rounds 3",
