@@ -24,11 +24,11 @@ MAIN = {
 }
 """What the main table takes, in under 30 minutes on 2 cores."""
 FULL = {
-    "bench.request_path": "--rounds 3 --seconds 3",
+    "bench.request_path": "--rounds 2 --seconds 4",
     "bench.lesion_http": "--rounds 2 --seconds 4 --clients 1 8 64 --arrivals 0.7",
     "bench.engine": "",
-    "bench.selfies": "--rounds 3 --num 12",
-    "bench.replicas": "--rounds 3",
+    "bench.selfies": "--rounds 2 --num 8",
+    "bench.replicas": "--rounds 2",
     "bench.overload": "",
     "bench.kill": "",
     "bench.nodes": "",
