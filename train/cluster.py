@@ -44,7 +44,9 @@ def ray_cluster(address: str) -> Iterator[None]:
         warnings.simplefilter("ignore")
         try:
             _knock(address)
-            ray.init(address=address, logging_level=logging.WARNING)
+            # a dashboard would take a port, memory and CPU; a cluster has its own
+            settings = {"include_dashboard": False} if address == "local" else {}
+            ray.init(address=address, logging_level=logging.WARNING, **settings)
         except (OSError, ValueError, OverflowError, AuthenticationError) as error:
             raise ClusterError(f"no Ray cluster at {address} ({error}); correct or omit --address") from error
     try:
