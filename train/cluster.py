@@ -45,8 +45,8 @@ def ray_cluster(address: str) -> Iterator[None]:
         try:
             _knock(address)
             # a dashboard would take a port, memory and CPU; a cluster has its own
-            settings = {"include_dashboard": False} if address == "local" else {}
-            ray.init(address=address, logging_level=logging.WARNING, **settings)
+            dashboard = False if address == "local" else None
+            ray.init(address=address, logging_level=logging.WARNING, include_dashboard=dashboard)
         except (OSError, ValueError, OverflowError, AuthenticationError) as error:
             raise ClusterError(f"no Ray cluster at {address} ({error}); correct or omit --address") from error
     try:
