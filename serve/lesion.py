@@ -43,7 +43,6 @@ class LesionClassifier:
             max_size=config.max_batch_size,
             cores=cores_of(config.device, config.num_threads) if apart else Cores(),
         )
-
         self._held = PhotoMeter()
         self._most_held = config.max_photos or 3 * config.max_batch_size
 
