@@ -44,9 +44,7 @@ def ray_cluster(address: str) -> Iterator[None]:
         warnings.simplefilter("ignore")
         try:
             _knock(address)
-            # a dashboard would take a port, memory and CPU; a cluster has its own
-            dashboard = False if address == "local" else None
-            ray.init(address=address, logging_level=logging.WARNING, include_dashboard=dashboard)
+            ray.init(address=address, logging_level=logging.WARNING)
         except (OSError, ValueError, OverflowError, AuthenticationError) as error:
             raise ClusterError(f"no Ray cluster at {address} ({error}); correct or omit --address") from error
     try:
