@@ -126,7 +126,7 @@ class ServeStages:
 
 
 def _is_lost(error: Exception) -> bool:
-    """Whether the replica died or ended, and not our code in it, whose errors are all ``RayTaskError``."""
+    """Whether the replica died or ended, and it is no error of our code in it."""
     if isinstance(error, RayTaskError):
         return False
     if isinstance(error, LostCallError | RayActorError | DeploymentUnavailableError | grpc.RpcError):
