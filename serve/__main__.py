@@ -40,6 +40,12 @@ EVERYWHERE = {
     "HF_HUB_OFFLINE": "1",
 }
 """What Ray and the page need on one machine and, by ``deploy/Dockerfile``, on every node of a cluster."""
+QUIET = {
+    "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.5",  # 0.1 unless told, and then it takes 4% of a core
+    "RAY_SERVE_METRICS_EXPORT_INTERVAL_MS": "5000",  # 100 unless told, though Ray exports every 10 s
+    "REPORTER_UPDATE_INTERVAL_MS": "60000",  # 5000 unless told, for a dashboard that is not there
+}
+"""So that Ray leaves the cores of one machine to the networks while it has nothing to do."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,7 +150,7 @@ def environment(home: Path, host: str) -> dict[str, str]:
         **(haproxy if sys.platform == "linux" and host in HAPROXY_HOSTS else {}),
         **EVERYWHERE,
         "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(fallback),
-        "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.5",  # at 0.1 the controller keeps 4% of a core busy at rest
+        **QUIET,
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",
         "RAY_SERVE_PROXY_MIN_DRAINING_PERIOD_S": "1",
         "RAY_AUTH_TOKEN_PATH": str(token),

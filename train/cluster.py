@@ -10,6 +10,11 @@ from contextlib import contextmanager
 
 PATIENCE_S = 10
 """For the head node of a cluster to take a connection."""
+QUIET = {
+    "RAY_prestart_worker_first_driver": "0",  # a worker a core, for tasks that no training has
+    "REPORTER_UPDATE_INTERVAL_MS": "60000",  # 5000 unless told
+}
+"""So that Ray, started on one machine, leaves its cores to the training."""
 
 
 class ClusterError(RuntimeError):
@@ -34,6 +39,8 @@ def ray_cluster(address: str) -> Iterator[None]:
     if address == "local" and "ray" not in sys.modules:  # an imported Ray has settled how it proves itself
         os.environ.setdefault("RAY_AUTH_MODE", "token")  # its ports listen on all interfaces
         os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")  # nobody takes this machine away
+        for name, value in QUIET.items():
+            os.environ.setdefault(name, value)
     import ray
     from ray.exceptions import AuthenticationError
 

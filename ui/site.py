@@ -17,7 +17,7 @@ from ui.theme import STYLE_SHEET, build_theme
 from ui.uploads import UploadFolder
 from ui.view import build_page
 
-QUEUE_LOOK_S = 0.03
+QUEUE_LOOK_S = 0.1
 _SWEEPS_PER_AGE = 20  # with an age limit of ten minutes, every 30 s
 _UPLOAD_FACTOR = 4  # a photo somewhat too large gets our sentence; only a far larger one gets Gradio's
 
