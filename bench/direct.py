@@ -68,54 +68,64 @@ def main(settings: Settings) -> None:
         print(json.dumps(measure(settings, checkpoint, photos)))
 
 
-def measure(settings: Settings, checkpoint: Path, folder: Path) -> dict[str, Any]:
-    """Return what ``main`` prints."""
-    cores = num_cores()
-    engine = load_lesion_engine(checkpoint, num_threads=cores, engine=settings.engine)
-    photos = [file.read_bytes() for file in sorted(folder.glob("*.jpg"))]
+class Loop:
+    """Decodes and classifies the photos of a folder, over and over."""
 
-    def decode(data: bytes) -> np.ndarray:
-        return decode_square(data, side_px=engine.meta.input_px).image_HWC
+    def __init__(self, checkpoint: Path, folder: Path, *, engine: EngineName, batch_size: int = 8) -> None:
+        self._cores = num_cores()
+        self.engine = load_lesion_engine(checkpoint, num_threads=self._cores, engine=engine)
+        self._photos = [file.read_bytes() for file in sorted(folder.glob("*.jpg"))]
+        self._batch_size = batch_size
+        self.ways = {"whole": self.whole, "apart": self.apart}
+        for way in self.ways.values():
+            way(0.5)  # warm
 
-    def one(data: bytes) -> float:
-        began = time.perf_counter()
-        engine(decode(data)[None])
-        return time.perf_counter() - began
-
-    def whole(seconds: float) -> float:
-        """All cores work on one batch, decoded in threads; return photos per second."""
-        batch = list(itertools.islice(itertools.cycle(photos), settings.batch_size))
-        with ThreadPoolExecutor(cores) as threads:
+    def whole(self, seconds: float) -> float:
+        """Let all cores work on one batch, decoded in threads; return photos per second."""
+        batch = list(itertools.islice(itertools.cycle(self._photos), self._batch_size))
+        with ThreadPoolExecutor(self._cores) as threads:
             began, num_photos = time.perf_counter(), 0
             while (passed := time.perf_counter() - began) < seconds:
-                engine(np.stack(list(threads.map(decode, batch))))
-                num_photos += settings.batch_size
+                self.engine(np.stack(list(threads.map(self._decode, batch))))
+                num_photos += self._batch_size
         return num_photos / passed
 
-    def apart(seconds: float) -> float:
-        """Each core works on a smaller batch of its own; return photos per second."""
-        size = math.ceil(settings.batch_size / cores)
-        batch = list(itertools.islice(itertools.cycle(photos), size))
+    def apart(self, seconds: float) -> float:
+        """Let each core work on a smaller batch of its own; return photos per second."""
+        size = math.ceil(self._batch_size / self._cores)
+        batch = list(itertools.islice(itertools.cycle(self._photos), size))
 
         def loop(_: int) -> int:
             torch.set_num_threads(1)
             num_photos = 0
             while time.perf_counter() - began < seconds:
-                engine(np.stack([decode(data) for data in batch]))
+                self.engine(np.stack([self._decode(data) for data in batch]))
                 num_photos += size
             return num_photos
 
-        with ThreadPoolExecutor(cores) as threads:
+        with ThreadPoolExecutor(self._cores) as threads:
             began = time.perf_counter()
-            return sum(threads.map(loop, range(cores))) / (time.perf_counter() - began)
+            return sum(threads.map(loop, range(self._cores))) / (time.perf_counter() - began)
 
-    ways = {"whole": whole, "apart": apart}
-    for way in ways.values():
-        way(0.5)  # warm
-    per_s = {name: way(settings.seconds) for name, way in ways.items()}
-    lonely_s = [one(photos[0]) for _ in range(NUM_LONELY)]
-    lonely_ms = 1000 * statistics.median(lonely_s)
-    return {"per_s": max(per_s.values()), **per_s, "lonely_ms": lonely_ms, "engine": engine.runtime}
+    def lonely_ms(self) -> float:
+        """Return the median milliseconds of a single photo."""
+        return 1000 * statistics.median(self._one(self._photos[0]) for _ in range(NUM_LONELY))
+
+    def _one(self, data: bytes) -> float:
+        began = time.perf_counter()
+        self.engine(self._decode(data)[None])
+        return time.perf_counter() - began
+
+    def _decode(self, data: bytes) -> np.ndarray:
+        return decode_square(data, side_px=self.engine.meta.input_px).image_HWC
+
+
+def measure(settings: Settings, checkpoint: Path, folder: Path) -> dict[str, Any]:
+    """Return what ``main`` prints."""
+    loop = Loop(checkpoint, folder, engine=settings.engine, batch_size=settings.batch_size)
+    per_s = {name: way(settings.seconds) for name, way in loop.ways.items()}
+    lonely_ms = loop.lonely_ms()
+    return {"per_s": max(per_s.values()), **per_s, "lonely_ms": lonely_ms, "engine": loop.engine.runtime}
 
 
 @contextlib.contextmanager

@@ -59,7 +59,7 @@ def main(settings: Settings) -> None:
         shots = {size: draw(size, folder / "photos" / size) for size in settings.sizes}
         workers = settings.peer_workers or num_cores()
         servers = [
-            _ours(checkpoint, settings, folder),
+            ours(checkpoint, folder, engine=settings.engine, clients=max(settings.clients, default=1)),
             *classifiers(checkpoint, "eager", workers=workers),
             *classifiers(checkpoint, settings.engine, workers=workers),
         ]
@@ -111,14 +111,14 @@ def _ratios(ones: list[float], others: list[float]) -> dict[str, float]:
     return results.spread([one / other for one, other in zip(ones, others, strict=True)])
 
 
-def _ours(checkpoint: Path, settings: Settings, folder: Path) -> Server:
+def ours(checkpoint: Path, folder: Path, *, engine: EngineName, clients: int) -> Server:
     """Return our server as ``local.yaml`` says, with this network and room for all clients."""
     config = yaml.safe_load((ROOT / "serve" / "local.yaml").read_text(encoding="utf-8"))
-    room = 2 * max(settings.clients, default=1)
+    room = 2 * clients
     api = config["applications"][0]
     api["args"]["lesion"] |= {
         "checkpoint": str(checkpoint),
-        "engine": settings.engine,
+        "engine": engine,
         "num_threads": num_cores(),
         "max_photos": max(24, room),
     }

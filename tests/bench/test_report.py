@@ -2,7 +2,7 @@ from collections import Counter
 
 import pytest
 
-from bench import lesion_http, replicas, report, request_path, results
+from bench import lesion_http, replicas, report, request_path, results, turns
 from bench.load import Outcome
 from bench.selfies import iou
 
@@ -107,6 +107,29 @@ def test_the_cpu_of_a_photo_is_told_by_process_for_ours_and_in_all_for_a_peer() 
     assert "| skinserve | 25.2 |\n| of ServeReplica:api:LesionClassifier | 25 |\n| of haproxy | 0.2 |" in text
     assert "| LitServe, eager PyTorch | 91 |" in text
     assert "raylet" not in text
+
+
+def test_what_took_turns_is_compared_within_its_cycle_and_stands_in_the_main_table() -> None:
+    cycles = [
+        {
+            "skinserve": ours,
+            "limit": limit,
+            "FastAPI, our engine": 9.0,
+            "LitServe, our engine": 10.0,
+            "skinserve, lonely ms": 20.0,
+            "limit, lonely ms": 16.0,
+        }
+        for ours, limit in ((9.0, 10.0), (4.0, 5.0), (9.0, 9.0))
+    ]
+    taken = {"settings": {}, "12 MP": {"cycles": cycles, "summary": turns.summary(cycles)}}
+    rounds = [_lesion_round()]
+    found = {"turns": taken, "lesion_http": {"rounds": rounds, "summary": lesion_http.summary(rounds)}}
+
+    rows = list(report.main_rows(found))
+
+    assert ("12 MP, against decode and engine in a loop", "0.90", "0.9 (0.8 to 1)") in rows
+    assert ("12 MP, against the best peer with our engine inside", "1.5x", "0.9x (0.4 to 0.9)") in rows
+    assert ("12 MP, one lonely request, more than called directly", "10 ms", "4 ms (4 to 4)") in rows
 
 
 def test_the_fastest_engine_in_8_bits_stands_in_the_main_table() -> None:
