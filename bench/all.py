@@ -16,8 +16,7 @@ from bench.servers import ROOT
 
 MAIN = {
     "bench.request_path": "--rounds 2 --seconds 2",
-    "bench.lesion_http": "--rounds 2 --seconds 5 --clients 16 --sizes '224 px' '12 MP'",
-    "bench.turns": "--cycles 4",
+    "bench.lesion_http": "--rounds 2 --seconds 6 --clients 16 --sizes '224 px' '12 MP'",
     "bench.engine": "--batches 8",
     "bench.selfies": "--rounds 2",
     "bench.replicas": "--rounds 1 --seconds 6",
@@ -27,7 +26,6 @@ MAIN = {
 FULL = {
     "bench.request_path": "--rounds 2 --seconds 4",
     "bench.lesion_http": "--rounds 2 --seconds 4 --clients 1 8 64 --arrivals 0.7",
-    "bench.turns": "",
     "bench.engine": "",
     "bench.selfies": "--rounds 2 --num 8",
     "bench.replicas": "--rounds 2",

@@ -86,23 +86,10 @@ def main_rows(found: dict[str, Figures]) -> Iterator[tuple[str, str, str]]:
                 "2.5x",
                 spread(one["times_best_eager_peer"], "x"),
             )
-        # in turns of seconds where that was measured, else server after server
-        closely = {size: one["summary"] for size, one in found.get("turns", {}).items() if size in SIZES}
-        for size, one in (closely or lesion).items():
-            yield f"{size}, against decode and engine in a loop", "0.90", spread(one["share_of_limit"])
-        for size, one in (closely or lesion).items():
-            must = {"224 px": "1.0x", "12 MP": "1.5x"}.get(size, "")
-            yield (
-                f"{size}, against the best peer with our engine inside",
-                must,
-                spread(one["times_best_peer_with_our_engine"], "x"),
-            )
-        for size, one in (closely or lesion).items():
-            yield (
-                f"{size}, one lonely request, more than called directly",
-                "10 ms",
-                spread(one["lonely_extra_ms"], " ms"),
-            )
+        yield from _close_rows(lesion, "")
+    if turns := found.get("turns"):
+        close = {size: turns[size]["summary"] for size in turns["settings"]["sizes"]}
+        yield from _close_rows(close, f", in turns of {turns['settings']['seconds']:g} s")
     if path := found.get("request_path", {}).get("summary"):
         for size, one in path.items():
             must = "0.5" if size == "50 KB" else ""
@@ -135,6 +122,19 @@ def main_rows(found: dict[str, Figures]) -> Iterator[tuple[str, str, str]]:
                 "",
                 spread(one["share_of_ideal"]),
             )
+
+
+def _close_rows(by_size: Figures, how: str) -> Iterator[tuple[str, str, str]]:
+    """Yield what is compared with the limit, and with peers that have our engine."""
+    for size, one in by_size.items():
+        yield f"{size}, against decode and engine in a loop{how}", "0.90", spread(one["share_of_limit"])
+    for size, one in by_size.items():
+        must = {"224 px": "1.0x", "12 MP": "1.5x"}.get(size, "")
+        peer = spread(one["times_best_peer_with_our_engine"], "x")
+        yield f"{size}, against the best peer with our engine inside{how}", must, peer
+    for size, one in by_size.items():
+        lonely = spread(one["lonely_extra_ms"], " ms")
+        yield f"{size}, one lonely request, more than called directly{how}", "10 ms", lonely
 
 
 def _times(engines: Figures, name: str) -> float:

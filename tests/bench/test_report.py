@@ -121,15 +121,17 @@ def test_what_took_turns_is_compared_within_its_cycle_and_stands_in_the_main_tab
         }
         for ours, limit in ((9.0, 10.0), (4.0, 5.0), (9.0, 9.0))
     ]
-    taken = {"settings": {}, "12 MP": {"cycles": cycles, "summary": turns.summary(cycles)}}
-    rounds = [_lesion_round()]
-    found = {"turns": taken, "lesion_http": {"rounds": rounds, "summary": lesion_http.summary(rounds)}}
+    settings = {"sizes": ["12 MP"], "seconds": 3.0}
+    taken = {"settings": settings, "12 MP": {"cycles": cycles, "summary": turns.summary(cycles)}}
 
-    rows = list(report.main_rows(found))
+    rows = list(report.main_rows({"turns": taken}))
 
-    assert ("12 MP, against decode and engine in a loop", "0.90", "0.9 (0.8 to 1)") in rows
-    assert ("12 MP, against the best peer with our engine inside", "1.5x", "0.9x (0.4 to 0.9)") in rows
-    assert ("12 MP, one lonely request, more than called directly", "10 ms", "4 ms (4 to 4)") in rows
+    how = ", in turns of 3 s"
+    assert rows == [
+        (f"12 MP, against decode and engine in a loop{how}", "0.90", "0.9 (0.8 to 1)"),
+        (f"12 MP, against the best peer with our engine inside{how}", "1.5x", "0.9x (0.4 to 0.9)"),
+        (f"12 MP, one lonely request, more than called directly{how}", "10 ms", "4 ms (4 to 4)"),
+    ]
 
 
 def test_the_fastest_engine_in_8_bits_stands_in_the_main_table() -> None:
