@@ -8,6 +8,7 @@ from typing import Any, Literal
 from models.storage import is_remote
 from models.transforms import Augmentation
 from train.drawing import SequenceDrawing
+from train.keras_resnet import is_keras_resnet50
 
 WHERE = ("manifest", "run", "split", "cache", "faces", "device", "keep_states")
 """Settings that say where things are; they may change between a run's start and its continuation."""
@@ -27,7 +28,8 @@ class Training:
     name: str
     version: str
     init: str = "random"
-    """First weights: random, imagenet (torchvision's, lesion network only), or a checkpoint folder."""
+    """First weights: random, imagenet (torchvision's), Keras's ResNet50 from a folder of TensorFlow.js files
+    (both lesion network only), or a checkpoint folder."""
     num_epochs: int
     batch_size: int
     """Examples per step on each worker."""
@@ -244,5 +246,8 @@ class ProgressJob:
 def resolved(config: Training) -> dict[str, Any]:
     """Return what was learned by as JSON can hold it, without the paths of one machine."""
     settings = {name: value for name, value in asdict(config).items() if name not in WHERE}
-    settings["init"] = config.init if is_remote(config.init) else Path(config.init).name
+    if is_keras_resnet50(config.init):
+        settings["init"] = "keras"
+    else:
+        settings["init"] = config.init if is_remote(config.init) else Path(config.init).name
     return json.loads(json.dumps(settings))

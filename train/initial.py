@@ -1,4 +1,4 @@
-"""The first weights of a network: random, torchvision's for ImageNet, or another checkpoint's."""
+"""The first weights of a network: random, torchvision's or Keras's for ImageNet, or another checkpoint's."""
 
 import contextlib
 import logging
@@ -13,6 +13,7 @@ from torch import nn
 from models.checkpoint import CheckpointError, Kind, load_weights, read_meta
 from models.lesion import LesionNet
 from models.storage import StorageError, fetch_folder
+from train.keras_resnet import KerasWeightsError, is_keras_resnet50, read_keras_resnet50
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +31,7 @@ def set_initial_weights(net: nn.Module, init: str, *, kind: Kind, labels: Sequen
     A checkpoint with other diagnoses gives all but the last layer of the diagnosis head, which starts anew.
 
     Args:
-        init: random, imagenet, or the address of a checkpoint folder.
+        init: random, imagenet, a folder with Keras's ResNet50, or the address of a checkpoint folder.
         labels: of the network's columns.
         cache: folder into which a checkpoint on S3 is fetched.
 
@@ -41,6 +42,9 @@ def set_initial_weights(net: nn.Module, init: str, *, kind: Kind, labels: Sequen
         return
     if init == "imagenet":
         _load_imagenet(net)
+        return
+    if is_keras_resnet50(init):
+        _load_keras(net, Path(init))
         return
     try:
         folder = fetch_folder(init, cache)
@@ -85,6 +89,15 @@ def _load_imagenet(net: nn.Module) -> None:
             f"copy {source.url.rsplit('/', 1)[1]} into {Path(torch.hub.get_dir(), 'checkpoints')}, "
             "or use --init random"
         ) from error
+
+
+def _load_keras(net: nn.Module, folder: Path) -> None:
+    if not isinstance(net, LesionNet):
+        raise InitialWeightsError(f"--init {folder} is a ResNet50, which is for the lesion network only")
+    try:
+        net.trunk.load_state_dict(read_keras_resnet50(folder))
+    except KerasWeightsError as error:
+        raise InitialWeightsError(f"--init: {error}") from error
 
 
 @contextlib.contextmanager

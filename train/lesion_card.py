@@ -10,7 +10,11 @@ from train.manifest import Row
 from train.metrics import bracketed
 
 LESION_CARD = Path(__file__).with_name("lesion_card.md")
-_STARTS = {"random": "random weights", "imagenet": "torchvision's ImageNet weights"}
+_STARTS = {
+    "random": "random weights",
+    "imagenet": "torchvision's ImageNet weights",
+    "keras": "Keras's ImageNet weights",
+}
 
 
 def lesion_card(meta: CheckpointMeta, train_rows: Sequence[Row]) -> str:

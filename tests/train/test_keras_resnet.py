@@ -1,0 +1,161 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torchvision.models import resnet50
+from torchvision.models.resnet import Bottleneck, ResNet
+
+from models.lesion import LesionNet
+from models.progress import ProgressNet
+from models.transforms import normalize
+from train.config import LesionTraining, resolved
+from train.initial import InitialWeightsError, set_initial_weights
+
+KERAS_MEAN_BGR = (103.939, 116.779, 123.68)
+STAGES = {2: (3, 64, 256), 3: (4, 128, 512), 4: (6, 256, 1024), 5: (3, 512, 2048)}
+"""Of Keras's network: blocks, channels inside a block, channels after it."""
+
+Arrays = dict[str, np.ndarray]
+
+
+def test_the_converted_network_gives_what_keras_gives(tmp_path: Path):
+    arrays = _draw_arrays()
+    net = LesionNet(num_diagnoses=2, input_px=64)
+
+    set_initial_weights(net, str(_write(arrays, tmp_path)), kind="lesion", labels=(), cache=tmp_path)
+
+    pixels_BHWC = torch.randint(0, 256, (2, 64, 64, 3), dtype=torch.uint8)
+    trunk = _with_keras_strides(resnet50(), net)
+    with torch.inference_mode():
+        features = trunk(normalize(pixels_BHWC))
+        expected = _keras_forward(arrays, pixels_BHWC)
+    torch.testing.assert_close(features, expected, rtol=0.02, atol=0.02 * expected.std().item())
+
+
+def test_what_was_begun_from_is_recorded_without_the_path(tmp_path: Path):
+    folder = _write({"conv1/bias": np.zeros(1, np.float32)}, tmp_path)
+
+    assert resolved(LesionTraining(init=str(folder)))["init"] == "keras"
+
+
+def test_a_missing_file_is_named(tmp_path: Path):
+    folder = _write(_draw_arrays(), tmp_path)
+    (folder / "group1-shard2of2.bin").unlink()
+
+    with pytest.raises(InitialWeightsError, match=r"does not hold Keras's ResNet50 .*shard2of2"):
+        _load(folder)
+
+
+def test_a_file_cut_short_is_refused(tmp_path: Path):
+    folder = _write(_draw_arrays(), tmp_path)
+    shard = folder / "group1-shard2of2.bin"
+    shard.write_bytes(shard.read_bytes()[:-400])
+
+    with pytest.raises(InitialWeightsError, match="does not hold Keras's ResNet50"):
+        _load(folder)
+
+
+def test_another_network_is_refused(tmp_path: Path):
+    folder = _write({"Conv1/kernel": np.zeros((3, 3, 3, 8), np.float32)}, tmp_path)
+
+    with pytest.raises(InitialWeightsError, match="does not hold Keras's ResNet50"):
+        _load(folder)
+
+
+def test_the_progress_network_does_not_take_it(tmp_path: Path):
+    folder = _write({"conv1/bias": np.zeros(1, np.float32)}, tmp_path)
+    net = ProgressNet(input_px=80, filters=(2, 2), hidden=4)
+
+    with pytest.raises(InitialWeightsError, match="for the lesion network only"):
+        set_initial_weights(net, str(folder), kind="progress", labels=(), cache=tmp_path)
+
+
+def _load(folder: Path) -> None:
+    net = LesionNet(num_diagnoses=2, input_px=64)
+    set_initial_weights(net, str(folder), kind="lesion", labels=(), cache=folder)
+
+
+def _draw_arrays() -> Arrays:
+    random = np.random.default_rng(0)
+    arrays: Arrays = {}
+
+    def draw(name: str, norm: str, side: int, inputs: int, outputs: int) -> None:
+        scale = (side * side * inputs) ** -0.5 / (50 if name == "conv1" else 1)  # its pixels go to 255
+        arrays[f"{name}/kernel"] = random.normal(0, scale, (side, side, inputs, outputs))
+        arrays[f"{name}/bias"] = random.normal(0, 0.1, outputs)
+        arrays[f"{norm}/gamma"] = random.uniform(0.3, 0.7, outputs)
+        arrays[f"{norm}/beta"] = random.normal(0, 0.1, outputs)
+        arrays[f"{norm}/moving_mean"] = random.normal(0, 0.1, outputs)
+        arrays[f"{norm}/moving_variance"] = random.uniform(0.002, 1, outputs)
+
+    draw("conv1", "bn_conv1", 7, 3, 64)
+    before = 64
+    for stage, (num_blocks, inner, after) in STAGES.items():
+        for block in "abcdef"[:num_blocks]:
+            sizes = {"2a": (1, before, inner), "2b": (3, inner, inner), "2c": (1, inner, after)}
+            if block == "a":
+                sizes["1"] = (1, before, after)
+            for branch, (side, inputs, outputs) in sizes.items():
+                name = f"{stage}{block}_branch{branch}"
+                draw(f"res{name}", f"bn{name}", side, inputs, outputs)
+            before = after
+    return {name: array.astype(np.float32) for name, array in arrays.items()}
+
+
+def _write(arrays: Arrays, folder: Path) -> Path:
+    """As TensorFlow.js writes a model: a list of names and shapes, and bytes cut anywhere."""
+    content = b"".join(array.tobytes() for array in arrays.values())
+    weights = [
+        {"name": name, "shape": list(array.shape), "dtype": "float32"} for name, array in arrays.items()
+    ]
+    paths = ["group1-shard1of2.bin", "group1-shard2of2.bin"]
+    cut = len(content) // 3
+    (folder / paths[0]).write_bytes(content[:cut])
+    (folder / paths[1]).write_bytes(content[cut:])
+    (folder / "model.json").write_text(
+        json.dumps({"weightsManifest": [{"paths": paths, "weights": weights}]})
+    )
+    return folder
+
+
+def _with_keras_strides(trunk: ResNet, net: LesionNet) -> ResNet:
+    """torchvision's trunk with the weights of ``net``, which takes every second pixel where Keras's does."""
+    trunk.fc = torch.nn.Identity()  # pyright: ignore[reportAttributeAccessIssue]
+    trunk.load_state_dict(net.trunk.state_dict())
+    for layer in (trunk.layer2, trunk.layer3, trunk.layer4):
+        first = layer[0]
+        assert isinstance(first, Bottleneck)
+        first.conv1.stride, first.conv2.stride = (2, 2), (1, 1)
+    return trunk.eval()
+
+
+def _keras_forward(arrays: Arrays, pixels_BHWC: Tensor) -> Tensor:
+    """Keras's ResNet50 up to its mean over the last map, from the definition of its layers."""
+
+    def layer(x: Tensor, name: str, norm: str, stride: int = 1, padding: int = 0) -> Tensor:
+        kernel = torch.from_numpy(arrays[f"{name}/kernel"]).permute(3, 2, 0, 1)
+        x = F.conv2d(x, kernel, torch.from_numpy(arrays[f"{name}/bias"]), stride, padding)
+        mean, variance, gamma, beta = (
+            torch.from_numpy(arrays[f"{norm}/{one}"])
+            for one in ("moving_mean", "moving_variance", "gamma", "beta")
+        )
+        return F.batch_norm(x, mean, variance, gamma, beta, eps=1e-3)
+
+    x = pixels_BHWC.flip(-1).float() - torch.tensor(KERAS_MEAN_BGR)
+    x = layer(x.movedim(-1, 1), "conv1", "bn_conv1", stride=2, padding=3).relu()
+    x = F.max_pool2d(x, 3, 2, 1)
+    for stage, (num_blocks, _, _) in STAGES.items():
+        for block in "abcdef"[:num_blocks]:
+            stride = 2 if block == "a" and stage > 2 else 1
+            name = f"{stage}{block}_branch"
+            inner = layer(x, f"res{name}2a", f"bn{name}2a", stride=stride).relu()
+            inner = layer(inner, f"res{name}2b", f"bn{name}2b", padding=1).relu()
+            inner = layer(inner, f"res{name}2c", f"bn{name}2c")
+            if block == "a":
+                x = layer(x, f"res{name}1", f"bn{name}1", stride=stride)
+            x = (x + inner).relu()
+    return x.mean(dim=(2, 3))
