@@ -16,7 +16,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -38,6 +38,9 @@ from train.manifest import read_manifest
 from train.team import Team
 from train.worker import new_state, split_for
 
+TURN_S = 2
+"""Of a side (ray); the machine's speed changes from minute to minute."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Measurement:
@@ -49,9 +52,9 @@ class Measurement:
     side_px: int = 96
     batch_size: int = 32
     rounds: int = 6
-    """Turns that each side takes."""
+    """Turns that each side takes; of ray, epochs."""
     steps: int = 6
-    """Steps of a turn (pipeline); a turn of ray is an epoch, whatever this says."""
+    """Steps of a turn (pipeline)."""
     device: str = "cpu"
     threads: int = 0
     """Of each side (ray); 0 takes every core, which Ray's own processes then share."""
@@ -114,10 +117,10 @@ def pipeline(config: LesionTraining, settings: Measurement) -> dict[str, float]:
 def under_ray(config: LesionTraining, settings: Measurement) -> dict[str, float]:
     """Return the median seconds of an epoch without Ray and with one worker, and the ratio of their rates.
 
-    Both trainings live at once and take turns of an epoch: the other, with all of Ray's processes when it is
-    Ray's, is stopped by signals meanwhile.
+    Both trainings live at once and take turns of ``TURN_S``: the other, with all of Ray's processes when it
+    is Ray's, is stopped by signals meanwhile. An epoch takes what it took in its own turns.
     """
-    num_epochs = settings.rounds + 3  # the first warms up, and the side that ends first must not go on alone
+    num_epochs = settings.rounds + 3  # the first warms up, and no side may end while the other goes on
     plain, on_ray = (replace(config, run=f"{config.run}-{name}", num_epochs=num_epochs) for name in "pr")
     threads = settings.threads or torch.get_num_threads()
     os.environ["OMP_NUM_THREADS"] = str(threads)  # for the process alone; Ray sets it for its worker
@@ -129,35 +132,62 @@ def under_ray(config: LesionTraining, settings: Measurement) -> dict[str, float]
         )
         worker.start()
         _wait_for_epoch(on_ray.run, 1)
-        rays = psutil.Process().children(recursive=True)
-        _signal(rays, signal.SIGSTOP)
+        sides = Side(on_ray.run, psutil.Process().children(recursive=True)), Side(plain.run, [])
+        _signal(sides[0].processes, signal.SIGSTOP)
         alone.start()
-        alones = [psutil.Process(alone.pid)]
         _wait_for_epoch(plain.run, 1)
-        turns: list[tuple[float, float]] = []
-        for epoch in range(2, settings.rounds + 2):
-            plain_s = _wait_for_epoch(plain.run, epoch)
-            _signal(alones, signal.SIGSTOP)
-            _signal(rays, signal.SIGCONT)
-            ray_s = _wait_for_epoch(on_ray.run, epoch)
-            _signal(rays, signal.SIGSTOP)
-            _signal(alones, signal.SIGCONT)
-            turns.append((plain_s, ray_s))
+        sides[1].processes.append(psutil.Process(alone.pid))
+        _signal(sides[1].processes, signal.SIGSTOP)
+        while all(len(side.epochs_s) <= settings.rounds for side in sides):
+            for side in sides:
+                _take_turn(side)
         alone.kill()
-        _signal(rays, signal.SIGCONT)
+        _signal(sides[0].processes, signal.SIGCONT)
         worker.join()
-    return _ratio("plain_epoch_s", [turn[0] for turn in turns], "ray_epoch_s", [turn[1] for turn in turns])
+    on_ray_s, plain_s = (side.epochs_s[1:] for side in sides)  # of the first, a part went by before
+    both = min(len(on_ray_s), len(plain_s))
+    return _ratio("plain_epoch_s", plain_s[:both], "ray_epoch_s", on_ray_s[:both])
 
 
-def _wait_for_epoch(run: str, epoch: int) -> float:
-    """Return the seconds from now until ``epoch``, counted from 1, is in the run's log."""
-    started = time.perf_counter()
-    log = Path(run) / "log.jsonl"
-    while not log.is_file() or log.read_bytes().count(b"\n") < epoch:
-        if time.perf_counter() - started > 300:
-            raise TimeoutError(f"no epoch {epoch} in {log} after 5 minutes")
+@dataclass
+class Side:
+    """One of two trainings that take turns."""
+
+    run: str
+    processes: list[psutil.Process]
+    num_before: int = 1
+    """Epochs that were over before the first turn."""
+    epochs_s: list[float] = field(default_factory=list)
+    """What each epoch since then took of the side's own turns."""
+    since_s: float = 0.0
+    """What the epoch that goes on has taken so far."""
+
+
+def _take_turn(side: Side) -> None:
+    _signal(side.processes, signal.SIGCONT)
+    started = before = time.perf_counter()
+    while before < started + TURN_S:
         time.sleep(0.01)
-    return time.perf_counter() - started
+        now = time.perf_counter()
+        side.since_s, before = side.since_s + now - before, now
+        if _num_epochs(side.run) > side.num_before + len(side.epochs_s):
+            side.epochs_s.append(side.since_s)
+            side.since_s = 0.0
+    _signal(side.processes, signal.SIGSTOP)
+
+
+def _wait_for_epoch(run: str, epoch: int) -> None:
+    """Wait until ``epoch``, counted from 1, is in the run's log."""
+    deadline = time.monotonic() + 300
+    while _num_epochs(run) < epoch:
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"no epoch {epoch} in {run} after 5 minutes")
+        time.sleep(0.01)
+
+
+def _num_epochs(run: str) -> int:
+    log = Path(run) / "log.jsonl"
+    return log.read_bytes().count(b"\n") if log.is_file() else 0
 
 
 def _signal(processes: list[psutil.Process], number: signal.Signals) -> None:

@@ -7,12 +7,17 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ray.train.torch import TorchTrainer
 
 PATIENCE_S = 10
 """For the head node of a cluster to take a connection."""
 QUIET = {
     "RAY_prestart_worker_first_driver": "0",  # a worker a core, for tasks that no training has
     "REPORTER_UPDATE_INTERVAL_MS": "60000",  # 5000 unless told
+    "RAY_TRAIN_METRICS_ENABLED": "0",  # for a Prometheus that nobody runs here; the run has its TensorBoard
 }
 """So that Ray, started on one machine, leaves its cores to the training."""
 
@@ -34,9 +39,10 @@ def ray_cluster(address: str) -> Iterator[None]:
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's 15 starves workers beside a busy program
+    starts = is_own(address)
     if address == "local":
         address = os.environ.get("RAY_ADDRESS", address)
-    if address == "local" and "ray" not in sys.modules:  # an imported Ray has settled how it proves itself
+    if starts and "ray" not in sys.modules:  # an imported Ray has settled how it proves itself
         os.environ.setdefault("RAY_AUTH_MODE", "token")  # its ports listen on all interfaces
         os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")  # nobody takes this machine away
         for name, value in QUIET.items():
@@ -51,13 +57,39 @@ def ray_cluster(address: str) -> Iterator[None]:
         warnings.simplefilter("ignore")
         try:
             _knock(address)
-            ray.init(address=address, logging_level=logging.WARNING)
+            ray.init(
+                address=address, logging_level=logging.WARNING, include_dashboard=False if starts else None
+            )
         except (OSError, ValueError, OverflowError, AuthenticationError) as error:
             raise ClusterError(f"no Ray cluster at {address} ({error}); correct or omit --address") from error
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def is_own(address: str) -> bool:
+    """Whether ``ray_cluster`` starts the cluster at that address itself, and so ends it."""
+    return address == "local" and "RAY_ADDRESS" not in os.environ
+
+
+def own_trainer() -> "type[TorchTrainer]":
+    """Return Ray Train's trainer without two of its actors, for a cluster of our own.
+
+    The cleaner of placement groups is for clusters that outlive a run, and asks the dashboard every second;
+    the manager of datasets is for Ray Data, which no training reads from (decision 0008). Each, even idle,
+    takes a hundredth of a core. No setting turns them off, hence the private method.
+    """
+    from ray.train.torch import TorchTrainer
+    from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
+    from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
+
+    class OwnTrainer(TorchTrainer):
+        def _create_default_callbacks(self) -> list[Any]:
+            unused = (DatasetsCallback, PlacementGroupCleanerCallback)
+            return [one for one in super()._create_default_callbacks() if not isinstance(one, unused)]
+
+    return OwnTrainer
 
 
 def _knock(address: str) -> None:

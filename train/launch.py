@@ -13,7 +13,7 @@ from typing import NoReturn
 import tyro
 
 from models.storage import StorageError, delete, is_remote, join, write_bytes
-from train.cluster import ClusterError, ray_cluster
+from train.cluster import ClusterError, is_own, own_trainer, ray_cluster
 from train.config import LesionJob, ProgressJob, Scale, Training
 from train.face_folder import CutError
 from train.folds import run_folds
@@ -119,7 +119,7 @@ def fit(training: Training, scale: Scale) -> None:
     probe = join(training.run, ".writable")
     write_bytes(probe, b"")  # what Ray says of a folder that it cannot write is a page long
     delete(probe)
-    trainer = TorchTrainer(
+    trainer = (own_trainer() if is_own(scale.address) else TorchTrainer)(
         train_on_ray,
         train_loop_config={"training": training, "shows_progress": sys.stderr.isatty()},
         scaling_config=ray.train.ScalingConfig(
@@ -150,7 +150,7 @@ def _check_room(scale: Scale) -> None:
     """Refuse what a cluster on this machine will never have; one elsewhere may grow."""
     import ray
 
-    if scale.address != "local" or "RAY_ADDRESS" in os.environ:
+    if not is_own(scale.address):
         return
     have = ray.cluster_resources()
     needed = {"CPU": scale.workers * cpus_per_worker(scale), "GPU": scale.workers * scale.gpu}
