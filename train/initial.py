@@ -4,8 +4,9 @@ import contextlib
 import logging
 import pickle
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -17,6 +18,11 @@ from train.keras_resnet import KerasWeightsError, is_keras_resnet50, read_keras_
 
 log = logging.getLogger(__name__)
 
+STARTS = {
+    "random": "random weights",
+    "imagenet": "torchvision's ImageNet weights",
+    "keras": "Keras's ImageNet weights",
+}
 DIAGNOSIS_OUTPUT = "diagnosis_head.3"
 NETWORK_PATIENCE_S = 20
 
@@ -25,8 +31,13 @@ class InitialWeightsError(ValueError):
     """The first weights cannot be had or do not fit."""
 
 
-def set_initial_weights(net: nn.Module, init: str, *, kind: Kind, labels: Sequence[str], cache: Path) -> None:
-    """Load what ``init`` names into ``net``.
+def start_of(training: Mapping[str, Any]) -> str:
+    """Return what the weights of a run or a checkpoint began as, from what it says of its training."""
+    return training.get("start") or STARTS.get(training.get("init", ""), "the weights of another checkpoint")
+
+
+def set_initial_weights(net: nn.Module, init: str, *, kind: Kind, labels: Sequence[str], cache: Path) -> str:
+    """Load what ``init`` names into ``net`` and return, in words, what that is and what it began as.
 
     A checkpoint with other diagnoses gives all but the last layer of the diagnosis head, which starts anew.
 
@@ -39,13 +50,13 @@ def set_initial_weights(net: nn.Module, init: str, *, kind: Kind, labels: Sequen
         InitialWeightsError: they cannot be had, or are of another kind or shape.
     """
     if init == "random":
-        return
+        return STARTS["random"]
     if init == "imagenet":
         _load_imagenet(net)
-        return
+        return STARTS["imagenet"]
     if is_keras_resnet50(init):
         _load_keras(net, Path(init))
-        return
+        return STARTS["keras"]
     try:
         folder = fetch_folder(init, cache)
         meta = read_meta(folder)
@@ -70,6 +81,10 @@ def set_initial_weights(net: nn.Module, init: str, *, kind: Kind, labels: Sequen
         raise InitialWeightsError(f"--init {init} has layers of other shapes: {error}") from error
     if unexpected or any(not name.startswith(DIAGNOSIS_OUTPUT) for name in missing):
         raise InitialWeightsError(f"--init {init} has other layers than this network; use --init random")
+    return (
+        f"the weights of {meta.name} {meta.version} (sha256 {meta.weights_sha256[:12]}), "
+        f"which began as {start_of(meta.training)}"
+    )
 
 
 def _load_imagenet(net: nn.Module) -> None:

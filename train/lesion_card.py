@@ -6,15 +6,11 @@ from pathlib import Path
 
 from models.checkpoint import CheckpointMeta
 from models.taxonomy import find_diagnosis
+from train.initial import start_of
 from train.manifest import Row
 from train.metrics import bracketed
 
 LESION_CARD = Path(__file__).with_name("lesion_card.md")
-_STARTS = {
-    "random": "random weights",
-    "imagenet": "torchvision's ImageNet weights",
-    "keras": "Keras's ImageNet weights",
-}
 
 
 def lesion_card(meta: CheckpointMeta, train_rows: Sequence[Row]) -> str:
@@ -32,7 +28,7 @@ def lesion_card(meta: CheckpointMeta, train_rows: Sequence[Row]) -> str:
         if num_members == 1
         else f"{num_members} ResNet50 with two heads each, "
         "one of each fold, which answer with the mean of their logits",
-        start=_STARTS.get(meta.training["init"], "the weights of another checkpoint"),
+        start=start_of(meta.training),
         num_labels=len(meta.labels),
         malignant=", ".join(label for label in meta.labels if meta.groups[label] == "malignant"),
         skin_types=_skin_types(train_rows),

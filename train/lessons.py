@@ -56,7 +56,7 @@ def lesion_lesson(config: LesionTraining, team: Team, split: Split) -> Lesson:
     _check_validation(split, labels, config)
     architecture = {"num_diagnoses": len(labels), "input_px": config.input_px, "dropout": config.dropout}
     net = LesionNet(**architecture)
-    _set_initial_weights(net, config, labels)  # first: decoding the photos may take hours
+    start = _set_initial_weights(net, config, labels)  # first: decoding the photos may take hours
     photos = partial(
         LesionPhotos, labels=labels, cache=config.cache, max_unreadable_share=config.max_unreadable_share
     )
@@ -81,6 +81,7 @@ def lesion_lesson(config: LesionTraining, team: Team, split: Split) -> Lesson:
             "manifest": config.manifest,
             "cache": config.cache,
             "architecture": architecture,
+            "start": start,
             "labels": [*labels],
         },
     )
@@ -116,7 +117,7 @@ def progress_lesson(config: ProgressTraining, team: Team, split: Split) -> Lesso
         "dropout": config.dropout,
     }
     net = ProgressNet(**architecture)
-    _set_initial_weights(net, config, ())
+    start = _set_initial_weights(net, config, ())
     mine = val_series[team.rank :: team.size]
     return Lesson(
         net=net.to(team.device),
@@ -132,13 +133,14 @@ def progress_lesson(config: ProgressTraining, team: Team, split: Split) -> Lesso
             "manifest": config.manifest,
             "faces": config.faces,
             "architecture": architecture,
+            "start": start,
         },
     )
 
 
-def _set_initial_weights(net: nn.Module, config: Training, labels: tuple[str, ...]) -> None:
+def _set_initial_weights(net: nn.Module, config: Training, labels: tuple[str, ...]) -> str:
     with tempfile.TemporaryDirectory() as scratch:
-        set_initial_weights(
+        return set_initial_weights(
             net,
             config.init,
             kind="lesion" if isinstance(config, LesionTraining) else "progress",

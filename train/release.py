@@ -144,7 +144,8 @@ def load_trained(run: str, *, manifest: str = "") -> Trained:
         split=split,
         labels=tuple(notes.get("labels", ())),
         architecture=notes["architecture"],
-        manifest_notes=read_manifest_notes(manifest) | {"examples_per_step": examples_per_step},
+        manifest_notes=read_manifest_notes(manifest)
+        | {"examples_per_step": examples_per_step, "start": notes.get("start", "")},
     )
 
 

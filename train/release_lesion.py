@@ -234,7 +234,8 @@ def _meta(
     fingerprint: str,
 ) -> CheckpointMeta:
     train_rows, val_rows = rows
-    said = {name: notes[name] for name in ("format", "indeterminate", "examples_per_step") if name in notes}
+    names = ("format", "indeterminate", "examples_per_step", "start")
+    said = {name: notes[name] for name in names if notes.get(name)}
     return CheckpointMeta(
         kind="lesion",
         name=config.name,

@@ -20,6 +20,7 @@ from models.progress import LABELS, ProgressNet
 from models.transforms import MEAN, STD
 from train.baselines import answers_of, compare, spreads
 from train.config import ProgressTraining, resolved
+from train.initial import start_of
 from train.metrics import bracketed, progress_metrics
 from train.release_lesion import MAX_DIFFERENCE, ReleaseError
 from train.report import number
@@ -158,7 +159,8 @@ def _meta(
             "num_val": len(split.val),
             "real_series": bool(config.faces),
             "val_people": sorted({row.person for row in split.val}),
-        },
+        }
+        | ({"start": notes["start"]} if notes.get("start") else {}),
         training_data=config.training_data or str(notes.get("training_data") or "not stated"),
         data_fingerprint=split.fingerprint,
         data_licence=config.data_licence or str(notes.get("licence") or "not stated"),
@@ -224,7 +226,7 @@ def progress_card(meta: CheckpointMeta) -> str:
     real = metrics["split"] == REAL_SPLIT
     return PROGRESS_CARD.read_text(encoding="utf-8").format(
         meta=meta,
-        start="random weights" if meta.training["init"] == "random" else "another checkpoint's weights",
+        start=start_of(meta.training),
         data=REAL_DATA if real else DRAWN_DATA,
         figures_note="" if real else DRAWN_FIGURES,
         left_out=_left_out(metrics["num_without_verdict"]),

@@ -9,7 +9,7 @@ import torch
 from models.checkpoint import load_weights, read_meta
 from models.lesion import LesionNet
 from tests.random_checkpoints import write_lesion, write_progress
-from train.initial import InitialWeightsError, set_initial_weights
+from train.initial import InitialWeightsError, set_initial_weights, start_of
 
 
 def test_a_checkpoint_gives_all_its_weights(tmp_path: Path):
@@ -17,10 +17,25 @@ def test_a_checkpoint_gives_all_its_weights(tmp_path: Path):
     meta = read_meta(folder)
     net = LesionNet(num_diagnoses=4, input_px=64)
 
-    set_initial_weights(net, str(folder), kind="lesion", labels=meta.labels, cache=tmp_path)
+    start = set_initial_weights(net, str(folder), kind="lesion", labels=meta.labels, cache=tmp_path)
 
+    assert f"{meta.name} {meta.version} (sha256 {meta.weights_sha256[:12]})" in start
     for name, tensor in load_weights(folder, meta).items():
         assert torch.equal(net.state_dict()[name], tensor), name
+
+
+@pytest.mark.parametrize(
+    ("training", "start"),
+    [
+        ({"init": "random"}, "random weights"),
+        ({"init": "keras"}, "Keras's ImageNet weights"),
+        ({"init": "checkpoint"}, "the weights of another checkpoint"),
+        ({"init": "checkpoint", "start": "those of a friend"}, "those of a friend"),
+        ({}, "the weights of another checkpoint"),
+    ],
+)
+def test_what_weights_began_as_is_told_from_what_they_say(training: dict[str, str], start: str):
+    assert start_of(training) == start
 
 
 def test_a_checkpoint_of_another_taxonomy_gives_all_but_the_diagnoses(

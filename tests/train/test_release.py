@@ -53,6 +53,18 @@ def test_a_run_is_released_again_elsewhere(config: LesionTraining, tmp_path: Pat
     assert again == first
 
 
+def test_the_card_says_what_the_weights_began_as(config: LesionTraining, tmp_path: Path):
+    first = Path(config.run, "checkpoint")
+    second = replace(config, run=str(tmp_path / "run"), init=str(first), num_epochs=1, keep_states=0)
+
+    launch(LesionJob(training=second, scale=Scale(workers=0)))
+
+    told = "the weights of lesion-reference 2 (sha256 "
+    assert "trained from random weights at 32 px" in (first / "MODEL_CARD.md").read_text()
+    card = Path(second.run, "checkpoint", "MODEL_CARD.md").read_text()
+    assert told in card and "which began as random weights" in card
+
+
 def test_another_split_than_that_of_training_is_refused(config: LesionTraining, tmp_path: Path):
     kept = Path(config.run, "split.parquet").read_bytes()
     rows = read_manifest(config.manifest)
