@@ -113,7 +113,7 @@ class _IntegerConvolution:
         stride: int = 1,
         relu: bool = False,
     ) -> None:
-        whole_OCHW, step_O = how.rounded()
+        whole_OCHW, step_O = how.rounded(before.step)
         self._unary = "relu" if relu else "none"
         self._before, self._after = before, after
         self._step_O = torch.from_numpy(step_O)

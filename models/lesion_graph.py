@@ -141,10 +141,9 @@ class _Graph:
         kernel, bias = f"{name}.kernel", f"{name}.bias"
         if self._scales is None:
             return self.constant(kernel, how.kernel_OCHW), self.constant(bias, how.bias_O)
-        whole_OCHW, step_O = how.rounded()
+        whole_OCHW, step_O = how.rounded(self._step_of[x])
         bias_step_O = step_O * np.float32(self._step_of[x])
-        most = np.iinfo(np.int32)
-        bias_O = np.clip(np.rint(how.bias_O / bias_step_O), most.min, most.max).astype(np.int32)
+        bias_O = np.rint(how.bias_O / bias_step_O).astype(np.int32)
         return self.restored(kernel, whole_OCHW, step_O), self.restored(bias, bias_O, bias_step_O)
 
     def restored(self, name: str, whole: np.ndarray, step_O: np.ndarray) -> str:

@@ -39,6 +39,10 @@ class Bottleneck:
     """A convolution stands on the way around the block."""
 
 
+MAX_BIAS = 2**30
+"""Steps; half of what an int32 holds, so that sums still fit."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Convolution:
     """A convolution with the batch norm behind it folded in."""
@@ -51,10 +55,16 @@ class Convolution:
         """Zeros on each side, so that stride 1 keeps the size."""
         return self.kernel_OCHW.shape[-1] // 2
 
-    def rounded(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return the kernel as int8, -127 to 127, and the step of each output channel, float32."""
+    def rounded(self, input_step: float) -> tuple[np.ndarray, np.ndarray]:
+        """Return the kernel as int8, -127 to 127, and the step of each output channel, float32.
+
+        Args:
+            input_step: of the activation that it reads. Engines hold a bias as an int32, in units of this
+                step times the channel's; where a kernel is next to nothing, its step is such that that fits.
+        """
         largest_O = np.abs(self.kernel_OCHW).max(axis=(1, 2, 3))
-        step_O = np.where(largest_O > 0, largest_O / 127, 1).astype(np.float32)
+        step_O = np.where(largest_O > 0, largest_O / 127, 1)
+        step_O = np.maximum(step_O, np.abs(self.bias_O) / (MAX_BIAS * input_step)).astype(np.float32)
         return np.rint(self.kernel_OCHW / step_O[:, None, None, None]).astype(np.int8), step_O
 
 
