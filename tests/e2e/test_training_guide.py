@@ -24,6 +24,7 @@ from torchvision.models import resnet50
 from models import storage
 from models.checkpoint import read_meta
 from models.engine import load_lesion_engine, load_progress_engine
+from tests.keras_files import draw_keras_arrays, write_keras_model
 from tests.local_bucket import new_bucket, s3_server
 from tests.random_checkpoints import write_progress
 from tests.train.fake_comprehend import FakeComprehend
@@ -232,6 +233,7 @@ def test_imagenet_weights_are_taken_from_the_cache_or_refused_at_once(guide: Gui
 @runs("train.launch lesion --run runs/first", "train.launch lesion --init runs/first")
 def test_the_two_stages_of_the_reference_weights(guide: Guide):
     small = (*TINY, "--workers", "0")
+    write_keras_model(draw_keras_arrays(), guide.folder / "package/ResNet50")
 
     first = guide.told("train.launch lesion --run runs/first", *small)
     second = guide.told("train.launch lesion --init runs/first", *small)
