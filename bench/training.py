@@ -13,10 +13,9 @@ import os
 import signal
 import statistics
 import tempfile
-import threading
 import time
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -40,6 +39,8 @@ from train.worker import new_state, split_for
 
 TURN_S = 2
 """Of a side (ray); the machine's speed changes from minute to minute."""
+PATIENCE_S = 300
+"""For an epoch."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,11 +49,13 @@ class Measurement:
 
     what: Annotated[Literal["pipeline", "ray", "data"], tyro.conf.Positional]
     manifest: str = ""
-    """Photos to train on; without one, 480 pictures are drawn."""
+    """Photos to train on; without one, pictures are drawn."""
     side_px: int = 96
     batch_size: int = 32
+    num_photos: int = 480
+    """That are drawn."""
     rounds: int = 6
-    """Turns that each side takes; of ray, epochs."""
+    """Turns that each side takes; of ray, epochs that are compared."""
     steps: int = 6
     """Steps of a turn (pipeline)."""
     device: str = "cpu"
@@ -68,7 +71,7 @@ def main() -> None:
         manifest = settings.manifest
         if not manifest:
             manifest = str(folder / "manifest.parquet")
-            draw_spots(folder / "photos", Path(manifest), num_photos=480, size_px=224)
+            draw_spots(folder / "photos", Path(manifest), num_photos=settings.num_photos, size_px=224)
         config = LesionTraining(
             manifest=os.path.abspath(manifest),
             run=str(folder / "run"),
@@ -77,6 +80,7 @@ def main() -> None:
             start_px=settings.side_px,
             batch_size=settings.batch_size,
             num_epochs=1000,
+            keep_states=0,
             device=settings.device,
         )
         measure = {"pipeline": pipeline, "ray": under_ray, "data": decoding}[settings.what]
@@ -117,83 +121,96 @@ def pipeline(config: LesionTraining, settings: Measurement) -> dict[str, float]:
 def under_ray(config: LesionTraining, settings: Measurement) -> dict[str, float]:
     """Return the median seconds of an epoch without Ray and with one worker, and the ratio of their rates.
 
-    Both trainings live at once and take turns of ``TURN_S``: the other, with all of Ray's processes when it
-    is Ray's, is stopped by signals meanwhile. An epoch takes what it took in its own turns.
+    Both trainings live at once, each with all of its processes, and take turns of ``TURN_S``: the other is
+    stopped by signals meanwhile. An epoch, with what ends it, takes what it took in its own turns.
     """
-    num_epochs = settings.rounds + 3  # the first warms up, and no side may end while the other goes on
-    plain, on_ray = (replace(config, run=f"{config.run}-{name}", num_epochs=num_epochs) for name in "pr")
     threads = settings.threads or torch.get_num_threads()
-    os.environ["OMP_NUM_THREADS"] = str(threads)  # for the process alone; Ray sets it for its worker
-    context = multiprocessing.get_context("spawn")
-    alone = context.Process(target=fit, args=(plain, Scale(workers=0)), daemon=True)
-    with ray_cluster("local"):
-        worker = threading.Thread(
-            target=fit, args=(on_ray, Scale(workers=1, cpus_per_worker=threads)), daemon=True
-        )
-        worker.start()
-        _wait_for_epoch(on_ray.run, 1)
-        sides = Side(on_ray.run, psutil.Process().children(recursive=True)), Side(plain.run, [])
-        _signal(sides[0].processes, signal.SIGSTOP)
-        alone.start()
-        _wait_for_epoch(plain.run, 1)
-        sides[1].processes.append(psutil.Process(alone.pid))
-        _signal(sides[1].processes, signal.SIGSTOP)
-        while all(len(side.epochs_s) <= settings.rounds for side in sides):
+    sides = [
+        Side(fit_plain, replace(config, run=f"{config.run}-plain"), threads),
+        Side(fit_on_ray, replace(config, run=f"{config.run}-ray"), threads),
+    ]
+    try:
+        for side in sides:
+            side.start()
+        while min(len(side.epochs_s) for side in sides) <= settings.rounds:
             for side in sides:
-                _take_turn(side)
-        alone.kill()
-        _signal(sides[0].processes, signal.SIGCONT)
-        worker.join()
-    on_ray_s, plain_s = (side.epochs_s[1:] for side in sides)  # of the first, a part went by before
-    both = min(len(on_ray_s), len(plain_s))
-    return _ratio("plain_epoch_s", plain_s[:both], "ray_epoch_s", on_ray_s[:both])
+                side.take_turn()
+    finally:
+        for side in sides:
+            side.end()
+    plain_s, on_ray_s = (side.epochs_s[1 : settings.rounds + 1] for side in sides)  # the first warms up
+    return _ratio("plain_epoch_s", plain_s, "ray_epoch_s", on_ray_s)
 
 
-@dataclass
+def fit_plain(training: LesionTraining, threads: int) -> None:
+    """Train without Ray."""
+    torch.set_num_threads(threads)
+    fit(training, Scale(workers=0))
+
+
+def fit_on_ray(training: LesionTraining, threads: int) -> None:
+    """Train as ``python -m train.launch`` does, with one worker."""
+    with ray_cluster("local") as started:
+        fit(training, Scale(workers=1, cpus_per_worker=threads), alone=started)
+
+
 class Side:
-    """One of two trainings that take turns."""
+    """One of two trainings that take turns, in a process of its own."""
 
-    run: str
-    processes: list[psutil.Process]
-    num_before: int = 1
-    """Epochs that were over before the first turn."""
-    epochs_s: list[float] = field(default_factory=list)
-    """What each epoch since then took of the side's own turns."""
-    since_s: float = 0.0
-    """What the epoch that goes on has taken so far."""
+    def __init__(
+        self, target: Callable[[LesionTraining, int], None], training: LesionTraining, threads: int
+    ) -> None:
+        self._log = Path(training.run) / "log.jsonl"
+        context = multiprocessing.get_context("spawn")
+        self._process = context.Process(target=target, args=(training, threads))
+        self._since_s = 0.0
+        self.epochs_s: list[float] = []
+        """What each epoch but the first took of the side's own turns."""
 
+    def start(self) -> None:
+        """Start, and stop for others after the first epoch."""
+        self._process.start()
+        deadline = time.monotonic() + PATIENCE_S
+        while not self._num_epochs():
+            self._check(deadline)
+            time.sleep(0.01)
+        self._signal(signal.SIGSTOP)
 
-def _take_turn(side: Side) -> None:
-    _signal(side.processes, signal.SIGCONT)
-    started = before = time.perf_counter()
-    while before < started + TURN_S:
-        time.sleep(0.01)
-        now = time.perf_counter()
-        side.since_s, before = side.since_s + now - before, now
-        if _num_epochs(side.run) > side.num_before + len(side.epochs_s):
-            side.epochs_s.append(side.since_s)
-            side.since_s = 0.0
-    _signal(side.processes, signal.SIGSTOP)
+    def take_turn(self) -> None:
+        """Go on for ``TURN_S``, or until the next epoch of a side that is long in coming fails."""
+        started = before = time.perf_counter()
+        self._signal(signal.SIGCONT)
+        while before < started + TURN_S:
+            time.sleep(0.01)
+            now = time.perf_counter()
+            self._since_s, before = self._since_s + now - before, now
+            if self._num_epochs() > 1 + len(self.epochs_s):
+                self.epochs_s.append(self._since_s)
+                self._since_s = 0.0
+        self._signal(signal.SIGSTOP)
+        self._check(time.monotonic() + PATIENCE_S - self._since_s)
 
+    def end(self) -> None:
+        """Kill all processes."""
+        if self._process.pid is not None:
+            self._signal(signal.SIGKILL)
+            self._process.join()
 
-def _wait_for_epoch(run: str, epoch: int) -> None:
-    """Wait until ``epoch``, counted from 1, is in the run's log."""
-    deadline = time.monotonic() + 300
-    while _num_epochs(run) < epoch:
+    def _num_epochs(self) -> int:
+        return self._log.read_bytes().count(b"\n") if self._log.is_file() else 0
+
+    def _check(self, deadline: float) -> None:
+        if not self._process.is_alive():
+            raise RuntimeError(f"the training of {self._log.parent} has ended")
         if time.monotonic() > deadline:
-            raise TimeoutError(f"no epoch {epoch} in {run} after 5 minutes")
-        time.sleep(0.01)
+            raise TimeoutError(f"no further epoch in {self._log} after {PATIENCE_S} s")
 
-
-def _num_epochs(run: str) -> int:
-    log = Path(run) / "log.jsonl"
-    return log.read_bytes().count(b"\n") if log.is_file() else 0
-
-
-def _signal(processes: list[psutil.Process], number: signal.Signals) -> None:
-    for process in processes:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.send_signal(number)
+    def _signal(self, number: signal.Signals) -> None:
+        """To all processes that there are now; a worker that died has been replaced."""
+        parent = psutil.Process(self._process.pid)
+        for process in (*parent.children(recursive=True), parent):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.send_signal(number)
 
 
 def decoding(config: LesionTraining, settings: Measurement) -> dict[str, float]:

@@ -27,21 +27,25 @@ class ClusterError(RuntimeError):
 
 
 @contextmanager
-def ray_cluster(address: str) -> Iterator[None]:
+def ray_cluster(address: str, *, with_dashboard: bool = False) -> Iterator[bool]:
     """Join the cluster, or start one on this machine; leaves what it joined and stops what it started.
 
     Args:
         address: ``local`` starts one, unless ``RAY_ADDRESS`` names one, as in a submitted job; ``auto`` or
             ``host:port`` joins.
+        with_dashboard: of a cluster that is started; some of Ray asks it who is alive.
+
+    Yields:
+        Whether it was started here.
 
     Raises:
         ClusterError: there is none at that address.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's 15 starves workers beside a busy program
-    starts = is_own(address)
     if address == "local":
         address = os.environ.get("RAY_ADDRESS", address)
+    starts = address == "local"
     if starts and "ray" not in sys.modules:  # an imported Ray has settled how it proves itself
         os.environ.setdefault("RAY_AUTH_MODE", "token")  # its ports listen on all interfaces
         os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")  # nobody takes this machine away
@@ -51,45 +55,43 @@ def ray_cluster(address: str) -> Iterator[None]:
     from ray.exceptions import AuthenticationError
 
     if ray.is_initialized():
-        yield
+        yield False
         return
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             _knock(address)
             ray.init(
-                address=address, logging_level=logging.WARNING, include_dashboard=False if starts else None
+                address=address,
+                logging_level=logging.WARNING,
+                include_dashboard=with_dashboard if starts else None,
             )
         except (OSError, ValueError, OverflowError, AuthenticationError) as error:
             raise ClusterError(f"no Ray cluster at {address} ({error}); correct or omit --address") from error
     try:
-        yield
+        yield starts
     finally:
         ray.shutdown()
 
 
-def is_own(address: str) -> bool:
-    """Whether ``ray_cluster`` starts the cluster at that address itself, and so ends it."""
-    return address == "local" and "RAY_ADDRESS" not in os.environ
+def lone_trainer() -> "type[TorchTrainer]":
+    """Return Ray Train's trainer without two of its actors, for a cluster that ends with its only run.
 
-
-def own_trainer() -> "type[TorchTrainer]":
-    """Return Ray Train's trainer without two of its actors, for a cluster of our own.
-
-    The cleaner of placement groups is for clusters that outlive a run, and asks the dashboard every second;
-    the manager of datasets is for Ray Data, which no training reads from (decision 0008). Each, even idle,
-    takes a hundredth of a core. No setting turns them off, hence the private method.
+    The cleaner of placement groups frees the CPUs of a run whose controller died, for the next run, and asks
+    the dashboard every second; the manager of datasets is for Ray Data, from which no training reads
+    (decision 0008). Each takes a hundredth of a core even when idle. No setting turns them off, hence the
+    private method.
     """
     from ray.train.torch import TorchTrainer
     from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
     from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
 
-    class OwnTrainer(TorchTrainer):
+    class LoneTrainer(TorchTrainer):
         def _create_default_callbacks(self) -> list[Any]:
             unused = (DatasetsCallback, PlacementGroupCleanerCallback)
             return [one for one in super()._create_default_callbacks() if not isinstance(one, unused)]
 
-    return OwnTrainer
+    return LoneTrainer
 
 
 def _knock(address: str) -> None:

@@ -28,8 +28,8 @@ class Training:
     name: str
     version: str
     init: str = "random"
-    """First weights: random, imagenet (torchvision's), Keras's ResNet50 from a folder of TensorFlow.js files
-    (both lesion network only), or a checkpoint folder."""
+    """First weights: random, imagenet (torchvision's), a folder of this machine with Keras's ResNet50 in
+    TensorFlow.js's files (both lesion network only), or a checkpoint folder."""
     num_epochs: int
     batch_size: int
     """Examples per step on each worker."""
@@ -187,7 +187,7 @@ class ProgressTraining(Training):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.init == "imagenet":
+        if self.init == "imagenet" or is_keras_resnet50(self.init):
             raise ValueError("imagenet weights are for the lesion network; use random or a checkpoint folder")
         if not 0 <= self.last_photo_weight <= 1:
             raise ValueError(f"last_photo_weight is {self.last_photo_weight}, must lie between 0 and 1")

@@ -107,12 +107,13 @@ def _load_imagenet(net: nn.Module) -> None:
 
 
 def _load_keras(net: nn.Module, folder: Path) -> None:
-    if not isinstance(net, LesionNet):
-        raise InitialWeightsError(f"--init {folder} is a ResNet50, which is for the lesion network only")
+    assert isinstance(net, LesionNet)
     try:
         net.trunk.load_state_dict(read_keras_resnet50(folder))
     except KerasWeightsError as error:
         raise InitialWeightsError(f"--init: {error}") from error
+    except RuntimeError as error:
+        raise InitialWeightsError(f"--init {folder} has layers of other shapes: {error}") from error
 
 
 @contextlib.contextmanager

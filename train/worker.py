@@ -59,7 +59,7 @@ def run(config: Training, team: Team) -> None:
     lesson = team.together(lambda: _prepare(config, team, split), REFUSALS)
     team.agree("the photos that can be read", lesson.data)
     state = new_state(team.prepare(lesson.net), config, team, lesson)
-    team.together(lambda: _resume(state, folder, leads=team.leads), REFUSALS)
+    team.together(lambda: _resume(state, lesson.notes, folder, leads=team.leads), REFUSALS)
     team.agree("the epoch that they go on from", state.epoch)
 
     while state.epoch < config.num_epochs and not stalled(state.history, config.stop_patience):
@@ -194,10 +194,11 @@ def settings_of(config: Training, team: Team, split: Split) -> dict[str, Any]:
     return settings | {"examples_per_step": examples_per_step, "data_fingerprint": split.fingerprint}
 
 
-def _resume(state: TrainingState, folder: RunFolder, *, leads: bool) -> None:
+def _resume(state: TrainingState, notes: dict[str, Any], folder: RunFolder, *, leads: bool) -> None:
     content = folder.latest()
     if content is not None:
         state.load(content)
+        notes["start"] = content["notes"].get("start", notes["start"])  # --init may hold others by now
         if leads:
             folder.tell(state.history, content["step_losses"])
         log.info("going on after epoch %d of %s", state.epoch, folder.address)

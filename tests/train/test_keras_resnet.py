@@ -9,10 +9,10 @@ from torchvision.models import resnet50
 from torchvision.models.resnet import Bottleneck, ResNet
 
 from models.lesion import LesionNet
-from models.progress import ProgressNet
 from models.transforms import MEAN, normalize
 from tests.keras_files import STAGES, Arrays, draw_keras_arrays, write_keras_model
-from train.config import LesionTraining, resolved
+from tests.random_checkpoints import write_lesion
+from train.config import LesionTraining, ProgressTraining, resolved
 from train.initial import InitialWeightsError, set_initial_weights
 
 KERAS_MEAN_BGR = (103.939, 116.779, 123.68)
@@ -71,12 +71,37 @@ def test_another_network_is_refused(tmp_path: Path):
         _load(folder)
 
 
-def test_the_progress_network_does_not_take_it(tmp_path: Path):
-    folder = write_keras_model({"conv1/bias": np.zeros(1, np.float32)}, tmp_path)
-    net = ProgressNet(input_px=80, filters=(2, 2), hidden=4)
+def test_layers_of_other_shapes_are_refused(tmp_path: Path):
+    arrays = draw_keras_arrays()
+    arrays["conv1/kernel"] = arrays["conv1/kernel"][:3, :3]
 
-    with pytest.raises(InitialWeightsError, match="for the lesion network only"):
-        set_initial_weights(net, str(folder), kind="progress", labels=(), cache=tmp_path)
+    with pytest.raises(InitialWeightsError, match="has layers of other shapes"):
+        _load(write_keras_model(arrays, tmp_path))
+
+
+def test_weights_stored_in_fewer_bits_are_refused(tmp_path: Path):
+    folder = write_keras_model(SMALL, tmp_path)
+    model = (folder / "model.json").read_text()
+    (folder / "model.json").write_text(model.replace("float32", "uint8"))
+
+    with pytest.raises(InitialWeightsError, match="conv1/kernel is not stored as float32"):
+        _load(folder)
+
+
+def test_a_checkpoint_is_a_checkpoint_whatever_lies_beside_it(tmp_path: Path):
+    folder = write_lesion(write_keras_model(SMALL, tmp_path / "both"))
+    net = LesionNet(num_diagnoses=4, input_px=64)
+
+    start = set_initial_weights(net, str(folder), kind="lesion", labels=(), cache=tmp_path)
+
+    assert start.startswith("the weights of")
+
+
+def test_the_progress_network_does_not_take_it(tmp_path: Path):
+    folder = write_keras_model(SMALL, tmp_path)
+
+    with pytest.raises(ValueError, match="for the lesion network"):
+        ProgressTraining(init=str(folder))
 
 
 def _load(folder: Path) -> None:

@@ -60,7 +60,7 @@ def test_the_card_says_what_the_weights_began_as(config: LesionTraining, tmp_pat
     launch(LesionJob(training=second, scale=Scale(workers=0)))
 
     told = "the weights of lesion-reference 2 (sha256 "
-    assert "trained from random weights at 32 px" in (first / "MODEL_CARD.md").read_text()
+    assert "trained at 32 px from random weights" in (first / "MODEL_CARD.md").read_text()
     card = Path(second.run, "checkpoint", "MODEL_CARD.md").read_text()
     assert told in card and "which began as random weights" in card
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from models.transforms import Augmentation
-from tests.random_checkpoints import write_progress
+from tests.random_checkpoints import write_lesion, write_progress
 from train.config import LesionTraining
 from train.drawn_spots import draw_spots
 from train.manifest import read_manifest
@@ -72,18 +72,39 @@ def test_a_finished_run_is_not_trained_again(finished: RunFolder, config: Lesion
     assert after["history"] == before["history"]
 
 
-def test_stopped_at_an_epochs_end_and_resumed_equals_not_stopped(
-    finished: RunFolder, config: LesionTraining, tmp_path: Path
-):
-    class StopError(Exception):
-        pass
+class StopError(Exception):
+    """Ends a run after its first epoch."""
 
+
+def _run_an_epoch(config: LesionTraining) -> None:
     def stop(metrics: dict[str, Any]) -> None:
         raise StopError
 
-    stopped = replace(config, run=str(tmp_path / "run"))
     with pytest.raises(StopError):
-        run(stopped, Team(report=stop))
+        run(config, Team(report=stop))
+
+
+def test_a_run_remembers_what_its_weights_began_as(config: LesionTraining, tmp_path: Path):
+    first = write_lesion(tmp_path / "first")
+    begun = replace(config, run=str(tmp_path / "run"), init=str(first))
+    _run_an_epoch(begun)
+    before = RunFolder(address=begun.run).latest()
+    meta = json.loads((first / "meta.json").read_text())
+    (first / "meta.json").write_text(json.dumps(meta | {"version": "99"}))
+
+    run(begun, Team())
+
+    after = RunFolder(address=begun.run).latest()
+    assert before is not None and after is not None
+    assert after["notes"]["start"] == before["notes"]["start"]
+    assert "99" not in after["notes"]["start"].partition("(")[0]
+
+
+def test_stopped_at_an_epochs_end_and_resumed_equals_not_stopped(
+    finished: RunFolder, config: LesionTraining, tmp_path: Path
+):
+    stopped = replace(config, run=str(tmp_path / "run"))
+    _run_an_epoch(stopped)
     torch.rand(7)
 
     run(stopped, Team())
