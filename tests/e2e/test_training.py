@@ -127,10 +127,7 @@ def test_ctrl_c_costs_one_epoch_at_most_and_the_same_command_goes_on(
 
     assert first.returncode == 130, told
     assert "the same command goes on from" in told
-    ours = [line for line in told.splitlines() if "PlacementGroupCleaner" not in line]
-    assert not any(
-        "Traceback" in line for line in ours
-    )  # Ray's cleaner is confused by a second Ray, the server's
+    assert "Traceback" not in told
     again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240)
     assert again.returncode == 0, again.stderr
     assert "going on after epoch" in again.stdout + again.stderr
