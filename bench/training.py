@@ -177,7 +177,7 @@ class Side:
         self._signal(signal.SIGSTOP)
 
     def take_turn(self) -> None:
-        """Go on for ``TURN_S``, or until the next epoch of a side that is long in coming fails."""
+        """Go on for ``TURN_S``; RuntimeError if the training ended, TimeoutError if no epoch ends."""
         started = before = time.perf_counter()
         self._signal(signal.SIGCONT)
         while before < started + TURN_S:
@@ -207,10 +207,11 @@ class Side:
 
     def _signal(self, number: signal.Signals) -> None:
         """To all processes that there are now; a worker that died has been replaced."""
-        parent = psutil.Process(self._process.pid)
-        for process in (*parent.children(recursive=True), parent):
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.send_signal(number)
+        with contextlib.suppress(psutil.NoSuchProcess):
+            parent = psutil.Process(self._process.pid)
+            for process in (*parent.children(recursive=True), parent):
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.send_signal(number)
 
 
 def decoding(config: LesionTraining, settings: Measurement) -> dict[str, float]:
