@@ -210,7 +210,7 @@ class Scale:
     gpu: bool = False
     """One GPU for each worker."""
     cpus_per_worker: int = 0
-    """0: all cores of the cluster shared out among the workers."""
+    """0: the largest equal share with which all workers fit, node by node."""
     folds: int = 0
     """Train a network for each of so many folds, side by side as the cluster allows; 0: one network."""
     address: str = "local"

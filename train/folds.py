@@ -9,6 +9,7 @@ from dataclasses import replace
 from models.storage import join
 from train.config import LesionTraining, Scale, Training
 from train.manifest import ManifestError, read_manifest
+from train.placement import alive_nodes, count_slots
 from train.release import FoldFigures, release_folds
 from train.run_folder import RunFolder
 from train.split import fold_rows, write_split
@@ -51,14 +52,8 @@ def side_by_side(scale: Scale) -> int:
     """Return how many folds the cluster can train at once."""
     if not scale.workers:
         return 1
-    import ray
-
-    available = ray.cluster_resources()
-    per_fold = scale.workers * max(1, scale.cpus_per_worker)
-    room = available.get("CPU", 1) // per_fold
-    if scale.gpu:
-        room = min(room, available.get("GPU", 0) // scale.workers)
-    return max(1, min(scale.folds, int(room)))
+    room = count_slots(alive_nodes(), max(1, scale.cpus_per_worker), gpu=scale.gpu) // scale.workers
+    return max(1, min(scale.folds, room))
 
 
 def table_of(figures: list[FoldFigures]) -> str:

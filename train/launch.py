@@ -16,13 +16,23 @@ from models.storage import StorageError, delete, is_remote, join, write_bytes
 from train.cluster import ClusterError, lone_trainer, ray_cluster
 from train.config import LesionJob, ProgressJob, Scale, Training
 from train.face_folder import CutError
-from train.folds import run_folds
+from train.folds import run_folds, side_by_side
 from train.loop import OtherRunError
 from train.manifest import ManifestError
+from train.placement import (
+    WHAT_TO_DO,
+    alive_nodes,
+    check_gpus,
+    largest_share,
+    shortage,
+    warn_while_unplaced,
+)
 from train.recipes import RECIPES, draw_smoke_photos
 from train.release import ReleaseError, release_run
 from train.team import RunStoppedError, Team
 from train.worker import run, train_on_ray
+
+log = logging.getLogger("train.launch")  # as a program this module is called __main__
 
 UNWIND_S = 3
 """After Ctrl-C, for files that are half written to be taken away."""
@@ -118,7 +128,10 @@ def fit(training: Training, scale: Scale, *, alone: bool = False) -> None:
     import ray.train
     from ray.train.torch import TorchTrainer
 
-    _check_room(scale)
+    cpus = cpus_per_worker(scale)
+    has_room = _check_room(scale, cpus)
+    if scale.gpu:
+        check_gpus(alive_nodes())
     probe = join(training.run, ".writable")
     write_bytes(probe, b"")  # what Ray says of a folder that it cannot write is a page long
     delete(probe)
@@ -128,7 +141,7 @@ def fit(training: Training, scale: Scale, *, alone: bool = False) -> None:
         scaling_config=ray.train.ScalingConfig(
             num_workers=scale.workers,
             use_gpu=scale.gpu,
-            resources_per_worker={"CPU": cpus_per_worker(scale), **({"GPU": 1} if scale.gpu else {})},
+            resources_per_worker={"CPU": cpus, **({"GPU": 1} if scale.gpu else {})},
         ),
         run_config=ray.train.RunConfig(
             name="ray",  # what Ray itself stores of the run; ours is beside it
@@ -139,7 +152,15 @@ def fit(training: Training, scale: Scale, *, alone: bool = False) -> None:
         ),
     )
     try:
-        refusal = trainer.fit().return_value
+        with warn_while_unplaced(scale.workers, cpus, gpu=scale.gpu, warned=not has_room):
+            refusal = trainer.fit().return_value
+    except ray.train.ControllerError as error:
+        failure = error.controller_failure
+        reason = " ".join(str(getattr(failure, "cause", failure)).split())
+        raise RunStoppedError(
+            f"Ray could not start the workers ({reason}); once that is mended, the same command goes on from "
+            f"the last epoch in {training.run}"
+        ) from error
     except ray.train.TrainingFailedError as error:
         raise RunStoppedError(
             f"the workers failed {scale.max_failures + 1} times ({error}); the same command goes on from "
@@ -149,33 +170,29 @@ def fit(training: Training, scale: Scale, *, alone: bool = False) -> None:
         raise RunStoppedError(refusal)
 
 
-def _check_room(scale: Scale) -> None:
-    """Refuse what a cluster on this machine will never have; one elsewhere may grow."""
-    import ray
+def _check_room(scale: Scale, cpus: int) -> bool:
+    """Return whether the workers fit; refuse on a cluster started here, warn on one that may grow.
 
-    if scale.address != "local" or "RAY_ADDRESS" in os.environ:
-        return
-    have = ray.cluster_resources()
-    needed = {"CPU": scale.workers * cpus_per_worker(scale), "GPU": scale.workers * scale.gpu}
-    missing = [
-        f"{count} {name}s, here are {have.get(name, 0):.0f}"
-        for name, count in needed.items()
-        if count > have.get(name, 0)
-    ]
-    if missing:
+    Raises:
+        ClusterError: the cluster was started here and never gets room.
+    """
+    found = shortage(alive_nodes(), scale.workers, cpus, gpu=scale.gpu)
+    if found and scale.address == "local" and "RAY_ADDRESS" not in os.environ:
         raise ClusterError(
-            f"{scale.workers} workers need {' and '.join(missing)}: lower --workers or --cpus-per-worker, "
-            "leave --gpu out, or join a cluster with --address"
+            f"{found}; lower --workers or --cpus-per-worker, leave --gpu out, or join a larger cluster with "
+            "--address"
         )
+    if found:
+        log.warning("%s; %s", found, WHAT_TO_DO)
+    return not found
 
 
 def cpus_per_worker(scale: Scale) -> int:
-    """Return the CPUs of one worker: as set, else an equal share of the cluster's."""
+    """Return the CPUs of one worker: as set, else the largest share for which there is room."""
     if scale.cpus_per_worker:
         return scale.cpus_per_worker
-    import ray
-
-    return max(1, int(ray.cluster_resources().get("CPU", 1)) // (scale.workers * max(1, scale.folds)))
+    num_workers = scale.workers * (side_by_side(scale) if scale.folds else 1)
+    return largest_share(alive_nodes(), num_workers, gpu=scale.gpu)
 
 
 def with_absolute_paths(training: Training) -> Training:

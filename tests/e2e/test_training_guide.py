@@ -189,7 +189,7 @@ def test_ray_trains_on_this_machine_and_says_when_it_has_no_gpu(guide: Guide, cl
     assert "runs/smoke/checkpoint" in smoke
     if not num_gpus:
         lines = [line for line in gpu.splitlines() if line.startswith("train.launch: ")]
-        assert len(lines) == 1 and "4 GPUs, here are 0" in lines[0]
+        assert len(lines) == 1 and "4 workers need" in lines[0] and "0 GPUs" in lines[0]
 
 
 @pytest.mark.slow

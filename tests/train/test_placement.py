@@ -1,0 +1,123 @@
+"""Room for the workers of a training run, on clusters that are only described."""
+
+import logging
+import time
+
+import pytest
+import ray.util
+import torch
+
+import train.launch
+from train import folds, placement
+from train.cluster import ClusterError
+from train.config import Scale
+from train.folds import side_by_side
+from train.launch import _check_room, cpus_per_worker
+from train.placement import Node, largest_share, shortage, visible_gpus, warn_while_unplaced
+
+HEAD, PHOTOS, NETWORKS = Node(), Node(cpus=8), Node(cpus=8, gpus=1)
+MIXED = [HEAD, *8 * [PHOTOS], *2 * [NETWORKS]]
+
+
+@pytest.fixture
+def mixed(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (placement, train.launch, folds):
+        monkeypatch.setattr(module, "alive_nodes", lambda: MIXED)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+
+
+def test_workers_with_gpus_share_the_cpus_of_the_gpu_nodes(mixed: None):
+    assert cpus_per_worker(Scale(workers=2, gpu=True, address="auto")) == 8
+
+
+@pytest.mark.parametrize(
+    ("nodes", "num_workers", "gpu", "share"),
+    [
+        ([Node(cpus=8), Node(cpus=8), Node(cpus=4)], 1, False, 8),  # not the 20 of the sum
+        ([Node(cpus=8), Node(cpus=8), Node(cpus=4)], 3, False, 4),
+        ([Node(cpus=10), Node(cpus=2)], 3, False, 3),
+        ([Node(cpus=96, gpus=8)], 8, True, 12),
+        ([Node(cpus=96, gpus=8), Node(cpus=8, gpus=1)], 9, True, 8),
+        ([Node(cpus=96, gpus=8), Node(cpus=8, gpus=1)], 8, True, 12),
+        ([Node(cpus=2)], 4, False, 1),
+    ],
+)
+def test_the_share_is_the_largest_with_which_all_fit_node_by_node(
+    nodes: list[Node], num_workers: int, gpu: bool, share: int
+):
+    assert largest_share(nodes, num_workers, gpu=gpu) == share
+
+
+def test_workers_without_room_share_as_if_nodes_of_the_same_kind_were_added():
+    assert largest_share(MIXED, 5, gpu=True) == 8
+    assert largest_share([HEAD], 5, gpu=True) == 1
+
+
+def test_folds_run_side_by_side_as_the_nodes_allow(mixed: None):
+    with_gpus = Scale(workers=1, gpu=True, folds=5, address="auto")
+
+    assert side_by_side(with_gpus) == 2
+    assert cpus_per_worker(with_gpus) == 8
+    assert side_by_side(Scale(workers=6, cpus_per_worker=8, folds=5, address="auto")) == 1
+
+
+def test_a_shortage_says_what_is_needed_and_what_there_is():
+    assert shortage(MIXED, 2, 8, gpu=True) == ""
+    assert shortage(MIXED, 5, 8, gpu=True) == (
+        "5 workers need 8 CPUs and 1 GPU each, and the cluster has room for 2: "
+        "2 nodes with 8 CPUs and 1 GPU, 8 nodes with 8 CPUs and 0 GPUs"
+    )
+    assert shortage(MIXED, 1, 12, gpu=False) == (
+        "1 worker needs 12 CPUs, and the cluster has no room for one: "
+        "2 nodes with 8 CPUs and 1 GPU, 8 nodes with 8 CPUs and 0 GPUs"
+    )
+
+
+def test_a_cluster_that_was_started_here_is_refused_at_once(mixed: None):
+    with pytest.raises(ClusterError, match=r"5 workers need .* room for 2.*; lower --workers"):
+        _check_room(Scale(workers=5, gpu=True), 8)
+
+
+def test_a_cluster_that_may_grow_is_warned_of_in_one_line(mixed: None, caplog: pytest.LogCaptureFixture):
+    joined = Scale(workers=5, gpu=True, address="auto")
+
+    assert not _check_room(joined, 8)
+    assert _check_room(Scale(workers=2, gpu=True, address="auto"), 8)
+
+    [line] = caplog.messages
+    assert "room for 2" in line and line.endswith("or lower --workers or --cpus-per-worker")
+
+
+def test_workers_that_wait_behind_other_work_are_told_of_once_and_when_they_are_placed(
+    mixed: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    monkeypatch.setattr(placement, "WARN_AFTER_S", 0.1)
+    monkeypatch.setattr(placement, "POLL_S", 0.02)
+    monkeypatch.setattr(ray, "available_resources", lambda: {"CPU": 3.0})
+    caplog.set_level(logging.INFO, "train")
+    bundles = {0: {"CPU": 8.0, "GPU": 1.0}, 1: {"CPU": 8.0, "GPU": 1.0}}
+    table = {"of another run": {"state": "CREATED", "bundles": bundles}}
+    monkeypatch.setattr(ray.util, "placement_group_table", lambda: dict(table))
+
+    with warn_while_unplaced(2, 8, gpu=True):
+        table["smaller"] = {"state": "CREATED", "bundles": {0: {"CPU": 8.0}}}
+        table["first try"] = {"state": "PENDING", "bundles": bundles}
+        time.sleep(0.2)
+        table["first try"] = {"state": "REMOVED", "bundles": bundles}
+        table["second try"] = {"state": "PENDING", "bundles": bundles}
+        time.sleep(0.2)
+        table["second try"] = {"state": "CREATED", "bundles": bundles}
+        time.sleep(0.2)
+
+    waiting, placed = caplog.messages
+    assert "other work holds the room" in waiting and "3 CPUs and 0 GPUs are free" in waiting
+    assert "waiting; add nodes" in waiting
+    assert "place" in placed
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_a_machine_without_cuda_says_why_in_one_line():
+    number, reason = visible_gpus()
+
+    assert number == 0
+    assert reason and "\n" not in reason
