@@ -1,19 +1,31 @@
-"""The files under deploy/ and the Serve configs: understood by the tools that read them, and in agreement."""
+"""Check cluster.yaml, deploy/ and the Serve configs by the tools that read them, and for agreement."""
 
+import copy
+import json
+import os
 import re
+import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
+from ray.autoscaler._private.aws.config import _check_ami
 from ray.autoscaler._private.util import prepare_config, validate_config
+from ray.autoscaler.v2.instance_manager.config import AutoscalingConfig
 from ray.serve.schema import ServeDeploySchema
 
 from serve.__main__ import EVERYWHERE, HAPROXY
 from serve.config import ApiConfig
 from serve.scaling import ByLoad
+from train.placement import LOWEST_DRIVER
 from ui.config import UiConfig
 
 ROOT = Path(__file__).parents[1]
+GPU_DEPLOYMENTS = {"LesionClassifier", "ProgressClassifier"}
+PHOTO_DEPLOYMENTS = {"Gateway", "FaceDetector", "Page"}
+UBUNTU = "/aws/service/canonical/ubuntu/server/24.04/stable/current/amd64/hvm/ebs-gp3/ami-id"
+DEEP_LEARNING = "/aws/service/deeplearning/ami/x86_64/base-oss-nvidia-driver-gpu-ubuntu-24.04/latest/ami-id"
 
 
 def read(path: str):
@@ -28,21 +40,67 @@ def test_serve_understands_the_config(path):
     UiConfig.model_validate(ui.args)
 
 
-def test_a_replica_of_each_network_finds_room_on_one_gpu_and_beside_the_gateways():
-    deployments = {one["name"]: one for one in read("serve/gpu.yaml")["applications"][0]["deployments"]}
-    networks = ["LesionClassifier", "FaceDetector", "ProgressClassifier"]
-    assert sum(deployments[name]["ray_actor_options"]["num_gpus"] for name in networks) == pytest.approx(1)
+def deployments() -> dict[str, dict[str, Any]]:
+    return {one["name"]: one for app in read("serve/gpu.yaml")["applications"] for one in app["deployments"]}
+
+
+def test_the_two_networks_fill_one_gpu_and_hold_two_batches():
     args = read("serve/gpu.yaml")["applications"][0]["args"]
-    for name, part in zip(networks, ("lesion", "face", "progress"), strict=True):
-        photos = 30 if part == "progress" else 1  # of the longest request
-        assert deployments[name]["max_ongoing_requests"] * photos >= 2 * args[part]["max_batch_size"]
-        assert args[part]["device"] == "cuda"
+    fractions = [deployments()[name]["ray_actor_options"]["num_gpus"] for name in GPU_DEPLOYMENTS]
+    assert sum(fractions) == pytest.approx(1)
+    for name, part, photos in (  # photos of the longest request
+        ("LesionClassifier", "lesion", 1),
+        ("FaceDetector", "face", 1),
+        ("ProgressClassifier", "progress", 30),
+    ):
+        assert deployments()[name]["max_ongoing_requests"] * photos >= 2 * args[part]["max_batch_size"]
+        assert args[part]["device"] == ("cuda" if name in GPU_DEPLOYMENTS else "cpu")
+    assert args["face"]["num_threads"] == deployments()["FaceDetector"]["ray_actor_options"]["num_cpus"]
+
+
+def test_every_replica_is_pinned_to_a_kind_of_node():
+    pinned = {
+        name
+        for name, one in deployments().items()
+        if one["ray_actor_options"].get("resources") == {"photo_node": 0.001}
+    }
+    assert pinned == PHOTO_DEPLOYMENTS
+    assert {name for name in deployments() if name not in pinned} == GPU_DEPLOYMENTS
+
+
+def test_both_clusters_offer_the_resource_of_the_photo_nodes_on_those_only():
+    types = read("cluster.yaml")["available_node_types"]
+    offers = {name: one["resources"].get("photo_node", 0) for name, one in types.items()}
+    assert offers == {"head": 0, "photos": 1, "networks": 0}
+    spec = read("deploy/rayservice.yaml")["spec"]["rayClusterConfig"]
+    assert "resources" not in spec["headGroupSpec"]["rayStartParams"]
+    for group in spec["workerGroupSpecs"]:
+        resources = group["rayStartParams"].get("resources", '"{}"')
+        # KubeRay puts the text into a shell command: one pair of quotes is the shell's
+        assert json.loads(json.loads(resources)) == (
+            {"photo_node": 1} if group["groupName"] == "photos" else {}
+        )
+
+
+def test_the_smallest_cluster_has_room_for_the_fewest_replicas_on_two_nodes_each():
+    fewest = {
+        name: one.get("autoscaling_config", {}).get("min_replicas", one.get("num_replicas"))
+        for name, one in deployments().items()
+    }
+    groups = read("deploy/rayservice.yaml")["spec"]["rayClusterConfig"]["workerGroupSpecs"]
+    for group in groups:
+        pods = group["template"]["spec"]["containers"][0]["resources"]["limits"]
+        names = PHOTO_DEPLOYMENTS if group["groupName"] == "photos" else GPU_DEPLOYMENTS
+        needed = sum(fewest[name] * deployments()[name]["ray_actor_options"]["num_cpus"] for name in names)
+        assert group["minReplicas"] >= 2
+        assert needed <= group["minReplicas"] * int(pods["cpu"])
+    for name in {*GPU_DEPLOYMENTS, "FaceDetector"}:
+        assert fewest[name] > deployments()[name]["max_replicas_per_node"]
 
 
 @pytest.mark.parametrize("name", ["Gateway", "LesionClassifier"])
 def test_the_policies_take_what_the_config_gives_them(name: str):
-    deployments = {one["name"]: one for one in read("serve/gpu.yaml")["applications"][0]["deployments"]}
-    policy = deployments[name]["autoscaling_config"]["policy"]
+    policy = deployments()[name]["autoscaling_config"]["policy"]
     assert policy["policy_function"] == f"{ByLoad.__module__}:{ByLoad.__name__}"
     ByLoad(**policy["policy_kwargs"])
 
@@ -53,14 +111,88 @@ def test_kubernetes_serves_by_the_same_numbers():
 
 
 def test_the_cluster_launcher_understands_its_file():
-    config = read("deploy/cluster.yaml")
+    config = read("cluster.yaml")
     validate_config(prepare_config(config))
     assert config["provider"]["use_internal_ips"]
     assert config["available_node_types"]["head"]["resources"] == {"CPU": 0}
 
 
+def test_every_node_type_names_a_machine_image_of_today_and_a_disk_that_holds_ours():
+    for name, node_type in read("cluster.yaml")["available_node_types"].items():
+        wanted = DEEP_LEARNING if name == "networks" else UBUNTU
+        # EC2 takes the name of a parameter in place of an image, and Ray passes on what it does not know
+        assert node_type["node_config"]["ImageId"] == f"resolve:ssm:{wanted}"
+        [disk] = node_type["node_config"]["BlockDeviceMappings"]
+        assert disk["DeviceName"] == "/dev/sda1" and disk["Ebs"]["VolumeSize"] >= 100
+
+
+def test_ray_leaves_the_names_of_the_machine_images_alone():
+    config = prepare_config(read("cluster.yaml"))
+    before = copy.deepcopy(config["available_node_types"])
+
+    _check_ami(config)
+
+    assert config["available_node_types"] == before
+
+
+def test_only_containers_of_gpu_nodes_are_given_the_gpu():
+    config = read("cluster.yaml")
+    launcher = AutoscalingConfig(prepare_config(config), skip_content_hash=True)
+    for name in config["available_node_types"]:
+        docker = launcher.get_docker_config(name)
+        options = docker["run_options"] + docker.get("worker_run_options", [])
+        assert ("--gpus all" in options) == (name == "networks")
+        assert docker["disable_automatic_runtime_detection"]  # else a second way to the GPU, by detection
+        commands = launcher.get_initialization_commands(name)
+        assert any("usermod -aG docker" in line for line in commands)
+        assert any("apt-get install -y docker.io" in line for line in commands) == (name != "networks")
+
+
+@pytest.mark.parametrize(
+    ("driver", "status", "message"),
+    [
+        ("595.91.07", 0, ""),
+        ("580.65.06", 0, ""),
+        ("570.195.03", 1, "570.195.03 found, CUDA 13 needs 580"),
+        ("", 1, "found no GPU"),
+    ],
+)
+def test_a_gpu_node_with_too_old_a_driver_does_not_start(
+    tmp_path: Path, driver: str, status: int, message: str
+):
+    commands = read("cluster.yaml")["available_node_types"]["networks"]["initialization_commands"]
+    [check] = [line for line in commands if "nvidia-smi" in line]
+    nvidia_smi = tmp_path / "nvidia-smi"
+    nvidia_smi.write_text(f"#!/bin/sh\n{f'echo {driver}' if driver else 'exit 9'}\n")
+    nvidia_smi.chmod(0o755)
+
+    done = subprocess.run(  # as Ray's launcher runs it
+        ["bash", "-c", f"true && ({check})"],
+        env=os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+    )
+
+    assert done.returncode == status
+    assert message in done.stdout
+
+
+def test_the_documents_name_the_lowest_driver_of_the_cuda_that_pytorch_brings():
+    lock = (ROOT / "requirements.lock").read_text(encoding="utf-8")
+    assert re.search(r"^cuda-toolkit==13\.", lock, re.MULTILINE)  # of another CUDA: another driver
+    for path in ("cluster.yaml", "deploy/rayservice.yaml", "docs/cluster.md"):
+        assert f"driver {LOWEST_DRIVER} or newer" in (ROOT / path).read_text(encoding="utf-8")
+
+
+def test_the_nodes_do_not_inherit_one_thread_from_the_launcher():
+    config = read("cluster.yaml")
+    for role in ("head", "worker"):
+        start = [line for line in config[f"{role}_start_ray_commands"] if "ray start" in line]
+        assert start and all(line.startswith("unset OMP_NUM_THREADS;") for line in start)
+
+
 def test_both_clusters_have_the_same_groups_of_workers_and_the_same_image():
-    launcher = read("deploy/cluster.yaml")
+    launcher = read("cluster.yaml")
     service = read("deploy/rayservice.yaml")["spec"]["rayClusterConfig"]
     groups = {one["groupName"]: one for one in service["workerGroupSpecs"]}
     types = launcher["available_node_types"]
@@ -80,3 +212,12 @@ def test_the_image_holds_every_package_of_ours_and_runs_as_nobody_special():
     assert "USER skinserve" in dockerfile
     environment = dict(re.findall(r"^(?:ENV|   ) (\w+)=(\S+)", dockerfile, flags=re.MULTILINE))
     assert environment.items() >= (HAPROXY | EVERYWHERE).items()
+
+
+def test_the_image_asks_for_the_gpu_and_can_start_other_nodes():
+    dockerfile = (ROOT / "deploy/Dockerfile").read_text(encoding="utf-8")
+    environment = dict(re.findall(r"^(?:ENV|   ) (\w+)=(\S+)", dockerfile, flags=re.MULTILINE))
+    assert environment["NVIDIA_VISIBLE_DEVICES"] == "all"
+    assert set(environment["NVIDIA_DRIVER_CAPABILITIES"].split(",")) == {"compute", "utility"}
+    [packages] = re.findall(r"apt-get install (.+?) \\\n", dockerfile)
+    assert {"openssh-client", "rsync", "procps", "wget"} <= set(packages.split())
