@@ -1,13 +1,17 @@
 import shutil
+import signal
+import subprocess
+import sys
 from collections import namedtuple
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from models.images import decode_square
-from models.storage import StorageError
+from models.storage import StorageError, read_bytes
 from train.drawn_spots import draw_spots
 from train.manifest import ManifestError, Row
 from train.photo_cache import decoded_photos
@@ -35,6 +39,70 @@ def test_a_second_run_reads_no_photo(rows: list[Row], tmp_path: Path):
 
     assert torch.equal(first, again)
     assert not unreadable
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+import train.photo_cache as photo_cache
+from models.storage import read_bytes
+from train.manifest import read_manifest
+
+num_read = 0
+
+def read_until_killed(address):
+    global num_read
+    num_read += 1
+    if num_read == int(sys.argv[3]):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return read_bytes(address)
+
+photo_cache.NUM_READERS = 1
+photo_cache.PHOTOS_PER_MARK = 3
+photo_cache.read_bytes = read_until_killed
+photo_cache.decoded_photos(read_manifest(sys.argv[1]), side_px=32, cache=sys.argv[2])
+"""
+
+
+@pytest.mark.parametrize(("killed_at", "num_kept"), [(2, 0), (8, 6)])
+def test_after_a_kill_only_the_rest_is_decoded(
+    rows: list[Row], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed_at: int, num_kept: int
+):
+    Path(rows[4].image).write_bytes(b"\xff\xd8\xff broken")
+    expected, _ = decoded_photos(rows, side_px=32, cache="")
+    cache = tmp_path / "cache"
+    decoded_photos(rows, side_px=32, cache=str(cache))
+    (whole,) = cache.glob("*.npy")
+    whole.unlink()
+    whole.with_suffix(".progress").write_text('{"done": 9, "unreadable": {}}')  # of a part that is gone
+    manifest = str(tmp_path / "manifest.parquet")
+    command = [sys.executable, "-c", KILLED, manifest, str(cache), str(killed_at)]
+    assert subprocess.run(command, timeout=100).returncode == -signal.SIGKILL
+    decoded: list[str] = []
+
+    def read_and_note(address: str) -> bytes:
+        decoded.append(address)
+        return read_bytes(address)
+
+    monkeypatch.setattr("train.photo_cache.read_bytes", read_and_note)
+    image_BHWC, unreadable = decoded_photos(rows, side_px=32, cache=str(cache))
+
+    tried_again = rows[4].image
+    assert sorted(decoded) == sorted([*(row.image for row in rows[num_kept:]), tried_again])
+    assert torch.equal(image_BHWC, expected)
+    assert list(unreadable) == [4]
+    assert {path.suffix for path in cache.iterdir()} == {".npy", ".json", ".lock"}
+
+
+def test_pixels_that_were_not_marked_as_decoded_are_decoded_again(rows: list[Row], tmp_path: Path):
+    expected, _ = decoded_photos(rows, side_px=32, cache=str(tmp_path / "cache"))
+    (whole,) = (tmp_path / "cache").glob("*.npy")
+    part = whole.rename(whole.with_suffix(".part"))
+    np.load(part, mmap_mode="r+")[:] = 9
+
+    again, _ = decoded_photos(rows, side_px=32, cache=str(tmp_path / "cache"))
+
+    assert torch.equal(again, expected)
 
 
 def test_a_photo_that_changed_is_decoded_again(rows: list[Row], tmp_path: Path):
