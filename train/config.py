@@ -217,10 +217,14 @@ class Scale:
     """Of the Ray cluster: local starts one on this machine, auto joins the one that it is part of."""
     max_failures: int = 3
     """Workers that may die before the run is given up."""
+    collective_timeout_s: int = 6 * 3600
+    """Longest wait of a worker for the others, for instance while one node decodes its photos."""
 
     def __post_init__(self) -> None:
         if min(self.workers, self.cpus_per_worker, self.max_failures) < 0:
             raise ValueError("workers, cpus_per_worker and max_failures must not be negative")
+        if self.collective_timeout_s < 1:
+            raise ValueError(f"collective_timeout_s is {self.collective_timeout_s}, must be positive")
         if self.gpu and not self.workers:
             raise ValueError("--gpu is for Ray workers; without Ray name the device, --device cuda")
         if self.folds < 0 or self.folds == 1:

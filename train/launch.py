@@ -126,7 +126,7 @@ def fit(training: Training, scale: Scale, *, alone: bool = False) -> None:
         run(training, Team(device=training.device))
         return
     import ray.train
-    from ray.train.torch import TorchTrainer
+    from ray.train.torch import TorchConfig, TorchTrainer
 
     cpus = cpus_per_worker(scale)
     has_room = _check_room(scale, cpus)
@@ -138,6 +138,7 @@ def fit(training: Training, scale: Scale, *, alone: bool = False) -> None:
     trainer = (lone_trainer() if alone else TorchTrainer)(
         train_on_ray,
         train_loop_config={"training": training, "shows_progress": sys.stderr.isatty()},
+        torch_config=TorchConfig(timeout_s=scale.collective_timeout_s),
         scaling_config=ray.train.ScalingConfig(
             num_workers=scale.workers,
             use_gpu=scale.gpu,

@@ -2,6 +2,15 @@
 
 import subprocess
 import sys
+from contextlib import nullcontext
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from train.config import LesionTraining, Scale
+from train.launch import fit
 
 DROPPED = """
 import os, signal, time
@@ -25,3 +34,27 @@ def test_an_interrupt_that_python_drops_ends_the_run_all_the_same():
     assert "Exception ignored" in done.stderr
     assert "the same command goes on from runs/mine" in done.stderr
     assert done.returncode == 130
+
+
+def test_workers_wait_for_each_other_as_long_as_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    given: dict[str, Any] = {}
+
+    class Recorder:
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            given.update(kwargs)
+
+        def fit(self) -> SimpleNamespace:
+            return SimpleNamespace(return_value="")
+
+    monkeypatch.setattr("ray.train.torch.TorchTrainer", Recorder)
+    monkeypatch.setattr("train.launch._check_room", lambda scale, cpus: True)
+    monkeypatch.setattr("train.launch.warn_while_unplaced", lambda *args, **kwargs: nullcontext())
+    training = LesionTraining(run=str(tmp_path))
+
+    for scale in (Scale(cpus_per_worker=1), Scale(cpus_per_worker=1, collective_timeout_s=90)):
+        fit(training, scale)
+        assert given["torch_config"].timeout_s == scale.collective_timeout_s
+
+    assert Scale().collective_timeout_s >= 3600
+    with pytest.raises(ValueError, match="collective_timeout_s is 0"):
+        Scale(collective_timeout_s=0)
