@@ -13,6 +13,8 @@ import yaml
 from ray.autoscaler._private.aws.config import _check_ami
 from ray.autoscaler._private.util import prepare_config, validate_config
 from ray.autoscaler.v2.instance_manager.config import AutoscalingConfig
+from ray.autoscaler.v2.scheduler import ResourceDemandScheduler, SchedulingRequest
+from ray.autoscaler.v2.utils import ResourceRequestUtil
 from ray.serve.schema import ServeDeploySchema
 
 from serve.__main__ import EVERYWHERE, HAPROXY
@@ -133,6 +135,41 @@ def test_ray_leaves_the_names_of_the_machine_images_alone():
     _check_ami(config)
 
     assert config["available_node_types"] == before
+
+
+@pytest.mark.parametrize(
+    ("waiting", "photos", "networks", "infeasible"),
+    [
+        ([], 2, 2, 0),
+        (12 * [{"CPU": 2, "photo_node": 0.001}], 3, 2, 0),  # gateways and face detectors
+        (33 * [{"CPU": 2, "photo_node": 0.001}], 8, 2, 1),  # never on GPU nodes
+        (3 * [{"CPU": 1, "GPU": 0.7}], 2, 3, 0),  # lesion networks, one on a GPU
+        (3 * [{"CPU": 8, "GPU": 1}], 2, 3, 0),  # training workers
+        ([{"CPU": 9, "GPU": 1}], 2, 2, 1),
+    ],
+)
+def test_rays_autoscaler_starts_nodes_of_the_kind_that_is_waited_for(
+    waiting: list[dict[str, float]], photos: int, networks: int, infeasible: int
+):
+    config = read("cluster.yaml")
+    for name, detected in (("photos", {"CPU": 8}), ("networks", {"CPU": 8, "GPU": 1})):  # as AWS says of them
+        config["available_node_types"][name]["resources"] |= detected
+    launcher = AutoscalingConfig(prepare_config(config), skip_content_hash=True)
+
+    decision = ResourceDemandScheduler().schedule(
+        SchedulingRequest(
+            disable_launch_config_check=True,
+            node_type_configs=launcher.get_node_type_configs(),
+            max_num_nodes=launcher.get_max_num_worker_nodes(),
+            resource_requests=ResourceRequestUtil.group_by_count(
+                [ResourceRequestUtil.make(resources) for resources in waiting]
+            ),
+        )
+    )
+
+    started = {one.instance_type: one.count for one in decision.to_launch}
+    assert started == {"photos": photos, "networks": networks}
+    assert len(decision.infeasible_resource_requests) == infeasible
 
 
 def test_only_containers_of_gpu_nodes_are_given_the_gpu():

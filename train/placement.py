@@ -207,7 +207,7 @@ def _waiting(num_workers: int, cpus: int, *, gpu: bool) -> str:
     nodes, free = alive_nodes(), ray.available_resources()
     found = shortage(nodes, num_workers, cpus, gpu=gpu) or (
         f"{describe_demand(num_workers, cpus, gpu=gpu)}, and other work holds the room: "
-        f"{describe_nodes(nodes)}, of which {_count(free.get('CPU', 0), 'CPU')} and "
-        f"{_count(free.get('GPU', 0), 'GPU')} are free"
+        f"{describe_nodes(nodes)}; free: {_count(free.get('CPU', 0), 'CPU')} and "
+        f"{_count(free.get('GPU', 0), 'GPU')}"
     )
     return f"{found}; {WHAT_TO_DO}"
