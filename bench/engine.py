@@ -12,7 +12,7 @@ import platform
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,13 +20,12 @@ from typing import Any
 
 import numpy as np
 import torch
-import tyro
 from torch import Tensor
 
 from models.checkpoint import CheckpointMeta, save_checkpoint
 from models.engine import GpuLesionEngine, int8_runtimes, load_lesion_engine
 from models.lesion import LesionNet
-from models.progress import MaskedConvLSTM, ProgressNet
+from models.progress import MaskedConvLSTM, PackedIndex, ProgressNet
 from models.rounding import names_of_ranges
 from models.taxonomy import DIAGNOSES
 from models.transforms import MEAN, STD, normalize
@@ -51,6 +50,8 @@ class Settings:
 
 def main() -> None:
     """Read the command line, measure, and write the results."""
+    import tyro  # here: bench.gpu_checklist does without
+
     settings = tyro.cli(Settings)
     torch.set_num_threads(settings.num_threads)
     result: dict[str, Any] = {
@@ -64,7 +65,7 @@ def main() -> None:
         result["progress"] = _progress(settings)
     else:
         result["card"] = torch.cuda.get_device_name(settings.device)
-        result["lesion"] = _lesion_on_gpu(settings)
+        result["lesion"] = dict(lesion_on_gpu(settings))
     text = json.dumps(result, indent=2)
     print(text)
     if settings.out:
@@ -73,7 +74,7 @@ def main() -> None:
 
 def _lesion_on_cpu(settings: Settings) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as name:
-        meta = _write_random(Path(name), settings.input_px)
+        meta = write_random(Path(name), settings.input_px)
         engines: dict[str, Any] = {}
         start_s: dict[str, float] = {}
         for runtime in ("pytorch", "onnxruntime", *int8_runtimes()):
@@ -90,31 +91,33 @@ def _lesion_on_cpu(settings: Settings) -> dict[str, Any]:
     return found
 
 
-def _lesion_on_gpu(settings: Settings) -> dict[str, Any]:
+def lesion_on_gpu(settings: Settings) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Measure our engine against ``torch.compile``; yield the figures of each batch size when it is done."""
     net = LesionNet(num_diagnoses=len(DIAGNOSES), input_px=settings.input_px).eval()
     plain = LesionNet(num_diagnoses=len(DIAGNOSES), input_px=settings.input_px).eval()
     plain = plain.to(settings.device, torch.bfloat16).to(memory_format=torch.channels_last)
-    compiled = torch.compile(plain, mode="max-autotune")
-    engine = GpuLesionEngine(_meta(settings.input_px), net, settings.device)
+    compiled = torch.compile(plain, mode="max-autotune", dynamic=False)
+    sizes = (*settings.batches, 256)
+    engine = GpuLesionEngine(random_meta(settings.input_px), net, settings.device, max_batch_size=max(sizes))
+    engine.warm_up()
 
     def by_compile(image_BHWC: Tensor) -> None:
         with torch.inference_mode():
             image_BCHW = normalize(image_BHWC).bfloat16()
             compiled(image_BCHW.contiguous(memory_format=torch.channels_last))
-        torch.cuda.synchronize()
+        torch.cuda.synchronize(settings.device)
 
     def by_engine(image_BHWC: Tensor) -> None:
         engine.on_device(image_BHWC)
-        torch.cuda.synchronize()
+        torch.cuda.synchronize(settings.device)
 
-    found: dict[str, Any] = {}
-    for size in (*settings.batches, 256):
+    for size in sizes:
         image = torch.from_numpy(_photos(size, settings.input_px)).to(settings.device)
         runs = {"torch.compile": partial(by_compile, image), "engine": partial(by_engine, image)}
-        found[f"batch {size}"] = _compared(runs, size, settings, reference="torch.compile")
-        rate = found[f"batch {size}"]["engine"]["photos_per_s"]
-        found[f"batch {size}"]["engine"]["bf16_teraflops"] = round(rate * FLOPS_PER_PHOTO / 1e12, 1)
-    return found
+        figures = _compared(runs, size, settings, reference="torch.compile")
+        rate = figures["engine"]["photos_per_s"]
+        figures["engine"]["bf16_teraflops"] = round(rate * FLOPS_PER_PHOTO / 1e12, 1)
+        yield f"batch {size}", figures
 
 
 def _progress(settings: Settings) -> dict[str, Any]:
@@ -122,12 +125,13 @@ def _progress(settings: Settings) -> dict[str, Any]:
     photos = torch.rand(1, MAX_STEPS, 3, net.input_px, net.input_px)
     present = torch.zeros(1, MAX_STEPS, dtype=torch.bool)
     present[:, :8] = True
+    index = PackedIndex.of(present)
     with torch.inference_mode():
-        expected, found = net(photos, present), net.packed(photos[present], present)
+        expected, found = net(photos, present), net.packed(photos[present], index)
     runs = {
         "30 padded steps one by one": lambda: step_by_step(net, photos, present),
         "30 padded steps": lambda: net(photos, present),
-        "present photos": lambda: net.packed(photos[present], present),
+        "present photos": lambda: net.packed(photos[present], index),
     }
     with torch.inference_mode():
         return {
@@ -190,15 +194,17 @@ def _photos(num: int, side_px: int) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (num, side_px, side_px, 3), np.uint8)
 
 
-def _write_random(folder: Path, input_px: int) -> CheckpointMeta:
+def write_random(folder: Path, input_px: int) -> CheckpointMeta:
+    """Write a lesion checkpoint of random weights, with ranges for 8 bits."""
     torch.manual_seed(0)
     net = LesionNet(num_diagnoses=len(DIAGNOSES), input_px=input_px)
     before_sum = (".conv3", ".shortcut")  # the others are behind a ReLU
     ranges = {name: (-4.0 if name.endswith(before_sum) else 0.0, 4.0) for name in names_of_ranges(input_px)}
-    return save_checkpoint(folder, net, _meta(input_px), "", int8_ranges=ranges)
+    return save_checkpoint(folder, net, random_meta(input_px), "", int8_ranges=ranges)
 
 
-def _meta(input_px: int) -> CheckpointMeta:
+def random_meta(input_px: int) -> CheckpointMeta:
+    """Return what a checkpoint of random weights says of itself."""
     return CheckpointMeta(
         kind="lesion",
         name="random",

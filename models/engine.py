@@ -3,8 +3,9 @@
 Axes: B request, T photo of a series, H row, W column, C channel, K diagnosis.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeVar, get_args
 
@@ -20,12 +21,14 @@ from models.checkpoint import (
     load_weights,
     read_meta,
 )
+from models.cuda_graphs import GraphedBatches
 from models.integer_trunk import IntegerTrunk
 from models.integer_trunk import runs_here as integer_trunk_runs_here
 from models.lesion import LesionEnsemble, LesionNet, fold_batch_norm
-from models.progress import ProgressNet
+from models.progress import PackedIndex, ProgressNet
 from models.rounding import Ranges, Weights, is_range, names_of_ranges
-from models.taxonomy import GROUPS, Group
+from models.taxonomy import GROUPS
+from models.transfers import send_together
 from models.transforms import normalize
 
 Runtime = Literal["pytorch", "pytorch-bf16", "onnxruntime", "onnxruntime-int8", "onednn-int8"]
@@ -33,7 +36,7 @@ EngineName = Literal["auto", "pytorch", "pytorch-bf16", "onnxruntime", "onnxrunt
 INT8_RUNTIMES: tuple[Runtime, ...] = ("onednn-int8", "onnxruntime-int8")
 
 GPU_BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
-"""Sizes that a GPU computes; a batch is filled up to the next, so that each is recorded once."""
+"""Sizes of batches on a GPU; a batch is padded to the next, so that each size is recorded once."""
 
 _Net = TypeVar("_Net", bound=nn.Module)
 
@@ -47,7 +50,10 @@ class LesionOutput:
     diagnosis_BK: np.ndarray
     """float32, columns in the order of ``meta.labels``; each row sums to 1."""
     features_BCHW: np.ndarray | None = None
-    """float32, the last feature map, when it was asked for."""
+    """float32, the last feature map, if it was requested."""
+    heat_RHW: Mapping[int, np.ndarray] = field(default_factory=dict)
+    """For each photo whose explanation was requested, by its index: float32, 0 to 1, the Grad-CAM maps of the
+    groups in the order of ``GROUPS``."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,13 +80,21 @@ class LesionEngine:
         self.device = device
         self._net = net.to(device).to(memory_format=torch.channels_last).eval()
 
+    @property
+    def uses_cuda_graphs(self) -> bool | None:
+        """Whether batches replay CUDA graphs; None for engines that have none."""
+        return None
+
     @torch.inference_mode()
-    def __call__(self, image_BHWC: np.ndarray, *, features: bool = False) -> LesionOutput:
+    def __call__(
+        self, image_BHWC: np.ndarray, *, features: bool = False, explain: Sequence[int] = ()
+    ) -> LesionOutput:
         """Classify a batch.
 
         Args:
             image_BHWC: uint8, (B, input_px, input_px, 3), RGB, upright.
-            features: return the last feature map too.
+            features: return the last feature map of every photo too.
+            explain: indices of the photos whose Grad-CAM maps are returned too.
         """
         side = self.meta.input_px
         if image_BHWC.shape[1:] != (side, side, 3) or image_BHWC.dtype != np.uint8:
@@ -88,30 +102,35 @@ class LesionEngine:
                 f"got {image_BHWC.dtype} {image_BHWC.shape}, need uint8 (B, {side}, {side}, 3); "
                 "decode with models.images.decode_square"
             )
-        return self._answer(np.ascontiguousarray(image_BHWC), features)
-
-    def heat_map(self, features_CHW: np.ndarray, group: Group) -> np.ndarray:
-        """Return where the evidence for ``group`` lies, as ``grad_cam`` does: float32 (h, w), 0 to 1."""
-        features = torch.from_numpy(features_CHW).to(self.device)
-        return self._net.risk_map(features, GROUPS.index(group)).cpu().numpy()
+        return self._answer(np.ascontiguousarray(image_BHWC), features, explain)
 
     def ping(self) -> None:
         """Send one blank image through the network; raise if the answer is not a probability."""
         side = self.meta.input_px
         _check_finite(self(np.zeros((1, side, side, 3), np.uint8)).malignant_B)
 
-    def _answer(self, image_BHWC: np.ndarray, features: bool) -> LesionOutput:
-        image_BCHW = normalize(torch.from_numpy(image_BHWC).to(self.device), self.meta.mean, self.meta.std)
-        features_BCHW = self._net.features(image_BCHW.contiguous(memory_format=torch.channels_last))
-        return self._output(features_BCHW, features)
+    def _answer(self, image_BHWC: np.ndarray, features: bool, explain: Sequence[int]) -> LesionOutput:
+        with _ieee_float32(self.device):
+            image_BCHW = normalize(
+                torch.from_numpy(image_BHWC).to(self.device), self.meta.mean, self.meta.std
+            )
+            features_BCHW = self._net.features(image_BCHW.contiguous(memory_format=torch.channels_last))
+            return self._output(features_BCHW, features, explain)
 
-    def _output(self, features_BCHW: Tensor, features: bool) -> LesionOutput:
+    def _output(self, features_BCHW: Tensor, features: bool, explain: Sequence[int]) -> LesionOutput:
         logits = self._net.classify(features_BCHW)
         return LesionOutput(
             malignant_B=logits.risk_BR.softmax(1)[:, GROUPS.index("malignant")].cpu().numpy(),
             diagnosis_BK=logits.diagnosis_BK.softmax(1).cpu().numpy(),
             features_BCHW=features_BCHW.contiguous().cpu().numpy() if features else None,
+            heat_RHW=self._heat_maps(features_BCHW, explain),
         )
+
+    def _heat_maps(self, features_BCHW: Tensor, explain: Sequence[int]) -> dict[int, np.ndarray]:
+        if not explain:
+            return {}
+        maps = torch.stack([self._net.risk_maps(features_BCHW[index].float()) for index in explain])
+        return dict(zip(explain, maps.cpu().numpy(), strict=True))
 
 
 class IntegerLesionEngine(LesionEngine):
@@ -123,8 +142,8 @@ class IntegerLesionEngine(LesionEngine):
         self._trunk = IntegerTrunk(_weights_of(net), meta, ranges)
         super().__init__(meta, _without_trunk(net), "cpu")
 
-    def _answer(self, image_BHWC: np.ndarray, features: bool) -> LesionOutput:
-        return self._output(self._trunk(torch.from_numpy(image_BHWC)), features)
+    def _answer(self, image_BHWC: np.ndarray, features: bool, explain: Sequence[int]) -> LesionOutput:
+        return self._output(self._trunk(torch.from_numpy(image_BHWC)), features, explain)
 
 
 class OnnxLesionEngine(LesionEngine):
@@ -156,17 +175,25 @@ class OnnxLesionEngine(LesionEngine):
         self._session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
         super().__init__(meta, _without_trunk(net), "cpu")
 
-    def _answer(self, image_BHWC: np.ndarray, features: bool) -> LesionOutput:
-        names = ["malignant_B", "diagnosis_BK", "features_BCHW"]
-        answers = self._session.run(names if features else names[:2], {"image_BHWC": image_BHWC})
-        return LesionOutput(**dict(zip(names, map(np.asarray, answers), strict=False)))
+    def _answer(self, image_BHWC: np.ndarray, features: bool, explain: Sequence[int]) -> LesionOutput:
+        names = ["malignant_B", "diagnosis_BK", *(["features_BCHW"] if features or explain else [])]
+        malignant_B, diagnosis_BK, *rest = map(
+            np.asarray, self._session.run(names, {"image_BHWC": image_BHWC})
+        )
+        return LesionOutput(
+            malignant_B=malignant_B,
+            diagnosis_BK=diagnosis_BK,
+            features_BCHW=rest[0] if features else None,
+            heat_RHW=self._heat_maps(torch.from_numpy(rest[0]), explain) if explain else {},
+        )
 
 
 class GpuLesionEngine(LesionEngine):
     """A network or an ensemble on a GPU: bfloat16, channels last, batch norm folded in, heads in float32.
 
-    A batch is filled up to one of ``sizes``; what a GPU does for each size is recorded as a CUDA graph, in
-    ``warm_up`` or when the size first occurs, and replayed. On a CPU, where tests run it, nothing is.
+    A batch is padded to one of ``sizes``, split if it is larger than all, and replayed as a CUDA graph. It
+    costs one copy to the device and one back; explanations cost one more copy back. On a CPU, where tests run
+    it, there are no graphs.
     """
 
     runtime: Runtime = "pytorch-bf16"
@@ -178,82 +205,89 @@ class GpuLesionEngine(LesionEngine):
         net: LesionNet | LesionEnsemble,
         device: str,
         *,
-        sizes: Sequence[int] = GPU_BATCHES,
+        max_batch_size: int = 64,
     ) -> None:
         for part in net.modules():
             if isinstance(part, LesionNet):
                 fold_batch_norm(part.trunk.eval())
                 part.trunk.bfloat16()
         super().__init__(meta, net, device)
-        self._sizes = sizes
-        self._graphs: dict[int, tuple[torch.cuda.CUDAGraph, Tensor, tuple[Tensor, ...]]] = {}
+        self.sizes = batch_sizes(max_batch_size)
+        self._batches = GraphedBatches(self._compute, (meta.input_px, meta.input_px, 3), self.sizes, device)
+
+    @property
+    def uses_cuda_graphs(self) -> bool:
+        """Whether batches replay CUDA graphs."""
+        return self._batches.uses_graphs
 
     @torch.inference_mode()
-    def warm_up(self, largest: int = 64) -> None:
-        """Record the sizes up to ``largest``, so that no request waits for it."""
-        side = self.meta.input_px
-        for size in (size for size in self._sizes if size <= largest):
-            self._replayed(torch.zeros((size, side, side, 3), dtype=torch.uint8, device=self.device))
+    def warm_up(self) -> None:
+        """Record a CUDA graph of every size and check it, so that no request waits for it.
+
+        Raises:
+            EngineError: a graph gives other answers than computation.
+        """
+        self._batches.record()
 
     @torch.inference_mode()
     def on_device(self, image_BHWC: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Answer uint8 photos that are on the device, as tensors there: risk, diagnoses, feature map."""
-        parts = []
-        for start, stop, size in filled_up(len(image_BHWC), self._sizes):
-            part = nn.functional.pad(image_BHWC[start:stop], (0, 0, 0, 0, 0, 0, 0, size - (stop - start)))
-            parts.append([answer[: stop - start] for answer in self._replayed(part)])
-        risk_B, diagnosis_BK, features_BCHW = (torch.cat(answers) for answers in zip(*parts, strict=True))
-        return risk_B, diagnosis_BK, features_BCHW
+        """Classify uint8 photos that are on the device, as tensors there: risk, diagnoses, feature map."""
+        parts = image_BHWC.split(self.sizes[-1])
+        found = [[result.clone() for result in self._batches(part)] for part in parts]
+        answers_BX, features_BCHW = (torch.cat(results) for results in zip(*found, strict=True))
+        return answers_BX[:, 0], answers_BX[:, 1:], features_BCHW
 
-    def _answer(self, image_BHWC: np.ndarray, features: bool) -> LesionOutput:
-        risk_B, diagnosis_BK, features_BCHW = self.on_device(torch.from_numpy(image_BHWC).to(self.device))
+    def _answer(self, image_BHWC: np.ndarray, features: bool, explain: Sequence[int]) -> LesionOutput:
+        largest = self.sizes[-1]
+        answers: list[np.ndarray] = []
+        feature_maps: list[np.ndarray] = []
+        heat_RHW: dict[int, np.ndarray] = {}
+        for start in range(0, max(len(image_BHWC), 1), largest):
+            answers_BX, features_BCHW = self._batches(image_BHWC[start : start + largest])
+            here = [index - start for index in explain if start <= index < start + largest]
+            for index, maps in self._heat_maps(features_BCHW, here).items():
+                heat_RHW[start + index] = maps
+            if features:
+                feature_maps.append(features_BCHW.float().contiguous().cpu().numpy())
+            answers.append(answers_BX.cpu().numpy())
+        found_BX = np.concatenate(answers)
         return LesionOutput(
-            malignant_B=risk_B.cpu().numpy(),
-            diagnosis_BK=diagnosis_BK.cpu().numpy(),
-            features_BCHW=features_BCHW.float().contiguous().cpu().numpy() if features else None,
+            malignant_B=found_BX[:, 0],
+            diagnosis_BK=found_BX[:, 1:],
+            features_BCHW=np.concatenate(feature_maps) if features else None,
+            heat_RHW=heat_RHW,
         )
 
-    def _replayed(self, image_BHWC: Tensor) -> tuple[Tensor, ...]:
-        if not image_BHWC.is_cuda:
-            return self._computed(image_BHWC)
-        size = len(image_BHWC)
-        if size not in self._graphs:
-            self._graphs[size] = self._recorded(image_BHWC.clone())
-        graph, own_image, own_answers = self._graphs[size]
-        own_image.copy_(image_BHWC)
-        graph.replay()
-        return tuple(answer.clone() for answer in own_answers)
-
-    def _recorded(self, image_BHWC: Tensor) -> tuple[torch.cuda.CUDAGraph, Tensor, tuple[Tensor, ...]]:
-        stream = torch.cuda.Stream()
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
-            for _ in range(3):  # cuDNN chooses its kernels
-                self._computed(image_BHWC)
-        torch.cuda.current_stream().wait_stream(stream)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            answers = self._computed(image_BHWC)
-        return graph, image_BHWC, answers
-
-    def _computed(self, image_BHWC: Tensor) -> tuple[Tensor, ...]:
+    def _compute(self, image_BHWC: Tensor) -> tuple[Tensor, Tensor]:
+        """Probabilities, (B, 1 + K): of malignancy, then of each diagnosis; and the last feature map."""
         image_BCHW = normalize(image_BHWC, self.meta.mean, self.meta.std).bfloat16()
         features_BCHW = self._net.features(image_BCHW.contiguous(memory_format=torch.channels_last))
         logits = self._net.classify(features_BCHW.float())
-        risk_B = logits.risk_BR.softmax(1)[:, GROUPS.index("malignant")]
-        return risk_B, logits.diagnosis_BK.softmax(1), features_BCHW
+        malignant_B1 = logits.risk_BR.softmax(1)[:, GROUPS.index("malignant")].unsqueeze(1)
+        return torch.cat([malignant_B1, logits.diagnosis_BK.softmax(1)], dim=1), features_BCHW
 
 
-def filled_up(num: int, sizes: Sequence[int]) -> list[tuple[int, int, int]]:
-    """Cut a batch into parts of at most the largest size: first photo, end, and the size it is filled to.
+def batch_sizes(max_batch_size: int) -> tuple[int, ...]:
+    """Return the sizes that batches of at most ``max_batch_size`` are padded to, in ascending order."""
+    enough = next((size for size in GPU_BATCHES if size >= max_batch_size), GPU_BATCHES[-1])
+    return tuple(size for size in GPU_BATCHES if size <= enough)
 
-    An empty batch is one empty part, which still shows the shapes of the answers.
-    """
-    parts: list[tuple[int, int, int]] = []
-    for start in range(0, max(num, 1), max(sizes)):
-        stop = min(start + max(sizes), num)
-        parts.append((start, stop, min(size for size in sizes if size >= stop - start)))
-    return parts
+
+@contextlib.contextmanager
+def _ieee_float32(device: str) -> Iterator[None]:
+    """Compute float32 as float32: on a GPU PyTorch takes TF32 for convolutions, with 10 bits of mantissa."""
+    backends = (torch.backends.cudnn.conv, torch.backends.cuda.matmul)  # pyright: ignore
+    if device == "cpu":
+        yield
+        return
+    before = [backend.fp32_precision for backend in backends]
+    try:
+        for backend in backends:
+            backend.fp32_precision = "ieee"
+        yield
+    finally:
+        for backend, precision in zip(backends, before, strict=True):
+            backend.fp32_precision = precision
 
 
 class ProgressEngine:
@@ -279,9 +313,12 @@ class ProgressEngine:
             raise ValueError(
                 f"got {photos_BTHWC.dtype} {photos_BTHWC.shape}, need uint8 (B, T, {side}, {side}, 3)"
             )
-        photo_NHWC = torch.from_numpy(photos_BTHWC[present_BT]).to(self.device)
-        present = torch.from_numpy(np.ascontiguousarray(present_BT)).to(self.device)
-        logits_BTC = self._net.packed(normalize(photo_NHWC, self.meta.mean, self.meta.std), present)
+        host_NHWC = torch.from_numpy(photos_BTHWC[present_BT])
+        index = PackedIndex.of(torch.from_numpy(np.ascontiguousarray(present_BT)))
+        photo_NHWC, *positions = send_together([host_NHWC, *index.tensors], self.device)
+        with _ieee_float32(self.device):
+            photo_NCHW = normalize(photo_NHWC, self.meta.mean, self.meta.std)
+            logits_BTC = self._net.packed(photo_NCHW, index.at(positions))
         improved = self.meta.labels.index("improved")
         return ProgressOutput(improved_BT=logits_BTC.softmax(2)[..., improved].cpu().numpy())
 
@@ -292,11 +329,17 @@ class ProgressEngine:
 
 
 def load_lesion_engine(
-    folder: Path, *, device: str = "cpu", num_threads: int | None = None, engine: EngineName = "auto"
+    folder: Path,
+    *,
+    device: str = "cpu",
+    num_threads: int | None = None,
+    engine: EngineName = "auto",
+    max_batch_size: int = 64,
 ) -> LesionEngine:
     """Load a lesion checkpoint onto ``device``.
 
     Args:
+        max_batch_size: largest batch that a GPU is prepared for; larger ones are split.
         num_threads: of the engine on a CPU; sets those of PyTorch in this process too.
         engine: ``pytorch`` is the reference, float32. ``auto`` takes, on a CPU, the first engine in 8 bits
             that runs here and that the release found good enough (``metrics.int8.engines``): oneDNN where
@@ -305,6 +348,7 @@ def load_lesion_engine(
     Raises:
         CheckpointError: ``folder`` is no lesion checkpoint that this code understands, or it has no ranges
             for the 8 bits that were asked for.
+        EngineError: the GPU's answers are wrong.
         ValueError: there is no such engine, or it does not run on this device.
     """
     _check_engine(engine, device)
@@ -316,9 +360,8 @@ def load_lesion_engine(
     if engine == "pytorch":
         return LesionEngine(meta, net, device)
     if engine == "pytorch-bf16":
-        gpu = GpuLesionEngine(meta, net, device)
-        if device != "cpu":
-            gpu.warm_up()
+        gpu = GpuLesionEngine(meta, net, device, max_batch_size=max_batch_size)
+        gpu.warm_up()
         return gpu
     if engine == "onednn-int8":
         assert ranges is not None and isinstance(net, LesionNet)

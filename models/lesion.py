@@ -61,9 +61,9 @@ class LesionNet(nn.Module):
         pooled_BC = features_BCHW.mean(dim=(2, 3))
         return LesionLogits(self.risk_head(pooled_BC), self.diagnosis_head(pooled_BC))
 
-    def risk_map(self, features_CHW: Tensor, column: int) -> Tensor:
-        """Show where the evidence for one risk group lies in a last feature map, as ``grad_cam`` does."""
-        return grad_cam(self.risk_head, features_CHW, column)
+    def risk_maps(self, features_CHW: Tensor) -> Tensor:
+        """Return the Grad-CAM map of each risk group for one last feature map, (R, h, w)."""
+        return torch.stack([grad_cam(self.risk_head, features_CHW, column) for column in range(len(GROUPS))])
 
 
 class LesionEnsemble(nn.Module):
@@ -102,12 +102,12 @@ class LesionEnsemble(nn.Module):
             torch.stack([one.diagnosis_BK for one in logits]).mean(0),
         )
 
-    def risk_map(self, features_CHW: Tensor, column: int) -> Tensor:
-        """Return the mean of the members' maps, from 0 to 1 again."""
+    def risk_maps(self, features_CHW: Tensor) -> Tensor:
+        """Return the mean of the members' maps, (R, h, w), each scaled to a maximum of 1 again."""
         parts = features_CHW.chunk(len(self.members))
-        maps = [member.risk_map(part, column) for member, part in zip(self.nets, parts, strict=True)]
-        heat_HW = torch.stack(maps).mean(0)
-        return heat_HW / heat_HW.max().clamp_min(1e-12)
+        maps = [member.risk_maps(part) for member, part in zip(self.nets, parts, strict=True)]
+        heat_RHW = torch.stack(maps).mean(0)
+        return heat_RHW / heat_RHW.amax(dim=(1, 2), keepdim=True).clamp_min(1e-12)
 
     @property
     def nets(self) -> list[LesionNet]:

@@ -5,7 +5,10 @@ Axes: B series, T photo, C channel, H row, W column, N present photo of any seri
 Source: Shi et al. 2015, arXiv:1506.04214, without peephole connections; layer sizes as in SkinCredible.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -68,52 +71,93 @@ class ProgressNet(nn.Module):
             nn.Linear(hidden, len(LABELS)),
         )
 
-    def forward(self, photos_BTCHW: Tensor, present_BT: Tensor) -> Tensor:
+    def forward(self, photos_BTCHW: Tensor, present_BT: Tensor, present_N: Tensor | None = None) -> Tensor:
         """Return the logits after each photo.
 
         Args:
             photos_BTCHW: float, normalised, (B, T, 3, input_px, input_px); T of any length. What stands at a
                 photo that is not present changes nothing.
             present_BT: bool, False where a photo has no face or the series is over.
+            present_N: int64, where ``present_BT.flatten()`` is true. Given, training on a GPU does not wait
+                for the device to count.
 
         Returns:
             logits_BTC: columns as ``LABELS``. A photo that is not present repeats the logits before it;
                 before the first face they are zero, which says that nothing is known.
         """
         shape = present_BT.shape
+        if self.training and present_N is None:
+            present_N = present_BT.flatten().nonzero()[:, 0]
         photos_BTCHW = torch.where(present_BT[:, :, None, None, None], photos_BTCHW, 0)
         cells_BTCHW = _beside_first_face(
             skin_cells(photos_BTCHW.flatten(0, 1)).unflatten(0, shape), present_BT
         )
-        state_BTCHW = self.first_norm(self.first(cells_BTCHW, present_BT), present_BT)
+        state_BTCHW = self.first_norm(self.first(cells_BTCHW, present_BT), present_N)
         pooled_NCHW = _average_and_maximum(state_BTCHW.flatten(0, 1), NUM_CELLS // 2)
         state_BTCHW = self.second(pooled_NCHW.unflatten(0, shape), present_BT)
-        state_BTCHW = self.second_norm(state_BTCHW, present_BT)
+        state_BTCHW = self.second_norm(state_BTCHW, present_N)
         logits_NC = self.head(_average_and_maximum(state_BTCHW.flatten(0, 1), HEAD_GRID))
         return _repeat_where_absent(logits_NC.unflatten(0, shape), present_BT)
 
     @torch.inference_mode()
-    def packed(self, photo_NCHW: Tensor, present_BT: Tensor) -> Tensor:
+    def packed(self, photo_NCHW: Tensor, index: "PackedIndex") -> Tensor:
         """Return what ``forward`` returns of a trained network, computed for the present photos alone.
 
         Args:
             photo_NCHW: float, normalised: the present photos of the first series in order, then of the next.
-            present_BT: bool, as for ``forward``; it has N true values.
+            index: of these photos, on the device of the network.
         """
-        logits_BTC = photo_NCHW.new_zeros(*present_BT.shape, len(LABELS))
         if not len(photo_NCHW):
-            return logits_BTC
-        rows = _rows_of_steps(present_BT)
+            return photo_NCHW.new_zeros(*index.last_BT.shape, len(LABELS))
         cells_NCHW = skin_cells(photo_NCHW)
-        series_N, _ = present_BT.nonzero(as_tuple=True)
-        start_B = present_BT.sum(1).cumsum(0) - present_BT.sum(1)
         blurred = _mean_around(cells_NCHW[:, : 1 + len(SPOT_SIDES_PX)], 3)
-        change = blurred - blurred[start_B[series_N]]
+        change = blurred - blurred[index.first_N]
+        rows = index.steps_N.split(index.step_sizes)
         state_NCHW = self.first.packed(torch.cat([cells_NCHW, change], dim=1), rows)
         pooled = _average_and_maximum(self.first_norm.norm(state_NCHW), NUM_CELLS // 2)
         state_NCHW = self.second_norm.norm(self.second.packed(pooled, rows))
-        logits_BTC[present_BT] = self.head(_average_and_maximum(state_NCHW, HEAD_GRID))
-        return _repeat_where_absent(logits_BTC, present_BT)
+        logits_NC = self.head(_average_and_maximum(state_NCHW, HEAD_GRID))
+        return F.pad(logits_NC, (0, 0, 1, 0))[index.last_BT]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PackedIndex:
+    """Where the present photos of a batch of series are, when they lie one after the other."""
+
+    first_N: Tensor
+    """int64, for each photo the first one of its series."""
+    steps_N: Tensor
+    """int64, the first photos of all series, then the second ones, and so on; the longest series first."""
+    last_BT: Tensor
+    """int64, 1 + the last photo up to each place of ``present_BT``; 0 before the first."""
+    step_sizes: tuple[int, ...]
+    """How many series have a first photo, a second one, and so on."""
+
+    @classmethod
+    def of(cls, present_BT: Tensor) -> "PackedIndex":
+        """Return the index of the photos that are present; bool, in host memory: a GPU would wait."""
+        count_B = present_BT.sum(1)
+        start_B = count_B.cumsum(0) - count_B
+        longest_first = count_B.argsort(descending=True)
+        sizes = [int((count_B > step).sum()) for step in range(int(count_B.max()) if len(count_B) else 0)]
+        rows = [start_B[longest_first[:size]] + step for step, size in enumerate(sizes)]
+        num_seen_BT = present_BT.cumsum(1)
+        return cls(
+            first_N=start_B.repeat_interleave(count_B),
+            steps_N=torch.cat(rows) if rows else start_B[:0],
+            last_BT=torch.where(num_seen_BT > 0, start_B[:, None] + num_seen_BT, 0),
+            step_sizes=tuple(sizes),
+        )
+
+    @property
+    def tensors(self) -> list[Tensor]:
+        """What must be on the device of the network."""
+        return [self.first_N, self.steps_N, self.last_BT]
+
+    def at(self, tensors: Sequence[Tensor]) -> "PackedIndex":
+        """Return the same index with its ``tensors`` on another device."""
+        first_N, steps_N, last_BT = tensors
+        return replace(self, first_N=first_N, steps_N=steps_N, last_BT=last_BT)
 
 
 def skin_cells(photo_NCHW: Tensor) -> Tensor:
@@ -129,19 +173,38 @@ def skin_cells(photo_NCHW: Tensor) -> Tensor:
     Returns:
         cells_NCHW: (N, 5, NUM_CELLS, NUM_CELLS): redness, then mean and maximum of spots of two sizes.
     """
-    mean = photo_NCHW.new_tensor(MEAN)[:, None, None]
-    std = photo_NCHW.new_tensor(STD)[:, None, None]
-    skin_HW = torch.from_numpy(skin_places(photo_NCHW.shape[-1])).to(photo_NCHW)
-    red, green, blue = (photo_NCHW * std + mean).clamp_min(0).add(0.05).log().unbind(1)
+    skin = _skin_constants(photo_NCHW.shape[-1], photo_NCHW.dtype, photo_NCHW.device)
+    red, green, blue = (photo_NCHW * skin.std_C11 + skin.mean_C11).clamp_min(0).add(0.05).log().unbind(1)
     redness = _mean_around((red - (green + blue) / 2).unsqueeze(1), 3)
-    spots = [(redness - _mean_around(redness, side)).clamp(0, 0.5) * skin_HW for side in SPOT_SIDES_PX]
-    cell_px = photo_NCHW.shape[-1] // NUM_CELLS
-    cell_HW = F.avg_pool2d(skin_HW[None], cell_px)[0]
-    level = F.avg_pool2d(redness, cell_px)
-    on_face = level[..., cell_HW > 0.5].sort(dim=-1).values
+    spots = [(redness - _mean_around(redness, side)).clamp(0, 0.5) * skin.mask_HW for side in SPOT_SIDES_PX]
+    level = F.avg_pool2d(redness, photo_NCHW.shape[-1] // NUM_CELLS)
+    on_face = level.flatten(-2)[..., skin.cells_F].sort(dim=-1).values
     calm = on_face[..., int(CALM_SHARE * on_face.shape[-1])][..., None, None]
-    level = (5 * (level - calm)).clamp(-3, 3) * cell_HW
+    level = (5 * (level - calm)).clamp(-3, 3) * skin.cell_HW
     return torch.cat([level, _average_and_maximum(20 * torch.cat(spots, dim=1), NUM_CELLS)], dim=1)
+
+
+class _SkinConstants(NamedTuple):
+    mean_C11: Tensor
+    std_C11: Tensor
+    mask_HW: Tensor
+    """1 on skin, 0 elsewhere, by pixels."""
+    cell_HW: Tensor
+    """Share of skin of each cell."""
+    cells_F: Tensor
+    """int64, the cells of which more than half is skin."""
+
+
+@cache
+def _skin_constants(size_px: int, dtype: torch.dtype, device: torch.device) -> _SkinConstants:
+    """Constants of ``skin_cells``, copied to each device once."""
+    with torch.inference_mode(False):  # training uses them too
+        mask_HW = torch.from_numpy(skin_places(size_px))
+        cell_HW = F.avg_pool2d(mask_HW[None], size_px // NUM_CELLS)[0]
+        mean_C11, std_C11 = (torch.tensor(values)[:, None, None] for values in (MEAN, STD))
+        cells_F = (cell_HW > 0.5).flatten().nonzero()[:, 0]
+        floats = [one.to(device, dtype) for one in (mean_C11, std_C11, mask_HW, cell_HW)]
+        return _SkinConstants._make([*floats, cells_F.to(device)])
 
 
 @cache
@@ -182,7 +245,7 @@ class MaskedConvLSTM(nn.Module):
             states.append(hidden)
         return torch.stack(states, dim=1)
 
-    def packed(self, input_NCHW: Tensor, rows: list[Tensor]) -> Tensor:
+    def packed(self, input_NCHW: Tensor, rows: Sequence[Tensor]) -> Tensor:
         """Return the hidden state after each present photo, (N, num_filters, H, W).
 
         Args:
@@ -215,15 +278,21 @@ class MaskedBatchNorm(nn.Module):
         super().__init__()
         self.norm = nn.BatchNorm2d(num_channels)
 
-    def forward(self, state_BTCHW: Tensor, present_BT: Tensor) -> Tensor:
-        """Return the normalised state; where a photo is not present the result has no meaning."""
+    def forward(self, state_BTCHW: Tensor, present_N: Tensor | None) -> Tensor:
+        """Return the normalised state; where a photo is not present the result has no meaning.
+
+        Args:
+            state_BTCHW: float.
+            present_N: positions of the present photos among all B x T; needed in training.
+        """
+        state_MCHW = state_BTCHW.flatten(0, 1)
         if not self.training:
-            return self.norm(state_BTCHW.flatten(0, 1)).unflatten(0, present_BT.shape)
-        if not present_BT.any():
+            return self.norm(state_MCHW).view_as(state_BTCHW)
+        assert present_N is not None
+        if not len(present_N):
             return state_BTCHW
-        normalised = torch.zeros_like(state_BTCHW)
-        normalised[present_BT] = self.norm(state_BTCHW[present_BT]).to(normalised.dtype)
-        return normalised
+        normalised = self.norm(state_MCHW[present_N]).to(state_MCHW.dtype)
+        return torch.zeros_like(state_MCHW).index_copy(0, present_N, normalised).view_as(state_BTCHW)
 
 
 def _beside_first_face(cells_BTCHW: Tensor, present_BT: Tensor) -> Tensor:
@@ -233,15 +302,6 @@ def _beside_first_face(cells_BTCHW: Tensor, present_BT: Tensor) -> Tensor:
     first_B = present_BT.int().argmax(dim=1)
     first_face = blurred_BTCHW[torch.arange(len(first_B), device=first_B.device), first_B].unsqueeze(1)
     return torch.cat([cells_BTCHW, blurred_BTCHW - first_face], dim=2)
-
-
-def _rows_of_steps(present_BT: Tensor) -> list[Tensor]:
-    """For each step the positions, among all present photos, of the series that last so long."""
-    count_B = present_BT.sum(1)
-    start_B = count_B.cumsum(0) - count_B
-    longest_first = count_B.argsort(descending=True)
-    steps = range(int(count_B.max()))
-    return [start_B[longest_first[: int((count_B > t).sum())]] + t for t in steps]
 
 
 def _mean_around(image_NCHW: Tensor, side: int) -> Tensor:

@@ -5,6 +5,7 @@ import ray.serve
 
 from serve.batches import Batches, cores_of, load_apart
 from serve.config import FaceConfig
+from serve.gpu_memory import limit_gpu_memory
 from serve.messages import FaceReport
 
 
@@ -18,6 +19,7 @@ class FaceDetector:
     def __init__(self, config: FaceConfig, size_px: int) -> None:
         from models.face import FaceFinder  # here, as in serve.lesion
 
+        limit_gpu_memory(config.device)
         self._find = load_apart(
             lambda: FaceFinder(device=config.device, size_px=size_px, num_threads=config.num_threads)
         )

@@ -7,8 +7,10 @@ import numpy as np
 import ray.serve
 
 from models.checkpoint import local_checkpoint, read_model_card
+from models.taxonomy import GROUPS
 from serve.batches import Batches, Cores, cores_of, load_apart
 from serve.config import LesionConfig
+from serve.gpu_memory import limit_gpu_memory
 from serve.messages import Full, LesionReport, Spot, loaded_model, threshold_of, verdict_of
 from serve.scaling import Load, PhotoMeter
 from serve.schemas import DiagnosisScore, LoadedModel, ModelName
@@ -26,9 +28,14 @@ class LesionClassifier:
         from models.engine import load_lesion_engine
 
         folder = local_checkpoint(config.checkpoint)
+        limit_gpu_memory(config.device)
         self._engine = load_apart(
             lambda: load_lesion_engine(
-                folder, device=config.device, num_threads=config.num_threads, engine=config.engine
+                folder,
+                device=config.device,
+                num_threads=config.num_threads,
+                engine=config.engine,
+                max_batch_size=config.max_batch_size,
             )
         )
         self.meta = self._engine.meta
@@ -73,18 +80,20 @@ class LesionClassifier:
         """Say what is loaded, for ``GET /v1/models``."""
         engine = self._engine
         return loaded_model(
-            self.meta, device=engine.device, engine=engine.runtime, model_card=self._model_card
+            self.meta,
+            device=engine.device,
+            engine=engine.runtime,
+            cuda_graphs=engine.uses_cuda_graphs,
+            model_card=self._model_card,
         )
 
     def _classify_batch(self, spots: list[Spot]) -> list[LesionReport]:
         image_BHWC = np.stack([spot.image_HWC for spot in spots])
-        answer = self._engine(image_BHWC, features=any(spot.explain for spot in spots))
+        answer = self._engine(image_BHWC, explain=[i for i, spot in enumerate(spots) if spot.explain])
         reports: list[LesionReport] = []
         for index, malignant in enumerate(answer.malignant_B.tolist()):
-            heat = None
-            if spots[index].explain and answer.features_BCHW is not None:
-                verdict = verdict_of(malignant, self._threshold)
-                heat = self._engine.heat_map(answer.features_BCHW[index], verdict)
+            heat_RHW = answer.heat_RHW.get(index)
+            verdict = verdict_of(malignant, self._threshold)
             reports.append(
                 LesionReport(
                     model=self._model,
@@ -92,7 +101,7 @@ class LesionClassifier:
                     threshold=self._threshold,
                     naming_threshold=self._naming_threshold,
                     diagnoses=self._ranked(answer.diagnosis_BK[index]),
-                    heat_HW=heat,
+                    heat_HW=None if heat_RHW is None else heat_RHW[GROUPS.index(verdict)],
                 )
             )
         return reports

@@ -98,7 +98,9 @@ def threshold_of(meta: CheckpointMeta, name: str) -> float:
     return meta.thresholds[name]
 
 
-def loaded_model(meta: CheckpointMeta, *, device: str, engine: str, model_card: str) -> LoadedModel:
+def loaded_model(
+    meta: CheckpointMeta, *, device: str, engine: str, model_card: str, cuda_graphs: bool | None = None
+) -> LoadedModel:
     """Say what a replica has loaded, for ``GET /v1/models``."""
     return LoadedModel(
         kind=meta.kind,
@@ -114,5 +116,6 @@ def loaded_model(meta: CheckpointMeta, *, device: str, engine: str, model_card: 
         data_licence=meta.data_licence,
         device=device,
         engine=engine,
+        cuda_graphs=cuda_graphs,
         model_card=model_card,
     )

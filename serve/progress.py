@@ -9,6 +9,7 @@ import ray.serve
 from models.checkpoint import local_checkpoint, read_model_card
 from serve.batches import Batches, cores_of, load_apart
 from serve.config import ProgressConfig
+from serve.gpu_memory import limit_gpu_memory
 from serve.messages import ProgressReport, Series, loaded_model, threshold_of
 from serve.schemas import LoadedModel, ModelName
 
@@ -21,6 +22,7 @@ class ProgressClassifier:
         from models.engine import load_progress_engine  # here, as in serve.lesion
 
         folder = local_checkpoint(config.checkpoint)
+        limit_gpu_memory(config.device)
         self._engine = load_apart(
             lambda: load_progress_engine(folder, device=config.device, num_threads=config.num_threads)
         )

@@ -131,6 +131,10 @@ class LoadedModel(Body):
     data_licence: str
     device: str
     engine: str
+    cuda_graphs: bool | None = Field(
+        description="whether batches replay CUDA graphs; false: recording failed, the log says why; null: an "
+        "engine without them"
+    )
     model_card: str = Field(description="Markdown")
 
 

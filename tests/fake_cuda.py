@@ -27,6 +27,8 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_flatten, tree_map_only
 
+from models import progress, transforms
+
 ROOT = Path(__file__).parents[1]
 HOST = torch.device("cpu")
 aten = torch.ops.aten
@@ -72,6 +74,7 @@ class FakeCuda:
         self.pools: dict[Any, list[FakeGraph]] = {}
         self._streams = {index: FakeStream(index) for index in range(self.num_devices)}
         FakeCapture.default_stream = None
+        _forget_constants()
         self._stack = contextlib.ExitStack()
         for name, stand_in in self._stand_ins().items():
             self._stack.enter_context(mock.patch(name, stand_in))
@@ -86,6 +89,7 @@ class FakeCuda:
     def __exit__(self, *error: object) -> None:
         global _active
         self._stack.close()
+        _forget_constants()
         _active = None
 
     def count(self, *kinds: str) -> int:
@@ -164,6 +168,12 @@ class FakeCuda:
 _active: FakeCuda | None = None
 
 
+def _forget_constants() -> None:
+    """Forget what product code keeps on devices, which exist for one ``with`` block."""
+    transforms._shift_and_scale.cache_clear()
+    progress._skin_constants.cache_clear()
+
+
 def _cuda() -> Any:
     assert _active is not None, "a FakeCudaTensor outlived its FakeCuda"
     return _active
@@ -177,14 +187,15 @@ class FakeCudaTensor(Tensor):
 
     @staticmethod
     def __new__(cls, host: Tensor, index: int) -> "FakeCudaTensor":
-        made = Tensor._make_wrapper_subclass(  # pyright: ignore[reportAttributeAccessIssue]
-            cls,
-            host.shape,
-            strides=host.stride(),
-            storage_offset=host.storage_offset(),
-            dtype=host.dtype,
-            device=HOST,
-        )
+        with torch.inference_mode(False):  # a view of an ordinary tensor must be one too
+            made = Tensor._make_wrapper_subclass(  # pyright: ignore[reportAttributeAccessIssue]
+                cls,
+                host.shape,
+                strides=host.stride(),
+                storage_offset=host.storage_offset(),
+                dtype=host.dtype,
+                device=HOST,
+            )
         made.host, made.number = host, index
         return made
 
@@ -209,6 +220,8 @@ class FakeCudaTensor(Tensor):
     @classmethod
     def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
+        if torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), "CompositeImplicitAutograd"):
+            return func.decompose(*args, **kwargs)  # in inference mode they come whole
         packet = getattr(func, "overloadpacket", func)
         tensors = [one for one in tree_flatten((args, kwargs))[0] if isinstance(one, Tensor)]
         index = _common_device(func, packet, tensors)
@@ -218,7 +231,7 @@ class FakeCudaTensor(Tensor):
         found = run()
         capture = _cuda().capture
         if capture is not None and capture.index == index:
-            capture.tape.append((run, found))
+            capture.add(run, found, tensors)
         return found
 
 
@@ -230,7 +243,8 @@ def _run(func: Any, args: Any, kwargs: Any, index: int) -> Any:
     host_args, host_kwargs = tree_map_only(FakeCudaTensor, lambda one: one.host, (args, kwargs))
     if "device" in host_kwargs:
         host_kwargs["device"] = HOST
-    found = func(*host_args, **host_kwargs)
+    with torch.inference_mode(False), torch.no_grad():
+        found = func(*host_args, **host_kwargs)
     if func is aten.copy_.default and not isinstance(args[0], FakeCudaTensor):
         return args[0]
     if getattr(func, "overloadpacket", None) is aten._local_scalar_dense:
@@ -374,23 +388,31 @@ class FakeGraph:
     def __init__(self) -> None:
         self.index = 0
         self.tape: list[tuple[Callable[[], Any], Any]] = []
+        self.results: dict[int, Tensor] = {}
+        """Memory that the graph's operations write, by its address; its inputs are not among it."""
         self.pool: list[FakeGraph] = [self]
+
+    def add(self, run: Callable[[], Any], found: Any, arguments: list[Tensor]) -> None:
+        """Record an operation."""
+        self.tape.append((run, found))
+        read = {_address(one.host) for one in arguments if isinstance(one, FakeCudaTensor)}
+        for one in tree_flatten(found)[0]:
+            if isinstance(one, FakeCudaTensor) and _address(one.host) not in read:
+                self.results[_address(one.host)] = one.host
 
     def replay(self) -> None:
         """Repeat what was captured; results of other graphs in the same memory pool are lost."""
         for other in self.pool:
-            for tensor in _results(other) if other is not self else ():
-                tensor.host.fill_(float("nan") if tensor.is_floating_point() else 77)
+            for host in other.results.values() if other is not self else ():
+                host.fill_(float("nan") if host.is_floating_point() else 77)
         for run, found in self.tape:
             for old, new in zip(tree_flatten(found)[0], tree_flatten(run())[0], strict=True):
                 if isinstance(old, FakeCudaTensor) and old is not new:
                     old.host.copy_(new.host)
 
 
-def _results(graph: FakeGraph) -> list[FakeCudaTensor]:
-    return [
-        one for _, found in graph.tape for one in tree_flatten(found)[0] if isinstance(one, FakeCudaTensor)
-    ]
+def _address(host: Tensor) -> int:
+    return host.untyped_storage().data_ptr()
 
 
 class FakeCapture:

@@ -21,7 +21,7 @@ from models.engine import (
     LesionEngine,
     OnnxLesionEngine,
     Runtime,
-    filled_up,
+    batch_sizes,
     int8_runtimes,
     load_lesion_engine,
     load_progress_engine,
@@ -118,12 +118,10 @@ def test_probabilities_sum_to_one_and_features_come_only_when_asked(lesion: Lesi
 
 
 def test_a_heat_map_lies_between_zero_and_one(lesion: LesionEngine):
-    features = lesion(some_images(1), features=True).features_BCHW
-    assert features is not None
+    heat_RHW = lesion(some_images(3), explain=[2]).heat_RHW
 
-    heat = lesion.heat_map(features[0], "malignant")
-
-    assert heat.shape == (4, 4) and heat.min() >= 0 and heat.max() <= 1
+    assert heat_RHW.keys() == {2}
+    assert heat_RHW[2].shape == (2, 4, 4) and heat_RHW[2].min() >= 0 and heat_RHW[2].max() <= 1
 
 
 def test_the_wrong_size_or_type_is_refused(lesion: LesionEngine):
@@ -223,11 +221,11 @@ def test_an_ensemble_shows_where_it_looked_and_answers_a_ping(ensemble_folder: P
     engine = load_lesion_engine(ensemble_folder, engine=name)
     engine.ping()
 
-    features = engine(some_images(1), features=True).features_BCHW
-    assert features is not None and features.shape == (1, 2 * 2048, 4, 4)
-    heat = engine.heat_map(features[0], "malignant")
+    answer = engine(some_images(1), features=True, explain=[0])
 
-    assert heat.shape == (4, 4) and heat.min() >= 0 and heat.max() <= 1
+    assert answer.features_BCHW is not None and answer.features_BCHW.shape == (1, 2 * 2048, 4, 4)
+    heat = answer.heat_RHW[0]
+    assert heat.shape == (2, 4, 4) and heat.min() >= 0 and heat.max() <= 1
 
 
 def test_an_ensemble_with_fewer_weights_than_members_is_refused(tmp_path: Path):
@@ -312,15 +310,14 @@ def test_8_bits_show_where_they_looked_and_answer_a_batch_as_one_by_one(int8_fol
     engine.ping()
     image = patches(3)
 
-    together = engine(image, features=True)
+    together = engine(image, explain=[0])
     alone = [engine(image[i : i + 1]) for i in range(3)]
 
     assert together.diagnosis_BK == pytest.approx(
         np.concatenate([one.diagnosis_BK for one in alone]), abs=1e-4
     )
-    assert together.features_BCHW is not None
-    heat = engine.heat_map(together.features_BCHW[0], "malignant")
-    assert heat.shape == (4, 4) and heat.min() >= 0 and heat.max() <= 1
+    heat = together.heat_RHW[0]
+    assert heat.shape == (2, 4, 4) and heat.min() >= 0 and heat.max() <= 1
 
 
 @pytest.mark.parametrize("name", int8_runtimes())
@@ -443,48 +440,32 @@ def test_threads_of_onnx_runtime_follow_the_settings(lesion_folder: Path):
     assert engine._session.get_session_options().intra_op_num_threads == 1
 
 
-def test_a_batch_is_filled_up_and_cut_for_a_gpu():
-    assert filled_up(3, (1, 2, 4)) == [(0, 3, 4)]
-    assert filled_up(4, (1, 2, 4)) == [(0, 4, 4)]
-    assert filled_up(9, (1, 2, 4)) == [(0, 4, 4), (4, 8, 4), (8, 9, 1)]
-    assert filled_up(0, (1, 2, 4)) == [(0, 0, 1)]
-
-
-def gpu_engine(int8_folder: Path) -> GpuLesionEngine:
-    meta = read_meta(int8_folder)
-    net = LesionNet(num_diagnoses=2, input_px=64)
-    net.load_state_dict(load_weights(int8_folder, meta))
-    return GpuLesionEngine(meta, net, "cpu", sizes=(2, 4))
-
-
 def test_what_a_gpu_computes_is_nearly_what_the_reference_does(int8_folder: Path):
     exact = load_lesion_engine(int8_folder, engine="pytorch")
-    engine = gpu_engine(int8_folder)
-    image = patches(7)  # four, and three filled up to four
+    engine = load_lesion_engine(int8_folder, engine="pytorch-bf16", max_batch_size=3)
+    assert isinstance(engine, GpuLesionEngine) and engine.sizes == (1, 2, 4)
+    image = patches(7)  # four, and three padded to four
 
-    found, expected = engine(image, features=True), exact(image, features=True)
+    found = engine(image, features=True, explain=[1, 6])
+    expected = exact(image, features=True, explain=[1, 6])
 
     assert found.diagnosis_BK.shape == (7, 2)
     assert found.diagnosis_BK == pytest.approx(expected.diagnosis_BK, abs=0.05)
     assert found.malignant_B == pytest.approx(expected.malignant_B, abs=0.01)
     assert found.features_BCHW is not None and found.features_BCHW.shape == (7, 2048, 4, 4)
+    for index in (1, 6):
+        heat, exact_heat = found.heat_RHW[index].ravel(), expected.heat_RHW[index].ravel()
+        assert np.corrcoef(heat, exact_heat)[0, 1] > 0.95
 
 
 def test_an_empty_batch_on_a_gpu_has_empty_answers(int8_folder: Path):
-    found = gpu_engine(int8_folder)(patches(0), features=True)
+    found = load_lesion_engine(int8_folder, engine="pytorch-bf16")(patches(0), features=True)
 
     assert found.malignant_B.shape == (0,) and found.diagnosis_BK.shape == (0, 2)
     assert found.features_BCHW is not None and found.features_BCHW.shape == (0, 2048, 4, 4)
 
 
-def test_a_gpu_is_warmed_up_for_every_size_up_to_the_largest(
-    int8_folder: Path, monkeypatch: pytest.MonkeyPatch
-):
-    engine = gpu_engine(int8_folder)
-    seen: list[int] = []
-    monkeypatch.setattr(engine, "_replayed", lambda image_BHWC: seen.append(len(image_BHWC)))
-
-    engine.warm_up(largest=3)
-    engine.warm_up()
-
-    assert seen == [2, 2, 4]
+def test_batches_on_a_gpu_have_a_few_sizes():
+    assert batch_sizes(1) == (1,)
+    assert batch_sizes(48) == (1, 2, 4, 8, 16, 32, 64)
+    assert batch_sizes(1000)[-1] == 256

@@ -3,7 +3,7 @@ import torch
 from torch import Tensor
 
 from models.alignment import crop_coordinates
-from models.progress import NUM_CELLS, MaskedBatchNorm, ProgressNet, skin_cells, skin_places
+from models.progress import NUM_CELLS, MaskedBatchNorm, PackedIndex, ProgressNet, skin_cells, skin_places
 from models.transforms import normalize
 
 
@@ -91,8 +91,9 @@ def test_training_counts_only_present_photos_in_batch_norm():
     masked, plain = MaskedBatchNorm(4).train(), torch.nn.BatchNorm2d(4).train()
     state_BTCHW = torch.randn(3, 5, 4, 6, 6)
     present_BT = torch.rand(3, 5) < 0.6
+    present_N = present_BT.flatten().nonzero()[:, 0]
 
-    answer = masked(torch.where(present_BT[:, :, None, None, None], state_BTCHW, 1e6), present_BT)
+    answer = masked(torch.where(present_BT[:, :, None, None, None], state_BTCHW, 1e6), present_N)
 
     torch.testing.assert_close(answer[present_BT], plain(state_BTCHW[present_BT]))
     torch.testing.assert_close(masked.norm.running_mean, plain.running_mean)
@@ -162,14 +163,14 @@ def test_present_photos_alone_give_the_answers_of_the_padded_batch(net: Progress
     photos_BTCHW = photos(6, 30)
 
     padded = net(photos_BTCHW, present_BT)
-    packed = net.packed(photos_BTCHW[present_BT], present_BT)
+    packed = net.packed(photos_BTCHW[present_BT], PackedIndex.of(present_BT))
 
     torch.testing.assert_close(packed, padded, atol=1e-4, rtol=0)
     assert (packed[2] == 0).all()
 
 
 def test_no_present_photo_at_all_answers_that_nothing_is_known(net: ProgressNet):
-    packed = net.packed(torch.zeros(0, 3, 40, 40), torch.zeros(2, 3, dtype=torch.bool))
+    packed = net.packed(torch.zeros(0, 3, 40, 40), PackedIndex.of(torch.zeros(2, 3, dtype=torch.bool)))
 
     assert packed.shape == (2, 3, 2) and (packed == 0).all()
 
@@ -181,7 +182,7 @@ def test_only_present_photos_are_computed(net: ProgressNet):
     )
     present_BT = torch.tensor([[True, False, True, True, False], [False, True, False, False, False]])
 
-    net.packed(photos(2, 5)[present_BT], present_BT)
+    net.packed(photos(2, 5)[present_BT], PackedIndex.of(present_BT))
     watch.remove()
 
     assert seen == [1, 1]  # the second and third photo of the first series; the other series has one

@@ -1,0 +1,178 @@
+"""The engines on CUDA devices, by the stand-in of ``tests/fake_cuda.py``: graphs, copies and waits."""
+
+import logging
+from unittest import mock
+
+import numpy as np
+import pytest
+import torch
+
+from models.checkpoint import CheckpointMeta
+from models.cuda_graphs import EngineError
+from models.engine import GpuLesionEngine, LesionEngine, ProgressEngine
+from models.face import FaceFinder
+from models.lesion import LesionNet
+from models.progress import LABELS, ProgressNet
+from models.taxonomy import DIAGNOSES
+from models.transforms import MEAN, STD
+from tests.fake_cuda import FakeCuda, FakeGraph
+from ui.examples import draw_face
+
+
+def meta_of(kind: str) -> CheckpointMeta:
+    labels = tuple(one.name for one in DIAGNOSES[-3:]) if kind == "lesion" else LABELS
+    return CheckpointMeta.model_validate(
+        {
+            "kind": kind,
+            "name": "random",
+            "version": "0",
+            "architecture": {},
+            "labels": labels,
+            "groups": {one.name: one.group for one in DIAGNOSES[-3:]} if kind == "lesion" else {},
+            "input_px": 64 if kind == "lesion" else 40,
+            "mean": MEAN,
+            "std": STD,
+            "thresholds": {},
+            "metrics": {},
+            "training": {},
+            "training_data": "none",
+            "data_fingerprint": "",
+            "data_licence": "none",
+        }
+    )
+
+
+def lesion_engine(device: str, max_batch_size: int = 4) -> GpuLesionEngine:
+    torch.manual_seed(0)
+    net = LesionNet(num_diagnoses=3, input_px=64)
+    return GpuLesionEngine(meta_of("lesion"), net, device, max_batch_size=max_batch_size)
+
+
+def photos(num: int, seed: int = 1) -> np.ndarray:
+    colours = np.random.default_rng(seed).integers(0, 256, (num, 2, 2, 3), np.uint8)
+    return colours.repeat(32, axis=1).repeat(32, axis=2)
+
+
+@pytest.mark.parametrize("device", ["cuda", "cuda:0", "cuda:1"])
+def test_a_graph_of_every_size_gives_the_answers_of_plain_computation(device: str):
+    batches = [photos(num, seed) for seed, num in enumerate((4, 1, 3, 2, 7, 0, 1, 4))]
+    expected = [lesion_engine("cpu")(batch, features=True) for batch in batches]
+
+    with FakeCuda(num_devices=2):
+        engine = lesion_engine(device)
+        engine.warm_up()
+        found = [engine(batch, features=True, explain=[*range(len(batch))][-1:]) for batch in batches]
+        on_device = engine.on_device(torch.from_numpy(batches[4]).to(device))
+        assert on_device[0].tolist() == pytest.approx(expected[4].malignant_B.tolist())
+
+    assert engine.uses_cuda_graphs
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one.malignant_B, other.malignant_B)
+        np.testing.assert_array_equal(one.diagnosis_BK, other.diagnosis_BK)
+        np.testing.assert_array_equal(one.features_BCHW, other.features_BCHW)
+    assert len({one.malignant_B[0] for one in found if len(one.malignant_B)}) > 4
+
+
+def test_every_size_up_to_the_largest_batch_is_recorded_in_one_memory_pool_largest_first():
+    with (
+        FakeCuda() as cuda,
+        mock.patch.object(FakeGraph, "replay", autospec=True, side_effect=FakeGraph.replay),
+    ):
+        engine = lesion_engine("cuda", max_batch_size=3)
+        engine.warm_up()
+        (pool,) = cuda.pools.values()
+
+    assert [len(graph.tape[0][1]) for graph in pool] == [4, 2, 1]
+
+
+def test_an_engine_whose_graphs_answer_wrongly_does_not_start():
+    with FakeCuda(), mock.patch.object(FakeGraph, "replay", lambda graph: None):
+        with pytest.raises(
+            EngineError, match=r"on cuda the CUDA graph of 1 photos differs .* engine: pytorch"
+        ):
+            lesion_engine("cuda").warm_up()
+
+
+def test_an_engine_whose_graphs_cannot_be_recorded_answers_without_and_says_so_once(
+    caplog: pytest.LogCaptureFixture,
+):
+    expected = lesion_engine("cpu")(photos(3))
+
+    with FakeCuda(break_capture="out of streams"), caplog.at_level(logging.WARNING):
+        engine = lesion_engine("cuda")
+        engine.warm_up()
+        found = [engine(photos(3)) for _ in range(2)]
+
+    assert engine.uses_cuda_graphs is False
+    assert [record.message for record in caplog.records] == [
+        "cuda records no CUDA graphs (out of streams); batches run without them, small ones take longer"
+    ]
+    for one in found:
+        np.testing.assert_array_equal(one.diagnosis_BK, expected.diagnosis_BK)
+
+
+def test_a_batch_costs_one_copy_to_the_gpu_that_does_not_wait_and_one_back():
+    with FakeCuda() as cuda:
+        engine = lesion_engine("cuda")
+        engine.warm_up()
+        cuda.events.clear()
+
+        engine(photos(3))
+
+        assert [(event.kind, event.blocking) for event in cuda.events] == [("in", False), ("out", True)]
+
+
+def test_only_explanations_that_were_requested_are_copied_back():
+    with FakeCuda() as cuda:
+        engine = lesion_engine("cuda")
+        engine.warm_up()
+        cuda.events.clear()
+
+        found = engine(photos(4), explain=[0, 2])
+
+        assert [event.kind for event in cuda.events] == ["in", "out", "out"]
+    assert found.heat_RHW.keys() == {0, 2} and found.heat_RHW[2].shape == (2, 4, 4)
+
+
+def test_a_series_costs_one_copy_to_the_gpu_and_one_back():
+    torch.manual_seed(0)
+    series = np.random.default_rng(0).integers(0, 256, (3, 5, 40, 40, 3), np.uint8)
+    present = np.array([[1, 1, 0, 1, 1], [0, 1, 0, 0, 0], [1, 1, 1, 0, 0]], bool)
+    net = ProgressNet(input_px=40)
+    expected = ProgressEngine(meta_of("progress"), net, "cpu")(series, present)
+
+    with FakeCuda() as cuda:
+        engine = ProgressEngine(meta_of("progress"), net, "cuda:0")
+        engine(series, present)
+        cuda.events.clear()
+        found = engine(series, present)
+
+    np.testing.assert_array_equal(found.improved_BT, expected.improved_BT)
+    assert [(event.kind, event.blocking) for event in cuda.events] == [("in", False), ("out", True)]
+
+
+def test_the_reference_computes_float32_and_not_tf32_on_a_gpu():
+    seen: list[str] = []
+    net = LesionNet(num_diagnoses=3, input_px=64)
+    net.trunk.conv1.register_forward_pre_hook(
+        lambda *_: seen.append(torch.backends.cudnn.conv.fp32_precision)  # pyright: ignore
+    )
+    before = torch.backends.cudnn.conv.fp32_precision  # pyright: ignore
+
+    with FakeCuda():
+        LesionEngine(meta_of("lesion"), net, "cuda")(photos(1))
+
+    assert seen == ["ieee"]
+    assert torch.backends.cudnn.conv.fp32_precision == before  # pyright: ignore
+
+
+def test_the_face_detector_reads_the_gpu_for_every_candidate_which_is_why_it_runs_on_cpus():
+    photo = np.asarray(draw_face(spots=10, redness=0.5, seed=1, size_px=320))
+    expected = FaceFinder()([photo])[0]
+
+    with FakeCuda() as cuda:
+        found = FaceFinder(device="cuda")([photo])[0]
+
+    assert found is not None and expected is not None
+    assert found.box == expected.box
+    assert cuda.count("wait") >= 50  # docs/decisions/0014-faces-on-cpus.md
