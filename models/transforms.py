@@ -5,6 +5,7 @@ Axes: B image of a batch, T photo of a series, H row, W column, C colour (red, g
 
 import math
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 import torch.nn.functional as F
@@ -26,9 +27,15 @@ def normalize(image_HWC: Tensor, mean: RGB = MEAN, std: RGB = STD) -> Tensor:
     Returns:
         image_CHW: float32, (..., 3, H, W), on the device of the input.
     """
-    scale = torch.tensor(std, device=image_HWC.device) * 255
-    shift = torch.tensor(mean, device=image_HWC.device) * 255
+    shift, scale = _shift_and_scale(mean, std, image_HWC.device)
     return ((image_HWC.float() - shift) / scale).movedim(-1, -3)
+
+
+@cache
+def _shift_and_scale(mean: RGB, std: RGB, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation in grey levels, copied to each device once: CUDA graphs allow no copy."""
+    with torch.inference_mode(False):  # training uses them too
+        return (torch.tensor(mean) * 255).to(device), (torch.tensor(std) * 255).to(device)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,22 +57,48 @@ class Augmentation:
             raise ValueError(f"min_scale is {self.min_scale}, must be above 0 and at most 1")
 
 
-def augment(image_BHWC: Tensor, side_px: int, how: Augmentation, generator: torch.Generator) -> Tensor:
-    """Cut, turn, mirror and recolour a batch, each photo in its own way, on the device that holds it.
+NUMBERS = (6, 1, 1, 3, 1, 1)
+"""Random numbers of a photo: affine matrix, sharpness, brightness, hue, contrast, saturation."""
+
+
+def draw_augmentation(num_images: int, how: Augmentation, generator: torch.Generator) -> Tensor:
+    """Draw the random numbers of ``augment``: float32, (num_images, 13), on the CPU.
+
+    Args:
+        generator: CPU generator; equal states give equal numbers.
+    """
+
+    def amount(spread: float, num_channels: int = 1) -> Tensor:
+        return spread * (2 * torch.rand(num_images, num_channels, generator=generator) - 1)
+
+    return torch.cat(
+        [
+            _random_affine(num_images, how, generator).flatten(1),
+            amount(how.sharpness),
+            1 + amount(how.brightness),
+            1 + amount(how.hue_shift, 3),
+            1 + amount(how.contrast),
+            1 + amount(how.saturation),
+        ],
+        dim=1,
+    )
+
+
+def augment(image_BHWC: Tensor, side_px: int, how: Augmentation, numbers_BN: Tensor) -> Tensor:
+    """Crop, rotate, mirror and recolour each photo of a batch, on the device that holds it.
 
     Args:
         image_BHWC: uint8, (B, H, H, 3), square.
         side_px: side of the squares to return.
-        generator: CPU generator; equal states give equal pictures.
+        numbers_BN: of ``draw_augmentation`` with the same ``how``, on the same device.
 
     Returns:
         image_BHWC: uint8, (B, side_px, side_px, 3), ready for ``normalize``.
     """
+    affine, sharpness, brightness, hue, contrast, saturation = numbers_BN.split(NUMBERS, dim=1)
     image_BCHW = image_BHWC.movedim(-1, 1).float()
     grid = F.affine_grid(
-        _random_affine(len(image_BHWC), how, generator).to(image_BCHW.device),
-        [len(image_BHWC), 3, side_px, side_px],
-        align_corners=False,
+        affine.reshape(-1, 2, 3), [len(image_BHWC), 3, side_px, side_px], align_corners=False
     )
     enough_px = math.ceil(side_px / how.min_scale)
     if enough_px < image_BCHW.shape[-1]:  # grid_sample alone would alias
@@ -73,8 +106,14 @@ def augment(image_BHWC: Tensor, side_px: int, how: Augmentation, generator: torc
     image_BCHW = F.grid_sample(
         image_BCHW, grid, mode="bilinear", padding_mode="reflection", align_corners=False
     )
-    image_BCHW = _sharpen(image_BCHW, how, generator)
-    return _recolour(image_BCHW, how, generator).clamp_(0, 255).round_().to(torch.uint8).movedim(1, -1)
+    smooth_BCHW = F.avg_pool2d(F.pad(image_BCHW, (1, 1, 1, 1), mode="reflect"), 3, stride=1)
+    image_BCHW = image_BCHW + sharpness[..., None, None] * (image_BCHW - smooth_BCHW)
+    image_BCHW = image_BCHW * brightness[..., None, None] * hue[..., None, None]
+    mean = image_BCHW.mean(dim=(1, 2, 3), keepdim=True)
+    image_BCHW = mean + (image_BCHW - mean) * contrast[..., None, None]
+    grey = image_BCHW.mean(dim=1, keepdim=True)
+    image_BCHW = grey + (image_BCHW - grey) * saturation[..., None, None]
+    return image_BCHW.clamp_(0, 255).round_().to(torch.uint8).movedim(1, -1)
 
 
 def _random_affine(num_images: int, how: Augmentation, generator: torch.Generator) -> Tensor:
@@ -88,23 +127,3 @@ def _random_affine(num_images: int, how: Augmentation, generator: torch.Generato
     cos, sin = scale * angle.cos(), scale * angle.sin()
     turn = torch.stack([torch.stack([cos * mirror, -sin], 1), torch.stack([sin * mirror, cos], 1)], 1)
     return torch.cat([turn, shift[..., None]], dim=2)
-
-
-def _sharpen(image_BCHW: Tensor, how: Augmentation, generator: torch.Generator) -> Tensor:
-    amount_B111 = how.sharpness * (2 * torch.rand(len(image_BCHW), 1, 1, 1, generator=generator) - 1)
-    smooth_BCHW = F.avg_pool2d(F.pad(image_BCHW, (1, 1, 1, 1), mode="reflect"), 3, stride=1)
-    return image_BCHW + amount_B111.to(image_BCHW.device) * (image_BCHW - smooth_BCHW)
-
-
-def _recolour(image_BCHW: Tensor, how: Augmentation, generator: torch.Generator) -> Tensor:
-    def factor(spread: float, *shape: int) -> Tensor:
-        return (1 + spread * (2 * torch.rand(*shape, generator=generator) - 1)).to(image_BCHW.device)
-
-    num_images = len(image_BCHW)
-    image_BCHW = (
-        image_BCHW * factor(how.brightness, num_images, 1, 1, 1) * factor(how.hue_shift, num_images, 3, 1, 1)
-    )
-    mean = image_BCHW.mean(dim=(1, 2, 3), keepdim=True)
-    image_BCHW = mean + (image_BCHW - mean) * factor(how.contrast, num_images, 1, 1, 1)
-    grey = image_BCHW.mean(dim=1, keepdim=True)
-    return grey + (image_BCHW - grey) * factor(how.saturation, num_images, 1, 1, 1)

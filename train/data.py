@@ -5,6 +5,7 @@ Axes: B image of a batch, H row, W column, C colour, K diagnosis, R risk group.
 
 import logging
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -12,14 +13,16 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from models.taxonomy import GROUPS, UnknownDiagnosisError, find_diagnosis, in_column_order
-from models.transforms import augment, normalize
+from models.transforms import augment, draw_augmentation, normalize
 from train.config import LesionTraining
-from train.loop import Batch
+from train.loop import Batch, to_device
 from train.manifest import ManifestError, Row
 from train.photo_cache import decoded_photos
 from train.team import Team
 
 log = logging.getLogger(__name__)
+
+TARGETS = ("risk", "diagnosis")
 
 
 class LesionPhotos(Dataset[Batch]):
@@ -142,34 +145,38 @@ class TrainBatches:
     def __iter__(self) -> Iterator[Batch]:
         config, team = self._config, self._team
         generator = torch.Generator().manual_seed(team.seed_of(config.seed, self.epoch, shared=False))
+        side_px = config.side_px(self.epoch)
         for batch in _loader(self._photos, self.order().tolist(), team.device):
-            batch = {name: tensor.to(team.device, non_blocking=True) for name, tensor in batch.items()}
             if not config.augment:
-                yield batch | {"image": normalized(resized(batch["image"], config.side_px(self.epoch)))}
+                batch = to_device(batch, team.device)
+                yield batch | {"image": normalized(resized(batch["image"], side_px))}
                 continue
-            image = augment(batch["image"], config.side_px(self.epoch), config.augmentation, generator)
-            batch["image"] = normalized(image)
-            mixes = torch.rand((), generator=generator).item() < config.mix_share
-            yield mixed(batch, generator) if mixes else batch
+            drawn = {"numbers": draw_augmentation(config.batch_size, config.augmentation, generator)}
+            mixing = None
+            if torch.rand((), generator=generator).item() < config.mix_share:
+                mixing = draw_mixing(config.batch_size, side_px, generator)
+                drawn["other"] = mixing.other_B
+            batch = to_device(batch | drawn, team.device)
+            image = augment(batch["image"], side_px, config.augmentation, batch["numbers"])
+            inputs = {"image": normalized(image), **{name: batch[name] for name in TARGETS}}
+            yield mixed(inputs, replace(mixing, other_B=batch["other"])) if mixing else inputs
 
 
 def plain_batches(photos: LesionPhotos, batch_size: int, team: Team) -> Iterator[Batch]:
     """Yield this worker's share of the photos once, as serving would see them: no augmentation."""
     mine = torch.arange(team.rank, len(photos), team.size)
     for batch in _loader(photos, [part.tolist() for part in mine.split(batch_size)], team.device):
-        batch = {name: tensor.to(team.device, non_blocking=True) for name, tensor in batch.items()}
+        batch = to_device(batch, team.device)
         yield batch | {"image": normalized(batch["image"])}
 
 
 def _loader(photos: LesionPhotos, batches: list[list[int]], device: str) -> DataLoader[Batch]:
     """Gather batches ahead of a GPU in other processes; a CPU has no cores to spare for that."""
-    on_gpu = device.startswith("cuda")
     return DataLoader(
         photos,
         batch_sampler=batches,
         collate_fn=_as_it_is,  # pyright: ignore[reportArgumentType]
-        num_workers=2 if on_gpu else 0,
-        pin_memory=on_gpu,
+        num_workers=2 if device.startswith("cuda") else 0,
     )
 
 
@@ -177,30 +184,44 @@ def _as_it_is(batch: Batch) -> Batch:
     return batch
 
 
-def mixed(batch: Batch, generator: torch.Generator) -> Batch:
-    """Mix every image of a batch with another one, and their targets in the same proportion.
+@dataclass(frozen=True, kw_only=True)
+class Mixing:
+    """How the images of a batch are mixed, each with another one."""
 
-    Every other time the two are laid over each other (mixup), else a square of one is set into the other
-    (CutMix). The proportion is drawn evenly from 0 to 1.
+    other_B: Tensor
+    """int64, the index of the other image."""
+    share: float
+    """Of each image itself in the result."""
+    hole: tuple[slice, slice] | None
+    """Rows and columns taken from the other image (CutMix); None: both images are averaged (mixup)."""
+
+
+def draw_mixing(num_images: int, side_px: int, generator: torch.Generator) -> Mixing:
+    """Draw how a batch is mixed: mixup or CutMix, equally likely; the share is uniform from 0 to 1.
 
     Source: Zhang et al. 2018, arXiv:1710.09412; Yun et al. 2019, arXiv:1905.04899.
     """
-    image_BCHW = batch["image"]
-    other_B = torch.randperm(len(image_BCHW), generator=generator).to(image_BCHW.device)
+    other_B = torch.randperm(num_images, generator=generator)
     share = torch.rand((), generator=generator).item()
     if torch.rand((), generator=generator) < 0.5:
+        return Mixing(other_B=other_B, share=share, hole=None)
+    hole_px = round(side_px * (1 - share) ** 0.5)
+    top, left = torch.randint(side_px - hole_px + 1, (2,), generator=generator).tolist()
+    hole = slice(top, top + hole_px), slice(left, left + hole_px)
+    return Mixing(other_B=other_B, share=1 - hole_px**2 / side_px**2, hole=hole)
+
+
+def mixed(batch: Batch, mixing: Mixing) -> Batch:
+    """Mix each image of a batch with another one, and their targets in the same proportion."""
+    share, other_B = mixing.share, mixing.other_B
+    image_BCHW = batch["image"]
+    if mixing.hole is None:
         image_BCHW = share * image_BCHW + (1 - share) * image_BCHW[other_B]
     else:
-        side_px = image_BCHW.shape[-1]
-        hole_px = round(side_px * (1 - share) ** 0.5)
-        top, left = torch.randint(side_px - hole_px + 1, (2,), generator=generator).tolist()
-        hole = (..., slice(top, top + hole_px), slice(left, left + hole_px))
+        hole = (..., *mixing.hole)
         image_BCHW = image_BCHW.clone()
         image_BCHW[hole] = batch["image"][other_B][hole]
-        share = 1 - hole_px**2 / side_px**2
-    targets = {
-        name: share * batch[name] + (1 - share) * batch[name][other_B] for name in ("risk", "diagnosis")
-    }
+    targets = {name: share * batch[name] + (1 - share) * batch[name][other_B] for name in TARGETS}
     return {"image": image_BCHW, **targets}
 
 

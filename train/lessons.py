@@ -168,7 +168,7 @@ def _lesion_loss_of(
 
 
 def _progress_loss_of(net: nn.Module, batch: Batch, last_photo_weight: float = 1.0) -> Tensor:
-    logits_BTC = net(batch["photos"], batch["present"])
+    logits_BTC = net(batch["photos"], batch["present"], batch["present_index"])
     return progress_loss(
         logits_BTC, batch["present"], batch["improvement"], last_photo_weight=last_photo_weight
     )

@@ -17,6 +17,7 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from models.checkpoint import unwrap
+from models.transfers import send_together
 
 Batch = dict[str, Tensor]
 LossFunction = Callable[[nn.Module, Batch], Tensor]
@@ -98,6 +99,20 @@ class TrainingState:
             self.schedule.step(metrics["val_loss"])
 
 
+def computes_bf16(device: str) -> bool:
+    """Return whether a device has instructions for bfloat16; without them it is slower than float32."""
+    if torch.device(device).type == "cuda":
+        with torch.cuda.device(device):
+            return torch.cuda.is_bf16_supported(including_emulation=False)
+    has = torch.cpu.get_capabilities()
+    return device == "cpu" and bool(has.get("avx512_bf16") or has.get("amx_bf16"))
+
+
+def to_device(batch: Batch, device: str) -> Batch:
+    """Copy a batch to a device; to a GPU in one transfer, without waiting for it."""
+    return dict(zip(batch, send_together([*batch.values()], device), strict=True))
+
+
 def unwrap_for_saving(part: Any) -> Any:
     """Return the network inside DistributedDataParallel, and all else as it is."""
     return unwrap(part) if isinstance(part, nn.parallel.DistributedDataParallel) else part
@@ -108,12 +123,29 @@ def new_ema(net: nn.Module, decay: float) -> AveragedModel:
 
     The first steps count for less, or a short run would end near the weights that it started from.
     """
+    return _RunningMean(unwrap(net), decay)
 
-    def update(mean: Any, now: Any, num_averaged: Tensor | int) -> None:
-        steps = int(num_averaged)
-        get_ema_multi_avg_fn(min(decay, (1 + steps) / (10 + steps)))(mean, now, num_averaged)
 
-    return AveragedModel(unwrap(net), multi_avg_fn=update, use_buffers=True)
+class _RunningMean(AveragedModel):
+    """An AveragedModel that never reads from the GPU: its count of steps stays in host memory."""
+
+    def __init__(self, net: nn.Module, decay: float) -> None:
+        super().__init__(net, use_buffers=True)
+        self._decay = decay
+
+    @torch.no_grad()
+    def update_parameters(self, model: nn.Module) -> None:
+        steps = int(self.n_averaged)
+        update = get_ema_multi_avg_fn(min(self._decay, (1 + steps) / (10 + steps)))
+        tensors = [[*net.parameters(), *net.buffers()] for net in (self.module, model)]
+        for is_float in (True, False):
+            mean, now = ([one for one in of if one.is_floating_point() == is_float] for of in tensors)
+            if not steps:
+                for one, other in zip(mean, now, strict=True):
+                    one.copy_(other)
+            elif mean:
+                update(mean, now, steps)
+        self.n_averaged += 1
 
 
 def train_epoch(
@@ -134,6 +166,7 @@ def train_epoch(
     if freeze_batch_norm:
         _freeze_batch_norm(state.net)
     sums: list[Tensor] = []
+    counts: list[int] = []
     norms = torch.zeros(())
     for batch in batches:
         with _autocast(batch, bf16):
@@ -145,36 +178,33 @@ def train_epoch(
         if not isinstance(state.schedule, ReduceLROnPlateau):
             state.schedule.step()
         state.ema.update_parameters(unwrap(state.net))
-        sums.append(_sum_and_count(loss_B))
-        norms = norm.detach() + norms.to(norm.device)
+        sums.append(loss_B.detach().double().sum())
+        counts.append(len(loss_B))
+        norms = norms + norm.detach()
         if len(sums) % CHECK_EVERY == 1:
             _check(norms, state, len(sums))
     _check(norms, state, len(sums))
-    return _means(sums)
+    return _means(sums, counts)
 
 
 @torch.inference_mode()
 def evaluate(net: nn.Module, batches: Iterable[Batch], loss_of: LossFunction, *, bf16: bool = False) -> float:
     """Return the mean loss of an example, over all processes, without dropout and with stored statistics."""
     net.eval()
-    total = torch.zeros(2, dtype=torch.float64)
+    total, count = torch.zeros((), dtype=torch.float64), 0
     for batch in batches:
         with _autocast(batch, bf16):
             loss_B = loss_of(net, batch)
-        total = total.to(loss_B.device) + _sum_and_count(loss_B)
-    return _means([total]).mean
+        total = total + loss_B.double().sum()
+        count += len(loss_B)
+    return _means([total], [count]).mean
 
 
-def _sum_and_count(loss_B: Tensor) -> Tensor:
-    """Sum of the losses and number of examples, (2,), without waiting for the device."""
-    return torch.stack([loss_B.detach().double().sum(), loss_B.new_tensor(len(loss_B)).double()])
-
-
-def _means(sums: list[Tensor]) -> EpochLosses:
+def _means(sums: list[Tensor], counts: list[int]) -> EpochLosses:
     """A mean is a sum over all processes divided by a count over all processes."""
     if not sums:
         return EpochLosses(math.nan, [])
-    sums_S2 = torch.stack(sums)
+    sums_S2 = torch.stack([torch.stack(sums).cpu(), torch.tensor(counts, dtype=torch.float64)], dim=1)
     if torch.distributed.is_initialized():
         if torch.distributed.get_backend() == "nccl":
             sums_S2 = sums_S2.cuda()

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from models.transforms import normalize
-from train.loop import Batch
+from train.loop import Batch, to_device
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +51,12 @@ def backwards(series: Series) -> Series:
 
 
 def to_batch(series: Sequence[Series], device: str = "cpu") -> Batch:
-    """Pad series at their end to one length: ``photos``, ``present`` and ``improvement``, (B, T)."""
+    """Pad series at their end to one length and copy them to a device.
+
+    Returns:
+        ``photos``, ``present`` and ``improvement``, (B, T), and ``present_index``, (N,), the positions of the
+        present photos among all B x T.
+    """
     longest = max(len(one.present_T) for one in series)
     shape = series[0].photos_THWC.shape[1:]
     photos_BTHWC = np.zeros((len(series), longest, *shape), np.uint8)
@@ -62,8 +67,11 @@ def to_batch(series: Sequence[Series], device: str = "cpu") -> Batch:
         present_BT[row, : len(one.present_T)] = one.present_T
         improvement_BT[row] = one.improvement_T[-1]
         improvement_BT[row, : len(one.improvement_T)] = one.improvement_T
-    return {
-        "photos": normalize(torch.from_numpy(photos_BTHWC).to(device)),
-        "present": torch.from_numpy(present_BT).to(device),
-        "improvement": torch.from_numpy(improvement_BT).to(device),
+    arrays = {
+        "photos": photos_BTHWC,
+        "present": present_BT,
+        "present_index": np.flatnonzero(present_BT),
+        "improvement": improvement_BT,
     }
+    batch = to_device({name: torch.from_numpy(array) for name, array in arrays.items()}, device)
+    return batch | {"photos": normalize(batch["photos"])}

@@ -9,7 +9,7 @@ import torch
 from models.images import decode_square
 from models.transforms import normalize
 from train.config import LesionTraining
-from train.data import LesionPhotos, TrainBatches, class_names, mixed, plain_batches
+from train.data import LesionPhotos, TrainBatches, class_names, draw_mixing, mixed, plain_batches
 from train.drawn_spots import draw_spots
 from train.manifest import ManifestError, Row
 from train.team import Team
@@ -134,11 +134,29 @@ def test_mixed_targets_still_add_up_to_one():
     batch = {"image": torch.rand(6, 3, 16, 16), "risk": torch.eye(2)[[0, 1] * 3], "diagnosis": torch.eye(6)}
 
     for _ in range(20):
-        mix = mixed(batch, generator)
+        mix = mixed(batch, draw_mixing(6, 16, generator))
 
         assert torch.allclose(mix["risk"].sum(1), torch.ones(6))
         assert torch.allclose(mix["diagnosis"].sum(1), torch.ones(6))
         assert not torch.equal(mix["image"], batch["image"])
+
+
+@pytest.mark.parametrize(("seed", "cuts"), [(0, False), (3, True)])
+def test_a_seed_draws_the_mixing_that_it_always_drew(seed: int, cuts: bool):
+    """A run resumed with newer code must see the photos that it would have seen."""
+    generator = torch.Generator().manual_seed(seed)
+
+    mixing = draw_mixing(6, 16, generator)
+
+    again = torch.Generator().manual_seed(seed)
+    assert torch.equal(mixing.other_B, torch.randperm(6, generator=again))
+    share = torch.rand((), generator=again).item()
+    assert cuts == (torch.rand((), generator=again).item() >= 0.5)
+    hole_px = round(16 * (1 - share) ** 0.5)
+    corner = torch.randint(16 - hole_px + 1, (2,), generator=again).tolist() if cuts else None
+    assert mixing.hole == (corner and tuple(slice(start, start + hole_px) for start in corner))
+    assert mixing.share == (1 - hole_px**2 / 16**2 if cuts else share)
+    assert torch.equal(generator.get_state(), again.get_state())
 
 
 def test_more_workers_than_photos_are_refused(photos: LesionPhotos):

@@ -1,10 +1,12 @@
 import io
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import OneCycleLR, ReduceLROnPlateau
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from train.loop import (
     CHECK_EVERY,
@@ -144,6 +146,27 @@ def test_the_mean_of_the_weights_of_a_short_run_is_not_what_it_started_from():
     now = state.net.get_parameter("0.weight")
     mean = state.ema.module.get_parameter("0.weight")
     assert (mean - now).norm() < 0.5 * (now - before).norm()
+
+
+def test_the_running_mean_is_that_of_pytorch_and_loads_what_pytorch_stored():
+    def update(mean: Any, now: Any, num_averaged: Any) -> None:
+        steps = int(num_averaged)
+        get_ema_multi_avg_fn(min(0.9, (1 + steps) / (10 + steps)))(mean, now, num_averaged)
+
+    net = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8))
+    reference = AveragedModel(net, multi_avg_fn=update, use_buffers=True)
+    mean = new_ema(net, 0.9)
+    for _ in range(3):
+        for _ in range(4):
+            net(torch.randn(6, 4))
+            nn.init.normal_(net.get_parameter("0.weight"))
+            mean.update_parameters(net)
+            reference.update_parameters(net)
+        assert mean.state_dict().keys() == reference.state_dict().keys()
+        for name, tensor in reference.state_dict().items():
+            assert torch.equal(mean.state_dict()[name], tensor), name
+        mean = new_ema(net, 0.9)
+        mean.load_state_dict(reference.state_dict())
 
 
 @pytest.mark.parametrize("bad_step", [0, 3, CHECK_EVERY + 2])

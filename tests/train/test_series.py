@@ -50,4 +50,5 @@ def test_a_batch_pads_at_the_end():
 
     assert batch["photos"].shape == (2, 4, 3, 8, 8)
     assert batch["present"].tolist() == [[True, True, False, False], [True] * 4]
+    assert batch["present_index"].tolist() == [0, 1, 4, 5, 6, 7]
     assert batch["improvement"][0].tolist() == [0.5, 0.0, 0.0, 0.0]

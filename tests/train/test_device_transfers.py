@@ -1,0 +1,141 @@
+"""Training steps on a GPU: what they copy and how often they wait; the numbers may only fall."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from models.progress import ProgressNet
+from tests.fake_cuda import FakeCuda
+from train.config import LesionTraining, ProgressTraining
+from train.drawn_spots import draw_spots
+from train.lessons import Lesson, _progress_loss_of, lesion_lesson
+from train.loop import EpochLosses, TrainingState, evaluate, train_epoch
+from train.manifest import read_manifest
+from train.sequences import batches_of
+from train.series import Series
+from train.series_batches import RealBatches
+from train.split import Split
+from train.team import Team
+from train.worker import new_state, split_for
+
+COPIES_IN_PER_STEP = 1
+"""Photos, targets and random numbers, in one transfer from pinned memory."""
+WAITS_PER_EPOCH = 2
+"""Of an epoch of up to CHECK_EVERY steps: checks of the gradient after the first and the last step."""
+COPIES_OUT_PER_EPOCH = 1
+"""The losses of all steps."""
+
+Run = tuple[Lesson, TrainingState]
+
+
+@pytest.fixture
+def prepare_lesion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Run]:
+    def in_this_process(*args: Any, **kwargs: Any) -> DataLoader[Any]:
+        return DataLoader(*args, **kwargs | {"num_workers": 0})
+
+    monkeypatch.setattr("train.data.DataLoader", in_this_process)
+    draw_spots(tmp_path / "photos", tmp_path / "manifest.parquet", num_photos=32)
+    config = LesionTraining(
+        manifest=str(tmp_path / "manifest.parquet"),
+        cache="",
+        input_px=32,
+        start_px=32,
+        batch_size=8,
+        val_fraction=0.25,
+        balance_by="loss",
+    )
+
+    def prepare(device: str) -> Run:
+        torch.manual_seed(0)
+        team = Team(device=device, progress_bar=None)
+        lesson = lesion_lesson(config, team, split_for(config, read_manifest(config.manifest)))
+        return lesson, new_state(lesson.net, config, team, lesson)
+
+    return prepare
+
+
+def prepare_progress(device: str) -> Run:
+    torch.manual_seed(0)
+    rng = np.random.default_rng(0)
+    series = [
+        Series(
+            photos_THWC=rng.integers(0, 256, (num_photos, 40, 40, 3), dtype=np.uint8),
+            present_T=np.arange(num_photos) != 2,
+            improvement_T=np.full(num_photos, 1, np.float32),
+            person="anna",
+        )
+        for num_photos in (3, 5, 4, 2, 3, 4)
+    ]
+    config = ProgressTraining(input_px=40, batch_size=4, bf16=True, num_epochs=2)
+    team = Team(device=device, progress_bar=None)
+    lesson = Lesson(
+        net=ProgressNet(input_px=40).to(device),
+        batches=RealBatches(series, config, team),
+        val_batches=lambda: batches_of(series, replace(config, device=device)),
+        loss_of=partial(_progress_loss_of, last_photo_weight=0.5),
+        val_loss_of=_progress_loss_of,
+        split=Split(train=(), val=(), fingerprint=""),
+        data="",
+        notes={},
+    )
+    return lesson, new_state(lesson.net, config, team, lesson)
+
+
+def train(run: Run) -> EpochLosses:
+    lesson, state = run
+    torch.manual_seed(1)
+    return train_epoch(state, lesson.batches, lesson.loss_of, max_grad_norm=1.0, bf16=True)
+
+
+def validate(run: Run) -> float:
+    lesson, state = run
+    return evaluate(state.ema, lesson.val_batches(), lesson.val_loss_of, bf16=True)
+
+
+@pytest.mark.parametrize("network", ["lesion", "progress"])
+def test_a_step_copies_once_and_waits_only_to_check_the_gradient(network: str, prepare_lesion: Any):
+    prepare = prepare_lesion if network == "lesion" else prepare_progress
+    run_on_cpu = prepare("cpu")
+    expected = validate(run_on_cpu), train(run_on_cpu)
+
+    with FakeCuda() as cuda:
+        run = prepare("cuda:0")
+        val_loss = validate(run)  # also copies what is copied once for a process
+        cuda.events.clear()
+        found = val_loss, train(run)
+
+        copies_in = [event for event in cuda.events if event.kind == "in"]
+        num_steps = len(run[0].batches)
+        assert num_steps >= 3
+        assert len(copies_in) <= COPIES_IN_PER_STEP * num_steps, cuda.summary()
+        assert not any(event.blocking for event in copies_in), cuda.summary()
+        assert cuda.count("wait") <= WAITS_PER_EPOCH, cuda.summary()
+        assert cuda.count("out") <= COPIES_OUT_PER_EPOCH, cuda.summary()
+        weights = {name: tensor.cpu() for name, tensor in run[1].ema.state_dict().items()}
+
+    assert found == expected
+    for name, tensor in run_on_cpu[1].ema.state_dict().items():
+        assert torch.equal(weights[name], tensor), name
+
+
+@pytest.mark.parametrize("network", ["lesion", "progress"])
+def test_validation_copies_each_batch_once_and_the_sum_of_its_losses_back(network: str, prepare_lesion: Any):
+    prepare = prepare_lesion if network == "lesion" else prepare_progress
+
+    with FakeCuda() as cuda:
+        run = prepare("cuda:0")
+        validate(run)
+        cuda.events.clear()
+        validate(run)
+
+        num_batches = sum(1 for _ in run[0].val_batches())
+        counted = cuda.events[:-num_batches]
+        assert [event.kind for event in counted] == ["in"] * num_batches + ["out"]
+        assert not any(event.blocking for event in counted[:-1]), cuda.summary()
