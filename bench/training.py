@@ -1,12 +1,14 @@
-"""What surrounds a training step costs: ``python -m bench.training pipeline``, ``ray`` or ``data``.
+"""Measure training: ``python -m bench.training pipeline``, ``bf16``, ``ray`` or ``data``.
 
 pipeline: steps on photos (gathered, augmented, mixed, normalised) against the same steps on random tensors.
+bf16: steps on random tensors in bfloat16 against the same steps in float32.
 ray: epochs under Ray Train with one worker against the same loop without Ray, with the same threads.
 data: an epoch of uint8 batches from our cache of decoded photos against Ray Data, decoding every time.
 Both sides take turns in one run, so that what else the machine does touches both alike.
 """
 
 import contextlib
+import itertools
 import json
 import multiprocessing
 import os
@@ -32,7 +34,7 @@ from train.data import LesionPhotos, class_names
 from train.drawn_spots import draw_spots
 from train.launch import fit
 from train.lessons import lesion_lesson
-from train.loop import Batch, train_epoch
+from train.loop import Batch, computes_bf16, train_epoch
 from train.manifest import read_manifest
 from train.team import Team
 from train.worker import new_state, split_for
@@ -45,9 +47,9 @@ PATIENCE_S = 300
 
 @dataclass(frozen=True, kw_only=True)
 class Measurement:
-    """Measure what surrounds a training step."""
+    """Measure a training step and what surrounds it."""
 
-    what: Annotated[Literal["pipeline", "ray", "data"], tyro.conf.Positional]
+    what: Annotated[Literal["pipeline", "bf16", "ray", "data"], tyro.conf.Positional]
     manifest: str = ""
     """Photos to train on; without one, pictures are drawn."""
     side_px: int = 96
@@ -57,8 +59,9 @@ class Measurement:
     rounds: int = 6
     """Turns that each side takes; of ray, epochs that are compared."""
     steps: int = 6
-    """Steps of a turn (pipeline)."""
+    """Steps of a turn (pipeline, bf16)."""
     device: str = "cpu"
+    """cpu, cuda or, without Ray, cuda:1 and so on; of Ray's GPUs it chooses one itself."""
     threads: int = 0
     """Of each side (ray); 0 takes every core, which Ray's own processes then share."""
 
@@ -83,39 +86,66 @@ def main() -> None:
             keep_states=0,
             device=settings.device,
         )
-        measure = {"pipeline": pipeline, "ray": under_ray, "data": decoding}[settings.what]
+        measure = {"pipeline": pipeline, "bf16": in_bfloat16, "ray": under_ray, "data": decoding}[
+            settings.what
+        ]
         print(json.dumps({"what": settings.what, **measure(config, settings)}))
 
 
 def pipeline(config: LesionTraining, settings: Measurement) -> dict[str, float]:
     """Return the median seconds of a step on photos and on random tensors, and the ratio of their rates."""
-    team = Team(device=config.device)
-    split = split_for(config, read_manifest(config.manifest))
-    lesson = lesion_lesson(config, team, split)
-    state = new_state(lesson.net, config, team, lesson)
-    image = torch.rand(config.batch_size, 3, config.input_px, config.input_px)
-    made = {
-        "image": image.contiguous(memory_format=torch.channels_last).to(config.device),
-        "risk": torch.eye(2)[[0] * config.batch_size].to(config.device),
-        "diagnosis": torch.eye(lesson.notes["architecture"]["num_diagnoses"])[[0] * config.batch_size].to(
-            config.device
-        ),
-    }
-    photos = _endless(lesson.batches)
-
-    def seconds(batches: Iterable[Batch]) -> float:
-        started = time.perf_counter()
-        train_epoch(state, batches, lesson.loss_of, max_grad_norm=1.0, bf16=config.bf16)
-        if config.device.startswith("cuda"):
-            torch.cuda.synchronize()
-        return (time.perf_counter() - started) / settings.steps
-
-    seconds([made] * settings.steps)  # warm
+    steps = Steps(config)
+    random = [steps.random_batch] * settings.steps
+    photos = _endless(steps.lesson.batches)
+    bf16 = computes_bf16(config.device)
+    steps.seconds(random, bf16=bf16)  # warm
     turns = [
-        (seconds([made] * settings.steps), seconds(next(photos) for _ in range(settings.steps)))
+        (
+            steps.seconds(random, bf16=bf16),
+            steps.seconds(itertools.islice(photos, settings.steps), bf16=bf16),
+        )
         for _ in range(settings.rounds)
     ]
     return _ratio("random_step_s", [turn[0] for turn in turns], "photo_step_s", [turn[1] for turn in turns])
+
+
+def in_bfloat16(config: LesionTraining, settings: Measurement) -> dict[str, float]:
+    """Return the median seconds of a step in float32 and in bfloat16, and the ratio of their rates."""
+    steps = Steps(config)
+    batches = [steps.random_batch] * settings.steps
+    steps.seconds(batches, bf16=False)  # warm
+    steps.seconds(batches, bf16=True)
+    turns = [
+        (steps.seconds(batches, bf16=False), steps.seconds(batches, bf16=True))
+        for _ in range(settings.rounds)
+    ]
+    return _ratio("float32_step_s", [turn[0] for turn in turns], "bf16_step_s", [turn[1] for turn in turns])
+
+
+class Steps:
+    """Training steps of the lesion network, without Ray."""
+
+    def __init__(self, config: LesionTraining) -> None:
+        team = Team(device=config.device)
+        split = split_for(config, read_manifest(config.manifest))
+        self.lesson = lesion_lesson(config, team, split)
+        self._state = new_state(self.lesson.net, config, team, self.lesson)
+        self._device = config.device
+        size, num_diagnoses = config.batch_size, self.lesson.notes["architecture"]["num_diagnoses"]
+        image = torch.rand(size, 3, config.input_px, config.input_px)
+        self.random_batch = {
+            "image": image.contiguous(memory_format=torch.channels_last).to(config.device),
+            "risk": torch.eye(2)[[0] * size].to(config.device),
+            "diagnosis": torch.eye(num_diagnoses)[[0] * size].to(config.device),
+        }
+
+    def seconds(self, batches: Iterable[Batch], *, bf16: bool) -> float:
+        """Train on the batches and return the mean time of a step."""
+        started = time.perf_counter()
+        losses = train_epoch(self._state, batches, self.lesson.loss_of, max_grad_norm=1.0, bf16=bf16)
+        if self._device.startswith("cuda"):
+            torch.cuda.synchronize(self._device)
+        return (time.perf_counter() - started) / len(losses.steps)
 
 
 def under_ray(config: LesionTraining, settings: Measurement) -> dict[str, float]:
@@ -151,7 +181,8 @@ def fit_plain(training: LesionTraining, threads: int) -> None:
 def fit_on_ray(training: LesionTraining, threads: int) -> None:
     """Train as ``python -m train.launch`` does, with one worker."""
     with ray_cluster("local") as started:
-        fit(training, Scale(workers=1, cpus_per_worker=threads), alone=started)
+        on_gpu = training.device.startswith("cuda")
+        fit(training, Scale(workers=1, gpu=on_gpu, cpus_per_worker=threads), alone=started)
 
 
 class Side:
