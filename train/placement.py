@@ -171,7 +171,7 @@ def warn_while_unplaced(num_workers: int, cpus: int, *, gpu: bool, warned: bool 
     ended = threading.Event()
 
     def watch() -> None:
-        waiting_since: float | None = time.monotonic()
+        waiting_since: float | None = None  # not from the start on: Ray Train itself takes a while to ask
         told = warned
         while not ended.wait(POLL_S):
             states = _states(placement_group_table(), known, [bundle] * num_workers)
@@ -180,8 +180,9 @@ def warn_while_unplaced(num_workers: int, cpus: int, *, gpu: bool, warned: bool 
                     log.info("the workers have their place")
                 waiting_since, told = None, False
                 continue
-            waiting_since = waiting_since or time.monotonic()
-            if not told and time.monotonic() - waiting_since > WARN_AFTER_S:
+            if waiting_since is None and states - {"REMOVED"}:
+                waiting_since = time.monotonic()
+            if not told and waiting_since and time.monotonic() - waiting_since > WARN_AFTER_S:
                 told = True
                 log.warning(_waiting(num_workers, cpus, gpu=gpu))
 

@@ -100,6 +100,8 @@ def test_workers_that_wait_behind_other_work_are_told_of_once_and_when_they_are_
     monkeypatch.setattr(ray.util, "placement_group_table", lambda: dict(table))
 
     with warn_while_unplaced(2, 8, gpu=True):
+        time.sleep(0.2)  # Ray Train has not asked for room yet
+        assert caplog.messages == []
         table["smaller"] = {"state": "CREATED", "bundles": {0: {"CPU": 8.0}}}
         table["first try"] = {"state": "PENDING", "bundles": bundles}
         time.sleep(0.2)
