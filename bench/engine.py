@@ -12,7 +12,7 @@ import platform
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -65,7 +65,7 @@ def main() -> None:
         result["progress"] = _progress(settings)
     else:
         result["card"] = torch.cuda.get_device_name(settings.device)
-        result["lesion"] = dict(lesion_on_gpu(settings))
+        result["lesion"] = dict(lesion_on_gpu(settings, (*settings.batches, 256)))
     text = json.dumps(result, indent=2)
     print(text)
     if settings.out:
@@ -91,13 +91,12 @@ def _lesion_on_cpu(settings: Settings) -> dict[str, Any]:
     return found
 
 
-def lesion_on_gpu(settings: Settings) -> Iterator[tuple[str, dict[str, Any]]]:
+def lesion_on_gpu(settings: Settings, sizes: Sequence[int]) -> Iterator[tuple[str, dict[str, Any]]]:
     """Measure our engine against ``torch.compile``; yield the figures of each batch size when it is done."""
     net = LesionNet(num_diagnoses=len(DIAGNOSES), input_px=settings.input_px).eval()
     plain = LesionNet(num_diagnoses=len(DIAGNOSES), input_px=settings.input_px).eval()
     plain = plain.to(settings.device, torch.bfloat16).to(memory_format=torch.channels_last)
     compiled = torch.compile(plain, mode="max-autotune", dynamic=False)
-    sizes = (*settings.batches, 256)
     engine = GpuLesionEngine(random_meta(settings.input_px), net, settings.device, max_batch_size=max(sizes))
     engine.warm_up()
 

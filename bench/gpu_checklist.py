@@ -1,0 +1,132 @@
+"""Check the GPU code on a real GPU in under 10 minutes: ``python -m bench.gpu_checklist --out gpu.json``.
+
+Each item runs in a process of its own, with a time limit. When it ends, it prints one line of JSON; ``--out``
+then holds the results of all items so far. The exit code is 1 if an item failed.
+
+``--device cpu --small`` rehearses without a GPU: items that need CUDA are skipped, and sizes are small.
+
+Ray is not needed. All items need PyTorch, torchvision, numpy, pillow, pydantic, pyyaml, safetensors and tqdm.
+``faces``, ``training`` and ``resume`` need facenet-pytorch, filelock, pyarrow, scikit-learn, tensorboard too.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import torch
+
+from bench import gpu_inference, gpu_training
+from bench.child_processes import one_line, start
+from bench.gpu_setup import SMALL, Found, Setup, SkippedError, read_setup
+
+
+@dataclass(frozen=True)
+class Item:
+    """One check."""
+
+    run: Callable[[Setup], Iterator[Found]]
+    limit_s: float
+    needs_cuda: bool = False
+
+
+ITEMS = {
+    "environment": Item(gpu_inference.environment, 30),
+    "replay": Item(gpu_inference.replay, 60, needs_cuda=True),
+    "bf16": Item(gpu_inference.bf16, 60),
+    "memory": Item(gpu_inference.memory, 45, needs_cuda=True),
+    "training": Item(gpu_training.training, 90),
+    "resume": Item(gpu_training.resume, 45),
+    "sharing": Item(gpu_inference.sharing, 90),
+    "faces": Item(gpu_inference.faces, 45),
+    "progress": Item(gpu_inference.progress, 45),
+    "ddp": Item(gpu_training.ddp, 60),
+    "second_card": Item(gpu_inference.second_card, 30, needs_cuda=True),
+    "compile": Item(gpu_inference.compiled, 300, needs_cuda=True),
+}
+"""In the order in which they run."""
+
+
+def main() -> None:
+    """Run the items that the command line names."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("items", nargs="*", help=f"all if none is named; of {', '.join(ITEMS)}")
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--small", action="store_true", help="small sizes, to rehearse")
+    parser.add_argument("--limit-s", type=float, default=570, help="for all items together")
+    parser.add_argument("--out", type=Path, help="file for the results")
+    options = parser.parse_args()
+    unknown = set(options.items) - ITEMS.keys()
+    if unknown:
+        parser.error(f"there is no item {', '.join(sorted(unknown))}; take of {', '.join(ITEMS)}")
+    if options.device.startswith("cuda") and not torch.cuda.is_available():
+        parser.error("PyTorch sees no GPU here; take --device cpu --small to rehearse")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # end the item's processes too
+    setup = read_setup(options.device)
+    setup = replace(setup, **SMALL) if options.small else setup
+    deadline = time.monotonic() + options.limit_s
+    results: dict[str, Found] = {}
+    for name in options.items or ITEMS:
+        if ITEMS[name].needs_cuda and not setup.on_gpu:
+            results[name] = {"status": "skipped: needs CUDA"}
+        else:
+            left_s = deadline - time.monotonic()  # a rehearsal takes as long as it takes
+            results[name] = run_apart(
+                name, setup, left_s if options.small else min(ITEMS[name].limit_s, left_s)
+            )
+        print(json.dumps({"item": name, **results[name]}), flush=True)
+        if options.out:
+            options.out.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    sys.exit(any(result["status"] == "failed" for result in results.values()))
+
+
+def run_apart(name: str, setup: Setup, limit_s: float) -> Found:
+    """Run an item in a process of its own, and end it with all that it started after ``limit_s``."""
+    started = time.monotonic()
+    result: Found = {"status": "failed", "error": f"no result within {limit_s:.0f} s"}
+    process, pipe = start(_item_process, name, setup, daemon=False)
+    try:
+        while pipe.poll(max(0, started + limit_s - time.monotonic())):
+            result |= pipe.recv()
+    except EOFError:  # the item is done
+        process.join()
+        if process.exitcode:
+            result["error"] = f"the process ended with exit code {process.exitcode}"
+    finally:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid or 0, signal.SIGKILL)
+        process.kill()
+    if result["status"] != "failed":
+        del result["error"]
+    return result | {"seconds": round(time.monotonic() - started, 1)}
+
+
+def _item_process(pipe: Connection, name: str, setup: Setup) -> None:
+    os.setsid()  # a process group of its own
+    os.dup2(2, 1)  # the results alone go to stdout
+    if not setup.on_gpu:
+        torch.set_num_threads(1)
+    run_here(name, setup, pipe.send)
+
+
+def run_here(name: str, setup: Setup, report: Callable[[Found], None]) -> None:
+    """Run an item in this process; report its findings one by one, then its status."""
+    try:
+        for found in ITEMS[name].run(setup):
+            report(found)
+        report({"status": "passed"})
+    except SkippedError as error:
+        report({"status": f"skipped: {error}"})
+    except Exception as error:
+        report({"status": "failed", "error": one_line(error)})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,115 @@
+"""The checklist for a GPU, rehearsed in processes on the CPU and on the stand-in for CUDA."""
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pytest
+import torch
+
+from bench import gpu_checklist, gpu_inference
+from bench.gpu_setup import SMALL, Found, read_setup
+from serve.gpu_memory import HEADROOM
+from tests import fake_cuda
+from tests.fake_cuda import FakeCuda, FakeGraph
+
+SETUP = replace(read_setup("cuda"), **SMALL)
+
+
+def run(name: str) -> Found:
+    found: Found = {}
+    gpu_checklist.run_here(name, SETUP, found.update)
+    return found
+
+
+def in_thread(call: Callable[[], Any]) -> Any:
+    """As gpu_inference.in_thread; the stand-in's functions must be switched on in each thread."""
+
+    def on_stand_in() -> Any:
+        with fake_cuda._Devices():
+            return call()
+
+    return original_in_thread(on_stand_in)
+
+
+original_in_thread = gpu_inference.in_thread
+
+
+@pytest.fixture
+def cuda() -> Iterator[FakeCuda]:
+    with contextlib.ExitStack() as stack:
+        stack.callback(torch.set_num_threads, torch.get_num_threads())
+        torch.set_num_threads(1)  # small batches on a busy machine: ten times faster
+        cuda = stack.enter_context(FakeCuda(num_devices=2))
+        stack.enter_context(mock.patch.object(gpu_inference, "in_thread", in_thread))
+        for name in ("set_sync_debug_mode", "reset_peak_memory_stats"):
+            stack.enter_context(mock.patch.object(torch.cuda, name))
+        for name in ("max_memory_allocated", "max_memory_reserved"):
+            stack.enter_context(mock.patch.object(torch.cuda, name, return_value=2**30))
+        stack.enter_context(mock.patch.object(torch.cuda, "mem_get_info", return_value=(2**30, 2**31)))
+        stack.enter_context(mock.patch.object(torch, "compile", lambda net, **_: net))
+        yield cuda
+
+
+@pytest.mark.parametrize(
+    "name", ["replay", "bf16", "memory", "training", "resume", "faces", "progress", "second_card", "compile"]
+)
+def test_an_item_passes_on_the_stand_in_for_cuda(name: str, cuda: FakeCuda):
+    found = run(name)
+
+    assert found.pop("status") == "passed", found
+    assert json.dumps(found) != "{}"
+
+
+def test_wrong_graphs_fail_in_one_line(cuda: FakeCuda):
+    with mock.patch.object(FakeGraph, "replay", lambda graph: None):
+        found = run("replay")
+
+    assert found["status"] == "failed"
+    assert found["error"].startswith("EngineError: on cuda the CUDA graph of 1 photos differs")
+    assert "models/cuda_graphs.py:" in found["error"] and "\n" not in found["error"]
+
+
+def test_memory_limits_are_those_of_the_server():
+    assert gpu_inference.MEMORY_HEADROOM == HEADROOM
+    assert SETUP.lesion_share + SETUP.progress_share <= 1
+
+
+def test_the_command_runs_without_ray_and_tyro_and_writes_every_result(tmp_path: Path):
+    for name in ("ray", "tyro"):
+        (tmp_path / f"{name}.py").write_text("raise ImportError('not installed here')\n")
+    out = tmp_path / "gpu.json"
+    names = ["environment", "replay", "ddp", "sharing"]
+
+    done = subprocess.run(
+        [sys.executable, "-m", "bench.gpu_checklist", "--device", "cpu", "--small", "--out", out, *names],
+        cwd=gpu_inference.ROOT,
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=590,
+    )
+
+    results = json.loads(out.read_text())
+    assert [results[name]["status"] for name in names] == [
+        "passed",
+        "skipped: needs CUDA",
+        "passed",
+        "passed",
+    ]
+    assert done.returncode == 0
+    assert [json.loads(line)["item"] for line in done.stdout.splitlines()] == names
+
+
+def test_an_item_is_ended_at_its_limit():
+    found = gpu_checklist.run_apart("sharing", replace(SETUP, device="cpu"), 1)
+
+    assert (found["status"], found["error"]) == ("failed", "no result within 1 s")
+    assert found["seconds"] < 10

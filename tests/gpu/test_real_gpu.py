@@ -1,0 +1,66 @@
+"""Tests on a real GPU, ``python -m pytest -m gpu``: the items of the checklist that must not fail.
+
+They run in this process, and are skipped where PyTorch sees no GPU.
+"""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from bench import gpu_checklist
+from bench.gpu_setup import Found, Setup, read_setup
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="PyTorch sees no GPU"),
+]
+
+
+@pytest.fixture
+def setup() -> Setup:
+    return replace(read_setup("cuda"), train_batch=16, train_steps=10, num_photos=32)
+
+
+def run(name: str, setup: Setup) -> Found:
+    found: Found = {}
+    gpu_checklist.run_here(name, setup, found.update)
+    return found
+
+
+def test_graphs_replay_what_computation_gives_for_every_size_and_from_another_thread(setup: Setup):
+    found = run("replay", setup)
+
+    assert found["status"] == "passed", found
+
+
+def test_bfloat16_is_near_float32(setup: Setup):
+    found = run("bf16", setup)
+
+    assert found["status"] == "passed", found
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="one card")
+def test_the_second_card_gives_the_right_answers(setup: Setup):
+    found = run("second_card", setup)
+
+    assert found["status"] == "passed", found
+
+
+def test_series_get_the_answers_of_the_cpu(setup: Setup):
+    found = run("progress", replace(setup, progress_photos=60, measure_s=0.1))
+
+    assert found["status"] == "passed", found
+
+
+def test_a_training_step_does_not_wait_for_the_gpu(setup: Setup):
+    found = run("training", setup)
+
+    assert found["status"] == "passed", found
+    assert found["num_waits"] < found["num_steps"], found["waits"]
+
+
+def test_a_run_of_the_gpu_goes_on_on_a_cpu(setup: Setup):
+    found = run("resume", setup)
+
+    assert found["status"] == "passed", found
