@@ -58,6 +58,7 @@ class Training:
     device: str = "cpu"
     """Of a run without Ray; under Ray ``--gpu`` decides."""
     bf16: bool = False
+    """Compute in bfloat16 on devices with instructions for it; others compute in float32."""
     data_licence: str = ""
     """Empty: what the manifest says."""
     training_data: str = ""

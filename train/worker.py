@@ -21,6 +21,7 @@ from train.loop import (
     Metrics,
     OtherRunError,
     TrainingState,
+    computes_bf16,
     evaluate,
     new_ema,
     train_epoch,
@@ -61,6 +62,8 @@ def run(config: Training, team: Team) -> None:
     state = new_state(team.prepare(lesson.net), config, team, lesson)
     team.together(lambda: _resume(state, lesson.notes, folder, leads=team.leads), REFUSALS)
     team.agree("the epoch that they go on from", state.epoch)
+    if config.bf16 and not computes_bf16(team.device):
+        log.info("computing in float32: %s has no instructions for bfloat16", team.device)
 
     while state.epoch < config.num_epochs and not stalled(state.history, config.stop_patience):
         _run_epoch(config, team, folder, lesson, state)
@@ -145,15 +148,16 @@ def _prepare(config: Training, team: Team, split: Split) -> Lesson:
 
 
 def _learn(config: Training, team: Team, lesson: Lesson, state: TrainingState) -> tuple[EpochLosses, float]:
+    bf16 = config.bf16 and computes_bf16(team.device)
     losses = train_epoch(
         state,
         team.watched(lesson.batches, f"epoch {state.epoch + 1} of {config.num_epochs}"),
         lesson.loss_of,
         max_grad_norm=config.max_grad_norm,
-        bf16=config.bf16,
+        bf16=bf16,
         freeze_batch_norm=config.freeze_batch_norm,
     )
-    return losses, evaluate(state.ema, lesson.val_batches(), lesson.val_loss_of, bf16=config.bf16)
+    return losses, evaluate(state.ema, lesson.val_batches(), lesson.val_loss_of, bf16=bf16)
 
 
 def new_state(net: nn.Module, config: Training, team: Team, lesson: Lesson) -> TrainingState:

@@ -13,11 +13,13 @@ from models.transforms import Augmentation
 from tests.random_checkpoints import write_lesion, write_progress
 from train.config import LesionTraining
 from train.drawn_spots import draw_spots
+from train.lessons import lesion_lesson
+from train.loop import EpochLosses, train_epoch
 from train.manifest import read_manifest
 from train.run_folder import RunFolder
 from train.split import read_split
 from train.team import RunStoppedError, Team
-from train.worker import run
+from train.worker import new_state, run, split_for
 
 
 @pytest.fixture(scope="module")
@@ -115,6 +117,45 @@ def test_stopped_at_an_epochs_end_and_resumed_equals_not_stopped(
     for part in ("net", "ema"):
         for name, tensor in whole[part].items():
             assert torch.equal(resumed[part][name], tensor), name
+
+
+def test_a_run_goes_on_where_the_processor_has_no_bfloat16(
+    config: LesionTraining, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    begun = replace(config, run=str(tmp_path / "run"), bf16=True)
+    used: list[bool] = []
+
+    def note(*args: Any, bf16: bool, **kwargs: Any) -> EpochLosses:
+        used.append(bf16)
+        return train_epoch(*args, bf16=bf16, **kwargs)
+
+    monkeypatch.setattr("train.worker.train_epoch", note)
+    monkeypatch.setattr("torch.cpu.get_capabilities", lambda: {"avx512_bf16": True})
+    _run_an_epoch(begun)
+    monkeypatch.setattr("torch.cpu.get_capabilities", lambda: {"avx512_f": True})
+    with caplog.at_level("INFO", logger="train"):
+        run(begun, Team())
+
+    assert used == [True, False]
+    assert "computing in float32: cpu has no instructions for bfloat16" in caplog.text
+
+
+def test_bfloat16_changes_losses_less_than_another_seed_does(config: LesionTraining):
+    def losses_of(seed: int, *, bf16: bool) -> list[float]:
+        torch.manual_seed(seed)
+        team = Team(progress_bar=None)
+        some = replace(config, seed=seed, batch_size=4, mix_share=0.0)
+        lesson = lesion_lesson(some, team, split_for(some, read_manifest(some.manifest)))
+        state = new_state(lesson.net, some, team, lesson)
+        return train_epoch(state, lesson.batches, lesson.loss_of, max_grad_norm=1.0, bf16=bf16).steps
+
+    float32, bfloat16 = (
+        torch.tensor([losses_of(seed, bf16=bf16) for seed in range(3)]) for bf16 in (False, True)
+    )
+
+    noise = float32.std(dim=0).mean()
+    assert not torch.equal(bfloat16, float32)
+    assert (bfloat16 - float32).abs().mean() < 0.25 * noise
 
 
 @pytest.mark.parametrize(
