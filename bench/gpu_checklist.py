@@ -77,10 +77,9 @@ def main() -> None:
         if ITEMS[name].needs_cuda and not setup.on_gpu:
             results[name] = {"status": "skipped: needs CUDA"}
         else:
-            left_s = deadline - time.monotonic()  # a rehearsal takes as long as it takes
-            results[name] = run_apart(
-                name, setup, left_s if options.small else min(ITEMS[name].limit_s, left_s)
-            )
+            left_s = max(0, deadline - time.monotonic())
+            limit_s = left_s if options.small else min(ITEMS[name].limit_s, left_s)
+            results[name] = run_apart(name, setup, limit_s)
         print(json.dumps({"item": name, **results[name]}), flush=True)
         if options.out:
             options.out.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
@@ -95,8 +94,8 @@ def run_apart(name: str, setup: Setup, limit_s: float) -> Found:
     try:
         while pipe.poll(max(0, started + limit_s - time.monotonic())):
             result |= pipe.recv()
-    except EOFError:  # the item is done
-        process.join()
+    except (EOFError, ConnectionResetError):  # the process has ended
+        process.join(10)
         if process.exitcode:
             result["error"] = f"the process ended with exit code {process.exitcode}"
     finally:

@@ -13,6 +13,7 @@ from bench.gpu_setup import Found, Setup, read_setup
 
 pytestmark = [
     pytest.mark.gpu,
+    pytest.mark.filterwarnings("default"),  # PyTorch and Python warn of more where there is CUDA
     pytest.mark.skipif(not torch.cuda.is_available(), reason="PyTorch sees no GPU"),
 ]
 
