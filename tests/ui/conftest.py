@@ -117,6 +117,7 @@ def loaded_models() -> Models:
         data_licence="CC BY-NC 4.0",
         device="cpu",
         engine="pytorch",
+        cuda_graphs=None,
         model_card="# lesion-reference\n\nA **small** network.\n\n- trained on few photos\n",
     )
     progress = lesion.model_copy(
