@@ -13,11 +13,13 @@ import argparse
 import contextlib
 import json
 import os
+import re
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -25,7 +27,8 @@ import torch
 
 from bench import gpu_inference, gpu_training
 from bench.child_processes import one_line, start
-from bench.gpu_setup import SMALL, Found, Setup, SkippedError, read_setup
+from bench.gpu_setup import ROOT, SMALL, Found, Setup, SkippedError, read_setup
+from train.placement import LOWEST_DRIVER, visible_gpus
 
 
 @dataclass(frozen=True)
@@ -66,30 +69,73 @@ def main() -> None:
     unknown = set(options.items) - ITEMS.keys()
     if unknown:
         parser.error(f"there is no item {', '.join(sorted(unknown))}; take of {', '.join(ITEMS)}")
-    if options.device.startswith("cuda") and not torch.cuda.is_available():
-        parser.error("PyTorch sees no GPU here; take --device cpu --small to rehearse")
+    if problem := _option_error(options):
+        parser.error(problem)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # end the item's processes too
     setup = read_setup(options.device)
     setup = replace(setup, **SMALL) if options.small else setup
     deadline = time.monotonic() + options.limit_s
-    results: dict[str, Found] = {}
-    for name in options.items or ITEMS:
+    results: dict[str, Found] = {"conditions": _conditions(setup)}
+    print(json.dumps(results["conditions"]), flush=True)
+    for name in dict.fromkeys(options.items or ITEMS):
         if ITEMS[name].needs_cuda and not setup.on_gpu:
             results[name] = {"status": "skipped: needs CUDA"}
         else:
-            left_s = max(0, deadline - time.monotonic())
+            left_s = deadline - time.monotonic()
             limit_s = left_s if options.small else min(ITEMS[name].limit_s, left_s)
-            results[name] = run_apart(name, setup, limit_s)
+            results[name] = (
+                run_apart(name, setup, limit_s)
+                if left_s > 0
+                else {"status": f"skipped: no time left of --limit-s {options.limit_s:g}; run it alone"}
+            )
         print(json.dumps({"item": name, **results[name]}), flush=True)
         if options.out:
             options.out.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
-    sys.exit(any(result["status"] == "failed" for result in results.values()))
+    sys.exit(any(result.get("status") == "failed" for result in results.values()))
+
+
+def _option_error(options: argparse.Namespace) -> str | None:
+    """Return one line on options that no item could run with, or None."""
+    device = re.fullmatch(r"cpu|cuda(:(\d+))?", options.device)
+    if device is None:
+        return f"--device is {options.device}, must be cpu, cuda or cuda:N"
+    if options.limit_s <= 0:
+        return f"--limit-s is {options.limit_s:g}, must be above 0"
+    if options.out and not options.out.absolute().parent.is_dir():
+        return f"--out is {options.out}, and its folder does not exist; create it first"
+    if options.device == "cpu":
+        return None
+    num_visible, reason = visible_gpus()
+    if not num_visible:
+        return (
+            f"PyTorch {torch.__version__} sees no CUDA device ({reason}); install the NVIDIA driver "
+            f"{LOWEST_DRIVER} or newer and a CUDA build of PyTorch, or rehearse with --device cpu --small"
+        )
+    if int(device[2] or 0) >= num_visible:
+        return f"--device is {options.device}, and PyTorch sees {num_visible} CUDA device(s), from cuda:0 on"
+    return None
+
+
+def _conditions(setup: Setup) -> Found:
+    """Return what the measured values depend on: settings, threads, date and commit."""
+    git = subprocess.run(
+        ["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    return {
+        "settings": asdict(setup),
+        "num_threads": torch.get_num_threads(),
+        "date": time.strftime("%Y-%m-%d %H:%M:%S %z"),
+        "commit": git.stdout.strip() or "unknown",
+    }
 
 
 def run_apart(name: str, setup: Setup, limit_s: float) -> Found:
     """Run an item in a process of its own, and end it with all that it started after ``limit_s``."""
     started = time.monotonic()
-    result: Found = {"status": "failed", "error": f"no result within {limit_s:.0f} s"}
+    result: Found = {
+        "status": "failed",
+        "error": f"stopped after {limit_s:.0f} s; run this item alone, or raise --limit-s",
+    }
     process, pipe = start(_item_process, name, setup, daemon=False)
     try:
         while pipe.poll(max(0, started + limit_s - time.monotonic())):
@@ -123,6 +169,8 @@ def run_here(name: str, setup: Setup, report: Callable[[Found], None]) -> None:
         report({"status": "passed"})
     except SkippedError as error:
         report({"status": f"skipped: {error}"})
+    except ModuleNotFoundError as error:
+        report({"status": f"skipped: needs {error.name}, which is not installed"})
     except Exception as error:
         report({"status": "failed", "error": one_line(error)})
 

@@ -14,8 +14,7 @@ from torch import Tensor, nn
 log = logging.getLogger("skinserve")
 
 MAX_REPLAY_ERROR = 0.02
-"""Largest relative difference between replay and computation. The same kernels in bfloat16 give 0, other
-kernels below 0.01, the answer to another photo above 0.1."""
+"""Largest relative difference between replay and computation (docs/decisions/0015-cuda-graphs.md)."""
 _PATTERN_PX = 4
 
 
@@ -96,9 +95,9 @@ class GraphedBatches:
                 self._graphs = self._recorded()
         except RuntimeError as error:
             log.warning(
-                "%s records no CUDA graphs (%s); batches run without them, small ones take longer",
+                "CUDA graph capture failed on %s (%s); batches run without graphs, small ones slower",
                 self._device,
-                str(error).splitlines()[0],
+                (str(error).splitlines() or [type(error).__name__])[0],
             )
             return
         for size in (*self.sizes, *reversed(self.sizes)):
@@ -135,9 +134,9 @@ class GraphedBatches:
             error = float((found - expected).norm() / expected.norm().clamp_min(1e-12))
             if not error <= MAX_REPLAY_ERROR:
                 raise EngineError(
-                    f"on {self._device} the CUDA graph of {size} photos differs from computation by "
-                    f"{error:.3g} of the result, at most {MAX_REPLAY_ERROR} is allowed; set engine: pytorch "
-                    "in the config, and report the versions of driver and PyTorch"
+                    f"batch size {size}: CUDA graph replay on {self._device} differs from plain computation "
+                    f"by {error:.3g}, at most {MAX_REPLAY_ERROR} is allowed; set engine: pytorch in the "
+                    "config, and report the versions of driver and PyTorch to the maintainers"
                 )
 
     def _device_context(self) -> contextlib.AbstractContextManager[object]:

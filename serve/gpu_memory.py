@@ -3,7 +3,7 @@
 import ray
 
 HEADROOM = 0.9
-"""Of its share: the CUDA context of each process, 0.3 to 0.6 GB, is outside PyTorch's allocator."""
+"""Of its share: the CUDA context of each process is outside PyTorch's allocator."""
 
 
 def limit_gpu_memory(device: str) -> None:

@@ -159,8 +159,8 @@ def fit(training: Training, scale: Scale, *, alone: bool = False) -> None:
         failure = error.controller_failure
         reason = " ".join(str(getattr(failure, "cause", failure)).split())
         raise RunStoppedError(
-            f"Ray could not start the workers ({reason}); once that is mended, the same command goes on from "
-            f"the last epoch in {training.run}"
+            f"Ray could not start the workers ({reason}); fix the cause, and repeat the command to "
+            f"resume from the last epoch in {training.run}"
         ) from error
     except ray.train.TrainingFailedError as error:
         raise RunStoppedError(

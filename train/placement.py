@@ -130,6 +130,11 @@ def check_gpus(nodes: Sequence[Node]) -> None:
     done, late = ray.wait(list(tasks), num_returns=len(tasks), timeout=CHECK_TIMEOUT_S) if tasks else ([], [])
     for task in late:
         ray.cancel(task)
+        log.warning(
+            "the GPUs of node %s were not checked: no answer within %g s",
+            tasks[task].address,
+            CHECK_TIMEOUT_S,
+        )
     for task in done:
         node = tasks[task]
         try:
@@ -177,7 +182,7 @@ def warn_while_unplaced(num_workers: int, cpus: int, *, gpu: bool, warned: bool 
             states = _states(placement_group_table(), known, [bundle] * num_workers)
             if "CREATED" in states:
                 if told:
-                    log.info("the workers have their place")
+                    log.info("workers placed")
                 waiting_since, told = None, False
                 continue
             if waiting_since is None and states - {"REMOVED"}:
@@ -207,7 +212,7 @@ def _waiting(num_workers: int, cpus: int, *, gpu: bool) -> str:
 
     nodes, free = alive_nodes(), ray.available_resources()
     found = shortage(nodes, num_workers, cpus, gpu=gpu) or (
-        f"{describe_demand(num_workers, cpus, gpu=gpu)}, and other work holds the room: "
+        f"{describe_demand(num_workers, cpus, gpu=gpu)}, and other jobs use the resources: "
         f"{describe_nodes(nodes)}; free: {_count(free.get('CPU', 0), 'CPU')} and "
         f"{_count(free.get('GPU', 0), 'GPU')}"
     )

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -73,7 +74,7 @@ def test_wrong_graphs_fail_in_one_line(cuda: FakeCuda):
         found = run("replay")
 
     assert found["status"] == "failed"
-    assert found["error"].startswith("EngineError: on cuda the CUDA graph of 1 photos differs")
+    assert found["error"].startswith("EngineError: batch size 1: CUDA graph replay on cuda differs")
     assert "models/cuda_graphs.py:" in found["error"] and "\n" not in found["error"]
 
 
@@ -105,11 +106,44 @@ def test_the_command_runs_without_ray_and_tyro_and_writes_every_result(tmp_path:
         "passed",
     ]
     assert done.returncode == 0
-    assert [json.loads(line)["item"] for line in done.stdout.splitlines()] == names
+    conditions, *lines = map(json.loads, done.stdout.splitlines())
+    assert conditions == results["conditions"] and conditions["settings"]["device"] == "cpu"
+    assert [line["item"] for line in lines] == names
 
 
 def test_an_item_is_ended_at_its_limit():
     found = gpu_checklist.run_apart("sharing", replace(SETUP, device="cpu"), 1)
 
-    assert (found["status"], found["error"]) == ("failed", "no result within 1 s")
+    assert found["status"] == "failed"
+    assert found["error"] == "stopped after 1 s; run this item alone, or raise --limit-s"
     assert found["seconds"] < 10
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--device", "tpu"], "--device is tpu, must be cpu, cuda or cuda:N"),
+        (["--device", "cpu", "--limit-s", "0"], "--limit-s is 0, must be above 0"),
+        (["--device", "cpu", "--out", "/no/such/folder/x.json"], "its folder does not exist; create it"),
+        (["--device", "cuda"], r"sees no CUDA device \(.+\); install the NVIDIA driver 580 or newer"),
+        (["nope"], "there is no item nope"),
+    ],
+)
+def test_options_that_no_item_can_run_with_are_rejected_first(
+    options: list[str], message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    if options[-1] == "cuda" and torch.cuda.is_available():
+        pytest.skip("PyTorch sees a GPU")
+    monkeypatch.setattr(sys, "argv", ["gpu_checklist", *options])
+
+    with pytest.raises(SystemExit, match="2"):
+        gpu_checklist.main()
+
+    assert re.search(message, capsys.readouterr().err)
+
+
+def test_a_missing_package_skips_its_items(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "facenet_pytorch", None)
+    monkeypatch.delitem(sys.modules, "models.face", raising=False)
+
+    assert run("faces")["status"] == "skipped: needs facenet_pytorch, which is not installed"

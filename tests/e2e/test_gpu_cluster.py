@@ -101,8 +101,8 @@ def test_two_workers_wait_for_a_gpu_in_use_and_then_train_one_on_each_gpu_node(f
     trained = found["training"]["trained"]
 
     waiting, placed = trained["log"]
-    assert "other work holds the room" in waiting and "; free: 32 CPUs and 1 GPU; " in waiting
-    assert placed == "the workers have their place"
+    assert "other jobs use the resources" in waiting and "; free: 32 CPUs and 1 GPU; " in waiting
+    assert placed == "workers placed"
     assert trained["bundles"] == 2 * [{"CPU": 8.0, "GPU": 1.0}]
     assert trained["kinds"] == ["networks", "networks"] and len(set(trained["nodes"])) == 2
     assert trained["epochs"] == [1]

@@ -1,4 +1,4 @@
-"""Tests on a real GPU, ``python -m pytest -m gpu``: the items of the checklist that must not fail.
+"""Tests on a real GPU, ``python -m pytest -m gpu tests/gpu``: the items of the checklist that must not fail.
 
 They run in this process, and are skipped where PyTorch sees no GPU.
 """

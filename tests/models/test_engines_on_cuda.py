@@ -88,7 +88,7 @@ def test_every_size_up_to_the_largest_batch_is_recorded_in_one_memory_pool_large
 def test_an_engine_whose_graphs_answer_wrongly_does_not_start():
     with FakeCuda(), mock.patch.object(FakeGraph, "replay", lambda graph: None):
         with pytest.raises(
-            EngineError, match=r"on cuda the CUDA graph of 1 photos differs .* engine: pytorch"
+            EngineError, match=r"batch size 1: .* replay on cuda differs .* engine: pytorch"
         ):
             lesion_engine("cuda").warm_up()
 
@@ -105,7 +105,7 @@ def test_an_engine_whose_graphs_cannot_be_recorded_answers_without_and_says_so_o
 
     assert engine.uses_cuda_graphs is False
     assert [record.message for record in caplog.records] == [
-        "cuda records no CUDA graphs (out of streams); batches run without them, small ones take longer"
+        "CUDA graph capture failed on cuda (out of streams); batches run without graphs, small ones slower"
     ]
     for one in found:
         np.testing.assert_array_equal(one.diagnosis_BK, expected.diagnosis_BK)

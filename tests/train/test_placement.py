@@ -112,7 +112,7 @@ def test_workers_that_wait_behind_other_work_are_told_of_once_and_when_they_are_
         time.sleep(0.2)
 
     waiting, placed = caplog.messages
-    assert "other work holds the room" in waiting and "free: 3 CPUs and 0 GPUs; " in waiting
+    assert "other jobs use the resources" in waiting and "free: 3 CPUs and 0 GPUs; " in waiting
     assert "waiting; add nodes" in waiting
     assert "place" in placed
 
