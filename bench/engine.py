@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from models.checkpoint import CheckpointMeta, save_checkpoint
 from models.engine import GpuLesionEngine, int8_runtimes, load_lesion_engine
@@ -195,11 +195,23 @@ def _photos(num: int, side_px: int) -> np.ndarray:
 
 def write_random(folder: Path, input_px: int) -> CheckpointMeta:
     """Write a lesion checkpoint of random weights, with ranges for 8 bits."""
-    torch.manual_seed(0)
-    net = LesionNet(num_diagnoses=len(DIAGNOSES), input_px=input_px)
+    net = random_net(input_px)
     before_sum = (".conv3", ".shortcut")  # the others are behind a ReLU
     ranges = {name: (-4.0 if name.endswith(before_sum) else 0.0, 4.0) for name in names_of_ranges(input_px)}
     return save_checkpoint(folder, net, random_meta(input_px), "", int8_ranges=ranges)
+
+
+def random_net(input_px: int) -> LesionNet:
+    """Return a lesion network with random weights, the same at every call, in which every layer counts.
+
+    A new ``LesionNet`` multiplies its residual branches by 0, so that wrong values in them would not show.
+    """
+    torch.manual_seed(0)
+    net = LesionNet(num_diagnoses=len(DIAGNOSES), input_px=input_px)
+    for name, part in net.named_modules():
+        if name.endswith("bn3"):
+            nn.init.constant_(part.get_parameter("weight"), 0.2)
+    return net
 
 
 def random_meta(input_px: int) -> CheckpointMeta:

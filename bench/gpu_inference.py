@@ -22,7 +22,7 @@ import torch
 import torch.cuda.nccl
 
 from bench.child_processes import receive, start
-from bench.engine import Settings, lesion_on_gpu, random_meta, write_random
+from bench.engine import Settings, lesion_on_gpu, random_meta, random_net, write_random
 from bench.gpu_setup import ROOT, SERIES_PHOTOS, CheckError, Found, Setup, SkippedError, check, difference
 from models.cuda_graphs import MAX_REPLAY_ERROR
 from models.engine import (
@@ -32,8 +32,6 @@ from models.engine import (
     load_lesion_engine,
     load_progress_engine,
 )
-from models.lesion import LesionNet
-from models.taxonomy import DIAGNOSES
 from ui.examples import draw_face, draw_lesion
 
 PACKAGES = ("pydantic", "safetensors", "facenet_pytorch", "filelock", "pyarrow", "sklearn", "tensorboard")
@@ -178,7 +176,7 @@ def sharing(setup: Setup) -> Iterator[Found]:
 def _replica(pipe: Connection, name: str, share: float, setup: Setup) -> None:
     """Load a network within its share of memory; measure photos per second for each duration received."""
     if setup.on_gpu:
-        torch.cuda.set_per_process_memory_fraction(MEMORY_HEADROOM * share, torch.device(setup.device))
+        torch.cuda.set_per_process_memory_fraction(MEMORY_HEADROOM * share, torch.device(setup.device).index)
     else:
         torch.set_num_threads(1)
     if name == "progress":
@@ -258,9 +256,8 @@ def _arrays(found: LesionOutput) -> list[np.ndarray]:
 
 def random_engine(setup: Setup) -> GpuLesionEngine:
     """Return the bfloat16 engine of a random network, the same at every call, not warmed up."""
-    torch.manual_seed(0)
-    net = LesionNet(num_diagnoses=len(DIAGNOSES), input_px=setup.input_px)
-    return GpuLesionEngine(random_meta(setup.input_px), net, setup.device, max_batch_size=setup.lesion_batch)
+    meta, net = random_meta(setup.input_px), random_net(setup.input_px)
+    return GpuLesionEngine(meta, net, setup.device, max_batch_size=setup.lesion_batch)
 
 
 def patterns(num: int, side_px: int, seed: int) -> np.ndarray:

@@ -216,9 +216,9 @@ class GpuLesionEngine(LesionEngine):
         self._batches = GraphedBatches(self._compute, (meta.input_px, meta.input_px, 3), self.sizes, device)
 
     @property
-    def uses_cuda_graphs(self) -> bool:
-        """Whether batches replay CUDA graphs."""
-        return self._batches.uses_graphs
+    def uses_cuda_graphs(self) -> bool | None:
+        """Whether batches replay CUDA graphs; None on a CPU."""
+        return None if self.device == "cpu" else self._batches.uses_graphs
 
     @torch.inference_mode()
     def warm_up(self) -> None:

@@ -18,4 +18,7 @@ def limit_gpu_memory(device: str) -> None:
     if 0 < fraction < 1:
         import torch  # not above: replicas on CPUs import it later
 
-        torch.cuda.set_per_process_memory_fraction(HEADROOM * fraction, torch.device(device))
+        index = torch.device(
+            device
+        ).index  # None, of "cuda", is the current device; a torch.device without one fails
+        torch.cuda.set_per_process_memory_fraction(HEADROOM * fraction, index)

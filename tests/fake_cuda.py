@@ -130,7 +130,9 @@ class FakeCuda:
             "torch.cuda.CUDAGraph": FakeGraph,
             "torch.cuda.graph": FakeCapture,
             "torch.cuda.graph_pool_handle": object,
-            "torch.cuda.set_per_process_memory_fraction": self._limit_memory,
+            # below the function itself, whose handling of devices is part of what is tested
+            "torch.cuda.memory._lazy_init": lambda: None,
+            "torch._C._cuda_setMemoryFraction": self._limit_memory,
             "torch.autocast": _Autocast,
             "torch.optim.swa_utils._group_tensors_by_device_and_dtype": _grouped,
             "torch.nn.utils.clip_grad._group_tensors_by_device_and_dtype": _grouped,
@@ -161,8 +163,8 @@ class FakeCuda:
             finally:
                 self._streams[stream.index] = before
 
-    def _limit_memory(self, fraction: float, device: Any = None) -> None:
-        self.memory_fractions[self.index(device)] = fraction
+    def _limit_memory(self, fraction: float, index: int) -> None:
+        self.memory_fractions[index] = fraction
 
 
 _active: FakeCuda | None = None
@@ -441,12 +443,11 @@ class FakeCapture:
         self._on_stream.__enter__()
         self._graph.index = self._stream.index
         _cuda().capture = self._graph
-        if _cuda().break_capture:
-            self.__exit__(None, None, None)
-            raise RuntimeError(_cuda().break_capture)
 
     def __exit__(self, *error: Any) -> None:
         _cuda().capture = None
+        if _cuda().break_capture:  # as torch, whose capture_end raises before it leaves the stream
+            raise RuntimeError(_cuda().break_capture)
         self._on_stream.__exit__(*error)
 
 

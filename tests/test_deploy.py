@@ -70,6 +70,13 @@ def test_every_replica_is_pinned_to_a_kind_of_node():
     assert {name for name in deployments() if name not in pinned} == GPU_DEPLOYMENTS
 
 
+def test_only_pods_with_a_gpu_declare_one_to_ray():
+    service = read("deploy/rayservice.yaml")["spec"]["rayClusterConfig"]
+    for group in (service["headGroupSpec"], *service["workerGroupSpecs"]):
+        limits = group["template"]["spec"]["containers"][0]["resources"]["limits"]
+        assert group["rayStartParams"].get("num-gpus") == (None if "nvidia.com/gpu" in limits else "0")
+
+
 def test_both_clusters_offer_the_resource_of_the_photo_nodes_on_those_only():
     types = read("cluster.yaml")["available_node_types"]
     offers = {name: one["resources"].get("photo_node", 0) for name, one in types.items()}

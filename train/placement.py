@@ -176,19 +176,20 @@ def warn_while_unplaced(num_workers: int, cpus: int, *, gpu: bool, warned: bool 
     ended = threading.Event()
 
     def watch() -> None:
-        waiting_since: float | None = None  # not from the start on: Ray Train itself takes a while to ask
-        told = warned
+        pending_since: dict[str, float] = {}  # not from the start on: Ray Train requests resources late
+        has_warned = warned
         while not ended.wait(POLL_S):
             states = _states(placement_group_table(), known, [bundle] * num_workers)
-            if "CREATED" in states:
-                if told:
+            pending = {group for group, state in states.items() if state not in ("CREATED", "REMOVED")}
+            pending_since = {group: pending_since.get(group, time.monotonic()) for group in pending}
+            if not pending:
+                if has_warned and "CREATED" in states.values():
                     log.info("workers placed")
-                waiting_since, told = None, False
+                    has_warned = False
                 continue
-            if waiting_since is None and states - {"REMOVED"}:
-                waiting_since = time.monotonic()
-            if not told and waiting_since and time.monotonic() - waiting_since > WARN_AFTER_S:
-                told = True
+            waited_s = time.monotonic() - min(pending_since.values())
+            if not has_warned and waited_s > WARN_AFTER_S:
+                has_warned = True
                 log.warning(_waiting(num_workers, cpus, gpu=gpu))
 
     threading.Thread(target=watch, name="placement", daemon=True).start()
@@ -198,10 +199,10 @@ def warn_while_unplaced(num_workers: int, cpus: int, *, gpu: bool, warned: bool 
         ended.set()
 
 
-def _states(table: dict[str, Any], known: set[str], bundles: list[dict[str, float]]) -> set[str]:
-    """Return the states of the placement groups that were created since and have these bundles."""
+def _states(table: dict[str, Any], known: set[str], bundles: list[dict[str, float]]) -> dict[str, str]:
+    """Return the states of the placement groups that were created since and have these bundles, by id."""
     return {
-        group["state"]
+        group_id: group["state"]
         for group_id, group in table.items()
         if group_id not in known and list(group["bundles"].values()) == bundles
     }

@@ -78,6 +78,25 @@ def test_wrong_graphs_fail_in_one_line(cuda: FakeCuda):
     assert "models/cuda_graphs.py:" in found["error"] and "\n" not in found["error"]
 
 
+def test_noise_in_one_residual_convolution_fails_the_replay(cuda: FakeCuda):
+    engines: list[Any] = []
+    original = gpu_inference.random_engine
+
+    def differing(setup: Any) -> Any:
+        engine = original(setup)
+        engines.append(engine)
+        if len(engines) == 2:
+            with torch.no_grad():
+                weight: Any = engine._net.get_parameter("trunk.layer2.1.conv2.weight")
+                weight.host.normal_()
+        return engine
+
+    with mock.patch.object(gpu_inference, "random_engine", differing):
+        found = run("replay")
+
+    assert found["status"] == "failed" and "replay against computation" in found["error"]
+
+
 def test_memory_limits_are_those_of_the_server():
     assert gpu_inference.MEMORY_HEADROOM == HEADROOM
     assert SETUP.lesion_share + SETUP.progress_share <= 1

@@ -45,6 +45,9 @@ def meta_of(kind: str) -> CheckpointMeta:
 def lesion_engine(device: str, max_batch_size: int = 4) -> GpuLesionEngine:
     torch.manual_seed(0)
     net = LesionNet(num_diagnoses=3, input_px=64)
+    for name, part in net.named_modules():
+        if name.endswith("bn3"):  # 0 in a new network, which would hide the residual branches
+            torch.nn.init.constant_(part.get_parameter("weight"), 0.2)
     return GpuLesionEngine(meta_of("lesion"), net, device, max_batch_size=max_batch_size)
 
 
@@ -87,9 +90,7 @@ def test_every_size_up_to_the_largest_batch_is_recorded_in_one_memory_pool_large
 
 def test_an_engine_whose_graphs_answer_wrongly_does_not_start():
     with FakeCuda(), mock.patch.object(FakeGraph, "replay", lambda graph: None):
-        with pytest.raises(
-            EngineError, match=r"batch size 1: .* replay on cuda differs .* engine: pytorch"
-        ):
+        with pytest.raises(EngineError, match=r"batch size 1: .* replay on cuda differs .* engine: pytorch"):
             lesion_engine("cuda").warm_up()
 
 
@@ -109,6 +110,22 @@ def test_an_engine_whose_graphs_cannot_be_recorded_answers_without_and_says_so_o
     ]
     for one in found:
         np.testing.assert_array_equal(one.diagnosis_BK, expected.diagnosis_BK)
+
+
+def test_an_engine_whose_batch_does_not_fit_into_memory_does_not_start():
+    with FakeCuda():
+        engine = lesion_engine("cuda")
+        with mock.patch.object(engine._batches, "_compute", side_effect=torch.OutOfMemoryError("no memory")):
+            with pytest.raises(torch.OutOfMemoryError):
+                engine.warm_up()
+
+
+def test_a_failed_capture_leaves_the_stream_of_the_caller():
+    with FakeCuda(break_capture="capture invalidated"):
+        engine, before = lesion_engine("cuda"), torch.cuda.current_stream()
+        engine.warm_up()
+
+        assert torch.cuda.current_stream() is before
 
 
 def test_a_batch_costs_one_copy_to_the_gpu_that_does_not_wait_and_one_back():
