@@ -181,7 +181,7 @@ def _observe(lines: _Lines, holder: Any, groups: list[Found]) -> None:
     import ray
     from ray.util import placement_group_table
 
-    _wait_until("a warning", lambda: any("other work holds" in line for line in lines.lines))
+    _wait_until("a warning", lambda: any("other jobs use" in line for line in lines.lines))
     ray.kill(holder)
 
     def placed() -> bool:
