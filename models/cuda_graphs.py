@@ -19,7 +19,7 @@ _PATTERN_PX = 4
 
 
 class EngineError(RuntimeError):
-    """The engine gives wrong answers on this device."""
+    """Report wrong results of an engine on its device."""
 
 
 class GraphedBatches:

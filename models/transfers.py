@@ -12,7 +12,7 @@ def send_together(tensors: Sequence[Tensor], device: torch.device | str) -> list
     """Copy host tensors to a device in one transfer from pinned memory, without waiting for it.
 
     Returns:
-        Tensors of the same shapes and types; on a CPU those that were given.
+        Tensors of the same shapes and types on ``device``; on a CPU the inputs, without a copy.
     """
     if torch.device(device).type == "cpu":
         return list(tensors)

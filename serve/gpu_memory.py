@@ -18,7 +18,6 @@ def limit_gpu_memory(device: str) -> None:
     if 0 < fraction < 1:
         import torch  # not above: replicas on CPUs import it later
 
-        index = torch.device(
-            device
-        ).index  # None, of "cuda", is the current device; a torch.device without one fails
+        # torch rejects a device without an index here; None, the index of "cuda", is the current device
+        index = torch.device(device).index
         torch.cuda.set_per_process_memory_fraction(HEADROOM * fraction, index)

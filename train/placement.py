@@ -164,7 +164,7 @@ def visible_gpus() -> tuple[int, str]:
 def warn_while_unplaced(num_workers: int, cpus: int, *, gpu: bool, warned: bool = False) -> Iterator[None]:
     """Log one warning each time that the workers wait for room for longer than ``WARN_AFTER_S``.
 
-    Ray Train creates a placement group, waits for a minute, removes it and begins anew, without end.
+    Ray Train creates a placement group, waits for a minute, removes it and retries indefinitely.
 
     Args:
         warned: the shortage at the start has already been logged.
