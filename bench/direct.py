@@ -28,7 +28,7 @@ from bench.photos import spots
 from bench.servers import num_cores
 from models.engine import EngineName, load_lesion_engine
 from models.images import decode_square
-from models.rounding import names_of_ranges
+from models.lesion.quantization.int8 import names_of_ranges
 from tests.random_checkpoints import write_lesion
 
 INPUT_PX = 224

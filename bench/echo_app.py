@@ -1,6 +1,6 @@
 """Applications that hold no network, for Ray Serve as our server starts it: what the way of a request costs.
 
-``/readyz`` and ``/ui/`` are what ``serve.supervisor`` waits for.
+``/readyz`` and ``/ui/`` are what ``serve.runtime.supervisor`` waits for.
 """
 
 import asyncio
@@ -59,7 +59,7 @@ def build_app(args: dict[str, Any]) -> Application:
 
 
 def config(*, gateways: int = 1, stages: int = 1, hold_s: float = 0) -> dict[str, Any]:
-    """Return the Serve config for ``serve.local``."""
+    """Return the Serve config for ``serve.runtime.server_process``."""
 
     def part(name: str, replicas: int) -> dict[str, Any]:
         options = {"num_cpus": 0.1}

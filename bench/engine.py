@@ -23,12 +23,12 @@ import torch
 from torch import Tensor, nn
 
 from models.checkpoint import CheckpointMeta, save_checkpoint
+from models.diagnoses import DIAGNOSES
 from models.engine import GpuLesionEngine, int8_runtimes, load_lesion_engine
-from models.lesion import LesionNet
-from models.progress import MaskedConvLSTM, PackedIndex, ProgressNet
-from models.rounding import names_of_ranges
-from models.taxonomy import DIAGNOSES
-from models.transforms import MEAN, STD, normalize
+from models.lesion.network import LesionNet
+from models.lesion.quantization.int8 import names_of_ranges
+from models.preprocessing import MEAN, STD, normalize
+from models.progress.network import MaskedConvLSTM, PackedIndex, ProgressNet
 
 FLOPS_PER_PHOTO = 8.2e9
 """Of a ResNet50 at 224 px: two for each of 4.1e9 products."""

@@ -32,11 +32,11 @@ from models.engine import (
     load_lesion_engine,
     load_progress_engine,
 )
-from ui.examples import draw_face, draw_lesion
+from samples.drawings import draw_face, draw_lesion
 
 PACKAGES = ("pydantic", "safetensors", "facenet_pytorch", "filelock", "pyarrow", "sklearn", "tensorboard")
 MEMORY_HEADROOM = 0.9
-"""As in serve.gpu_memory, which needs Ray."""
+"""As in serve.runtime.gpu_memory, which needs Ray."""
 MAX_BF16_DIFFERENCE = 0.05
 """Of a probability, bfloat16 against float32."""
 MAX_FLOAT32_DIFFERENCE = 1e-3
@@ -196,7 +196,7 @@ def _replica(pipe: Connection, name: str, share: float, setup: Setup) -> None:
 
 def faces(setup: Setup) -> Iterator[Found]:
     """Find faces on the CPU and on the device; compare boxes and photos per second."""
-    from models.face import FaceFinder  # here: needs facenet_pytorch
+    from models.face.detector import FaceFinder  # here: needs facenet_pytorch
 
     drawn = [draw_face(spots=9, redness=0.5, seed=i, size_px=setup.face_px) for i in range(setup.num_faces)]
     photos = [np.asarray(one) for one in drawn]

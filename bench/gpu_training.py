@@ -21,10 +21,10 @@ from torch import Tensor, nn
 
 from bench.child_processes import place, receive, start
 from bench.gpu_setup import CheckError, Found, Setup, check, difference
-from models.lesion import LesionNet
+from models.lesion.network import LesionNet
 
 NUM_DIAGNOSES = 3
-"""That train.drawn_spots draws."""
+"""That train.lesion.drawn_lesions draws."""
 MAX_STEP_ERROR = 0.02
 """Relative, of the weights' change in a training step. Convolutions compute in TF32 on a GPU."""
 
@@ -113,11 +113,11 @@ class _Run:
 def _new_run(setup: Setup, device: str, side_px: int, num_steps: int, *, bf16: bool = False) -> _Run:
     """Return a run on drawn photos before its first step, the same at every call."""
     from train.config import LesionTraining
-    from train.drawn_spots import draw_spots
-    from train.lessons import lesion_lesson
-    from train.split import Split
-    from train.team import Team
-    from train.worker import new_state
+    from train.data.split import Split
+    from train.distributed import Team
+    from train.lesion.drawn_lesions import draw_spots
+    from train.run import new_state
+    from train.task_setup import lesion_lesson
 
     config = LesionTraining(
         manifest="",

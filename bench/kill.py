@@ -166,9 +166,9 @@ def _over(last_seen: dict[str, float], old: str, new: str) -> bool:
 
 def _redeploy(server: Running, config: dict[str, Any], folder: Path) -> None:
     """Hand the changed config to the running server, as ``serve deploy`` does on a cluster."""
-    from serve.local import read_config
+    from serve.runtime.server_process import read_config
 
-    home = Path(_matching(server, lambda line: "serve.local" in line)[0].cmdline()[-1])
+    home = Path(_matching(server, lambda line: "serve.runtime.server_process" in line)[0].cmdline()[-1])
     port = int(server.url.rpartition(":")[2])
     file = folder / "changed.yaml"
     source = folder / "source.yaml"

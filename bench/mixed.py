@@ -22,7 +22,7 @@ import psutil
 import tyro
 from PIL import Image
 
-from ui.examples import draw_lesion, draw_series
+from samples.drawings import draw_lesion, draw_series
 
 TOLERANCE = 1e-3
 """Largest difference of a probability between equal answers; batches of other sizes round differently."""

@@ -22,9 +22,9 @@ import uvloop
 from bench import results
 from bench.load import Outcome, Shot, closed_loop
 from bench.mixed import _free_port
+from samples.drawings import draw_lesion
 from serve.__main__ import LOCAL_YAML, environment
-from serve.local import read_config
-from ui.examples import draw_lesion
+from serve.runtime.server_process import read_config
 
 NUM_NODES = 3
 SPREAD = ("Gateway", "LesionClassifier", "FaceDetector")

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from bench.load import Shot
-from ui.examples import draw_face, draw_lesion
+from samples.drawings import draw_face, draw_lesion
 
 SIZES = {"224 px": (224, 224), "2 MP": (1632, 1224), "12 MP": (4032, 3024)}
 """Width and height by name."""

@@ -23,10 +23,10 @@ from bench import photos, results
 from bench.servers import ROOT, num_cores
 from models.checkpoint import load_weights, read_meta
 from models.engine import load_progress_engine
-from models.face import FaceFinder
+from models.face.detector import FaceFinder
 from models.images import decode_bounded
-from models.progress import MaskedConvLSTM, ProgressNet
-from models.transforms import normalize
+from models.preprocessing import normalize
+from models.progress.network import MaskedConvLSTM, ProgressNet
 
 MEGAPIXELS = 12
 SAME_FACE_IOU = 0.8

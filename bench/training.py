@@ -28,16 +28,16 @@ import tyro
 
 from models.images import decode_square
 from models.storage import read_bytes
-from train.cluster import ray_cluster
 from train.config import LesionTraining, Scale
-from train.data import LesionPhotos, class_names
-from train.drawn_spots import draw_spots
+from train.data.manifest import read_manifest
+from train.distributed import Team
 from train.launch import fit
-from train.lessons import lesion_lesson
+from train.lesion.dataset import LesionPhotos, class_names
+from train.lesion.drawn_lesions import draw_spots
 from train.loop import Batch, computes_bf16, train_epoch
-from train.manifest import read_manifest
-from train.team import Team
-from train.worker import new_state, split_for
+from train.ray_cluster import ray_cluster
+from train.run import new_state, split_for
+from train.task_setup import lesion_lesson
 
 TURN_S = 2
 """Of a side (ray); the machine's speed changes from minute to minute."""

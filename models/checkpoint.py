@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
-from models.taxonomy import Group
+from models.diagnoses import Group
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -142,7 +142,7 @@ def load_weights(folder: Path, meta: CheckpointMeta) -> dict[str, Tensor]:
 
 
 def load_int8_ranges(folder: Path, meta: CheckpointMeta) -> dict[str, tuple[float, float]] | None:
-    """Return the ranges of the activations in 8 bits (``models.rounding``); None if there are none.
+    """Return the calibration ranges of the int8 activations, or None if the checkpoint has none.
 
     Raises:
         CheckpointError: the file is missing, is not the one that ``meta`` describes or has another form.

@@ -22,14 +22,14 @@ from models.checkpoint import (
     read_meta,
 )
 from models.cuda_graphs import GraphedBatches
-from models.integer_trunk import IntegerTrunk
-from models.integer_trunk import runs_here as integer_trunk_runs_here
-from models.lesion import LesionEnsemble, LesionNet, fold_batch_norm
-from models.progress import PackedIndex, ProgressNet
-from models.rounding import Ranges, Weights, is_range, names_of_ranges
-from models.taxonomy import GROUPS
-from models.transfers import send_together
-from models.transforms import normalize
+from models.diagnoses import GROUPS
+from models.lesion.network import LesionEnsemble, LesionNet, fold_batch_norm
+from models.lesion.quantization.int8 import Ranges, Weights, is_range, names_of_ranges
+from models.lesion.quantization.onednn import IntegerTrunk
+from models.lesion.quantization.onednn import runs_here as integer_trunk_runs_here
+from models.preprocessing import normalize
+from models.progress.network import PackedIndex, ProgressNet
+from models.tensor_transfer import send_together
 
 Runtime = Literal["pytorch", "pytorch-bf16", "onnxruntime", "onnxruntime-int8", "onednn-int8"]
 EngineName = Literal["auto", "pytorch", "pytorch-bf16", "onnxruntime", "onnxruntime-int8", "onednn-int8"]
@@ -160,7 +160,7 @@ class OnnxLesionEngine(LesionEngine):
     ) -> None:
         import onnxruntime  # here: the other engines do without
 
-        from models.lesion_graph import lesion_graph
+        from models.lesion.onnx_graph import lesion_graph
 
         self.runtime: Runtime = "onnxruntime" if ranges is None else "onnxruntime-int8"
         options = onnxruntime.SessionOptions()

@@ -13,8 +13,8 @@ from pathlib import Path
 import psutil
 import tyro
 
-from serve.local import reachable
-from serve.supervisor import SIGNALS, Start, Supervisor, say
+from serve.runtime.server_process import reachable
+from serve.runtime.supervisor import SIGNALS, Start, Supervisor, say
 
 LOCAL_YAML = Path(__file__).with_name("local.yaml")
 MIN_FREE_BYTES = 3_500_000_000  # 3.2 GB at rest, measured
@@ -28,7 +28,7 @@ HAPROXY = {
     "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S": "75",  # an hour unless told, for a client that says nothing
 }
 EVERYWHERE = {
-    "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serve.front.serve_middlewares",
+    "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serve.runtime.middleware.serve_middlewares",
     "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
     "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "60",
     "RAY_SERVE_MAX_PER_REPLICA_RETRY_COUNT": "2",
@@ -79,7 +79,7 @@ def main() -> int:
         command=[
             sys.executable,
             "-m",
-            "serve.local",
+            "serve.runtime.server_process",
             str(options.config),
             options.host,
             str(options.port),

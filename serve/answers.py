@@ -12,17 +12,17 @@ from typing import TypeVar
 import numpy as np
 
 from models.images import Photo, PhotoError, PhotoLimits, bound_array, decode_bounded, decode_square
-from serve import metrics
-from serve.arrays import check_number, read_frames
 from serve.config import GatewayConfig
-from serve.decoding import DecodingPool
-from serve.errors import ApiError, detail_of
+from serve.lesion.response import heatmap_png, lesion_answer
 from serve.messages import FaceReport, LesionReport, ProgressReport, Series, Spot
-from serve.places import Places
+from serve.progress.series import SeriesPhoto, check_faces, progress_answer, put_in_order
+from serve.progress.skincredible import check_number, read_frames
+from serve.runtime import metrics
+from serve.runtime.decode_pool import DecodingPool
+from serve.runtime.errors import ApiError, detail_of
+from serve.runtime.limiter import Places
+from serve.runtime.replica_client import FULL_STAGE_WAIT_S, Stages
 from serve.schemas import BatchLine, ErrorDetail, LesionAnswer, PredictAnswer, ProgressAnswer
-from serve.series import SeriesPhoto, check_faces, progress_answer, put_in_order
-from serve.spots import heatmap_png, lesion_answer
-from serve.stages import FULL_STAGE_WAIT_S, Stages
 
 _T = TypeVar("_T")
 

@@ -4,10 +4,10 @@ from ray.serve import Application
 
 from models.checkpoint import local_checkpoint, read_meta
 from serve.config import ApiConfig, GatewayConfig
-from serve.face import FaceDetector
 from serve.gateway import Gateway
-from serve.lesion import LesionClassifier
-from serve.progress import ProgressClassifier
+from serve.lesion.deployment import LesionClassifier
+from serve.progress.deployment import ProgressClassifier
+from serve.progress.face_deployment import FaceDetector
 
 HELD_BATCHES = 2
 """Full batches that a replica holds: one computes while the next is decoded, sent and waits.

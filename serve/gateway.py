@@ -7,18 +7,18 @@ from fastapi import APIRouter, FastAPI, Query, Request
 from fastapi.responses import JSONResponse, RedirectResponse, StreamingResponse
 from ray.serve.handle import DeploymentHandle
 
-from models.taxonomy import DIAGNOSES
-from serve import docs
+from models.diagnoses import DIAGNOSES
 from serve.answers import Answers, File
 from serve.config import GatewayConfig
-from serve.errors import ApiError, error_responses, handle_errors
-from serve.front import REQUEST_ID_HEADER, Admission, Door, Front, lease_of
-from serve.readiness import Readiness
-from serve.scaling import CpuMeter, Load
+from serve.progress.series import read_times
+from serve.runtime import openapi as docs
+from serve.runtime.autoscaling import CpuMeter, Load
+from serve.runtime.errors import ApiError, error_responses, handle_errors
+from serve.runtime.middleware import REQUEST_ID_HEADER, Admission, Door, Front, lease_of
+from serve.runtime.readiness import Readiness
+from serve.runtime.replica_client import ServeStages, StageName, Stages
+from serve.runtime.uploads import FORM_OVERHEAD_BYTES, RAW_TYPES, FormShape, media_type, read_body, read_form
 from serve.schemas import Health, LesionAnswer, Models, PredictAnswer, ProgressAnswer
-from serve.series import read_times
-from serve.stages import ServeStages, StageName, Stages
-from serve.uploads import FORM_OVERHEAD_BYTES, RAW_TYPES, FormShape, media_type, read_body, read_form
 
 routes = APIRouter()
 
@@ -52,7 +52,7 @@ class Gateway:
         )
 
     def record_autoscaling_stats(self) -> dict[Load, float]:
-        """Tell Serve how busy this replica is, for ``serve.scaling.ByLoad``."""
+        """Tell Serve how busy this replica is, for ``serve.runtime.autoscaling.ByLoad``."""
         return self._cpu()
 
     def __serve_build_asgi_app__(self) -> FastAPI:

@@ -148,7 +148,7 @@ def _command(process: psutil.Process) -> list[str]:
 def _homes(processes: list[psutil.Process]) -> list[Path]:
     """Return the folder of the server process, if it is among these; it is named last on its command line."""
     lines = [_command(process) for process in processes]
-    return [Path(line[-1]) for line in lines if "serve.local" in line]
+    return [Path(line[-1]) for line in lines if "serve.runtime.server_process" in line]
 
 
 def _config(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -27,7 +27,8 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_flatten, tree_map_only
 
-from models import progress, transforms
+from models import preprocessing as transforms
+from models.progress import network as progress
 
 ROOT = Path(__file__).parents[1]
 HOST = torch.device("cpu")

@@ -81,9 +81,9 @@ def training(home: Path, address: str) -> Found:
     import train.launch
     from train import placement
     from train.config import LesionTraining, Scale
-    from train.drawn_spots import draw_spots
+    from train.distributed import RunStoppedError
+    from train.lesion.drawn_lesions import draw_spots
     from train.run_folder import RunFolder
-    from train.team import RunStoppedError
 
     lines = _Lines()
     logging.getLogger("train").addHandler(lines)
@@ -145,7 +145,7 @@ def train_on_cpu(how: dict[str, Any]) -> str:
     import torch
     from torch.nn.parallel import DistributedDataParallel
 
-    from train.worker import train_on_ray
+    from train.run import train_on_ray
 
     assert str(ray.train.torch.get_device()) == "cuda:0" and len(ray.get_gpu_ids()) == 1
     ray.train.torch.get_device = lambda: torch.device("cpu")
@@ -262,7 +262,7 @@ def _replicas(apps: Found) -> Found:
 
 
 def _post_lesion(url: str) -> Found:
-    from ui.examples import draw_lesion
+    from samples.drawings import draw_lesion
 
     photo = io.BytesIO()
     draw_lesion(seed=1).save(photo, "JPEG")

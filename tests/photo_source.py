@@ -8,9 +8,9 @@ import numpy as np
 from PIL import Image
 
 from models import storage
-from train.ingest.convert import Ingest, ingest
-from train.ingest.report import Report
-from train.manifest import Row, read_manifest
+from train.data.ingest.convert import Ingest, ingest
+from train.data.ingest.report import Report
+from train.data.manifest import Row, read_manifest
 
 Make = Callable[..., tuple[list[Row], Report]]
 

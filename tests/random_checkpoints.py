@@ -6,11 +6,11 @@ from pathlib import Path
 import torch
 
 from models.checkpoint import CheckpointMeta, save_checkpoint
+from models.diagnoses import DIAGNOSES, Group
 from models.engine import INT8_RUNTIMES
-from models.lesion import LesionNet
-from models.progress import LABELS, ProgressNet
-from models.taxonomy import DIAGNOSES, Group
-from models.transforms import MEAN, STD
+from models.lesion.network import LesionNet
+from models.preprocessing import MEAN, STD
+from models.progress.network import LABELS, ProgressNet
 
 LESION_THRESHOLDS = {"malignant": 0.5, "name_diagnosis": 0.1}
 

@@ -19,7 +19,7 @@ from ray.serve.schema import ServeDeploySchema
 
 from serve.__main__ import EVERYWHERE, HAPROXY
 from serve.config import ApiConfig
-from serve.scaling import ByLoad
+from serve.runtime.autoscaling import ByLoad
 from train.placement import LOWEST_DRIVER
 from ui.config import UiConfig
 

@@ -17,8 +17,8 @@ import numpy as np
 from PIL import Image
 
 from models import storage
-from train.drawn_spots import draw_spots
-from ui.examples import draw_series
+from samples.drawings import draw_series
+from train.lesion.drawn_lesions import draw_spots
 
 ROOT = Path(__file__).parents[1]
 GUIDE = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")

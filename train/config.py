@@ -5,10 +5,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from models.preprocessing import Augmentation
 from models.storage import is_remote
-from models.transforms import Augmentation
-from train.drawing import SequenceDrawing
 from train.keras_resnet import is_keras_resnet50
+from train.progress.synthetic.trajectory import SequenceDrawing
 
 WHERE = ("manifest", "run", "split", "cache", "faces", "device", "keep_states")
 """Settings that say where things are; they may change between a run's start and its continuation."""
@@ -19,7 +19,7 @@ class Training:
     """What the runs of both networks are told. Addresses are a local path or ``s3://bucket/key``."""
 
     manifest: str
-    """Parquet file made by ``python -m train.ingest``."""
+    """Parquet file made by ``python -m train.data.ingest``."""
     run: str
     """Folder of the run: its states, log, split and, in ``checkpoint/``, what it released."""
     split: str = ""
@@ -158,7 +158,7 @@ class ProgressTraining(Training):
     manifest: str = "data/faces/manifest.parquet"
     run: str = "runs/progress"
     faces: str = ""
-    """Folder made by ``python -m train.cut``: learn from these labelled series; else series are drawn."""
+    """Folder of ``train.progress.extract_faces``: train on its labelled series; else series are drawn."""
     val_fraction: float = 0.28
     name: str = "progress-reference"
     version: str = "2"

@@ -11,15 +11,15 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from models.checkpoint import CheckpointError, CheckpointMeta, read_meta
+from models.diagnoses import find_diagnosis
 from models.engine import load_lesion_engine, load_progress_engine
 from models.storage import StorageError, fetch_folder, join
-from models.taxonomy import find_diagnosis
-from train.face_folder import CutError
-from train.lesion_evaluation import EvaluationError, evaluate_lesion
-from train.manifest import ManifestError, Row, read_manifest
-from train.progress_evaluation import evaluate_progress
-from train.report import write_report
-from train.split import Split, read_split
+from train.data.manifest import ManifestError, Row, read_manifest
+from train.data.split import Split, read_split
+from train.lesion.evaluation import EvaluationError, evaluate_lesion
+from train.progress.evaluation import evaluate_progress
+from train.progress.face_store import CutError
+from train.report.html_report import write_report
 
 Side = Literal["val", "train", "all"]
 EXIT_REFUSED, EXIT_STOPPED = 2, 130
@@ -32,13 +32,13 @@ class Evaluation:
     checkpoint: Annotated[str, tyro.conf.Positional]
     """Checkpoint folder, local or on S3."""
     manifest: Annotated[str, tyro.conf.Positional]
-    """Parquet file made by ``python -m train.ingest``."""
+    """Parquet file made by ``python -m train.data.ingest``."""
     split: str = ""
     """Split that says which photos to take: ``split.parquet`` of a training run."""
     side: Side | None = None
     """Of the split; val if a split is given, else all photos."""
     faces: str = ""
-    """Progress only: folder made by ``python -m train.cut``; without it, series are drawn."""
+    """Progress only: folder of ``python -m train.progress.extract_faces``; without it, series are drawn."""
     out: str = "runs/evaluation"
     """Folder for the two reports, local or on S3."""
     device: str = "cpu"

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from models.checkpoint import META
-from models.rounding import BATCH_NORM_EPSILON, BLOCKS
-from models.transforms import STD
+from models.lesion.quantization.int8 import BATCH_NORM_EPSILON, BLOCKS
+from models.preprocessing import STD
 
 MODEL = "model.json"
 CONVS = {"branch2a": ("conv1", "bn1"), "branch2b": ("conv2", "bn2"), "branch2c": ("conv3", "bn3")}

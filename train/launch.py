@@ -13,12 +13,11 @@ from typing import NoReturn
 import tyro
 
 from models.storage import StorageError, delete, is_remote, join, write_bytes
-from train.cluster import ClusterError, lone_trainer, ray_cluster
 from train.config import LesionJob, ProgressJob, Scale, Training
-from train.face_folder import CutError
-from train.folds import run_folds, side_by_side
+from train.cross_validation import run_folds, side_by_side
+from train.data.manifest import ManifestError
+from train.distributed import RunStoppedError, Team
 from train.loop import OtherRunError
-from train.manifest import ManifestError
 from train.placement import (
     WHAT_TO_DO,
     alive_nodes,
@@ -27,10 +26,11 @@ from train.placement import (
     shortage,
     warn_while_unplaced,
 )
+from train.progress.face_store import CutError
+from train.ray_cluster import ClusterError, lone_trainer, ray_cluster
 from train.recipes import RECIPES, draw_smoke_photos
 from train.release import ReleaseError, release_run
-from train.team import RunStoppedError, Team
-from train.worker import run, train_on_ray
+from train.run import run, train_on_ray
 
 log = logging.getLogger("train.launch")  # as a program this module is called __main__
 

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models.lesion import LesionLogits
+from models.lesion.network import LesionLogits
 
 
 def lesion_loss(
@@ -32,7 +32,7 @@ def progress_loss(
     """Return the cross entropy of each series, (B,), in nats.
 
     Args:
-        logits_BTC: C as ``models.progress.LABELS``: worsened, improved.
+        logits_BTC: C as ``models.progress.network.LABELS``: worsened, improved.
         present_BT: bool.
         improvement_BT: the probability of improved that should be said after each photo.
         last_photo_weight: of the loss after the last photo, which is the verdict's; the rest is the mean of

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
-from train import bootstrap
-from train.bootstrap import NUM_RESAMPLES, Resamples
+from train.report import bootstrap
+from train.report.bootstrap import NUM_RESAMPLES, Resamples
 
 WANTED_SENSITIVITY = 0.95
 """At which the specificity of the risk head is reported."""

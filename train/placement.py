@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from train.team import RunStoppedError
+from train.distributed import RunStoppedError
 
 log = logging.getLogger(__name__)
 

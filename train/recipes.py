@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from train.config import LesionJob, LesionTraining, ProgressJob, ProgressTraining, Training
-from train.drawn_spots import draw_spots
+from train.lesion.drawn_lesions import draw_spots
 
 SMOKE_MANIFEST = "runs/smoke/manifest.parquet"
 
@@ -17,7 +17,7 @@ RECIPES = {
         ProgressJob(training=ProgressTraining()),
     ),
     "followup": (
-        "Progress network on real series that python -m train.cut has cut.",
+        "Progress network on real series that python -m train.progress.extract_faces has cut.",
         ProgressJob(
             training=ProgressTraining(
                 manifest="data/followup/manifest.parquet",

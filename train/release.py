@@ -12,18 +12,18 @@ import tyro
 from pydantic import TypeAdapter
 from torch import nn
 
-from models.lesion import LesionNet
-from models.progress import ProgressNet
+from models.lesion.network import LesionNet
+from models.progress.network import ProgressNet
 from models.storage import StorageError, is_remote, upload_folder
 from train.config import LesionTraining, ProgressTraining, Training
-from train.face_folder import CutError
+from train.data.manifest import ManifestError, Row, read_manifest, read_manifest_notes
+from train.data.split import Split, read_split
+from train.lesion.release import FoldFigures, ReleaseError, release_ensemble, release_lesion
 from train.loop import OtherRunError, new_ema
-from train.manifest import ManifestError, Row, read_manifest, read_manifest_notes
-from train.progress_evaluation import material_of
-from train.release_lesion import FoldFigures, ReleaseError, release_ensemble, release_lesion
-from train.release_progress import release_progress
+from train.progress.evaluation import material_of
+from train.progress.face_store import CutError
+from train.progress.release import release_progress
 from train.run_folder import RunFolder, best_epochs
-from train.split import Split, read_split
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,15 +7,15 @@ from collections.abc import AsyncIterator
 import gradio as gr
 from fastapi import FastAPI
 
+from samples.drawings import draw_lesion, draw_series
 from ui.client import ApiClient
 from ui.config import UiConfig
 from ui.document import OwnDocument
 from ui.example_tiles import Example, make_example
-from ui.examples import draw_lesion, draw_series
+from ui.page import build_page
 from ui.services import Services
 from ui.theme import STYLE_SHEET, build_theme
 from ui.uploads import UploadFolder
-from ui.view import build_page
 
 QUEUE_LOOK_S = 0.1
 _SWEEPS_PER_AGE = 20  # with an age limit of ten minutes, every 30 s

@@ -6,7 +6,7 @@ import gradio as gr
 from gradio.themes import Base, sizes
 from gradio.themes.utils.colors import Color
 
-STYLE_SHEET = Path(__file__).with_name("page.css")
+STYLE_SHEET = Path(__file__).with_name("templates") / "page.css"
 
 _TEAL = Color(
     name="teal",

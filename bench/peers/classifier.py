@@ -17,7 +17,7 @@ from PIL import Image
 
 from models.checkpoint import load_weights, read_meta
 from models.engine import EngineName, load_lesion_engine
-from models.lesion import LesionNet
+from models.lesion.network import LesionNet
 
 MAX_BATCH_SIZE = 8
 BATCH_WAIT_S = 0.005

@@ -17,7 +17,7 @@ import torch
 
 from bench import gpu_checklist, gpu_inference
 from bench.gpu_setup import SMALL, Found, read_setup
-from serve.gpu_memory import HEADROOM
+from serve.runtime.gpu_memory import HEADROOM
 from tests import fake_cuda
 from tests.fake_cuda import FakeCuda, FakeGraph
 
@@ -163,6 +163,6 @@ def test_options_that_no_item_can_run_with_are_rejected_first(
 
 def test_a_missing_package_skips_its_items(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "facenet_pytorch", None)
-    monkeypatch.delitem(sys.modules, "models.face", raising=False)
+    monkeypatch.delitem(sys.modules, "models.face.detector", raising=False)
 
     assert run("faces")["status"] == "skipped: needs facenet_pytorch, which is not installed"

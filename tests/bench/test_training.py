@@ -9,7 +9,7 @@ import bench.training
 from bench.training import Steps, fit_on_ray
 from tests.fake_cuda import FakeCuda
 from train.config import LesionTraining, Scale
-from train.drawn_spots import draw_spots
+from train.lesion.drawn_lesions import draw_spots
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])

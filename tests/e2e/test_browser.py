@@ -18,8 +18,8 @@ from playwright.sync_api import (
     sync_playwright,
 )
 
+from samples.drawings import draw_lesion, draw_series
 from serve.schemas import DISCLAIMER
-from ui.examples import draw_lesion, draw_series
 
 pytestmark = [pytest.mark.server, pytest.mark.browser]
 

@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from samples.drawings import draw_lesion, draw_series
 from tests.conftest import Server
 from tests.serve.fakes import jpeg_of
-from ui.examples import draw_lesion, draw_series
 
 pytestmark = [pytest.mark.server]
 

@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 
 from models.checkpoint import read_meta, read_model_card
+from models.diagnoses import find_diagnosis, in_column_order
 from models.engine import load_lesion_engine, load_progress_engine
-from models.taxonomy import find_diagnosis, in_column_order
-from train.data import LesionPhotos
-from train.ingest.convert import Ingest, ingest
-from train.manifest import read_manifest
-from train.measure import measure_lesion
-from train.split import split_rows
+from train.data.ingest.convert import Ingest, ingest
+from train.data.manifest import read_manifest
+from train.data.split import split_rows
+from train.lesion.dataset import LesionPhotos
+from train.lesion.predictions import measure_lesion
 
 WEIGHTS = Path(__file__).parents[2] / "weights"
 MAX_TRACKED_BYTES = 60_000_000

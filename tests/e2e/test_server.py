@@ -20,12 +20,12 @@ import psutil
 import pytest
 from PIL import Image
 
+from samples.drawings import draw_lesion, draw_series
 from serve.config import GatewayConfig
-from serve.errors import STATUS
+from serve.runtime.errors import STATUS
 from serve.schemas import LesionAnswer, Models, PredictAnswer, ProgressAnswer
 from tests.conftest import Server
 from tests.serve.fakes import jpeg_of
-from ui.examples import draw_lesion, draw_series
 
 pytestmark = [pytest.mark.server]
 

@@ -20,11 +20,11 @@ from models.engine import load_lesion_engine
 from models.images import decode_square
 from tests.local_bucket import new_bucket, s3_server
 from train.config import LesionJob, LesionTraining, Scale
-from train.drawn_spots import draw_spots
+from train.distributed import Team
 from train.launch import launch
+from train.lesion.drawn_lesions import draw_spots
+from train.run import run
 from train.run_folder import RunFolder
-from train.team import Team
-from train.worker import run
 
 pytestmark = pytest.mark.cluster
 ROOT = Path(__file__).parents[2]

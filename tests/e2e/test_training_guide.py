@@ -94,9 +94,9 @@ def test_every_command_of_the_guide_is_run_by_a_test_here():
 
 
 @runs(
-    "train.ingest HAM10000",
-    "train.ingest s3://",
-    "train.audit",
+    "train.data.ingest HAM10000",
+    "train.data.ingest s3://",
+    "train.data.leakage",
     "train.launch lesion --workers 0",
     "train.release",
     "train.evaluate",
@@ -105,11 +105,11 @@ def test_from_photos_to_a_checkpoint_that_is_served_and_judged(guide: Guide, cli
     run = f"{clinic}/runs/lesion"
     split = ("--split", f"{run}/split.parquet")
 
-    ingested = guide.told("train.ingest HAM10000")
-    exported = guide.told("train.ingest s3://")
-    audited = guide.told("train.audit", "--val-fraction", "0.25")
+    ingested = guide.told("train.data.ingest HAM10000")
+    exported = guide.told("train.data.ingest s3://")
+    audited = guide.told("train.data.leakage", "--val-fraction", "0.25")
     trained = guide.told("train.launch lesion --workers 0", *TINY, "--run", run)
-    proven = guide.run("train.audit", "data/ham10000/manifest.parquet", *split)
+    proven = guide.run("train.data.leakage", "data/ham10000/manifest.parquet", *split)
     released = guide.told("train.release", "--out", "weights/lesion", run=run)
     judged = guide.told("train.evaluate", *split, "--out", f"{clinic}/report")
 
@@ -129,20 +129,20 @@ def labelled(guide: Guide, clinic: str, monkeypatch: pytest.MonkeyPatch) -> Iter
     comprehend = FakeComprehend()
     monkeypatch.setenv("AWS_ENDPOINT_URL_COMPREHEND", comprehend.url)
     try:
-        yield guide.told("train.followup")
+        yield guide.told("train.data.followup")
     finally:
         comprehend.stop()
 
 
 @pytest.mark.cluster
-@runs("train.followup", "train.labels", "train.cut")
+@runs("train.data.followup", "train.data.labels", "train.progress.extract_faces")
 def test_from_notes_and_photos_in_a_bucket_to_a_progress_checkpoint(guide: Guide, clinic: str, labelled: str):
     hand = [f"{person},{VERDICTS[person % 2]}\n" for person in PEOPLE]
     (guide.folder / "hand.csv").write_text("person,label\n" + "".join(hand))
     run = f"{clinic}/runs/followup"
 
-    agreed = guide.told("train.labels")
-    cut = guide.told("train.cut")
+    agreed = guide.told("train.data.labels")
+    cut = guide.told("train.progress.extract_faces")
     trained = guide.run("train.launch", "followup", "--workers", "0", *TINY_SERIES, "--run", run)
 
     assert f"of {len(PEOPLE)} people" in labelled
@@ -154,13 +154,13 @@ def test_from_notes_and_photos_in_a_bucket_to_a_progress_checkpoint(guide: Guide
 
 @pytest.mark.slow
 @pytest.mark.cluster
-@runs("train.followup", "train.cut", "train.launch followup", "train.launch progress")
+@runs("train.data.followup", "train.progress.extract_faces", "train.launch followup", "train.launch progress")
 def test_progress_networks_are_trained_by_ray_and_judged(guide: Guide, clinic: str, labelled: str):
     manifest = "data/followup/manifest.parquet"
     real = ("--split", "runs/followup/split.parquet", "--faces", "data/followup/faces")
     drawn = ("--batches-per-epoch", "2", "--num-val-sequences", "8")
 
-    guide.told("train.cut", "--num-actors", "1")
+    guide.told("train.progress.extract_faces", "--num-actors", "1")
     trained = guide.told("train.launch followup", *TINY_SERIES)
     judged = guide.run("train.evaluate", "runs/followup/checkpoint", manifest, *real)
     also = guide.told("train.launch progress", *TINY_SERIES, *drawn, "--manifest", manifest)
@@ -312,19 +312,30 @@ def free_ports(number: int) -> list[int]:
 
 @pytest.mark.slow
 @pytest.mark.cluster
-@runs("train.ingest s3://", "train.launch lesion --workers 16", "train.followup", "train.cut")
+@runs(
+    "train.data.ingest s3://",
+    "train.launch lesion --workers 16",
+    "train.data.followup",
+    "train.progress.extract_faces",
+)
 def test_a_cluster_of_two_nodes_trains_and_cuts_with_all_in_the_bucket(
     guide: Guide, clinic: str, labelled: str, two_nodes: str
 ):
     run = f"{clinic}/runs/lesion"
     here = ("--workers", "2", "--no-gpu", "--cpus-per-worker", "1", "--run", f"{run}-cluster")
 
-    guide.told("train.ingest s3://")
+    guide.told("train.data.ingest s3://")
     trained = guide.told("train.launch lesion --workers 16", *TINY, *here)
-    cut = guide.told("train.cut", "--address", two_nodes, "--photos-per-part", "8")
+    cut = guide.told("train.progress.extract_faces", "--address", two_nodes, "--photos-per-part", "8")
     stranger = guide.folder / "other-token"
     stranger.write_text(secrets.token_hex(32))
-    again = ("train.cut", "data/followup/manifest.parquet", "faces-of-a-stranger", "--address", two_nodes)
+    again = (
+        "train.progress.extract_faces",
+        "data/followup/manifest.parquet",
+        "faces-of-a-stranger",
+        "--address",
+        two_nodes,
+    )
     refused = guide.run(*again, status=2, environment={"RAY_AUTH_TOKEN_PATH": str(stranger)})
 
     assert f"checkpoint in {run}-cluster/checkpoint" in trained and "epoch 1 of 1" in trained
@@ -332,7 +343,11 @@ def test_a_cluster_of_two_nodes_trains_and_cuts_with_all_in_the_bucket(
     assert not noise_in(*ours)  # Ray's cleaner asks the dashboard, which this head has not
     load_lesion_engine(storage.fetch_folder(f"{run}-cluster/checkpoint", guide.folder)).ping()
     assert f"{2 * len(PEOPLE)} photos done now" in cut
-    assert [line for line in refused.splitlines() if line.startswith("train.cut: no Ray cluster at")]
+    assert [
+        line
+        for line in refused.splitlines()
+        if line.startswith("train.progress.extract_faces: no Ray cluster at")
+    ]
 
 
 @pytest.mark.slow

@@ -27,11 +27,11 @@ from models.engine import (
     load_progress_engine,
 )
 from models.images import decode_square
-from models.lesion import LesionEnsemble, LesionNet
-from models.progress import ProgressNet
-from models.transforms import MEAN, STD, normalize
-from train.rounding import measure_ranges
-from ui.examples import draw_lesion
+from models.lesion.network import LesionEnsemble, LesionNet
+from models.preprocessing import MEAN, STD, normalize
+from models.progress.network import ProgressNet
+from samples.drawings import draw_lesion
+from train.lesion.calibration_ranges import measure_ranges
 
 
 def meta_of(kind: str, **changes: object) -> CheckpointMeta:

@@ -9,14 +9,14 @@ import torch
 
 from models.checkpoint import CheckpointMeta
 from models.cuda_graphs import EngineError
+from models.diagnoses import DIAGNOSES
 from models.engine import GpuLesionEngine, LesionEngine, ProgressEngine
-from models.face import FaceFinder
-from models.lesion import LesionNet
-from models.progress import LABELS, ProgressNet
-from models.taxonomy import DIAGNOSES
-from models.transforms import MEAN, STD
+from models.face.detector import FaceFinder
+from models.lesion.network import LesionNet
+from models.preprocessing import MEAN, STD
+from models.progress.network import LABELS, ProgressNet
+from samples.drawings import draw_face
 from tests.fake_cuda import FakeCuda, FakeGraph
-from ui.examples import draw_face
 
 
 def meta_of(kind: str) -> CheckpointMeta:

@@ -11,8 +11,8 @@ from PIL import Image
 from ray.serve import Deployment
 
 from serve.messages import FaceReport, LesionReport, ProgressReport, Series, Spot
+from serve.runtime.replica_client import StageName
 from serve.schemas import DiagnosisScore, LoadedModel, ModelName, Risk
-from serve.stages import StageName
 
 LESION_PX = 32
 CROP_PX = 8

@@ -6,7 +6,7 @@ from pydantic import ValidationError
 from ray.serve.schema import ServeDeploySchema
 
 from serve.config import ApiConfig, GatewayConfig
-from serve.local import num_cpus
+from serve.runtime.server_process import num_cpus
 from serve.schemas import LesionAnswer, PredictAnswer, ProgressAnswer
 from ui.config import UiConfig
 

@@ -11,8 +11,8 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from serve.config import GatewayConfig
-from serve.errors import STATUS
 from serve.gateway import create_app
+from serve.runtime.errors import STATUS
 from serve.schemas import LesionAnswer
 from tests.serve.fakes import LESION_PX, FakeStages, no_face, picture, uploads
 

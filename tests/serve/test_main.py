@@ -12,7 +12,7 @@ import yaml
 
 from models.checkpoint import CheckpointError
 from serve.__main__ import Options, environment, trouble
-from serve.local import num_cpus, reachable, read_config
+from serve.runtime.server_process import num_cpus, reachable, read_config
 from tests.random_checkpoints import write_lesion, write_progress
 
 PORT = 8765

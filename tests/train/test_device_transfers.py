@@ -11,19 +11,19 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from models.progress import ProgressNet
+from models.progress.network import ProgressNet
 from tests.fake_cuda import FakeCuda
 from train.config import LesionTraining, ProgressTraining
-from train.drawn_spots import draw_spots
-from train.lessons import Lesson, _progress_loss_of, lesion_lesson
+from train.data.manifest import read_manifest
+from train.data.split import Split
+from train.distributed import Team
+from train.lesion.drawn_lesions import draw_spots
 from train.loop import EpochLosses, TrainingState, evaluate, train_epoch
-from train.manifest import read_manifest
-from train.sequences import batches_of
-from train.series import Series
-from train.series_batches import RealBatches
-from train.split import Split
-from train.team import Team
-from train.worker import new_state, split_for
+from train.progress.series import Series
+from train.progress.series_batches import RealBatches
+from train.progress.synthetic.sequences import batches_of
+from train.run import new_state, split_for
+from train.task_setup import Lesson, _progress_loss_of, lesion_lesson
 
 COPIES_IN_PER_STEP = 1
 """Photos, targets and random numbers, in one transfer from pinned memory."""
@@ -40,7 +40,7 @@ def prepare_lesion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[
     def in_this_process(*args: Any, **kwargs: Any) -> DataLoader[Any]:
         return DataLoader(*args, **kwargs | {"num_workers": 0})
 
-    monkeypatch.setattr("train.data.DataLoader", in_this_process)
+    monkeypatch.setattr("train.lesion.dataset.DataLoader", in_this_process)
     draw_spots(tmp_path / "photos", tmp_path / "manifest.parquet", num_photos=32)
     config = LesionTraining(
         manifest=str(tmp_path / "manifest.parquet"),

@@ -12,12 +12,12 @@ import pyarrow as pa
 import pytest
 
 from models.checkpoint import read_meta
+from samples.drawings import draw_lesion
 from tests.random_checkpoints import write_lesion, write_progress
+from train.data.manifest import Row, write_manifest
+from train.data.split import split_rows, write_split
 from train.evaluate import main
-from train.face_folder import SCHEMA, write_part
-from train.manifest import Row, write_manifest
-from train.split import split_rows, write_split
-from ui.examples import draw_lesion
+from train.progress.face_store import SCHEMA, write_part
 
 KNOWN = ("Nevus", "Seborrheic Keratosis", "Atypical Melanocytic Proliferation", "Atypical Spitz Tumor")
 

@@ -8,12 +8,12 @@ from torch import Tensor
 from torchvision.models import resnet50
 from torchvision.models.resnet import Bottleneck, ResNet
 
-from models.lesion import LesionNet
-from models.transforms import MEAN, normalize
+from models.lesion.network import LesionNet
+from models.preprocessing import MEAN, normalize
 from tests.keras_files import STAGES, Arrays, draw_keras_arrays, write_keras_model
 from tests.random_checkpoints import write_lesion
 from train.config import LesionTraining, ProgressTraining, resolved
-from train.initial import InitialWeightsError, set_initial_weights
+from train.pretrained import InitialWeightsError, set_initial_weights
 
 KERAS_MEAN_BGR = (103.939, 116.779, 123.68)
 SMALL: Arrays = {"conv1/kernel": np.zeros((7, 7, 3, 64), np.float32)}

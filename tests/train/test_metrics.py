@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score, roc_curve
 
-from train import bootstrap
-from train.bootstrap import Resamples
 from train.metrics import interval, interval_over_groups, lesion_metrics, progress_metrics, recalls
+from train.report import bootstrap
+from train.report.bootstrap import Resamples
 
 
 def once(figure: bootstrap.Figure, num_examples: int) -> np.ndarray:

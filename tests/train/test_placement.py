@@ -8,12 +8,13 @@ import ray.util
 import torch
 
 import train.launch
-from train import folds, placement
-from train.cluster import ClusterError
+from train import cross_validation as folds
+from train import placement
 from train.config import Scale
-from train.folds import side_by_side
+from train.cross_validation import side_by_side
 from train.launch import _check_room, cpus_per_worker
 from train.placement import Node, largest_share, shortage, visible_gpus, warn_while_unplaced
+from train.ray_cluster import ClusterError
 
 HEAD, PHOTOS, NETWORKS = Node(), Node(cpus=8), Node(cpus=8, gpus=1)
 MIXED = [HEAD, *8 * [PHOTOS], *2 * [NETWORKS]]

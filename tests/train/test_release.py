@@ -7,12 +7,12 @@ import pytest
 
 from models.engine import load_lesion_engine
 from train.config import LesionJob, LesionTraining, Scale
-from train.drawn_spots import draw_spots
+from train.data.manifest import read_manifest
+from train.data.split import split_rows, write_split
 from train.launch import launch
-from train.manifest import read_manifest
+from train.lesion.drawn_lesions import draw_spots
+from train.lesion.release import ReleaseError
 from train.release import release_run
-from train.release_lesion import ReleaseError
-from train.split import split_rows, write_split
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,1 @@
+"""Find a face in a photo and crop it."""

@@ -1,0 +1,1 @@
+"""The lesion network and its inference engines."""

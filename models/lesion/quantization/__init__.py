@@ -1,0 +1,1 @@
+"""Int8 quantization of the lesion network."""

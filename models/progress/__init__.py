@@ -1,0 +1,1 @@
+"""The progress network and its inference engine."""

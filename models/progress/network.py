@@ -1,0 +1,322 @@
+"""Face crops over time in, improved or worsened out: a ConvLSTM that skips photos without a face.
+
+Axes: B series, T photo, C channel, H row, W column, N present photo of any series.
+
+Source: Shi et al. 2015, arXiv:1506.04214, without peephole connections; layer sizes as in SkinCredible.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from models.face.alignment import crop_coordinates
+from models.preprocessing import MEAN, STD
+
+LABELS = ("worsened", "improved")
+"""Order of the output columns."""
+
+NUM_CELLS = 20
+"""Cells of the first layer from side to side of a crop."""
+HEAD_GRID = 5
+"""The dense layer sees the face in squares, this many from side to side."""
+CALM_SHARE = 0.3
+"""Share of a face's cells that are less red than what its redness is measured from."""
+SPOT_SIDES_PX = (7, 11)
+"""Sides of the neighbourhoods that a spot is redder than."""
+NUM_INPUTS = 1 + 2 * len(SPOT_SIDES_PX) + 1 + len(SPOT_SIDES_PX)
+
+
+class ProgressNet(nn.Module):
+    """Two masked ConvLSTM layers, batch norm after each, a dense layer, two classes.
+
+    The layers read skin, not raw pixels: ``skin_cells`` turns each photo into maps of redness and small red
+    spots, a fixed step without weights. Beside them stands their change since the first face of the series.
+    Given the colours as well, a network learns our few people by heart and reads others worse.
+
+    Args:
+        input_px: side of the face crops, a multiple of 20.
+        filters: channels of the state of each ConvLSTM layer.
+        hidden: width of the dense layer.
+        dropout: share of the dense layer's outputs left out in training.
+    """
+
+    def __init__(
+        self,
+        *,
+        input_px: int = 80,
+        filters: tuple[int, int] = (20, 10),
+        hidden: int = 32,
+        dropout: float = 0.3,
+    ) -> None:
+        super().__init__()
+        if input_px % NUM_CELLS:
+            raise ValueError(f"input_px is {input_px}, must be a multiple of {NUM_CELLS}")
+        first, second = filters
+        self.input_px = input_px
+        self.first = MaskedConvLSTM(NUM_INPUTS, first)
+        self.first_norm = MaskedBatchNorm(first)
+        self.second = MaskedConvLSTM(2 * first, second)
+        self.second_norm = MaskedBatchNorm(second)
+        self.head = nn.Sequential(
+            nn.Flatten(),
+            nn.Linear(2 * second * HEAD_GRID**2, hidden),
+            nn.ReLU(),
+            nn.Dropout(dropout),
+            nn.Linear(hidden, len(LABELS)),
+        )
+
+    def forward(self, photos_BTCHW: Tensor, present_BT: Tensor, present_N: Tensor | None = None) -> Tensor:
+        """Return the logits after each photo.
+
+        Args:
+            photos_BTCHW: float, normalised, (B, T, 3, input_px, input_px); T of any length. What stands at a
+                photo that is not present changes nothing.
+            present_BT: bool, False where a photo has no face or the series is over.
+            present_N: int64, where ``present_BT.flatten()`` is true. Given, training on a GPU does not wait
+                for the device to count.
+
+        Returns:
+            logits_BTC: columns as ``LABELS``. A photo that is not present repeats the logits before it;
+                before the first face they are zero, which says that nothing is known.
+        """
+        shape = present_BT.shape
+        if self.training and present_N is None:
+            present_N = present_BT.flatten().nonzero()[:, 0]
+        photos_BTCHW = torch.where(present_BT[:, :, None, None, None], photos_BTCHW, 0)
+        cells_BTCHW = _beside_first_face(
+            skin_cells(photos_BTCHW.flatten(0, 1)).unflatten(0, shape), present_BT
+        )
+        state_BTCHW = self.first_norm(self.first(cells_BTCHW, present_BT), present_N)
+        pooled_NCHW = _average_and_maximum(state_BTCHW.flatten(0, 1), NUM_CELLS // 2)
+        state_BTCHW = self.second(pooled_NCHW.unflatten(0, shape), present_BT)
+        state_BTCHW = self.second_norm(state_BTCHW, present_N)
+        logits_NC = self.head(_average_and_maximum(state_BTCHW.flatten(0, 1), HEAD_GRID))
+        return _repeat_where_absent(logits_NC.unflatten(0, shape), present_BT)
+
+    @torch.inference_mode()
+    def packed(self, photo_NCHW: Tensor, index: "PackedIndex") -> Tensor:
+        """Return what ``forward`` returns of a trained network, computed for the present photos alone.
+
+        Args:
+            photo_NCHW: float, normalised: the present photos of the first series in order, then of the next.
+            index: of these photos, on the device of the network.
+        """
+        if not len(photo_NCHW):
+            return photo_NCHW.new_zeros(*index.last_BT.shape, len(LABELS))
+        cells_NCHW = skin_cells(photo_NCHW)
+        blurred = _mean_around(cells_NCHW[:, : 1 + len(SPOT_SIDES_PX)], 3)
+        change = blurred - blurred[index.first_N]
+        rows = index.steps_N.split(index.step_sizes)
+        state_NCHW = self.first.packed(torch.cat([cells_NCHW, change], dim=1), rows)
+        pooled = _average_and_maximum(self.first_norm.norm(state_NCHW), NUM_CELLS // 2)
+        state_NCHW = self.second_norm.norm(self.second.packed(pooled, rows))
+        logits_NC = self.head(_average_and_maximum(state_NCHW, HEAD_GRID))
+        return F.pad(logits_NC, (0, 0, 1, 0))[index.last_BT]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PackedIndex:
+    """Where the present photos of a batch of series are, when they lie one after the other."""
+
+    first_N: Tensor
+    """int64, for each photo the first one of its series."""
+    steps_N: Tensor
+    """int64, the first photos of all series, then the second ones, and so on; the longest series first."""
+    last_BT: Tensor
+    """int64, 1 + the last photo up to each place of ``present_BT``; 0 before the first."""
+    step_sizes: tuple[int, ...]
+    """How many series have a first photo, a second one, and so on."""
+
+    @classmethod
+    def of(cls, present_BT: Tensor) -> "PackedIndex":
+        """Return the index of the photos that are present; bool, in host memory: a GPU would wait."""
+        count_B = present_BT.sum(1)
+        start_B = count_B.cumsum(0) - count_B
+        longest_first = count_B.argsort(descending=True)
+        sizes = [int((count_B > step).sum()) for step in range(int(count_B.max()) if len(count_B) else 0)]
+        rows = [start_B[longest_first[:size]] + step for step, size in enumerate(sizes)]
+        num_seen_BT = present_BT.cumsum(1)
+        return cls(
+            first_N=start_B.repeat_interleave(count_B),
+            steps_N=torch.cat(rows) if rows else start_B[:0],
+            last_BT=torch.where(num_seen_BT > 0, start_B[:, None] + num_seen_BT, 0),
+            step_sizes=tuple(sizes),
+        )
+
+    @property
+    def tensors(self) -> list[Tensor]:
+        """What must be on the device of the network."""
+        return [self.first_N, self.steps_N, self.last_BT]
+
+    def at(self, tensors: Sequence[Tensor]) -> "PackedIndex":
+        """Return the same index with its ``tensors`` on another device."""
+        first_N, steps_N, last_BT = tensors
+        return replace(self, first_N=first_N, steps_N=steps_N, last_BT=last_BT)
+
+
+def skin_cells(photo_NCHW: Tensor) -> Tensor:
+    """Return what the skin of a face shows, in 20 x 20 cells; a fixed step, without weights.
+
+    Redness is the logarithm of red over green and blue, so light and shadow leave it alone; that of the calm
+    skin is taken off, so white balance does too. A spot is what is redder than its neighbourhood.
+    Background, eyes and lips count for nothing: crops are aligned, so they lie in the same places.
+
+    Args:
+        photo_NCHW: float, normalised by ``models.preprocessing``, cut by ``models.face.detector``.
+
+    Returns:
+        cells_NCHW: (N, 5, NUM_CELLS, NUM_CELLS): redness, then mean and maximum of spots of two sizes.
+    """
+    skin = _skin_constants(photo_NCHW.shape[-1], photo_NCHW.dtype, photo_NCHW.device)
+    red, green, blue = (photo_NCHW * skin.std_C11 + skin.mean_C11).clamp_min(0).add(0.05).log().unbind(1)
+    redness = _mean_around((red - (green + blue) / 2).unsqueeze(1), 3)
+    spots = [(redness - _mean_around(redness, side)).clamp(0, 0.5) * skin.mask_HW for side in SPOT_SIDES_PX]
+    level = F.avg_pool2d(redness, photo_NCHW.shape[-1] // NUM_CELLS)
+    on_face = level.flatten(-2)[..., skin.cells_F].sort(dim=-1).values
+    calm = on_face[..., int(CALM_SHARE * on_face.shape[-1])][..., None, None]
+    level = (5 * (level - calm)).clamp(-3, 3) * skin.cell_HW
+    return torch.cat([level, _average_and_maximum(20 * torch.cat(spots, dim=1), NUM_CELLS)], dim=1)
+
+
+class _SkinConstants(NamedTuple):
+    mean_C11: Tensor
+    std_C11: Tensor
+    mask_HW: Tensor
+    """1 on skin, 0 elsewhere, by pixels."""
+    cell_HW: Tensor
+    """Share of skin of each cell."""
+    cells_F: Tensor
+    """int64, the cells of which more than half is skin."""
+
+
+@cache
+def _skin_constants(size_px: int, dtype: torch.dtype, device: torch.device) -> _SkinConstants:
+    """Constants of ``skin_cells``, copied to each device once."""
+    with torch.inference_mode(False):  # training uses them too
+        mask_HW = torch.from_numpy(skin_places(size_px))
+        cell_HW = F.avg_pool2d(mask_HW[None], size_px // NUM_CELLS)[0]
+        mean_C11, std_C11 = (torch.tensor(values)[:, None, None] for values in (MEAN, STD))
+        cells_F = (cell_HW > 0.5).flatten().nonzero()[:, 0]
+        floats = [one.to(device, dtype) for one in (mean_C11, std_C11, mask_HW, cell_HW)]
+        return _SkinConstants._make([*floats, cells_F.to(device)])
+
+
+@cache
+def skin_places(size_px: int) -> np.ndarray:
+    """Return where an aligned crop shows cheeks, forehead, nose and chin: (H, W), 1 there, 0 elsewhere."""
+    x_HW, y_HW = crop_coordinates(size_px)
+    x_HW = abs(x_HW)
+    face_HW = (x_HW / 1.0) ** 2 + ((y_HW - 0.45) / 1.3) ** 2 < 1
+    eyes_HW = (x_HW > 0.2) & (x_HW < 0.8) & (abs(y_HW) < 0.18)
+    mouth_HW = (x_HW < 0.5) & (abs(y_HW - 1.1) < 0.18)
+    return (face_HW & ~eyes_HW & ~mouth_HW).astype(np.float32)
+
+
+class MaskedConvLSTM(nn.Module):
+    """A ConvLSTM layer whose state stands still at photos that are not present; 3 x 3 kernels."""
+
+    def __init__(self, num_inputs: int, num_filters: int) -> None:
+        super().__init__()
+        self.num_filters = num_filters
+        self.input_gates = nn.Conv2d(num_inputs, 4 * num_filters, 3, padding=1)
+        self.state_gates = nn.Conv2d(num_filters, 4 * num_filters, 3, padding=1, bias=False)
+
+    def forward(self, input_BTCHW: Tensor, present_BT: Tensor) -> Tensor:
+        """Return the hidden state after each photo, (B, T, num_filters, H, W)."""
+        num_photos = input_BTCHW.shape[1]
+        gates_BTCHW = self.input_gates(input_BTCHW.flatten(0, 1)).unflatten(0, present_BT.shape)
+        hidden = gates_BTCHW.new_zeros(gates_BTCHW[:, 0, : self.num_filters].shape)
+        cell = hidden
+        states: list[Tensor] = []
+        for t in range(num_photos):
+            gates = gates_BTCHW[:, t]
+            if t:
+                gates = gates + self.state_gates(hidden)
+            next_hidden, next_cell = _step(gates, cell)
+            present = present_BT[:, t, None, None, None]
+            cell = torch.where(present, next_cell, cell)
+            hidden = torch.where(present, next_hidden, hidden)
+            states.append(hidden)
+        return torch.stack(states, dim=1)
+
+    def packed(self, input_NCHW: Tensor, rows: Sequence[Tensor]) -> Tensor:
+        """Return the hidden state after each present photo, (N, num_filters, H, W).
+
+        Args:
+            rows: for each step the positions in N of the series that last so long, the longest series first.
+        """
+        gates_NCHW = self.input_gates(input_NCHW)
+        state_NCHW = gates_NCHW.new_empty(gates_NCHW[:, : self.num_filters].shape)
+        hidden = cell = gates_NCHW.new_zeros(state_NCHW[rows[0]].shape)
+        for t, row_B in enumerate(rows):
+            gates, cell = gates_NCHW[row_B], cell[: len(row_B)]
+            if t:
+                gates = gates + self.state_gates(hidden[: len(row_B)])
+            hidden, cell = _step(gates, cell)
+            state_NCHW[row_B] = hidden
+        return state_NCHW
+
+
+def _step(gates: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
+    """The next hidden state and cell."""
+    enter, keep, leave, new = gates.chunk(4, dim=1)
+    # + 1, so that an untrained layer remembers: Jozefowicz et al. 2015
+    next_cell = (keep + 1).sigmoid() * cell + enter.sigmoid() * new.tanh()
+    return leave.sigmoid() * next_cell.tanh(), next_cell
+
+
+class MaskedBatchNorm(nn.Module):
+    """Batch norm over the present photos of all series; in training it counts no other photo."""
+
+    def __init__(self, num_channels: int) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(num_channels)
+
+    def forward(self, state_BTCHW: Tensor, present_N: Tensor | None) -> Tensor:
+        """Return the normalised state; where a photo is not present the result has no meaning.
+
+        Args:
+            state_BTCHW: float.
+            present_N: positions of the present photos among all B x T; needed in training.
+        """
+        state_MCHW = state_BTCHW.flatten(0, 1)
+        if not self.training:
+            return self.norm(state_MCHW).view_as(state_BTCHW)
+        assert present_N is not None
+        if not len(present_N):
+            return state_BTCHW
+        normalised = self.norm(state_MCHW[present_N]).to(state_MCHW.dtype)
+        return torch.zeros_like(state_MCHW).index_copy(0, present_N, normalised).view_as(state_BTCHW)
+
+
+def _beside_first_face(cells_BTCHW: Tensor, present_BT: Tensor) -> Tensor:
+    """(B, T, NUM_INPUTS, H, W): the cells, and the change of redness and mean spots since the first face."""
+    blurred = _mean_around(cells_BTCHW[:, :, : 1 + len(SPOT_SIDES_PX)].flatten(0, 1), 3)
+    blurred_BTCHW = blurred.unflatten(0, present_BT.shape)
+    first_B = present_BT.int().argmax(dim=1)
+    first_face = blurred_BTCHW[torch.arange(len(first_B), device=first_B.device), first_B].unsqueeze(1)
+    return torch.cat([cells_BTCHW, blurred_BTCHW - first_face], dim=2)
+
+
+def _mean_around(image_NCHW: Tensor, side: int) -> Tensor:
+    """Mean over the square of ``side`` pixels around each pixel; rows, then columns, which is cheaper."""
+    rows = F.avg_pool2d(image_NCHW, (1, side), 1, (0, side // 2), count_include_pad=False)
+    return F.avg_pool2d(rows, (side, 1), 1, (side // 2, 0), count_include_pad=False)
+
+
+def _average_and_maximum(image_NCHW: Tensor, side: int) -> Tensor:
+    size = image_NCHW.shape[-1] // side
+    return torch.cat([F.avg_pool2d(image_NCHW, size), F.max_pool2d(image_NCHW, size)], dim=1)
+
+
+def _repeat_where_absent(logits_BTC: Tensor, present_BT: Tensor) -> Tensor:
+    position_T = torch.arange(present_BT.shape[1], device=present_BT.device)
+    last_BT = torch.where(present_BT, position_T, -1).cummax(dim=1).values
+    repeated = logits_BTC.gather(1, last_BT.clamp_min(0)[:, :, None].expand_as(logits_BTC))
+    return torch.where((last_BT >= 0)[:, :, None], repeated, torch.zeros_like(repeated))

@@ -1,0 +1,1 @@
+"""Pictures drawn by code, for the page, tests and benchmarks."""

@@ -1,0 +1,1 @@
+"""Generic parts of the server; nothing here imports a task."""

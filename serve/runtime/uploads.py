@@ -1,0 +1,209 @@
+"""Request bodies, read into memory within limits and never onto a disk."""
+
+import asyncio
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
+from starlette.requests import Request
+
+from models.images import PhotoError, TooLargeError
+from serve.runtime.errors import ApiError
+from serve.runtime.middleware import Lease
+
+# Beside its files, a form may hold this many bytes: boundaries, part headers and short fields.
+FORM_OVERHEAD_BYTES = 1_000_000
+MAX_FIELD_BYTES = 1_000
+PATIENCE_S = 10.0
+"""A body may pause for this long before it counts as too slow."""
+MIN_BYTES_PER_S = 2_000
+RAW_TYPES = ("image/jpeg", "image/png", "image/webp")
+
+
+@dataclass
+class Form:
+    """A multipart form that was read."""
+
+    files: list[bytes | PhotoError] = field(default_factory=list)
+    """In the order of the request; an error where a file was larger than allowed and therefore not kept."""
+    fields: dict[str, list[str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FormShape:
+    """What a form must look like."""
+
+    file_field: str
+    text_fields: Collection[str] = ()
+    max_files: int
+    max_file_bytes: int
+    max_bytes: int
+
+
+def media_type(request: Request) -> str:
+    """Return the type of the body in lower case, without parameters; empty when it is not said."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+async def read_body(request: Request, lease: Lease, *, max_bytes: int) -> bytes:
+    """Read a whole body.
+
+    Raises:
+        ApiError: ``too_large``, by its announced length before any of it is read, or as soon as it is passed.
+    """
+    chunks: list[bytes] = []
+    await _receive(request, lease, max_bytes, chunks.append)
+    return b"".join(chunks)
+
+
+async def read_form(request: Request, lease: Lease, shape: FormShape) -> Form:
+    """Read a multipart form.
+
+    Raises:
+        ApiError: ``unsupported_type``, ``too_large``, ``too_many_photos`` or ``invalid_request``.
+    """
+    kind, options = parse_options_header(request.headers.get("content-type", ""))
+    if kind != b"multipart/form-data":
+        raise ApiError(
+            "unsupported_type",
+            f"the body is {media_type(request) or 'of no stated type'!r}; send multipart/form-data with "
+            f"{shape.file_field!r}",
+        )
+    builder = _FormBuilder(shape)
+    try:
+        parser = MultipartParser(options.get(b"boundary", b""), builder.callbacks())  # pyright: ignore[reportArgumentType]
+        await _receive(request, lease, shape.max_bytes, parser.write)
+        parser.finalize()
+    except FormParserError as error:
+        raise ApiError(
+            "invalid_request", "the multipart body is malformed or cut off; send it again"
+        ) from error
+    if not builder.ended:
+        raise ApiError("invalid_request", "the multipart body ends before its last boundary; send it again")
+    return builder.form
+
+
+async def _receive(request: Request, lease: Lease, max_bytes: int, keep: Callable[[bytes], object]) -> None:
+    """Hand on a body chunk by chunk; one that only drips is refused, it would hold its place for nothing."""
+    announced = request.headers.get("content-length", "")
+    if announced.isdigit():
+        _check_size(int(announced), max_bytes)
+    received = 0
+    began = asyncio.get_running_loop().time()
+    try:
+        async with asyncio.timeout_at(began + PATIENCE_S) as patience:
+            async for chunk in request.stream():
+                received += len(chunk)
+                _check_size(received, max_bytes)
+                lease.take_bytes(len(chunk))
+                keep(chunk)
+                patience.reschedule(began + PATIENCE_S + received / MIN_BYTES_PER_S)
+    except TimeoutError as error:
+        seconds = asyncio.get_running_loop().time() - began
+        message = f"{received} bytes of the body came in {seconds:.0f} s"
+        raise ApiError(
+            "deadline_exceeded", f"{message}; send at least {MIN_BYTES_PER_S} bytes per second"
+        ) from error
+
+
+def _check_size(num_bytes: int, max_bytes: int) -> None:
+    if num_bytes > max_bytes:
+        raise ApiError(
+            "too_large",
+            f"the request has {num_bytes / 1e6:.1f} MB or more, at most {max_bytes / 1e6:g} MB are allowed; "
+            "send smaller or fewer photos",
+        )
+
+
+class _FormBuilder:
+    """Receives the parser's events and keeps files and fields, each within its limit."""
+
+    def __init__(self, shape: FormShape) -> None:
+        self.form = Form()
+        self.ended = False
+        self._shape = shape
+        self._header_name = b""
+        self._header_value = b""
+        self._headers: dict[bytes, bytes] = {}
+        self._name = ""
+        self._chunks: list[bytes] = []
+        self._num_bytes = 0
+
+    def callbacks(self) -> dict[str, object]:
+        return {
+            "on_part_begin": self._begin,
+            "on_header_field": self._add_name,
+            "on_header_value": self._add_value,
+            "on_header_end": self._end_header,
+            "on_headers_finished": self._check_part,
+            "on_part_data": self._add_data,
+            "on_part_end": self._end,
+            "on_end": self._finish,
+        }
+
+    def _begin(self) -> None:
+        self._headers, self._chunks, self._num_bytes = {}, [], 0
+
+    def _add_name(self, data: bytes, start: int, end: int) -> None:
+        self._header_name += data[start:end]
+
+    def _add_value(self, data: bytes, start: int, end: int) -> None:
+        self._header_value += data[start:end]
+
+    def _end_header(self) -> None:
+        self._headers[self._header_name.lower()] = self._header_value
+        self._header_name = self._header_value = b""
+
+    def _check_part(self) -> None:
+        shape = self._shape
+        _, options = parse_options_header(self._headers.get(b"content-disposition", b""))
+        self._name = options.get(b"name", b"").decode("utf-8", "replace")
+        if self._name == shape.file_field:
+            if len(self.form.files) == shape.max_files:
+                if shape.max_files == 1:
+                    raise ApiError(
+                        "too_many_photos", f"more than one {self._name!r} was sent; send one photo"
+                    )
+                raise ApiError(
+                    "too_many_photos",
+                    f"more than {shape.max_files} photos were sent; send at most {shape.max_files}",
+                )
+        elif self._name not in shape.text_fields:
+            known = " and ".join(map(repr, [shape.file_field, *shape.text_fields]))
+            raise ApiError("invalid_request", f"the form has a field {self._name[:40]!r}; send {known} only")
+        elif len(self.form.fields.get(self._name, [])) >= shape.max_files:
+            raise ApiError(
+                "invalid_request",
+                f"more than {shape.max_files} fields {self._name!r} were sent; send one a photo",
+            )
+
+    def _add_data(self, data: bytes, start: int, end: int) -> None:
+        self._num_bytes += end - start
+        if self._name != self._shape.file_field and self._num_bytes > MAX_FIELD_BYTES:
+            raise ApiError(
+                "invalid_request",
+                f"field {self._name!r} has more than {MAX_FIELD_BYTES} characters; shorten it",
+            )
+        if self._num_bytes <= self._shape.max_file_bytes:
+            self._chunks.append(data[start:end])
+        else:
+            self._chunks.clear()
+
+    def _end(self) -> None:
+        content = b"".join(self._chunks)
+        if self._name != self._shape.file_field:
+            self.form.fields.setdefault(self._name, []).append(content.decode("utf-8", "replace"))
+        elif self._num_bytes > self._shape.max_file_bytes:
+            self.form.files.append(
+                TooLargeError(
+                    f"the photo has {self._num_bytes / 1e6:.1f} MB, at most "
+                    f"{self._shape.max_file_bytes / 1e6:g} MB are allowed; send a smaller one"
+                )
+            )
+        else:
+            self.form.files.append(content)
+        self._chunks = []
+
+    def _finish(self) -> None:
+        self.ended = True

@@ -1,0 +1,39 @@
+import numpy as np
+import pytest
+
+from models.face.alignment import FACE_CENTRE, FACE_LANDMARKS_52, FACE_SIDE, MARGIN, align, crop_coordinates
+
+UNIT = complex(30, 12)
+MIDDLE = 200 + 150j
+
+
+def moved_landmarks() -> list[tuple[float, float]]:
+    points_5 = MIDDLE + UNIT * (FACE_LANDMARKS_52 @ [1, 1j] - FACE_CENTRE)
+    return [(point.real, point.imag) for point in points_5]
+
+
+def box_of(side: float) -> tuple[float, float, float, float]:
+    return (MIDDLE.real - side / 2, MIDDLE.imag - side / 2, MIDDLE.real + side / 2, MIDDLE.imag + side / 2)
+
+
+def test_a_turned_and_scaled_face_is_found_exactly():
+    unit, centre = align(moved_landmarks(), box_of(FACE_SIDE * abs(UNIT)))
+
+    assert unit == pytest.approx(UNIT)
+    assert centre == pytest.approx(MIDDLE)
+
+
+def test_a_box_that_contradicts_the_landmarks_decides():
+    unit, centre = align([(200.0, 150.0)] * 5, box_of(90.0))
+
+    assert unit == pytest.approx(90 / FACE_SIDE)
+    assert centre == MIDDLE
+
+
+def test_a_crop_spans_the_face_and_its_margin():
+    x_HW, y_HW = crop_coordinates(40)
+
+    step = FACE_SIDE * (1 + 2 * MARGIN) / 40
+    assert x_HW.shape == y_HW.shape == (40, 40)
+    np.testing.assert_allclose(np.diff(x_HW[0]), step)
+    assert (x_HW.mean(), y_HW.mean()) == pytest.approx((FACE_CENTRE.real, FACE_CENTRE.imag))

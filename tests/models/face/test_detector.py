@@ -1,0 +1,151 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from models.face.alignment import FACE_LANDMARKS_52, FACE_SIDE, align, crop_coordinates
+from models.face.detector import FaceFinder, FaceLocation, crop_aligned
+from samples.drawings import draw_face
+
+
+@pytest.fixture(scope="module")
+def finder() -> FaceFinder:
+    return FaceFinder(num_threads=1)
+
+
+@pytest.fixture(scope="module")
+def drawn() -> np.ndarray:
+    return np.asarray(draw_face(spots=10, redness=0.5, seed=1, size_px=320))
+
+
+def test_a_drawn_face_is_found_and_cut_out_square(finder: FaceFinder, drawn: np.ndarray):
+    face = finder([drawn])[0]
+
+    assert face is not None
+    assert face.confidence > 0.9
+    left, top, right, bottom = face.box
+    assert 0.15 * 320 < left < 0.4 * 320 < 0.6 * 320 < right < 0.85 * 320
+    assert 0 < top < 0.4 * 320 < 0.65 * 320 < bottom < 320
+    assert (face.crop_HWC.shape, face.crop_HWC.dtype) == ((80, 80, 3), np.uint8)
+
+
+def test_landmarks_lie_on_eyes_nose_and_mouth(finder: FaceFinder, drawn: np.ndarray):
+    found = finder.locate([drawn])[0]
+
+    assert found is not None
+    left_eye, right_eye, nose, left_corner, right_corner = np.array(found.landmarks) / 320
+    assert left_eye[0] < nose[0] < right_eye[0]
+    assert max(left_eye[1], right_eye[1]) < nose[1] < min(left_corner[1], right_corner[1])
+    np.testing.assert_allclose([left_eye, right_eye], [[0.395, 0.44], [0.605, 0.44]], atol=0.04)
+
+
+@pytest.mark.parametrize("grey", [0, 127, 255])
+def test_a_blank_photo_has_no_face(finder: FaceFinder, grey: int):
+    assert finder([np.full((200, 300, 3), grey, np.uint8)]) == [None]
+
+
+def test_noise_and_tiny_photos_have_no_face(finder: FaceFinder):
+    random = np.random.default_rng(0)
+    photos = [
+        random.integers(0, 256, (*shape, 3), dtype=np.uint8) for shape in ((120, 90), (1, 1), (39, 400))
+    ]
+
+    assert finder(photos) == [None, None, None]
+
+
+def test_no_photos_give_no_faces(finder: FaceFinder):
+    assert finder([]) == []
+
+
+def test_the_largest_of_two_faces_is_taken(finder: FaceFinder):
+    photo_HWC = np.full((360, 560, 3), 200, np.uint8)
+    photo_HWC[:160, :160] = np.asarray(draw_face(spots=0, redness=0, seed=2, size_px=160))
+    photo_HWC[:, 200:] = np.asarray(draw_face(spots=0, redness=0, seed=3, size_px=360))
+
+    face = finder([photo_HWC])[0]
+
+    assert face is not None
+    assert face.box[0] > 200
+
+
+def test_a_face_at_the_edge_is_padded_not_squeezed(finder: FaceFinder, drawn: np.ndarray):
+    cut_HWC = drawn[50:]
+
+    whole, edge = finder([drawn])[0], finder([cut_HWC])[0]
+
+    assert whole is not None and edge is not None
+    assert edge.crop_HWC.shape == (80, 80, 3)
+    difference = whole.crop_HWC[20:60, 25:60].astype(int) - edge.crop_HWC[20:60, 25:60]
+    assert np.abs(difference).mean() < 12
+
+
+def test_photos_of_different_sizes_go_together_and_answer_in_order(finder: FaceFinder, drawn: np.ndarray):
+    blank_HWC = np.full((100, 80, 3), 90, np.uint8)
+    other_HWC = np.asarray(draw_face(spots=0, redness=0, seed=4, size_px=240))
+
+    together = finder([drawn, blank_HWC, other_HWC, drawn])
+    alone = [finder([photo])[0] for photo in (drawn, blank_HWC, other_HWC, drawn)]
+
+    assert together[1] is None and alone[1] is None
+    for one, other in zip(together, alone, strict=True):
+        if one is not None and other is not None:
+            np.testing.assert_allclose(one.box, other.box, atol=0.01)
+            np.testing.assert_allclose(one.crop_HWC.astype(int), other.crop_HWC, atol=1)
+    assert sum(face is not None for face in together) == 3
+
+
+@pytest.mark.parametrize("turn_deg", [-20, 15])
+def test_a_turned_face_is_cut_out_upright_with_its_landmarks_in_their_places(
+    finder: FaceFinder, drawn: np.ndarray, turn_deg: int
+):
+    turned = np.asarray(Image.fromarray(drawn).rotate(turn_deg, Image.Resampling.BICUBIC, fillcolor=200))
+
+    straight, upright = finder([drawn])[0], finder([turned])[0]
+
+    assert straight is not None and upright is not None
+    skin = (slice(15, 65), slice(20, 60))
+    difference = straight.crop_HWC[skin].astype(int) - upright.crop_HWC[skin]
+    assert np.abs(difference).mean() < 8
+
+
+def location_of(unit: complex, centre: complex) -> FaceLocation:
+    points_5 = centre + unit * (FACE_LANDMARKS_52 @ [1, 1j] - 0.4j)
+    side = FACE_SIDE * abs(unit)
+    return FaceLocation(
+        box=(centre.real - side / 2, centre.imag - side / 2, centre.real + side / 2, centre.imag + side / 2),
+        confidence=1.0,
+        landmarks=tuple((point.real, point.imag) for point in points_5),
+    )
+
+
+@pytest.mark.parametrize("unit", [complex(20, 0), complex(17, 9), complex(-3, 55)])
+def test_every_pixel_of_a_crop_shows_its_place_on_the_face(unit: complex):
+    y_HW, x_HW = np.mgrid[0:400, 0:500]
+    ramp_HWC = np.stack([x_HW / 2, y_HW / 2, 0 * x_HW], axis=-1).astype(np.uint8)
+    found = location_of(unit, 240 + 190j)
+
+    crop_HWC = crop_aligned(ramp_HWC, found, size_px=40)
+
+    assert align(found.landmarks, found.box)[0] == pytest.approx(unit)
+    face_x_HW, face_y_HW = crop_coordinates(40)
+    place_HW = 240 + 190j + unit * (face_x_HW + 1j * (face_y_HW - 0.4))
+    np.testing.assert_allclose(crop_HWC[..., 0], (place_HW.real - 0.5) / 2, atol=2)
+    np.testing.assert_allclose(crop_HWC[..., 1], (place_HW.imag - 0.5) / 2, atol=2)
+
+
+def test_beyond_the_photo_its_border_is_repeated():
+    photo_HWC = np.zeros((100, 100, 3), np.uint8)
+    photo_HWC[:, 50:] = 200
+
+    crop_HWC = crop_aligned(photo_HWC, location_of(10 + 1j, 99 + 50j), size_px=20)
+
+    assert crop_HWC.shape == (20, 20, 3)
+    assert (crop_HWC[:, 5:] == 200).all()
+
+
+def test_other_arrays_are_refused(finder: FaceFinder):
+    with pytest.raises(ValueError, match=r"image 1 is float64 \(80, 80, 3\), need uint8"):
+        finder([np.zeros((80, 80, 3), np.uint8), np.zeros((80, 80, 3))])
+
+
+def test_ping_answers(finder: FaceFinder):
+    finder.ping()

@@ -1,0 +1,96 @@
+import pytest
+import torch
+
+from models.lesion.network import LesionEnsemble, LesionNet, grad_cam
+
+
+@pytest.fixture(scope="module")
+def net() -> LesionNet:
+    torch.manual_seed(0)
+    return LesionNet(num_diagnoses=7, input_px=64).eval()
+
+
+def test_each_head_is_2048_512_relu_dropout_n(net: LesionNet):
+    shapes = [
+        [getattr(layer, "weight", torch.empty(0)).shape[-1:] for layer in head]
+        for head in (net.risk_head, net.diagnosis_head)
+    ]
+    outputs = [head[-1].out_features for head in (net.risk_head, net.diagnosis_head)]
+
+    assert [type(layer).__name__ for layer in net.risk_head] == ["Linear", "ReLU", "Dropout", "Linear"]
+    assert shapes == [[(2048,), (0,), (0,), (512,)]] * 2
+    assert outputs == [2, 7]
+
+
+@pytest.mark.parametrize(("input_px", "cells"), [(64, 4), (96, 6), (224, 7)])
+def test_small_inputs_keep_a_map_that_shows_a_place(input_px: int, cells: int):
+    net = LesionNet(num_diagnoses=7, input_px=input_px).eval()
+
+    with torch.inference_mode():
+        features = net.features(torch.zeros(1, 3, input_px, input_px))
+
+    assert features.shape == (1, 2048, cells, cells)
+
+
+def test_forward_answers_with_both_heads(net: LesionNet):
+    with torch.inference_mode():
+        logits = net(torch.randn(2, 3, 64, 64))
+
+    assert logits.risk_BR.shape == (2, 2)
+    assert logits.diagnosis_BK.shape == (2, 7)
+
+
+def test_closed_form_grad_cam_equals_the_one_by_autograd(net: LesionNet):
+    features = torch.randn(2048, 4, 4, requires_grad=True)
+    logit = net.diagnosis_head(features.mean(dim=(1, 2)))[3]
+    (slope,) = torch.autograd.grad(logit, features)
+    expected = (slope.sum(dim=(1, 2))[:, None, None] * features).sum(0).clamp_min(0)
+
+    heat = grad_cam(net.diagnosis_head, features.detach(), 3)
+
+    assert torch.allclose(heat, (expected / expected.max()).detach(), atol=1e-5)
+
+
+def test_a_map_with_no_evidence_is_zero(net: LesionNet):
+    heat = grad_cam(net.risk_head, torch.zeros(2048, 4, 4), 0)
+
+    assert heat.tolist() == torch.zeros(4, 4).tolist()
+
+
+@pytest.fixture(scope="module")
+def ensemble() -> LesionEnsemble:
+    torch.manual_seed(1)
+    return LesionEnsemble(num_members=2, num_diagnoses=7, input_px=64).eval()
+
+
+def test_an_ensemble_answers_with_the_mean_of_its_members_logits(ensemble: LesionEnsemble):
+    image = torch.randn(3, 3, 64, 64)
+
+    with torch.inference_mode():
+        together = ensemble(image)
+        members = [member(image) for member in ensemble.nets]
+
+    assert torch.allclose(together.risk_BR, (members[0].risk_BR + members[1].risk_BR) / 2, atol=1e-5)
+    assert torch.allclose(
+        together.diagnosis_BK, (members[0].diagnosis_BK + members[1].diagnosis_BK) / 2, atol=1e-5
+    )
+    assert not torch.allclose(members[0].risk_BR, members[1].risk_BR, atol=1e-3)
+
+
+def test_the_map_of_an_ensemble_is_the_mean_of_its_members_maps(ensemble: LesionEnsemble):
+    with torch.inference_mode():
+        features = ensemble.features(torch.randn(1, 3, 64, 64))[0]
+        first, second = (
+            member.risk_maps(part)[1] for member, part in zip(ensemble.nets, features.chunk(2), strict=True)
+        )
+
+    heat = ensemble.risk_maps(features)[1]
+
+    assert features.shape == (2 * 2048, 4, 4)
+    assert heat.max() == 1
+    assert torch.allclose(heat, (first + second) / (first + second).max(), atol=1e-6)
+
+
+def test_an_ensemble_of_none_is_refused():
+    with pytest.raises(ValueError, match="num_members is 0"):
+        LesionEnsemble(num_members=0, num_diagnoses=7, input_px=64)

@@ -1,0 +1,61 @@
+import time
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from serve.runtime.autoscaling import ByLoad, CpuMeter, PhotoMeter
+
+
+def context(cores: list[float], *, current: int, target: int = 1) -> Any:
+    return SimpleNamespace(
+        aggregated_metrics={"cores": dict(enumerate(cores)), "photos": {0: 99.0}} if cores else {},
+        current_num_replicas=current,
+        target_num_replicas=target,
+    )
+
+
+@pytest.mark.parametrize(
+    ("cores", "current", "wanted"),
+    [([1.4], 1, 1.0), ([2.8], 1, 2.0), ([0.7, 0.7], 2, 1.0), ([2.8, 2.8], 4, 8.0), ([0.0], 1, 0.0)],
+)
+def test_wants_as_many_replicas_as_keep_each_at_its_target(cores, current, wanted):
+    found, state = ByLoad(load="cores", target=1.4)(context(cores, current=current))
+    assert found == pytest.approx(wanted)
+    assert state == {}
+
+
+def test_keeps_what_there_is_before_the_first_report():
+    assert ByLoad(load="cores", target=1.4)(context([], current=3, target=3))[0] == 3
+
+
+def test_a_target_of_nothing_is_refused():
+    with pytest.raises(ValueError, match="must be positive"):
+        ByLoad(load="cores", target=0)
+
+
+def test_a_busy_process_reports_the_core_that_it_takes():
+    meter = CpuMeter()
+    until = time.process_time() + 0.2
+    while time.process_time() < until:
+        pass
+    busy = meter()["cores"]
+    time.sleep(0.3)
+    assert busy > 2 * meter()["cores"]
+
+
+def test_a_replica_reports_the_photos_that_it_held_on_average():
+    now = [0.0]
+    meter = PhotoMeter(lambda: now[0])
+    with meter.hold(8):
+        now[0] = 1
+        assert meter.number == 8
+    assert meter.number == 0
+    now[0] = 4
+    assert meter() == {"photos": 2}
+    now[0] = 5
+    assert meter() == {"photos": 0}
+    with meter.hold(3):
+        now[0] = 6
+        assert meter() == {"photos": 3}
+        assert meter() == {"photos": 3}, "no time has passed"

@@ -1,0 +1,184 @@
+import asyncio
+import tempfile
+from collections.abc import Iterable
+
+import httpx
+import pytest
+from starlette.requests import Request
+
+from models.images import TooLargeError
+from serve.config import GatewayConfig
+from serve.runtime.errors import ApiError
+from serve.runtime.limiter import Places
+from serve.runtime.middleware import InWork, Lease
+from serve.runtime.uploads import Form, FormShape, read_body, read_form
+from tests.serve.fakes import uploads
+
+SHAPE = FormShape(
+    file_field="files", text_fields=("taken_at",), max_files=3, max_file_bytes=2_000_000, max_bytes=5_000_000
+)
+
+
+def request_of(chunks: Iterable[bytes], **headers: str) -> tuple[Request, list[int]]:
+    """A request whose body comes in chunks; the list counts how many were taken."""
+    left, taken = list(chunks), []
+
+    async def receive() -> dict[str, object]:
+        taken.append(1)
+        return {"type": "http.request", "body": left.pop(0) if left else b"", "more_body": bool(left)}
+
+    raw = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
+    return Request({"type": "http", "method": "POST", "headers": raw}, receive), taken
+
+
+def lease(**settings: int) -> Lease:
+    return Lease(GatewayConfig.model_validate(settings), InWork(), 0, counts=True)
+
+
+def encoded(files: list[tuple[str, tuple[str, bytes, str]]], times: list[str]) -> tuple[bytes, str]:
+    request = httpx.Request("POST", "http://server", files=files, data={"taken_at": times})
+    return request.read(), request.headers["content-type"]
+
+
+async def read(body: bytes, kind: str, *, step: int = 65536, shape: FormShape = SHAPE) -> Form:
+    chunks = [body[start : start + step] for start in range(0, len(body), step)]
+    return await read_form(request_of(chunks, content_type=kind)[0], lease(), shape)
+
+
+@pytest.mark.parametrize("step", [1, 7, 1000, 10**9])
+async def test_a_form_is_read_whatever_the_pieces_it_comes_in(step: int):
+    body, kind = encoded(uploads(b"\r\n--x\r\n" * 50, b"", b"abc"), ["2026-01-01", "", "é"])
+
+    form = await read(body, kind, step=step)
+
+    assert form.files == [b"\r\n--x\r\n" * 50, b"", b"abc"]
+    assert form.fields == {"taken_at": ["2026-01-01", "", "é"]}
+
+
+async def test_a_large_form_never_touches_a_disk(monkeypatch: pytest.MonkeyPatch):
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("a temporary file was made")
+
+    for name in ("TemporaryFile", "NamedTemporaryFile", "SpooledTemporaryFile", "mkstemp", "mkdtemp"):
+        monkeypatch.setattr(tempfile, name, refuse)
+    body, kind = encoded(uploads(bytes(1_900_000), bytes(1_900_000)), [])
+
+    form = await read(body, kind)
+
+    assert [len(file) for file in form.files if isinstance(file, bytes)] == [1_900_000] * 2
+
+
+async def test_a_file_over_its_limit_is_an_error_in_its_place():
+    body, kind = encoded(uploads(b"a", bytes(2_000_001), b"c"), [])
+
+    form = await read(body, kind)
+
+    assert (form.files[0], form.files[2]) == (b"a", b"c")
+    assert isinstance(form.files[1], TooLargeError)
+
+
+@pytest.mark.parametrize(
+    ("files", "times", "code"),
+    [
+        (uploads(b"1", b"2", b"3", b"4"), [], "too_many_photos"),
+        (uploads(b"1", field_name="photo"), [], "invalid_request"),
+        (uploads(b"1"), ["x"] * 4, "invalid_request"),
+        (uploads(b"1"), ["x" * 1001], "invalid_request"),
+    ],
+)
+async def test_a_form_of_another_shape_is_refused(files, times: list[str], code: str):
+    with pytest.raises(ApiError) as refusal:
+        await read(*encoded(files, times))
+
+    assert refusal.value.code == code
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"garbage",
+        b'--b\r\nContent-Disposition: form-data; name="files"; filename="x"\r\n\r\nabc',
+        b"--b\r\n" + b"X: " + b"y" * 100_000 + b"\r\n\r\nabc\r\n--b--\r\n",
+        b"--b\r\n" + b"X: y\r\n" * 1000 + b"\r\nabc\r\n--b--\r\n",
+        b"--b\r\n\r\nno name\r\n--b--\r\n",
+    ],
+)
+async def test_a_malformed_form_is_refused(body: bytes):
+    with pytest.raises(ApiError) as refusal:
+        await read(body, "multipart/form-data; boundary=b")
+
+    assert refusal.value.code == "invalid_request"
+
+
+@pytest.mark.parametrize("kind", ["multipart/form-data", "multipart/form-data; boundary=" + "b" * 500])
+async def test_a_bad_boundary_is_refused(kind: str):
+    with pytest.raises(ApiError) as refusal:
+        await read(b"--b--\r\n", kind)
+
+    assert refusal.value.code == "invalid_request"
+
+
+async def test_a_body_that_announces_too_much_is_refused_before_any_of_it_is_read():
+    request, taken = request_of([bytes(100)], content_length="101")
+
+    with pytest.raises(ApiError, match=r"at most 0\.0001 MB") as refusal:
+        await read_body(request, lease(), max_bytes=100)
+
+    assert refusal.value.code == "too_large"
+    assert not taken
+
+
+async def test_a_body_without_length_is_refused_as_soon_as_it_passes_the_limit():
+    request, taken = request_of([bytes(60)] * 100)
+
+    with pytest.raises(ApiError) as refusal:
+        await read_body(request, lease(), max_bytes=100)
+
+    assert refusal.value.code == "too_large"
+    assert len(taken) == 2
+
+
+async def test_bytes_are_taken_from_the_lease_announced_or_not():
+    for headers in ({"content_length": "120"}, {}):
+        with pytest.raises(ApiError) as refusal:
+            await read_body(
+                request_of([bytes(60)] * 2, **headers)[0], lease(max_bytes_in_flight=100), max_bytes=200
+            )
+
+        assert refusal.value.code == "overloaded"
+
+
+async def test_a_lease_gives_everything_back():
+    in_work = InWork()
+    places = Places(1, "batches", retry_after_s=1)
+
+    with Lease(GatewayConfig(), in_work, 0, counts=True) as one:
+        one.take_bytes(10)
+        one.hold(places.take())
+        assert in_work == InWork(num_requests=1, num_bytes=10)
+        with pytest.raises(ApiError):
+            places.check()
+    assert in_work == InWork()
+    places.check()
+
+
+async def test_a_body_that_drips_is_refused_and_one_that_flows_is_not(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("serve.runtime.uploads.PATIENCE_S", 0.2)
+    monkeypatch.setattr("serve.runtime.uploads.MIN_BYTES_PER_S", 1000)
+
+    async def read(chunk: bytes) -> bytes:
+        left = [chunk] * 40
+
+        async def receive() -> dict[str, object]:
+            await asyncio.sleep(0.02)
+            return {"type": "http.request", "body": left.pop(), "more_body": bool(left)}
+
+        request = Request({"type": "http", "method": "POST", "headers": []}, receive)
+        return await read_body(request, lease(), max_bytes=100_000)
+
+    with pytest.raises(ApiError, match="bytes of the body came in 0 s; send at least 1000") as refusal:
+        await read(b"x")
+
+    assert refusal.value.code == "deadline_exceeded"
+    assert len(await read(bytes(1000))) == 40_000

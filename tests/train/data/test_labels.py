@@ -1,0 +1,240 @@
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.train.fake_comprehend import MODEL, FakeComprehend
+from train.data.labels.cache import AnswerCache
+from train.data.labels.comprehend import LANGUAGES, MAX_ROUNDS, Comprehend, cut_to_bytes
+from train.data.labels.offline import COURTESY, Vader
+from train.data.labels.sentiment import LabelError, Refusal, Sentiment, improvement_of, label_of
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeComprehend]:
+    server = FakeComprehend()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", server.url)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    monkeypatch.setattr("botocore.endpoint.time.sleep", lambda seconds: None)
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def no_aws(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE", "AWS_DEFAULT_REGION"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Iterator[AnswerCache]:
+    cache = AnswerCache(tmp_path / "answers.sqlite")
+    yield cache
+    cache.close()
+
+
+def labeller_on(cache: AnswerCache) -> Comprehend:
+    return Comprehend(cache, region="us-east-1", sleep=lambda seconds: None)
+
+
+def verdicts(answers: list[Sentiment | Refusal]) -> list[str]:
+    return [answer.verdict if isinstance(answer, Sentiment) else answer.reason for answer in answers]
+
+
+def test_the_languages_are_those_that_the_service_names() -> None:
+    shape = MODEL.operation_model("BatchDetectSentiment").input_shape.members["LanguageCode"]  # pyright: ignore[reportAttributeAccessIssue]
+
+    assert sorted(LANGUAGES) == sorted(shape.enum)
+
+
+def test_comprehend_takes_25_notes_a_call_of_one_language(fake: FakeComprehend, cache: AnswerCache) -> None:
+    notes = [f"better {i}" for i in range(30)] + [f"mejor, worse {i}" for i in range(3)]
+
+    answers = labeller_on(cache)(notes)
+
+    assert verdicts(answers) == ["POSITIVE"] * 30 + ["NEGATIVE"] * 3
+    assert [(call["LanguageCode"], len(call["TextList"])) for call in fake.batches] == [
+        ("en", 25),
+        ("en", 5),
+        ("es", 3),
+    ]
+    assert isinstance(answers[32], Sentiment) and answers[32].language == "es"
+
+
+def test_a_second_run_calls_nobody_and_needs_no_account(
+    fake: FakeComprehend, cache: AnswerCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notes = ["better", "worse", "lepsza", "better"]
+    first = labeller_on(cache)(notes)
+    calls = fake.calls.total()
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+
+    labeller = labeller_on(cache)
+    again = labeller(notes)
+
+    assert again == first
+    assert fake.calls.total() == calls == 4
+    assert labeller.remarks() == ["Comprehend was called 0 times; 5 answers were in the cache"]
+
+
+def test_the_cache_holds_no_note(fake: FakeComprehend, cache: AnswerCache, tmp_path: Path) -> None:
+    labeller_on(cache)(["a secret that got better"])
+
+    assert b"secret" not in (tmp_path / "answers.sqlite").read_bytes()
+
+
+def test_documents_that_fail_in_a_batch_are_asked_again_alone(
+    fake: FakeComprehend, cache: AnswerCache
+) -> None:
+    fake.flaky = {"worse 1": 2}
+
+    answers = labeller_on(cache)(["better 0", "worse 1", "better 2"])
+
+    assert verdicts(answers) == ["POSITIVE", "NEGATIVE", "POSITIVE"]
+    assert [call["TextList"] for call in fake.batches[1:]] == [["worse 1"], ["worse 1"]]
+
+
+def test_a_document_that_always_fails_is_refused_and_not_cached(
+    fake: FakeComprehend, cache: AnswerCache
+) -> None:
+    fake.flaky = {"worse": MAX_ROUNDS}
+
+    failed = labeller_on(cache)(["worse"])
+
+    assert verdicts(failed) == ["Comprehend failed on it 5 times: INTERNAL_SERVER_ERROR"]
+    assert verdicts(labeller_on(cache)(["worse"])) == ["NEGATIVE"]
+
+
+def test_throttling_is_survived(fake: FakeComprehend, cache: AnswerCache) -> None:
+    fake.throttled = 4
+
+    assert verdicts(labeller_on(cache)(["better"])) == ["POSITIVE"]
+
+
+def test_endless_throttling_ends_with_what_to_do(fake: FakeComprehend, cache: AnswerCache) -> None:
+    fake.throttled = 1000
+
+    with pytest.raises(LabelError, match=r"Throttl.* after 10 attempts.*run the same command again"):
+        labeller_on(cache)(["better"])
+
+
+def test_a_refused_call_says_what_is_needed(fake: FakeComprehend, cache: AnswerCache) -> None:
+    fake.denied = True
+
+    with pytest.raises(LabelError, match=r"AccessDeniedException.*comprehend:BatchDetectSentiment.*vader"):
+        labeller_on(cache)(["better"])
+
+
+def test_languages_without_sentiment_are_refused_by_name(fake: FakeComprehend, cache: AnswerCache) -> None:
+    answers = labeller_on(cache)(["lepsza", "...", "worse"])
+
+    assert verdicts(answers) == [
+        "Comprehend reads no sentiment in this language: pl",
+        "Comprehend recognised no language",
+        "NEGATIVE",
+    ]
+
+
+def test_long_notes_are_cut_at_a_character_and_counted(fake: FakeComprehend, cache: AnswerCache) -> None:
+    labeller = labeller_on(cache)
+
+    labeller(["better " + "é" * 4000])
+
+    (sent,) = fake.batches[0]["TextList"]
+    assert len(sent.encode()) == 4999
+    assert "1 notes are longer than 5000 bytes; their beginning was read" in labeller.remarks()
+
+
+@pytest.mark.parametrize(("max_bytes", "kept"), [(4, "aé"), (3, "aé"), (2, "a"), (6, "aé"), (7, "aé😀")])
+def test_a_cut_leaves_whole_characters(max_bytes: int, kept: str) -> None:
+    assert cut_to_bytes(" aé😀 ", max_bytes) == kept
+
+
+def test_half_a_surrogate_pair_can_be_sent() -> None:
+    assert cut_to_bytes("better \ud83d", 5000) == "better ?"
+
+
+@pytest.mark.usefixtures("no_aws")
+def test_without_credentials_the_message_names_vader(cache: AnswerCache) -> None:
+    with pytest.raises(LabelError, match=r"no AWS credentials.*--labeller vader"):
+        labeller_on(cache)(["better"])
+
+
+@pytest.mark.usefixtures("no_aws")
+def test_without_a_region_the_message_names_vader(cache: AnswerCache) -> None:
+    with pytest.raises(LabelError, match=r"no AWS region.*--labeller vader"):
+        Comprehend(cache)(["better"])
+
+
+def test_a_cache_that_is_something_else_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "notes.txt"
+    file.write_text("not a database, but long enough to be looked at as one" * 10)
+
+    with pytest.raises(LabelError, match=r"cannot keep answers in .*notes.txt.*--cache"):
+        AnswerCache(file)
+
+
+@pytest.mark.parametrize(
+    ("note", "verdict"),
+    [
+        ("Your skin has improved a lot, the acne is clearing.", "POSITIVE"),
+        ("Scars are fading, redness subsided.", "POSITIVE"),
+        ("Worse than before, new breakouts.", "NEGATIVE"),
+        ("The condition deteriorated.", "NEGATIVE"),
+        ("No improvement, still inflamed.", "NEGATIVE"),
+        ("Please continue the cream twice a day.", "NEUTRAL"),
+        ("Hello dear, thanks for the photos, take care", "NEUTRAL"),
+    ],
+)
+def test_vader_reads_the_course_and_not_the_manners(note: str, verdict: str) -> None:
+    (answer,) = Vader()([note])
+
+    assert isinstance(answer, Sentiment) and answer.verdict == verdict
+
+
+def test_courtesy_is_in_vaders_own_list() -> None:
+    from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
+
+    assert set(COURTESY) <= SentimentIntensityAnalyzer().lexicon.keys()
+
+
+@pytest.mark.parametrize(
+    ("verdict", "soft", "improvement"),
+    [
+        ("POSITIVE", False, 1.0),
+        ("NEGATIVE", True, 0.0),
+        ("NEUTRAL", False, None),
+        ("MIXED", False, None),
+        ("NEUTRAL", True, 0.75),
+        ("MIXED", True, 0.75),
+    ],
+)
+def test_soft_labels_are_for_neutral_and_mixed_notes(
+    verdict: str, soft: bool, improvement: float | None
+) -> None:
+    sentiment = Sentiment(
+        verdict=verdict,  # pyright: ignore[reportArgumentType]
+        positive=0.3,
+        negative=0.1,
+        neutral=0.6,
+        mixed=0,
+        language="en",
+    )
+
+    found = improvement_of(sentiment, soft=soft)
+
+    assert found == (None if improvement is None else pytest.approx(improvement))
+
+
+def test_a_note_with_neither_mood_has_no_soft_label() -> None:
+    (answer,) = Vader()(["the cream"])
+
+    assert isinstance(answer, Sentiment) and improvement_of(answer, soft=True) is None
+
+
+def test_the_more_probable_class_names_the_label() -> None:
+    assert [label_of(p) for p in (0, 0.49, 0.5, 1)] == ["worsened", "worsened", "improved", "improved"]

@@ -1,0 +1,164 @@
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from models.images import decode_square
+from models.preprocessing import normalize
+from train.config import LesionTraining
+from train.data.manifest import ManifestError, Row
+from train.distributed import Team
+from train.lesion.dataset import LesionPhotos, TrainBatches, class_names, draw_mixing, mixed, plain_batches
+from train.lesion.drawn_lesions import draw_spots
+
+LABELS = ("Nevus", "Vascular Lesion", "Melanoma")
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> list[Row]:
+    return draw_spots(tmp_path / "photos", tmp_path / "manifest.parquet", num_photos=12)
+
+
+@pytest.fixture
+def photos(rows: list[Row]) -> LesionPhotos:
+    return LesionPhotos(rows, labels=LABELS, side_px=43)
+
+
+def settings(**changes: Any) -> LesionTraining:
+    return replace(LesionTraining(input_px=32, start_px=32, batch_size=4, class_balance=0.0), **changes)
+
+
+def test_labels_become_the_columns_of_both_heads(photos: LesionPhotos):
+    batch = photos.__getitems__([0, 1, 2])
+
+    assert batch["diagnosis"].argmax(1).tolist() == [0, 2, 1]
+    assert batch["risk"].argmax(1).tolist() == [0, 1, 0]
+
+
+def test_a_few_damaged_photos_are_left_out_and_named(rows: list[Row], caplog: pytest.LogCaptureFixture):
+    Path(rows[2].image).write_bytes(b"\xff\xd8\xff broken")
+
+    photos = LesionPhotos(rows, labels=LABELS, side_px=32, max_unreadable_share=0.1)
+
+    assert len(photos) == 11
+    assert photos.diagnosis_B.tolist() == [0, 2, 0, 2, 1, 0, 2, 1, 0, 2, 1]
+    served_HWC = decode_square(Path(rows[3].image).read_bytes(), side_px=32).image_HWC
+    assert torch.equal(photos.__getitems__([2])["image"][0], torch.from_numpy(served_HWC))
+    assert "1 of 12 photos cannot be read and are left out: spot-00002" in caplog.text
+
+
+def test_half_the_photos_missing_ends_the_run(rows: list[Row]):
+    for row in rows[::2]:
+        Path(row.image).unlink()
+
+    with pytest.raises(ManifestError, match=r"6 of 12 photos cannot be read, first .*; at most 5%"):
+        LesionPhotos(rows, labels=LABELS, side_px=32, max_unreadable_share=0.05)
+
+
+def test_an_unknown_label_is_named(rows: list[Row]):
+    with pytest.raises(ManifestError, match="'mole'"):
+        class_names([*rows, Row(image="a", label="mole")])
+
+
+def test_one_diagnosis_is_no_task():
+    with pytest.raises(ManifestError, match="photos of Nevus only"):
+        class_names([Row(image="a", label="nv")])
+
+
+def test_balanced_batches_draw_rare_classes_as_often(rows: list[Row]):
+    common = [row for row in rows if row.label == "Nevus"] * 3
+    rare = [row for row in rows if row.label == "Melanoma"][:2]
+    photos = LesionPhotos([*common, *rare], labels=("Nevus", "Melanoma"), side_px=32)
+    batches = TrainBatches(photos, settings(class_balance=1.0), Team())
+    drawn: Counter[int] = Counter()
+
+    for batches.epoch in range(60):
+        drawn.update(photos.diagnosis_B[batches.order().flatten()].tolist())
+
+    assert drawn[1] / drawn.total() == pytest.approx(0.5, abs=0.07)
+
+
+def test_two_workers_take_together_the_step_that_one_takes(photos: LesionPhotos):
+    alone = TrainBatches(photos, settings(), Team())
+    pair = [TrainBatches(photos, settings(batch_size=2), Team(rank=rank, size=2)) for rank in (0, 1)]
+
+    for epoch in range(3):
+        for batches in (alone, *pair):
+            batches.epoch = epoch
+        assert torch.equal(torch.cat([batches.order() for batches in pair], dim=1), alone.order())
+
+
+def test_every_photo_is_drawn_once_where_classes_are_not_balanced(photos: LesionPhotos):
+    order = TrainBatches(photos, settings(), Team()).order()
+
+    assert sorted(order.flatten().tolist()) == list(range(12))
+
+
+def test_an_epoch_is_the_same_at_every_call_and_another_one_is_not(photos: LesionPhotos):
+    batches = TrainBatches(photos, settings(), Team())
+
+    first, again = (torch.cat([batch["image"] for batch in batches]) for _ in range(2))
+    batches.epoch = 1
+    other = torch.cat([batch["image"] for batch in batches])
+
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+def test_without_augmentation_a_photo_is_what_serving_sees(rows: list[Row]):
+    photos = LesionPhotos(rows, labels=LABELS, side_px=32)
+    batches = TrainBatches(photos, settings(augment=False), Team())
+
+    batch = next(iter(batches))
+
+    first = batches.order()[0].tolist()
+    assert torch.equal(batch["image"], normalize(photos.__getitems__(first)["image"]))
+
+
+def test_workers_share_the_validation_photos(photos: LesionPhotos):
+    whole = torch.cat([batch["image"] for batch in plain_batches(photos, 5, Team())])
+    shares = [
+        torch.cat([batch["image"] for batch in plain_batches(photos, 5, Team(rank=rank, size=2))])
+        for rank in (0, 1)
+    ]
+
+    assert torch.equal(whole[::2], shares[0])
+    assert torch.equal(whole[1::2], shares[1])
+
+
+def test_mixed_targets_still_add_up_to_one():
+    generator = torch.Generator().manual_seed(0)
+    batch = {"image": torch.rand(6, 3, 16, 16), "risk": torch.eye(2)[[0, 1] * 3], "diagnosis": torch.eye(6)}
+
+    for _ in range(20):
+        mix = mixed(batch, draw_mixing(6, 16, generator))
+
+        assert torch.allclose(mix["risk"].sum(1), torch.ones(6))
+        assert torch.allclose(mix["diagnosis"].sum(1), torch.ones(6))
+        assert not torch.equal(mix["image"], batch["image"])
+
+
+@pytest.mark.parametrize(("seed", "cuts"), [(0, False), (3, True)])
+def test_a_seed_draws_the_mixing_that_it_always_drew(seed: int, cuts: bool):
+    """A run resumed with newer code must see the photos that it would have seen."""
+    generator = torch.Generator().manual_seed(seed)
+
+    mixing = draw_mixing(6, 16, generator)
+
+    again = torch.Generator().manual_seed(seed)
+    assert torch.equal(mixing.other_B, torch.randperm(6, generator=again))
+    share = torch.rand((), generator=again).item()
+    assert cuts == (torch.rand((), generator=again).item() >= 0.5)
+    hole_px = round(16 * (1 - share) ** 0.5)
+    corner = torch.randint(16 - hole_px + 1, (2,), generator=again).tolist() if cuts else None
+    assert mixing.hole == (corner and tuple(slice(start, start + hole_px) for start in corner))
+    assert mixing.share == (1 - hole_px**2 / 16**2 if cuts else share)
+    assert torch.equal(generator.get_state(), again.get_state())
+
+
+def test_more_workers_than_photos_are_refused(photos: LesionPhotos):
+    with pytest.raises(ManifestError, match=r"12 photos are fewer than one step takes, 4 x 4"):
+        TrainBatches(photos, settings(), Team(size=4))

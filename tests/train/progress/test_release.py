@@ -1,0 +1,206 @@
+"""From a trained progress network to a checkpoint that the engine loads, with figures and simpler judges."""
+
+from copy import deepcopy
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from models.checkpoint import read_meta, read_model_card
+from models.engine import load_progress_engine
+from models.face.detector import FaceFinder
+from models.preprocessing import normalize
+from models.progress.network import ProgressNet
+from samples.drawings import draw_face
+from train.config import ProgressTraining
+from train.data.manifest import Row
+from train.data.split import Split
+from train.lesion.release import ReleaseError
+from train.losses import progress_loss
+from train.metrics import interval, interval_over_groups
+from train.progress.face_crops import Faces, cut_face
+from train.progress.release import release_progress
+from train.progress.series import Series
+from train.progress.synthetic.sequences import (
+    practice_sequences,
+    steady_sequences,
+    undrawn_sequences,
+    validation_sequences,
+)
+from train.progress.synthetic.trajectory import SequenceDrawing
+
+ARCHITECTURE = {"input_px": 40, "filters": (20, 10), "hidden": 8, "dropout": 0.3}
+NOTES = {"licence": "CC0 1.0", "training_data": "drawn faces"}
+
+
+@pytest.fixture(scope="module")
+def net() -> ProgressNet:
+    torch.manual_seed(0)
+    return ProgressNet(**ARCHITECTURE).eval()
+
+
+@pytest.fixture(scope="module")
+def faces() -> Faces:
+    finder = FaceFinder(num_threads=1)
+    found: Faces = {}
+    for seed in range(4):
+        image_HWC = np.asarray(draw_face(spots=0, redness=0, seed=seed, size_px=200))
+        location = finder.locate([image_HWC])[0]
+        assert location is not None
+        found.setdefault(f"p{seed // 2}", []).append(cut_face(image_HWC, location, served_px=40))
+    return found
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> ProgressTraining:
+    run = tmp_path_factory.mktemp("run")
+    return ProgressTraining(
+        run=str(run), input_px=40, hidden=8, drawing=SequenceDrawing(num_photos=(2, 4)), temperature=2.0
+    )
+
+
+@pytest.fixture(scope="module")
+def checkpoint(net: ProgressNet, faces: Faces, config: ProgressTraining) -> Path:
+    rows = tuple(Row(image=f"/{person}.png", label="", person=person) for person in ("p0", "p1", "p2"))
+    split = Split(train=rows[2:], val=rows[:2], fingerprint="f" * 64)
+    drawn = {"num_sequences": 12, "seed": 1, "size_px": 40}
+    return release_progress(
+        net,
+        config,
+        split,
+        ARCHITECTURE,
+        validation_sequences(faces, config.drawing, **drawn),
+        NOTES,
+        train_series=practice_sequences(faces, config.drawing, **drawn),
+        steady_series={
+            "drawn": steady_sequences(faces, config.drawing, **drawn),
+            "undrawn": undrawn_sequences(faces, config.drawing, num_sequences=6, seed=1),
+        },
+    )
+
+
+def test_the_engine_answers_as_the_network_does_at_the_temperature(checkpoint: Path, net: ProgressNet):
+    photos_BTHWC = np.random.default_rng(0).integers(0, 256, (2, 3, 40, 40, 3), dtype=np.uint8)
+    present_BT = np.array([[True, True, False], [True] * 3])
+
+    answer = load_progress_engine(checkpoint)(photos_BTHWC, present_BT)
+
+    with torch.inference_mode():
+        logits = net(normalize(torch.from_numpy(photos_BTHWC)), torch.from_numpy(present_BT)) / 2
+    np.testing.assert_allclose(answer.improved_BT, logits.softmax(2)[..., 1], atol=0.01)
+
+
+def test_meta_and_card_say_what_was_measured(checkpoint: Path, config: ProgressTraining):
+    meta, card = read_meta(checkpoint), read_model_card(checkpoint)
+
+    assert meta.metrics["n"] == 12 and meta.metrics["num_without_verdict"] == 0
+    assert meta.metrics["largest_difference_from_training"] < 0.01
+    assert meta.metrics["num_people"] == len(meta.training["val_people"]) == 2
+    assert (meta.data_licence, meta.training_data) == ("CC0 1.0", "drawn faces")
+    assert meta.metrics["judges"]["majority"]["balanced_accuracy"]["value"] == 0.5
+    assert meta.metrics["steady"]["undrawn"]["n"] == 6
+    assert "all lesions" in card.replace("\n", " ") and "not a medical device" in card
+    assert "| this network, photos shuffled |" in card and "nothing drawn | 6 |" in card
+    assert config.run not in meta.model_dump_json() + card
+
+
+def test_nothing_is_said_of_judges_that_were_not_asked(
+    net: ProgressNet, faces: Faces, config: ProgressTraining, tmp_path
+):
+    split = Split(train=(), val=(), fingerprint="f" * 64)
+    series = validation_sequences(faces, config.drawing, num_sequences=12, seed=1, size_px=40)
+
+    card = read_model_card(
+        release_progress(net, config, split, ARCHITECTURE, series, {}, folder=tmp_path / "released")
+    )
+
+    assert "simpler judges" not in card and "nothing changed" not in card
+    assert "not stated" in card
+
+
+def labelled(*improvements: float) -> list[Series]:
+    """Return one series of each person with the label of the doctor's note, as ``read_series`` does."""
+    rng = np.random.default_rng(0)
+    return [
+        Series(
+            photos_THWC=rng.integers(0, 256, (3, 40, 40, 3), dtype=np.uint8),
+            present_T=np.ones(3, bool),
+            improvement_T=np.full(3, improvement, np.float32),
+            person=f"p{number}",
+        )
+        for number, improvement in enumerate(improvements)
+    ]
+
+
+NOBODY = Split(train=(), val=(), fingerprint="f" * 64)
+
+
+def test_people_of_one_verdict_are_released_with_what_they_define(net: ProgressNet, config: ProgressTraining):
+    real = replace(config, faces="faces")
+
+    folder = release_progress(
+        net, real, NOBODY, ARCHITECTURE, labelled(1, 1, 0.75), {}, train_series=labelled(1, 1, 0.3)
+    )
+
+    metrics, card = read_meta(folder).metrics, read_model_card(folder)
+    assert metrics["auroc"]["value"] is None and metrics["recall"]["worsened"]["value"] is None
+    assert set(metrics["judges"]) == {"majority", "convlstm", "convlstm_shuffled_photos"}
+    assert "| recall of worsened | not defined" in card and "do not show both" in card
+
+
+def test_real_series_without_a_clear_label_are_counted_not_scored(net: ProgressNet, config: ProgressTraining):
+    real = replace(config, faces="faces")
+
+    folder = release_progress(net, real, NOBODY, ARCHITECTURE, labelled(1, 0, 0.5, 0.26, 0.25), {})
+
+    metrics = read_meta(folder).metrics
+    assert (metrics["n"], metrics["num_without_verdict"]) == (3, 2)
+    assert "2 more are not scored: their label lies between 0.25 and 0.75" in read_model_card(folder)
+    with pytest.raises(ReleaseError, match="none of the 2 series to judge by has a clear verdict"):
+        release_progress(net, real, NOBODY, ARCHITECTURE, labelled(0.5, 0.6), {})
+
+
+@pytest.mark.parametrize("weight", [1e6, float("nan")], ids=["too large for float16", "diverged"])
+def test_a_network_that_is_served_otherwise_leaves_the_good_checkpoint(
+    net: ProgressNet, config: ProgressTraining, tmp_path: Path, weight: float
+):
+    folder = release_progress(
+        net, config, NOBODY, ARCHITECTURE, labelled(1, 0), {}, folder=tmp_path / "checkpoint"
+    )
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    broken = deepcopy(net)
+    with torch.no_grad():
+        broken.get_parameter("head.1.weight").fill_(weight)
+
+    with pytest.raises(ReleaseError, match="away from the network it is made of"):
+        release_progress(broken, config, NOBODY, ARCHITECTURE, labelled(1, 0), {}, folder=folder)
+
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint"]
+
+
+def test_loss_counts_present_photos_and_the_last_one():
+    logits_BTC = torch.tensor([[[0.0, 0.0], [0.0, 3.0], [9.0, 0.0], [0.0, 3.0]]])
+    present_BT = torch.tensor([[True, True, False, False]])
+    improvement_BT = torch.tensor([[0.5, 1.0, 1.0, 1.0]])
+    right = torch.tensor([0.0, 3.0]).log_softmax(0)[1].item()
+
+    assert progress_loss(logits_BTC, present_BT, improvement_BT).item() == pytest.approx(-right)
+    mean = progress_loss(logits_BTC, present_BT, improvement_BT, last_photo_weight=0.0).item()
+    assert mean == pytest.approx((np.log(2) - right) / 2)
+
+
+def test_people_who_disagree_widen_the_interval():
+    right_B = np.repeat([1.0, 1.0, 0.0], 50)
+    person_B = np.repeat(["anna", "ben", "carl"], 50)
+
+    def accuracy(index: np.ndarray) -> float:
+        return float(right_B[index].mean())
+
+    over_series = interval(accuracy, np.zeros(150))
+    over_people = interval_over_groups(accuracy, person_B)
+
+    assert over_series["value"] == over_people["value"] == 0.6667
+    assert over_people["low"] < over_series["low"] < over_series["high"] < over_people["high"]

@@ -1,0 +1,67 @@
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from models.engine import load_lesion_engine
+from train.config import LesionTraining, ProgressTraining, Scale
+from train.cross_validation import run_folds, table_of
+from train.data.manifest import ManifestError, read_manifest
+from train.data.split import read_split
+from train.launch import fit
+from train.lesion.drawn_lesions import draw_spots
+from train.run_folder import RunFolder
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> LesionTraining:
+    folder = tmp_path_factory.mktemp("folds")
+    draw_spots(folder / "photos", folder / "manifest.parquet", num_photos=24)
+    return LesionTraining(
+        manifest=str(folder / "manifest.parquet"),
+        run=str(folder / "run"),
+        cache=str(folder / "cache"),
+        input_px=32,
+        start_px=32,
+        num_epochs=1,
+        batch_size=8,
+        keep_states=0,
+        bf16=False,
+    )
+
+
+def test_the_folds_are_told_and_released_as_one_checkpoint(
+    config: LesionTraining, capsys: pytest.CaptureFixture[str]
+):
+    address = run_folds(config, Scale(workers=0, folds=2), fit)
+
+    engine = load_lesion_engine(Path(address))
+    assert engine.meta.architecture["num_members"] == 2
+    assert engine.meta.metrics["n"] == 24
+    table = capsys.readouterr().out
+    assert [line.split()[0] for line in table.splitlines()] == ["fold", "1", "2", "mean", "sd"]
+    rows = read_manifest(config.manifest)
+    judged = [read_split(rows, RunFolder(address=f"{config.run}/fold-{k}").split).val for k in (1, 2)]
+    assert sorted(row.name for part in judged for row in part) == sorted(row.name for row in rows)
+
+
+def test_more_folds_than_groups_are_refused(config: LesionTraining):
+    with pytest.raises(ManifestError, match="30 folds"):
+        run_folds(config, Scale(workers=0, folds=30), fit)
+
+
+def test_the_progress_network_has_no_folds(tmp_path: Path):
+    with pytest.raises(ManifestError, match="--folds trains the lesion network"):
+        run_folds(ProgressTraining(run=str(tmp_path)), Scale(workers=0, folds=3), fit)
+
+
+def test_mean_and_deviation_are_over_the_folds():
+    table = table_of([{"balanced_accuracy": 0.5}, {"balanced_accuracy": 0.7}])
+
+    assert "mean              0.6000" in table
+    assert "sd                0.1414" in table
+
+
+def test_one_fold_is_none():
+    with pytest.raises(ValueError, match="folds is 1"):
+        replace(Scale(), folds=1)

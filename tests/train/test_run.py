@@ -1,0 +1,243 @@
+"""Training runs in one process without Ray, on drawn pictures at the smallest size."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from models.preprocessing import Augmentation
+from tests.random_checkpoints import write_lesion, write_progress
+from train.config import LesionTraining
+from train.data.manifest import read_manifest
+from train.data.split import read_split
+from train.distributed import RunStoppedError, Team
+from train.lesion.drawn_lesions import draw_spots
+from train.loop import EpochLosses, train_epoch
+from train.run import new_state, run, split_for
+from train.run_folder import RunFolder
+from train.task_setup import lesion_lesson
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> LesionTraining:
+    folder = tmp_path_factory.mktemp("training")
+    draw_spots(folder / "photos", folder / "manifest.parquet", num_photos=24)
+    return LesionTraining(
+        manifest=str(folder / "manifest.parquet"),
+        run=str(folder / "run"),
+        cache=str(folder / "cache"),
+        input_px=32,
+        start_px=32,
+        num_epochs=2,
+        batch_size=8,
+        val_fraction=0.25,
+        bf16=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def finished(config: LesionTraining) -> RunFolder:
+    run(config, Team())
+    return RunFolder(address=config.run)
+
+
+def test_a_run_leaves_the_state_of_its_last_epoch(finished: RunFolder, config: LesionTraining):
+    content = finished.latest()
+
+    assert content is not None
+    assert [metrics["epoch"] for metrics in content["history"]] == [1, 2]
+    assert content["notes"]["labels"] == ["Nevus", "Vascular Lesion", "Melanoma"]
+    assert config.run not in json.dumps(content["settings"])
+
+
+def test_the_split_is_stored_and_is_the_one_that_was_learned_from(
+    finished: RunFolder, config: LesionTraining
+):
+    split = read_split(read_manifest(config.manifest), finished.split)
+
+    content = finished.latest()
+    assert content is not None
+    assert content["settings"]["data_fingerprint"] == split.fingerprint
+
+
+def test_a_finished_run_is_not_trained_again(finished: RunFolder, config: LesionTraining):
+    before = finished.latest()
+
+    run(config, Team())
+
+    after = finished.latest()
+    assert before is not None and after is not None
+    assert after["history"] == before["history"]
+
+
+class StopError(Exception):
+    """Ends a run after its first epoch."""
+
+
+def _run_an_epoch(config: LesionTraining) -> None:
+    def stop(metrics: dict[str, Any]) -> None:
+        raise StopError
+
+    with pytest.raises(StopError):
+        run(config, Team(report=stop))
+
+
+def test_a_run_remembers_what_its_weights_began_as(config: LesionTraining, tmp_path: Path):
+    first = write_lesion(tmp_path / "first")
+    begun = replace(config, run=str(tmp_path / "run"), init=str(first))
+    _run_an_epoch(begun)
+    before = RunFolder(address=begun.run).latest()
+    meta = json.loads((first / "meta.json").read_text())
+    (first / "meta.json").write_text(json.dumps(meta | {"version": "99"}))
+
+    run(begun, Team())
+
+    after = RunFolder(address=begun.run).latest()
+    assert before is not None and after is not None
+    assert after["notes"]["start"] == before["notes"]["start"]
+    assert "99" not in after["notes"]["start"].partition("(")[0]
+
+
+def test_stopped_at_an_epochs_end_and_resumed_equals_not_stopped(
+    finished: RunFolder, config: LesionTraining, tmp_path: Path
+):
+    stopped = replace(config, run=str(tmp_path / "run"))
+    _run_an_epoch(stopped)
+    torch.rand(7)
+
+    run(stopped, Team())
+
+    whole, resumed = finished.latest(), RunFolder(address=stopped.run).latest()
+    assert whole is not None and resumed is not None
+    assert [m["train_loss"] for m in resumed["history"]] == [m["train_loss"] for m in whole["history"]]
+    for part in ("net", "ema"):
+        for name, tensor in whole[part].items():
+            assert torch.equal(resumed[part][name], tensor), name
+
+
+def test_a_run_goes_on_where_the_processor_has_no_bfloat16(
+    config: LesionTraining, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    begun = replace(config, run=str(tmp_path / "run"), bf16=True)
+    used: list[bool] = []
+
+    def note(*args: Any, bf16: bool, **kwargs: Any) -> EpochLosses:
+        used.append(bf16)
+        return train_epoch(*args, bf16=bf16, **kwargs)
+
+    monkeypatch.setattr("train.run.train_epoch", note)
+    monkeypatch.setattr("torch.cpu.get_capabilities", lambda: {"avx512_bf16": True})
+    _run_an_epoch(begun)
+    monkeypatch.setattr("torch.cpu.get_capabilities", lambda: {"avx512_f": True})
+    with caplog.at_level("INFO", logger="train"):
+        run(begun, Team())
+
+    assert used == [True, False]
+    assert "computing in float32: cpu has no instructions for bfloat16" in caplog.text
+
+
+def test_bfloat16_changes_losses_less_than_another_seed_does(config: LesionTraining):
+    def losses_of(seed: int, *, bf16: bool) -> list[float]:
+        torch.manual_seed(seed)
+        team = Team(progress_bar=None)
+        some = replace(config, seed=seed, batch_size=4, mix_share=0.0)
+        lesson = lesion_lesson(some, team, split_for(some, read_manifest(some.manifest)))
+        state = new_state(lesson.net, some, team, lesson)
+        return train_epoch(state, lesson.batches, lesson.loss_of, max_grad_norm=1.0, bf16=bf16).steps
+
+    float32, bfloat16 = (
+        torch.tensor([losses_of(seed, bf16=bf16) for seed in range(3)]) for bf16 in (False, True)
+    )
+
+    noise = float32.std(dim=0).mean()
+    assert not torch.equal(bfloat16, float32)
+    assert (bfloat16 - float32).abs().mean() < 0.25 * noise
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"learning_rate": 1e-4}, "differs in learning_rate"),
+        ({"seed": 9}, "differs in seed"),
+        ({"batch_size": 4}, "differs in examples_per_step"),
+    ],
+)
+def test_a_run_with_other_settings_is_refused_and_nothing_of_it_changes(
+    finished: RunFolder, config: LesionTraining, change: dict[str, Any], message: str
+):
+    before = {path: path.read_bytes() for path in Path(config.run).rglob("*") if path.is_file()}
+
+    with pytest.raises(RunStoppedError, match=message):
+        run(replace(config, **change), Team())
+
+    assert {path: path.read_bytes() for path in Path(config.run).rglob("*") if path.is_file()} == before
+
+
+def test_a_loss_that_is_no_number_ends_the_run_in_one_message(config: LesionTraining, tmp_path: Path):
+    wild = replace(config, run=str(tmp_path / "run"), learning_rate=1e30, warmup_fraction=0.5)
+
+    with pytest.raises(RunStoppedError, match="the gradient is no longer a number in epoch 1"):
+        run(wild, Team())
+
+
+def test_a_run_that_stalls_ends_early(config: LesionTraining, tmp_path: Path):
+    slow = replace(
+        config, run=str(tmp_path / "run"), num_epochs=5, learning_rate=1e-12, stop_patience=1, keep_states=0
+    )
+
+    run(slow, Team())
+
+    content = RunFolder(address=slow.run).latest()
+    assert content is not None
+    assert len(content["history"]) < 5
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"manifest": "nowhere.parquet"}, r"train\.ingest"),
+        ({"init": "nowhere"}, "--init nowhere: no folder"),
+        ({"batch_size": 500}, "fewer than one step takes"),
+        ({"split": "nowhere.parquet"}, "no split at nowhere.parquet"),
+    ],
+)
+def test_what_a_run_needs_and_does_not_have_is_named(
+    config: LesionTraining, tmp_path: Path, change: dict[str, Any], message: str
+):
+    with pytest.raises(RunStoppedError, match=message):
+        run(replace(config, run=str(tmp_path / "run"), **change), Team())
+
+
+def test_weights_of_the_other_network_are_refused(config: LesionTraining, tmp_path: Path):
+    folder = write_progress(tmp_path / "progress")
+
+    with pytest.raises(RunStoppedError, match="is a progress checkpoint, this run trains a lesion network"):
+        run(replace(config, run=str(tmp_path / "run"), init=str(folder)), Team())
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda c: replace(c, val_fraction=1.0), "val_fraction is 1.0"),
+        (lambda c: replace(c, start_px=200), "start_px is 200"),
+        (lambda c: replace(c, num_epochs=0), "must be positive"),
+        (lambda c: replace(c, ema_decay=1.0), "ema_decay is 1.0"),
+        (lambda c: replace(c, warmup_fraction=1.0), "warmup_fraction is 1.0"),
+        (lambda c: replace(c, dropout=2.0), "dropout is 2.0"),
+        (lambda c: replace(c, mix_share=-0.1), "mix_share is -0.1"),
+        (lambda c: replace(c, val_fraction=0.4), r"val_fraction is 0.4; .* here 0.500"),
+        (lambda c: replace(c, cache="s3://bucket/cache"), "must be a folder on each machine's own disk"),
+        (lambda c: replace(c, release="best", keep_states=0), "keep at least one state"),
+        (lambda c: replace(c, min_sensitivity=1.0), "min_sensitivity is 1.0"),
+        (lambda c: replace(c, augmentation=Augmentation(min_scale=0.0)), "min_scale is 0.0"),
+    ],
+)
+def test_settings_without_sense_are_refused(
+    config: LesionTraining, make: Callable[[LesionTraining], LesionTraining], message: str
+):
+    with pytest.raises(ValueError, match=message):
+        make(config)

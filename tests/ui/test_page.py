@@ -1,0 +1,218 @@
+import json
+import re
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import httpx
+import pytest
+from fastapi import FastAPI
+from PIL import Image
+
+import ui.site
+from serve.schemas import DISCLAIMER
+from ui.config import UiConfig
+from ui.example_tiles import Example, make_example
+from ui.page import build_page
+from ui.services import Services
+
+PICKER, STAGE, AGAIN, TILES, LESION_ANSWER = range(5)
+PHOTOS, INPUTS, COMPARE_AGAIN, PROGRESS_ANSWER = range(4)
+
+
+def drawn(num_photos: int) -> Example:
+    return make_example(f"{num_photos} drawn", [Image.new("RGB", (64, 48), "tan")] * num_photos)
+
+
+@pytest.fixture
+def page(services: Services, monkeypatch: pytest.MonkeyPatch) -> gr.Blocks:
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(services.uploads.path))
+    return build_page(services, lesion_examples=[drawn(1)], progress_examples=[drawn(3)])
+
+
+@pytest.fixture
+def site(services: Services, monkeypatch: pytest.MonkeyPatch) -> FastAPI:
+    picture = Image.new("RGB", (64, 48), "tan")
+    monkeypatch.setattr(ui.site, "draw_lesion", lambda seed: picture)
+    monkeypatch.setattr(ui.site, "draw_series", lambda improving, seed: [picture] * 2)
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(services.uploads.path))
+    return ui.site.build_site(UiConfig(), services.uploads, services.api)
+
+
+@pytest.fixture
+def upload(services: Services) -> Callable[[str], dict[str, Any]]:
+    """Does what Gradio does with a photo from the browser."""
+
+    def put(name: str) -> dict[str, Any]:
+        path = services.uploads.path / name / "photo.jpg"
+        path.parent.mkdir()
+        path.write_bytes(drawn(1).photos[0])
+        return {"path": str(path), "meta": {"_type": "gradio.FileData"}}
+
+    return put
+
+
+def handler(page: gr.Blocks, name: str) -> Callable[..., AsyncGenerator[Any]]:
+    found = next(function.fn for function in page.fns.values() if function.name == name)
+    assert found is not None
+    return found
+
+
+async def all_of(updates: AsyncIterator[Any]) -> list[Any]:
+    return [update async for update in updates]
+
+
+async def test_a_photo_is_answered_shown_and_deleted(page, upload, fake_api, services):
+    photo = upload("one")
+
+    working, answered = await all_of(handler(page, "on_photo")(photo))
+
+    assert "Looking at the photo" in working[LESION_ANSWER]
+    assert "Looks benign" in answered[LESION_ANSWER] and DISCLAIMER in answered[LESION_ANSWER]
+    assert "data:image/jpeg" in answered[STAGE]["value"] and answered[STAGE]["visible"]
+    assert answered[PICKER]["value"] is None and not answered[PICKER]["visible"]
+    assert fake_api.photos == [drawn(1).photos[0]]
+    assert list(services.uploads.path.iterdir()) == []
+
+
+async def test_a_photo_that_the_api_refuses_is_deleted_and_the_picker_comes_back(
+    page, upload, fake_api, services
+):
+    fake_api.fail(400, "unreadable_image", "the photo is empty (0 bytes); send the file itself")
+
+    *_, refused = await all_of(handler(page, "on_photo")(upload("one")))
+
+    assert "The photo is empty (0 bytes); send the file itself." in refused[LESION_ANSWER]
+    assert refused[PICKER]["visible"] and refused[TILES]["visible"]
+    assert list(services.uploads.path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["on_photo", "on_compare"])
+async def test_the_photos_of_a_browser_that_leaves_are_deleted(page, upload, services, name):
+    photos = [upload("one"), upload("two")]
+    if name == "on_photo":
+        services.uploads.delete([photos.pop()])
+    updates = handler(page, name)(photos if name == "on_compare" else photos[0])
+
+    await anext(updates)
+    await updates.aclose()
+
+    assert list(services.uploads.path.iterdir()) == []
+
+
+async def test_a_photo_taken_back_changes_nothing(page):
+    assert await all_of(handler(page, "on_photo")(None)) == []
+
+
+async def test_an_example_is_one_click_away(page, fake_api):
+    event = gr.EventData(None, {"index": 0})
+
+    *_, answered = await all_of(handler(page, "on_example")(event))
+
+    assert "Looks benign" in answered[LESION_ANSWER]
+    assert fake_api.photos == [drawn(1).photos[0]]
+
+
+@pytest.mark.parametrize("data", [{"index": 9}, {"index": -1}, {"index": "0"}, {}, None])
+async def test_an_example_that_is_not_there_changes_nothing(page, data):
+    assert await all_of(handler(page, "on_example")(gr.EventData(None, data))) == []
+
+
+async def test_a_series_is_compared_shown_and_deleted(page, upload, fake_api, services):
+    uploads = [upload("one"), upload("two")]
+
+    working, answered = await all_of(handler(page, "on_compare")(uploads))
+
+    assert "Comparing the photos" in working[PROGRESS_ANSWER]
+    assert "Improved" in answered[PROGRESS_ANSWER] and "oldest first" in answered[PROGRESS_ANSWER]
+    assert answered[PHOTOS] == [] and not answered[INPUTS]["visible"]
+    assert len(fake_api.photos) == 2
+    assert list(services.uploads.path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("num_photos", "words"), [(0, "no photo yet"), (1, "one photo only"), (31, "31 photos; at most 30")]
+)
+async def test_a_wrong_number_of_photos_is_said_before_anything_is_sent(page, fake_api, num_photos, words):
+    (only,) = await all_of(handler(page, "on_compare")([{"path": "x"}] * num_photos))
+
+    assert words in only[PROGRESS_ANSWER]
+    assert fake_api.photos == []
+
+
+async def test_a_refused_series_stays_so_that_the_wrong_photo_can_be_taken_out(
+    page, upload, fake_api, services
+):
+    fake_api.fail(422, "no_face", "no face was found in any of the 2 photos; send others")
+
+    *_, refused = await all_of(handler(page, "on_compare")([upload("one"), upload("two")]))
+
+    assert "No face was found" in refused[PROGRESS_ANSWER]
+    assert len(list(services.uploads.path.iterdir())) == 2
+
+
+async def test_a_photo_that_is_gone_is_named_by_its_number(page, upload):
+    missing = {"path": upload("two")["path"] + "-gone"}
+
+    *_, refused = await all_of(handler(page, "on_compare")([upload("one"), missing]))
+
+    assert "Photo 2 is no longer here" in refused[PROGRESS_ANSWER]
+
+
+async def test_the_page_names_the_limits_that_hold_here(site):
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(site), base_url="http://page") as browser:
+        config = (await browser.get("/config")).text
+
+    assert config.count("at the latest after 1 minute.") == 1
+    assert config.count("deleted at the latest 1 minute after its upload") == 1
+    assert "up to 1 MB" in config and '"max_mb":1' in config.replace(": ", ":")
+    assert "20 MB" not in config and "ten minutes" not in config
+
+
+def test_no_handler_is_an_endpoint_for_programs(page):
+    visibility = {function.name: function.api_visibility for function in page.fns.values()}
+
+    assert set(visibility.values()) == {"private"}, visibility
+
+
+async def test_the_page_names_no_other_host_and_nothing_that_is_gradios(site):
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(site), base_url="http://page") as browser:
+        document = (await browser.get("/", headers={"accept-encoding": "br, gzip"})).text
+        style = (await browser.get("/theme.css")).text
+    tags = re.sub(r"<script.*?</script>", "", document, flags=re.DOTALL)
+
+    assert set(re.findall(r"https?://[\w.]+", tags + style)) == {"http://www.w3.org"}  # names SVG, no address
+    assert "og:" not in tags and "manifest" not in tags
+    assert '<link rel="icon" href="data:image/svg+xml' in tags
+
+
+async def test_the_page_hides_gradios_foot_and_saves_no_runs(site):
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(site), base_url="http://page") as browser:
+        config = (await browser.get("/config")).json()
+
+    assert config["footer_links"] == []
+    assert config["analytics_enabled"] is False
+    assert not config.get("run_history", False)
+
+
+async def test_an_upload_lands_in_the_folder_of_its_own(site, services):
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(site), base_url="http://page") as browser:
+        answer = await browser.post("/gradio_api/upload", files={"files": ("a.jpg", drawn(1).photos[0])})
+
+    (path,) = json.loads(answer.text)
+    assert Path(path).is_relative_to(services.uploads.path)
+    assert services.uploads.read({"path": path}) == drawn(1).photos[0]
+
+
+async def test_the_folder_goes_when_the_page_ends(site, services):
+    async with site.router.lifespan_context(site):
+        assert services.uploads.path.exists()
+
+    assert not services.uploads.path.exists()
+
+
+def test_gradio_still_has_the_pauses_that_the_page_lengthens():
+    queue = gr.Blocks()._queue
+    assert 0 < queue.sleep_when_free < ui.site.QUEUE_LOOK_S
+    assert 0 < queue.progress_update_sleep_when_free < ui.site.QUEUE_LOOK_S

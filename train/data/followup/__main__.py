@@ -1,0 +1,98 @@
+"""``python -m train.data.followup``: SkinCredible's follow-up data to a manifest of labelled series."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from models.storage import StorageError
+from train.data.followup.build import Rules, build_rows
+from train.data.ingest.report import Report
+from train.data.labels.cache import AnswerCache
+from train.data.labels.comprehend import Comprehend
+from train.data.labels.offline import Vader
+from train.data.labels.sentiment import LabelError, Labeller
+from train.data.manifest import ManifestError, write_manifest
+
+EXIT_REFUSED, EXIT_DROPPED, EXIT_STOPPED = 2, 3, 130
+
+
+@dataclass(frozen=True, kw_only=True)
+class Followup:
+    """Write a manifest of series, each labelled by its latest doctor's note.
+
+    Exit status: 0 every user is in the manifest or was left out by a setting; 3 some were dropped; 2 nothing
+    was written; 130 stopped by Ctrl-C.
+    """
+
+    source: Annotated[str, tyro.conf.Positional]
+    """Folder or s3:// address with dr_msg_stats.csv, followup_data/ and images/."""
+    manifest: Annotated[str, tyro.conf.Positional]
+    """Parquet file to write, local or s3://."""
+    labeller: Literal["comprehend", "vader"]
+    """comprehend: AWS Comprehend, paid, 12 languages. vader: on this machine, English only."""
+    rules: Annotated[Rules, tyro.conf.arg(name="")] = field(default_factory=Rules)
+    cache: Path = Path("runs/comprehend.sqlite")
+    """What Comprehend answered, by sha256 of the notes; a second run costs nothing."""
+    region: str | None = None
+    """AWS region of Comprehend; else as the AWS configuration says."""
+    allow_dropped: bool = False
+    """End with status 0 although users were dropped."""
+
+
+def main() -> int:
+    """Read the command line, write the manifest and print the report."""
+    settings = tyro.cli(Followup, prog="python -m train.data.followup")
+    report = Report()
+    try:
+        num_rows = followup(settings, report)
+    except (ManifestError, StorageError, LabelError) as error:
+        if report.num_read:
+            print(report.text())
+        print(f"train.data.followup: {error}", file=sys.stderr)
+        return EXIT_REFUSED
+    except KeyboardInterrupt:
+        print("train.data.followup: stopped before the manifest was written", file=sys.stderr)
+        return EXIT_STOPPED
+    print(report.text())
+    print(f"wrote {num_rows:,} photos of {report.num_kept:,} people to {settings.manifest}")
+    return EXIT_DROPPED if report.num_dropped and not settings.allow_dropped else 0
+
+
+def followup(settings: Followup, report: Report) -> int:
+    """Write the manifest and return its number of rows.
+
+    Raises:
+        ManifestError: there is nothing to write.
+        models.storage.StorageError: source or target cannot be used.
+        LabelError: the labeller cannot work.
+    """
+    with _labeller(settings) as labeller:
+        rows = build_rows(settings.source, labeller, settings.rules, report)
+    notes = {
+        "format": "skincredible",
+        "licence": settings.rules.licence,
+        "training_data": f"{report.num_kept} people with {len(rows)} follow-up photos, "
+        f"labelled by {settings.labeller} from the latest doctor's note",
+        "neutral": settings.rules.neutral,
+        "after_note": settings.rules.after_note,
+    }
+    write_manifest(rows, settings.manifest, notes=notes)
+    return len(rows)
+
+
+@contextmanager
+def _labeller(settings: Followup) -> Iterator[Labeller]:
+    if settings.labeller == "vader":
+        yield Vader()
+        return
+    with closing(AnswerCache(settings.cache)) as cache:
+        yield Comprehend(cache, region=settings.region)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,241 @@
+"""Reads what the app has of each user: doctors' notes, and photos in order of time.
+
+``dr_msg_stats.csv`` names the users, a row each; ``followup_data/user_%012d.json`` lists the entries of one
+user, of which ``DrMessage`` has ``dr_note`` and ``Annotation`` has ``image_path``, a photo under ``images/``.
+
+Source: https://github.com/tedyap/SkinCredible, ``model/get_data.py``.
+"""
+
+import csv
+import io
+import json
+import math
+import re
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import PurePosixPath
+from typing import Any
+
+from models import storage
+from train.data.ingest.report import Report
+from train.data.manifest import ManifestError
+
+STATS = "dr_msg_stats.csv"
+USER_COLUMNS = ("userid", "user", "id")
+"""Names of the column with the user's number, without case and underscores."""
+NUM_READERS = 16
+"""Threads; they wait for a disk or for S3."""
+MIN_PHOTOS = 2
+_MILLISECONDS_FROM = 1e11
+"""As seconds this is the year 5138; a greater timestamp counts milliseconds."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FollowupPhoto:
+    """One photo of a user."""
+
+    image: str
+    """Its address."""
+    taken_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class FollowedPerson:
+    """One user with a note and at least two photos."""
+
+    person: str
+    number: int
+    """Row in ``dr_msg_stats.csv``; row 1 is the header."""
+    note: str
+    """The latest that is not blank."""
+    noted_at: datetime | None
+    photos: tuple[FollowupPhoto, ...]
+    """In order of time."""
+
+
+def read_people(source: str, report: Report) -> list[FollowedPerson]:
+    """Read all users; the report says who was dropped and why.
+
+    Raises:
+        ManifestError: no ``dr_msg_stats.csv``, or it names no users.
+        models.storage.StorageError: the folder or bucket cannot be read.
+    """
+    users = _users(source, report)
+    people = []
+    with ThreadPoolExecutor(NUM_READERS) as pool:
+        contents = pool.map(lambda user: _entries_file(source, user), users.values())
+        for (number, user), content in zip(users.items(), contents, strict=True):
+            found = _person(source, number, user, content, report)
+            if isinstance(found, FollowedPerson):
+                people.append(found)
+            else:
+                report.drop(number, found)
+    return people
+
+
+def _users(source: str, report: Report) -> dict[int, int]:
+    """Return the users by their row in the table."""
+    address = storage.join(source, STATS)
+    try:
+        text = storage.read_bytes(address).decode("utf-8-sig")
+    except storage.MissingError as error:
+        raise ManifestError(f"{error}; {source} must hold {STATS}, followup_data/ and images/") from error
+    except UnicodeDecodeError as error:
+        raise ManifestError(f"{address} is not UTF-8; save it as CSV in UTF-8") from error
+    rows = csv.DictReader(io.StringIO(text, newline=""))
+    names = {re.sub(r"[^a-z]", "", name.lower()): name for name in rows.fieldnames or () if name}
+    column = next((names[each] for each in USER_COLUMNS if each in names), None)
+    if column is None:
+        raise ManifestError(
+            f"{address} has the columns {', '.join(rows.fieldnames or ()) or '(none)'}; one must be user_id"
+        )
+    number_of: dict[int, int] = {}
+    for number, row in enumerate(rows, start=2):
+        user = user_number(row[column])
+        report.num_read += user not in number_of
+        if user is None:
+            report.drop(number, f"{column} is no whole number")
+        elif user in number_of:
+            report.change(number, "the user of an earlier row again, read once")
+        else:
+            number_of[user] = number
+    if not report.num_read:
+        raise ManifestError(f"{address} names no users; it needs a row for each")
+    return {number: user for user, number in number_of.items()}
+
+
+def user_number(value: object) -> int | None:
+    """Return a user's number, from 12, 12.0, "000000000012" or "user_000000000012"; None from all else."""
+    found = re.fullmatch(r"(?:user_)?(\d{1,18})(?:\.0+)?", str(value).strip())
+    return int(found[1]) if found else None
+
+
+def person_name(user: int) -> str:
+    """Return the name of a user's file, which names the person in a manifest too."""
+    return f"user_{user:012d}"
+
+
+def _entries_file(source: str, user: int) -> bytes | None:
+    try:
+        return storage.read_bytes(storage.join(source, f"followup_data/{person_name(user)}.json"))
+    except storage.MissingError:
+        return None
+
+
+def _person(
+    source: str, number: int, user: int, content: bytes | None, report: Report
+) -> FollowedPerson | str:
+    """Return a user who can be labelled and shown, or why not."""
+    if content is None:
+        return "no file in followup_data"
+    try:
+        entries = json.loads(content)
+    except (ValueError, RecursionError):
+        return "the file in followup_data is no JSON"
+    if not isinstance(entries, list):
+        return "the file in followup_data is no list of entries"
+    own = [entry for entry in entries if isinstance(entry, dict) and _is_of(entry, user)]
+    if len(own) < len(entries):
+        report.change(number, "entries that are no entries, or name another user, are left out")
+    latest = _latest_note(own, number, report)
+    if latest is None:
+        return "no doctor's note"
+    photos = _photos(source, own, number, report)
+    if len(photos) < MIN_PHOTOS:
+        return f"fewer than {MIN_PHOTOS} photos with a time"
+    note, noted_at = latest
+    return FollowedPerson(
+        person=person_name(user), number=number, note=note, noted_at=noted_at, photos=tuple(photos)
+    )
+
+
+def _is_of(entry: dict[str, Any], user: int) -> bool:
+    said = entry.get("userId")
+    unsaid = said is None or said == "" or (isinstance(said, float) and math.isnan(said))
+    return unsaid or user_number(said) == user
+
+
+def _kind(entry: dict[str, Any]) -> object:
+    return entry.get("entry_type", entry.get("type"))
+
+
+def _latest_note(
+    entries: Sequence[dict[str, Any]], number: int, report: Report
+) -> tuple[str, datetime | None] | None:
+    notes = [
+        (entry["dr_note"], time_of(entry.get("created_at")))
+        for entry in entries
+        if _kind(entry) == "DrMessage" and isinstance(entry.get("dr_note"), str) and entry["dr_note"].strip()
+    ]
+    dated = [(note, noted_at) for note, noted_at in notes if noted_at is not None]
+    if len(dated) < len(notes) and len(notes) > 1:
+        report.change(
+            number,
+            "a note without a time is passed over"
+            if dated
+            else "no note has a time; the last in the file counts as the latest",
+        )
+    if not dated:
+        return notes[-1] if notes else None
+    latest = max(noted_at for _, noted_at in dated)
+    return next(each for each in reversed(dated) if each[1] == latest)
+
+
+def _photos(
+    source: str, entries: Sequence[dict[str, Any]], number: int, report: Report
+) -> list[FollowupPhoto]:
+    shots = [entry for entry in entries if _kind(entry) == "Annotation"]
+    listed = sorted(_dated_images(source, shots, number, report), key=lambda each: each[1])
+    photos: dict[str, FollowupPhoto] = {}
+    for image, taken_at in listed:
+        photos.setdefault(image, FollowupPhoto(image=image, taken_at=taken_at))
+    if len(photos) < len(listed):
+        report.change(number, "a photo that is listed more than once counts once, at its first time")
+    if len({photo.taken_at for photo in photos.values()}) < len(photos):
+        report.change(number, "photos of the same time are in the order of the file")
+    return list(photos.values())
+
+
+def _dated_images(
+    source: str, shots: Sequence[dict[str, Any]], number: int, report: Report
+) -> Iterator[tuple[str, datetime]]:
+    problems = set()
+    for shot in shots:
+        image, taken_at = _address(source, shot.get("image_path")), time_of(shot.get("created_at"))
+        if image is None:
+            problems.add("an image_path that leads nowhere under images/ is left out")
+        elif taken_at is None:
+            problems.add("a photo without a time has no place in the series and is left out")
+        else:
+            yield image, taken_at
+    for problem in problems:
+        report.change(number, problem)
+
+
+def _address(source: str, image_path: object) -> str | None:
+    """Return where a photo lies; never outside ``images/``."""
+    if not isinstance(image_path, str) or not image_path.strip():
+        return None
+    path = PurePosixPath(image_path.strip())
+    parts = path.parts[1:] if path.parts[:1] == ("images",) else path.parts
+    if not parts or path.is_absolute() or ".." in parts or "\0" in image_path or "://" in image_path:
+        return None
+    return storage.join(source, str(PurePosixPath("images", *parts)))
+
+
+def time_of(value: object) -> datetime | None:
+    """Read ISO 8601 (UTC unless it says otherwise), seconds or milliseconds since 1970, or {"$date": ...}."""
+    if isinstance(value, dict):
+        return time_of(value.get("$date"))
+    try:
+        if isinstance(value, str) and not re.fullmatch(r"\d{9,}(\.\d+)?", value.strip()):
+            read = datetime.fromisoformat(value.strip())
+            return (read if read.tzinfo else read.replace(tzinfo=UTC)).astimezone(UTC)
+        if isinstance(value, bool) or not isinstance(value, str | int | float):
+            return None
+        since = float(value)
+        return datetime.fromtimestamp(since / 1000 if since > _MILLISECONDS_FROM else since, UTC)
+    except (ValueError, OverflowError, OSError):
+        return None

@@ -1,0 +1,154 @@
+"""The formats that people have: which columns tell each, its licence, and what reads its rows."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from train.data.ingest import readers
+from train.data.ingest.entries import Entry
+from train.data.ingest.report import Report
+from train.data.ingest.tables import IngestError, Table
+
+FormatName = Literal[
+    "isic", "isic-old", "ham10000", "isic2018", "isic2019", "isic2020", "pad-ufes-20", "plain", "people"
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Format:
+    """How one kind of source is told and read."""
+
+    name: FormatName
+    title: str
+    needs: frozenset[str]
+    """Columns that every file of the format has."""
+    read: Callable[[readers.Cells, int, Report], dict[str, Any]]
+    """Fields of an Entry from one row; what is not understood goes to the report."""
+    one_of: frozenset[str] = frozenset()
+    """Columns of which at least one is there."""
+    companion: frozenset[str] = frozenset()
+    """Columns that a second file adds, joined by ``image``; empty if there is no second file."""
+    patients: str = "patients"
+    """What the people or groups are called that ``read`` returns as patients."""
+    licence: str = ""
+    attribution: str = ""
+
+    def matches(self, columns: Sequence[str]) -> bool:
+        """Whether a table with these columns is of this format."""
+        has = set(columns)
+        return self.needs <= has and (not self.one_of or bool(self.one_of & has))
+
+
+def detect(columns: Sequence[str], candidates: Sequence[Format]) -> Format | None:
+    """Return the first of some formats that a table's columns tell, if any."""
+    return next((found for found in candidates if found.matches(columns)), None)
+
+
+def entries_of(table: Table, found: Format, companion: Table | None, report: Report) -> Iterator[Entry]:
+    """Read every row; ``companion`` is the second file of a format that has one."""
+    more = {cells["image"]: cells for cells in companion.cells} if companion else {}
+    for number, cells in enumerate(table.cells, start=2):
+        if not any(cells.values()):
+            continue
+        report.num_read += 1
+        if number - 2 in table.too_long:
+            yield Entry(number=number, image="", problem="the row has more cells than the header")
+            continue
+        if companion and cells["image"] not in more:
+            report.change(number, f"no row of its own in {companion.name}")
+        both = {**more.get(cells.get("image", ""), {}), **cells}
+        entry = Entry(number=number, **found.read(both, number, report))
+        yield entry if entry.image else Entry(number=number, image="", problem="no photo is named")
+
+
+def by_name(name: FormatName, table: Table) -> Format:
+    """Return a format by its name, for a table that must have its columns.
+
+    Raises:
+        IngestError: the table lacks columns.
+    """
+    found = next(candidate for candidate in FORMATS if candidate.name == name)
+    missing = found.needs - set(table.columns)
+    if found.one_of and not found.one_of & set(table.columns):
+        missing |= {" or ".join(sorted(found.one_of))}
+    if missing:
+        raise IngestError(
+            f"{table.address} has no column {', '.join(sorted(missing))}, which {found.title} needs; "
+            f"it has {', '.join(table.columns)}"
+        )
+    return found
+
+
+_NON_COMMERCIAL = "CC BY-NC 4.0"
+
+FORMATS = (
+    Format(
+        name="isic",
+        title="an export of the ISIC archive",
+        needs=frozenset({"isic_id"}),
+        one_of=frozenset(readers.LEVELS),
+        read=readers.read_isic,
+    ),
+    Format(
+        name="isic-old",
+        title="an older export of the ISIC archive",
+        needs=frozenset({"isic_id"}),
+        one_of=frozenset({"diagnosis", "benign_malignant"}),
+        read=readers.read_isic,
+    ),
+    Format(
+        name="ham10000",
+        title="HAM10000",
+        needs=frozenset({"lesion_id", "image_id", "dx"}),
+        read=readers.read_ham10000,
+        licence=_NON_COMMERCIAL,
+        attribution="HAM10000, Tschandl et al. 2018, doi:10.7910/DVN/DBW86T",
+    ),
+    Format(
+        name="isic2019",
+        title="the ground truth of ISIC 2019",
+        needs=frozenset({"image", *readers.CODES_2019}),
+        companion=frozenset({"age_approx", "anatom_site_general", "lesion_id", "sex"}),
+        read=readers.read_isic2019,
+        licence=_NON_COMMERCIAL,
+        attribution="ISIC 2019: HAM10000, BCN20000, MSK",
+    ),
+    Format(
+        name="isic2018",
+        title="the ground truth of ISIC 2018 task 3",
+        needs=frozenset({"image", *readers.CODES_2018}),
+        companion=frozenset({"lesion_id"}),
+        read=readers.read_isic2018,
+        licence=_NON_COMMERCIAL,
+        attribution="ISIC 2018: HAM10000, Tschandl et al. 2018, doi:10.7910/DVN/DBW86T",
+    ),
+    Format(
+        name="isic2020",
+        title="train.csv of ISIC 2020",
+        needs=frozenset({"image_name", "target"}),
+        read=readers.read_isic2020,
+        licence=_NON_COMMERCIAL,
+        attribution="ISIC 2020, Rotemberg et al. 2021, doi:10.34970/2020-ds01",
+    ),
+    Format(
+        name="pad-ufes-20",
+        title="PAD-UFES-20",
+        needs=frozenset({"img_id", "diagnostic"}),
+        read=readers.read_pad,
+        licence="CC BY 4.0",
+        attribution="PAD-UFES-20, Pacheco et al. 2020, doi:10.17632/zr7vgbcyr2.1",
+    ),
+    Format(
+        name="plain",
+        title="a plain list of photos",
+        needs=frozenset({"image", "label"}),
+        read=readers.read_plain,
+        patients="groups",
+    ),
+    Format(
+        name="people",
+        title="a list of photos of people",
+        needs=frozenset({"image", "person"}),
+        read=readers.read_people,
+    ),
+)

@@ -1,0 +1,155 @@
+"""One row of each format to the fields of an ``Entry``; what is not understood goes to the report."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from train.data.ingest.report import Report
+from train.data.ingest.vocabulary import Claim, age_of, claim_of, known, sex_of, skin_type_of
+
+Cells = Mapping[str, str]
+T = TypeVar("T")
+
+LEVELS = tuple(f"diagnosis_{level}" for level in (5, 4, 3, 2, 1))
+"""Columns of the ISIC archive's tree of diagnoses, most specific first."""
+CODES_2018 = ("MEL", "NV", "BCC", "AKIEC", "BKL", "DF", "VASC")
+CODES_2019 = ("MEL", "NV", "BCC", "AK", "BKL", "DF", "VASC", "SCC")
+CLOSE_UPS = ("dermoscopic", "clinical", "clinical: close-up", "TBP tile: close-up")
+"""Kinds of photo in the ISIC archive that show one lesion; others are overviews or taken by a microscope."""
+
+
+def read_isic(cells: Cells, number: int, report: Report) -> dict[str, Any]:
+    """Read a row of the archive's export; a column that is empty for all photos is not in the file."""
+    diagnoses = tuple(known(cells.get(name, "")) for name in (*LEVELS, "diagnosis"))
+    claim, problem = _claim({name: cells.get(name, "") for name in ("diagnosis_1", "benign_malignant")})
+    kind = known(cells.get("image_type", ""))
+    if kind and kind not in CLOSE_UPS:
+        problem = f"image type {kind!r} does not show one lesion closely"
+    return {
+        "image": cells["isic_id"],
+        "diagnoses": tuple(filter(None, diagnoses)),
+        "claim": claim,
+        "problem": problem,
+        "patient": known(cells.get("patient_id", "")),
+        "lesion": known(cells.get("lesion_id", "")),
+        "site": _site(cells.get("anatom_site_general", "") or cells.get("anatom_site_1", "")),
+        "skin_type": _or_empty(
+            skin_type_of, cells.get("fitzpatrick_skin_type", ""), "skin type", number, report, ""
+        ),
+        "licence": cells.get("copyright_license", ""),
+        "attribution": cells.get("attribution", ""),
+        **_age_and_sex(cells.get("age_approx", ""), cells.get("sex", ""), number, report),
+    }
+
+
+def read_ham10000(cells: Cells, number: int, report: Report) -> dict[str, Any]:
+    """Read a row of HAM10000_metadata.csv."""
+    return {
+        "image": cells["image_id"],
+        "diagnoses": (cells["dx"],),
+        "lesion": known(cells["lesion_id"]),
+        "site": _site(cells.get("localization", "")),
+        **_age_and_sex(cells.get("age", ""), cells.get("sex", ""), number, report),
+    }
+
+
+def read_isic2018(cells: Cells, number: int, report: Report) -> dict[str, Any]:
+    """Read a row of the ground truth, joined with the lesion groupings."""
+    return {
+        "image": cells["image"],
+        "lesion": known(cells.get("lesion_id", "")),
+        **_one_hot(cells, CODES_2018),
+    }
+
+
+def read_isic2019(cells: Cells, number: int, report: Report) -> dict[str, Any]:
+    """Read a row of the ground truth, joined with the metadata, whose lesion may be blank."""
+    return {
+        "image": cells["image"],
+        "lesion": known(cells.get("lesion_id", "")),
+        "site": _site(cells.get("anatom_site_general", "")),
+        **_one_hot(cells, (*CODES_2019, "UNK")),
+        **_age_and_sex(cells.get("age_approx", ""), cells.get("sex", ""), number, report),
+    }
+
+
+def read_isic2020(cells: Cells, number: int, report: Report) -> dict[str, Any]:
+    """Read a row of the competition; where the diagnosis is unknown the target is left, which is no label."""
+    target = {"0": "benign", "1": "malignant"}.get(cells["target"].removesuffix(".0"), "")
+    claim, problem = _claim({"target": target, "benign_malignant": cells.get("benign_malignant", "")})
+    return {
+        "image": cells["image_name"],
+        "diagnoses": tuple(filter(None, (known(cells.get("diagnosis", "")),))),
+        "claim": claim,
+        "problem": problem,
+        "patient": known(cells.get("patient_id", "")),
+        "lesion": known(cells.get("lesion_id", "")),
+        "site": _site(cells.get("anatom_site_general_challenge", "")),
+        **_age_and_sex(cells.get("age_approx", ""), cells.get("sex", ""), number, report),
+    }
+
+
+def read_pad(cells: Cells, number: int, report: Report) -> dict[str, Any]:
+    """Read a row of PAD-UFES-20's metadata.csv, which spells Fitzpatrick with an s."""
+    skin_type = cells.get("fitspatrick", "") or cells.get("fitzpatrick", "")
+    return {
+        "image": cells["img_id"],
+        "diagnoses": (cells["diagnostic"],),
+        "patient": known(cells.get("patient_id", "")),
+        "lesion": known(cells.get("lesion_id", "")),
+        "site": _site(cells.get("region", "")),
+        "skin_type": _or_empty(skin_type_of, skin_type, "skin type", number, report, ""),
+        **_age_and_sex(cells.get("age", ""), cells.get("gender", ""), number, report),
+    }
+
+
+def read_plain(cells: Cells, number: int, report: Report) -> dict[str, Any]:
+    """Read image, label and group; nothing says what a group is, so it counts as the widest: a patient."""
+    return {
+        "image": cells["image"],
+        "diagnoses": tuple(filter(None, (known(cells["label"]),))),
+        "patient": known(cells.get("group", "")),
+    }
+
+
+def read_people(cells: Cells, number: int, report: Report) -> dict[str, Any]:
+    """Read image and person; there is no diagnosis."""
+    person = known(cells["person"])
+    return {"image": cells["image"], "person": person, "problem": "" if person else "no person is named"}
+
+
+def _claim(columns: Mapping[str, str]) -> tuple[Claim, str]:
+    """Return what the first column that says it says about malignancy, and whether others contradict it."""
+    claims: list[Claim] = [claim for text in columns.values() if (claim := claim_of(text))]
+    contradict = {"benign", "malignant"} <= set(claims)
+    problem = f"{' and '.join(columns)} contradict each other" if contradict else ""
+    return claims[0] if claims else "", problem
+
+
+def _one_hot(cells: Cells, codes: Sequence[str]) -> dict[str, Any]:
+    """Return the diagnosis whose column holds a one, or why there is none."""
+    try:
+        hot = [code for code in codes if float(cells.get(code) or 0) == 1]
+    except ValueError:
+        return {"problem": "a column of the diagnoses holds no number"}
+    if len(hot) > 1:
+        return {"problem": f"{len(hot)} diagnoses at once"}
+    return {"diagnoses": tuple(code for code in hot if code != "UNK")}
+
+
+def _age_and_sex(age: str, sex: str, number: int, report: Report) -> dict[str, Any]:
+    return {
+        "age_years": _or_empty(age_of, age, "age", number, report, None),
+        "sex": _or_empty(sex_of, sex, "sex", number, report, ""),
+    }
+
+
+def _or_empty(parse: Callable[[str], T], text: str, what: str, number: int, report: Report, empty: T) -> T:
+    try:
+        return parse(text)
+    except ValueError:
+        report.change(number, f"{what} {text!r} not understood and left empty")
+        return empty
+
+
+def _site(text: str) -> str:
+    return known(text).lower()

@@ -1,0 +1,102 @@
+"""From what the user named to the one table that can be read, its format, and the file that goes with it."""
+
+from collections.abc import Sequence
+
+from models import storage
+from train.data.ingest.formats import FORMATS, Format, FormatName, by_name, detect
+from train.data.ingest.tables import IngestError, Table, read_table
+
+_SUFFIXES = (".csv", ".tsv", ".tab")
+
+
+def find_source(source: str, name: FormatName | None) -> tuple[Table, Format]:
+    """Return the one table at ``source``, a file or a folder, that can be read, and its format.
+
+    Args:
+        name: of the format, or None to tell it by the columns.
+
+    Raises:
+        IngestError: there is no such table, or there are several.
+    """
+    tables = _tables(source)
+    if name and len(tables) == 1:
+        return tables[0], by_name(name, tables[0])
+    candidates = [which for which in FORMATS if name in (None, which.name)]
+    found = [(table, which) for table in tables if (which := detect(table.columns, candidates))]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        several = ", ".join(f"{table.name} ({which.name})" for table, which in found)
+        raise IngestError(f"{source} holds several sources: {several}; name one of these files")
+    has = "; ".join(f"{table.name} has the columns {', '.join(table.columns)}" for table in tables[:3])
+    needed = "; ".join(f"{', '.join(sorted(which.needs))} ({which.name})" for which in candidates)
+    raise IngestError(f"{has}; needed are {needed}")
+
+
+def find_companion(table: Table, found: Format, named: str) -> Table | None:
+    """Return the second file of a format that has one: the named one, or that beside it that fits best.
+
+    Raises:
+        IngestError: the named file has other columns.
+    """
+    if not found.companion:
+        return None
+    if named:
+        companion = read_table(named)
+        if not _is_companion(companion, found):
+            raise IngestError(
+                f"{named} has the columns {', '.join(companion.columns)}; needed are image and "
+                f"{' or '.join(sorted(found.companion))}"
+            )
+        return companion
+    images = {cells["image"] for cells in table.cells}
+    best, best_count = None, 0
+    others, _ = _readable(storage.list_files(storage.parent(table.address)))
+    for other in others:
+        if not _is_companion(other, found):
+            continue
+        count = len(images & {cells["image"] for cells in other.cells})
+        if count > best_count:
+            best, best_count = other, count
+    return best
+
+
+def folder_of(source: str, table: Table) -> str:
+    """Return the folder in which the photos are looked for unless another is named."""
+    return storage.parent(source) if table.address == source else source
+
+
+def _tables(source: str) -> list[Table]:
+    if storage.exists(source):
+        return [read_table(source)]
+    files = storage.list_files(source)
+    if not files:
+        raise IngestError(f"there is nothing at {source}; name the CSV with the metadata, or its folder")
+    tables, errors = _readable(files)
+    if errors and not tables:
+        raise errors[0]
+    if not tables:
+        raise IngestError(f"{source} holds {len(files):,} files and no CSV; name the CSV with the metadata")
+    return tables
+
+
+def _readable(files: Sequence[str]) -> tuple[list[Table], list[IngestError]]:
+    """Read all files that may be tables: in a folder lies much that is none."""
+    tables, errors = [], []
+    for address in filter(_may_be_table, files):
+        try:
+            tables.append(read_table(address))
+        except IngestError as error:
+            errors.append(error)
+    return tables, errors
+
+
+def _may_be_table(address: str) -> bool:
+    """Whether a file is worth a look; HAM10000_metadata comes without an extension, too."""
+    name = address.rpartition("/")[2]
+    return not name.startswith(".") and ("." not in name or name.lower().endswith(_SUFFIXES))
+
+
+def _is_companion(table: Table, found: Format) -> bool:
+    has = set(table.columns)
+    return "image" in has and bool(found.companion & has) and not found.needs <= has

@@ -1,0 +1,147 @@
+"""What the sources call a diagnosis, an age, a sex: their words to ours.
+
+Sources: the diagnoses of the ISIC archive as in its own package isic-metadata (the older flat list, and the
+tree of ``diagnosis_1`` to ``diagnosis_5``); PAD-UFES-20, Pacheco et al. 2020, doi:10.1016/j.dib.2020.106221.
+"""
+
+import re
+from collections.abc import Iterable
+from typing import Literal
+
+from models.diagnoses import Diagnosis, UnknownDiagnosisError, find_diagnosis
+
+Policy = Literal["skinsense", "exclude", "malignant"]
+Claim = Literal["benign", "malignant", "indeterminate", ""]
+
+OLDEST_YEARS = 85.0
+"""Higher ages are given as this one, as in the ISIC archive, so that nobody is known by a high age."""
+
+INDETERMINATE = frozenset(
+    {"Actinic Keratosis", "AIMP", "Atypical Melanocytic Proliferation", "Atypical Spitz Tumor"}
+)
+"""What the ISIC archive calls neither benign nor malignant."""
+
+MALIGNANT_NAME_OF = {"AIMP": "Atypical Melanocytic Proliferation"}
+"""Indeterminate diagnoses that the taxonomy calls benign, and the malignant one that each is a kind of."""
+
+_ALIASES = {
+    # PAD-UFES-20
+    "ack": "Actinic Keratosis",
+    "nev": "Nevus",
+    "sek": "Seborrheic Keratosis",
+    # The ISIC archive's older list, where it differs from ours
+    "nevus spilus": "Nevus",
+    "cafe-au-lait macule": "Café-au-lait Macule",
+    "angiofibroma or fibrous papule": "Angiofibroma",  # a fibrous papule is an angiofibroma of the face
+    # The archive's tree: a branch that is one diagnosis of ours, whatever stands below it
+    "malignant melanocytic proliferations (melanoma)": "Melanoma",
+    "indeterminate epidermal proliferations": "Actinic Keratosis",  # of the skin or, as cheilitis, of the lip
+    "indeterminate melanocytic proliferations": "Atypical Melanocytic Proliferation",
+    "benign soft tissue proliferations - vascular": "Vascular Lesion",
+    # The archive's tree: single diagnoses
+    "atypical intraepithelial melanocytic proliferation": "AIMP",
+    "atypical melanocytic neoplasm": "Atypical Melanocytic Proliferation",
+    "angiofibroma, facial": "Fibrous Papule",
+    "cafe au lait macule or patch": "Café-au-lait Macule",
+    "fibroepithelial polyp": "Acrochordon",
+    "hemangioma": "Angioma",
+    "ink-spot lentigo": "Lentigo NOS",
+    "keratoacanthoma": "Squamous Cell Carcinoma",
+    "lichen planus like keratosis": "Lichenoid Keratosis",
+    "melanoma in situ": "Melanoma",
+    "melanoma invasive": "Melanoma",
+    "melanoma, nos": "Melanoma",
+    "melanoma nos": "Melanoma",
+    "plexiform neurofibroma": "Neurofibroma",
+    "solar or actinic cheilitis": "Actinic Keratosis",
+    "solar or actinic keratosis": "Actinic Keratosis",
+    "squamous cell carcinoma in situ": "Squamous Cell Carcinoma",
+    "squamous cell carcinoma, invasive": "Squamous Cell Carcinoma",
+    "squamous cell carcinoma, nos": "Squamous Cell Carcinoma",
+    "squamous cell carcinoma nos": "Squamous Cell Carcinoma",
+    "verrucous carcinoma": "Squamous Cell Carcinoma",
+}
+
+_UNKNOWN = frozenset({"", "unknown", "unk", "nan", "none", "null", "n/a", "na"})
+_GROUPS: dict[str, Claim] = {
+    "benign": "benign",
+    "malignant": "malignant",
+    "indeterminate": "indeterminate",
+    "indeterminate/benign": "indeterminate",
+    "indeterminate/malignant": "indeterminate",
+}
+_SEXES = {"female": "female", "f": "female", "male": "male", "m": "male"}
+_SKIN_TYPES = ("I", "II", "III", "IV", "V", "VI")
+
+
+def is_unknown(text: str) -> bool:
+    """Whether a cell is empty or says that nothing is known."""
+    return text.casefold() in _UNKNOWN
+
+
+def known(text: str) -> str:
+    """Return a cell's text, empty if it says that nothing is known."""
+    return "" if is_unknown(text) else text
+
+
+def diagnosis_of(texts: Iterable[str]) -> Diagnosis | None:
+    """Return the diagnosis of the first text that names one; give the most specific text first."""
+    for text in texts:
+        key = " ".join(text.casefold().split())
+        try:
+            return find_diagnosis(_ALIASES.get(key, key))
+        except UnknownDiagnosisError:
+            continue
+    return None
+
+
+def claim_of(text: str) -> Claim:
+    """Return what a source says about malignancy, empty if it says nothing."""
+    return _GROUPS.get(text.casefold(), "")
+
+
+def most_telling(texts: Iterable[str]) -> str:
+    """Return the first text that says more than benign or malignant, or nothing."""
+    return next((text for text in texts if known(text) and not claim_of(text)), "")
+
+
+def age_of(text: str) -> float | None:
+    """Return an age in years, at most the oldest that is told apart; "85+" is understood.
+
+    Raises:
+        ValueError: it is no age.
+    """
+    if is_unknown(text):
+        return None
+    years = float(text.removesuffix("+"))
+    if not 0 <= years <= 130:
+        raise ValueError(f"{text} is no age in years")
+    return min(years, OLDEST_YEARS)
+
+
+def sex_of(text: str) -> str:
+    """Return "female", "male" or, if nothing is known, an empty text.
+
+    Raises:
+        ValueError: it is a word that we do not know.
+    """
+    if is_unknown(text):
+        return ""
+    if text.casefold() not in _SEXES:
+        raise ValueError(f"{text} is no sex that we know")
+    return _SEXES[text.casefold()]
+
+
+def skin_type_of(text: str) -> str:
+    """Return the Fitzpatrick skin type as "I" to "VI"; 1 to 6 and 1.0 to 6.0 are understood.
+
+    Raises:
+        ValueError: it is no skin type.
+    """
+    if is_unknown(text) or text in ("0", "0.0"):
+        return ""
+    if text.upper() in _SKIN_TYPES:
+        return text.upper()
+    if not re.fullmatch(r"[1-6](\.0)?", text):
+        raise ValueError(f"{text} is no Fitzpatrick skin type")
+    return _SKIN_TYPES[int(text[0]) - 1]

@@ -1,0 +1,170 @@
+"""The manifest: one Parquet file that lists photos, what they show and what must not be parted.
+
+``python -m train.data.ingest`` and ``python -m train.data.followup`` write it; everything else in ``train/`` reads it.
+"""
+
+import hashlib
+import io
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path, PurePosixPath
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from models import storage
+
+_NOTES = b"skinserve"
+"""Key of the notes in the Parquet schema's metadata."""
+
+
+class ManifestError(ValueError):
+    """A manifest that cannot be used; the message says why and what to do."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One photo. An empty text means that the source does not say."""
+
+    image: str
+    """Absolute path or ``s3://`` address; in the file, relative to the manifest's folder where possible."""
+    label: str
+    """Name of a diagnosis in ``models.diagnoses``, "improved" or "worsened" of a follow-up photo, or empty."""
+    patient: str = ""
+    lesion: str = ""
+    person: str = ""
+    age_years: float | None = None
+    """85 stands for 85 and more."""
+    sex: str = ""
+    """"female" or "male"."""
+    site: str = ""
+    """Of the body, in lower case, in the source's own words."""
+    skin_type: str = ""
+    """Fitzpatrick, "I" to "VI"."""
+    taken_at: str = ""
+    """ISO 8601."""
+    improvement: float | None = None
+    """Follow-up only: probability that the person improved, the same in all rows of the person."""
+    labeller: str = ""
+    """Who set a follow-up label: "comprehend", "vader" or "hand"."""
+    label_scores: str = ""
+    """The labeller's scores as JSON."""
+    licence: str = ""
+    attribution: str = ""
+    thumbnail: bytes = field(default=b"", repr=False)
+    """``train.data.duplicates.thumbnail_of`` the photo."""
+
+    @property
+    def name(self) -> str:
+        """File name of the photo, without folder and extension."""
+        return PurePosixPath(self.image).stem
+
+
+_TYPES = {"age_years": pa.float64(), "improvement": pa.float64(), "thumbnail": pa.binary()}
+_EMPTY = {"age_years": None, "improvement": None, "thumbnail": b""}
+_SCHEMA = pa.schema([(field.name, _TYPES.get(field.name, pa.string())) for field in fields(Row)])
+
+
+def read_manifest(address: str | Path) -> list[Row]:
+    """Read all rows; whether the photos are there is not looked at.
+
+    Raises:
+        ManifestError: there is no manifest, it is no Parquet file, or a column is missing.
+        models.storage.StorageError: the bucket cannot be read.
+    """
+    address = str(address)
+    table = _read_table(address)
+    folder = _real_folder(address)
+    columns = {
+        name: [_EMPTY.get(name, "") if value is None else value for value in table.column(name).to_pylist()]
+        for name in _SCHEMA.names
+    }
+    columns["image"] = [_absolute(image, folder) for image in columns["image"]]
+    return [Row(**dict(zip(columns, values, strict=True))) for values in zip(*columns.values(), strict=True)]
+
+
+def read_manifest_notes(address: str | Path) -> dict[str, str]:
+    """Return what the manifest says about itself: source format, policy, licence, description of the data.
+
+    Raises:
+        ManifestError: there is no manifest, or it is no Parquet file.
+    """
+    metadata = _open(str(address)).schema_arrow.metadata or {}
+    notes = json.loads(metadata.get(_NOTES, b"{}"))
+    return {str(key): str(value) for key, value in notes.items()}
+
+
+def write_manifest(
+    rows: Iterable[Row], address: str | Path, *, notes: Mapping[str, str] | None = None
+) -> None:
+    """Write rows, and notes about them, as a whole.
+
+    Raises:
+        models.storage.StorageError: the file or object cannot be written.
+    """
+    address = str(address)
+    folder = _real_folder(address)
+    rows = list(rows)
+    columns = {name: [getattr(row, name) for row in rows] for name in _SCHEMA.names}
+    columns["image"] = [_relative(row.image, folder) for row in rows]
+    schema = _SCHEMA.with_metadata({_NOTES: json.dumps(dict(notes or {}))})
+    file = io.BytesIO()
+    pq.write_table(pa.table(columns, schema=schema), file, compression="zstd")
+    storage.write_bytes(address, file.getvalue())
+
+
+def fingerprint_of(train: Sequence[Row], val: Sequence[Row]) -> str:
+    """Return the sha256 over every row and its side, whatever their order and wherever the photos lie."""
+    lines = sorted(
+        json.dumps([side, row.name, row.label, row.patient, row.lesion, row.person])
+        for side, part in (("train", train), ("val", val))
+        for row in part
+    )
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def _read_table(address: str) -> pa.Table:
+    file = _open(address)
+    missing = [name for name in _SCHEMA.names if name not in file.schema_arrow.names]
+    if missing:
+        raise ManifestError(
+            f"{address} has no column {', '.join(missing)}; make it again with python -m train.data.ingest"
+        )
+    return file.read(columns=_SCHEMA.names)
+
+
+def _open(address: str) -> pq.ParquetFile:
+    try:
+        content = storage.read_bytes(address)
+    except storage.MissingError as error:
+        raise ManifestError(
+            f"no manifest at {address} ({error}); make one with python -m train.data.ingest"
+        ) from error
+    try:
+        return pq.ParquetFile(pa.BufferReader(content))
+    except pa.ArrowInvalid as error:
+        raise ManifestError(
+            f"{address} is no Parquet file; make the manifest again with python -m train.data.ingest"
+        ) from error
+
+
+def _real_folder(address: str) -> str:
+    folder = storage.parent(address)
+    return folder if storage.is_remote(folder) else os.path.realpath(folder)
+
+
+def _relative(image: str, folder: str) -> str:
+    if storage.is_remote(image):
+        return image.removeprefix(f"{folder}/")
+    if storage.is_remote(folder):
+        return os.path.abspath(image)
+    # The folder is resolved, the photo itself is not: a link has the photo's name, its target may have none.
+    parent, name = os.path.split(image)
+    return os.path.relpath(os.path.join(os.path.realpath(parent), name), folder)
+
+
+def _absolute(image: str, folder: str) -> str:
+    address = storage.join(folder, image)
+    return address if storage.is_remote(address) else os.path.normpath(address)

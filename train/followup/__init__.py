@@ -1,1 +1,0 @@
-"""SkinCredible's follow-up data to a manifest of labelled series: ``python -m train.followup --help``."""

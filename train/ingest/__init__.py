@@ -1,1 +1,0 @@
-"""Public and private data sets to the one manifest that training reads: ``python -m train.ingest --help``."""

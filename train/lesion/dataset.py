@@ -1,0 +1,238 @@
+"""Rows to batches: photos decoded once, drawn in the same order by all workers, shared out among them.
+
+Axes: B image of a batch, H row, W column, C colour, K diagnosis, R risk group.
+"""
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from models.diagnoses import GROUPS, UnknownDiagnosisError, find_diagnosis, in_column_order
+from models.preprocessing import augment, draw_augmentation, normalize
+from train.config import LesionTraining
+from train.data.manifest import ManifestError, Row
+from train.distributed import Team
+from train.image_cache import decoded_photos
+from train.loop import Batch, to_device
+
+log = logging.getLogger(__name__)
+
+TARGETS = ("risk", "diagnosis")
+
+
+class LesionPhotos(Dataset[Batch]):
+    """Photos decoded once, kept as uint8 squares, with the columns of their labels.
+
+    Args:
+        labels: names of the diagnoses in column order.
+        side_px: side of the squares; 128 px are 48 kB a photo.
+        cache: folder of the files that hold them; none keeps them in memory.
+        max_unreadable_share: of the photos that may be left out because they cannot be read.
+
+    Raises:
+        ManifestError: more photos than that cannot be read, or a label is unknown.
+    """
+
+    def __init__(
+        self,
+        rows: Sequence[Row],
+        *,
+        labels: Sequence[str],
+        side_px: int,
+        cache: str = "",
+        max_unreadable_share: float = 0.0,
+    ) -> None:
+        _find_all(rows)
+        self.image_BHWC, unreadable = decoded_photos(rows, side_px=side_px, cache=cache)
+        if len(unreadable) > max_unreadable_share * len(rows):
+            first = next(iter(unreadable))
+            raise ManifestError(
+                f"{len(unreadable)} of {len(rows)} photos cannot be read, first {rows[first].image}: "
+                f"{unreadable[first]}; at most {max_unreadable_share:.0%} may be left out: correct the "
+                "photos and run train.data.ingest again"
+            )
+        if unreadable:
+            names = ", ".join(rows[index].name for index in list(unreadable)[:5])
+            log.warning(
+                "%d of %d photos cannot be read and are left out: %s", len(unreadable), len(rows), names
+            )
+        self._kept = [index for index in range(len(rows)) if index not in unreadable]
+        self.rows = [rows[index] for index in self._kept]
+        found = [find_diagnosis(row.label) for row in self.rows]
+        self.diagnosis_B = torch.tensor([labels.index(diagnosis.name) for diagnosis in found])
+        self.malignant_B = torch.tensor([int(diagnosis.group == "malignant") for diagnosis in found])
+        self._risk_BR = F.one_hot(self.malignant_B, len(GROUPS)).float()
+        self._diagnosis_BK = F.one_hot(self.diagnosis_B, len(labels)).float()
+        self._position_B = torch.tensor(self._kept)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitems__(self, indices: list[int]) -> Batch:
+        """Return one batch; PyTorch's loader asks for whole batches by this name."""
+        index = torch.as_tensor(indices)
+        return {
+            "image": self.image_BHWC[self._position_B[index]],
+            "risk": self._risk_BR[index],
+            "diagnosis": self._diagnosis_BK[index],
+        }
+
+
+def _find_all(rows: Sequence[Row]) -> None:
+    try:
+        for row in rows:
+            find_diagnosis(row.label)
+    except UnknownDiagnosisError as error:
+        raise ManifestError(str(error)) from error
+
+
+def class_names(rows: Sequence[Row], *, at_least: int = 2) -> tuple[str, ...]:
+    """Return the diagnoses that occur, in the taxonomy's order: the columns of the network to be trained.
+
+    Raises:
+        ManifestError: a label is unknown, or there are fewer than two.
+    """
+    try:
+        names = in_column_order({row.label for row in rows})
+    except UnknownDiagnosisError as error:
+        raise ManifestError(str(error)) from error
+    if len(names) < at_least:
+        raise ManifestError(
+            f"the manifest has photos of {', '.join(names) or 'no diagnosis'} only; a network needs two"
+        )
+    return names
+
+
+class TrainBatches:
+    """Augmented, normalised batches of one epoch after the other; classes drawn by ``config.class_balance``.
+
+    Every worker draws the same order and takes its own part of each step, so that two workers take together
+    the step that one takes with twice the batch.
+    """
+
+    def __init__(self, photos: LesionPhotos, config: LesionTraining, team: Team) -> None:
+        if len(photos) < config.batch_size * team.size:
+            raise ManifestError(
+                f"{len(photos)} photos are fewer than one step takes, {team.size} x {config.batch_size}; "
+                "lower --batch-size or --workers"
+            )
+        self.epoch = 0
+        self._photos = photos
+        self._config = config
+        self._team = team
+
+    def __len__(self) -> int:
+        return len(self._photos) // (self._config.batch_size * self._team.size)
+
+    def order(self) -> Tensor:
+        """Return the indices of the epoch's photos for this worker, (steps, batch_size)."""
+        config, team = self._config, self._team
+        generator = torch.Generator().manual_seed(team.seed_of(config.seed, self.epoch, shared=True))
+        if config.balance_by == "sampler" and config.class_balance:
+            count_K = torch.bincount(self._photos.diagnosis_B).clamp_min(1)
+            weight_B = (count_K.double() ** -config.class_balance)[self._photos.diagnosis_B]
+            order_B = torch.multinomial(weight_B, len(self._photos), replacement=True, generator=generator)
+        else:
+            order_B = torch.randperm(len(self._photos), generator=generator)
+        order_B = order_B[: len(self) * team.size * config.batch_size]
+        return order_B.view(len(self), team.size, config.batch_size)[:, team.rank]
+
+    def __iter__(self) -> Iterator[Batch]:
+        config, team = self._config, self._team
+        generator = torch.Generator().manual_seed(team.seed_of(config.seed, self.epoch, shared=False))
+        side_px = config.side_px(self.epoch)
+        for batch in _loader(self._photos, self.order().tolist(), team.device):
+            if not config.augment:
+                batch = to_device(batch, team.device)
+                yield batch | {"image": normalized(resized(batch["image"], side_px))}
+                continue
+            drawn = {"numbers": draw_augmentation(config.batch_size, config.augmentation, generator)}
+            mixing = None
+            if torch.rand((), generator=generator).item() < config.mix_share:
+                mixing = draw_mixing(config.batch_size, side_px, generator)
+                drawn["other"] = mixing.other_B
+            batch = to_device(batch | drawn, team.device)
+            image = augment(batch["image"], side_px, config.augmentation, batch["numbers"])
+            inputs = {"image": normalized(image), **{name: batch[name] for name in TARGETS}}
+            yield mixed(inputs, replace(mixing, other_B=batch["other"])) if mixing else inputs
+
+
+def plain_batches(photos: LesionPhotos, batch_size: int, team: Team) -> Iterator[Batch]:
+    """Yield this worker's share of the photos once, as serving would see them: no augmentation."""
+    mine = torch.arange(team.rank, len(photos), team.size)
+    for batch in _loader(photos, [part.tolist() for part in mine.split(batch_size)], team.device):
+        batch = to_device(batch, team.device)
+        yield batch | {"image": normalized(batch["image"])}
+
+
+def _loader(photos: LesionPhotos, batches: list[list[int]], device: str) -> DataLoader[Batch]:
+    """Gather batches ahead of a GPU in other processes; a CPU has no cores to spare for that."""
+    return DataLoader(
+        photos,
+        batch_sampler=batches,
+        collate_fn=_as_it_is,  # pyright: ignore[reportArgumentType]
+        num_workers=2 if device.startswith("cuda") else 0,
+    )
+
+
+def _as_it_is(batch: Batch) -> Batch:
+    return batch
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mixing:
+    """How the images of a batch are mixed, each with another one."""
+
+    other_B: Tensor
+    """int64, the index of the other image."""
+    share: float
+    """Of each image itself in the result."""
+    hole: tuple[slice, slice] | None
+    """Rows and columns taken from the other image (CutMix); None: both images are averaged (mixup)."""
+
+
+def draw_mixing(num_images: int, side_px: int, generator: torch.Generator) -> Mixing:
+    """Draw how a batch is mixed: mixup or CutMix, equally likely; the share is uniform from 0 to 1.
+
+    Source: Zhang et al. 2018, arXiv:1710.09412; Yun et al. 2019, arXiv:1905.04899.
+    """
+    other_B = torch.randperm(num_images, generator=generator)
+    share = torch.rand((), generator=generator).item()
+    if torch.rand((), generator=generator) < 0.5:
+        return Mixing(other_B=other_B, share=share, hole=None)
+    hole_px = round(side_px * (1 - share) ** 0.5)
+    top, left = torch.randint(side_px - hole_px + 1, (2,), generator=generator).tolist()
+    hole = slice(top, top + hole_px), slice(left, left + hole_px)
+    return Mixing(other_B=other_B, share=1 - hole_px**2 / side_px**2, hole=hole)
+
+
+def mixed(batch: Batch, mixing: Mixing) -> Batch:
+    """Mix each image of a batch with another one, and their targets in the same proportion."""
+    share, other_B = mixing.share, mixing.other_B
+    image_BCHW = batch["image"]
+    if mixing.hole is None:
+        image_BCHW = share * image_BCHW + (1 - share) * image_BCHW[other_B]
+    else:
+        hole = (..., *mixing.hole)
+        image_BCHW = image_BCHW.clone()
+        image_BCHW[hole] = batch["image"][other_B][hole]
+    targets = {name: share * batch[name] + (1 - share) * batch[name][other_B] for name in TARGETS}
+    return {"image": image_BCHW, **targets}
+
+
+def resized(image_BHWC: Tensor, side_px: int) -> Tensor:
+    """Return uint8 squares at another side, without any other change."""
+    image_BCHW = F.interpolate(
+        image_BHWC.movedim(-1, 1).float(), size=(side_px, side_px), mode="bilinear", antialias=True
+    )
+    return image_BCHW.round_().to(torch.uint8).movedim(1, -1)
+
+
+def normalized(image_BHWC: Tensor) -> Tensor:
+    """Return network input in the memory layout that convolutions run fastest in."""
+    return normalize(image_BHWC).contiguous(memory_format=torch.channels_last)

@@ -1,0 +1,1 @@
+"""Progress series drawn by code on photos of faces."""

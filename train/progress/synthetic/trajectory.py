@@ -1,0 +1,199 @@
+"""What happens in a progress sequence, drawn by lot: numbers only, no pictures.
+
+Ranges are lowest and highest. Axes: T photo, K lesion, C colour.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from train.progress.synthetic.rendering import Camera, Lesions
+
+Range = tuple[float, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SequenceDrawing:
+    """How the lesions, the person and the camera of a sequence may vary."""
+
+    num_photos: tuple[int, int] = (2, 12)
+    absent_chance: float = 0.1
+    """Of each photo, to have no face; two faces remain."""
+    one_photo_chance: float = 0.25
+    """Of a sequence, to be drawn on one and the same photo of the person throughout."""
+    num_lesions: tuple[int, int] = (12, 60)
+    """At the worst time."""
+    radius: Range = (0.035, 0.075)
+    """Of a lesion's core, in distances between the eyes."""
+    start: Range = (0.0, 0.4)
+    """Severity at the better end, of 1."""
+    change: Range = (0.5, 1.0)
+    """By how much severity differs at the worse end, at most up to 1."""
+    steady_chance: float = 0.45
+    """Of a sequence, to have no change but relapses; it teaches that one half is an answer."""
+    bare_chance: float = 0.4
+    """Of a steady sequence, to have nothing drawn on it: the person as photographed on different days."""
+    relapse: float = 0.07
+    """Standard deviation of a photo's severity from its trend."""
+    turn_deg: float = 2.0
+    scale: float = 0.05
+    shift: float = 0.015
+    """What is left of the pose when the crop is aligned by the landmarks, and a little more."""
+    gain: float = 0.12
+    white_balance: float = 0.05
+    side_light: float = 0.15
+    side_tint: float = 0.03
+    """Standard deviation between the colours of the light from one side."""
+    blur_px: float = 0.6
+    noise: float = 4.0
+    jpeg_quality: tuple[int, int] = (45, 95)
+
+    def __post_init__(self) -> None:
+        if not 2 <= self.num_photos[0] <= self.num_photos[1]:
+            raise ValueError(f"num_photos is {self.num_photos}, must be at least 2, lowest first")
+        if not 0 <= self.absent_chance < 1:
+            raise ValueError(f"absent_chance is {self.absent_chance}, must be at least 0 and below 1")
+        for name in ("one_photo_chance", "steady_chance", "bare_chance"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} is {getattr(self, name)}, a chance is 0 to 1")
+        for name in ("num_lesions", "radius", "start", "change", "jpeg_quality"):
+            low, high = getattr(self, name)
+            if not 0 <= low <= high:
+                raise ValueError(f"{name} is ({low}, {high}), must be lowest first and not negative")
+        if self.start[1] + self.change[0] > 1:
+            raise ValueError(f"start {self.start} plus change {self.change} leaves no room below severity 1")
+
+
+def for_validation(drawing: SequenceDrawing) -> SequenceDrawing:
+    """Return what validation draws from: a little more varied than what was practised, and never steady."""
+    return replace(
+        drawing,
+        steady_chance=0.0,
+        radius=(0.03, 0.08),
+        num_lesions=(10, 70),
+        turn_deg=2.5,
+        gain=0.14,
+        noise=5.0,
+        relapse=0.08,
+    )
+
+
+def for_steady_validation(drawing: SequenceDrawing) -> SequenceDrawing:
+    """Return the same for skin that has lesions and relapses but does not change."""
+    return replace(for_validation(drawing), steady_chance=1.0, bare_chance=0.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Course:
+    """What the skin of one person does over time."""
+
+    lesions_T: tuple[Lesions | None, ...]
+    """None where nothing is drawn."""
+    trend_T: np.ndarray
+    """Severity, 0 to 1, without the relapses."""
+
+    def backwards(self) -> "Course":
+        """Return the same in the opposite order."""
+        return Course(lesions_T=self.lesions_T[::-1], trend_T=self.trend_T[::-1])
+
+
+def draw_length(drawing: SequenceDrawing, rng: np.random.Generator) -> int:
+    """Draw a number of photos; short series are commoner."""
+    low, high = drawing.num_photos
+    return int(np.exp(rng.uniform(np.log(low), np.log(high + 1))))
+
+
+def draw_worsening(drawing: SequenceDrawing, rng: np.random.Generator, num_photos: int) -> Course:
+    """Draw the lesions of one person at ``num_photos`` times, mildest first; they stay where they are.
+
+    Their number, size and redness follow one severity, each to its own degree; number or redness always does.
+    Moles, and lesions that come and go by themselves, do not.
+    """
+    steady = rng.random() < drawing.steady_chance
+    trend_T = _draw_trend(drawing, rng, num_photos, steady=steady)
+    if steady and rng.random() < drawing.bare_chance:
+        return Course(lesions_T=(None,) * num_photos, trend_T=trend_T)
+    severity_T = np.clip(trend_T + rng.normal(0, drawing.relapse, num_photos), 0, 1)
+    follows_number, follows_redness = (1, 1) if rng.random() < 0.6 else rng.permutation(2)
+    by_number = follows_number * rng.uniform(0.6, 1.0)
+    by_redness = follows_redness * rng.uniform(0.5, 0.9)
+    by_size = rng.uniform(0.0, 0.5)
+
+    most = round(float(np.exp(rng.uniform(*np.log(drawing.num_lesions)))))
+    num_moles = int(rng.integers(0, 4))
+    brown_K = np.arange(most + num_moles) >= most
+    place_K2 = _draw_places(rng, len(brown_K))
+    radius_K = np.exp(
+        rng.uniform(np.log(drawing.radius[0]), np.log(drawing.radius[1]), len(brown_K))
+    ) * rng.uniform(0.8, 1.2)
+    patch_K = ~brown_K & (rng.random(len(brown_K)) < rng.choice([0.0, 0.15]))
+    halo_K = np.where(patch_K, rng.uniform(3, 5, len(brown_K)), rng.uniform(1.4, 2.6, len(brown_K)))
+    redness_K = rng.uniform(0.6, 1.0) * rng.uniform(0.7, 1.0, len(brown_K))
+    lesions_T: list[Lesions] = []
+    for severity in severity_T:
+        number = most * (1 - by_number + by_number * severity) + 0.5
+        there_K = np.clip(number - np.arange(len(brown_K)) + rng.normal(0, 1, len(brown_K)), 0, 1)
+        strength_K = there_K * redness_K * (1 - by_redness + by_redness * severity)
+        lesions_T.append(
+            Lesions(
+                place_K2=place_K2,
+                radius_K=np.where(brown_K, radius_K, radius_K * (1 - by_size + by_size * severity)),
+                halo_K=halo_K,
+                strength_K=np.where(brown_K, redness_K, strength_K),
+                brown_K=brown_K,
+            )
+        )
+    return Course(lesions_T=tuple(lesions_T), trend_T=trend_T)
+
+
+def _draw_trend(
+    drawing: SequenceDrawing, rng: np.random.Generator, num_photos: int, *, steady: bool
+) -> np.ndarray:
+    start = rng.uniform(*drawing.start)
+    change = rng.uniform(drawing.change[0], min(drawing.change[1], 1 - start))
+    if steady:
+        return np.full(num_photos, start + change * rng.random())
+    way_T = np.concatenate([[0], np.sort(rng.random(num_photos - 2)), [1]])
+    return start + change * way_T
+
+
+def draw_camera(drawing: SequenceDrawing, rng: np.random.Generator) -> Camera:
+    """Draw how one photo was taken."""
+    gain = np.exp(rng.normal(0, drawing.gain) + rng.normal(0, drawing.white_balance, 3))
+    side = rng.uniform(0, drawing.side_light) + rng.normal(0, drawing.side_tint, 3)
+    x, y = rng.uniform(-drawing.shift, drawing.shift, 2)
+    return Camera(
+        turn_deg=rng.uniform(-drawing.turn_deg, drawing.turn_deg),
+        scale=float(np.exp(rng.uniform(-drawing.scale, drawing.scale))),
+        shift_2=(float(x), float(y)),
+        gain_C=(float(gain[0]), float(gain[1]), float(gain[2])),
+        gamma=float(np.exp(rng.normal(0, 0.1))),
+        side_light_C=(float(side[0]), float(side[1]), float(side[2])),
+        side_light_deg=rng.uniform(0, 360),
+        blur_px=rng.uniform(0, drawing.blur_px),
+        noise=rng.uniform(0, drawing.noise),
+        jpeg_quality=int(rng.integers(drawing.jpeg_quality[0], drawing.jpeg_quality[1] + 1)),
+    )
+
+
+def draw_present(drawing: SequenceDrawing, rng: np.random.Generator, num_photos: int) -> np.ndarray:
+    """Draw which photos have a face: bool (T,), at least two of them true."""
+    present_T = rng.random(num_photos) >= drawing.absent_chance
+    present_T[rng.choice(num_photos, 2, replace=False)] = True
+    return present_T
+
+
+def _draw_places(rng: np.random.Generator, count: int) -> np.ndarray:
+    """(count, 2) places on cheeks, forehead, nose and chin; half of them near a few centres, as acne is."""
+    centres = rng.uniform([-0.8, -0.8], [0.8, 1.7], (3, 2))
+    places: list[np.ndarray] = []
+    while len(places) < count:
+        place = rng.uniform([-1.0, -0.9], [1.0, 1.8])
+        if rng.random() < 0.5:
+            place = centres[rng.integers(3)] + rng.normal(0, 0.25, 2)
+        x, y = place
+        on_face = (x / 0.95) ** 2 + ((y - 0.45) / 1.3) ** 2 < 1
+        on_feature = (abs(y) < 0.22 and 0.2 < abs(x) < 0.8) or (abs(y - 1.1) < 0.2 and abs(x) < 0.5)
+        if on_face and not on_feature:
+            places.append(place)
+    return np.array(places).reshape(count, 2)

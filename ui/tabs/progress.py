@@ -1,0 +1,143 @@
+"""The Progress tab: a series of photos of one face in, better or worse out."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from ui.config import MAX_SERIES_PHOTOS, MIN_SERIES_PHOTOS
+from ui.error_card import trouble_card
+from ui.example_tiles import Example, clicked_example, example_tiles
+from ui.html_parts import error_card, guide_card, working_card
+from ui.preview import make_preview
+from ui.services import Services
+from ui.tabs.progress_result import progress_card
+from ui.theme import html_block
+
+_LEAD = (
+    '<div class="lead"><h2>Is my face getting better?</h2><p>'
+    f"Add {MIN_SERIES_PHOTOS} to {MAX_SERIES_PHOTOS} photos of one face from different days, "
+    "then press Compare.</p></div>"
+)
+_GUIDE = guide_card(
+    "A series that works",
+    [
+        "<b>The same face, alone,</b> from the front, in every photo.",
+        "<b>The same place and light</b> each time, without make-up or filter.",
+        "<b>Any order.</b> Photos that say when they were taken are put in order.",
+    ],
+)
+_THUMB_PX = 320
+
+_Update = tuple[Any, Any, Any, Any]  # picker, inputs, again, answer
+
+
+def build_progress_tab(services: Services, examples: Sequence[Example]) -> None:
+    """Lay out the tab and connect it. Call inside a ``gr.Tab``."""
+    html_block(_LEAD)
+    again = gr.Button("Compare other photos", visible=False, elem_id="progress-again")
+    answer = html_block("", elem_id="progress-answer")
+    with gr.Row(elem_classes="columns") as inputs:
+        with gr.Column(scale=6, min_width=300):
+            picker = _photos_picker(services.uploads.max_photo_bytes)
+            compare = gr.Button("Compare", variant="primary", elem_id="progress-compare")
+            tiles = example_tiles(examples, elem_id="progress-examples")
+        with gr.Column(scale=5, min_width=300):
+            html_block(_GUIDE)
+    outputs = [picker, inputs, again, answer]
+
+    handlers = _Handlers(services, examples)
+    quiet = {"concurrency_limit": None, "show_progress": "hidden", "api_visibility": "private"}
+    compare.click(handlers.on_compare, picker, outputs, preprocess=False, **quiet)
+    tiles.click(handlers.on_example, None, outputs, **quiet)
+    again.click(_start_over, None, outputs, **quiet)
+
+
+_WORKING = working_card(
+    "Comparing the photos", "Finding the face in each photo first. This takes a few seconds."
+)
+_UNCHANGED = (gr.skip(), gr.skip(), gr.skip())
+
+
+class _Handlers:
+    def __init__(self, services: Services, examples: Sequence[Example]) -> None:
+        self._services = services
+        self._examples = examples
+
+    async def on_compare(self, uploads: list[dict[str, Any]] | None) -> AsyncIterator[_Update]:
+        """Compare the photos, and delete them. Refused ones stay a while: a wrong one can be taken out."""
+        uploads = uploads or []
+        if not MIN_SERIES_PHOTOS <= len(uploads) <= MAX_SERIES_PHOTOS:
+            yield *_UNCHANGED, _wrong_number(len(uploads))
+            return
+        refused = False
+        try:
+            yield *_UNCHANGED, _WORKING
+            photos = [
+                await asyncio.to_thread(self._services.uploads.read, upload, name=f"Photo {number}")
+                for number, upload in enumerate(uploads, start=1)
+            ]
+            update = await _answer(self._services, photos)
+        except Exception as error:
+            refused = True
+            update = *_UNCHANGED, trouble_card(error)
+        finally:  # also when the browser leaves meanwhile: Gradio then closes this generator
+            if not refused:
+                self._services.uploads.delete(uploads)
+        yield update
+
+    async def on_example(self, event: gr.EventData) -> AsyncIterator[_Update]:
+        """Compare the drawings that were clicked."""
+        example = clicked_example(self._examples, event)
+        if example is None:
+            return
+        yield *_UNCHANGED, _WORKING
+        try:
+            yield await _answer(self._services, example.photos)
+        except Exception as error:
+            yield *_UNCHANGED, trouble_card(error)
+
+
+def _photos_picker(max_bytes: int) -> gr.HTML:
+    """Takes photos as the browser sends them. Its value is a list of ``{"path", "url", "name"}``.
+
+    Our own, because Gradio's gallery answers a file of a wrong type with "An error occurred", and its list of
+    files shows no pictures. Here any file gets through, and the API says what is wrong with it.
+    """
+    here = Path(__file__).parents[1] / "templates"
+    return gr.HTML(
+        [],
+        html_template=(here / "picker.html").read_text(encoding="utf-8"),
+        js_on_load=(here / "picker.js").read_text(encoding="utf-8"),
+        apply_default_css=False,
+        elem_id="progress-picker",
+        max_mb=round(max_bytes / 1e6),
+        uploading=0,
+        problem="",
+    )
+
+
+async def _answer(services: Services, photos: Sequence[bytes]) -> _Update:
+    found = await services.api.progress(photos)
+    previews = [await asyncio.to_thread(make_preview, photo, max_side_px=_THUMB_PX) for photo in photos]
+    return [], gr.update(visible=False), gr.update(visible=True), progress_card(found, previews)
+
+
+async def _start_over() -> _Update:
+    return [], gr.update(visible=True), gr.update(visible=False), ""
+
+
+def _wrong_number(num_photos: int) -> str:
+    if num_photos > MAX_SERIES_PHOTOS:
+        return error_card(
+            "too_many_photos",
+            f"You added {num_photos} photos; at most {MAX_SERIES_PHOTOS} can be compared. Take some out.",
+        )
+    found = "There is no photo yet" if num_photos == 0 else "There is one photo only"
+    return error_card(
+        "too_few_photos",
+        f"{found}; change shows between at least {MIN_SERIES_PHOTOS}. "
+        "Add photos of the same face from other days.",
+    )
