@@ -14,14 +14,19 @@ from typing import ClassVar
 import numpy as np
 from PIL import ExifTags, Image
 
+from models.limits import (
+    MAX_FACE_PHOTO_SIDE_PX,
+    MAX_JPEG_SCANS,
+    MAX_JPEG_SEGMENTS,
+    MAX_PHOTO_BYTES,
+    MAX_PHOTO_PIXELS,
+)
+
 # Our own limit is checked on every header before decoding; Pillow's would only warn.
 Image.MAX_IMAGE_PIXELS = None
 
 Size = tuple[int, int]
 
-MAX_JPEG_SCANS = 100
-"""An ordinary progressive JPEG has about ten, and each is another pass over all its pixels."""
-_MAX_JPEG_SEGMENTS = 1000
 _JPEG_SEGMENT = re.compile(rb"\xff([^\x00\x01\xd0-\xd8\xff])")
 """Where one begins, also behind a scan, in which only 00 and the restart markers follow an FF."""
 _END_OF_IMAGE, _START_OF_SCAN = 0xD9, 0xDA
@@ -62,8 +67,8 @@ class TooManyPixelsError(PhotoError):
 class PhotoLimits:
     """What one photo may measure."""
 
-    max_bytes: int = 20_000_000
-    max_pixels: int = 50_000_000
+    max_bytes: int = MAX_PHOTO_BYTES
+    max_pixels: int = MAX_PHOTO_PIXELS
 
     def __post_init__(self) -> None:
         if min(self.max_bytes, self.max_pixels) < 1:
@@ -108,7 +113,9 @@ def decode_square(data: bytes, *, side_px: int, limits: PhotoLimits = DEFAULT_LI
     return _decode(data, limits, lambda size: (side_px, side_px), central)
 
 
-def decode_bounded(data: bytes, *, max_side_px: int = 640, limits: PhotoLimits = DEFAULT_LIMITS) -> Photo:
+def decode_bounded(
+    data: bytes, *, max_side_px: int = MAX_FACE_PHOTO_SIDE_PX, limits: PhotoLimits = DEFAULT_LIMITS
+) -> Photo:
     """Decode a whole photo, long side at most ``max_side_px``, as the face stage sees it; never enlarged.
 
     Raises:
@@ -130,7 +137,7 @@ def jpeg_work(data: bytes) -> int:
     """
     pixels = scans = 0
     position = 2
-    for _ in range(_MAX_JPEG_SEGMENTS):
+    for _ in range(MAX_JPEG_SEGMENTS):
         found = _JPEG_SEGMENT.search(data, position)
         if found is None or found[1][0] == _END_OF_IMAGE:
             return pixels * scans
@@ -143,12 +150,12 @@ def jpeg_work(data: bytes) -> int:
             break
         position += max(2, _two_bytes(data, position))
     raise UnreadableImageError(
-        f"the JPEG consists of more than {MAX_JPEG_SCANS} scans or {_MAX_JPEG_SEGMENTS} segments, which no "
+        f"the JPEG consists of more than {MAX_JPEG_SCANS} scans or {MAX_JPEG_SEGMENTS} segments, which no "
         "camera writes; save it again as an ordinary JPEG and send that"
     )
 
 
-def bound_array(image_HWC: np.ndarray, *, max_side_px: int = 640) -> Photo:
+def bound_array(image_HWC: np.ndarray, *, max_side_px: int = MAX_FACE_PHOTO_SIDE_PX) -> Photo:
     """Reduce pixels that are already decoded, uint8 (H, W, 3), in the way of ``decode_bounded``."""
     height, width = image_HWC.shape[:2]
     reduced = _reduced(Image.fromarray(image_HWC), max_side_px)

@@ -1,0 +1,46 @@
+"""Limits of what people and programs may send; each one stands here once.
+
+Configuration defaults, messages, the OpenAPI document and the page are made from these constants.
+"""
+
+from models.diagnoses import DIAGNOSES
+
+MAX_PHOTO_BYTES = 20_000_000
+"""Size of one photo file."""
+MAX_PHOTO_PIXELS = 50_000_000
+"""Width times height of one photo by its header, before decoding."""
+MAX_JPEG_SCANS = 100
+"""Scans of one JPEG. A progressive JPEG has about ten, and each costs another pass over all pixels."""
+MAX_JPEG_SEGMENTS = 1000
+"""Marker segments of one JPEG."""
+MAX_FACE_PHOTO_SIDE_PX = 640
+"""Long side of a photo in face detection; a larger photo is reduced while it is decoded."""
+
+MAX_REQUEST_BYTES = 200_000_000
+"""Body of one request with several photos."""
+MAX_JSON_BYTES = 50_000_000
+"""JSON body of ``POST /predict``."""
+MAX_FORM_OVERHEAD_BYTES = 1_000_000
+"""Boundaries, part headers and text fields of one multipart form."""
+MAX_FORM_FIELD_BYTES = 1000
+"""One text field of a multipart form."""
+MAX_UPLOAD_PAUSE_S = 10.0
+"""Seconds without a byte of the body, after which the request is rejected as too slow."""
+MIN_UPLOAD_BYTES_PER_S = 2000
+"""Mean rate of a body, below which the request is rejected as too slow."""
+
+MAX_BATCH_PHOTOS = 64
+"""Photos of one ``POST /v1/lesion/batch``."""
+MIN_SERIES_PHOTOS = 2
+"""Photos of one series; at least as many must show a face."""
+MAX_SERIES_PHOTOS = 30
+"""Photos of one series."""
+DEFAULT_TOP_K = 5
+"""Diagnoses that a lesion response lists when ``top_k`` is not given."""
+MAX_TOP_K = len(DIAGNOSES)
+"""Diagnoses that a lesion response can list."""
+
+DEFAULT_DEADLINE_S = 60.0
+"""Time for a response without the header ``x-request-timeout-seconds``."""
+MAX_DEADLINE_S = 600.0
+"""Largest value of the header ``x-request-timeout-seconds``."""
