@@ -68,9 +68,9 @@ def main() -> int:
     options = tyro.cli(Options, prog="python -m serve")
     if options.host == "localhost":
         options = replace(options, host="127.0.0.1")
-    problem = trouble(options)
-    if problem:
-        print(f"skinserve: {problem}", file=sys.stderr)
+    error = preflight_error(options)
+    if error:
+        print(f"skinserve: {error}", file=sys.stderr)
         return 1
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # until the supervisor can clear up after them
     home = Path(tempfile.mkdtemp(prefix="skinserve-", dir=_short_temp_folder()))
@@ -96,8 +96,8 @@ def main() -> int:
     return Supervisor(start).run()
 
 
-def trouble(options: Options) -> str | None:
-    """Say in one line why a start makes no sense, or None."""
+def preflight_error(options: Options) -> str | None:
+    """Return in one line why the server cannot start, or None."""
     if not options.config.is_file():
         return f"there is no config file {options.config}; leave --config out to take {LOCAL_YAML.name}"
     free = _free_memory_bytes()

@@ -19,8 +19,8 @@ from serve.progress.series import SeriesPhoto, check_faces, progress_answer, put
 from serve.progress.skincredible import check_number, read_frames
 from serve.runtime import metrics
 from serve.runtime.decode_pool import DecodingPool
-from serve.runtime.errors import ApiError, detail_of
-from serve.runtime.limiter import Places
+from serve.runtime.errors import ApiError, error_detail
+from serve.runtime.limiter import AdaptiveLimiter
 from serve.runtime.replica_client import FULL_STAGE_WAIT_S, Stages
 from serve.schemas import BatchLine, ErrorDetail, LesionAnswer, PredictAnswer, ProgressAnswer
 
@@ -44,9 +44,11 @@ class Answers:
         self._limits = PhotoLimits(max_bytes=config.max_photo_bytes, max_pixels=config.max_photo_pixels)
         self._pool = DecodingPool(config.num_decode_threads)
         retry_after_s = config.retry_after_s
-        self.spots = Places(config.max_spots, "photos of spots", retry_after_s=retry_after_s)
-        self.batches = Places(config.max_batch_requests, "batches of spots", retry_after_s=retry_after_s)
-        self.faces = Places(config.max_faces, "photos of faces", retry_after_s=retry_after_s)
+        self.spots = AdaptiveLimiter(config.max_spots, "photos of spots", retry_after_s=retry_after_s)
+        self.batches = AdaptiveLimiter(
+            config.max_batch_requests, "batches of spots", retry_after_s=retry_after_s
+        )
+        self.faces = AdaptiveLimiter(config.max_faces, "photos of faces", retry_after_s=retry_after_s)
         self.checks = {
             "/v1/lesion": self.spots.check,
             "/v1/lesion/batch": self.batches.check,
@@ -63,7 +65,7 @@ class Answers:
             PhotoError: the photo cannot be used.
             ApiError: ``overloaded``.
         """
-        with self.spots.take():
+        with self.spots.acquire():
             return await self._classify(await self._decode_spot(file, explain=explain), top_k=top_k)
 
     async def lesion_lines(
@@ -80,7 +82,7 @@ class Answers:
                     result = await self._patient_lesion(file, explain=explain, top_k=top_k)
                 return BatchLine(index=index, result=result)
             except (ApiError, PhotoError) as error:
-                return BatchLine(index=index, error=detail_of(error))
+                return BatchLine(index=index, error=error_detail(error))
             except TimeoutError:
                 message = "no answer was ready in time; send fewer photos at once, or allow more time"
                 return BatchLine(index=index, error=ErrorDetail(code="deadline_exceeded", message=message))
@@ -95,7 +97,7 @@ class Answers:
                 answer = await finished
                 missing = {"result"} if answer.result is None else {"error"}
                 if answer.error is not None:
-                    metrics.note_refusal(answer.error.code)
+                    metrics.count_error(answer.error.code)
                 yield answer.model_dump_json(exclude=missing).encode() + b"\n"
         finally:
             for task in tasks:
@@ -108,7 +110,7 @@ class Answers:
             PhotoError: a photo cannot be used.
             ApiError: ``no_face`` or ``too_few_photos``.
         """
-        with self.faces.take(len(files)):
+        with self.faces.acquire(len(files)):
             return await self._progress(files, sent_times)
 
     async def _progress(self, files: Sequence[File], sent_times: Sequence[datetime] | None) -> ProgressAnswer:
@@ -120,7 +122,7 @@ class Answers:
             for position, face in zip(positions, faces, strict=True)
         ]
         answer = progress_answer(report, series, order)
-        metrics.note_verdict(answer.verdict)
+        metrics.count_verdict(answer.verdict)
         return answer
 
     async def predict(self, body: bytes) -> PredictAnswer:
@@ -131,7 +133,7 @@ class Answers:
         """
         frames = await self._pool.run(read_frames, body, max_frames=self._config.max_series_photos)
         side_px = self._config.face_side_px
-        with self.faces.take(len(frames)):
+        with self.faces.acquire(len(frames)):
             photos = await _all([self._pool.run(bound_array, frame, max_side_px=side_px) for frame in frames])
             _, report = await self._look(photos)
         improved = min(1.0, max(0.0, report.improved_T[-1]))
@@ -153,7 +155,7 @@ class Answers:
 
     async def _classify(self, spot: Spot, *, top_k: int) -> LesionAnswer:
         report = await self._stages.classify_lesion(spot)
-        metrics.note_verdict(report.verdict)
+        metrics.count_verdict(report.verdict)
         return lesion_answer(report, top_k=top_k, heatmap_png=await self._heatmap(report))
 
     async def _patient_lesion(self, file: File, *, explain: bool, top_k: int) -> LesionAnswer:
@@ -171,7 +173,7 @@ class Answers:
     async def _look(self, photos: Sequence[Photo]) -> tuple[Sequence[FaceReport | None], ProgressReport]:
         """Find the faces of photos in time order, then ask the progress network about them."""
         faces = await _all([self._stages.find_face(photo.image_HWC) for photo in photos])
-        metrics.note_faces(sum(face is not None for face in faces), len(faces))
+        metrics.count_faces(sum(face is not None for face in faces), len(faces))
         check_faces(faces)
         shape = next(face.crop_HWC.shape for face in faces if face is not None)
         crop_THWC = np.stack([np.zeros(shape, np.uint8) if face is None else face.crop_HWC for face in faces])

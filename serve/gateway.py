@@ -13,11 +13,17 @@ from serve.config import GatewayConfig
 from serve.progress.series import read_times
 from serve.runtime import openapi as docs
 from serve.runtime.autoscaling import CpuMeter, Load
-from serve.runtime.errors import ApiError, error_responses, handle_errors
-from serve.runtime.middleware import REQUEST_ID_HEADER, Admission, Door, Front, lease_of
+from serve.runtime.errors import ApiError, error_responses, register_error_handlers
+from serve.runtime.middleware import (
+    REQUEST_ID_HEADER,
+    AdmissionControl,
+    LoadSheddingMiddleware,
+    RequestIdMiddleware,
+    request_slot,
+)
 from serve.runtime.readiness import Readiness
 from serve.runtime.replica_client import ServeStages, StageName, Stages
-from serve.runtime.uploads import FORM_OVERHEAD_BYTES, RAW_TYPES, FormShape, media_type, read_body, read_form
+from serve.runtime.uploads import FORM_OVERHEAD_BYTES, RAW_TYPES, FormSpec, media_type, read_body, read_form
 from serve.schemas import Health, LesionAnswer, Models, PredictAnswer, ProgressAnswer
 
 routes = APIRouter()
@@ -52,12 +58,12 @@ class Gateway:
         )
 
     def record_autoscaling_stats(self) -> dict[Load, float]:
-        """Tell Serve how busy this replica is, for ``serve.runtime.autoscaling.ByLoad``."""
+        """Tell Serve how busy this replica is, for ``TargetLoadPolicy``."""
         return self._cpu()
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         app = create_app(self._config, self._stages, lesion_px=self._lesion_px)
-        Door.checks = app.state.answers.checks
+        LoadSheddingMiddleware.checks = app.state.answers.checks
         return app
 
 
@@ -70,9 +76,9 @@ def create_app(config: GatewayConfig, stages: Stages, *, lesion_px: int) -> Fast
     app.state.readiness = Readiness(stages, ready_after_s=config.ready_after_s)
     app.include_router(routes)
     docs.add_docs(app)
-    handle_errors(app)
-    app.add_middleware(Admission, config=config, checks=answers.checks)
-    app.add_middleware(Front)
+    register_error_handlers(app)
+    app.add_middleware(AdmissionControl, config=config, checks=answers.checks)
+    app.add_middleware(RequestIdMiddleware)
     return app
 
 
@@ -105,23 +111,23 @@ async def lesion(request: Request, explain: Explain = False, top_k: TopK = 5) ->
 )
 async def lesion_batch(request: Request, explain: Explain = False, top_k: TopK = 5) -> StreamingResponse:
     """Up to 64 spots: a line of JSON for each as it finishes, in any order; a bad file is one error line."""
-    config, lease = _config(request), lease_of(request)
+    config, slot = _config(request), request_slot(request)
     answers = _answers(request)
-    shape = FormShape(
+    shape = FormSpec(
         file_field="files",
         max_files=config.max_batch_photos,
         max_file_bytes=config.max_photo_bytes,
         max_bytes=config.max_request_bytes,
     )
-    files = (await read_form(request, lease, shape)).files
+    files = (await read_form(request, slot, shape)).files
     if not files:
         raise ApiError("invalid_request", f"the form has no 'files'; send 1 to {shape.max_files} photos")
-    lease.hold(answers.batches.take())
+    slot.hold(answers.batches.acquire())
     lines = answers.lesion_lines(
         files,
         explain=explain,
         top_k=top_k,
-        deadline=lease.deadline,
+        deadline=slot.deadline,
         request_id=request.headers[REQUEST_ID_HEADER],
     )
     return StreamingResponse(lines, media_type="application/x-ndjson")
@@ -140,16 +146,16 @@ async def progress(request: Request) -> ProgressAnswer:
     They are put in order by `taken_at`, one for each file; else by the EXIF capture time if every photo has
     it; else they count as sent oldest first. The answer says which.
     """
-    config, lease = _config(request), lease_of(request)
+    config, slot = _config(request), request_slot(request)
     answers = _answers(request)
-    shape = FormShape(
+    shape = FormSpec(
         file_field="files",
         text_fields=("taken_at",),
         max_files=config.max_series_photos,
         max_file_bytes=config.max_photo_bytes,
         max_bytes=config.max_request_bytes,
     )
-    form = await read_form(request, lease, shape)
+    form = await read_form(request, slot, shape)
     answers.check_number(len(form.files))
     return await answers.progress(form.files, read_times(form.fields.get("taken_at", []), len(form.files)))
 
@@ -163,10 +169,10 @@ async def progress(request: Request) -> ProgressAnswer:
 )
 async def predict(request: Request) -> PredictAnswer:
     """Answer SkinCredible's own request: frames as numbers, oldest first, through the same face stage."""
-    lease = lease_of(request)
+    slot = request_slot(request)
     if media_type(request) not in ("application/json", ""):
         raise ApiError("unsupported_type", f"the body is {media_type(request)!r}; send application/json")
-    body = await read_body(request, lease, max_bytes=_config(request).max_json_bytes)
+    body = await read_body(request, slot, max_bytes=_config(request).max_json_bytes)
     return await _answers(request).predict(body)
 
 
@@ -204,16 +210,16 @@ async def root() -> RedirectResponse:
 
 async def _read_photo(request: Request) -> File:
     """Read the one photo of a request, raw or from a form."""
-    config, lease = _config(request), lease_of(request)
+    config, slot = _config(request), request_slot(request)
     kind = media_type(request)
     if kind == "multipart/form-data":
-        shape = FormShape(
+        shape = FormSpec(
             file_field="file",
             max_files=1,
             max_file_bytes=config.max_photo_bytes,
             max_bytes=config.max_photo_bytes + FORM_OVERHEAD_BYTES,
         )
-        files = (await read_form(request, lease, shape)).files
+        files = (await read_form(request, slot, shape)).files
         if not files:
             raise ApiError("invalid_request", "the form has no 'file'; send the photo under that name")
         return files[0]
@@ -222,7 +228,7 @@ async def _read_photo(request: Request) -> File:
             "unsupported_type",
             f"the body is {kind!r}; send the photo as {', '.join(RAW_TYPES)}, or a form with 'file'",
         )
-    body = await read_body(request, lease, max_bytes=config.max_photo_bytes)
+    body = await read_body(request, slot, max_bytes=config.max_photo_bytes)
     if not body:
         raise ApiError("invalid_request", "the body is empty; send a photo")
     return body

@@ -23,8 +23,8 @@ settings.register_profile(
     "patient", deadline=None
 )  # how long an example takes says nothing on a busy machine
 settings.load_profile("patient")
-START_PATIENCE_S = 400
-STOP_PATIENCE_S = 15
+START_TIMEOUT_S = 400
+STOP_TIMEOUT_S = 15
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -63,7 +63,7 @@ class Server:
 
     def wait_for(self, text: str) -> None:
         """Wait until it prints something."""
-        until = time.monotonic() + START_PATIENCE_S
+        until = time.monotonic() + START_TIMEOUT_S
         while text not in self.said():
             assert self.process.poll() is None and time.monotonic() < until, self.said()
             time.sleep(0.1)
@@ -73,7 +73,7 @@ class Server:
         left = self._processes()
         homes = _homes(left)
         self.process.send_signal(signal.SIGINT)
-        self.process.wait(STOP_PATIENCE_S)
+        self.process.wait(STOP_TIMEOUT_S)
 
         _, alive = psutil.wait_procs(left, timeout=0)
         assert not alive, f"left running: {alive}"

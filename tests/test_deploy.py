@@ -19,7 +19,7 @@ from ray.serve.schema import ServeDeploySchema
 
 from serve.__main__ import EVERYWHERE, HAPROXY
 from serve.config import ApiConfig
-from serve.runtime.autoscaling import ByLoad
+from serve.runtime.autoscaling import TargetLoadPolicy
 from train.placement import LOWEST_DRIVER
 from ui.config import UiConfig
 
@@ -110,8 +110,8 @@ def test_the_smallest_cluster_has_room_for_the_fewest_replicas_on_two_nodes_each
 @pytest.mark.parametrize("name", ["Gateway", "LesionClassifier"])
 def test_the_policies_take_what_the_config_gives_them(name: str):
     policy = deployments()[name]["autoscaling_config"]["policy"]
-    assert policy["policy_function"] == f"{ByLoad.__module__}:{ByLoad.__name__}"
-    ByLoad(**policy["policy_kwargs"])
+    assert policy["policy_function"] == f"{TargetLoadPolicy.__module__}:{TargetLoadPolicy.__name__}"
+    TargetLoadPolicy(**policy["policy_kwargs"])
 
 
 def test_kubernetes_serves_by_the_same_numbers():

@@ -11,7 +11,7 @@ from models.diagnoses import GROUPS
 from serve.config import LesionConfig
 from serve.messages import Full, LesionReport, Spot, loaded_model, threshold_of, verdict_of
 from serve.runtime.autoscaling import Load, PhotoMeter
-from serve.runtime.batching import Batches, Cores, cores_of, load_apart
+from serve.runtime.batching import Cores, DynamicBatcher, compute_threads, load_in_throwaway_thread
 from serve.runtime.gpu_memory import limit_gpu_memory
 from serve.schemas import DiagnosisScore, LoadedModel, ModelName
 
@@ -29,7 +29,7 @@ class LesionClassifier:
 
         folder = local_checkpoint(config.checkpoint)
         limit_gpu_memory(config.device)
-        self._engine = load_apart(
+        self._engine = load_in_throwaway_thread(
             lambda: load_lesion_engine(
                 folder,
                 device=config.device,
@@ -44,11 +44,11 @@ class LesionClassifier:
         self._model = ModelName(name=self.meta.name, version=self.meta.version)
         self._model_card = read_model_card(folder)
         apart = not self._engine.one_at_a_time
-        self._batches = Batches(
+        self._batcher = DynamicBatcher(
             self._classify_batch,
             self._engine.ping,
             max_size=config.max_batch_size,
-            cores=cores_of(config.device, config.num_threads) if apart else Cores(),
+            cores=compute_threads(config.device, config.num_threads) if apart else Cores(),
         )
         self._held = PhotoMeter()
         self._most_held = config.max_photos or 3 * config.max_batch_size
@@ -61,7 +61,7 @@ class LesionClassifier:
         if self._held.number >= self._most_held:
             return Full(num_photos=self._held.number)
         with self._held.hold(len(spots)):
-            asked = (self._batches.ask(spot) for spot in spots)
+            asked = (self._batcher.submit(spot) for spot in spots)
             reports = await asyncio.gather(*asked, return_exceptions=True)  # all, so that all are counted
         for report in reports:
             if isinstance(report, BaseException):
@@ -69,12 +69,12 @@ class LesionClassifier:
         return [report for report in reports if isinstance(report, LesionReport)]
 
     async def record_autoscaling_stats(self) -> dict[Load, float]:  # async: in the thread of ``classify``
-        """Tell Serve how many photos this replica holds, for ``serve.runtime.autoscaling.ByLoad``."""
+        """Tell Serve how many photos this replica holds, for ``TargetLoadPolicy``."""
         return self._held()
 
     async def check_health(self) -> None:
         """Raise if the engine no longer answers; Serve then replaces this replica."""
-        await self._batches.prove()
+        await self._batcher.check_alive()
 
     def describe(self) -> LoadedModel:
         """Say what is loaded, for ``GET /v1/models``."""

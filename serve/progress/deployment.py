@@ -9,7 +9,7 @@ import ray.serve
 from models.checkpoint import local_checkpoint, read_model_card
 from serve.config import ProgressConfig
 from serve.messages import ProgressReport, Series, loaded_model, threshold_of
-from serve.runtime.batching import Batches, cores_of, load_apart
+from serve.runtime.batching import DynamicBatcher, compute_threads, load_in_throwaway_thread
 from serve.runtime.gpu_memory import limit_gpu_memory
 from serve.schemas import LoadedModel, ModelName
 
@@ -23,28 +23,28 @@ class ProgressClassifier:
 
         folder = local_checkpoint(config.checkpoint)
         limit_gpu_memory(config.device)
-        self._engine = load_apart(
+        self._engine = load_in_throwaway_thread(
             lambda: load_progress_engine(folder, device=config.device, num_threads=config.num_threads)
         )
         self.meta = self._engine.meta
         self._threshold = threshold_of(self.meta, "improved")
         self._model = ModelName(name=self.meta.name, version=self.meta.version)
         self._model_card = read_model_card(folder)
-        self._batches = Batches(
+        self._batcher = DynamicBatcher(
             self._classify_batch,
             self._engine.ping,
             max_size=config.max_batch_size,
             size_of=lambda series: len(series.present_T),
-            cores=cores_of(config.device, config.num_threads),
+            cores=compute_threads(config.device, config.num_threads),
         )
 
     async def classify(self, series: Series) -> ProgressReport:
         """Classify one series, together with those that wait beside it."""
-        return await self._batches.ask(series)
+        return await self._batcher.submit(series)
 
     async def check_health(self) -> None:
         """Raise if the engine no longer answers; Serve then replaces this replica."""
-        await self._batches.prove()
+        await self._batcher.check_alive()
 
     def describe(self) -> LoadedModel:
         """Say what is loaded, for ``GET /v1/models``."""

@@ -5,7 +5,7 @@ import ray.serve
 
 from serve.config import FaceConfig
 from serve.messages import FaceReport
-from serve.runtime.batching import Batches, cores_of, load_apart
+from serve.runtime.batching import DynamicBatcher, compute_threads, load_in_throwaway_thread
 from serve.runtime.gpu_memory import limit_gpu_memory
 
 
@@ -20,23 +20,23 @@ class FaceDetector:
         from models.face.detector import FaceFinder  # here, as in serve.lesion.deployment
 
         limit_gpu_memory(config.device)
-        self._find = load_apart(
+        self._find = load_in_throwaway_thread(
             lambda: FaceFinder(device=config.device, size_px=size_px, num_threads=config.num_threads)
         )
-        self._batches = Batches(
+        self._batcher = DynamicBatcher(
             self._find_batch,
             self._find.ping,
             max_size=config.max_batch_size,
-            cores=cores_of(config.device, config.num_threads),
+            cores=compute_threads(config.device, config.num_threads),
         )
 
     async def find(self, image_HWC: np.ndarray) -> FaceReport | None:
         """Find the face of one photo, uint8, of any size, together with those that wait beside it."""
-        return await self._batches.ask(image_HWC)
+        return await self._batcher.submit(image_HWC)
 
     async def check_health(self) -> None:
         """Raise if MTCNN no longer answers; Serve then replaces this replica."""
-        await self._batches.prove()
+        await self._batcher.check_alive()
 
     def _find_batch(self, image_HWC: list[np.ndarray]) -> list[FaceReport | None]:
         return [

@@ -62,7 +62,7 @@ class PhotoMeter:
         self.number += number
 
 
-class ByLoad:
+class TargetLoadPolicy:
     """As many replicas as keep each at ``target``; Serve adds the bounds and the delays.
 
     A config file names it under ``autoscaling_config``, as ``serve/gpu.yaml`` does.

@@ -1,11 +1,11 @@
-"""Batches: what waits is computed together, in threads of their own.
+"""DynamicBatcher: what waits is computed together, in threads of their own.
 
 Serve's own batching closes a batch as soon as its first item has waited ``batch_wait_timeout_s``, also while
 another batch computes: without a wait a flood goes through one by one, with a wait a lonely request pays it.
 Here a batch is closed at the moment when the engine is free for it.
 
 On several cores, a batch computes on each. Threads that share one batch meet after every layer, and all wait
-when another process takes the core of one (docs/decisions/0010-a-batch-on-each-core.md); only a question that
+when another process takes the core of one (docs/decisions/0010-one-batch-per-core.md); only a question that
 is alone gets them all.
 """
 
@@ -25,9 +25,9 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from serve.runtime import metrics
 
-COMPUTING_NICENESS = 5
+COMPUTE_NICENESS = 5
 """On a CPU, below who answers the door, so that a flood of refusals does not wait for photos that compute
-(docs/decisions/0010-a-batch-on-each-core.md says what was measured)."""
+(docs/decisions/0010-one-batch-per-core.md says what was measured)."""
 STUCK_AFTER_S = 30.0
 """A batch that computes for longer is taken for stuck; far above what a full one takes on a busy laptop."""
 
@@ -35,7 +35,7 @@ _Q = TypeVar("_Q")
 _A = TypeVar("_A")
 
 
-class StuckError(RuntimeError):
+class EngineStuckError(RuntimeError):
     """The engine does not answer any more; only a new replica helps."""
 
 
@@ -60,7 +60,7 @@ class Cores:
     niceness: int = 0
     """By which these threads stand behind others; on Linux, where each thread has its own."""
 
-    def step_back(self) -> None:
+    def lower_priority(self) -> None:
         """Make the calling thread nicer; where the system refuses, it stays as it is."""
         if not self.niceness or sys.platform != "linux":
             return
@@ -70,13 +70,13 @@ class Cores:
             os.setpriority(os.PRIO_PROCESS, thread, min(19, own + self.niceness))
 
 
-def cores_of(device: str, num_threads: int) -> Cores:
+def compute_threads(device: str, num_threads: int) -> Cores:
     """Return what PyTorch computes on: one thread feeds a GPU, ``num_threads`` share a CPU."""
     if device != "cpu":
         return Cores()
     import torch  # not above: tests of batches do without
 
-    return Cores(num_threads, torch.set_num_threads, COMPUTING_NICENESS)
+    return Cores(num_threads, torch.set_num_threads, COMPUTE_NICENESS)
 
 
 class _Engine(Protocol):
@@ -86,12 +86,13 @@ class _Engine(Protocol):
 _E = TypeVar("_E", bound=_Engine)
 
 
-def load_apart(load: Callable[[], _E]) -> _E:
+def load_in_throwaway_thread(load: Callable[[], _E]) -> _E:
     """Load an engine and let it answer a ping, in a thread that then ends.
 
     A thread that computed on several cores keeps its helpers for as long as it lives. When a process has more
     of both than there are cores, OpenMP lets them sleep after every layer, and a lonely question takes longer
-    (docs/decisions/0012-helpers-of-one-thread.md). So only one thread may have any: the first of ``Batches``.
+    (docs/decisions/0012-openmp-threads.md). So only the first thread of
+    ``DynamicBatcher`` may have any.
     """
 
     def load_and_ping() -> _E:
@@ -103,7 +104,7 @@ def load_apart(load: Callable[[], _E]) -> _E:
         return thread.submit(load_and_ping).result()
 
 
-class Batches(Generic[_Q, _A]):
+class DynamicBatcher(Generic[_Q, _A]):
     """Answers questions in batches.
 
     A question whose caller has gone is dropped before it is computed.
@@ -143,7 +144,7 @@ class Batches(Generic[_Q, _A]):
         for number in range(cores.number):
             threading.Thread(target=self._work, args=(number,), name=f"batches-{number}", daemon=True).start()
 
-    async def ask(self, question: _Q) -> _A:
+    async def submit(self, question: _Q) -> _A:
         """Wait for the answer to one question; an error of ``compute`` reaches everyone in the batch.
 
         Raises:
@@ -151,23 +152,23 @@ class Batches(Generic[_Q, _A]):
         """
         return await self._queue(_Job(question, self._size_of(question)))
 
-    async def prove(self) -> None:
+    async def check_alive(self) -> None:
         """Prove that the engine works: it is computing, not for too long, or it answers a ping.
 
         Raises:
-            StuckError: it does neither.
+            EngineStuckError: it does neither.
         """
         with self._arrival:
             began = min(self._began.values(), default=None)
         if began is not None and time.monotonic() - began > self._stuck_after_s:
-            raise StuckError(f"a batch has been computing for more than {self._stuck_after_s:g} s")
+            raise EngineStuckError(f"a batch has been computing for more than {self._stuck_after_s:g} s")
         if began is not None and not self._last_failed:
             return
         try:
             async with asyncio.timeout(self._stuck_after_s):
                 await self._queue(_Job(is_ping=True))
         except TimeoutError as error:
-            raise StuckError(f"the engine answered no ping for {self._stuck_after_s:g} s") from error
+            raise EngineStuckError(f"the engine answered no ping for {self._stuck_after_s:g} s") from error
 
     async def _queue(self, job: _Job) -> Any:
         with self._arrival:
@@ -176,7 +177,7 @@ class Batches(Generic[_Q, _A]):
         return await asyncio.wrap_future(job.answer)  # a caller that leaves cancels what has not begun
 
     def _work(self, number: int) -> None:
-        self._cores.step_back()
+        self._cores.lower_priority()
         while True:
             jobs, num_cores = self._next_jobs(number)
             self._cores.use(num_cores)
@@ -191,7 +192,7 @@ class Batches(Generic[_Q, _A]):
             for job in jobs[len(answers) :]:
                 job.answer.set_exception(error)
             try:
-                metrics.note_batch(sum(job.size for job in jobs), took_s)
+                metrics.record_batch(sum(job.size for job in jobs), took_s)
             except Exception:  # an engine that nobody counts still answers
                 logging.getLogger("skinserve").exception("a batch is missing in the metrics")
 
@@ -231,7 +232,7 @@ class Batches(Generic[_Q, _A]):
         return jobs, self._cores.number if alone else 1
 
     def _has_work(self, number: int) -> bool:
-        """Whether a thread may take something; ``load_apart`` says why what is alone is left to the first."""
+        """Return whether a thread has work; the first gets a single item (``load_in_throwaway_thread``)."""
         left_to_first = number > 0 and 0 not in self._began
         return len(self._waiting) > left_to_first
 

@@ -1,7 +1,7 @@
 """Bundles: several questions in one call, when there are many.
 
 A call from a gateway to a replica costs each of them about 2 ms of CPU, however much it carries
-(docs/decisions/0011-several-photos-a-call.md). Few questions go at once, one a call. When many are under way,
+(docs/decisions/0011-request-coalescing.md). Few questions go at once, one a call. When many are under way,
 a new one would wait at the replica anyway; it waits here for a moment, so that others travel with it.
 """
 

@@ -66,4 +66,4 @@ def _timed(work: Callable[_P, _T], *arguments: _P.args, **options: _P.kwargs) ->
     try:
         return work(*arguments, **options)
     finally:
-        metrics.note_decode(time.monotonic() - began)
+        metrics.record_decode(time.monotonic() - began)

@@ -63,7 +63,7 @@ def overloaded(message: str, retry_after_s: int) -> ApiError:
     return ApiError("overloaded", f"{message}; try again in {retry_after_s} s", headers)
 
 
-class FullStageError(ApiError):
+class QueueFullError(ApiError):
     """A stage is ``overloaded``: its queue is full, so a gateway should let fewer in."""
 
     def __init__(self, retry_after_s: int) -> None:
@@ -71,7 +71,7 @@ class FullStageError(ApiError):
         super().__init__(refusal.code, str(refusal), refusal.headers)
 
 
-def detail_of(error: ApiError | PhotoError) -> ErrorDetail:
+def error_detail(error: ApiError | PhotoError) -> ErrorDetail:
     """Name the code and message of a refusal."""
     code = error.code
     if code not in get_args(ErrorCode):
@@ -81,7 +81,7 @@ def detail_of(error: ApiError | PhotoError) -> ErrorDetail:
 
 def error_response(code: ErrorCode, message: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
     """Build the one kind of error answer, and count it."""
-    metrics.note_refusal(code)
+    metrics.count_error(code)
     body = ErrorBody(error=ErrorDetail(code=code, message=message))
     return JSONResponse(body.model_dump(), status_code=STATUS[code], headers=dict(headers or {}))
 
@@ -94,12 +94,12 @@ def internal_error(error: BaseException, request_id: str) -> JSONResponse:
     )
 
 
-def handle_errors(app: FastAPI) -> None:
+def register_error_handlers(app: FastAPI) -> None:
     """Answer every refusal of the routes, of FastAPI and of Starlette with our body."""
 
     async def refuse(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, ApiError | PhotoError)
-        detail = detail_of(error)
+        detail = error_detail(error)
         return error_response(detail.code, detail.message, getattr(error, "headers", None))
 
     async def refuse_invalid(request: Request, error: Exception) -> JSONResponse:

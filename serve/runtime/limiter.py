@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from serve.runtime.errors import FullStageError, overloaded
+from serve.runtime.errors import QueueFullError, overloaded
 
 
-class Places:
-    """Places for photos on their way to a stage; who finds none is refused at once.
+class AdaptiveLimiter:
+    """AdaptiveLimiter for photos on their way to a stage; who finds none is refused at once.
 
     They become a tenth fewer when the stage's own queue is full, and more again as it answers: a gateway
     knows neither how many replicas a stage has nor how many gateways share them. Of many refusals at once
@@ -33,7 +33,7 @@ class Places:
             raise overloaded(f"the server has {self._taken} {self._what} in work", self._retry_after_s)
 
     @contextmanager
-    def take(self, number: int = 1) -> Iterator[None]:
+    def acquire(self, number: int = 1) -> Iterator[None]:
         """Hold ``number`` places as long as the work takes.
 
         Raises:
@@ -45,7 +45,7 @@ class Places:
         try:
             yield
             self.limit = min(self._most, self.limit + number / self.limit)
-        except FullStageError:
+        except QueueFullError:
             if num_lowered == self._num_lowered:
                 self._num_lowered += 1
                 self.limit = max(1.0, 0.9 * self.limit)

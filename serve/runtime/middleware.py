@@ -20,7 +20,7 @@ from serve.runtime.errors import ApiError, error_response, internal_error, overl
 REQUEST_ID_HEADER = "x-request-id"
 DEADLINE_HEADER = "x-request-timeout-seconds"
 # By DEADLINE_HEADER Ray Serve answers a plain-text 408, by NO_DISCONNECT_HEADER it overlooks that a client
-# hung up. Behind Front it sees neither; the gateway reads the deadline under this name.
+# hung up. Behind RequestIdMiddleware it sees neither; the gateway reads the deadline under this name.
 INNER_DEADLINE_HEADER = "x-skinserve-timeout-seconds"
 NO_DISCONNECT_HEADER = "x-request-disconnect-disabled"
 
@@ -28,7 +28,7 @@ NO_DISCONNECT_HEADER = "x-request-disconnect-disabled"
 STREAM_GRACE_S = 5.0
 
 
-class Front:
+class RequestIdMiddleware:
     """The outermost layer: one sane ``X-Request-ID`` in request and answer, and no headers that steer Serve.
 
     It stands around the gateway's app and, by ``RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH``, around Serve's
@@ -64,11 +64,12 @@ Checks = Mapping[str, Callable[[], None]]
 """By path: raises ``ApiError`` when a request would find no place."""
 
 
-class Door:
+class LoadSheddingMiddleware:
     """Turns away who would find no place, before Serve's own HTTP layer spends many times that on him.
 
-    It stands around that layer, like ``Front``. Where the gateway lives in the same process (direct ingress),
-    it sets ``checks``; elsewhere, and under a route prefix, all pass, and ``Admission`` checks.
+    It stands around that layer, like ``RequestIdMiddleware``. Where the gateway lives in the same process
+    (direct ingress), it sets ``checks``; elsewhere, and under a route prefix, all pass, and
+    ``AdmissionControl`` checks.
     """
 
     checks: ClassVar[Checks] = {}
@@ -94,69 +95,69 @@ def _check(checks: Checks, method: str, path: str) -> None:
 
 def serve_middlewares() -> list[Middleware]:
     """Name what Serve puts around its own HTTP layer, the outermost last; it calls this in every replica."""
-    return [Middleware(Door), Middleware(Front)]
+    return [Middleware(LoadSheddingMiddleware), Middleware(RequestIdMiddleware)]
 
 
 @dataclass
-class InWork:
+class InFlight:
     """What one gateway replica has taken in and not yet answered."""
 
     num_requests: int = 0
     num_bytes: int = 0
 
 
-class Lease:
+class RequestSlot:
     """The place of one request among the others; leaving it gives everything back."""
 
-    def __init__(self, config: GatewayConfig, in_work: InWork, deadline: float, *, counts: bool) -> None:
+    def __init__(self, config: GatewayConfig, in_flight: InFlight, deadline: float, *, counts: bool) -> None:
         self.deadline = deadline
         """When the answer is due, on the clock of the running event loop."""
         self._config = config
-        self._in_work = in_work
+        self._in_flight = in_flight
         self._num_requests = int(counts)
         self._num_bytes = 0
         self._held = ExitStack()
 
-    def __enter__(self) -> "Lease":
+    def __enter__(self) -> "RequestSlot":
         limit = self._config.max_requests
-        if self._in_work.num_requests + self._num_requests > limit:
+        if self._in_flight.num_requests + self._num_requests > limit:
             raise overloaded(
                 f"the server has {limit} requests in work and takes no more", self._config.retry_after_s
             )
-        self._in_work.num_requests += self._num_requests
+        self._in_flight.num_requests += self._num_requests
         return self
 
     def __exit__(self, *_: object) -> None:
         self._held.close()
-        self._in_work.num_requests -= self._num_requests
-        self._in_work.num_bytes -= self._num_bytes
+        self._in_flight.num_requests -= self._num_requests
+        self._in_flight.num_bytes -= self._num_bytes
 
     def hold(self, place: AbstractContextManager[None]) -> None:
         """Enter something that is left when the request has been answered."""
         self._held.enter_context(place)
 
-    def take_bytes(self, num_bytes: int) -> None:
+    def reserve_bytes(self, num_bytes: int) -> None:
         """Take room in memory for a part of the body."""
-        if self._in_work.num_bytes + num_bytes > self._config.max_bytes_in_flight:
-            message = f"the server holds {self._in_work.num_bytes / 1e6:.0f} MB of photos and takes no more"
+        if self._in_flight.num_bytes + num_bytes > self._config.max_bytes_in_flight:
+            message = f"the server holds {self._in_flight.num_bytes / 1e6:.0f} MB of photos and takes no more"
             raise overloaded(message, self._config.retry_after_s)
-        self._in_work.num_bytes += num_bytes
+        self._in_flight.num_bytes += num_bytes
         self._num_bytes += num_bytes
 
 
-def lease_of(request: Request) -> Lease:
-    """Return the lease under which a route works."""
-    return request.scope["skinserve.lease"]
+def request_slot(request: Request) -> RequestSlot:
+    """Return the slot under which a route works."""
+    return request.scope["skinserve.request_slot"]
 
 
-class Admission:
+class AdmissionControl:
     """Lets in a bounded number of requests, ends each at its deadline, answers what the routes could not."""
 
     def __init__(self, app: ASGIApp, config: GatewayConfig, checks: Checks) -> None:
         self._app = app
         self._config = config
         self._checks = checks
-        self._in_work = InWork()
+        self._in_flight = InFlight()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass one request on, and see to it that it is answered."""
@@ -170,8 +171,10 @@ class Admission:
             route = scope["path"].removeprefix(scope.get("root_path", ""))
             _check(self._checks, scope["method"], route)  # the place is taken later, when the body is here
             deadline = asyncio.get_running_loop().time() + seconds
-            with Lease(self._config, self._in_work, deadline, counts=scope["method"] == "POST") as lease:
-                scope["skinserve.lease"] = lease
+            with RequestSlot(
+                self._config, self._in_flight, deadline, counts=scope["method"] == "POST"
+            ) as slot:
+                scope["skinserve.request_slot"] = slot
                 async with asyncio.timeout_at(deadline) as answer.timer:
                     await self._app(scope, receive, answer.send)
             return

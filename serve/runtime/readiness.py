@@ -8,9 +8,9 @@ from serve.schemas import Health
 
 FRESH_S = 5.0
 """A model that answered a warm-up batch this recently is not asked again."""
-PATIENCE_S = 2.0
+PROBE_TIMEOUT_S = 2.0
 """How long a probe waits for warm-up batches; they go on when it has left."""
-GIVE_UP_S = 30.0
+WARM_UP_TIMEOUT_S = 30.0
 """After it a warm-up batch is called off, and the next probe asks anew."""
 
 
@@ -31,7 +31,7 @@ class Readiness:
         """Ask the models that have not answered lately, and name the ones that are still awaited."""
         asked = [self._ask(stage) for stage in self._older_than(FRESH_S)]
         if asked:
-            await asyncio.wait(asked, timeout=PATIENCE_S)
+            await asyncio.wait(asked, timeout=PROBE_TIMEOUT_S)
         waiting_for = self._older_than(self._ready_after_s)
         return Health(status="starting" if waiting_for else "ok", waiting_for=list(waiting_for))
 
@@ -47,7 +47,7 @@ class Readiness:
 
     async def _note_answer(self, stage: StageName) -> None:
         try:
-            async with asyncio.timeout(GIVE_UP_S):
+            async with asyncio.timeout(WARM_UP_TIMEOUT_S):
                 await self._stages.ping(stage)
         except Exception:  # whatever it was, the model has not answered; the next probe asks again
             return

@@ -12,7 +12,7 @@ from ray.serve.handle import DeploymentHandle
 
 from serve.messages import FaceReport, Full, LesionReport, ProgressReport, Series, Spot
 from serve.runtime.coalescing import Bundles
-from serve.runtime.errors import FullStageError, overloaded
+from serve.runtime.errors import QueueFullError, overloaded
 from serve.schemas import LoadedModel
 
 StageName = Literal["lesion", "face", "progress"]
@@ -100,7 +100,7 @@ class ServeStages:
                     full = True  # Serve, which counts calls and not photos, may choose another one now
                     continue
                 if not lost:
-                    raise FullStageError(self._retry_after_s) from error
+                    raise QueueFullError(self._retry_after_s) from error
                 await asyncio.sleep(FULL_STAGE_WAIT_S)
             except Exception as error:
                 if not _is_lost(error):

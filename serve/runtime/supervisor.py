@@ -22,11 +22,11 @@ import psutil
 from serve.runtime.server_process import EXIT_BAD_CONFIG, EXIT_DEPLOY_FAILED, FAILURE, PROGRESS
 from serve.schemas import Health
 
-STOP_PATIENCE_S = 6.0
+STOP_TIMEOUT_S = 6.0
 """How long requests in work may take after Ctrl-C; then everything is killed, during the start at once."""
-START_PATIENCE_S = 600.0
-PROBE_PATIENCE_S = 3.0
-END_PATIENCE_S = 5.0
+START_TIMEOUT_S = 600.0
+PROBE_TIMEOUT_S = 3.0
+KILL_TIMEOUT_S = 5.0
 MAX_ATTEMPTS = 3
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """What ends the server, in order."""
@@ -113,8 +113,8 @@ class Supervisor:
             if not waiting_for:
                 return True
             self._say_once(waiting_for)
-            if time.monotonic() - began > START_PATIENCE_S:
-                say(f"not ready after {START_PATIENCE_S:.0f} s")
+            if time.monotonic() - began > START_TIMEOUT_S:
+                say(f"not ready after {START_TIMEOUT_S:.0f} s")
                 return False
             time.sleep(0.5)
         return False
@@ -145,7 +145,7 @@ class Supervisor:
 
     def _get(self, path: str) -> tuple[int, bytes]:
         host = self._start.host.strip("[]")
-        connection = http.client.HTTPConnection(host, self._start.port, timeout=PROBE_PATIENCE_S)
+        connection = http.client.HTTPConnection(host, self._start.port, timeout=PROBE_TIMEOUT_S)
         try:
             connection.request("GET", path)
             answer = connection.getresponse()
@@ -176,11 +176,11 @@ class Supervisor:
                 say("stopping")
             if self._was_ready:
                 self._server.terminate()
-            until = time.monotonic() + (STOP_PATIENCE_S if self._was_ready else 0)
+            until = time.monotonic() + (STOP_TIMEOUT_S if self._was_ready else 0)
             while self._server.poll() is None and time.monotonic() < until and self._num_signals < 2:
                 time.sleep(0.05)
         me = psutil.Process()
-        until = time.monotonic() + END_PATIENCE_S
+        until = time.monotonic() + KILL_TIMEOUT_S
         while (left := me.children(recursive=True)) and time.monotonic() < until:
             for process in left:
                 with contextlib.suppress(psutil.NoSuchProcess):

@@ -10,12 +10,12 @@ from starlette.requests import Request
 
 from models.images import PhotoError, TooLargeError
 from serve.runtime.errors import ApiError
-from serve.runtime.middleware import Lease
+from serve.runtime.middleware import RequestSlot
 
 # Beside its files, a form may hold this many bytes: boundaries, part headers and short fields.
 FORM_OVERHEAD_BYTES = 1_000_000
 MAX_FIELD_BYTES = 1_000
-PATIENCE_S = 10.0
+BODY_TIMEOUT_S = 10.0
 """A body may pause for this long before it counts as too slow."""
 MIN_BYTES_PER_S = 2_000
 RAW_TYPES = ("image/jpeg", "image/png", "image/webp")
@@ -31,7 +31,7 @@ class Form:
 
 
 @dataclass(frozen=True, kw_only=True)
-class FormShape:
+class FormSpec:
     """What a form must look like."""
 
     file_field: str
@@ -46,18 +46,18 @@ def media_type(request: Request) -> str:
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
-async def read_body(request: Request, lease: Lease, *, max_bytes: int) -> bytes:
+async def read_body(request: Request, slot: RequestSlot, *, max_bytes: int) -> bytes:
     """Read a whole body.
 
     Raises:
         ApiError: ``too_large``, by its announced length before any of it is read, or as soon as it is passed.
     """
     chunks: list[bytes] = []
-    await _receive(request, lease, max_bytes, chunks.append)
+    await _receive(request, slot, max_bytes, chunks.append)
     return b"".join(chunks)
 
 
-async def read_form(request: Request, lease: Lease, shape: FormShape) -> Form:
+async def read_form(request: Request, slot: RequestSlot, shape: FormSpec) -> Form:
     """Read a multipart form.
 
     Raises:
@@ -73,7 +73,7 @@ async def read_form(request: Request, lease: Lease, shape: FormShape) -> Form:
     builder = _FormBuilder(shape)
     try:
         parser = MultipartParser(options.get(b"boundary", b""), builder.callbacks())  # pyright: ignore[reportArgumentType]
-        await _receive(request, lease, shape.max_bytes, parser.write)
+        await _receive(request, slot, shape.max_bytes, parser.write)
         parser.finalize()
     except FormParserError as error:
         raise ApiError(
@@ -84,7 +84,9 @@ async def read_form(request: Request, lease: Lease, shape: FormShape) -> Form:
     return builder.form
 
 
-async def _receive(request: Request, lease: Lease, max_bytes: int, keep: Callable[[bytes], object]) -> None:
+async def _receive(
+    request: Request, slot: RequestSlot, max_bytes: int, keep: Callable[[bytes], object]
+) -> None:
     """Hand on a body chunk by chunk; one that only drips is refused, it would hold its place for nothing."""
     announced = request.headers.get("content-length", "")
     if announced.isdigit():
@@ -92,13 +94,13 @@ async def _receive(request: Request, lease: Lease, max_bytes: int, keep: Callabl
     received = 0
     began = asyncio.get_running_loop().time()
     try:
-        async with asyncio.timeout_at(began + PATIENCE_S) as patience:
+        async with asyncio.timeout_at(began + BODY_TIMEOUT_S) as timeout:
             async for chunk in request.stream():
                 received += len(chunk)
                 _check_size(received, max_bytes)
-                lease.take_bytes(len(chunk))
+                slot.reserve_bytes(len(chunk))
                 keep(chunk)
-                patience.reschedule(began + PATIENCE_S + received / MIN_BYTES_PER_S)
+                timeout.reschedule(began + BODY_TIMEOUT_S + received / MIN_BYTES_PER_S)
     except TimeoutError as error:
         seconds = asyncio.get_running_loop().time() - began
         message = f"{received} bytes of the body came in {seconds:.0f} s"
@@ -119,7 +121,7 @@ def _check_size(num_bytes: int, max_bytes: int) -> None:
 class _FormBuilder:
     """Receives the parser's events and keeps files and fields, each within its limit."""
 
-    def __init__(self, shape: FormShape) -> None:
+    def __init__(self, shape: FormSpec) -> None:
         self.form = Form()
         self.ended = False
         self._shape = shape

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from models.checkpoint import CheckpointError
-from serve.__main__ import Options, environment, trouble
+from serve.__main__ import Options, environment, preflight_error
 from serve.runtime.server_process import num_cpus, reachable, read_config
 from tests.random_checkpoints import write_lesion, write_progress
 
@@ -29,7 +29,7 @@ def test_help_says_what_there_is():
 
 @pytest.mark.parametrize("port", [-1, 0, 65536])
 def test_an_impossible_port_is_one_clear_line(port: int):
-    assert f"{port} is no port" in (trouble(Options(port=port)) or "")
+    assert f"{port} is no port" in (preflight_error(Options(port=port)) or "")
 
 
 def test_a_taken_port_is_one_clear_line():
@@ -38,7 +38,7 @@ def test_a_taken_port_is_one_clear_line():
         other.listen()
         port = other.getsockname()[1]
 
-        found = trouble(Options(port=port))
+        found = preflight_error(Options(port=port))
 
     assert found is not None and "\n" not in found
     assert f"port {port} on 127.0.0.1 is taken" in found and f"PORT={port + 1} make serve" in found
@@ -48,7 +48,7 @@ def test_too_little_memory_is_one_clear_line(monkeypatch: pytest.MonkeyPatch):
     memory: Any = psutil.virtual_memory()._replace(available=1_000_000_000)
     monkeypatch.setattr("psutil.virtual_memory", lambda: memory)
 
-    found = trouble(Options(port=PORT))
+    found = preflight_error(Options(port=PORT))
 
     assert found is not None and found.startswith("1.0 GB of memory are free, ")
 
@@ -61,20 +61,20 @@ def test_too_little_memory_is_one_clear_line(monkeypatch: pytest.MonkeyPatch):
         (Options(port=PORT, config=Path("nowhere.yaml")), "no config file nowhere.yaml"),
     ],
 )
-def test_other_trouble_is_one_clear_line_too(options: Options, match: str):
-    found = trouble(options)
+def test_other_preflight_errors_are_one_line(options: Options, match: str):
+    found = preflight_error(options)
 
     assert found is not None and "\n" not in found
     assert match in found
 
 
-def test_a_free_port_is_no_trouble():
+def test_a_free_port_passes_the_preflight_check():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
 
-    assert trouble(Options(port=port)) is None
-    assert trouble(replace(Options(port=port), host="0.0.0.0")) is None
+    assert preflight_error(Options(port=port)) is None
+    assert preflight_error(replace(Options(port=port), host="0.0.0.0")) is None
 
 
 def test_the_environment_closes_ray_and_phones_nobody(tmp_path: Path):

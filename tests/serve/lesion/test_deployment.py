@@ -125,7 +125,7 @@ async def test_lesion_counts_all_photos_of_a_call_until_the_last_also_when_one_f
         await asyncio.sleep(0.05)
         held.append(lesion._held.number)
 
-    monkeypatch.setattr(lesion._batches, "ask", ask)
+    monkeypatch.setattr(lesion._batcher, "submit", ask)
     with pytest.raises(ValueError, match="a bad photo"):
         await lesion.classify([bad, good])
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from serve.runtime.autoscaling import ByLoad, CpuMeter, PhotoMeter
+from serve.runtime.autoscaling import CpuMeter, PhotoMeter, TargetLoadPolicy
 
 
 def context(cores: list[float], *, current: int, target: int = 1) -> Any:
@@ -20,18 +20,18 @@ def context(cores: list[float], *, current: int, target: int = 1) -> Any:
     [([1.4], 1, 1.0), ([2.8], 1, 2.0), ([0.7, 0.7], 2, 1.0), ([2.8, 2.8], 4, 8.0), ([0.0], 1, 0.0)],
 )
 def test_wants_as_many_replicas_as_keep_each_at_its_target(cores, current, wanted):
-    found, state = ByLoad(load="cores", target=1.4)(context(cores, current=current))
+    found, state = TargetLoadPolicy(load="cores", target=1.4)(context(cores, current=current))
     assert found == pytest.approx(wanted)
     assert state == {}
 
 
 def test_keeps_what_there_is_before_the_first_report():
-    assert ByLoad(load="cores", target=1.4)(context([], current=3, target=3))[0] == 3
+    assert TargetLoadPolicy(load="cores", target=1.4)(context([], current=3, target=3))[0] == 3
 
 
 def test_a_target_of_nothing_is_refused():
     with pytest.raises(ValueError, match="must be positive"):
-        ByLoad(load="cores", target=0)
+        TargetLoadPolicy(load="cores", target=0)
 
 
 def test_a_busy_process_reports_the_core_that_it_takes():

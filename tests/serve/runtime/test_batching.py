@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from serve.runtime.batching import Batches, Cores, StuckError, _Job, load_apart
+from serve.runtime.batching import Cores, DynamicBatcher, EngineStuckError, _Job, load_in_throwaway_thread
 
 
 class Engine:
@@ -50,11 +50,11 @@ def engine():
 
 
 async def test_what_came_while_a_batch_computed_makes_the_next_one_up_to_its_size(engine: Engine):
-    batches = Batches(engine.compute, engine.ping, max_size=4)
+    batcher = DynamicBatcher(engine.compute, engine.ping, max_size=4)
 
-    first = asyncio.create_task(batches.ask(0))
+    first = asyncio.create_task(batcher.submit(0))
     await until(lambda: engine.batches)
-    others = [asyncio.create_task(batches.ask(number)) for number in range(1, 7)]
+    others = [asyncio.create_task(batcher.submit(number)) for number in range(1, 7)]
     await asyncio.sleep(0)
     engine.go.set()
 
@@ -63,11 +63,11 @@ async def test_what_came_while_a_batch_computed_makes_the_next_one_up_to_its_siz
 
 
 async def test_a_batch_is_sized_by_what_its_questions_count_and_a_large_one_goes_alone(engine: Engine):
-    batches = Batches(engine.compute, engine.ping, max_size=10, size_of=lambda number: number)
+    batcher = DynamicBatcher(engine.compute, engine.ping, max_size=10, size_of=lambda number: number)
 
-    first = asyncio.create_task(batches.ask(1))
+    first = asyncio.create_task(batcher.submit(1))
     await until(lambda: engine.batches)
-    others = [asyncio.create_task(batches.ask(number)) for number in (6, 4, 30, 5)]
+    others = [asyncio.create_task(batcher.submit(number)) for number in (6, 4, 30, 5)]
     await asyncio.sleep(0)
     engine.go.set()
     await asyncio.gather(first, *others)
@@ -76,11 +76,11 @@ async def test_a_batch_is_sized_by_what_its_questions_count_and_a_large_one_goes
 
 
 async def test_a_question_whose_caller_has_gone_is_not_computed(engine: Engine):
-    batches = Batches(engine.compute, engine.ping, max_size=4)
+    batcher = DynamicBatcher(engine.compute, engine.ping, max_size=4)
 
-    first = asyncio.create_task(batches.ask(0))
+    first = asyncio.create_task(batcher.submit(0))
     await until(lambda: engine.batches)
-    gone, stays = asyncio.create_task(batches.ask(1)), asyncio.create_task(batches.ask(2))
+    gone, stays = asyncio.create_task(batcher.submit(1)), asyncio.create_task(batcher.submit(2))
     await asyncio.sleep(0)
     gone.cancel()
     first.cancel()  # its batch is computed all the same, and harms nobody
@@ -93,22 +93,22 @@ async def test_a_question_whose_caller_has_gone_is_not_computed(engine: Engine):
 
 async def test_an_error_reaches_its_batch_and_the_next_one_is_answered(engine: Engine):
     engine.go.set()
-    batches = Batches(engine.compute, engine.ping, max_size=4)
+    batcher = DynamicBatcher(engine.compute, engine.ping, max_size=4)
 
     with pytest.raises(ValueError, match="13 is no number"):
-        await batches.ask(13)
+        await batcher.submit(13)
 
-    assert await batches.ask(5) == 10
+    assert await batcher.submit(5) == 10
 
 
 @pytest.mark.parametrize("answers", [[], [1, 1]], ids=["too few", "too many"])
 async def test_another_number_of_answers_than_of_questions_is_an_error_for_all(answers: list[int]):
-    batches: Batches[int, int] = Batches(lambda _: answers, lambda: None, max_size=4)
+    batcher: DynamicBatcher[int, int] = DynamicBatcher(lambda _: answers, lambda: None, max_size=4)
 
     async with asyncio.timeout(10):
         with pytest.raises(ValueError, match="answers to 1 questions"):
-            await batches.ask(1)
-        await batches.prove()
+            await batcher.submit(1)
+        await batcher.check_alive()
 
 
 @pytest.mark.parametrize("failure", [SystemExit(3), StopIteration(), asyncio.CancelledError()], ids=repr)
@@ -120,34 +120,34 @@ async def test_what_would_end_a_thread_or_an_event_loop_reaches_the_callers_as_a
             raise failure
         return numbers
 
-    batches = Batches(compute, lambda: None, max_size=4)
+    batcher = DynamicBatcher(compute, lambda: None, max_size=4)
 
     async with asyncio.timeout(10):
         with pytest.raises(RuntimeError, match=type(failure).__name__):
-            await batches.ask(13)
-        assert await batches.ask(5) == 5
+            await batcher.submit(13)
+        assert await batcher.submit(5) == 5
 
 
 async def test_metrics_that_fail_are_logged_and_the_next_batch_is_answered(
     engine: Engine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
-    def note_batch(*_: object) -> None:
+    def record_batch(*_: object) -> None:
         raise OSError("no agent")
 
-    monkeypatch.setattr("serve.runtime.metrics.note_batch", note_batch)
+    monkeypatch.setattr("serve.runtime.metrics.record_batch", record_batch)
     engine.go.set()
-    batches = Batches(engine.compute, engine.ping, max_size=4)
+    batcher = DynamicBatcher(engine.compute, engine.ping, max_size=4)
 
     async with asyncio.timeout(10):
-        assert [await batches.ask(number) for number in (1, 2)] == [2, 4]
+        assert [await batcher.submit(number) for number in (1, 2)] == [2, 4]
     assert "no agent" in caplog.text
 
 
 async def test_a_question_that_counts_nothing_is_answered_all_the_same(engine: Engine):
     engine.go.set()
-    batches = Batches(engine.compute, engine.ping, max_size=4, size_of=lambda number: number)
+    batcher = DynamicBatcher(engine.compute, engine.ping, max_size=4, size_of=lambda number: number)
 
-    assert await batches.ask(0) == 0
+    assert await batcher.submit(0) == 0
     assert (engine.batches, engine.num_pings) == ([[0]], 0)
 
 
@@ -156,13 +156,13 @@ async def test_a_ping_that_fails_leaves_the_questions_beside_it_their_answers(en
         raise OSError("no ping today")
 
     engine.go.set()
-    batches = Batches(engine.compute, ping, max_size=4)
+    batcher = DynamicBatcher(engine.compute, ping, max_size=4)
     with pytest.raises(ValueError):
-        await batches.ask(13)
+        await batcher.submit(13)
     engine.go.clear()
-    busy = asyncio.create_task(batches.ask(1))
+    busy = asyncio.create_task(batcher.submit(1))
     await until(lambda: len(engine.batches) == 2)
-    check, beside = asyncio.create_task(batches.prove()), asyncio.create_task(batches.ask(2))
+    check, beside = asyncio.create_task(batcher.check_alive()), asyncio.create_task(batcher.submit(2))
     await asyncio.sleep(0)
     engine.go.set()
 
@@ -172,17 +172,17 @@ async def test_a_ping_that_fails_leaves_the_questions_beside_it_their_answers(en
 
 
 async def test_an_idle_engine_is_pinged_and_a_busy_one_is_not(engine: Engine):
-    batches = Batches(engine.compute, engine.ping, max_size=4, stuck_after_s=20)
+    batcher = DynamicBatcher(engine.compute, engine.ping, max_size=4, stuck_after_s=20)
 
-    busy = asyncio.create_task(batches.ask(1))
+    busy = asyncio.create_task(batcher.submit(1))
     await until(lambda: engine.batches)
     began = time.monotonic()
-    await batches.prove()
+    await batcher.check_alive()
     took = time.monotonic() - began
     engine.go.set()
     await busy
     pings_while_busy = engine.num_pings
-    await batches.prove()
+    await batcher.check_alive()
 
     assert took < 5
     assert (pings_while_busy, engine.num_pings) == (0, 1)
@@ -190,35 +190,35 @@ async def test_an_idle_engine_is_pinged_and_a_busy_one_is_not(engine: Engine):
 
 
 async def test_an_engine_that_hangs_in_a_batch_fails_the_check(engine: Engine):
-    batches = Batches(engine.compute, engine.ping, max_size=4, stuck_after_s=0.1)
+    batcher = DynamicBatcher(engine.compute, engine.ping, max_size=4, stuck_after_s=0.1)
 
-    waiting = asyncio.create_task(batches.ask(1))
+    waiting = asyncio.create_task(batcher.submit(1))
     await until(lambda: engine.batches)
     await asyncio.sleep(0.15)
 
-    with pytest.raises(StuckError, match=r"more than 0\.1 s"):
-        await batches.prove()
+    with pytest.raises(EngineStuckError, match=r"more than 0\.1 s"):
+        await batcher.check_alive()
     assert not waiting.done()
 
 
 async def test_an_engine_that_hangs_in_a_ping_fails_this_check_and_the_next(engine: Engine):
-    batches = Batches(engine.compute, engine.ping, max_size=4, stuck_after_s=0.1)
+    batcher = DynamicBatcher(engine.compute, engine.ping, max_size=4, stuck_after_s=0.1)
 
     for _ in range(2):
-        with pytest.raises(StuckError):
-            await batches.prove()
+        with pytest.raises(EngineStuckError):
+            await batcher.check_alive()
 
 
 async def test_an_engine_whose_last_batch_failed_has_to_answer_a_ping_also_when_busy(engine: Engine):
     engine.go.set()
-    batches = Batches(engine.compute, engine.ping, max_size=1)
+    batcher = DynamicBatcher(engine.compute, engine.ping, max_size=1)
     with pytest.raises(ValueError):
-        await batches.ask(13)
+        await batcher.submit(13)
     engine.go.clear()
 
-    busy = asyncio.create_task(batches.ask(1))
+    busy = asyncio.create_task(batcher.submit(1))
     await until(lambda: len(engine.batches) == 2)
-    check = asyncio.create_task(batches.prove())
+    check = asyncio.create_task(batcher.check_alive())
     await asyncio.sleep(0.05)
     assert not check.done()
     engine.go.set()
@@ -254,14 +254,14 @@ async def test_a_core_that_hangs_fails_the_check_also_while_another_one_fails_it
             return numbers
         raise ValueError("a bad batch")
 
-    batches = Batches(compute, lambda: None, max_size=4, cores=Cores(2), stuck_after_s=0.1)
-    hanging = asyncio.create_task(batches.ask(0))
+    batcher = DynamicBatcher(compute, lambda: None, max_size=4, cores=Cores(2), stuck_after_s=0.1)
+    hanging = asyncio.create_task(batcher.submit(0))
     await asyncio.sleep(0.15)
     with pytest.raises(ValueError, match="a bad batch"):
-        await batches.ask(1)
+        await batcher.submit(1)
 
-    with pytest.raises(StuckError):
-        await batches.prove()
+    with pytest.raises(EngineStuckError):
+        await batcher.check_alive()
     stays.set()
     assert await hanging == 0
 
@@ -273,7 +273,7 @@ async def test_who_computes_is_nicer_than_who_started_it():
 
     own = os.getpriority(os.PRIO_PROCESS, 0)
     found = [
-        await Batches(compute, lambda: None, max_size=1, cores=Cores(niceness=niceness)).ask(0)
+        await DynamicBatcher(compute, lambda: None, max_size=1, cores=Cores(niceness=niceness)).submit(0)
         for niceness in (0, 5, 50)
     ]
 
@@ -282,13 +282,13 @@ async def test_who_computes_is_nicer_than_who_started_it():
 
 async def test_a_question_alone_gets_all_cores_and_several_get_one_for_each_batch():
     cores = TwoCores()
-    batches = Batches(cores.compute, lambda: None, max_size=4, cores=Cores(2, cores.use))
+    batcher = DynamicBatcher(cores.compute, lambda: None, max_size=4, cores=Cores(2, cores.use))
 
-    alone = asyncio.create_task(batches.ask(0))
+    alone = asyncio.create_task(batcher.submit(0))
     await until(lambda: len(cores.began) == 1)
-    beside = asyncio.create_task(batches.ask(1))
+    beside = asyncio.create_task(batcher.submit(1))
     await until(lambda: len(cores.began) == 2)
-    waiting = [asyncio.create_task(batches.ask(number)) for number in range(2, 8)]
+    waiting = [asyncio.create_task(batcher.submit(number)) for number in range(2, 8)]
     await asyncio.sleep(0)
     cores.go.set()
 
@@ -307,12 +307,12 @@ async def test_what_comes_alone_is_computed_by_the_first_thread_and_by_another_o
             go.wait(20)
         return numbers
 
-    batches = Batches(compute, lambda: None, max_size=4, cores=Cores(3))
+    batcher = DynamicBatcher(compute, lambda: None, max_size=4, cores=Cores(3))
     async with asyncio.timeout(10):
-        alone = [await batches.ask(number) for number in range(1, 9)]
-        busy = asyncio.create_task(batches.ask(0))
+        alone = [await batcher.submit(number) for number in range(1, 9)]
+        busy = asyncio.create_task(batcher.submit(0))
         await until(lambda: len(threads) == 9)
-        beside = await batches.ask(9)
+        beside = await batcher.submit(9)
         go.set()
         await busy
 
@@ -322,21 +322,21 @@ async def test_what_comes_alone_is_computed_by_the_first_thread_and_by_another_o
 
 
 def test_only_the_first_thread_ever_gets_all_cores():
-    batches = Batches(lambda numbers: numbers, lambda: None, max_size=4, cores=Cores(2))
+    batcher = DynamicBatcher(lambda numbers: numbers, lambda: None, max_size=4, cores=Cores(2))
     gone, stays = _Job(1, 1), _Job(2, 1)
     gone.answer.cancel()
-    with batches._arrival:  # as if the first thread were just coming back
-        batches._waiting.extend([gone, stays])
-        jobs, cores = batches._next_jobs(1)
+    with batcher._arrival:  # as if the first thread were just coming back
+        batcher._waiting.extend([gone, stays])
+        jobs, cores = batcher._next_jobs(1)
 
     assert (jobs, cores) == ([stays], 1)
 
 
 async def test_what_came_at_once_is_shared_out_among_the_cores():
     cores = TwoCores()
-    batches = Batches(cores.compute, lambda: None, max_size=16, cores=Cores(2, cores.use))
-    with batches._arrival:  # nobody begins before all are there
-        asked = [asyncio.create_task(batches.ask(number)) for number in range(6)]
+    batcher = DynamicBatcher(cores.compute, lambda: None, max_size=16, cores=Cores(2, cores.use))
+    with batcher._arrival:  # nobody begins before all are there
+        asked = [asyncio.create_task(batcher.submit(number)) for number in range(6)]
         await asyncio.sleep(0)
 
     await until(lambda: len(cores.began) == 2)
@@ -354,7 +354,7 @@ def test_an_engine_is_loaded_and_pinged_in_a_thread_that_has_ended(engine: Engin
         loading.append(threading.current_thread())
         return engine
 
-    assert load_apart(load) is engine
+    assert load_in_throwaway_thread(load) is engine
     assert engine.num_pings == 1
     assert loading[0] is not threading.current_thread() and not loading[0].is_alive()
 
@@ -364,4 +364,4 @@ def test_an_engine_that_does_not_load_says_why():
         raise OSError("no such checkpoint")
 
     with pytest.raises(OSError, match="no such checkpoint"):
-        load_apart(load)
+        load_in_throwaway_thread(load)

@@ -13,8 +13,8 @@ from ray.serve._private.http_util import _apply_middlewares
 from models.images import decode_square
 from serve.config import GatewayConfig
 from serve.gateway import Gateway, create_app
-from serve.runtime.errors import ApiError, FullStageError, overloaded
-from serve.runtime.middleware import Door, Front, serve_middlewares
+from serve.runtime.errors import ApiError, QueueFullError, overloaded
+from serve.runtime.middleware import LoadSheddingMiddleware, RequestIdMiddleware, serve_middlewares
 from tests.serve.fakes import LESION_PX, FakeStages, picture, uploads
 
 JPEG = {"content-type": "image/jpeg"}
@@ -58,7 +58,9 @@ async def test_two_layers_of_front_leave_one_request_id_and_hide_serves_headers(
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": b""})
 
-    client = httpx.AsyncClient(transport=httpx.ASGITransport(Front(Front(app))), base_url="http://server")
+    client = httpx.AsyncClient(
+        transport=httpx.ASGITransport(RequestIdMiddleware(RequestIdMiddleware(app))), base_url="http://server"
+    )
     hostile = {"x-request-timeout-seconds": "3", "x-request-disconnect-disabled": "?1", "x-request-id": "abc"}
     answer = await client.get("/", headers=hostile)
 
@@ -219,7 +221,7 @@ async def test_photos_of_batches_wait_for_each_other_and_none_is_refused():
 async def test_a_photo_of_a_batch_is_decoded_once_and_asks_again_when_the_stage_is_full(
     monkeypatch: pytest.MonkeyPatch,
 ):
-    stages = FakeStages(failures=[FullStageError(1), overloaded("being restarted", 1)])
+    stages = FakeStages(failures=[QueueFullError(1), overloaded("being restarted", 1)])
     client = client_of(stages)
     decoded = Mock(wraps=decode_square)
     monkeypatch.setattr("serve.answers.decode_square", decoded)
@@ -231,7 +233,7 @@ async def test_a_photo_of_a_batch_is_decoded_once_and_asks_again_when_the_stage_
 
 
 async def test_the_gateway_takes_less_after_its_stage_refused():
-    stages = FakeStages(failures=[FullStageError(1)])
+    stages = FakeStages(failures=[QueueFullError(1)])
     client = client_of(stages, max_spots=4)
 
     refused = await ask(client)
@@ -299,7 +301,7 @@ async def test_the_door_turns_away_who_would_find_no_place_and_nobody_else(monke
     def full() -> None:
         raise overloaded("the server has 16 photos of spots in work", 2)
 
-    monkeypatch.setattr(Door, "checks", {"/v1/lesion": full, "/v1/progress": lambda: None})
+    monkeypatch.setattr(LoadSheddingMiddleware, "checks", {"/v1/lesion": full, "/v1/progress": lambda: None})
     layers: list[Any] = serve_middlewares()
     around = _apply_middlewares(app, layers)  # as Serve does
     client = httpx.AsyncClient(transport=httpx.ASGITransport(around), base_url="http://server")
@@ -317,11 +319,11 @@ async def test_a_gateway_tells_the_door_of_its_process_what_is_full():
     gateway: Any = Gateway
     try:
         app = gateway.func_or_class.__serve_build_asgi_app__(replica)
-        Door.checks["/v1/lesion"]()
-        with app.state.answers.spots.take(), pytest.raises(ApiError, match="1 photos of spots"):
-            Door.checks["/v1/lesion"]()
+        LoadSheddingMiddleware.checks["/v1/lesion"]()
+        with app.state.answers.spots.acquire(), pytest.raises(ApiError, match="1 photos of spots"):
+            LoadSheddingMiddleware.checks["/v1/lesion"]()
     finally:
-        Door.checks = {}
+        LoadSheddingMiddleware.checks = {}
 
 
 async def test_under_a_route_prefix_too_who_finds_no_place_is_refused_before_the_body():
@@ -330,7 +332,7 @@ async def test_under_a_route_prefix_too_who_finds_no_place_is_refused_before_the
         transport=httpx.ASGITransport(app, root_path="/skin"), base_url="http://server"
     )
 
-    with app.state.answers.spots.take():
+    with app.state.answers.spots.acquire():
         answer = await client.post("/skin/v1/lesion", content=b"", headers={"content-type": "text/html"})
 
     assert code_of(answer) == "overloaded"

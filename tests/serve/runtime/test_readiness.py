@@ -19,7 +19,7 @@ async def test_every_model_must_have_answered():
 async def test_a_probe_does_not_wait_longer_than_its_patience_and_the_question_goes_on(
     monkeypatch: pytest.MonkeyPatch,
 ):
-    monkeypatch.setattr("serve.runtime.readiness.PATIENCE_S", 0.05)
+    monkeypatch.setattr("serve.runtime.readiness.PROBE_TIMEOUT_S", 0.05)
     stages = FakeStages(delay_s=1)
     readiness = Readiness(stages, ready_after_s=60)
 
@@ -36,7 +36,7 @@ async def test_a_probe_does_not_wait_longer_than_its_patience_and_the_question_g
 
 
 async def test_a_question_without_an_answer_is_called_off_after_a_while(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("serve.runtime.readiness.GIVE_UP_S", 0.05)
+    monkeypatch.setattr("serve.runtime.readiness.WARM_UP_TIMEOUT_S", 0.05)
     stages = FakeStages(delay_s=60)
     readiness = Readiness(stages, ready_after_s=60)
 

@@ -16,7 +16,7 @@ from ray.serve.handle import DeploymentHandle
 from serve.config import GatewayConfig
 from serve.gateway import create_app
 from serve.messages import FaceReport, Full, LesionReport, ProgressReport, Series, Spot
-from serve.runtime.errors import ApiError, FullStageError
+from serve.runtime.errors import ApiError, QueueFullError
 from serve.runtime.replica_client import ServeStages, StageName
 from serve.schemas import LoadedModel
 from tests.serve.fakes import LESION_PX, FakeStages, picture, uploads
@@ -124,12 +124,12 @@ async def test_a_call_over_which_the_replica_was_lost_is_asked_once_more(loss: E
     with pytest.raises(ApiError, match="lesion stage is being restarted") as refusal:
         await twice.classify_lesion(SPOT)
 
-    assert refusal.value.code == "overloaded" and not isinstance(refusal.value, FullStageError)
+    assert refusal.value.code == "overloaded" and not isinstance(refusal.value, QueueFullError)
 
 
 @pytest.mark.parametrize("full", [[BackPressureError(3, 3)], [FULL, FULL]], ids=["calls", "photos"])
 async def test_a_full_queue_is_told_from_other_overload(full: list[BaseException | Full]):
-    with pytest.raises(FullStageError, match="queue of photos is full; try again in 2 s"):
+    with pytest.raises(QueueFullError, match="queue of photos is full; try again in 2 s"):
         await stages_that_answer(*full).classify_lesion(SPOT)
 
 

@@ -9,12 +9,12 @@ from starlette.requests import Request
 from models.images import TooLargeError
 from serve.config import GatewayConfig
 from serve.runtime.errors import ApiError
-from serve.runtime.limiter import Places
-from serve.runtime.middleware import InWork, Lease
-from serve.runtime.uploads import Form, FormShape, read_body, read_form
+from serve.runtime.limiter import AdaptiveLimiter
+from serve.runtime.middleware import InFlight, RequestSlot
+from serve.runtime.uploads import Form, FormSpec, read_body, read_form
 from tests.serve.fakes import uploads
 
-SHAPE = FormShape(
+SHAPE = FormSpec(
     file_field="files", text_fields=("taken_at",), max_files=3, max_file_bytes=2_000_000, max_bytes=5_000_000
 )
 
@@ -31,8 +31,8 @@ def request_of(chunks: Iterable[bytes], **headers: str) -> tuple[Request, list[i
     return Request({"type": "http", "method": "POST", "headers": raw}, receive), taken
 
 
-def lease(**settings: int) -> Lease:
-    return Lease(GatewayConfig.model_validate(settings), InWork(), 0, counts=True)
+def slot(**settings: int) -> RequestSlot:
+    return RequestSlot(GatewayConfig.model_validate(settings), InFlight(), 0, counts=True)
 
 
 def encoded(files: list[tuple[str, tuple[str, bytes, str]]], times: list[str]) -> tuple[bytes, str]:
@@ -40,9 +40,9 @@ def encoded(files: list[tuple[str, tuple[str, bytes, str]]], times: list[str]) -
     return request.read(), request.headers["content-type"]
 
 
-async def read(body: bytes, kind: str, *, step: int = 65536, shape: FormShape = SHAPE) -> Form:
+async def read(body: bytes, kind: str, *, step: int = 65536, shape: FormSpec = SHAPE) -> Form:
     chunks = [body[start : start + step] for start in range(0, len(body), step)]
-    return await read_form(request_of(chunks, content_type=kind)[0], lease(), shape)
+    return await read_form(request_of(chunks, content_type=kind)[0], slot(), shape)
 
 
 @pytest.mark.parametrize("step", [1, 7, 1000, 10**9])
@@ -123,7 +123,7 @@ async def test_a_body_that_announces_too_much_is_refused_before_any_of_it_is_rea
     request, taken = request_of([bytes(100)], content_length="101")
 
     with pytest.raises(ApiError, match=r"at most 0\.0001 MB") as refusal:
-        await read_body(request, lease(), max_bytes=100)
+        await read_body(request, slot(), max_bytes=100)
 
     assert refusal.value.code == "too_large"
     assert not taken
@@ -133,38 +133,38 @@ async def test_a_body_without_length_is_refused_as_soon_as_it_passes_the_limit()
     request, taken = request_of([bytes(60)] * 100)
 
     with pytest.raises(ApiError) as refusal:
-        await read_body(request, lease(), max_bytes=100)
+        await read_body(request, slot(), max_bytes=100)
 
     assert refusal.value.code == "too_large"
     assert len(taken) == 2
 
 
-async def test_bytes_are_taken_from_the_lease_announced_or_not():
+async def test_bytes_are_reserved_in_the_request_slot_announced_or_not():
     for headers in ({"content_length": "120"}, {}):
         with pytest.raises(ApiError) as refusal:
             await read_body(
-                request_of([bytes(60)] * 2, **headers)[0], lease(max_bytes_in_flight=100), max_bytes=200
+                request_of([bytes(60)] * 2, **headers)[0], slot(max_bytes_in_flight=100), max_bytes=200
             )
 
         assert refusal.value.code == "overloaded"
 
 
-async def test_a_lease_gives_everything_back():
-    in_work = InWork()
-    places = Places(1, "batches", retry_after_s=1)
+async def test_a_request_slot_gives_everything_back():
+    in_flight = InFlight()
+    places = AdaptiveLimiter(1, "batches", retry_after_s=1)
 
-    with Lease(GatewayConfig(), in_work, 0, counts=True) as one:
-        one.take_bytes(10)
-        one.hold(places.take())
-        assert in_work == InWork(num_requests=1, num_bytes=10)
+    with RequestSlot(GatewayConfig(), in_flight, 0, counts=True) as one:
+        one.reserve_bytes(10)
+        one.hold(places.acquire())
+        assert in_flight == InFlight(num_requests=1, num_bytes=10)
         with pytest.raises(ApiError):
             places.check()
-    assert in_work == InWork()
+    assert in_flight == InFlight()
     places.check()
 
 
 async def test_a_body_that_drips_is_refused_and_one_that_flows_is_not(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("serve.runtime.uploads.PATIENCE_S", 0.2)
+    monkeypatch.setattr("serve.runtime.uploads.BODY_TIMEOUT_S", 0.2)
     monkeypatch.setattr("serve.runtime.uploads.MIN_BYTES_PER_S", 1000)
 
     async def read(chunk: bytes) -> bytes:
@@ -175,7 +175,7 @@ async def test_a_body_that_drips_is_refused_and_one_that_flows_is_not(monkeypatc
             return {"type": "http.request", "body": left.pop(), "more_body": bool(left)}
 
         request = Request({"type": "http", "method": "POST", "headers": []}, receive)
-        return await read_body(request, lease(), max_bytes=100_000)
+        return await read_body(request, slot(), max_bytes=100_000)
 
     with pytest.raises(ApiError, match="bytes of the body came in 0 s; send at least 1000") as refusal:
         await read(b"x")
