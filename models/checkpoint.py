@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from models.diagnoses import Group
+from models.errors import SkinserveError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -25,7 +26,7 @@ WEIGHTS, META, CARD, INT8 = "weights.safetensors", "meta.json", "MODEL_CARD.md",
 Kind = Literal["lesion", "progress"]
 
 
-class CheckpointError(ValueError):
+class CheckpointError(SkinserveError):
     """A folder that is no checkpoint, a damaged one, or one of another version."""
 
 
@@ -93,7 +94,7 @@ def read_meta(folder: Path) -> CheckpointMeta:
     path = folder / META
     if not path.is_file():
         raise CheckpointError(
-            f"{folder} is no checkpoint: it has no {META}; name a folder made by python -m train.launch"
+            f"{folder} is no checkpoint: it has no {META}; name a folder made by skinserve train"
         )
     try:
         meta = CheckpointMeta.model_validate_json(path.read_bytes())

@@ -17,6 +17,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from models.errors import SkinserveError
+
 NUM_ATTEMPTS = 8
 """Of every S3 request, with growing pauses in between: about a minute of trouble is survived."""
 _NUM_BODY_ATTEMPTS = 3
@@ -25,7 +27,7 @@ _SCHEME = "s3://"
 _CLIENT_LOCK = threading.Lock()
 
 
-class StorageError(RuntimeError):
+class StorageError(SkinserveError):
     """An address that cannot be read or written; the message says why and what to do."""
 
 

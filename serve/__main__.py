@@ -7,12 +7,14 @@ import signal
 import socket
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psutil
 import tyro
 
+from models.errors import SkinserveError, command
 from serve.runtime.server_process import reachable
 from serve.runtime.supervisor import SIGNALS, Start, Supervisor, say
 
@@ -28,7 +30,7 @@ HAPROXY = {
     "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S": "75",  # an hour unless told, for a client that says nothing
 }
 EVERYWHERE = {
-    "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serve.runtime.middleware.serve_middlewares",
+    "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serve.runtime.admission.serve_middlewares",
     "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
     "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "60",
     "RAY_SERVE_MAX_PER_REPLICA_RETRY_COUNT": "2",
@@ -63,15 +65,15 @@ class Options:
     """Ray Serve config file: applications, replicas, CPUs, checkpoints."""
 
 
-def main() -> int:
-    """Check, then start and watch over the server."""
-    options = tyro.cli(Options, prog="python -m serve")
+@command("skinserve serve")
+def main(prog: str, arguments: Sequence[str] | None) -> int:
+    """Check the settings, then start the server and supervise it."""
+    options = tyro.cli(Options, args=arguments, prog=prog)
     if options.host == "localhost":
         options = replace(options, host="127.0.0.1")
     error = preflight_error(options)
     if error:
-        print(f"skinserve: {error}", file=sys.stderr)
-        return 1
+        raise SkinserveError(error)
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # until the supervisor can clear up after them
     home = Path(tempfile.mkdtemp(prefix="skinserve-", dir=_short_temp_folder()))
     (home / "tmp").mkdir()

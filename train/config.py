@@ -19,7 +19,7 @@ class Training:
     """What the runs of both networks are told. Addresses are a local path or ``s3://bucket/key``."""
 
     manifest: str
-    """Parquet file made by ``python -m train.data.ingest``."""
+    """Parquet file made by ``skinserve ingest``."""
     run: str
     """Folder of the run: its states, log, split and, in ``checkpoint/``, what it released."""
     split: str = ""

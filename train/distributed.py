@@ -10,10 +10,12 @@ import torch.distributed
 from torch import nn
 from tqdm import tqdm
 
+from models.errors import SkinserveError
+
 Result = TypeVar("Result")
 
 
-class RunStoppedError(RuntimeError):
+class RunStoppedError(SkinserveError):
     """The run cannot go on; the message says why and what to do, and what was trained until then is kept."""
 
 

@@ -1,4 +1,4 @@
-"""The command line of evaluation: ``python -m train.evaluate CHECKPOINT MANIFEST --split FILE``."""
+"""The command line of evaluation: ``skinserve evaluate CHECKPOINT MANIFEST --split FILE``."""
 
 import logging
 import sys
@@ -10,19 +10,18 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from models.checkpoint import CheckpointError, CheckpointMeta, read_meta
+from models.checkpoint import CheckpointMeta, read_meta
 from models.diagnoses import find_diagnosis
 from models.engine import load_lesion_engine, load_progress_engine
-from models.storage import StorageError, fetch_folder, join
-from train.data.manifest import ManifestError, Row, read_manifest
+from models.errors import EXIT_DONE, command
+from models.storage import fetch_folder, join
+from train.data.manifest import Row, read_manifest
 from train.data.split import Split, read_split
 from train.lesion.evaluation import EvaluationError, evaluate_lesion
 from train.progress.evaluation import evaluate_progress
-from train.progress.face_store import CutError
 from train.report.html_report import write_report
 
 Side = Literal["val", "train", "all"]
-EXIT_REFUSED, EXIT_STOPPED = 2, 130
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,37 +31,31 @@ class Evaluation:
     checkpoint: Annotated[str, tyro.conf.Positional]
     """Checkpoint folder, local or on S3."""
     manifest: Annotated[str, tyro.conf.Positional]
-    """Parquet file made by ``python -m train.data.ingest``."""
+    """Parquet file made by ``skinserve ingest``."""
     split: str = ""
     """Split that says which photos to take: ``split.parquet`` of a training run."""
     side: Side | None = None
     """Of the split; val if a split is given, else all photos."""
     faces: str = ""
-    """Progress only: folder of ``python -m train.progress.extract_faces``; without it, series are drawn."""
+    """Progress only: folder of ``skinserve extract-faces``; without it, series are drawn."""
     out: str = "runs/evaluation"
     """Folder for the two reports, local or on S3."""
     device: str = "cpu"
     """Torch device that computes."""
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Evaluate what the command line names; 0, or 2 with one line that says why not, or 130 at Ctrl-C."""
+@command("skinserve evaluate", when_stopped="stopped before the report was complete")
+def main(prog: str, arguments: Sequence[str] | None) -> int:
+    """Evaluate a checkpoint and write both reports."""
     logging.basicConfig(format="%(message)s")
     logging.getLogger("train").setLevel(logging.INFO)  # no other library's INFO
-    settings = tyro.cli(Evaluation, args=arguments, prog="python -m train.evaluate")
-    try:
-        content = evaluate(settings)
-        write_report(content, settings.out)
-    except (CheckpointError, CutError, EvaluationError, ManifestError, StorageError) as error:
-        print(f"train.evaluate: {error}", file=sys.stderr)
-        return EXIT_REFUSED
-    except KeyboardInterrupt:
-        print("train.evaluate: stopped before the report was complete", file=sys.stderr)
-        return EXIT_STOPPED
+    settings = tyro.cli(Evaluation, args=arguments, prog=prog)
+    content = evaluate(settings)
+    write_report(content, settings.out)
     for notice in content["notices"]:
         print(notice)
     print(f"{content['summary']} The report is {join(settings.out, 'report.html')}")
-    return 0
+    return EXIT_DONE
 
 
 def evaluate(settings: Evaluation) -> dict[str, Any]:

@@ -1,23 +1,22 @@
-"""The command line of training: ``python -m train.launch lesion --workers 4 --gpu``."""
+"""The command line of training: ``skinserve train lesion --workers 4 --gpu``."""
 
 import logging
 import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 from typing import NoReturn
 
 import tyro
 
-from models.storage import StorageError, delete, is_remote, join, write_bytes
+from models.errors import EXIT_DONE, command
+from models.storage import delete, is_remote, join, write_bytes
 from train.config import LesionJob, ProgressJob, Scale, Training
 from train.cross_validation import run_folds, side_by_side
-from train.data.manifest import ManifestError
 from train.distributed import RunStoppedError, Team
-from train.loop import OtherRunError
 from train.placement import (
     WHAT_TO_DO,
     alive_nodes,
@@ -26,10 +25,9 @@ from train.placement import (
     shortage,
     warn_while_unplaced,
 )
-from train.progress.face_store import CutError
 from train.ray_cluster import ClusterError, lone_trainer, ray_cluster
 from train.recipes import RECIPES, draw_smoke_photos
-from train.release import ReleaseError, release_run
+from train.release import release_run
 from train.run import run, train_on_ray
 
 log = logging.getLogger("train.launch")  # as a program this module is called __main__
@@ -39,24 +37,25 @@ UNWIND_S = 3
 KEEP_MEMORY = {"MALLOC_ARENA_MAX": "1"}
 """For glibc: Ray trains in a second thread, whose own heap gives memory back and asks for it again. With one
 heap for all threads turns were faster (docs/training.md), by less than they differ among themselves."""
-REFUSALS = (RunStoppedError, ClusterError, CutError, OtherRunError, ManifestError, StorageError, ReleaseError)
 
 
-def main() -> None:
-    """Train by the recipe that the command line names and print where the checkpoint is."""
+@command("skinserve train")
+def main(prog: str, arguments: Sequence[str] | None) -> int:
+    """Train by the recipe that the command line names and print the address of the checkpoint."""
     logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     logging.getLogger("train").setLevel(logging.INFO)  # no other library's INFO
-    job = tyro.extras.overridable_config_cli(RECIPES, config=(tyro.conf.OmitArgPrefixes,))
+    job = tyro.extras.overridable_config_cli(
+        RECIPES, args=arguments, prog=prog, config=(tyro.conf.OmitArgPrefixes,)
+    )
     job = replace(job, training=with_absolute_paths(job.training))
     if not job.scale.workers and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         main_pid = os.getpid()
         signal.signal(signal.SIGINT, lambda *_: _interrupt(job.training.run, main_pid))
     try:
         print(f"checkpoint in {launch(job)}")
-    except REFUSALS as error:
-        raise SystemExit(f"train.launch: {error}") from error
     except KeyboardInterrupt:
         _stop(job.training.run)
+    return EXIT_DONE
 
 
 def _interrupt(run: str, main_pid: int) -> NoReturn:
@@ -209,4 +208,4 @@ def with_absolute_paths(training: Training) -> Training:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -17,6 +17,7 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from models.checkpoint import unwrap
+from models.errors import SkinserveError
 from models.tensor_transfer import send_together
 
 Batch = dict[str, Tensor]
@@ -38,11 +39,11 @@ CHECK_EVERY = 20
 PARTS = ("net", "optimizer", "schedule", "ema")
 
 
-class DivergedError(RuntimeError):
+class DivergedError(SkinserveError):
     """The loss or its gradient is no longer a number."""
 
 
-class OtherRunError(ValueError):
+class OtherRunError(SkinserveError):
     """The folder of a run holds the state of a run with other settings or other data."""
 
 

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from models.checkpoint import CheckpointError, Kind, load_weights, read_meta
+from models.errors import SkinserveError
 from models.lesion.network import LesionNet
 from models.storage import StorageError, fetch_folder
 from train.keras_resnet import KerasWeightsError, is_keras_resnet50, read_keras_resnet50
@@ -27,7 +28,7 @@ DIAGNOSIS_OUTPUT = "diagnosis_head.3"
 NETWORK_PATIENCE_S = 20
 
 
-class InitialWeightsError(ValueError):
+class InitialWeightsError(SkinserveError):
     """The first weights cannot be had or do not fit."""
 
 

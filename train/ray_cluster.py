@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from models.errors import SkinserveError
+
 if TYPE_CHECKING:
     from ray.train.torch import TorchTrainer
 
@@ -22,7 +24,7 @@ QUIET = {
 """So that Ray, started on one machine, leaves its cores to the training."""
 
 
-class ClusterError(RuntimeError):
+class ClusterError(SkinserveError):
     """The Ray cluster cannot be joined."""
 
 

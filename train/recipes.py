@@ -1,4 +1,4 @@
-"""Named, complete settings: ``python -m train.launch NAME`` starts from one of these."""
+"""Named, complete settings: ``skinserve train NAME`` starts from one of these."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ RECIPES = {
         ProgressJob(training=ProgressTraining()),
     ),
     "followup": (
-        "Progress network on real series that python -m train.progress.extract_faces has cut.",
+        "Progress network on real series that skinserve extract-faces has cut.",
         ProgressJob(
             training=ProgressTraining(
                 manifest="data/followup/manifest.parquet",

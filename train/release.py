@@ -1,6 +1,7 @@
-"""The last step of a run, its trained weights to a checkpoint folder: ``python -m train.release RUN``."""
+"""The last step of a run, its trained weights to a checkpoint folder: ``skinserve release RUN``."""
 
 import logging
+import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,23 +13,23 @@ import tyro
 from pydantic import TypeAdapter
 from torch import nn
 
+from models.errors import EXIT_DONE, command
 from models.lesion.network import LesionNet
 from models.progress.network import ProgressNet
-from models.storage import StorageError, is_remote, upload_folder
+from models.storage import is_remote, upload_folder
 from train.config import LesionTraining, ProgressTraining, Training
-from train.data.manifest import ManifestError, Row, read_manifest, read_manifest_notes
+from train.data.manifest import Row, read_manifest, read_manifest_notes
 from train.data.split import Split, read_split
 from train.lesion.release import FoldFigures, ReleaseError, release_ensemble, release_lesion
-from train.loop import OtherRunError, new_ema
+from train.loop import new_ema
 from train.progress.evaluation import material_of
-from train.progress.face_store import CutError
 from train.progress.release import release_progress
 from train.run_folder import RunFolder, best_epochs
 
 
 @dataclass(frozen=True, kw_only=True)
 class Release:
-    """Write the checkpoint of a run, as train.launch does at its end; also of a run that has not ended."""
+    """Write the checkpoint of a run, as skinserve train does at its end; also of a run that has not ended."""
 
     run: Annotated[str, tyro.conf.Positional]
     """Folder of the run, on this machine or on S3."""
@@ -51,15 +52,14 @@ class Trained:
     manifest_notes: dict[str, Any]
 
 
-def main() -> None:
-    """Read the command line, release, and print where the checkpoint is."""
+@command("skinserve release")
+def main(prog: str, arguments: Sequence[str] | None) -> int:
+    """Release a run and print the address of its checkpoint."""
     logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     logging.getLogger("train").setLevel(logging.INFO)  # no other library's INFO
-    settings = tyro.cli(Release)
-    try:
-        print(f"checkpoint in {release_run(settings.run, out=settings.out, manifest=settings.manifest)}")
-    except (ReleaseError, ManifestError, CutError, OtherRunError, StorageError) as error:
-        raise SystemExit(f"train.release: {error}") from error
+    settings = tyro.cli(Release, args=arguments, prog=prog)
+    print(f"checkpoint in {release_run(settings.run, out=settings.out, manifest=settings.manifest)}")
+    return EXIT_DONE
 
 
 def release_run(run: str, *, out: str = "", manifest: str = "") -> str:
@@ -201,4 +201,4 @@ def _local(address: str) -> Iterator[Path]:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -19,11 +19,11 @@ import psutil
 import pytest
 import torch
 import yaml
+from models.engine import load_lesion_engine, load_progress_engine
 from torchvision.models import resnet50
 
 from models import storage
 from models.checkpoint import read_meta
-from models.engine import load_lesion_engine, load_progress_engine
 from tests.keras_files import draw_keras_arrays, write_keras_model
 from tests.local_bucket import new_bucket, s3_server
 from tests.random_checkpoints import write_progress
@@ -188,7 +188,7 @@ def test_ray_trains_on_this_machine_and_says_when_it_has_no_gpu(guide: Guide, cl
     assert "epoch 1 of 1" in trained and not noise_in(trained)
     assert "runs/smoke/checkpoint" in smoke
     if not num_gpus:
-        lines = [line for line in gpu.splitlines() if line.startswith("train.launch: ")]
+        lines = [line for line in gpu.splitlines() if line.startswith("skinserve train: ")]
         assert len(lines) == 1 and "4 workers need" in lines[0] and "0 GPUs" in lines[0]
 
 
@@ -223,7 +223,7 @@ def test_imagenet_weights_are_taken_from_the_cache_or_refused_at_once(guide: Gui
     torch.save(resnet50().state_dict(), cache / "resnet50-11ad3fa6.pth")
     trained = guide.told("train.launch lesion --init imagenet", *alone, environment=home)
 
-    lines = [line for line in refused.splitlines() if line.startswith("train.launch: ")]
+    lines = [line for line in refused.splitlines() if line.startswith("skinserve train: ")]
     assert len(lines) == 1 and str(cache) in lines[0]
     assert refused_s < 60
     assert "runs/pretrained/checkpoint" in trained
@@ -336,7 +336,7 @@ def test_a_cluster_of_two_nodes_trains_and_cuts_with_all_in_the_bucket(
         "--address",
         two_nodes,
     )
-    refused = guide.run(*again, status=2, environment={"RAY_AUTH_TOKEN_PATH": str(stranger)})
+    refused = guide.run(*again, status=1, environment={"RAY_AUTH_TOKEN_PATH": str(stranger)})
 
     assert f"checkpoint in {run}-cluster/checkpoint" in trained and "epoch 1 of 1" in trained
     ours = [line for line in trained.splitlines() if "PlacementGroupCleaner" not in line]
@@ -344,9 +344,7 @@ def test_a_cluster_of_two_nodes_trains_and_cuts_with_all_in_the_bucket(
     load_lesion_engine(storage.fetch_folder(f"{run}-cluster/checkpoint", guide.folder)).ping()
     assert f"{2 * len(PEOPLE)} photos done now" in cut
     assert [
-        line
-        for line in refused.splitlines()
-        if line.startswith("train.progress.extract_faces: no Ray cluster at")
+        line for line in refused.splitlines() if line.startswith("skinserve extract-faces: no Ray cluster at")
     ]
 
 

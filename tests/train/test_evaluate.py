@@ -181,7 +181,7 @@ def test_what_cannot_be_evaluated_is_refused_in_one_line(
     status = main([str(checkpoint), str(tmp_path / "manifest.parquet"), *options])
 
     said = capsys.readouterr().err
-    assert status == 2
+    assert status == 1
     assert message in said and said.count("\n") == 1
 
 
@@ -197,7 +197,7 @@ def test_ctrl_c_ends_with_130_and_one_line(
 
     assert main([str(checkpoint), "manifest.parquet"]) == 130
     said = capsys.readouterr().err
-    assert said.startswith("train.evaluate: stopped") and said.count("\n") == 1
+    assert said.startswith("skinserve evaluate: stopped") and said.count("\n") == 1
 
 
 @pytest.fixture
@@ -239,6 +239,6 @@ def test_faces_that_were_not_cut_are_refused_in_one_line(
 ):
     (tmp_path / "faces" / "part-0.parquet").write_bytes(b"PAR1")
 
-    assert main(followed) == 2
+    assert main(followed) == 1
     said = capsys.readouterr().err
     assert "is damaged or not ours" in said and said.count("\n") == 1

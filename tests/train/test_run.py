@@ -199,7 +199,7 @@ def test_a_run_that_stalls_ends_early(config: LesionTraining, tmp_path: Path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"manifest": "nowhere.parquet"}, r"train\.ingest"),
+        ({"manifest": "nowhere.parquet"}, r"skinserve ingest"),
         ({"init": "nowhere"}, "--init nowhere: no folder"),
         ({"batch_size": 500}, "fewer than one step takes"),
         ({"split": "nowhere.parquet"}, "no split at nowhere.parquet"),

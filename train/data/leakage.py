@@ -1,5 +1,6 @@
-"""Proof that no group and no picture is on both sides of a split: ``python -m train.data.leakage MANIFEST``."""
+"""Check that no group and no picture is on both sides of a split: ``skinserve check-leakage MANIFEST``."""
 
+import sys
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,7 +8,7 @@ from typing import Annotated
 
 import tyro
 
-from models.storage import StorageError
+from models.errors import EXIT_DONE, EXIT_FAILED, command
 from train.config import LesionTraining, ProgressTraining
 from train.data.duplicates import find_duplicates
 from train.data.manifest import read_manifest
@@ -40,7 +41,7 @@ class Settings:
     """Prove that no patient, lesion, person or picture is on both sides of a split; else exit status 1."""
 
     manifest: Annotated[str, tyro.conf.Positional]
-    """Parquet file that train.data.ingest wrote, or its s3:// address."""
+    """Parquet file that skinserve ingest wrote, or its s3:// address."""
     split: str | None = None
     """The split.parquet of a training run; without it the split that training would draw is looked at."""
     val_fraction: float | None = None
@@ -49,28 +50,25 @@ class Settings:
     """Likewise."""
 
 
-def main() -> None:
-    """Read the command line, print what was found; exit status 1: a leak, 2: nothing to look at."""
-    settings = tyro.cli(Settings)
-    try:
-        rows = read_manifest(settings.manifest)
-        if settings.split is None:
-            of_people = any(row.person for row in rows)
-            recipe = ProgressTraining() if of_people else LesionTraining()
-            draw = split_people if of_people else split_rows
-            split = draw(
-                rows,
-                val_fraction=recipe.val_fraction if settings.val_fraction is None else settings.val_fraction,
-                seed=recipe.seed if settings.seed is None else settings.seed,
-            )
-        else:
-            split = read_split(rows, settings.split)
-        found = audit(split)
-    except (ValueError, StorageError) as error:
-        print(f"train.data.leakage: {error}")
-        raise SystemExit(2) from error
+@command("skinserve check-leakage")
+def main(prog: str, arguments: Sequence[str] | None) -> int:
+    """Print what a split's two sides share; a leak is a failure."""
+    settings = tyro.cli(Settings, args=arguments, prog=prog)
+    rows = read_manifest(settings.manifest)
+    if settings.split is None:
+        of_people = any(row.person for row in rows)
+        recipe = ProgressTraining() if of_people else LesionTraining()
+        draw = split_people if of_people else split_rows
+        split = draw(
+            rows,
+            val_fraction=recipe.val_fraction if settings.val_fraction is None else settings.val_fraction,
+            seed=recipe.seed if settings.seed is None else settings.seed,
+        )
+    else:
+        split = read_split(rows, settings.split)
+    found = audit(split)
     print("\n".join(report(found)))
-    raise SystemExit(1 if found.leaks else 0)
+    return EXIT_FAILED if found.leaks else EXIT_DONE
 
 
 def audit(split: Split) -> Audit:
@@ -127,4 +125,4 @@ def _listed(lines: list[str]) -> list[str]:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,6 +1,6 @@
 """The manifest: one Parquet file that lists photos, what they show and what must not be parted.
 
-``python -m train.data.ingest`` and ``python -m train.data.followup`` write it; everything else in ``train/`` reads it.
+``skinserve ingest`` and ``skinserve followup`` write it; everything else in ``train/`` reads it.
 """
 
 import hashlib
@@ -15,12 +15,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from models import storage
+from models.errors import SkinserveError
 
 _NOTES = b"skinserve"
 """Key of the notes in the Parquet schema's metadata."""
 
 
-class ManifestError(ValueError):
+class ManifestError(SkinserveError):
     """A manifest that cannot be used; the message says why and what to do."""
 
 
@@ -31,7 +32,7 @@ class Row:
     image: str
     """Absolute path or ``s3://`` address; in the file, relative to the manifest's folder where possible."""
     label: str
-    """Name of a diagnosis in ``models.diagnoses``, "improved" or "worsened" of a follow-up photo, or empty."""
+    """A diagnosis of ``models.diagnoses``, "improved" or "worsened" of a follow-up photo, or empty."""
     patient: str = ""
     lesion: str = ""
     person: str = ""
@@ -130,7 +131,7 @@ def _read_table(address: str) -> pa.Table:
     missing = [name for name in _SCHEMA.names if name not in file.schema_arrow.names]
     if missing:
         raise ManifestError(
-            f"{address} has no column {', '.join(missing)}; make it again with python -m train.data.ingest"
+            f"{address} has no column {', '.join(missing)}; make it again with skinserve ingest"
         )
     return file.read(columns=_SCHEMA.names)
 
@@ -139,14 +140,12 @@ def _open(address: str) -> pq.ParquetFile:
     try:
         content = storage.read_bytes(address)
     except storage.MissingError as error:
-        raise ManifestError(
-            f"no manifest at {address} ({error}); make one with python -m train.data.ingest"
-        ) from error
+        raise ManifestError(f"no manifest at {address} ({error}); make one with skinserve ingest") from error
     try:
         return pq.ParquetFile(pa.BufferReader(content))
     except pa.ArrowInvalid as error:
         raise ManifestError(
-            f"{address} is no Parquet file; make the manifest again with python -m train.data.ingest"
+            f"{address} is no Parquet file; make the manifest again with skinserve ingest"
         ) from error
 
 

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from models.diagnoses import UnknownDiagnosisError, find_diagnosis
 from models.engine import LesionEngine
+from models.errors import SkinserveError
 from train.data.manifest import Row
 from train.data.split import groups_of
 from train.image_cache import decoded_photos
@@ -34,7 +35,7 @@ FALSE_ALARMS_K = np.linspace(0, 1, 101)
 MAX_CURVE_POINTS = 400
 
 
-class EvaluationError(ValueError):
+class EvaluationError(SkinserveError):
     """A checkpoint and photos between which there is nothing to evaluate."""
 
 

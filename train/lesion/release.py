@@ -19,6 +19,7 @@ from torch import nn
 from models.checkpoint import INT8, CheckpointMeta, save_checkpoint, unwrap
 from models.diagnoses import find_diagnosis
 from models.engine import LesionEngine, LesionOutput, int8_runtimes, load_lesion_engine
+from models.errors import SkinserveError
 from models.lesion.network import LesionEnsemble, LesionNet
 from models.lesion.quantization.int8 import Ranges
 from models.preprocessing import MEAN, STD
@@ -57,7 +58,7 @@ FoldFigures = dict[str, float]
 """Figures of one fold by name."""
 
 
-class ReleaseError(RuntimeError):
+class ReleaseError(SkinserveError):
     """A network that cannot be released as it is; nothing was written over."""
 
 

@@ -1,4 +1,4 @@
-"""Crop the faces of a manifest's photos once: ``python -m train.progress.extract_faces``.
+"""Crop the faces of a manifest's photos once: ``skinserve extract-faces``.
 
 The folder gets Parquet parts, each written as a whole; what is in a part is never done again.
 
@@ -21,12 +21,13 @@ import tyro
 from tqdm import tqdm
 
 from models import storage
+from models.errors import EXIT_DONE, command
 from models.images import PhotoError, decode_bounded
 from train.data.followup.source import time_of
 from train.data.manifest import ManifestError, Row, read_manifest
 from train.progress.face_store import LOST, NO_FACE, SCHEMA, CutError, read_records, write_part
 from train.progress.series import Series
-from train.ray_cluster import ClusterError, ray_cluster
+from train.ray_cluster import ray_cluster
 
 PHOTO_PX = 640
 """Long side of the photos in which faces are searched, as in serving."""
@@ -39,7 +40,6 @@ BATCH_SIZE = 16
 """Photos that one process holds decoded at a time, at most 1.3 MB each."""
 TROUBLE = "trouble: "
 """Begins the problem of photos that could not be looked at just now."""
-EXIT_REFUSED, EXIT_STOPPED = 2, 130
 logger = logging.getLogger(__name__)
 
 
@@ -48,7 +48,7 @@ class Cut:
     """Cut the faces out of a manifest's photos. The same command again does only what is missing."""
 
     manifest: Annotated[str, tyro.conf.Positional]
-    """Made by python -m train.data.followup; every manifest that names people will do."""
+    """Made by skinserve followup; every manifest that names people will do."""
     folder: Annotated[str, tyro.conf.Positional]
     """For the Parquet parts, local or s3://."""
     num_actors: int | None = None
@@ -66,20 +66,14 @@ class Cut:
             raise ValueError("num_actors, photos_per_part and size_px must be positive")
 
 
-def main() -> int:
-    """Read the command line, cut what is missing and say what was found."""
-    settings = tyro.cli(Cut, prog="python -m train.progress.extract_faces")
-    try:
-        found = cut(settings)
-    except (CutError, ClusterError, ManifestError, storage.StorageError) as error:
-        print(f"train.progress.extract_faces: {error}", file=sys.stderr)
-        return EXIT_REFUSED
-    except KeyboardInterrupt:
-        print("train.progress.extract_faces: stopped; the same command goes on", file=sys.stderr)
-        return EXIT_STOPPED
+@command("skinserve extract-faces", when_stopped="stopped; the same command resumes")
+def main(prog: str, arguments: Sequence[str] | None) -> int:
+    """Crop the missing faces and print the counts."""
+    settings = tyro.cli(Cut, args=arguments, prog=prog)
+    found = cut(settings)
     problems = "".join(f", {num:,} {problem}" for problem, num in sorted(found.items()) if problem)
     print(f"{found.total():,} photos done now, {found['']:,} with a face{problems}; see {settings.folder}")
-    return 0
+    return EXIT_DONE
 
 
 def cut(settings: Cut) -> Counter[str]:
@@ -93,9 +87,7 @@ def cut(settings: Cut) -> Counter[str]:
     """
     ordered = in_order(read_manifest(settings.manifest))
     if not ordered:
-        raise ManifestError(
-            f"{settings.manifest} names no person; make it with python -m train.data.followup"
-        )
+        raise ManifestError(f"{settings.manifest} names no person; make it with skinserve followup")
     _report_order(ordered)
     parts = _missing_parts(ordered, settings)
     found: Counter[str] = Counter()
@@ -123,7 +115,7 @@ def read_series(folder: str | Path, rows: Sequence[Row]) -> list[Series]:
     with more photos than serving accepts, the first, the last and others evenly spread in between remain.
 
     Args:
-        folder: made by ``python -m train.progress.extract_faces``.
+        folder: made by ``skinserve extract-faces``.
         rows: of a manifest; they say whose photos count, in which order, and how the person did.
 
     Raises:
@@ -135,8 +127,7 @@ def read_series(folder: str | Path, rows: Sequence[Row]) -> list[Series]:
     uncut = sum((person, row.image) not in faces for person, own in ordered.items() for row in own)
     if uncut:
         raise CutError(
-            f"{uncut:,} photos are not in {folder}; run python -m train.progress.extract_faces with this "
-            "manifest"
+            f"{uncut:,} photos are not in {folder}; run skinserve extract-faces with this manifest"
         )
     series: list[Series] = []
     noted: Counter[str] = Counter()

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 import models
 from models import storage
+from models.errors import SkinserveError
 
 SCHEMA = pa.schema(
     [
@@ -34,7 +35,7 @@ FACE_SOURCES = ("face/detector.py", "face/alignment.py", "images.py")
 logger = logging.getLogger(__name__)
 
 
-class CutError(RuntimeError):
+class CutError(SkinserveError):
     """Faces cannot be cut or read; the message says why and what to do. What was cut until then is kept."""
 
 

@@ -1,5 +1,4 @@
 import json
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -205,19 +204,17 @@ def test_the_column_of_users_may_have_other_names(tmp_path: Path, column: str) -
     assert names(rows) == ["p1", "p2"] and Path(rows[1].image).is_file()
 
 
-def test_the_command_writes_a_manifest_and_its_status_tells_of_dropped_users(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_the_command_writes_a_manifest_and_its_exit_code_tells_of_dropped_users(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     source = write_source(
         tmp_path / "s", {1: [note(BETTER), photo("p1.jpg", 1), photo("p2.jpg", 2)], 2: [note(BETTER)]}
     )
     manifest = tmp_path / "out/manifest.parquet"
-    arguments = ["followup", str(source), str(manifest), "--labeller", "vader"]
+    arguments = [str(source), str(manifest), "--labeller", "vader"]
 
-    monkeypatch.setattr(sys, "argv", arguments)
-    assert main() == 3
-    monkeypatch.setattr(sys, "argv", [*arguments, "--allow-dropped"])
-    assert main() == 0
+    assert main(arguments) == 3
+    assert main([*arguments, "--allow-dropped"]) == 0
 
     assert f"wrote 2 photos of 1 people to {manifest}" in capsys.readouterr().out
     rows = read_manifest(manifest)
@@ -225,14 +222,8 @@ def test_the_command_writes_a_manifest_and_its_status_tells_of_dropped_users(
     assert read_manifest_notes(manifest)["format"] == "skincredible"
 
 
-def test_a_source_without_its_table_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(
-        sys, "argv", ["followup", str(tmp_path), str(tmp_path / "m.parquet"), "--labeller", "vader"]
-    )
-
-    assert main() == 2
+def test_a_source_without_its_table_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(tmp_path), str(tmp_path / "m.parquet"), "--labeller", "vader"]) == 1
 
     assert "must hold dr_msg_stats.csv, followup_data/ and images/" in capsys.readouterr().err
     assert not (tmp_path / "m.parquet").exists()
@@ -292,9 +283,8 @@ def test_ctrl_c_ends_with_130_and_one_line(
     def stop(*_: object) -> int:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(sys, "argv", ["followup", "source", "m.parquet", "--labeller", "vader"])
     monkeypatch.setattr("train.data.followup.__main__.followup", stop)
 
-    assert main() == 130
+    assert main(["source", "m.parquet", "--labeller", "vader"]) == 130
     said = capsys.readouterr().err
-    assert said.startswith("train.data.followup: stopped") and said.count("\n") == 1
+    assert said.startswith("skinserve followup: stopped") and said.count("\n") == 1

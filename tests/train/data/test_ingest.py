@@ -268,8 +268,8 @@ def test_a_bucket_that_fails_ends_the_command_and_writes_nothing(
     with environment_of("http://127.0.0.1:9", with_credentials=False):
         status = main([str(tmp_path / "m.csv"), str(tmp_path / "m.parquet")])
 
-    assert status == 2
-    assert "train.data.ingest: no AWS credentials for s3://clinic/" in capsys.readouterr().err
+    assert status == 1
+    assert "skinserve ingest: no AWS credentials for s3://clinic/" in capsys.readouterr().err
     assert not (tmp_path / "m.parquet").exists()
 
 
@@ -284,7 +284,7 @@ def test_the_exit_status_says_whether_rows_were_dropped(tmp_path: Path, capsys: 
     assert "2 rows read, 1 kept, 1 dropped" in capsys.readouterr().out
     assert main([source, target, "--allow-dropped"]) == 0
     Path(source).write_text("image,label\n2,nv\n")
-    assert main([source, target]) == 2
+    assert main([source, target]) == 1
     assert "no row of" in capsys.readouterr().err
 
 
@@ -367,4 +367,4 @@ def test_ctrl_c_ends_with_130_and_one_line(
 
     assert main(["photos.csv", "manifest.parquet"]) == 130
     said = capsys.readouterr().err
-    assert said.startswith("train.data.ingest: stopped") and said.count("\n") == 1
+    assert said.startswith("skinserve ingest: stopped") and said.count("\n") == 1

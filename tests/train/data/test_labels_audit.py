@@ -1,4 +1,3 @@
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -38,16 +37,11 @@ def test_the_formula_of_the_bootstrap_is_scikit_learns() -> None:
     assert np.isnan(kappa_of(np.array([[[4, 0], [0, 0]]]))[0])
 
 
-def test_people_without_a_partner_are_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_people_without_a_partner_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_manifest(rows_of([1, 0, 1, 0]), tmp_path / "m.parquet")
     (tmp_path / "hand.csv").write_text("person,label\n0,improved\nuser_000000000001,Worsened\n77,improved\n")
-    monkeypatch.setattr(
-        sys, "argv", ["labels", "audit", str(tmp_path / "m.parquet"), str(tmp_path / "hand.csv")]
-    )
 
-    assert main() == 0
+    assert main(["audit", str(tmp_path / "m.parquet"), str(tmp_path / "hand.csv")]) == 0
 
     said = capsys.readouterr().out
     assert "kappa 1.000" in said and "n = 2 people" in said

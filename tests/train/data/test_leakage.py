@@ -1,4 +1,3 @@
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -6,8 +5,8 @@ import pytest
 from PIL import Image
 
 from tests.drawn_photos import changed, drawn
-from train.data.leakage import audit, main
 from train.data.duplicates import thumbnail_of
+from train.data.leakage import audit, main
 from train.data.manifest import Row, fingerprint_of, write_manifest
 from train.data.split import Split, split_rows, write_split
 
@@ -77,23 +76,14 @@ def test_no_injected_duplicate_is_on_both_sides_of_a_drawn_split(rows: tuple[lis
     assert 0.1 < len(split.val) / len([*photos, *copies]) < 0.2
 
 
-def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
-    monkeypatch.setattr(sys, "argv", ["train.data.leakage", *arguments])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    return int(str(ended.value.code))
-
-
 def small() -> list[Row]:
     return rows_of("photo", [drawn(seed) for seed in range(20)])
 
 
-def test_a_manifest_alone_is_audited(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-):
+def test_a_manifest_alone_is_audited(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     write_manifest([*small(), Row(image="/x.jpg", label="Nevus")], tmp_path / "manifest.parquet")
 
-    status = run(monkeypatch, str(tmp_path / "manifest.parquet"), "--val-fraction", "0.2")
+    status = main([str(tmp_path / "manifest.parquet"), "--val-fraction", "0.2"])
 
     said = capsys.readouterr().out
     assert status == 0
@@ -108,9 +98,7 @@ def test_a_manifest_alone_is_audited(
     assert "no leak" in said
 
 
-def test_a_leak_ends_with_status_1_and_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-):
+def test_a_leak_ends_with_status_1_and_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     photos = small()
     copy = rows_of("copy", [changed(drawn(3, 224), np.random.default_rng(0))])
     same_lesion = Row(image="/again.jpg", label="Nevus", lesion="photo5")
@@ -118,7 +106,7 @@ def test_a_leak_ends_with_status_1_and_is_named(
     write_manifest(rows, tmp_path / "manifest.parquet")
     write_split(split_of(photos, [*copy, same_lesion]), tmp_path / "split.parquet")
 
-    status = run(monkeypatch, str(tmp_path / "manifest.parquet"), "--split", str(tmp_path / "split.parquet"))
+    status = main([str(tmp_path / "manifest.parquet"), "--split", str(tmp_path / "split.parquet")])
 
     said = capsys.readouterr().out
     assert status == 1
@@ -133,18 +121,16 @@ def test_the_same_row_on_both_sides_is_a_leak():
     assert audit(split_of(photos, photos[:1])).leaking_groups == ["lesion:photo0"]
 
 
-def test_people_are_audited_by_person(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-):
+def test_people_are_audited_by_person(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     rows = [Row(image=f"/{n}.jpg", label="", person=str(n // 3)) for n in range(30)]
     write_manifest(rows, tmp_path / "manifest.parquet")
 
-    assert run(monkeypatch, str(tmp_path / "manifest.parquet"), "--val-fraction", "0.2") == 0
+    assert main([str(tmp_path / "manifest.parquet"), "--val-fraction", "0.2"]) == 0
     assert "groups             10" in capsys.readouterr().out
 
 
-def test_a_missing_manifest_ends_with_one_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-):
-    assert run(monkeypatch, str(tmp_path / "manifest.parquet")) == 2
-    assert capsys.readouterr().out.count("\n") == 1
+def test_a_missing_manifest_ends_with_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    assert main([str(tmp_path / "manifest.parquet")]) == 1
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith("skinserve check-leakage: no manifest at") and said.err.count("\n") == 1

@@ -103,7 +103,7 @@ def test_a_thumbnail_is_not_printed():
 
 
 def test_a_missing_manifest_says_how_to_make_one(tmp_path: Path):
-    with pytest.raises(ManifestError, match=r"no manifest at .*m\.parquet .*python -m train\.ingest"):
+    with pytest.raises(ManifestError, match=r"no manifest at .*m\.parquet .*skinserve ingest"):
         read_manifest(tmp_path / "m.parquet")
 
 
@@ -121,7 +121,7 @@ def test_missing_columns_are_named(tmp_path: Path):
     path = tmp_path / "manifest.parquet"
     pq.write_table(pa.table({"image": ["a.jpg"], "label": ["Nevus"]}), path)
 
-    with pytest.raises(ManifestError, match=r"has no column patient, lesion, person.*train\.ingest"):
+    with pytest.raises(ManifestError, match=r"has no column patient, lesion, person.*skinserve ingest"):
         read_manifest(path)
     assert read_manifest_notes(path) == {}
 

@@ -95,7 +95,7 @@ def test_photos_that_were_not_cut_are_an_error(tmp_path: Path) -> None:
     rows = [row("anna", "a", 1), row("anna", "b", 2), row("anna", "c", 3)]
     write_faces(tmp_path, rows[:1])
 
-    with pytest.raises(CutError, match=r"2 photos are not in .*run python -m train.progress.extract_faces"):
+    with pytest.raises(CutError, match=r"2 photos are not in .*run skinserve extract-faces"):
         read_series(tmp_path, rows)
 
 

@@ -1,1 +1,1 @@
-"""SkinCredible's follow-up data to a manifest of labelled series: ``python -m train.data.followup --help``."""
+"""SkinCredible's follow-up data to a manifest of labelled series: ``skinserve followup --help``."""

@@ -1,7 +1,7 @@
-"""``python -m train.data.followup``: SkinCredible's follow-up data to a manifest of labelled series."""
+"""``skinserve followup``: SkinCredible's follow-up data to a manifest of labelled series."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,24 +9,22 @@ from typing import Annotated, Literal
 
 import tyro
 
-from models.storage import StorageError
+from models.errors import EXIT_DONE, EXIT_ROWS_LEFT_OUT, SkinserveError, command
 from train.data.followup.build import Rules, build_rows
 from train.data.ingest.report import Report
 from train.data.labels.cache import AnswerCache
 from train.data.labels.comprehend import Comprehend
 from train.data.labels.offline import Vader
-from train.data.labels.sentiment import LabelError, Labeller
-from train.data.manifest import ManifestError, write_manifest
-
-EXIT_REFUSED, EXIT_DROPPED, EXIT_STOPPED = 2, 3, 130
+from train.data.labels.sentiment import Labeller
+from train.data.manifest import write_manifest
 
 
 @dataclass(frozen=True, kw_only=True)
 class Followup:
     """Write a manifest of series, each labelled by its latest doctor's note.
 
-    Exit status: 0 every user is in the manifest or was left out by a setting; 3 some were dropped; 2 nothing
-    was written; 130 stopped by Ctrl-C.
+    Exit code: 0 every user is in the manifest or was left out by a setting; 3 some were dropped; 1 nothing
+    was written.
     """
 
     source: Annotated[str, tyro.conf.Positional]
@@ -44,23 +42,20 @@ class Followup:
     """End with status 0 although users were dropped."""
 
 
-def main() -> int:
-    """Read the command line, write the manifest and print the report."""
-    settings = tyro.cli(Followup, prog="python -m train.data.followup")
+@command("skinserve followup", when_stopped="stopped before the manifest was written")
+def main(prog: str, arguments: Sequence[str] | None) -> int:
+    """Write the manifest and print the report."""
+    settings = tyro.cli(Followup, args=arguments, prog=prog)
     report = Report()
     try:
         num_rows = followup(settings, report)
-    except (ManifestError, StorageError, LabelError) as error:
+    except SkinserveError:
         if report.num_read:
             print(report.text())
-        print(f"train.data.followup: {error}", file=sys.stderr)
-        return EXIT_REFUSED
-    except KeyboardInterrupt:
-        print("train.data.followup: stopped before the manifest was written", file=sys.stderr)
-        return EXIT_STOPPED
+        raise
     print(report.text())
     print(f"wrote {num_rows:,} photos of {report.num_kept:,} people to {settings.manifest}")
-    return EXIT_DROPPED if report.num_dropped and not settings.allow_dropped else 0
+    return EXIT_ROWS_LEFT_OUT if report.num_dropped and not settings.allow_dropped else EXIT_DONE
 
 
 def followup(settings: Followup, report: Report) -> int:

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from models import storage
+from models.errors import SkinserveError
 
 _DELIMITERS = ",;\t"
 
 
-class IngestError(ValueError):
+class IngestError(SkinserveError):
     """A source that no manifest can be made of; the message says why and what to do."""
 
 

@@ -1,17 +1,15 @@
-"""``python -m train.data.labels audit MANIFEST HAND.csv``: how far labels agree with labels set by hand."""
+"""``skinserve labels audit MANIFEST HAND.csv``: how far labels agree with labels set by hand."""
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
 import tyro
 
-from models.storage import StorageError
+from models.errors import EXIT_DONE, command
 from train.data.labels.audit import audit, read_hand
-from train.data.labels.sentiment import LabelError
-from train.data.manifest import ManifestError, read_manifest
-
-EXIT_REFUSED = 2
+from train.data.manifest import read_manifest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,21 +17,18 @@ class Audit:
     """Print Cohen's kappa of a manifest's labels against a hand-checked CSV, with its 95% interval."""
 
     manifest: Annotated[str, tyro.conf.Positional]
-    """Made by python -m train.data.followup."""
+    """Made by skinserve followup."""
     hand: Annotated[str, tyro.conf.Positional]
     """CSV with the columns person (user_000000000012 or 12) and label (improved or worsened)."""
 
 
-def main() -> int:
-    """Read the command line and print the agreement."""
-    settings = tyro.extras.subcommand_cli_from_dict({"audit": Audit}, prog="python -m train.data.labels")
-    try:
-        agreement = audit(read_manifest(settings.manifest), read_hand(settings.hand))
-    except (ManifestError, StorageError, LabelError) as error:
-        print(f"train.data.labels: {error}", file=sys.stderr)
-        return EXIT_REFUSED
+@command("skinserve labels")
+def main(prog: str, arguments: Sequence[str] | None) -> int:
+    """Print the agreement of two sets of labels."""
+    settings = tyro.extras.subcommand_cli_from_dict({"audit": Audit}, args=arguments, prog=prog)
+    agreement = audit(read_manifest(settings.manifest), read_hand(settings.hand))
     print(agreement.text())
-    return 0
+    return EXIT_DONE
 
 
 if __name__ == "__main__":

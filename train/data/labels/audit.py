@@ -54,7 +54,7 @@ def audit(rows: Sequence[Row], hand: dict[str, str], *, seed: int = 1) -> Agreem
     """Compare the people that have both labels.
 
     Args:
-        rows: of a manifest from ``python -m train.data.followup``.
+        rows: of a manifest from ``skinserve followup``.
         hand: person to "improved" or "worsened", as from ``read_hand``.
         seed: of the bootstrap.
 
@@ -63,7 +63,7 @@ def audit(rows: Sequence[Row], hand: dict[str, str], *, seed: int = 1) -> Agreem
     """
     said = {row.person: label_of(row.improvement) for row in rows if row.improvement is not None}
     if not said:
-        raise LabelError("the manifest has no labelled people; make one with python -m train.data.followup")
+        raise LabelError("the manifest has no labelled people; make one with skinserve followup")
     by_key = {person_key(person): person for person in said}
     checked = {person_key(person): (person, label) for person, label in hand.items()}
     both = sorted(by_key.keys() & checked.keys())

@@ -60,9 +60,7 @@ class Vader:
 
     def remarks(self) -> list[str]:
         """Return what VADER cannot do."""
-        return [
-            "VADER knows English only; compare its labels with some of your own: python -m train.data.labels audit"
-        ]
+        return ["VADER knows English only; compare its labels with some of your own: skinserve labels audit"]
 
     def _read(self, note: str) -> Sentiment:
         scores = self._analyzer.polarity_scores(note)

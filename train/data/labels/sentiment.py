@@ -5,11 +5,13 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal, Protocol, cast, get_args
 
+from models.errors import SkinserveError
+
 Verdict = Literal["POSITIVE", "NEGATIVE", "NEUTRAL", "MIXED"]
 IMPROVED, WORSENED = "improved", "worsened"
 
 
-class LabelError(RuntimeError):
+class LabelError(SkinserveError):
     """Labels cannot be made or compared; the message says what is missing and what to do."""
 
 

@@ -1,0 +1,69 @@
+"""The table of subcommands: name, module with its main function, purpose, example."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """A subcommand.
+
+    Attributes:
+        module: has ``main(arguments) -> int``; imported only when the subcommand runs.
+        purpose: one line of ``skinserve --help``.
+        example: printed after the subcommand's own ``--help``.
+    """
+
+    module: str
+    purpose: str
+    example: str
+
+
+COMMANDS = {
+    "serve": Command(
+        module="serve.__main__",
+        purpose="serve both networks, the HTTP API and the page on this machine",
+        example="skinserve serve --port 8080",
+    ),
+    "ingest": Command(
+        module="train.data.ingest.__main__",
+        purpose="write the manifest of a lesion data set",
+        example="skinserve ingest HAM10000_metadata.csv data/ham10000/manifest.parquet"
+        " --photos HAM10000_images",
+    ),
+    "followup": Command(
+        module="train.data.followup.__main__",
+        purpose="write the manifest of SkinCredible's follow-up series",
+        example="skinserve followup s3://clinic/followup data/followup/manifest.parquet --labeller vader",
+    ),
+    "labels": Command(
+        module="train.data.labels.__main__",
+        purpose="compare the labels of a manifest with labels set by hand",
+        example="skinserve labels audit data/followup/manifest.parquet hand.csv",
+    ),
+    "extract-faces": Command(
+        module="train.progress.extract_faces",
+        purpose="crop the faces of a manifest's photos once, before training",
+        example="skinserve extract-faces data/followup/manifest.parquet data/followup/faces",
+    ),
+    "check-leakage": Command(
+        module="train.data.leakage",
+        purpose="check that training and validation set share no patient, lesion or picture",
+        example="skinserve check-leakage data/ham10000/manifest.parquet --split runs/lesion/split.parquet",
+    ),
+    "train": Command(
+        module="train.launch",
+        purpose="train a network by a recipe and release its checkpoint",
+        example="skinserve train lesion --workers 4 --gpu",
+    ),
+    "release": Command(
+        module="train.release",
+        purpose="write the checkpoint of a training run",
+        example="skinserve release runs/lesion --out checkpoints/lesion",
+    ),
+    "evaluate": Command(
+        module="train.evaluate",
+        purpose="measure a checkpoint on labelled photos",
+        example="skinserve evaluate runs/lesion/checkpoint data/ham10000/manifest.parquet"
+        " --split runs/lesion/split.parquet",
+    ),
+}

@@ -1,0 +1,56 @@
+"""The errors that a command prints, and the exit codes of all commands.
+
+It stands in the lowest package because ``serve`` and ``train`` share it.
+"""
+
+import functools
+import sys
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+EXIT_DONE = 0
+EXIT_FAILED = 1
+EXIT_WRONG_USE = 2
+"""By the argument parser: an unknown option, or a value out of range."""
+EXIT_ROWS_LEFT_OUT = 3
+EXIT_STOPPED = 130
+"""By Ctrl-C, as a shell reports it."""
+
+
+class SkinserveError(Exception):
+    """Report what was found, what is needed and what to do; a command prints it without a traceback."""
+
+
+class Main(Protocol):
+    """The main function of a command."""
+
+    def __call__(self, arguments: Sequence[str] | None = None) -> int:
+        """Run the command and return its exit code; without arguments, those of this process."""
+        ...
+
+
+def command(
+    prog: str, *, when_stopped: str = "stopped by Ctrl-C"
+) -> Callable[[Callable[[str, Sequence[str] | None], int]], Main]:
+    """Make a main function print an error of ours as one line on stderr and return its exit code.
+
+    Args:
+        prog: the command as typed; it begins every error and is the main function's first argument.
+        when_stopped: printed at Ctrl-C.
+    """
+
+    def decorate(run: Callable[[str, Sequence[str] | None], int]) -> Main:
+        @functools.wraps(run)
+        def main(arguments: Sequence[str] | None = None) -> int:
+            try:
+                return run(prog, arguments)
+            except SkinserveError as error:
+                print(f"{prog}: {error}", file=sys.stderr)
+                return EXIT_FAILED
+            except KeyboardInterrupt:
+                print(f"{prog}: {when_stopped}", file=sys.stderr)
+                return EXIT_STOPPED
+
+        return main
+
+    return decorate
