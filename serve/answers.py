@@ -18,9 +18,9 @@ from serve.messages import FaceReport, LesionReport, ProgressReport, Series, Spo
 from serve.progress.series import SeriesPhoto, check_faces, progress_answer, put_in_order
 from serve.progress.skincredible import check_number, read_frames
 from serve.runtime import metrics
+from serve.runtime.admission import AdaptiveLimiter
 from serve.runtime.decode_pool import DecodingPool
 from serve.runtime.errors import ApiError, error_detail
-from serve.runtime.limiter import AdaptiveLimiter
 from serve.runtime.replica_client import FULL_STAGE_WAIT_S, Stages
 from serve.schemas import BatchLine, ErrorDetail, LesionAnswer, PredictAnswer, ProgressAnswer
 

@@ -12,15 +12,15 @@ from serve.answers import Answers, File
 from serve.config import GatewayConfig
 from serve.progress.series import read_times
 from serve.runtime import openapi as docs
-from serve.runtime.autoscaling import CpuMeter, Load
-from serve.runtime.errors import ApiError, error_responses, register_error_handlers
-from serve.runtime.middleware import (
+from serve.runtime.admission import (
     REQUEST_ID_HEADER,
     AdmissionControl,
-    LoadSheddingMiddleware,
     RequestIdMiddleware,
+    publish_checks,
     request_slot,
 )
+from serve.runtime.autoscaling import CpuMeter, Load
+from serve.runtime.errors import ApiError, error_responses, register_error_handlers
 from serve.runtime.readiness import Readiness
 from serve.runtime.replica_client import ServeStages, StageName, Stages
 from serve.runtime.uploads import FORM_OVERHEAD_BYTES, RAW_TYPES, FormSpec, media_type, read_body, read_form
@@ -63,7 +63,7 @@ class Gateway:
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         app = create_app(self._config, self._stages, lesion_px=self._lesion_px)
-        LoadSheddingMiddleware.checks = app.state.answers.checks
+        publish_checks(app.state.answers.checks)
         return app
 
 
@@ -122,7 +122,7 @@ async def lesion_batch(request: Request, explain: Explain = False, top_k: TopK =
     files = (await read_form(request, slot, shape)).files
     if not files:
         raise ApiError("invalid_request", f"the form has no 'files'; send 1 to {shape.max_files} photos")
-    slot.hold(answers.batches.acquire())
+    slot.enter_context(answers.batches.acquire())
     lines = answers.lesion_lines(
         files,
         explain=explain,

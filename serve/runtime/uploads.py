@@ -9,8 +9,8 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import Request
 
 from models.images import PhotoError, TooLargeError
+from serve.runtime.admission import RequestSlot
 from serve.runtime.errors import ApiError
-from serve.runtime.middleware import RequestSlot
 
 # Beside its files, a form may hold this many bytes: boundaries, part headers and short fields.
 FORM_OVERHEAD_BYTES = 1_000_000

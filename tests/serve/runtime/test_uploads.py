@@ -8,9 +8,8 @@ from starlette.requests import Request
 
 from models.images import TooLargeError
 from serve.config import GatewayConfig
+from serve.runtime.admission import AdaptiveLimiter, InFlight, RequestSlot
 from serve.runtime.errors import ApiError
-from serve.runtime.limiter import AdaptiveLimiter
-from serve.runtime.middleware import InFlight, RequestSlot
 from serve.runtime.uploads import Form, FormSpec, read_body, read_form
 from tests.serve.fakes import uploads
 
@@ -155,7 +154,7 @@ async def test_a_request_slot_gives_everything_back():
 
     with RequestSlot(GatewayConfig(), in_flight, 0, counts=True) as one:
         one.reserve_bytes(10)
-        one.hold(places.acquire())
+        one.enter_context(places.acquire())
         assert in_flight == InFlight(num_requests=1, num_bytes=10)
         with pytest.raises(ApiError):
             places.check()
