@@ -26,9 +26,10 @@ import tyro
 
 from bench.photos import spots
 from bench.servers import num_cores
-from models.engine import EngineName, load_lesion_engine
 from models.images import decode_square
-from models.lesion.quantization.int8 import names_of_ranges
+from models.lesion.engine_loader import load_lesion_engine
+from models.lesion.quantization.int8 import activation_names
+from models.lesion.runtimes import EngineName
 from tests.random_checkpoints import write_lesion
 
 INPUT_PX = 224
@@ -145,7 +146,7 @@ def disturbance(share: float) -> Iterator[None]:
 def random_weights(folder: Path) -> Path:
     """Write random weights with ranges for 8 bits, which change answers but not how long they take."""
     before_sum = (".conv3", ".shortcut")  # the others are behind a ReLU, which some engines then leave out
-    names = names_of_ranges(INPUT_PX)
+    names = activation_names(INPUT_PX)
     ranges = {name: (-8.0 if name.endswith(before_sum) else 0.0, 8.0) for name in names}
     return write_lesion(folder, input_px=INPUT_PX, int8_ranges=ranges)
 

@@ -24,9 +24,10 @@ from torch import Tensor, nn
 
 from models.checkpoint import CheckpointMeta, save_checkpoint
 from models.diagnoses import DIAGNOSES
-from models.engine import GpuLesionEngine, int8_runtimes, load_lesion_engine
+from models.lesion.engine_loader import load_lesion_engine, supported_int8_runtimes
+from models.lesion.engines import GpuLesionEngine
 from models.lesion.network import LesionNet
-from models.lesion.quantization.int8 import names_of_ranges
+from models.lesion.quantization.int8 import activation_names
 from models.preprocessing import MEAN, STD, normalize
 from models.progress.network import MaskedConvLSTM, PackedIndex, ProgressNet
 
@@ -77,7 +78,7 @@ def _lesion_on_cpu(settings: Settings) -> dict[str, Any]:
         meta = write_random(Path(name), settings.input_px)
         engines: dict[str, Any] = {}
         start_s: dict[str, float] = {}
-        for runtime in ("pytorch", "onnxruntime", *int8_runtimes()):
+        for runtime in ("pytorch", "onnxruntime", *supported_int8_runtimes()):
             began = time.perf_counter()
             engines[runtime] = load_lesion_engine(
                 Path(name), num_threads=settings.num_threads, engine=runtime
@@ -107,7 +108,7 @@ def lesion_on_gpu(settings: Settings, sizes: Sequence[int]) -> Iterator[tuple[st
         torch.cuda.synchronize(settings.device)
 
     def by_engine(image_BHWC: Tensor) -> None:
-        engine.on_device(image_BHWC)
+        engine.classify_on_device(image_BHWC)
         torch.cuda.synchronize(settings.device)
 
     for size in sizes:
@@ -197,7 +198,7 @@ def write_random(folder: Path, input_px: int) -> CheckpointMeta:
     """Write a lesion checkpoint of random weights, with ranges for 8 bits."""
     net = random_net(input_px)
     before_sum = (".conv3", ".shortcut")  # the others are behind a ReLU
-    ranges = {name: (-4.0 if name.endswith(before_sum) else 0.0, 4.0) for name in names_of_ranges(input_px)}
+    ranges = {name: (-4.0 if name.endswith(before_sum) else 0.0, 4.0) for name in activation_names(input_px)}
     return save_checkpoint(folder, net, random_meta(input_px), "", int8_ranges=ranges)
 
 

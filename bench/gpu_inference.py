@@ -25,13 +25,10 @@ from bench.child_processes import receive, start
 from bench.engine import Settings, lesion_on_gpu, random_meta, random_net, write_random
 from bench.gpu_setup import ROOT, SERIES_PHOTOS, CheckError, Found, Setup, SkippedError, check, difference
 from models.cuda_graphs import MAX_REPLAY_ERROR
-from models.engine import (
-    EngineName,
-    GpuLesionEngine,
-    LesionOutput,
-    load_lesion_engine,
-    load_progress_engine,
-)
+from models.lesion.engine_loader import load_lesion_engine
+from models.lesion.engines import GpuLesionEngine, LesionOutput
+from models.lesion.runtimes import EngineName
+from models.progress.engine import load_progress_engine
 from samples.drawings import draw_face, draw_lesion
 
 PACKAGES = ("pydantic", "safetensors", "facenet_pytorch", "filelock", "pyarrow", "sklearn", "tensorboard")

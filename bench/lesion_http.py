@@ -22,7 +22,7 @@ from bench.load import Shot, closed_loop, open_loop
 from bench.peers.servers import EAGER, classifiers
 from bench.photos import SIZES, form
 from bench.servers import OURS, ROOT, Running, Server, num_cores, running, since, skinserve
-from models.engine import EngineName
+from models.lesion.runtimes import EngineName
 
 SKINSERVE, LIMIT = "skinserve", "limit"
 

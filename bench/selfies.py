@@ -22,10 +22,10 @@ from torch import Tensor
 from bench import photos, results
 from bench.servers import ROOT, num_cores
 from models.checkpoint import load_weights, read_meta
-from models.engine import load_progress_engine
 from models.face.detector import FaceFinder
 from models.images import decode_bounded
 from models.preprocessing import normalize
+from models.progress.engine import load_progress_engine
 from models.progress.network import MaskedConvLSTM, ProgressNet
 
 MEGAPIXELS = 12

@@ -25,7 +25,7 @@ from bench.load import Shot, closed_loop
 from bench.peers.servers import classifiers
 from bench.photos import form
 from bench.servers import Running, num_cores, running
-from models.engine import EngineName
+from models.lesion.runtimes import EngineName
 
 WARM_S = 1.0
 """Before each turn, for what was stopped to catch up."""

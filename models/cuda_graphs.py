@@ -1,6 +1,6 @@
-"""One function on batches of fixed sizes on a GPU, each size recorded once as a CUDA graph and replayed.
+"""Run a function on batches of fixed sizes on a GPU by CUDA graphs.
 
-Axes: B example of a batch; the others are those of the examples.
+Axes: B image of a batch, H row, W column, C channel.
 """
 
 import contextlib
@@ -22,17 +22,17 @@ class EngineError(RuntimeError):
     """Report wrong results of an engine on its device."""
 
 
-class GraphedBatches:
-    """Run ``compute`` on batches of uint8 images.
+class CudaGraphRunner:
+    """Run ``compute`` on batches of uint8 images, each size captured once and replayed.
 
-    A batch is padded to one of ``sizes``. Its images go through pinned memory into the input of the graph.
-    On a CPU, or where CUDA graphs cannot be recorded, ``compute`` runs instead of a graph.
+    A batch is padded to one of ``sizes`` and copied through pinned memory into the input of the graph.
+    Without CUDA graphs, on a CPU or after a failed capture, ``compute`` runs directly.
 
     Args:
-        compute: takes uint8 (size, H, W, 3) on ``device`` and returns tensors with the batch first; copies
-            nothing from or to the host.
+        compute: function of uint8 (size, H, W, 3) on ``device`` that returns tensors with the batch axis
+            first, without a copy from or to the host.
         image_shape: (H, W, 3).
-        sizes: in ascending order; larger batches are not accepted.
+        sizes: in ascending order; a larger batch is not accepted.
     """
 
     def __init__(
@@ -59,11 +59,11 @@ class GraphedBatches:
         return bool(self._graphs)
 
     def __call__(self, image_BHWC: np.ndarray | Tensor) -> tuple[Tensor, ...]:
-        """Compute one batch from host memory, or from the device if it is a tensor there.
+        """Compute one batch in host memory or, as a tensor, on the device.
 
         Returns:
-            Results on the device, without padding; the next call overwrites them. Copy them to the host, or
-            synchronise, before the next call with host memory: it reuses the pinned buffer.
+            Results on the device, without padding; the next call overwrites them. Copy them to the host or
+            synchronise before the next call with host memory, which reuses the pinned buffer.
         """
         num = len(image_BHWC)
         size = min(size for size in self.sizes if size >= num)
@@ -81,22 +81,22 @@ class GraphedBatches:
                 results = self._compute(self._input[:size])
         return tuple(result[:num] for result in results)
 
-    def record(self) -> None:
-        """Record every size, and compare replay with computation.
+    def capture(self) -> None:
+        """Capture a graph of every size, and compare its replay with plain computation.
 
-        Where capture fails, one warning is logged and batches are computed without graphs.
+        A failed capture is logged once as a warning; batches then run without graphs.
 
         Raises:
-            EngineError: a replay gives another result than computation.
+            EngineError: a replay differs from plain computation.
             RuntimeError: the largest batch cannot be computed, for instance for lack of memory.
         """
         if not self._on_gpu:
             return
         with self._device_context():
             stream = torch.cuda.Stream()
-            self._warm_up(stream)  # not below: what cannot be computed at all must stop the start
+            self._warm_up(stream)  # outside the try block: a failure of plain computation must stop the start
         try:
-            # A failed capture leaves the thread on the capture stream; this context leads back.
+            # a failed capture leaves the thread on the capture stream; this context restores the stream
             with self._device_context(), torch.cuda.stream(torch.cuda.current_stream()):
                 self._graphs = self._capture_all(stream)
         except RuntimeError as error:
@@ -110,7 +110,7 @@ class GraphedBatches:
             self._check(size)
 
     def _warm_up(self, stream: torch.cuda.Stream) -> None:
-        """Compute every size on the capture stream, so that cuDNN has chosen its kernels."""
+        """Run every size on the capture stream before capture, since cuDNN selects its kernels then."""
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
             for size in reversed(self.sizes):
@@ -121,9 +121,9 @@ class GraphedBatches:
     def _capture_all(
         self, stream: torch.cuda.Stream
     ) -> dict[int, tuple[torch.cuda.CUDAGraph, tuple[Tensor, ...]]]:
-        """Capture all graphs in one memory pool, the largest first, so that smaller ones need no more memory.
+        """Capture all graphs in one memory pool, the largest first, which bounds the memory.
 
-        A replay overwrites the results of other graphs; ``__call__`` returns those of the last one only.
+        A replay overwrites the results of the other graphs.
         """
         graphs: dict[int, tuple[torch.cuda.CUDAGraph, tuple[Tensor, ...]]] = {}
         pool = torch.cuda.graph_pool_handle()
@@ -136,7 +136,7 @@ class GraphedBatches:
         return graphs
 
     def _check(self, size: int) -> None:
-        # smooth patterns: the features of two photos of noise hardly differ
+        # smooth patterns, because the features of two noise images hardly differ
         pattern_BCHW = torch.randint(0, 256, (size, 3, _PATTERN_PX, _PATTERN_PX)).float()
         image_BCHW = nn.functional.interpolate(pattern_BCHW, size=self._input.shape[1:3], mode="bilinear")
         image_BHWC = image_BCHW.movedim(1, -1).to(torch.uint8).contiguous()
@@ -153,5 +153,5 @@ class GraphedBatches:
                 )
 
     def _device_context(self) -> contextlib.AbstractContextManager[object]:
-        """Make the device current: streams, graphs and pinned memory are of the current one."""
+        """Select the device for new streams, graphs and pinned memory."""
         return torch.cuda.device(self._device) if self._on_gpu else contextlib.nullcontext()

@@ -1,4 +1,4 @@
-"""Copies between host memory and a device, as few as possible."""
+"""Copy tensors between host memory and a device in as few transfers as possible."""
 
 from collections.abc import Sequence
 
@@ -8,11 +8,11 @@ from torch import Tensor
 ALIGNMENT_BYTES = 16
 
 
-def send_together(tensors: Sequence[Tensor], device: torch.device | str) -> list[Tensor]:
-    """Copy host tensors to a device in one transfer from pinned memory, without waiting for it.
+def transfer_tensors(tensors: Sequence[Tensor], device: torch.device | str) -> list[Tensor]:
+    """Copy host tensors to a device in one asynchronous transfer from pinned memory.
 
     Returns:
-        Tensors of the same shapes and types on ``device``; on a CPU the inputs, without a copy.
+        Tensors of the same shapes and types on ``device``; on a CPU the inputs themselves.
     """
     if torch.device(device).type == "cpu":
         return list(tensors)

@@ -7,8 +7,8 @@ import torch
 
 from models.checkpoint import CheckpointMeta, save_checkpoint
 from models.diagnoses import DIAGNOSES, Group
-from models.engine import INT8_RUNTIMES
 from models.lesion.network import LesionNet
+from models.lesion.runtimes import INT8_RUNTIMES
 from models.preprocessing import MEAN, STD
 from models.progress.network import LABELS, ProgressNet
 

@@ -12,8 +12,9 @@ import tyro
 
 from models.checkpoint import CheckpointMeta, read_meta
 from models.diagnoses import find_diagnosis
-from models.engine import load_lesion_engine, load_progress_engine
 from models.errors import EXIT_DONE, command
+from models.lesion.engine_loader import load_lesion_engine
+from models.progress.engine import load_progress_engine
 from models.storage import fetch_folder, join
 from train.data.manifest import Row, read_manifest
 from train.data.split import Split, read_split
@@ -62,7 +63,7 @@ def evaluate(settings: Evaluation) -> dict[str, Any]:
     """Return the content of ``report.json``.
 
     Raises:
-        CheckpointError, CutError, ManifestError, StorageError: what is named cannot be used.
+        CheckpointError, FaceExtractionError, ManifestError, StorageError: what is named cannot be used.
         EvaluationError: there is nothing to evaluate between the checkpoint and the photos.
     """
     with tempfile.TemporaryDirectory() as scratch:

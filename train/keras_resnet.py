@@ -37,7 +37,7 @@ def is_keras_resnet50(address: str) -> bool:
 
 
 def read_keras_resnet50(folder: Path) -> dict[str, Tensor]:
-    """Return the weights of a trunk, without the layer of ImageNet's classes, by torchvision's names.
+    """Return the weights of a backbone, without the layer of ImageNet's classes, by torchvision's names.
 
     Keras's network reads blue, green, red from 0 to 255 and takes every second pixel in the first
     convolution of a stage; torchvision's reads normalised red, green, blue and does so in the second. The

@@ -18,7 +18,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from models.checkpoint import unwrap
 from models.errors import SkinserveError
-from models.tensor_transfer import send_together
+from models.tensor_transfer import transfer_tensors
 
 Batch = dict[str, Tensor]
 LossFunction = Callable[[nn.Module, Batch], Tensor]
@@ -43,7 +43,7 @@ class DivergedError(SkinserveError):
     """The loss or its gradient is no longer a number."""
 
 
-class OtherRunError(SkinserveError):
+class RunMismatchError(SkinserveError):
     """The folder of a run holds the state of a run with other settings or other data."""
 
 
@@ -79,13 +79,13 @@ class TrainingState:
         """Go on from what ``content`` returned.
 
         Raises:
-            OtherRunError: it is the state of a run with other settings or other data.
+            RunMismatchError: it is the state of a run with other settings or other data.
         """
         saved = content["settings"]
         names = saved.keys() | self.settings.keys()
         other = sorted(name for name in names if saved.get(name) != self.settings.get(name))
         if other:
-            raise OtherRunError(
+            raise RunMismatchError(
                 f"the folder holds a run that differs in {', '.join(other)}; "
                 "give the same settings to go on with it, or name another folder with --run"
             )
@@ -111,7 +111,7 @@ def computes_bf16(device: str) -> bool:
 
 def to_device(batch: Batch, device: str) -> Batch:
     """Copy a batch to a device; to a GPU in one transfer, without waiting for it."""
-    return dict(zip(batch, send_together([*batch.values()], device), strict=True))
+    return dict(zip(batch, transfer_tensors([*batch.values()], device), strict=True))
 
 
 def unwrap_for_saving(part: Any) -> Any:

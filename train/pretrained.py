@@ -25,19 +25,19 @@ STARTS = {
     "keras": "Keras's ImageNet weights",
 }
 DIAGNOSIS_OUTPUT = "diagnosis_head.3"
-NETWORK_PATIENCE_S = 20
+NETWORK_TIMEOUT_S = 20
 
 
-class InitialWeightsError(SkinserveError):
+class PretrainedWeightsError(SkinserveError):
     """The first weights cannot be had or do not fit."""
 
 
-def start_of(training: Mapping[str, Any]) -> str:
+def pretrained_from(training: Mapping[str, Any]) -> str:
     """Return what the weights of a run or a checkpoint began as, from what it says of its training."""
     return training.get("start") or STARTS.get(training.get("init", ""), "the weights of another checkpoint")
 
 
-def set_initial_weights(net: nn.Module, init: str, *, kind: Kind, labels: Sequence[str], cache: Path) -> str:
+def load_pretrained(net: nn.Module, init: str, *, kind: Kind, labels: Sequence[str], cache: Path) -> str:
     """Load what ``init`` names into ``net`` and return, in words, what that is and what it began as.
 
     A checkpoint with other diagnoses gives all but the last layer of the diagnosis head, which starts anew.
@@ -48,7 +48,7 @@ def set_initial_weights(net: nn.Module, init: str, *, kind: Kind, labels: Sequen
         cache: folder into which a checkpoint on S3 is fetched.
 
     Raises:
-        InitialWeightsError: they cannot be had, or are of another kind or shape.
+        PretrainedWeightsError: they cannot be had, or are of another kind or shape.
     """
     if init == "random":
         return STARTS["random"]
@@ -63,9 +63,9 @@ def set_initial_weights(net: nn.Module, init: str, *, kind: Kind, labels: Sequen
         meta = read_meta(folder)
         weights = load_weights(folder, meta)
     except (CheckpointError, StorageError) as error:
-        raise InitialWeightsError(f"--init {init}: {error}") from error
+        raise PretrainedWeightsError(f"--init {init}: {error}") from error
     if meta.kind != kind:
-        raise InitialWeightsError(
+        raise PretrainedWeightsError(
             f"--init {init} is a {meta.kind} checkpoint, this run trains a {kind} network"
         )
     if meta.kind == "lesion" and tuple(meta.labels) != tuple(labels):
@@ -79,12 +79,12 @@ def set_initial_weights(net: nn.Module, init: str, *, kind: Kind, labels: Sequen
     try:
         missing, unexpected = net.load_state_dict(weights, strict=False)
     except RuntimeError as error:
-        raise InitialWeightsError(f"--init {init} has layers of other shapes: {error}") from error
+        raise PretrainedWeightsError(f"--init {init} has layers of other shapes: {error}") from error
     if unexpected or any(not name.startswith(DIAGNOSIS_OUTPUT) for name in missing):
-        raise InitialWeightsError(f"--init {init} has other layers than this network; use --init random")
+        raise PretrainedWeightsError(f"--init {init} has other layers than this network; use --init random")
     return (
         f"the weights of {meta.name} {meta.version} (sha256 {meta.weights_sha256[:12]}), "
-        f"which began as {start_of(meta.training)}"
+        f"which began as {pretrained_from(meta.training)}"
     )
 
 
@@ -94,13 +94,13 @@ def _load_imagenet(net: nn.Module) -> None:
     assert isinstance(net, LesionNet)
     source = ResNet50_Weights.IMAGENET1K_V2
     try:
-        with _network_patience(NETWORK_PATIENCE_S):
+        with _socket_timeout(NETWORK_TIMEOUT_S):
             weights = source.get_state_dict(progress=False, check_hash=True, weights_only=True)
         weights = {name: tensor for name, tensor in weights.items() if not name.startswith("fc.")}
-        net.trunk.load_state_dict(weights)
+        net.backbone.load_state_dict(weights)
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
         why = str(error).strip().partition("\n")[0]
-        raise InitialWeightsError(
+        raise PretrainedWeightsError(
             f"--init imagenet: torchvision's weights cannot be had ({why}); connect to the internet once, "
             f"copy {source.url.rsplit('/', 1)[1]} into {Path(torch.hub.get_dir(), 'checkpoints')}, "
             "or use --init random"
@@ -110,15 +110,15 @@ def _load_imagenet(net: nn.Module) -> None:
 def _load_keras(net: nn.Module, folder: Path) -> None:
     assert isinstance(net, LesionNet)
     try:
-        net.trunk.load_state_dict(read_keras_resnet50(folder))
+        net.backbone.load_state_dict(read_keras_resnet50(folder))
     except KerasWeightsError as error:
-        raise InitialWeightsError(f"--init: {error}") from error
+        raise PretrainedWeightsError(f"--init: {error}") from error
     except RuntimeError as error:
-        raise InitialWeightsError(f"--init {folder} has layers of other shapes: {error}") from error
+        raise PretrainedWeightsError(f"--init {folder} has layers of other shapes: {error}") from error
 
 
 @contextlib.contextmanager
-def _network_patience(seconds: float) -> Iterator[None]:
+def _socket_timeout(seconds: float) -> Iterator[None]:
     """Let every answer take so long; without a limit a network that swallows packets is waited for."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(seconds)

@@ -172,7 +172,7 @@ def _release_progress(trained: Trained, folder: Path) -> None:
         drawing=config.drawing,
         size_px=config.input_px,
         seed=config.seed,
-        num_series=config.num_val_sequences,
+        num_series=config.num_val_series,
         device=config.device,
     )
     release_progress(

@@ -1,8 +1,8 @@
 """What every peer holds: a photo decoded as one does with Pillow, and the network in one of two engines.
 
 The peers' own launchers start them, so environment variables tell them what to load: ``PEER_ENGINE`` is
-``eager`` (PyTorch as everybody writes it) or an engine of ``models.engine``, ``PEER_WORKERS`` how many
-processes share the cores.
+``eager`` (PyTorch as everybody writes it) or an engine of ``models.lesion.runtimes``, ``PEER_WORKERS`` how
+many processes share the cores.
 """
 
 import io
@@ -16,8 +16,9 @@ import torch
 from PIL import Image
 
 from models.checkpoint import load_weights, read_meta
-from models.engine import EngineName, load_lesion_engine
+from models.lesion.engine_loader import load_lesion_engine
 from models.lesion.network import LesionNet
+from models.lesion.runtimes import EngineName
 
 MAX_BATCH_SIZE = 8
 BATCH_WAIT_S = 0.005

@@ -29,7 +29,7 @@ def classifiers(checkpoint: Path, engine: str, *, workers: int) -> list[Server]:
 
     Args:
         checkpoint: folder of a lesion network.
-        engine: ``eager`` for plain PyTorch, or one of ``models.engine``.
+        engine: ``eager`` for plain PyTorch, or one of ``models.lesion.runtimes``.
         workers: processes that hold the network; they share the cores.
     """
     environment = {

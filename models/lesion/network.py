@@ -1,9 +1,9 @@
-"""The lesion network: one ResNet50 trunk, a head for the risk, a head for the diagnosis; or several such.
+"""The lesion network: a ResNet50 backbone with a risk head and a diagnosis head; or an ensemble of them.
 
 Axes: B image, C channel, H row, W column, K diagnosis, R risk group (benign, malignant).
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -13,13 +13,15 @@ from torchvision.models.resnet import Bottleneck
 
 from models.diagnoses import GROUPS
 
-TRUNK_CHANNELS = 2048
+BACKBONE_CHANNELS = 2048
 FINE_STRIDE_BELOW_PX = 160
-"""Inputs under this side keep stride 1 in the last stage, or the last map has only 2 to 5 cells a side."""
+"""Smaller inputs use stride 1 in the last stage; its feature map would have only 2 to 5 cells a side."""
+STORED_PREFIX, PREFIX = "trunk.", "backbone."
+"""The backbone's parameters in stored weights (format version 1), and in the network."""
 
 
 class LesionLogits(NamedTuple):
-    """What both heads say, before softmax."""
+    """Outputs of both heads, before softmax."""
 
     risk_BR: Tensor
     diagnosis_BK: Tensor
@@ -31,20 +33,22 @@ class LesionNet(nn.Module):
     Args:
         num_diagnoses: columns of the diagnosis head.
         input_px: side of the square input; decides the stride of the last stage.
-        dropout: in both heads, while training.
+        dropout: in both heads, in training.
     """
 
     def __init__(self, *, num_diagnoses: int, input_px: int, dropout: float = 0.3) -> None:
         super().__init__()
         self.input_px = input_px
-        self.trunk = resnet50(weights=None, zero_init_residual=True)
-        self.trunk.fc = nn.Identity()  # pyright: ignore[reportAttributeAccessIssue]
+        self.backbone = resnet50(weights=None, zero_init_residual=True)
+        self.backbone.fc = nn.Identity()  # pyright: ignore[reportAttributeAccessIssue]
         if input_px < FINE_STRIDE_BELOW_PX:
-            for layer in self.trunk.layer4.modules():
+            for layer in self.backbone.layer4.modules():
                 if isinstance(layer, nn.Conv2d):
                     layer.stride = (1, 1)
         self.risk_head = _head(len(GROUPS), dropout)
         self.diagnosis_head = _head(num_diagnoses, dropout)
+        self.register_state_dict_post_hook(_rename_to_stored)
+        self.register_load_state_dict_pre_hook(_rename_from_stored)
 
     def forward(self, image_BCHW: Tensor) -> LesionLogits:
         """Classify normalised images, (B, 3, H, W)."""
@@ -52,28 +56,28 @@ class LesionNet(nn.Module):
 
     def features(self, image_BCHW: Tensor) -> Tensor:
         """Return the last feature map, (B, 2048, h, w)."""
-        trunk = self.trunk
-        x = trunk.maxpool(trunk.relu(trunk.bn1(trunk.conv1(image_BCHW))))
-        return trunk.layer4(trunk.layer3(trunk.layer2(trunk.layer1(x))))
+        net = self.backbone
+        x = net.maxpool(net.relu(net.bn1(net.conv1(image_BCHW))))
+        return net.layer4(net.layer3(net.layer2(net.layer1(x))))
 
     def classify(self, features_BCHW: Tensor) -> LesionLogits:
-        """Pool the last feature map and ask both heads."""
+        """Pool the last feature map and run both heads."""
         pooled_BC = features_BCHW.mean(dim=(2, 3))
         return LesionLogits(self.risk_head(pooled_BC), self.diagnosis_head(pooled_BC))
 
-    def risk_maps(self, features_CHW: Tensor) -> Tensor:
+    def risk_grad_cam(self, features_CHW: Tensor) -> Tensor:
         """Return the Grad-CAM map of each risk group for one last feature map, (R, h, w)."""
         return torch.stack([grad_cam(self.risk_head, features_CHW, column) for column in range(len(GROUPS))])
 
 
 class LesionEnsemble(nn.Module):
-    """Lesion networks of equal shape that answer as one: the mean of their logits.
+    """Average the logits of lesion networks of equal shape.
 
-    It offers what ``LesionNet`` offers; its members' feature maps lie one after the other in the channels.
+    It has the methods of ``LesionNet``. The members' feature maps are concatenated along the channels.
 
     Args:
-        num_members: how many networks.
-        num_diagnoses: columns of the diagnosis head; this and the rest as for ``LesionNet``.
+        num_members: number of networks.
+        num_diagnoses: as for ``LesionNet``, like the other arguments.
     """
 
     def __init__(self, *, num_members: int, num_diagnoses: int, input_px: int, dropout: float = 0.3) -> None:
@@ -94,7 +98,7 @@ class LesionEnsemble(nn.Module):
         return torch.cat([member.features(image_BCHW) for member in self.nets], dim=1)
 
     def classify(self, features_BCHW: Tensor) -> LesionLogits:
-        """Ask every member about its own part of the feature map, and take the mean."""
+        """Run the heads of every member on its own channels, and average the logits."""
         parts = features_BCHW.chunk(len(self.members), dim=1)
         logits = [member.classify(part) for member, part in zip(self.nets, parts, strict=True)]
         return LesionLogits(
@@ -102,12 +106,12 @@ class LesionEnsemble(nn.Module):
             torch.stack([one.diagnosis_BK for one in logits]).mean(0),
         )
 
-    def risk_maps(self, features_CHW: Tensor) -> Tensor:
-        """Return the mean of the members' maps, (R, h, w), each scaled to a maximum of 1 again."""
+    def risk_grad_cam(self, features_CHW: Tensor) -> Tensor:
+        """Return the mean of the members' Grad-CAM maps, (R, h, w), each scaled to a maximum of 1."""
         parts = features_CHW.chunk(len(self.members))
-        maps = [member.risk_maps(part) for member, part in zip(self.nets, parts, strict=True)]
-        heat_RHW = torch.stack(maps).mean(0)
-        return heat_RHW / heat_RHW.amax(dim=(1, 2), keepdim=True).clamp_min(1e-12)
+        maps = [member.risk_grad_cam(part) for member, part in zip(self.nets, parts, strict=True)]
+        map_RHW = torch.stack(maps).mean(0)
+        return map_RHW / map_RHW.amax(dim=(1, 2), keepdim=True).clamp_min(1e-12)
 
     @property
     def nets(self) -> list[LesionNet]:
@@ -115,29 +119,29 @@ class LesionEnsemble(nn.Module):
         return [member for member in self.members if isinstance(member, LesionNet)]
 
 
-def fold_batch_norm(trunk: nn.Module) -> None:
-    """Put every batch norm of a trained ResNet into the convolution before it."""
-    for part in [trunk, *(part for part in trunk.modules() if isinstance(part, Bottleneck))]:
+def fold_batch_norm(resnet: nn.Module) -> None:
+    """Fold every batch norm of a trained ResNet into the convolution before it."""
+    for part in [resnet, *(part for part in resnet.modules() if isinstance(part, Bottleneck))]:
         for number in (1, 2, 3):
             conv, norm = getattr(part, f"conv{number}", None), getattr(part, f"bn{number}", None)
             if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
                 setattr(part, f"conv{number}", fuse_conv_bn_eval(conv, norm))
                 setattr(part, f"bn{number}", nn.Identity())
-        around = getattr(part, "downsample", None)
-        if isinstance(around, nn.Sequential):
-            conv, norm = around
+        downsample = getattr(part, "downsample", None)
+        if isinstance(downsample, nn.Sequential):
+            conv, norm = downsample
             assert isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d)
             part.downsample = fuse_conv_bn_eval(conv, norm)
 
 
 def grad_cam(head: nn.Sequential, features_CHW: Tensor, column: int) -> Tensor:
-    """Show where the evidence for one column of a head lies.
+    """Compute the Grad-CAM map of one column of a head, in closed form.
 
-    The derivative of a logit by a pooled channel follows in closed form from the two layers of the head:
-    this needs the feature map and the float weights, and no autograd.
+    The derivative of a logit by a pooled channel follows from the two layers of the head. It needs the
+    feature map and the float weights, and no autograd.
 
     Returns:
-        heat_HW: float32, 0 to 1, as fine as the feature map; zero if nothing speaks for the column.
+        map_HW: float32, 0 to 1, of the size of the feature map; zero without evidence for the column.
 
     Source: Selvaraju et al. 2017, arXiv:1610.02391.
     """
@@ -146,11 +150,21 @@ def grad_cam(head: nn.Sequential, features_CHW: Tensor, column: int) -> Tensor:
     with torch.no_grad():
         active = first(features_CHW.mean(dim=(1, 2))) > 0
         slope_C = (last.weight[column] * active) @ first.weight
-        heat_HW = torch.einsum("c,chw->hw", slope_C, features_CHW).clamp_min(0)
-        return heat_HW / heat_HW.max().clamp_min(1e-12)
+        map_HW = torch.einsum("c,chw->hw", slope_C, features_CHW).clamp_min(0)
+        return map_HW / map_HW.max().clamp_min(1e-12)
+
+
+def _rename_to_stored(net: nn.Module, state: dict[str, Any], prefix: str, metadata: object) -> None:
+    for name in [name for name in state if name.startswith(prefix + PREFIX)]:
+        state[prefix + STORED_PREFIX + name.removeprefix(prefix + PREFIX)] = state.pop(name)
+
+
+def _rename_from_stored(net: nn.Module, state: dict[str, Any], prefix: str, *_: object) -> None:
+    for name in [name for name in state if name.startswith(prefix + STORED_PREFIX)]:
+        state[prefix + PREFIX + name.removeprefix(prefix + STORED_PREFIX)] = state.pop(name)
 
 
 def _head(num_outputs: int, dropout: float) -> nn.Sequential:
     return nn.Sequential(
-        nn.Linear(TRUNK_CHANNELS, 512), nn.ReLU(), nn.Dropout(dropout), nn.Linear(512, num_outputs)
+        nn.Linear(BACKBONE_CHANNELS, 512), nn.ReLU(), nn.Dropout(dropout), nn.Linear(512, num_outputs)
     )

@@ -1,8 +1,8 @@
-"""The lesion network as an ONNX graph, node by node from the stored weights, in float32 or in 8 bits.
+"""Build the ONNX graph of the lesion network from its weights, in float32 or int8.
 
-Built in memory whenever an engine starts: half a second, where torch.onnx takes half a minute. Normalisation
-stands in the graph; ONNX Runtime turns each QuantizeLinear, DequantizeLinear and what lies between them into
-one integer kernel.
+The graph is built in memory at every start, in half a second; ``torch.onnx`` takes half a minute. It includes
+the normalisation of pixels. ONNX Runtime fuses QuantizeLinear, DequantizeLinear and the operators between
+them into integer kernels.
 
 Axes: B photo, H row, W column, C channel, K diagnosis, O output channel.
 """
@@ -19,32 +19,34 @@ from models.lesion.quantization.int8 import (
     IMAGE,
     STEM,
     Bottleneck,
+    CalibrationRanges,
     Convolution,
-    Ranges,
-    Scale,
+    QuantizationParams,
     Weights,
     bottlenecks,
-    convolution,
-    first_convolution,
-    image_range,
+    fold_convolution,
+    fold_first_convolution,
     pixel_mean,
+    pixel_range,
 )
 
 OPSET, IR_VERSION = 17, 8
 PHOTOS, MALIGNANT, DIAGNOSIS, FEATURES = "image_BHWC", "malignant_B", "diagnosis_BK", "features_BCHW"
 
 
-def lesion_graph(weights: Weights, meta: CheckpointMeta, ranges: Ranges | None = None) -> onnx.ModelProto:
-    """Return the graph of one network or of an ensemble; with ``ranges`` its trunk computes in 8 bits.
+def lesion_graph(
+    weights: Weights, meta: CheckpointMeta, ranges: CalibrationRanges | None = None
+) -> onnx.ModelProto:
+    """Return the graph of a network or an ensemble; with ``ranges`` the backbone computes in int8.
 
-    It reads ``image_BHWC``, uint8, and answers ``malignant_B``, ``diagnosis_BK`` and ``features_BCHW``, as
-    ``models.engine.LesionOutput``.
+    Its input is ``image_BHWC``, uint8; its outputs are ``malignant_B``, ``diagnosis_BK`` and
+    ``features_BCHW`` of ``models.lesion.engines.LesionOutput``.
     """
-    graph = _Graph(weights, meta, None if ranges is None else {**ranges, IMAGE: image_range(meta)})
+    graph = _Graph(weights, meta, None if ranges is None else {**ranges, IMAGE: pixel_range(meta)})
     num_members = meta.architecture.get("num_members")
     prefixes = [""] if num_members is None else [f"members.{number}." for number in range(num_members)]
-    image = graph.photos()
-    features = [graph.trunk(image, prefix) for prefix in prefixes]
+    image = graph.pixels()
+    features = [graph.backbone(image, prefix) for prefix in prefixes]
     pooled = [
         graph.add("ReduceMean", [one], f"{prefix}pooled", axes=[2, 3], keepdims=0)
         for one, prefix in zip(features, prefixes, strict=True)
@@ -73,15 +75,17 @@ def lesion_graph(weights: Weights, meta: CheckpointMeta, ranges: Ranges | None =
 
 
 class _Graph:
-    """Nodes and constants, added in the order of computation; every method returns the name of a tensor."""
+    """Collect nodes and constants in the order of computation; methods return the name of their output."""
 
-    def __init__(self, weights: Weights, meta: CheckpointMeta, ranges: Ranges | None) -> None:
+    def __init__(self, weights: Weights, meta: CheckpointMeta, ranges: CalibrationRanges | None) -> None:
         self.nodes: list[onnx.NodeProto] = []
         self.constants: list[onnx.TensorProto] = []
         self._weights = weights
         self._meta = meta
-        self._scales = None if ranges is None else {name: Scale.of(values) for name, values in ranges.items()}
-        self._step_of: dict[str, float] = {}
+        self._params = None
+        if ranges is not None:
+            self._params = {name: QuantizationParams.from_range(one) for name, one in ranges.items()}
+        self._scale_of: dict[str, float] = {}
 
     def add(self, operator: str, inputs: list[str], output: str, **attributes: Any) -> str:
         self.nodes.append(helper.make_node(operator, inputs, [output], name=output, **attributes))
@@ -91,76 +95,77 @@ class _Graph:
         self.constants.append(numpy_helper.from_array(np.asarray(value), name))
         return name
 
-    def photos(self) -> str:
-        """Pixels less their mean; channels first before anything is computed, which is cheapest."""
+    def pixels(self) -> str:
+        """Add the input minus its mean; transposing the uint8 input is cheapest."""
         mean = self.constant("mean_C11", pixel_mean(self._meta)[:, None, None])
         channels_first = self.add("Transpose", [PHOTOS], "image_BCHW", perm=[0, 3, 1, 2])
         pixels = self.add("Cast", [channels_first], "pixels", to=TensorProto.FLOAT)
-        return self.rounded(self.add("Sub", [pixels, mean], "centred"), IMAGE)
+        return self.quantize(self.add("Sub", [pixels, mean], "centred"), IMAGE)
 
-    def trunk(self, x: str, prefix: str) -> str:
-        first = first_convolution(self._weights, prefix, self._meta)
+    def backbone(self, x: str, prefix: str) -> str:
+        first = fold_first_convolution(self._weights, prefix, self._meta)
         x = self.convolve(x, first, f"{prefix}{STEM}", stride=2, relu=True)
-        x = self.rounded(x, STEM)
+        x = self.quantize(x, STEM)
         x = self.add("MaxPool", [x], f"{prefix}pool", kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1])
-        x = self.rounded(x, STEM)
+        x = self.quantize(x, STEM)
         for block in bottlenecks(self._meta.input_px):
             x = self.bottleneck(x, prefix, block)
         return x
 
     def bottleneck(self, x: str, prefix: str, block: Bottleneck) -> str:
-        trunk = f"{prefix}trunk.{block.name}"
+        stored = f"{prefix}backbone.{block.name}"
         name = f"{prefix}{block.name}"
-        kept = x
+        shortcut = x
         if block.has_shortcut:
-            around = convolution(self._weights, f"{trunk}.downsample.0", f"{trunk}.downsample.1")
-            kept = self.convolve(x, around, f"{name}.shortcut", stride=block.stride)
-            kept = self.rounded(kept, f"{block.name}.shortcut")
+            folded = fold_convolution(self._weights, f"{stored}.downsample.0", f"{stored}.downsample.1")
+            shortcut = self.convolve(x, folded, f"{name}.shortcut", stride=block.stride)
+            shortcut = self.quantize(shortcut, f"{block.name}.shortcut")
         for number in (1, 2, 3):
-            one = convolution(self._weights, f"{trunk}.conv{number}", f"{trunk}.bn{number}")
+            folded = fold_convolution(self._weights, f"{stored}.conv{number}", f"{stored}.bn{number}")
             stride = block.stride if number == 2 else 1
-            x = self.convolve(x, one, f"{name}.conv{number}", stride=stride, relu=number < 3)
-            x = self.rounded(x, f"{block.name}.conv{number}")
-        x = self.add("Add", [x, kept], f"{name}.sum")
-        return self.rounded(self.add("Relu", [x], name), block.name)
+            x = self.convolve(x, folded, f"{name}.conv{number}", stride=stride, relu=number < 3)
+            x = self.quantize(x, f"{block.name}.conv{number}")
+        x = self.add("Add", [x, shortcut], f"{name}.sum")
+        return self.quantize(self.add("Relu", [x], name), block.name)
 
-    def convolve(self, x: str, how: Convolution, name: str, *, stride: int, relu: bool = False) -> str:
-        kernel, bias = self.kernel_and_bias(x, how, name)
-        size = how.kernel_OCHW.shape[-1]
+    def convolve(self, x: str, folded: Convolution, name: str, *, stride: int, relu: bool = False) -> str:
+        kernel, bias = self.kernel_and_bias(x, folded, name)
+        size = folded.kernel_OCHW.shape[-1]
         output = self.add(
             "Conv",
             [x, kernel, bias],
             f"{name}.linear" if relu else name,
             kernel_shape=[size, size],
             strides=[stride, stride],
-            pads=[how.padding] * 4,
+            pads=[folded.padding] * 4,
         )
         return self.add("Relu", [output], name) if relu else output
 
-    def kernel_and_bias(self, x: str, how: Convolution, name: str) -> tuple[str, str]:
+    def kernel_and_bias(self, x: str, folded: Convolution, name: str) -> tuple[str, str]:
         kernel, bias = f"{name}.kernel", f"{name}.bias"
-        if self._scales is None:
-            return self.constant(kernel, how.kernel_OCHW), self.constant(bias, how.bias_O)
-        whole_OCHW, step_O = how.rounded(self._step_of[x])
-        bias_step_O = step_O * np.float32(self._step_of[x])
-        bias_O = np.rint(how.bias_O / bias_step_O).astype(np.int32)
-        return self.restored(kernel, whole_OCHW, step_O), self.restored(bias, bias_O, bias_step_O)
+        if self._params is None:
+            return self.constant(kernel, folded.kernel_OCHW), self.constant(bias, folded.bias_O)
+        kernel_OCHW, scale_O = folded.quantize(self._scale_of[x])
+        bias_scale_O = scale_O * np.float32(self._scale_of[x])
+        bias_O = np.rint(folded.bias_O / bias_scale_O).astype(np.int32)
+        return self.dequantized(kernel, kernel_OCHW, scale_O), self.dequantized(bias, bias_O, bias_scale_O)
 
-    def restored(self, name: str, whole: np.ndarray, step_O: np.ndarray) -> str:
-        inputs = [self.constant(f"{name}.whole", whole), self.constant(f"{name}.step", step_O)]
-        inputs.append(self.constant(f"{name}.zero", np.zeros(len(step_O), whole.dtype)))
+    def dequantized(self, name: str, integers: np.ndarray, scale_O: np.ndarray) -> str:
+        """Add an integer constant and its DequantizeLinear."""
+        inputs = [self.constant(f"{name}.int", integers), self.constant(f"{name}.scale", scale_O)]
+        inputs.append(self.constant(f"{name}.zero_point", np.zeros(len(scale_O), integers.dtype)))
         return self.add("DequantizeLinear", inputs, name, axis=0)
 
-    def rounded(self, x: str, range_of: str) -> str:
-        """Round an activation, in the 8-bit graph; in the other it stays as it is."""
-        if self._scales is None:
+    def quantize(self, x: str, activation: str) -> str:
+        """Add QuantizeLinear and DequantizeLinear in the int8 graph; return ``x`` in the float32 graph."""
+        if self._params is None:
             return x
-        scale = self._scales[range_of]
-        step = self.constant(f"{x}.step", np.float32(scale.step))
-        zero = self.constant(f"{x}.zero", np.uint8(scale.zero))
-        whole = self.add("QuantizeLinear", [x, step, zero], f"{x}.whole")
-        output = self.add("DequantizeLinear", [whole, step, zero], f"{x}.rounded")
-        self._step_of[output] = scale.step
+        params = self._params[activation]
+        scale = self.constant(f"{x}.scale", np.float32(params.scale))
+        zero_point = self.constant(f"{x}.zero_point", np.uint8(params.zero_point))
+        integers = self.add("QuantizeLinear", [x, scale, zero_point], f"{x}.uint8")
+        output = self.add("DequantizeLinear", [integers, scale, zero_point], f"{x}.dequantized")
+        self._scale_of[output] = params.scale
         return output
 
     def probability(self, pooled: list[str], prefixes: list[str], head: str, output: str) -> None:

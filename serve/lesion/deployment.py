@@ -25,7 +25,7 @@ class LesionClassifier:
 
     def __init__(self, config: LesionConfig) -> None:
         # Here and not above: the process that only binds the deployments does not load PyTorch.
-        from models.engine import load_lesion_engine
+        from models.lesion.engine_loader import load_lesion_engine
 
         folder = local_checkpoint(config.checkpoint)
         limit_gpu_memory(config.device)
@@ -43,7 +43,7 @@ class LesionClassifier:
         self._naming_threshold = threshold_of(self.meta, "name_diagnosis")
         self._model = ModelName(name=self.meta.name, version=self.meta.version)
         self._model_card = read_model_card(folder)
-        apart = not self._engine.one_at_a_time
+        apart = self._engine.supports_concurrent_calls
         self._batcher = DynamicBatcher(
             self._classify_batch,
             self._engine.ping,
@@ -92,7 +92,7 @@ class LesionClassifier:
         answer = self._engine(image_BHWC, explain=[i for i, spot in enumerate(spots) if spot.explain])
         reports: list[LesionReport] = []
         for index, malignant in enumerate(answer.malignant_B.tolist()):
-            heat_RHW = answer.heat_RHW.get(index)
+            grad_cam_RHW = answer.grad_cam_RHW.get(index)
             verdict = verdict_of(malignant, self._threshold)
             reports.append(
                 LesionReport(
@@ -101,7 +101,7 @@ class LesionClassifier:
                     threshold=self._threshold,
                     naming_threshold=self._naming_threshold,
                     diagnoses=self._ranked(answer.diagnosis_BK[index]),
-                    heat_HW=None if heat_RHW is None else heat_RHW[GROUPS.index(verdict)],
+                    heat_HW=None if grad_cam_RHW is None else grad_cam_RHW[GROUPS.index(verdict)],
                 )
             )
         return reports

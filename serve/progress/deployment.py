@@ -19,7 +19,7 @@ class ProgressClassifier:
     """Serves one progress network from one device; weights load in ``__init__``."""
 
     def __init__(self, config: ProgressConfig) -> None:
-        from models.engine import load_progress_engine  # here, as in serve.lesion.deployment
+        from models.progress.engine import load_progress_engine  # here, as in serve.lesion.deployment
 
         folder = local_checkpoint(config.checkpoint)
         limit_gpu_memory(config.device)

@@ -6,7 +6,8 @@ import pytest
 
 from models.checkpoint import read_meta, read_model_card
 from models.diagnoses import find_diagnosis, in_column_order
-from models.engine import load_lesion_engine, load_progress_engine
+from models.lesion.engine_loader import load_lesion_engine
+from models.progress.engine import load_progress_engine
 from train.data.ingest.convert import Ingest, ingest
 from train.data.manifest import read_manifest
 from train.data.split import split_rows

@@ -16,13 +16,13 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from models import storage
-from models.engine import load_lesion_engine
 from models.images import decode_square
+from models.lesion.engine_loader import load_lesion_engine
 from tests.local_bucket import new_bucket, s3_server
 from train.config import LesionJob, LesionTraining, Scale
-from train.distributed import Team
+from train.distributed import DistributedContext
 from train.launch import launch
-from train.lesion.drawn_lesions import draw_spots
+from train.lesion.drawn_lesions import draw_lesion_photos
 from train.run import run
 from train.run_folder import RunFolder
 
@@ -40,7 +40,7 @@ def bucket() -> Iterator[str]:
 def fixed(tmp_path_factory: pytest.TempPathFactory) -> LesionTraining:
     """Nothing by lot but the order: what two workers learn must be what one learns."""
     folder = tmp_path_factory.mktemp("training")
-    draw_spots(folder / "photos", folder / "manifest.parquet", num_photos=54)
+    draw_lesion_photos(folder / "photos", folder / "manifest.parquet", num_photos=54)
     return LesionTraining(
         manifest=str(folder / "manifest.parquet"),
         run=str(folder / "alone"),
@@ -55,7 +55,7 @@ def fixed(tmp_path_factory: pytest.TempPathFactory) -> LesionTraining:
         mix_share=0.0,
         augment=False,
         freeze_batch_norm=True,
-        keep_states=0,
+        keep_checkpoints=0,
         bf16=False,
     )
 
@@ -78,7 +78,7 @@ def kill_a_worker_in_its_second_epoch(address: str, killed: list[int]) -> None:
 def test_two_workers_one_of_them_killed_learn_what_one_learns_alone(
     bucket: str, fixed: LesionTraining, tmp_path: Path
 ):
-    run(fixed, Team())
+    run(fixed, DistributedContext())
     pair = replace(fixed, run=f"{bucket}/runs/pair", batch_size=4)
     killed: list[int] = []
     killer = threading.Thread(target=kill_a_worker_in_its_second_epoch, args=(pair.run, killed), daemon=True)
@@ -95,7 +95,7 @@ def test_two_workers_one_of_them_killed_learn_what_one_learns_alone(
     assert len(log) == pair.num_epochs
     engine = load_lesion_engine(storage.fetch_folder(address, tmp_path))
     photo = decode_square(
-        Path(fixed.manifest).parent.joinpath("photos/spot-00001.jpg").read_bytes(), side_px=32
+        Path(fixed.manifest).parent.joinpath("photos/lesion-00001.jpg").read_bytes(), side_px=32
     )
     assert np.isclose(engine(photo.image_HWC[None]).diagnosis_BK.sum(), 1)
 

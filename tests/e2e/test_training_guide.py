@@ -19,11 +19,12 @@ import psutil
 import pytest
 import torch
 import yaml
-from models.engine import load_lesion_engine, load_progress_engine
 from torchvision.models import resnet50
 
 from models import storage
 from models.checkpoint import read_meta
+from models.lesion.engine_loader import load_lesion_engine
+from models.progress.engine import load_progress_engine
 from tests.keras_files import draw_keras_arrays, write_keras_model
 from tests.local_bucket import new_bucket, s3_server
 from tests.random_checkpoints import write_progress
@@ -49,11 +50,11 @@ TINY = (
     "1",
     "--batch-size",
     "16",
-    "--keep-states",
+    "--keep-checkpoints",
     "0",
 )
 TINY += ("--val-fraction", "0.25")
-TINY_SERIES = ("--num-epochs", "1", "--batch-size", "4", "--val-fraction", "0.34", "--keep-states", "0")
+TINY_SERIES = ("--num-epochs", "1", "--batch-size", "4", "--val-fraction", "0.34", "--keep-checkpoints", "0")
 NOISE = ("Reporting training result", "Found credentials", "Traceback")
 
 
@@ -158,7 +159,7 @@ def test_from_notes_and_photos_in_a_bucket_to_a_progress_checkpoint(guide: Guide
 def test_progress_networks_are_trained_by_ray_and_judged(guide: Guide, clinic: str, labelled: str):
     manifest = "data/followup/manifest.parquet"
     real = ("--split", "runs/followup/split.parquet", "--faces", "data/followup/faces")
-    drawn = ("--batches-per-epoch", "2", "--num-val-sequences", "8")
+    drawn = ("--batches-per-epoch", "2", "--num-val-series", "8")
 
     guide.told("train.progress.extract_faces", "--num-actors", "1")
     trained = guide.told("train.launch followup", *TINY_SERIES)

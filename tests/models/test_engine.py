@@ -14,21 +14,13 @@ from models.checkpoint import (
     read_meta,
     save_checkpoint,
 )
-from models.engine import (
-    INT8_RUNTIMES,
-    EngineName,
-    GpuLesionEngine,
-    LesionEngine,
-    OnnxLesionEngine,
-    Runtime,
-    batch_sizes,
-    int8_runtimes,
-    load_lesion_engine,
-    load_progress_engine,
-)
 from models.images import decode_square
+from models.lesion.engine_loader import load_lesion_engine, supported_int8_runtimes
+from models.lesion.engines import GpuLesionEngine, LesionEngine, OnnxLesionEngine, gpu_batch_sizes
 from models.lesion.network import LesionEnsemble, LesionNet
+from models.lesion.runtimes import INT8_RUNTIMES, EngineName, Runtime
 from models.preprocessing import MEAN, STD, normalize
+from models.progress.engine import load_progress_engine
 from models.progress.network import ProgressNet
 from samples.drawings import draw_lesion
 from train.lesion.calibration_ranges import measure_ranges
@@ -118,10 +110,10 @@ def test_probabilities_sum_to_one_and_features_come_only_when_asked(lesion: Lesi
 
 
 def test_a_heat_map_lies_between_zero_and_one(lesion: LesionEngine):
-    heat_RHW = lesion(some_images(3), explain=[2]).heat_RHW
+    grad_cam_RHW = lesion(some_images(3), explain=[2]).grad_cam_RHW
 
-    assert heat_RHW.keys() == {2}
-    assert heat_RHW[2].shape == (2, 4, 4) and heat_RHW[2].min() >= 0 and heat_RHW[2].max() <= 1
+    assert grad_cam_RHW.keys() == {2}
+    assert grad_cam_RHW[2].shape == (2, 4, 4) and grad_cam_RHW[2].min() >= 0 and grad_cam_RHW[2].max() <= 1
 
 
 def test_the_wrong_size_or_type_is_refused(lesion: LesionEngine):
@@ -224,7 +216,7 @@ def test_an_ensemble_shows_where_it_looked_and_answers_a_ping(ensemble_folder: P
     answer = engine(some_images(1), features=True, explain=[0])
 
     assert answer.features_BCHW is not None and answer.features_BCHW.shape == (1, 2 * 2048, 4, 4)
-    heat = answer.heat_RHW[0]
+    heat = answer.grad_cam_RHW[0]
     assert heat.shape == (2, 4, 4) and heat.min() >= 0 and heat.max() <= 1
 
 
@@ -287,7 +279,7 @@ def saved_again(int8_folder: Path, folder: Path, ranges: dict[str, object], **ch
     return folder
 
 
-@pytest.mark.parametrize("name", int8_runtimes())
+@pytest.mark.parametrize("name", supported_int8_runtimes())
 def test_8_bits_answer_nearly_as_float32(int8_folder: Path, name: EngineName):
     image = patches(5)
     exact = load_lesion_engine(int8_folder, engine="pytorch")(image, features=True)
@@ -304,7 +296,7 @@ def test_8_bits_answer_nearly_as_float32(int8_folder: Path, name: EngineName):
     assert np.corrcoef(apart.ravel(), rounded_apart.ravel())[0, 1] > 0.97
 
 
-@pytest.mark.parametrize("name", int8_runtimes())
+@pytest.mark.parametrize("name", supported_int8_runtimes())
 def test_8_bits_show_where_they_looked_and_answer_a_batch_as_one_by_one(int8_folder: Path, name: EngineName):
     engine = load_lesion_engine(int8_folder, engine=name)
     engine.ping()
@@ -316,11 +308,11 @@ def test_8_bits_show_where_they_looked_and_answer_a_batch_as_one_by_one(int8_fol
     assert together.diagnosis_BK == pytest.approx(
         np.concatenate([one.diagnosis_BK for one in alone]), abs=1e-4
     )
-    heat = together.heat_RHW[0]
+    heat = together.grad_cam_RHW[0]
     assert heat.shape == (2, 4, 4) and heat.min() >= 0 and heat.max() <= 1
 
 
-@pytest.mark.parametrize("name", int8_runtimes())
+@pytest.mark.parametrize("name", supported_int8_runtimes())
 def test_white_does_not_turn_black_about_a_mean_of_a_half(
     int8_folder: Path, tmp_path: Path, name: EngineName
 ):
@@ -336,7 +328,7 @@ def test_white_does_not_turn_black_about_a_mean_of_a_half(
 
 
 def test_auto_takes_8_bits_only_where_the_release_did(int8_folder: Path, lesion_folder: Path):
-    assert load_lesion_engine(int8_folder).runtime == int8_runtimes()[0]
+    assert load_lesion_engine(int8_folder).runtime == supported_int8_runtimes()[0]
     assert load_lesion_engine(lesion_folder).runtime == "onnxruntime"
 
 
@@ -360,7 +352,7 @@ def test_auto_takes_no_engine_that_the_release_did_not_judge_and_pass(
 def test_engines_that_cannot_answer_are_refused(lesion_folder: Path):
     with pytest.raises(ValueError, match="there is no engine 'tensorrt'; take one of auto, pytorch"):
         load_lesion_engine(lesion_folder, engine="tensorrt")  # pyright: ignore[reportArgumentType]
-    with pytest.raises(CheckpointError, match="no ranges for 8 bits"):
+    with pytest.raises(CheckpointError, match="no calibration ranges"):
         load_lesion_engine(lesion_folder, engine="onnxruntime-int8")
     with pytest.raises(ValueError, match="runs on a CPU, the device is cuda"):
         load_lesion_engine(lesion_folder, device="cuda", engine="onnxruntime")
@@ -454,7 +446,7 @@ def test_what_a_gpu_computes_is_nearly_what_the_reference_does(int8_folder: Path
     assert found.malignant_B == pytest.approx(expected.malignant_B, abs=0.01)
     assert found.features_BCHW is not None and found.features_BCHW.shape == (7, 2048, 4, 4)
     for index in (1, 6):
-        heat, exact_heat = found.heat_RHW[index].ravel(), expected.heat_RHW[index].ravel()
+        heat, exact_heat = found.grad_cam_RHW[index].ravel(), expected.grad_cam_RHW[index].ravel()
         assert np.corrcoef(heat, exact_heat)[0, 1] > 0.95
 
 
@@ -466,6 +458,6 @@ def test_an_empty_batch_on_a_gpu_has_empty_answers(int8_folder: Path):
 
 
 def test_batches_on_a_gpu_have_a_few_sizes():
-    assert batch_sizes(1) == (1,)
-    assert batch_sizes(48) == (1, 2, 4, 8, 16, 32, 64)
-    assert batch_sizes(1000)[-1] == 256
+    assert gpu_batch_sizes(1) == (1,)
+    assert gpu_batch_sizes(48) == (1, 2, 4, 8, 16, 32, 64)
+    assert gpu_batch_sizes(1000)[-1] == 256

@@ -10,10 +10,11 @@ import torch
 from models.checkpoint import CheckpointMeta
 from models.cuda_graphs import EngineError
 from models.diagnoses import DIAGNOSES
-from models.engine import GpuLesionEngine, LesionEngine, ProgressEngine
 from models.face.detector import FaceFinder
+from models.lesion.engines import GpuLesionEngine, PyTorchLesionEngine
 from models.lesion.network import LesionNet
 from models.preprocessing import MEAN, STD
+from models.progress.engine import ProgressEngine
 from models.progress.network import LABELS, ProgressNet
 from samples.drawings import draw_face
 from tests.fake_cuda import FakeCuda, FakeGraph
@@ -65,7 +66,7 @@ def test_a_graph_of_every_size_gives_the_answers_of_plain_computation(device: st
         engine = lesion_engine(device)
         engine.warm_up()
         found = [engine(batch, features=True, explain=[*range(len(batch))][-1:]) for batch in batches]
-        on_device = engine.on_device(torch.from_numpy(batches[4]).to(device))
+        on_device = engine.classify_on_device(torch.from_numpy(batches[4]).to(device))
         assert on_device[0].tolist() == pytest.approx(expected[4].malignant_B.tolist())
 
     assert engine.uses_cuda_graphs
@@ -115,7 +116,7 @@ def test_an_engine_whose_graphs_cannot_be_recorded_answers_without_and_says_so_o
 def test_an_engine_whose_batch_does_not_fit_into_memory_does_not_start():
     with FakeCuda():
         engine = lesion_engine("cuda")
-        with mock.patch.object(engine._batches, "_compute", side_effect=torch.OutOfMemoryError("no memory")):
+        with mock.patch.object(engine._runner, "_compute", side_effect=torch.OutOfMemoryError("no memory")):
             with pytest.raises(torch.OutOfMemoryError):
                 engine.warm_up()
 
@@ -148,7 +149,7 @@ def test_only_explanations_that_were_requested_are_copied_back():
         found = engine(photos(4), explain=[0, 2])
 
         assert [event.kind for event in cuda.events] == ["in", "out", "out"]
-    assert found.heat_RHW.keys() == {0, 2} and found.heat_RHW[2].shape == (2, 4, 4)
+    assert found.grad_cam_RHW.keys() == {0, 2} and found.grad_cam_RHW[2].shape == (2, 4, 4)
 
 
 def test_a_series_costs_one_copy_to_the_gpu_and_one_back():
@@ -171,13 +172,13 @@ def test_a_series_costs_one_copy_to_the_gpu_and_one_back():
 def test_the_reference_computes_float32_and_not_tf32_on_a_gpu():
     seen: list[str] = []
     net = LesionNet(num_diagnoses=3, input_px=64)
-    net.trunk.conv1.register_forward_pre_hook(
+    net.backbone.conv1.register_forward_pre_hook(
         lambda *_: seen.append(torch.backends.cudnn.conv.fp32_precision)  # pyright: ignore
     )
     before = torch.backends.cudnn.conv.fp32_precision  # pyright: ignore
 
     with FakeCuda():
-        LesionEngine(meta_of("lesion"), net, "cuda")(photos(1))
+        PyTorchLesionEngine(meta_of("lesion"), net, "cuda")(photos(1))
 
     assert seen == ["ieee"]
     assert torch.backends.cudnn.conv.fp32_precision == before  # pyright: ignore

@@ -3,20 +3,20 @@ from pathlib import Path
 
 import pytest
 
-from models.engine import load_lesion_engine
+from models.lesion.engine_loader import load_lesion_engine
 from train.config import LesionTraining, ProgressTraining, Scale
 from train.cross_validation import run_folds, table_of
 from train.data.manifest import ManifestError, read_manifest
 from train.data.split import read_split
 from train.launch import fit
-from train.lesion.drawn_lesions import draw_spots
+from train.lesion.drawn_lesions import draw_lesion_photos
 from train.run_folder import RunFolder
 
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory) -> LesionTraining:
     folder = tmp_path_factory.mktemp("folds")
-    draw_spots(folder / "photos", folder / "manifest.parquet", num_photos=24)
+    draw_lesion_photos(folder / "photos", folder / "manifest.parquet", num_photos=24)
     return LesionTraining(
         manifest=str(folder / "manifest.parquet"),
         run=str(folder / "run"),
@@ -25,7 +25,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> LesionTraining:
         start_px=32,
         num_epochs=1,
         batch_size=8,
-        keep_states=0,
+        keep_checkpoints=0,
         bf16=False,
     )
 

@@ -13,7 +13,7 @@ from models.preprocessing import MEAN, normalize
 from tests.keras_files import STAGES, Arrays, draw_keras_arrays, write_keras_model
 from tests.random_checkpoints import write_lesion
 from train.config import LesionTraining, ProgressTraining, resolved
-from train.pretrained import InitialWeightsError, set_initial_weights
+from train.pretrained import PretrainedWeightsError, load_pretrained
 
 KERAS_MEAN_BGR = (103.939, 116.779, 123.68)
 SMALL: Arrays = {"conv1/kernel": np.zeros((7, 7, 3, 64), np.float32)}
@@ -24,15 +24,13 @@ def test_the_converted_network_gives_what_keras_gives(tmp_path: Path):
     arrays = draw_keras_arrays()
     net = LesionNet(num_diagnoses=2, input_px=64)
 
-    set_initial_weights(
-        net, str(write_keras_model(arrays, tmp_path)), kind="lesion", labels=(), cache=tmp_path
-    )
+    load_pretrained(net, str(write_keras_model(arrays, tmp_path)), kind="lesion", labels=(), cache=tmp_path)
 
     generator = torch.Generator().manual_seed(0)
     pixels_BHWC = torch.randint(0, 256, (2, 64, 64, 3), dtype=torch.uint8, generator=generator)
-    trunk = _with_keras_strides(resnet50(), net)
+    backbone = _with_keras_strides(resnet50(), net)
     with torch.inference_mode():
-        features = trunk(normalize(pixels_BHWC))
+        features = backbone(normalize(pixels_BHWC))
         expected = _keras_forward(arrays, pixels_BHWC)
     torch.testing.assert_close(features, expected, rtol=1e-3, atol=1e-3 * expected.std().item())
 
@@ -51,7 +49,7 @@ def test_a_missing_file_is_named(tmp_path: Path):
     folder = write_keras_model(SMALL, tmp_path)
     (folder / "group1-shard2of2.bin").unlink()
 
-    with pytest.raises(InitialWeightsError, match=r"does not hold Keras's ResNet50 .*shard2of2"):
+    with pytest.raises(PretrainedWeightsError, match=r"does not hold Keras's ResNet50 .*shard2of2"):
         _load(folder)
 
 
@@ -60,14 +58,14 @@ def test_a_file_cut_short_is_refused(tmp_path: Path):
     shard = folder / "group1-shard2of2.bin"
     shard.write_bytes(shard.read_bytes()[:-400])
 
-    with pytest.raises(InitialWeightsError, match=r"does not hold Keras's ResNet50 .*buffer"):
+    with pytest.raises(PretrainedWeightsError, match=r"does not hold Keras's ResNet50 .*buffer"):
         _load(folder)
 
 
 def test_another_network_is_refused(tmp_path: Path):
     folder = write_keras_model({"Conv1/kernel": np.zeros((3, 3, 3, 8), np.float32)}, tmp_path)
 
-    with pytest.raises(InitialWeightsError, match="does not hold Keras's ResNet50"):
+    with pytest.raises(PretrainedWeightsError, match="does not hold Keras's ResNet50"):
         _load(folder)
 
 
@@ -75,7 +73,7 @@ def test_layers_of_other_shapes_are_refused(tmp_path: Path):
     arrays = draw_keras_arrays()
     arrays["conv1/kernel"] = arrays["conv1/kernel"][:3, :3]
 
-    with pytest.raises(InitialWeightsError, match="has layers of other shapes"):
+    with pytest.raises(PretrainedWeightsError, match="has layers of other shapes"):
         _load(write_keras_model(arrays, tmp_path))
 
 
@@ -84,7 +82,7 @@ def test_weights_stored_in_fewer_bits_are_refused(tmp_path: Path):
     model = (folder / "model.json").read_text()
     (folder / "model.json").write_text(model.replace("float32", "uint8"))
 
-    with pytest.raises(InitialWeightsError, match="conv1/kernel is not stored as float32"):
+    with pytest.raises(PretrainedWeightsError, match="conv1/kernel is not stored as float32"):
         _load(folder)
 
 
@@ -92,7 +90,7 @@ def test_a_checkpoint_is_a_checkpoint_whatever_lies_beside_it(tmp_path: Path):
     folder = write_lesion(write_keras_model(SMALL, tmp_path / "both"))
     net = LesionNet(num_diagnoses=4, input_px=64)
 
-    start = set_initial_weights(net, str(folder), kind="lesion", labels=(), cache=tmp_path)
+    start = load_pretrained(net, str(folder), kind="lesion", labels=(), cache=tmp_path)
 
     assert start.startswith("the weights of")
 
@@ -106,18 +104,18 @@ def test_the_progress_network_does_not_take_it(tmp_path: Path):
 
 def _load(folder: Path) -> None:
     net = LesionNet(num_diagnoses=2, input_px=64)
-    set_initial_weights(net, str(folder), kind="lesion", labels=(), cache=folder)
+    load_pretrained(net, str(folder), kind="lesion", labels=(), cache=folder)
 
 
-def _with_keras_strides(trunk: ResNet, net: LesionNet) -> ResNet:
-    """torchvision's trunk with the weights of ``net``, which takes every second pixel where Keras's does."""
-    trunk.fc = torch.nn.Identity()  # pyright: ignore[reportAttributeAccessIssue]
-    trunk.load_state_dict(net.trunk.state_dict())
-    for layer in (trunk.layer2, trunk.layer3, trunk.layer4):
+def _with_keras_strides(backbone: ResNet, net: LesionNet) -> ResNet:
+    """Return torchvision's ResNet with the weights of ``net`` and the strides of Keras."""
+    backbone.fc = torch.nn.Identity()  # pyright: ignore[reportAttributeAccessIssue]
+    backbone.load_state_dict(net.backbone.state_dict())
+    for layer in (backbone.layer2, backbone.layer3, backbone.layer4):
         first = layer[0]
         assert isinstance(first, Bottleneck)
         first.conv1.stride, first.conv2.stride = (2, 2), (1, 1)
-    return trunk.eval()
+    return backbone.eval()
 
 
 def _keras_forward(arrays: Arrays, pixels_BHWC: Tensor) -> Tensor:

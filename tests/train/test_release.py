@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from models.engine import load_lesion_engine
+from models.lesion.engine_loader import load_lesion_engine
 from train.config import LesionJob, LesionTraining, Scale
 from train.data.manifest import read_manifest
 from train.data.split import split_rows, write_split
 from train.launch import launch
-from train.lesion.drawn_lesions import draw_spots
+from train.lesion.drawn_lesions import draw_lesion_photos
 from train.lesion.release import ReleaseError
 from train.release import release_run
 
@@ -19,7 +19,7 @@ from train.release import release_run
 def config(tmp_path_factory: pytest.TempPathFactory) -> LesionTraining:
     """Of a run that ended."""
     folder = tmp_path_factory.mktemp("release")
-    draw_spots(folder / "photos", folder / "manifest.parquet", num_photos=60)
+    draw_lesion_photos(folder / "photos", folder / "manifest.parquet", num_photos=60)
     config = LesionTraining(
         manifest=str(folder / "manifest.parquet"),
         run=str(folder / "run"),
@@ -30,7 +30,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> LesionTraining:
         batch_size=8,
         mix_share=0.0,
         val_fraction=0.25,
-        keep_states=1,
+        keep_checkpoints=1,
         bf16=False,
     )
     launch(LesionJob(training=config, scale=Scale(workers=0)))
@@ -55,7 +55,7 @@ def test_a_run_is_released_again_elsewhere(config: LesionTraining, tmp_path: Pat
 
 def test_the_card_says_what_the_weights_began_as(config: LesionTraining, tmp_path: Path):
     first = Path(config.run, "checkpoint")
-    second = replace(config, run=str(tmp_path / "run"), init=str(first), num_epochs=1, keep_states=0)
+    second = replace(config, run=str(tmp_path / "run"), init=str(first), num_epochs=1, keep_checkpoints=0)
 
     launch(LesionJob(training=second, scale=Scale(workers=0)))
 

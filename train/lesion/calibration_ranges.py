@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from models.engine import LesionOutput
+from models.lesion.engines import LesionOutput
 from models.lesion.network import LesionNet
 from models.lesion.quantization.int8 import STEM, Range, bottlenecks
 from train.lesion.calibration import Judged
@@ -28,7 +28,7 @@ MAX_CHANGED_SHARE = 0.03
 
 
 def measure_ranges(net: LesionNet, photos: LesionPhotos) -> dict[str, Range]:
-    """Return the calibration range of every quantized activation, by the names of ``names_of_ranges``.
+    """Return the calibration range of every quantized activation, by the names of ``activation_names``.
 
     Each is the range of least squared error: a narrower one cuts off what is rare and rounds the rest more
     finely. Against the range from the least to the greatest value it halves the error in probability.
@@ -128,7 +128,7 @@ def _run(net: LesionNet, photos: LesionPhotos, indices: list[int]) -> None:
 @contextmanager
 def _watched(net: LesionNet, see: Callable[[str, Tensor], None]) -> Iterator[None]:
     """While this lasts, every activation that 8 bits round is shown to ``see`` as it is computed."""
-    trunk = net.trunk
+    backbone = net.backbone
     with ExitStack() as stack:
 
         def watch_input(part: nn.Module, name: str) -> None:
@@ -141,9 +141,9 @@ def _watched(net: LesionNet, see: Callable[[str, Tensor], None]) -> Iterator[Non
 
             stack.callback(part.register_forward_hook(hook).remove)
 
-        watch_input(trunk.maxpool, STEM)
+        watch_input(backbone.maxpool, STEM)
         for block in bottlenecks(net.input_px):
-            part = trunk.get_submodule(block.name)
+            part = backbone.get_submodule(block.name)
             watch_input(part.get_submodule("conv2"), f"{block.name}.conv1")
             watch_input(part.get_submodule("conv3"), f"{block.name}.conv2")
             watch(part.get_submodule("bn3"), f"{block.name}.conv3")

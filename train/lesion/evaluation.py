@@ -13,8 +13,8 @@ from sklearn.metrics import roc_curve
 from tqdm import tqdm
 
 from models.diagnoses import UnknownDiagnosisError, find_diagnosis
-from models.engine import LesionEngine
 from models.errors import SkinserveError
+from models.lesion.engines import LesionEngine
 from train.data.manifest import Row
 from train.data.split import groups_of
 from train.image_cache import decoded_photos

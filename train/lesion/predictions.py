@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from models.engine import LesionEngine, LesionOutput
+from models.lesion.engines import LesionEngine, LesionOutput
 from models.lesion.network import LesionEnsemble, LesionLogits, LesionNet
 from train.data.split import groups_of
 from train.lesion.calibration import Judged

@@ -18,10 +18,11 @@ from torch import nn
 
 from models.checkpoint import INT8, CheckpointMeta, save_checkpoint, unwrap
 from models.diagnoses import find_diagnosis
-from models.engine import LesionEngine, LesionOutput, int8_runtimes, load_lesion_engine
 from models.errors import SkinserveError
+from models.lesion.engine_loader import load_lesion_engine, supported_int8_runtimes
+from models.lesion.engines import LesionEngine, LesionOutput
 from models.lesion.network import LesionEnsemble, LesionNet
-from models.lesion.quantization.int8 import Ranges
+from models.lesion.quantization.int8 import CalibrationRanges
 from models.preprocessing import MEAN, STD
 from models.storage import is_remote
 from train.config import LesionTraining, resolved
@@ -166,7 +167,7 @@ def release_ensemble(
 class Rounded:
     """A network in 8 bits, and the photos that decide whether it is good enough."""
 
-    ranges: Ranges
+    ranges: CalibrationRanges
     photos: LesionPhotos
     judged: Judged
 
@@ -210,7 +211,7 @@ def _int8_figures(folder: Path, reference: LesionEngine, rounded: Rounded) -> di
     """
     exact = answers_of(reference, batches_of(rounded.photos))
     figures: list[dict[str, Any]] = []
-    for runtime in int8_runtimes():
+    for runtime in supported_int8_runtimes():
         engine = load_lesion_engine(folder, engine=runtime)
         cost = compare(answers_of(engine, batches_of(rounded.photos)), exact, rounded.judged)
         log.info(

@@ -15,8 +15,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from models.engine import ProgressEngine
 from models.preprocessing import normalize
+from models.progress.engine import ProgressEngine
 from models.progress.network import skin_cells
 from train.metrics import interval_over_groups, recalls
 from train.progress.series import Series

@@ -5,21 +5,21 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from models.checkpoint import CheckpointMeta
-from models.engine import ProgressEngine
 from models.face.detector import FaceFinder
+from models.progress.engine import ProgressEngine
 from train.data.manifest import Row
 from train.lesion.evaluation import EvaluationError
 from train.progress.baselines import compare, spreads
-from train.progress.face_crops import cut_faces
+from train.progress.face_crops import crop_faces
 from train.progress.release import JUDGES, NOT_FITTED, STEADY, UNCLEAR, measure_progress, with_verdict
 from train.progress.series import Series
-from train.progress.synthetic.sequences import (
-    practice_sequences,
-    steady_sequences,
-    undrawn_sequences,
-    validation_sequences,
+from train.progress.synthetic.generation import (
+    no_change_series,
+    real_no_change_series,
+    training_series,
+    validation_series,
 )
-from train.progress.synthetic.trajectory import SequenceDrawing
+from train.progress.synthetic.trajectory import SeriesDrawing
 
 NUM_SERIES = 600
 
@@ -94,7 +94,7 @@ def material_of(
     others: Sequence[Row],
     *,
     faces: str,
-    drawing: SequenceDrawing,
+    drawing: SeriesDrawing,
     size_px: int,
     seed: int,
     num_series: int,
@@ -107,26 +107,26 @@ def material_of(
         practised = read_series(faces, others) if others else ()
         return Material(judged=read_series(faces, rows), practised=practised, steady={}, real=True)
     finder = FaceFinder(device=device, size_px=size_px)
-    mine, theirs = cut_faces(rows, finder), cut_faces(others, finder) if others else {}
+    mine, theirs = crop_faces(rows, finder), crop_faces(others, finder) if others else {}
     how = {"seed": seed, "size_px": size_px}
     num_steady = max(1, num_series // 3)
     return Material(
-        judged=validation_sequences(mine, drawing, num_sequences=num_series, **how),
-        practised=practice_sequences(theirs, drawing, num_sequences=num_series, **how) if theirs else (),
+        judged=validation_series(mine, drawing, num_sequences=num_series, **how),
+        practised=training_series(theirs, drawing, num_sequences=num_series, **how) if theirs else (),
         steady={
-            "drawn": steady_sequences(mine, drawing, num_sequences=num_steady, **how),
-            "undrawn": undrawn_sequences(mine, drawing, num_sequences=num_steady, seed=seed),
+            "drawn": no_change_series(mine, drawing, num_sequences=num_steady, **how),
+            "undrawn": real_no_change_series(mine, drawing, num_sequences=num_steady, seed=seed),
         },
         real=False,
     )
 
 
-def _drawing_of(meta: CheckpointMeta) -> SequenceDrawing:
+def _drawing_of(meta: CheckpointMeta) -> SeriesDrawing:
     """The drawing that the checkpoint was trained with, as far as this code still knows it."""
-    known = {field.name for field in fields(SequenceDrawing)}
+    known = {field.name for field in fields(SeriesDrawing)}
     stored: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value
         for name, value in meta.training.get("drawing", {}).items()
         if name in known
     }
-    return SequenceDrawing(**stored)
+    return SeriesDrawing(**stored)

@@ -15,14 +15,14 @@ import torch
 from torch import nn
 
 from models.checkpoint import CheckpointMeta, save_checkpoint, unwrap
-from models.engine import ProgressEngine, load_progress_engine
 from models.preprocessing import MEAN, STD
+from models.progress.engine import ProgressEngine, load_progress_engine
 from models.progress.network import LABELS, ProgressNet
 from train.config import ProgressTraining, resolved
 from train.data.split import Split
 from train.lesion.release import MAX_DIFFERENCE, ReleaseError
 from train.metrics import bracketed, progress_metrics
-from train.pretrained import start_of
+from train.pretrained import pretrained_from
 from train.progress.baselines import answers_of, compare, spreads
 from train.progress.series import Series, to_batch
 from train.report.html_report import number
@@ -226,7 +226,7 @@ def progress_card(meta: CheckpointMeta) -> str:
     real = metrics["split"] == REAL_SPLIT
     return PROGRESS_CARD.read_text(encoding="utf-8").format(
         meta=meta,
-        start=start_of(meta.training),
+        start=pretrained_from(meta.training),
         data=REAL_DATA if real else DRAWN_DATA,
         figures_note="" if real else DRAWN_FIGURES,
         left_out=_left_out(metrics["num_without_verdict"]),

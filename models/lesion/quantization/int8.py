@@ -1,8 +1,8 @@
-"""The lesion network in 8 bits: which values are rounded, and how; what all its integer engines share.
+"""Int8 quantization of the lesion network: the scheme that every int8 runtime implements.
 
-Every activation is rounded to one of 256 values within a range that ``train.lesion.calibration_ranges``
-measured on photos, every kernel to 255 values an output channel, symmetric about zero. Heads, biases and
-the mean over the last feature map stay in float32.
+Activations are uint8 with one scale and zero point per tensor, from the calibration ranges that
+``train.lesion.calibration_ranges`` measures. Kernels are symmetric int8 with one scale per output channel.
+Heads, biases and global average pooling stay in float32.
 
 Axes: C input channel, H row, W column, O output channel.
 """
@@ -20,82 +20,81 @@ BLOCKS = (3, 4, 6, 3)
 """Bottlenecks of each stage of a ResNet50."""
 BATCH_NORM_EPSILON = 1e-5
 IMAGE, STEM = "image", "stem"
+MAX_INT32_BIAS = 2**30
+"""Half of what an int32 holds, which leaves room for the sum of products."""
 
 Weights = Mapping[str, np.ndarray]
-"""The state of a ``LesionNet`` or ``LesionEnsemble`` by name, float32."""
+"""Parameters and buffers of a ``LesionNet`` or ``LesionEnsemble`` by name, float32."""
 Range = tuple[float, float]
-"""The least and the largest value that are told apart; what lies outside is taken for the nearest."""
-Ranges = Mapping[str, Range]
-"""By the name of the activation: ``names_of_ranges``."""
+"""Smallest and largest value of an activation that int8 represents; values outside are clipped."""
+CalibrationRanges = Mapping[str, Range]
+"""By the names of ``activation_names``."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Bottleneck:
-    """One residual block of the trunk."""
+    """One residual block of the backbone."""
 
     name: str
     stride: int
     has_shortcut: bool
-    """A convolution stands on the way around the block."""
-
-
-MAX_BIAS = 2**30
-"""Steps; half of what an int32 holds, so that sums still fit."""
+    """Whether the shortcut has a convolution."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Convolution:
-    """A convolution with the batch norm behind it folded in."""
+    """A convolution with its batch norm folded in."""
 
     kernel_OCHW: np.ndarray
     bias_O: np.ndarray
 
     @property
     def padding(self) -> int:
-        """Zeros on each side, so that stride 1 keeps the size."""
+        """Zeros on each side that keep the size at stride 1."""
         return self.kernel_OCHW.shape[-1] // 2
 
-    def rounded(self, input_step: float) -> tuple[np.ndarray, np.ndarray]:
-        """Return the kernel as int8, -127 to 127, and the step of each output channel, float32.
+    def quantize(self, input_scale: float) -> tuple[np.ndarray, np.ndarray]:
+        """Return the kernel as int8, -127 to 127, and the scale of each output channel, float32.
 
         Args:
-            input_step: of the activation that it reads. Engines hold a bias as an int32, in units of this
-                step times the channel's; where a kernel is next to nothing, its step is such that that fits.
+            input_scale: of the activation that the convolution reads. Runtimes store a bias as an int32 in
+                units of this scale times the channel's; the scale of a tiny kernel is raised until it fits.
         """
         largest_O = np.abs(self.kernel_OCHW).max(axis=(1, 2, 3))
-        step_O = np.where(largest_O > 0, largest_O / 127, 1)
-        step_O = np.maximum(step_O, np.abs(self.bias_O) / (MAX_BIAS * input_step)).astype(np.float32)
-        return np.rint(self.kernel_OCHW / step_O[:, None, None, None]).astype(np.int8), step_O
+        scale_O = np.where(largest_O > 0, largest_O / 127, 1)
+        scale_O = np.maximum(scale_O, np.abs(self.bias_O) / (MAX_INT32_BIAS * input_scale))
+        scale_O = scale_O.astype(np.float32)
+        return np.rint(self.kernel_OCHW / scale_O[:, None, None, None]).astype(np.int8), scale_O
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scale:
-    """How an activation becomes uint8: ``value / step + zero``, rounded."""
+class QuantizationParams:
+    """Scale and zero point of a uint8 activation: ``round(value / scale) + zero_point``."""
 
-    step: float
-    zero: int
+    scale: float
+    zero_point: int
 
     @classmethod
-    def of(cls, values: Range) -> "Scale":
-        """Spread 256 values over a range, widened so that zero is one of them: padding must be exact."""
+    def from_range(cls, values: Range) -> "QuantizationParams":
+        """Map a range to 256 values; it is widened to contain zero, since padding must be exact."""
         low, high = min(values[0], 0.0), max(values[1], 0.0)
-        step = float(np.float32(max(high - low, 1e-6) / 255))
-        return cls(step=step, zero=round(-low / step))
+        scale = float(np.float32(max(high - low, 1e-6) / 255))
+        return cls(scale=scale, zero_point=round(-low / scale))
 
 
 def bottlenecks(input_px: int) -> Iterator[Bottleneck]:
-    """Yield the blocks of the trunk in order."""
+    """Yield the blocks of the backbone in order."""
     for stage, num_blocks in enumerate(BLOCKS, start=1):
-        narrows = stage in (2, 3) or (stage == 4 and input_px >= FINE_STRIDE_BELOW_PX)
+        has_stride = stage in (2, 3) or (stage == 4 and input_px >= FINE_STRIDE_BELOW_PX)
         for number in range(num_blocks):
             yield Bottleneck(
                 name=f"layer{stage}.{number}",
-                stride=2 if narrows and number == 0 else 1,
+                stride=2 if has_stride and number == 0 else 1,
                 has_shortcut=number == 0,
             )
 
 
-def convolution(weights: Weights, conv: str, norm: str) -> Convolution:
+def fold_convolution(weights: Weights, conv: str, norm: str) -> Convolution:
     """Fold a batch norm into the convolution before it."""
     factor_O = weights[f"{norm}.weight"] / np.sqrt(weights[f"{norm}.running_var"] + BATCH_NORM_EPSILON)
     return Convolution(
@@ -104,26 +103,26 @@ def convolution(weights: Weights, conv: str, norm: str) -> Convolution:
     )
 
 
-def first_convolution(weights: Weights, prefix: str, meta: CheckpointMeta) -> Convolution:
-    """Fold batch norm and standard deviation into the first one; it reads pixels less ``pixel_mean``."""
-    first = convolution(weights, f"{prefix}trunk.conv1", f"{prefix}trunk.bn1")
+def fold_first_convolution(weights: Weights, prefix: str, meta: CheckpointMeta) -> Convolution:
+    """Fold batch norm and pixel scaling into the first convolution; it reads pixels minus ``pixel_mean``."""
+    first = fold_convolution(weights, f"{prefix}backbone.conv1", f"{prefix}backbone.bn1")
     std_C = np.array(meta.std, np.float32)[:, None, None] * 255
     return Convolution(kernel_OCHW=first.kernel_OCHW / std_C, bias_O=first.bias_O)
 
 
 def pixel_mean(meta: CheckpointMeta) -> np.ndarray:
-    """Return the mean of each colour, 0 to 255, float32 (3,)."""
+    """Return the mean of each colour channel, 0 to 255, float32 (3,)."""
     return np.array(meta.mean, np.float32) * 255
 
 
-def image_range(meta: CheckpointMeta) -> Range:
-    """Return the range of pixels less their mean."""
+def pixel_range(meta: CheckpointMeta) -> Range:
+    """Return the range of pixels minus their mean."""
     mean_C = pixel_mean(meta)
     return float(-mean_C.max()), float(255 - mean_C.min())
 
 
-def names_of_ranges(input_px: int) -> list[str]:
-    """Return the names of all activations whose range must be measured."""
+def activation_names(input_px: int) -> list[str]:
+    """Return the names of all activations that need a calibration range."""
     names = [STEM]
     for block in bottlenecks(input_px):
         names += [f"{block.name}.conv1", f"{block.name}.conv2", f"{block.name}.conv3"]
@@ -132,9 +131,9 @@ def names_of_ranges(input_px: int) -> list[str]:
     return names
 
 
-def is_range(name: str, values: Range) -> bool:
-    """Say whether an activation can have this range: finite, in order, with zero; from zero behind a ReLU."""
+def is_valid_range(name: str, values: Range) -> bool:
+    """Check that a range is finite, ordered and contains zero; after a ReLU it must start at zero."""
     low, high = values
     may_be_negative = name.endswith((".conv3", ".shortcut"))
-    in_order = math.isfinite(high - low) and low < high and low <= 0 <= high
-    return in_order and (may_be_negative or low == 0)
+    is_ordered = math.isfinite(high - low) and low < high and low <= 0 <= high
+    return is_ordered and (may_be_negative or low == 0)

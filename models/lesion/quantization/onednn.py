@@ -1,9 +1,12 @@
-"""The trunk of the lesion network in 8 bits by oneDNN, which PyTorch brings: x86 processors with VNNI.
+"""The int8 backbone of the lesion network through oneDNN, which PyTorch includes; needs AVX-512 VNNI.
 
-Twice as fast as ONNX Runtime's integer kernels there (``bench.engine``): the sum of a residual block
-is computed in the registers of its last convolution, which is therefore not rounded before it.
+It calls ``torch.ops.onednn`` and ``torch.cpu._is_vnni_supported``, which Inductor uses and PyTorch does not
+document. Tried with torch 2.14; the tests compare the result with float32.
 
-Axes: B photo, H row, W column, C channel.
+The last convolution of a block adds the shortcut before its result is quantized, which makes it twice as
+fast as ONNX Runtime (docs/decisions/0009-eight-bits-by-onednn.md).
+
+Axes: B photo, H row, W column, C channel, O output channel.
 """
 
 import torch
@@ -13,58 +16,65 @@ from models.checkpoint import CheckpointMeta
 from models.lesion.quantization.int8 import (
     IMAGE,
     STEM,
+    CalibrationRanges,
     Convolution,
-    Ranges,
-    Scale,
+    QuantizationParams,
     Weights,
     bottlenecks,
-    convolution,
-    first_convolution,
-    image_range,
+    fold_convolution,
+    fold_first_convolution,
     pixel_mean,
+    pixel_range,
 )
 
-PACKED_FOR = 8
-"""Photos of a batch; kernels are laid out for it, and other batches fare nearly as well."""
+PREPACK_BATCH_SIZE = 8
+"""Kernels are laid out for this batch size; other sizes are nearly as fast."""
 
 
-def runs_here() -> bool:
-    """Say whether this processor multiplies bytes without the overflow that older ones have."""
+def is_supported() -> bool:
+    """Check that the processor multiplies int8 without the overflow of older instructions."""
     return torch.backends.mkldnn.is_available() and torch.cpu._is_vnni_supported()
 
 
-class IntegerTrunk:
-    """Photos to the last feature map of one ``LesionNet``."""
+class Int8Backbone:
+    """Compute the last feature map of one ``LesionNet`` in int8."""
 
-    def __init__(self, weights: Weights, meta: CheckpointMeta, ranges: Ranges) -> None:
-        scales = {name: Scale.of(values) for name, values in {**ranges, IMAGE: image_range(meta)}.items()}
+    def __init__(self, weights: Weights, meta: CheckpointMeta, ranges: CalibrationRanges) -> None:
+        params = {
+            name: QuantizationParams.from_range(values)
+            for name, values in {**ranges, IMAGE: pixel_range(meta)}.items()
+        }
         self._mean_C = torch.from_numpy(pixel_mean(meta))
-        self._image, self._last = scales[IMAGE], scales[STEM]
+        self._image, self._output = params[IMAGE], params[STEM]
         side = meta.input_px
-        first = first_convolution(weights, "", meta)
-        self._stem = _IntegerConvolution(first, scales[IMAGE], scales[STEM], side, stride=2, relu=True)
-        side = _halved(_halved(side))  # the convolution and the maximum behind it
-        self._blocks: list[_IntegerBottleneck] = []
+        first = fold_first_convolution(weights, "", meta)
+        self._stem = _Int8Convolution(first, params[IMAGE], params[STEM], side, stride=2, relu=True)
+        side = _halved(_halved(side))  # the convolution and max pooling
+        self._blocks: list[_Int8Bottleneck] = []
         for block in bottlenecks(meta.input_px):
-            parts = {
-                name: convolution(weights, f"trunk.{block.name}.{conv}", f"trunk.{block.name}.{norm}")
-                for name, conv, norm in _PARTS[: 4 if block.has_shortcut else 3]
+            name = f"backbone.{block.name}"
+            convolutions = {
+                part: fold_convolution(weights, f"{name}.{conv}", f"{name}.{norm}")
+                for part, conv, norm in _PARTS[: 4 if block.has_shortcut else 3]
             }
-            own = {name: scales[f"{block.name}.{name}"] for name in parts}
+            block_params = {part: params[f"{block.name}.{part}"] for part in convolutions}
             self._blocks.append(
-                _IntegerBottleneck(parts, own, self._last, scales[block.name], side, block.stride)
+                _Int8Bottleneck(
+                    convolutions, block_params, self._output, params[block.name], side, block.stride
+                )
             )
-            self._last = scales[block.name]
+            self._output = params[block.name]
             side = _halved(side) if block.stride == 2 else side
 
     def __call__(self, image_BHWC: Tensor) -> Tensor:
         """Return the last feature map, float32 (B, 2048, h, w), of uint8 photos."""
-        centred = image_BHWC.float().sub_(self._mean_C).div_(self._image.step).round_().add_(self._image.zero)
+        image, output = self._image, self._output
+        centred = image_BHWC.float().sub_(self._mean_C).div_(image.scale).round_().add_(image.zero_point)
         x = self._stem(centred.clamp_(0, 255).to(torch.uint8).movedim(-1, 1))
         x = torch.ops.quantized.max_pool2d(x, [3, 3], [2, 2], [1, 1], [1, 1], False)
         for block in self._blocks:
             x = block(x)
-        return x.float().sub_(self._last.zero).mul_(self._last.step)
+        return x.float().sub_(output.zero_point).mul_(output.scale)
 
 
 _PARTS = (
@@ -75,71 +85,83 @@ _PARTS = (
 )
 
 
-class _IntegerBottleneck:
+class _Int8Bottleneck:
     def __init__(
         self,
-        parts: dict[str, Convolution],
-        scales: dict[str, Scale],
-        before: Scale,
-        after: Scale,
+        convolutions: dict[str, Convolution],
+        params: dict[str, QuantizationParams],
+        input_params: QuantizationParams,
+        output_params: QuantizationParams,
         side: int,
         stride: int,
     ) -> None:
-        inner = _halved(side) if stride == 2 else side
+        inner_side = _halved(side) if stride == 2 else side
         self._shortcut = None
-        kept = before
-        if "shortcut" in parts:
-            kept = scales["shortcut"]
-            self._shortcut = _IntegerConvolution(parts["shortcut"], before, kept, side, stride=stride)
-        first, second = scales["conv1"], scales["conv2"]
-        self._first = _IntegerConvolution(parts["conv1"], before, first, side, relu=True)
-        self._second = _IntegerConvolution(parts["conv2"], first, second, side, stride=stride, relu=True)
-        self._third = _IntegerConvolution(parts["conv3"], second, after, inner)
-        self._kept = kept
+        self._shortcut_params = input_params
+        if "shortcut" in convolutions:
+            self._shortcut_params = params["shortcut"]
+            self._shortcut = _Int8Convolution(
+                convolutions["shortcut"], input_params, self._shortcut_params, side, stride=stride
+            )
+        first, second = params["conv1"], params["conv2"]
+        self._conv1 = _Int8Convolution(convolutions["conv1"], input_params, first, side, relu=True)
+        self._conv2 = _Int8Convolution(convolutions["conv2"], first, second, side, stride=stride, relu=True)
+        self._conv3 = _Int8Convolution(convolutions["conv3"], second, output_params, inner_side)
 
     def __call__(self, x: Tensor) -> Tensor:
-        kept = x if self._shortcut is None else self._shortcut(x)
-        return self._third.onto(kept, self._kept, self._second(self._first(x)))
+        shortcut = x if self._shortcut is None else self._shortcut(x)
+        return self._conv3.add_to(shortcut, self._shortcut_params, self._conv2(self._conv1(x)))
 
 
-class _IntegerConvolution:
+class _Int8Convolution:
     def __init__(
         self,
-        how: Convolution,
-        before: Scale,
-        after: Scale,
+        convolution: Convolution,
+        input_params: QuantizationParams,
+        output_params: QuantizationParams,
         side: int,
         *,
         stride: int = 1,
         relu: bool = False,
     ) -> None:
-        whole_OCHW, step_O = how.rounded(before.step)
-        self._unary = "relu" if relu else "none"
-        self._before, self._after = before, after
-        self._step_O = torch.from_numpy(step_O)
-        self._geometry = ([stride, stride], [how.padding, how.padding], [1, 1], 1)
-        shape = [PACKED_FOR, whole_OCHW.shape[1], side, side]
+        kernel_OCHW, scale_O = convolution.quantize(input_params.scale)
+        self._activation = "relu" if relu else "none"
+        self._input, self._output = input_params, output_params
+        self._scale_O = torch.from_numpy(scale_O)
+        padding = [convolution.padding, convolution.padding]
+        self._geometry = ([stride, stride], padding, [1, 1], 1)
         self._kernel = torch.ops.onednn.qconv_prepack(
-            torch.from_numpy(whole_OCHW), self._step_O, before.step, before.zero, *self._geometry, shape
+            torch.from_numpy(kernel_OCHW),
+            self._scale_O,
+            input_params.scale,
+            input_params.zero_point,
+            *self._geometry,
+            [PREPACK_BATCH_SIZE, kernel_OCHW.shape[1], side, side],
         )
-        self._zero_O = torch.zeros(len(step_O), dtype=torch.int32)
-        self._bias_O = torch.from_numpy(how.bias_O)
+        self._zero_point_O = torch.zeros(len(scale_O), dtype=torch.int32)
+        self._bias_O = torch.from_numpy(convolution.bias_O)
 
     def __call__(self, x: Tensor) -> Tensor:
         return torch.ops.onednn.qconv2d_pointwise(
-            *self._inputs(x), self._bias_O, *self._geometry, *self._output, self._unary, [], ""
-        )
-
-    def onto(self, kept: Tensor, kept_scale: Scale, x: Tensor) -> Tensor:
-        """Add the result to ``kept``, whose memory it takes, and cut off what is below zero."""
-        sum_scale = (kept_scale.step, kept_scale.zero)
-        return torch.ops.onednn.qconv2d_pointwise.binary(
-            *self._inputs(x),
-            kept,
+            *self._operands(x),
             self._bias_O,
             *self._geometry,
-            *self._output,
-            *sum_scale,
+            *self._output_params,
+            self._activation,
+            [],
+            "",
+        )
+
+    def add_to(self, shortcut: Tensor, shortcut_params: QuantizationParams, x: Tensor) -> Tensor:
+        """Add the result to ``shortcut`` in its own memory, and apply ReLU."""
+        return torch.ops.onednn.qconv2d_pointwise.binary(
+            *self._operands(x),
+            shortcut,
+            self._bias_O,
+            *self._geometry,
+            *self._output_params,
+            shortcut_params.scale,
+            shortcut_params.zero_point,
             "sum",
             1.0,
             "relu",
@@ -147,12 +169,12 @@ class _IntegerConvolution:
             "",
         )
 
-    def _inputs(self, x: Tensor) -> tuple[Tensor, float, int, Tensor, Tensor, Tensor]:
-        return x, self._before.step, self._before.zero, self._kernel, self._step_O, self._zero_O
+    def _operands(self, x: Tensor) -> tuple[Tensor, float, int, Tensor, Tensor, Tensor]:
+        return x, self._input.scale, self._input.zero_point, self._kernel, self._scale_O, self._zero_point_O
 
     @property
-    def _output(self) -> tuple[float, int, torch.dtype]:
-        return self._after.step, self._after.zero, torch.uint8
+    def _output_params(self) -> tuple[float, int, torch.dtype]:
+        return self._output.scale, self._output.zero_point, torch.uint8
 
 
 def _halved(side: int) -> int:

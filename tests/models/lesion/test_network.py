@@ -81,10 +81,11 @@ def test_the_map_of_an_ensemble_is_the_mean_of_its_members_maps(ensemble: Lesion
     with torch.inference_mode():
         features = ensemble.features(torch.randn(1, 3, 64, 64))[0]
         first, second = (
-            member.risk_maps(part)[1] for member, part in zip(ensemble.nets, features.chunk(2), strict=True)
+            member.risk_grad_cam(part)[1]
+            for member, part in zip(ensemble.nets, features.chunk(2), strict=True)
         )
 
-    heat = ensemble.risk_maps(features)[1]
+    heat = ensemble.risk_grad_cam(features)[1]
 
     assert features.shape == (2 * 2048, 4, 4)
     assert heat.max() == 1

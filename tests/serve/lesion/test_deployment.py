@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from models.checkpoint import CheckpointError
-from models.engine import EngineName
 from models.images import decode_square
+from models.lesion.runtimes import EngineName
 from samples.drawings import draw_lesion
 from serve.config import LesionConfig
 from serve.lesion.deployment import LesionClassifier

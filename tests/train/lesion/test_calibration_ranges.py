@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 import torch
 
-from models.engine import LesionOutput
+from models.lesion.engines import LesionOutput
 from models.lesion.network import LesionNet
-from models.lesion.quantization.int8 import is_range, names_of_ranges
+from models.lesion.quantization.int8 import activation_names, is_valid_range
 from train.lesion.calibration import Judged
 from train.lesion.calibration_ranges import compare, least_error, measure_ranges
 
@@ -27,11 +27,11 @@ def test_every_activation_has_a_range_that_holds_zero(side_px: int):
 
     ranges = measure_ranges(net, Noise())  # pyright: ignore[reportArgumentType]
 
-    assert set(ranges) == set(names_of_ranges(side_px))
+    assert set(ranges) == set(activation_names(side_px))
     assert all(low <= 0 < high for low, high in ranges.values())
-    assert all(is_range(name, values) for name, values in ranges.items())
+    assert all(is_valid_range(name, values) for name, values in ranges.items())
     assert ranges["stem"][0] == 0 and ranges["layer1.0.shortcut"][0] < 0
-    assert not net.trunk.maxpool._forward_pre_hooks
+    assert not net.backbone.maxpool._forward_pre_hooks
 
 
 def test_an_outlier_is_cut_off_and_an_even_spread_is_not():

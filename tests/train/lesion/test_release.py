@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from models.checkpoint import load_weights, read_meta, read_model_card
-from models.engine import int8_runtimes, load_lesion_engine
+from models.lesion.engine_loader import load_lesion_engine, supported_int8_runtimes
 from models.lesion.network import LesionNet
 from samples.drawings import draw_lesion
 from train.config import LesionTraining
@@ -121,8 +121,8 @@ def test_weights_that_rounding_destroys_are_not_released(config: LesionTraining,
     before = read_meta(first)
     broken = network()
     with torch.no_grad():
-        broken.trunk.conv1.weight *= 1e7
-        broken.trunk.bn1.get_buffer("running_var").mul_(1e14)
+        broken.backbone.conv1.weight *= 1e7
+        broken.backbone.bn1.get_buffer("running_var").mul_(1e14)
 
     with pytest.raises(ReleaseError, match="nothing was released"):
         release_lesion(broken, config, folds[0], LABELS, ARCHITECTURE, NOTES)
@@ -134,7 +134,7 @@ def test_weights_that_rounding_destroys_are_not_released(config: LesionTraining,
 def test_a_network_that_diverged_is_not_released(config: LesionTraining, folds: list[Split]):
     broken = network()
     with torch.no_grad():
-        broken.trunk.conv1.weight.fill_(torch.nan)
+        broken.backbone.conv1.weight.fill_(torch.nan)
 
     with pytest.raises(ReleaseError, match="not a number"):
         release_lesion(broken, config, folds[0], LABELS, ARCHITECTURE, NOTES)
@@ -164,7 +164,7 @@ def test_every_member_of_the_ensemble_is_the_network_of_its_fold(config: LesionT
     weights = load_weights(folder, read_meta(folder))
     for number, net in enumerate(nets):
         stored = weights[f"members.{number}.trunk.conv1.weight"]
-        assert torch.allclose(stored, net.trunk.conv1.weight, atol=1e-3)
+        assert torch.allclose(stored, net.backbone.conv1.weight, atol=1e-3)
 
 
 def test_8_bits_are_released_where_they_cost_little(
@@ -177,8 +177,8 @@ def test_8_bits_are_released_where_they_cost_little(
     cost = meta.metrics["int8"]
     assert cost["passed"] and cost["n"] == 8 and cost["changed_share"] == 0
     assert cost["balanced_accuracy_difference"] == {"value": 0.0, "low": 0.0, "high": 0.0}
-    assert cost["engines"] == dict.fromkeys(int8_runtimes(), True)
-    assert load_lesion_engine(folder).runtime == int8_runtimes()[0]
+    assert cost["engines"] == dict.fromkeys(supported_int8_runtimes(), True)
+    assert load_lesion_engine(folder).runtime == supported_int8_runtimes()[0]
     assert "n = 8: released" in caplog.text
     assert "A CPU serves it in 8 bits." in read_model_card(folder)
 
@@ -198,7 +198,9 @@ def test_8_bits_that_cost_too_much_are_refused_in_one_line(
     assert not meta.metrics["int8"]["passed"] and meta.int8_sha256 == ""
     assert not (folder / "int8.json").exists()
     assert load_lesion_engine(folder).runtime == "onnxruntime"
-    assert caplog.text.count("too much, the checkpoint is served in float32") == len(int8_runtimes())
+    assert caplog.text.count("too much, the checkpoint is served in float32") == len(
+        supported_int8_runtimes()
+    )
     assert "it is served in float32" in read_model_card(folder)
 
 
@@ -206,7 +208,7 @@ def test_8_bits_by_an_engine_that_was_not_judged_are_not_taken(
     config: LesionTraining, folds: list[Split], monkeypatch: pytest.MonkeyPatch
 ):
     with monkeypatch.context() as patch:
-        patch.setattr("train.lesion.release.int8_runtimes", lambda: ["onnxruntime-int8"])
+        patch.setattr("train.lesion.release.supported_int8_runtimes", lambda: ["onnxruntime-int8"])
         folder = release_lesion(network(), config, folds[0], LABELS, ARCHITECTURE, NOTES)
 
     assert read_meta(folder).metrics["int8"]["engines"] == {"onnxruntime-int8": True}

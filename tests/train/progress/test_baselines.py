@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from models.engine import ProgressEngine, ProgressOutput, load_progress_engine
+from models.progress.engine import ProgressEngine, ProgressOutput, load_progress_engine
 from tests.random_checkpoints import write_progress
 from train.progress.baselines import compare, spread, spreads
 from train.progress.series import Series

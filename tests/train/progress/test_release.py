@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from models.checkpoint import read_meta, read_model_card
-from models.engine import load_progress_engine
 from models.face.detector import FaceFinder
 from models.preprocessing import normalize
+from models.progress.engine import load_progress_engine
 from models.progress.network import ProgressNet
 from samples.drawings import draw_face
 from train.config import ProgressTraining
@@ -20,16 +20,16 @@ from train.data.split import Split
 from train.lesion.release import ReleaseError
 from train.losses import progress_loss
 from train.metrics import interval, interval_over_groups
-from train.progress.face_crops import Faces, cut_face
+from train.progress.face_crops import Faces, crop_face
 from train.progress.release import release_progress
 from train.progress.series import Series
-from train.progress.synthetic.sequences import (
-    practice_sequences,
-    steady_sequences,
-    undrawn_sequences,
-    validation_sequences,
+from train.progress.synthetic.generation import (
+    no_change_series,
+    real_no_change_series,
+    training_series,
+    validation_series,
 )
-from train.progress.synthetic.trajectory import SequenceDrawing
+from train.progress.synthetic.trajectory import SeriesDrawing
 
 ARCHITECTURE = {"input_px": 40, "filters": (20, 10), "hidden": 8, "dropout": 0.3}
 NOTES = {"licence": "CC0 1.0", "training_data": "drawn faces"}
@@ -49,7 +49,7 @@ def faces() -> Faces:
         image_HWC = np.asarray(draw_face(spots=0, redness=0, seed=seed, size_px=200))
         location = finder.locate([image_HWC])[0]
         assert location is not None
-        found.setdefault(f"p{seed // 2}", []).append(cut_face(image_HWC, location, served_px=40))
+        found.setdefault(f"p{seed // 2}", []).append(crop_face(image_HWC, location, served_px=40))
     return found
 
 
@@ -57,7 +57,7 @@ def faces() -> Faces:
 def config(tmp_path_factory: pytest.TempPathFactory) -> ProgressTraining:
     run = tmp_path_factory.mktemp("run")
     return ProgressTraining(
-        run=str(run), input_px=40, hidden=8, drawing=SequenceDrawing(num_photos=(2, 4)), temperature=2.0
+        run=str(run), input_px=40, hidden=8, drawing=SeriesDrawing(num_photos=(2, 4)), temperature=2.0
     )
 
 
@@ -71,12 +71,12 @@ def checkpoint(net: ProgressNet, faces: Faces, config: ProgressTraining) -> Path
         config,
         split,
         ARCHITECTURE,
-        validation_sequences(faces, config.drawing, **drawn),
+        validation_series(faces, config.drawing, **drawn),
         NOTES,
-        train_series=practice_sequences(faces, config.drawing, **drawn),
+        train_series=training_series(faces, config.drawing, **drawn),
         steady_series={
-            "drawn": steady_sequences(faces, config.drawing, **drawn),
-            "undrawn": undrawn_sequences(faces, config.drawing, num_sequences=6, seed=1),
+            "drawn": no_change_series(faces, config.drawing, **drawn),
+            "undrawn": real_no_change_series(faces, config.drawing, num_sequences=6, seed=1),
         },
     )
 
@@ -110,7 +110,7 @@ def test_nothing_is_said_of_judges_that_were_not_asked(
     net: ProgressNet, faces: Faces, config: ProgressTraining, tmp_path
 ):
     split = Split(train=(), val=(), fingerprint="f" * 64)
-    series = validation_sequences(faces, config.drawing, num_sequences=12, seed=1, size_px=40)
+    series = validation_series(faces, config.drawing, num_sequences=12, seed=1, size_px=40)
 
     card = read_model_card(
         release_progress(net, config, split, ARCHITECTURE, series, {}, folder=tmp_path / "released")

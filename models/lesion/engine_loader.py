@@ -1,0 +1,104 @@
+"""Load a lesion checkpoint into the requested engine or the fastest suitable one."""
+
+from pathlib import Path
+from typing import get_args
+
+import torch
+
+from models.checkpoint import CheckpointError, CheckpointMeta, load_int8_ranges
+from models.inference import load_network, read_meta_of_kind
+from models.lesion.engines import (
+    GpuLesionEngine,
+    LesionEngine,
+    OnednnLesionEngine,
+    OnnxLesionEngine,
+    PyTorchLesionEngine,
+)
+from models.lesion.network import LesionEnsemble, LesionNet
+from models.lesion.quantization import onednn
+from models.lesion.quantization.int8 import CalibrationRanges, activation_names, is_valid_range
+from models.lesion.runtimes import INT8_RUNTIMES, EngineName, Runtime
+
+
+def load_lesion_engine(
+    folder: Path,
+    *,
+    device: str = "cpu",
+    num_threads: int | None = None,
+    engine: EngineName = "auto",
+    max_batch_size: int = 64,
+) -> LesionEngine:
+    """Load a lesion checkpoint onto ``device``.
+
+    Args:
+        max_batch_size: largest batch that a GPU is prepared for; larger ones are split.
+        num_threads: of the engine on a CPU; sets the threads of PyTorch in this process too.
+        engine: ``pytorch`` is the reference, float32. ``auto`` selects, on a CPU, the first int8 runtime that
+            the machine supports and the release accepted (``metrics.int8.engines``): oneDNN where the
+            processor has VNNI, then ONNX Runtime; else ONNX Runtime in float32. On a GPU it selects bfloat16.
+
+    Raises:
+        CheckpointError: ``folder`` is no lesion checkpoint of this format version, or has no calibration
+            ranges for the requested int8 engine.
+        EngineError: the GPU's answers are wrong.
+        ValueError: there is no such engine, or it does not run on this device.
+    """
+    _check_engine(engine, device)
+    meta = read_meta_of_kind(folder, "lesion")
+    if num_threads is not None:
+        torch.set_num_threads(num_threads)
+    if engine == "auto":
+        engine = "pytorch-bf16" if device != "cpu" else _best_on_cpu(meta)
+    ranges = _load_ranges(folder, meta, engine) if engine in INT8_RUNTIMES else None
+    net = load_network(LesionEnsemble if "num_members" in meta.architecture else LesionNet, folder, meta)
+    if engine == "pytorch":
+        return PyTorchLesionEngine(meta, net, device)
+    if engine == "pytorch-bf16":
+        gpu_engine = GpuLesionEngine(meta, net, device, max_batch_size=max_batch_size)
+        gpu_engine.warm_up()
+        return gpu_engine
+    if engine == "onednn-int8":
+        assert ranges is not None and isinstance(net, LesionNet)
+        return OnednnLesionEngine(meta, net, ranges)
+    return OnnxLesionEngine(meta, net, ranges, num_threads)
+
+
+def supported_int8_runtimes() -> list[Runtime]:
+    """Return the int8 runtimes that this machine supports, the fastest first."""
+    return [name for name in INT8_RUNTIMES if name != "onednn-int8" or onednn.is_supported()]
+
+
+def _check_engine(engine: str, device: str) -> None:
+    if engine not in get_args(EngineName):
+        raise ValueError(f"there is no engine {engine!r}; take one of {', '.join(get_args(EngineName))}")
+    if device != "cpu" and engine in ("onnxruntime", *INT8_RUNTIMES):
+        raise ValueError(f"engine {engine} runs on a CPU, the device is {device}; take engine auto")
+    if engine == "onednn-int8" and not onednn.is_supported():
+        raise ValueError(
+            "engine onednn-int8 needs AVX-512 VNNI, which this processor lacks; take engine auto"
+        )
+
+
+def _best_on_cpu(meta: CheckpointMeta) -> Runtime:
+    accepted = meta.metrics.get("int8", {}).get("engines", {}) if meta.int8_sha256 else {}
+    for runtime in supported_int8_runtimes():
+        if accepted.get(runtime):
+            return runtime
+    return "onnxruntime"
+
+
+def _load_ranges(folder: Path, meta: CheckpointMeta, engine: EngineName) -> CalibrationRanges:
+    ranges = load_int8_ranges(folder, meta)
+    if ranges is None:
+        raise CheckpointError(
+            f"checkpoint {folder} has no calibration ranges, which engine {engine} needs: it was released "
+            "without int8, or int8 was rejected (metrics.int8); release it again or take engine auto"
+        )
+    names = activation_names(meta.input_px)
+    invalid = [name for name in names if not is_valid_range(name, ranges.get(name, (0, 0)))]
+    if invalid or "num_members" in meta.architecture:
+        raise CheckpointError(
+            f"the calibration ranges in checkpoint {folder} do not fit its network "
+            f"({', '.join(invalid[:3]) or 'it is an ensemble'}); release it again, or take engine onnxruntime"
+        )
+    return ranges
