@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import DataLoader
 
 from models.progress.network import ProgressNet
 from tests.fake_cuda import FakeCuda
@@ -36,11 +35,7 @@ Run = tuple[Lesson, TrainingState]
 
 
 @pytest.fixture
-def prepare_lesion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Run]:
-    def in_this_process(*args: Any, **kwargs: Any) -> DataLoader[Any]:
-        return DataLoader(*args, **kwargs | {"num_workers": 0})
-
-    monkeypatch.setattr("train.lesion.dataset.DataLoader", in_this_process)
+def prepare_lesion(tmp_path: Path) -> Callable[[str], Run]:
     draw_spots(tmp_path / "photos", tmp_path / "manifest.parquet", num_photos=32)
     config = LesionTraining(
         manifest=str(tmp_path / "manifest.parquet"),

@@ -1,3 +1,4 @@
+import threading
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,16 @@ from models.preprocessing import normalize
 from train.config import LesionTraining
 from train.data.manifest import ManifestError, Row
 from train.distributed import Team
-from train.lesion.dataset import LesionPhotos, TrainBatches, class_names, draw_mixing, mixed, plain_batches
+from train.lesion.dataset import (
+    NUM_AHEAD,
+    LesionPhotos,
+    TrainBatches,
+    _gathered,
+    class_names,
+    draw_mixing,
+    mixed,
+    plain_batches,
+)
 from train.lesion.drawn_lesions import draw_spots
 
 LABELS = ("Nevus", "Vascular Lesion", "Melanoma")
@@ -116,6 +126,29 @@ def test_without_augmentation_a_photo_is_what_serving_sees(rows: list[Row]):
 
     first = batches.order()[0].tolist()
     assert torch.equal(batch["image"], normalize(photos.__getitems__(first)["image"]))
+
+
+def test_batches_gathered_ahead_of_a_gpu_are_those_of_a_cpu(photos: LesionPhotos):
+    order = [[index % 12, (index + 5) % 12] for index in range(3 * NUM_AHEAD)]
+
+    found = list(_gathered(photos, order, "cuda:0"))
+
+    for batch, expected in zip(found, _gathered(photos, order, "cpu"), strict=True):
+        assert all(torch.equal(batch[name], expected[name]) for name in expected)
+
+
+def test_an_epoch_may_end_while_batches_are_gathered_ahead(photos: LesionPhotos):
+    batches = _gathered(photos, [[0, 1]] * 10 * NUM_AHEAD, "cuda:0")
+    next(batches)
+
+    batches.close()
+
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("gather")]
+
+
+def test_an_error_of_a_gathering_thread_is_raised(photos: LesionPhotos):
+    with pytest.raises(IndexError):
+        list(_gathered(photos, [[0], [99]], "cuda:0"))
 
 
 def test_workers_share_the_validation_photos(photos: LesionPhotos):
