@@ -49,7 +49,8 @@ def training(setup: Setup) -> Iterator[Found]:
 
     step_s([made] * setup.train_steps)  # cuDNN chooses its kernels
     yield {"batch_size": size, "bf16": setup.on_gpu, "random_step_s": step_s([made] * setup.train_steps)}
-    yield {"photo_step_s": step_s(run.lesson.batches)}
+    yield {"photo_step_s": [step_s(run.lesson.batches) for _ in range(2)]}  # of two epochs
+    yield {"batches_alone": _seconds_without_network(run.lesson.batches, setup)}
     if not setup.on_gpu:
         return
     waits: Counter[str] = Counter()
@@ -68,6 +69,28 @@ def training(setup: Setup) -> Iterator[Found]:
             torch.cuda.set_sync_debug_mode("default")
     yield {"num_steps": setup.train_steps, "num_waits": waits.total(), "waits": dict(waits.most_common())}
     check(waits.total(), setup.train_steps - 1, "waits of all steps, which must be fewer than the steps")
+
+
+def _seconds_without_network(batches: Iterable[dict[str, Tensor]], setup: Setup) -> Found:
+    """Measure where the time of an epoch goes: to its first batch, to each later one, and to its end."""
+    started = time.perf_counter()
+    remaining = iter(batches)
+    next(remaining)
+    first_s, num = time.perf_counter() - started, 1
+    while num < setup.train_steps:
+        next(remaining)
+        num += 1
+    if setup.on_gpu:
+        torch.cuda.synchronize(setup.device)
+    last_s = time.perf_counter() - started
+    for _ in remaining:
+        raise CheckError(f"an epoch has more than {setup.train_steps} batches")
+    end_s = time.perf_counter() - started
+    return {
+        "first_s": first_s,
+        "later_s": (last_s - first_s) / max(1, num - 1),
+        "end_s": end_s - last_s,
+    }
 
 
 def resume(setup: Setup) -> Iterator[Found]:

@@ -130,12 +130,21 @@ def test_the_command_runs_without_ray_and_tyro_and_writes_every_result(tmp_path:
     assert [line["item"] for line in lines] == names
 
 
-def test_an_item_is_ended_at_its_limit():
+def test_an_item_is_ended_at_its_limit(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(gpu_checklist.ITEMS, "sharing", replace(gpu_checklist.ITEMS["sharing"], limit_s=1))
+
     found = gpu_checklist.run_apart("sharing", replace(SETUP, device="cpu"), 1)
 
     assert found["status"] == "failed"
-    assert found["error"] == "stopped after 1 s; run this item alone, or raise --limit-s"
+    assert found["error"] == "stopped after 1 s; run this item alone"
     assert found["seconds"] < 10
+
+
+def test_an_item_with_too_little_time_left_is_skipped_and_has_not_failed():
+    found = gpu_checklist.run_apart("sharing", replace(SETUP, device="cpu"), 1)
+
+    assert found["status"] == "skipped: stopped after 1 s, the rest of --limit-s; run it alone"
+    assert "error" not in found
 
 
 @pytest.mark.parametrize(
