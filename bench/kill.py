@@ -28,6 +28,7 @@ from bench.photos import form, selfies, spots
 from bench.results import FOLDER, load_now, save
 from bench.servers import OURS, ROOT, Running, running, skinserve
 from serve.__main__ import LOCAL_YAML
+from serve.runtime.ray_env import client_environment
 
 DEPLOYMENTS = ("LesionClassifier", "FaceDetector", "ProgressClassifier", "Gateway")
 SETTLE_S = 5.0
@@ -177,10 +178,8 @@ def _redeploy(server: Running, config: dict[str, Any], folder: Path) -> None:
     file.write_text(yaml.safe_dump(fitted), encoding="utf-8")
     raylet = _matching(server, lambda line: line[0].endswith("/raylet"))[0].cmdline()
     address = next(part for part in raylet if part.startswith("--gcs-address=")).partition("=")[2]
-    token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(home / "token")}
-    subprocess.run(
-        [OURS, "-c", REDEPLOY, address, str(file)], env={**os.environ, **token}, cwd=ROOT, check=True
-    )
+    environment = os.environ | client_environment(home)
+    subprocess.run([OURS, "-c", REDEPLOY, address, str(file)], env=environment, cwd=ROOT, check=True)
 
 
 async def _both(server: Running, deployment: str, *, without: int = 0) -> list[psutil.Process]:

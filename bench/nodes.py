@@ -23,7 +23,8 @@ from bench import results
 from bench.load import Outcome, Shot, closed_loop
 from bench.mixed import _free_port
 from samples.drawings import draw_lesion
-from serve.__main__ import LOCAL_YAML, environment
+from serve.__main__ import LOCAL_YAML
+from serve.runtime.ray_env import local_environment
 from serve.runtime.server_process import read_config
 
 NUM_NODES = 3
@@ -47,7 +48,7 @@ def main() -> None:
     load_before = results.load_now()
     with tempfile.TemporaryDirectory(prefix="nodes-", dir="/tmp") as home:
         (Path(home) / "tmp" / "ray").mkdir(parents=True)
-        os.environ |= environment(Path(home), "127.0.0.1")
+        os.environ |= local_environment(Path(home), "127.0.0.1")
         found = measure(settings, Path(home))
     print(json.dumps(found, indent=2))
     results.save("nodes", settings, found, load_before=load_before, folder=settings.out)

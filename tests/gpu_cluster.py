@@ -21,20 +21,19 @@ from typing import Any
 import httpx
 import yaml
 
-from serve.__main__ import environment
+from serve.runtime.ray_env import TESTS, local_environment
 
 ROOT = Path(__file__).parents[1]
 TIMEOUT_S = 300.0
 MACHINES = {"m7i.xlarge": {}, "c7i.2xlarge": {"num_cpus": 8}, "g6.2xlarge": {"num_cpus": 8, "num_gpus": 1}}
 """What AWS says of the machine types; ``resources`` of a node type overrides it."""
-SOON = {"RAY_SERVE_SLOW_STARTUP_WARNING_S": "5", "RAY_SERVE_SLOW_STARTUP_WARNING_PERIOD_S": "2"}
 Found = dict[str, Any]
 
 
 def main(home: Path) -> None:
     """Start the nodes, train, serve, stop the nodes."""
     (home / "tmp" / "ray").mkdir(parents=True, exist_ok=True)
-    os.environ |= environment(home, "127.0.0.1") | SOON
+    os.environ |= local_environment(home, "127.0.0.1") | {one.name: one.value for one in TESTS}
     import ray
     from ray.cluster_utils import Cluster
 
@@ -82,13 +81,13 @@ def training(home: Path, address: str) -> Found:
     from train import placement
     from train.config import LesionTraining, Scale
     from train.distributed import RunStoppedError
-    from train.lesion.drawn_lesions import draw_spots
+    from train.lesion.drawn_lesions import draw_lesion_photos
     from train.run_folder import RunFolder
 
     lines = _Lines()
     logging.getLogger("train").addHandler(lines)
     logging.getLogger("train").setLevel(logging.INFO)
-    draw_spots(home / "photos", home / "manifest.parquet", num_photos=54)
+    draw_lesion_photos(home / "photos", home / "manifest.parquet", num_photos=54)
     config = LesionTraining(
         manifest=str(home / "manifest.parquet"),
         run=str(home / "run"),

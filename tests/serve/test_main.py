@@ -1,4 +1,3 @@
-import os
 import socket
 import subprocess
 import sys
@@ -11,7 +10,7 @@ import pytest
 import yaml
 
 from models.checkpoint import CheckpointError
-from serve.__main__ import Options, environment, preflight_error
+from serve.__main__ import Options, preflight_error
 from serve.runtime.server_process import num_cpus, reachable, read_config
 from tests.random_checkpoints import write_lesion, write_progress
 
@@ -75,26 +74,6 @@ def test_a_free_port_passes_the_preflight_check():
 
     assert preflight_error(Options(port=port)) is None
     assert preflight_error(replace(Options(port=port), host="0.0.0.0")) is None
-
-
-def test_the_environment_closes_ray_and_phones_nobody(tmp_path: Path):
-    settings = environment(tmp_path, "127.0.0.1")
-
-    token = Path(settings["RAY_AUTH_TOKEN_PATH"])
-    assert settings["RAY_AUTH_MODE"] == "token"
-    assert len(token.read_text()) == 64
-    assert oct(token.stat().st_mode & 0o777) == "0o600"
-    assert settings["RAY_USAGE_STATS_ENABLED"] == "0"
-    assert settings["GRADIO_ANALYTICS_ENABLED"] == "False"
-    assert settings["RAY_SERVE_FALLBACK_PROXY_HTTP_PORT"] != settings["RAY_SERVE_HAPROXY_STATS_PORT"]
-    assert os.environ.get("RAY_AUTH_TOKEN_PATH") != str(token), "only the server's processes get it"
-
-
-def test_haproxy_stands_where_it_can_reach_the_replicas(tmp_path: Path):
-    hosts = ("127.0.0.1", "0.0.0.0", "192.0.2.5", "::1")
-    chosen = [environment(tmp_path, host).get("RAY_SERVE_ENABLE_HA_PROXY") for host in hosts]
-
-    assert chosen == (["1", "1", None, None] if sys.platform == "linux" else [None] * 4)
 
 
 @pytest.mark.parametrize(

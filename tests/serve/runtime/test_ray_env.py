@@ -1,0 +1,72 @@
+import os
+import re
+import sys
+from pathlib import Path
+
+import pytest
+import ray
+from ray import _raylet  # pyright: ignore[reportAttributeAccessIssue]
+
+from serve.runtime.ray_env import CLUSTER, EVERYWHERE, LOCAL, TESTS, Variable, local_environment
+
+VARIABLES = (*EVERYWHERE, *CLUSTER, *LOCAL, *TESTS)
+RAY = Path(ray.__file__).parent
+PYTHON_SOURCES = (
+    "serve/_private/constants.py",
+    "serve/_private/deployment_state.py",
+    "dashboard/modules/reporter/reporter_consts.py",
+    "_private/authentication/authentication_token_setup.py",
+    "_common/usage/usage_constants.py",
+)
+
+
+def test_no_variable_is_listed_twice():
+    names = [variable.name for variable in VARIABLES]
+
+    assert len(set(names)) == len(names)
+    assert all(variable.why for variable in VARIABLES)
+
+
+@pytest.mark.parametrize(
+    "variable",
+    [one for one in VARIABLES if one.name.startswith(("RAY_SERVE_", "REPORTER_"))],
+    ids=lambda one: one.name,
+)
+def test_ray_reads_the_variable_and_has_the_default_that_we_list(variable: Variable):
+    """Tried with Ray 2.60."""
+    sources = "".join((RAY / path).read_text(encoding="utf-8") for path in PYTHON_SOURCES)
+    old_name = r"(?:\s*os\.environ\.get\(\"SERVE_\w+\",)?"
+    defaults = re.findall(rf'"{variable.name}",{old_name}\s*"?([^",)\n]+)', sources)
+
+    assert (variable.default or "None") in defaults
+
+
+def test_ray_reads_the_variables_of_its_core():
+    """Tried with Ray 2.60."""
+    sources = "".join((RAY / path).read_text(encoding="utf-8") for path in PYTHON_SOURCES)
+    core = Path(_raylet.__file__).read_bytes()
+
+    assert '"RAY_AUTH_MODE"' in sources and '"RAY_USAGE_STATS_ENABLED"' in sources
+    for name in (b"worker_niceness", b"RAY_AUTH_MODE", b"RAY_AUTH_TOKEN_PATH"):
+        assert name in core
+
+
+def test_a_server_has_its_own_token_ports_and_files_and_no_telemetry(tmp_path: Path):
+    environment = local_environment(tmp_path, "127.0.0.1")
+
+    token = Path(environment["RAY_AUTH_TOKEN_PATH"])
+    assert len(token.read_text()) == 64
+    assert oct(token.stat().st_mode & 0o777) == "0o600"
+    assert environment["RAY_AUTH_MODE"] == "token"
+    assert (environment["RAY_USAGE_STATS_ENABLED"], environment["GRADIO_ANALYTICS_ENABLED"]) == ("0", "False")
+    ports = [int(value) for name, value in environment.items() if name.endswith("_PORT")]
+    assert len(set(ports)) == len(ports)
+    assert not [value for value in environment.values() if "{" in value or "haproxy-serve" in value]
+    assert os.environ.get("RAY_AUTH_TOKEN_PATH") != str(token), "only the processes of the server get it"
+
+
+def test_haproxy_serves_the_hosts_on_which_it_reaches_the_replicas(tmp_path: Path):
+    hosts = ("127.0.0.1", "0.0.0.0", "192.0.2.5", "::1")
+    values = [local_environment(tmp_path, host).get("RAY_SERVE_ENABLE_HA_PROXY") for host in hosts]
+
+    assert values == (["1", "1", None, None] if sys.platform == "linux" else [None] * 4)
