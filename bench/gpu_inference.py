@@ -193,15 +193,15 @@ def _replica(pipe: Connection, name: str, share: float, setup: Setup) -> None:
 
 def faces(setup: Setup) -> Iterator[Found]:
     """Find faces on the CPU and on the device; compare boxes and photos per second."""
-    from models.face.detector import FaceFinder  # here: needs facenet_pytorch
+    from models.face.detector import MtcnnFaceDetector  # here: needs facenet_pytorch
 
     drawn = [draw_face(spots=9, redness=0.5, seed=i, size_px=setup.face_px) for i in range(setup.num_faces)]
     photos = [np.asarray(one) for one in drawn]
     boxes: dict[str, list[Any]] = {}
     for device in ("cpu", setup.device):
-        finder = FaceFinder(device=device, max_batch_size=setup.face_batch)
-        boxes[device] = [found and found.box for found in finder.locate(photos)]
-        per_s = rate(lambda finder=finder: finder.locate(photos), len(photos), setup.measure_s)
+        detector = MtcnnFaceDetector(device=device, max_batch_size=setup.face_batch)
+        boxes[device] = [found and found.box for found in detector.detect(photos)]
+        per_s = rate(lambda detector=detector: detector.detect(photos), len(photos), setup.measure_s)
         yield {f"photos_per_s_{device}": per_s}
     pairs = list(zip(boxes["cpu"], boxes[setup.device], strict=True))
     both = [np.abs(np.subtract(one, other)).max() for one, other in pairs if one and other]

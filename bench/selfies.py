@@ -22,7 +22,7 @@ from torch import Tensor
 from bench import photos, results
 from bench.servers import ROOT, num_cores
 from models.checkpoint import load_weights, read_meta
-from models.face.detector import FaceFinder
+from models.face.detector import MtcnnFaceDetector
 from models.images import decode_bounded
 from models.preprocessing import normalize
 from models.progress.engine import load_progress_engine
@@ -79,12 +79,12 @@ class Ours:
 
     def __init__(self, checkpoint: Path) -> None:
         self._engine = load_progress_engine(checkpoint, num_threads=num_cores())
-        self._finder = FaceFinder(size_px=self._engine.meta.input_px)
+        self._detector = MtcnnFaceDetector(size_px=self._engine.meta.input_px)
 
     def face(self, data: bytes) -> tuple[Box | None, np.ndarray | None]:
         """Return the box in the original photo, and the crop."""
         photo = decode_bounded(data)
-        (found,) = self._finder([photo.image_HWC])
+        (found,) = self._detector([photo.image_HWC])
         if found is None:
             return None, None
         scale = photo.width_px / photo.image_HWC.shape[1]
@@ -92,7 +92,7 @@ class Ours:
 
     def progress(self, series: Sequence[bytes]) -> np.ndarray:
         """Return the probability of improved after each photo."""
-        found = self._finder([decode_bounded(data).image_HWC for data in series])
+        found = self._detector([decode_bounded(data).image_HWC for data in series])
         crop_THWC = np.stack([face.crop_HWC for face in found if face is not None])
         return self.answer(crop_THWC)
 

@@ -11,21 +11,21 @@ import torch
 from torch import Tensor, nn
 
 from models.diagnoses import find_diagnosis
-from models.face.detector import FaceFinder
+from models.face.detector import MtcnnFaceDetector
 from models.lesion.network import LesionNet
 from models.progress.network import ProgressNet
 from train.config import LesionTraining, ProgressTraining, Training
 from train.data.manifest import ManifestError, fingerprint_of
 from train.data.split import Split
-from train.distributed import Team
+from train.distributed import DistributedContext
 from train.lesion.dataset import LesionPhotos, TrainBatches, class_names, plain_batches
 from train.loop import Batch, LossFunction
 from train.losses import lesion_loss, progress_loss
-from train.pretrained import set_initial_weights
-from train.progress.face_crops import cut_faces
+from train.pretrained import load_pretrained
+from train.progress.face_crops import crop_faces
 from train.progress.series import Series
-from train.progress.series_batches import RealBatches
-from train.progress.synthetic.sequences import SequenceBatches, batches_of, validation_sequences
+from train.progress.series_batches import LabelledSeriesBatches
+from train.progress.synthetic.generation import SyntheticSeriesBatches, in_batches, validation_series
 
 
 @dataclass(kw_only=True)
@@ -45,18 +45,18 @@ class Lesson:
     """What a release must know of the run beside its settings."""
 
 
-def lesion_lesson(config: LesionTraining, team: Team, split: Split) -> Lesson:
+def lesion_lesson(config: LesionTraining, context: DistributedContext, split: Split) -> Lesson:
     """Return photos and network of the lesion run.
 
     Raises:
         ManifestError: the photos cannot be trained on.
-        InitialWeightsError: the first weights cannot be had or do not fit.
+        PretrainedWeightsError: the first weights cannot be had or do not fit.
     """
     labels = class_names(split.train)
     _check_validation(split, labels, config)
     architecture = {"num_diagnoses": len(labels), "input_px": config.input_px, "dropout": config.dropout}
     net = LesionNet(**architecture)
-    start = _set_initial_weights(net, config, labels)  # first: decoding the photos may take hours
+    start = _load_pretrained(net, config, labels)  # first: decoding the photos may take hours
     photos = partial(
         LesionPhotos, labels=labels, cache=config.cache, max_unreadable_share=config.max_unreadable_share
     )
@@ -65,12 +65,12 @@ def lesion_lesson(config: LesionTraining, team: Team, split: Split) -> Lesson:
     loss_of = partial(
         _lesion_loss_of,
         label_smoothing=config.label_smoothing,
-        weight_K=_class_weights(train_photos, config, team.device),
+        weight_K=_class_weights(train_photos, config, context.device),
     )
     return Lesson(
-        net=net.to(team.device).to(memory_format=torch.channels_last),
-        batches=TrainBatches(train_photos, config, team),
-        val_batches=lambda: plain_batches(val_photos, config.batch_size, team),
+        net=net.to(context.device).to(memory_format=torch.channels_last),
+        batches=TrainBatches(train_photos, config, context),
+        val_batches=lambda: plain_batches(val_photos, config.batch_size, context),
         loss_of=loss_of,
         val_loss_of=_lesion_loss_of,
         split=split,
@@ -98,18 +98,18 @@ def _check_validation(split: Split, labels: Sequence[str], config: LesionTrainin
         raise ManifestError("--min-sensitivity needs malignant photos to judge by, and there are none")
 
 
-def progress_lesson(config: ProgressTraining, team: Team, split: Split) -> Lesson:
+def progress_lesson(config: ProgressTraining, context: DistributedContext, split: Split) -> Lesson:
     """Return series and network of the progress run; raises as ``lesion_lesson``."""
     if config.faces:
         from train.progress.extract_faces import read_series
 
-        batches = RealBatches(read_series(config.faces, split.train), config, team)
+        batches = LabelledSeriesBatches(read_series(config.faces, split.train), config, context)
         val_series = read_series(config.faces, split.val)
     else:
-        finder = FaceFinder(device=team.device, size_px=config.input_px)
-        others = {} if team.size == 1 else {"seed": team.seed_of(config.seed, 0, shared=False)}
-        batches = SequenceBatches(cut_faces(split.train, finder), replace(config, **others))
-        val_series = _drawn_validation(config, split, finder)
+        detector = MtcnnFaceDetector(device=context.device, size_px=config.input_px)
+        others = {} if context.world_size == 1 else {"seed": context.epoch_seed(config.seed, 0, shared=False)}
+        batches = SyntheticSeriesBatches(crop_faces(split.train, detector), replace(config, **others))
+        val_series = _drawn_validation(config, split, detector)
     architecture = {
         "input_px": config.input_px,
         "filters": config.filters,
@@ -117,12 +117,12 @@ def progress_lesson(config: ProgressTraining, team: Team, split: Split) -> Lesso
         "dropout": config.dropout,
     }
     net = ProgressNet(**architecture)
-    start = _set_initial_weights(net, config, ())
-    mine = val_series[team.rank :: team.size]
+    start = _load_pretrained(net, config, ())
+    mine = val_series[context.rank :: context.world_size]
     return Lesson(
-        net=net.to(team.device),
+        net=net.to(context.device),
         batches=batches,
-        val_batches=lambda: batches_of(mine, config),
+        val_batches=lambda: in_batches(mine, config),
         loss_of=partial(_progress_loss_of, last_photo_weight=config.last_photo_weight),
         val_loss_of=_progress_loss_of,
         split=split,
@@ -138,9 +138,9 @@ def progress_lesson(config: ProgressTraining, team: Team, split: Split) -> Lesso
     )
 
 
-def _set_initial_weights(net: nn.Module, config: Training, labels: tuple[str, ...]) -> str:
+def _load_pretrained(net: nn.Module, config: Training, labels: tuple[str, ...]) -> str:
     with tempfile.TemporaryDirectory() as scratch:
-        return set_initial_weights(
+        return load_pretrained(
             net,
             config.init,
             kind="lesion" if isinstance(config, LesionTraining) else "progress",
@@ -174,12 +174,12 @@ def _progress_loss_of(net: nn.Module, batch: Batch, last_photo_weight: float = 1
     )
 
 
-def _drawn_validation(config: ProgressTraining, split: Split, finder: FaceFinder) -> list[Series]:
+def _drawn_validation(config: ProgressTraining, split: Split, detector: MtcnnFaceDetector) -> list[Series]:
     """Return the series drawn on the people that are not learned from, the same at every call."""
-    return validation_sequences(
-        cut_faces(split.val, finder),
+    return validation_series(
+        crop_faces(split.val, detector),
         config.drawing,
-        num_sequences=config.num_val_sequences,
+        num_sequences=config.num_val_series,
         seed=config.seed,
         size_px=config.input_px,
     )

@@ -1,1 +1,1 @@
-"""Find a face in a photo and crop it."""
+"""Detection and alignment of faces."""

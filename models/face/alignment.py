@@ -1,7 +1,7 @@
-"""The face's own coordinates, and how a face lies in a photo: numbers only, no network.
+"""Face coordinates and the similarity transform from them to a photo.
 
-The eyes of a face seen from the front lie at (-0.5, 0) and (0.5, 0); y grows downwards and the mouth is near
-y = 1.1. A place is written x + iy, so turning and scaling a face multiplies by one complex number.
+In face coordinates the eyes of a frontal face are at (-0.5, 0) and (0.5, 0), y grows downwards and the mouth
+is near y = 1.1. A point is the complex number x + iy, so rotation and scaling are one multiplication.
 """
 
 from collections.abc import Sequence
@@ -11,21 +11,24 @@ import numpy as np
 Box = tuple[float, float, float, float]
 
 FACE_LANDMARKS_52 = np.array([[-0.5, 0.0], [0.5, 0.0], [0.0, 0.62], [-0.4, 1.1], [0.4, 1.1]])
-"""Eyes, nose, corners of the mouth: the order of ``models.face.detector.FaceLocation.landmarks``."""
+"""Eyes, nose, corners of the mouth, as in ``models.face.detector.FaceLocation.landmarks``."""
 FACE_CENTRE = 0.4j
 FACE_SIDE = 2.7
-"""From the forehead to the chin."""
+"""Side of the square from the forehead to the chin."""
 MARGIN = 0.05
-"""Border that crops have on each side of the face, as a fraction of ``FACE_SIDE``."""
+"""Border of a crop on each side of the face, as a fraction of ``FACE_SIDE``."""
 PLAUSIBLE_SIDES = (0.6, 1.5)
-"""Least and greatest side of a face by its landmarks, in longer sides of its box."""
+"""Smallest and largest side of a face by its landmarks, as a fraction of the longer side of its box."""
 
 
 def align(landmarks: Sequence[tuple[float, float]], box: Box) -> tuple[complex, complex]:
-    """Return how a face lies in its photo: one unit along its x axis, and its centre, in pixels.
+    """Fit the similarity transform from face coordinates to photo pixels.
 
-    Both fit the five landmarks best without bending the face, so they hold for a face turned aside too, whose
-    eyes come close to each other. Where that contradicts the box, the box decides.
+    It is the least-squares fit of all five landmarks, which also holds for a face in profile, whose eyes are
+    close to each other. If the fit contradicts the box, the box decides.
+
+    Returns:
+        The unit vector of the face's x axis and the centre of the face, in pixels.
     """
     face_5 = FACE_LANDMARKS_52 @ [1, 1j]
     photo_5 = np.asarray(landmarks) @ [1, 1j]
@@ -40,7 +43,7 @@ def align(landmarks: Sequence[tuple[float, float]], box: Box) -> tuple[complex, 
 
 
 def crop_coordinates(size_px: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return x and y of the middle of each pixel of a crop in face coordinates, (size_px, size_px) each."""
-    place = ((np.arange(size_px) + 0.5) / size_px - 0.5) * FACE_SIDE * (1 + 2 * MARGIN)
-    x_HW, y_HW = np.meshgrid(place + FACE_CENTRE.real, place + FACE_CENTRE.imag)
+    """Return x and y of each pixel centre of a crop in face coordinates, (size_px, size_px) each."""
+    position = ((np.arange(size_px) + 0.5) / size_px - 0.5) * FACE_SIDE * (1 + 2 * MARGIN)
+    x_HW, y_HW = np.meshgrid(position + FACE_CENTRE.real, position + FACE_CENTRE.imag)
     return x_HW, y_HW

@@ -1,4 +1,4 @@
-"""Photo in, face crop out: MTCNN of facenet-pytorch finds the largest face of each photo.
+"""Detect the largest face of each photo with MTCNN of facenet-pytorch, and crop it aligned.
 
 Axes: H height, W width, C colour (RGB).
 
@@ -26,40 +26,37 @@ PYRAMID_FACTOR = 0.709
 
 @dataclass(frozen=True, kw_only=True)
 class FaceLocation:
-    """Where a face is: ``box`` is left, top, right, bottom in pixels of the photo.
-
-    ``landmarks`` are (x, y) of the eye on the left of the photo, the eye on its right, the nose, and the
-    two corners of the mouth, left first.
-    """
+    """Box and landmarks of one detected face, in pixels of the photo."""
 
     box: Box
+    """Left, top, right, bottom."""
     confidence: float
     landmarks: tuple[tuple[float, float], ...]
+    """(x, y) of the left and the right eye, the nose, the left and the right corner of the mouth."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Face:
-    """One face: ``box`` is left, top, right, bottom in pixels of the photo.
-
-    The crop is square uint8 RGB, turned and scaled so that the landmarks of all faces lie in the same places.
-    """
+    """One detected face with its aligned crop."""
 
     box: Box
+    """Left, top, right, bottom in pixels of the photo."""
     confidence: float
     crop_HWC: np.ndarray
+    """uint8 RGB, square, rotated and scaled to the same landmark positions for every face."""
 
 
-class FaceFinder:
-    """Finds the largest face of each photo; on a CPU several threads may call it at once.
+class MtcnnFaceDetector:
+    """Detect and crop the largest face of each photo; on a CPU it is thread-safe.
 
     Args:
         size_px: side of the crops.
         margin: border added on each side of the face, as a fraction of its height.
-        min_face_px: smaller faces are not searched for. 40 in a photo of 640 px is a third faster than 20 and
-            finds the same 285 of 285 faces in our development photos.
-        min_confidence: in our development photos, 0.9 keeps 285 of 285 faces and finds none in 126 photos of
-            other things.
-        max_batch_size: photos of one size that go through MTCNN together; bounds memory.
+        min_face_px: smallest detected face. 40 in a photo of 640 px is a third faster than 20 and detects the
+            same 285 of 285 faces in the development photos.
+        min_confidence: 0.9 keeps 285 of 285 faces in the development photos and detects none in 126 photos
+            without a face.
+        max_batch_size: photos of one size per MTCNN call; bounds memory.
     """
 
     def __init__(
@@ -86,10 +83,10 @@ class FaceFinder:
         self._onet = _load_stage(ONet(pretrained=False), "onet").to(self._device)
 
     def __call__(self, images: Sequence[np.ndarray]) -> list[Face | None]:
-        """Find and cut out the largest face of each photo; None where there is no face.
+        """Detect and crop the largest face of each photo; None for a photo without a face.
 
         Args:
-            images: uint8 RGB upright photos (H, W, 3) of any, also different, sizes.
+            images: uint8 RGB upright photos (H, W, 3); sizes may differ.
 
         Raises:
             ValueError: an image has another shape or type.
@@ -102,24 +99,24 @@ class FaceFinder:
             )
             if found
             else None
-            for image, found in zip(images, self.locate(images), strict=True)
+            for image, found in zip(images, self.detect(images), strict=True)
         ]
 
-    def locate(self, images: Sequence[np.ndarray]) -> list[FaceLocation | None]:
-        """Find the largest face of each photo without cutting it out; same arguments as a call."""
+    def detect(self, images: Sequence[np.ndarray]) -> list[FaceLocation | None]:
+        """Detect the largest face of each photo without cropping it; arguments as for a call."""
         locations: list[FaceLocation | None] = [None] * len(images)
         for indices in self._equal_sized_batches(images):
             batch_BHWC = np.stack([images[i] for i in indices])
-            for i, found in zip(indices, self._detect(batch_BHWC), strict=True):
+            for i, found in zip(indices, self._run_cascade(batch_BHWC), strict=True):
                 locations[i] = self._largest(*found)
         return locations
 
     def ping(self) -> None:
-        """Raise if MTCNN no longer answers."""
-        self.locate([np.full((2 * self._min_face_px, 2 * self._min_face_px, 3), 127, np.uint8)])
+        """Run MTCNN on one blank photo; raise if it fails."""
+        self.detect([np.full((2 * self._min_face_px, 2 * self._min_face_px, 3), 127, np.uint8)])
 
     def _equal_sized_batches(self, images: Sequence[np.ndarray]) -> Iterator[list[int]]:
-        """Indices of photos that can be stacked; photos too small for any face are left out."""
+        """Yield indices of photos of equal size; photos smaller than any face are skipped."""
         indices_of_shape: defaultdict[tuple[int, ...], list[int]] = defaultdict(list)
         for index, image in enumerate(images):
             if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
@@ -133,11 +130,11 @@ class FaceFinder:
                 yield indices[start : start + self._max_batch_size]
 
     @torch.inference_mode()
-    def _detect(self, batch_BHWC: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Boxes (N, 5: left, top, right, bottom, confidence) and landmarks (N, 5, 2) of each photo.
+    def _run_cascade(self, batch_BHWC: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Return boxes (N, 5: left, top, right, bottom, confidence) and landmarks (N, 5, 2) of each photo.
 
-        This calls the cascade below facenet_pytorch.MTCNN, whose constructor loads pickles without
-        ``weights_only=True``. The arrays come back with dtype object under numpy 2, hence the casts.
+        It calls the function below facenet_pytorch.MTCNN, whose constructor loads pickles without
+        ``weights_only=True``. Under numpy 2 the arrays have dtype object, hence the casts.
         """
         boxes, landmarks = detect_face(
             batch_BHWC,
@@ -155,8 +152,8 @@ class FaceFinder:
         ]
 
     def _largest(self, box_N5: np.ndarray, landmarks_N52: np.ndarray) -> FaceLocation | None:
-        sure = box_N5[:, 4] >= self._min_confidence
-        box_N5, landmarks_N52 = box_N5[sure], landmarks_N52[sure]
+        is_confident_N = box_N5[:, 4] >= self._min_confidence
+        box_N5, landmarks_N52 = box_N5[is_confident_N], landmarks_N52[is_confident_N]
         if not len(box_N5):
             return None
         k = int(np.argmax((box_N5[:, 2] - box_N5[:, 0]) * (box_N5[:, 3] - box_N5[:, 1])))
@@ -171,23 +168,22 @@ class FaceFinder:
 def crop_aligned(
     image_HWC: np.ndarray, found: FaceLocation, *, margin: float = MARGIN, size_px: int = 80
 ) -> np.ndarray:
-    """Cut a face out of a photo, upright, with its landmarks where those of every other face are.
+    """Crop a face, rotated and scaled to the landmark positions of all crops.
 
-    Where the crop leaves the photo, the photo's border pixels are repeated.
+    Outside the photo its border pixels are repeated.
 
     Args:
         image_HWC: uint8 RGB.
-        found: the face.
-        margin: border added on each side of ``FACE_SIDE``, as a fraction of it.
+        margin: border on each side of the face, as a fraction of ``FACE_SIDE``.
         size_px: side of the crop.
 
     Returns:
         crop_HWC: uint8 (size_px, size_px, 3).
     """
-    turn, centre = align(found.landmarks, found.box)
-    side = abs(turn) * FACE_SIDE * (1 + 2 * margin)
-    cos, sin = turn.real / abs(turn), turn.imag / abs(turn)
-    # first scaled with smoothing, which a turn in Pillow does not do, then turned
+    unit, centre = align(found.landmarks, found.box)
+    side = abs(unit) * FACE_SIDE * (1 + 2 * margin)
+    cos, sin = unit.real / abs(unit), unit.imag / abs(unit)
+    # scaled with smoothing first, because a rotation in Pillow does not smooth
     reach_px = int(np.ceil(size_px * (abs(cos) + abs(sin)) / 2)) + 1
     reach = side * reach_px / size_px
     wide = Image.fromarray(_square_at(image_HWC, centre, 2 * reach, size_px=2 * reach_px))

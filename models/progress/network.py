@@ -1,4 +1,4 @@
-"""Face crops over time in, improved or worsened out: a ConvLSTM that skips photos without a face.
+"""The progress network: a ConvLSTM over aligned face crops that skips absent photos.
 
 Axes: B series, T photo, C channel, H row, W column, N present photo of any series.
 
@@ -19,31 +19,30 @@ from models.face.alignment import crop_coordinates
 from models.preprocessing import MEAN, STD
 
 LABELS = ("worsened", "improved")
-"""Order of the output columns."""
+"""In the order of the output columns."""
 
 NUM_CELLS = 20
-"""Cells of the first layer from side to side of a crop."""
+"""Cells along one side of the skin feature maps."""
 HEAD_GRID = 5
-"""The dense layer sees the face in squares, this many from side to side."""
-CALM_SHARE = 0.3
-"""Share of a face's cells that are less red than what its redness is measured from."""
-SPOT_SIDES_PX = (7, 11)
-"""Sides of the neighbourhoods that a spot is redder than."""
-NUM_INPUTS = 1 + 2 * len(SPOT_SIDES_PX) + 1 + len(SPOT_SIDES_PX)
+"""Cells along one side of the input of the dense layer."""
+REFERENCE_QUANTILE = 0.3
+"""Quantile of the redness of a face's cells that is subtracted from all of them."""
+LESION_WINDOWS_PX = (7, 11)
+"""Sides of the windows whose mean redness is subtracted to find small red lesions."""
+NUM_INPUTS = 1 + 2 * len(LESION_WINDOWS_PX) + 1 + len(LESION_WINDOWS_PX)
 
 
 class ProgressNet(nn.Module):
     """Two masked ConvLSTM layers, batch norm after each, a dense layer, two classes.
 
-    The layers read skin, not raw pixels: ``skin_cells`` turns each photo into maps of redness and small red
-    spots, a fixed step without weights. Beside them stands their change since the first face of the series.
-    Given the colours as well, a network learns our few people by heart and reads others worse.
+    Inputs are the maps of ``skin_features``, a fixed step without weights, and their change since the first
+    face of the series. With raw colours the network overfits to the few people of the training set.
 
     Args:
         input_px: side of the face crops, a multiple of 20.
         filters: channels of the state of each ConvLSTM layer.
-        hidden: width of the dense layer.
-        dropout: share of the dense layer's outputs left out in training.
+        hidden: units of the dense layer.
+        dropout: after the dense layer, in training.
     """
 
     def __init__(
@@ -75,22 +74,21 @@ class ProgressNet(nn.Module):
         """Return the logits after each photo.
 
         Args:
-            photos_BTCHW: float, normalised, (B, T, 3, input_px, input_px); T of any length. What stands at a
-                photo that is not present changes nothing.
-            present_BT: bool, False where a photo has no face or the series is over.
-            present_N: int64, where ``present_BT.flatten()`` is true. Given, training on a GPU does not wait
-                for the device to count.
+            photos_BTCHW: float, normalised, (B, T, 3, input_px, input_px); any T. Absent photos are ignored.
+            present_BT: bool, False for a photo without a face and after the end of a series.
+            present_N: int64, indices of the true values of ``present_BT.flatten()``. Passing them saves a
+                synchronisation in training on a GPU.
 
         Returns:
-            logits_BTC: columns as ``LABELS``. A photo that is not present repeats the logits before it;
-                before the first face they are zero, which says that nothing is known.
+            logits_BTC: columns as ``LABELS``. An absent photo repeats the logits before it; before the first
+                face they are zero, probability 0.5.
         """
         shape = present_BT.shape
         if self.training and present_N is None:
             present_N = present_BT.flatten().nonzero()[:, 0]
         photos_BTCHW = torch.where(present_BT[:, :, None, None, None], photos_BTCHW, 0)
-        cells_BTCHW = _beside_first_face(
-            skin_cells(photos_BTCHW.flatten(0, 1)).unflatten(0, shape), present_BT
+        cells_BTCHW = _append_change(
+            skin_features(photos_BTCHW.flatten(0, 1)).unflatten(0, shape), present_BT
         )
         state_BTCHW = self.first_norm(self.first(cells_BTCHW, present_BT), present_N)
         pooled_NCHW = _average_and_maximum(state_BTCHW.flatten(0, 1), NUM_CELLS // 2)
@@ -101,16 +99,16 @@ class ProgressNet(nn.Module):
 
     @torch.inference_mode()
     def packed(self, photo_NCHW: Tensor, index: "PackedIndex") -> Tensor:
-        """Return what ``forward`` returns of a trained network, computed for the present photos alone.
+        """Compute the inference result of ``forward`` for the present photos only.
 
         Args:
-            photo_NCHW: float, normalised: the present photos of the first series in order, then of the next.
+            photo_NCHW: float, normalised, the present photos of all series, one series after the other.
             index: of these photos, on the device of the network.
         """
         if not len(photo_NCHW):
             return photo_NCHW.new_zeros(*index.last_BT.shape, len(LABELS))
-        cells_NCHW = skin_cells(photo_NCHW)
-        blurred = _mean_around(cells_NCHW[:, : 1 + len(SPOT_SIDES_PX)], 3)
+        cells_NCHW = skin_features(photo_NCHW)
+        blurred = _mean_around(cells_NCHW[:, : 1 + len(LESION_WINDOWS_PX)], 3)
         change = blurred - blurred[index.first_N]
         rows = index.steps_N.split(index.step_sizes)
         state_NCHW = self.first.packed(torch.cat([cells_NCHW, change], dim=1), rows)
@@ -122,20 +120,20 @@ class ProgressNet(nn.Module):
 
 @dataclass(frozen=True, kw_only=True)
 class PackedIndex:
-    """Where the present photos of a batch of series are, when they lie one after the other."""
+    """Positions of the present photos of a batch of series in a packed batch."""
 
     first_N: Tensor
-    """int64, for each photo the first one of its series."""
+    """int64, of the first photo of each photo's series."""
     steps_N: Tensor
-    """int64, the first photos of all series, then the second ones, and so on; the longest series first."""
+    """int64, the first photos of all series, then the second ones, and so on; longest series first."""
     last_BT: Tensor
-    """int64, 1 + the last photo up to each place of ``present_BT``; 0 before the first."""
+    """int64, 1 + the last present photo up to each element of ``present_BT``; 0 before the first."""
     step_sizes: tuple[int, ...]
-    """How many series have a first photo, a second one, and so on."""
+    """Number of series with a first photo, a second one, and so on."""
 
     @classmethod
     def of(cls, present_BT: Tensor) -> "PackedIndex":
-        """Return the index of the photos that are present; bool, in host memory: a GPU would wait."""
+        """Build the index from bool ``present_BT`` in host memory, without a GPU synchronisation."""
         count_B = present_BT.sum(1)
         start_B = count_B.cumsum(0) - count_B
         longest_first = count_B.argsort(descending=True)
@@ -151,55 +149,57 @@ class PackedIndex:
 
     @property
     def tensors(self) -> list[Tensor]:
-        """What must be on the device of the network."""
+        """The tensors, which must be on the device of the network."""
         return [self.first_N, self.steps_N, self.last_BT]
 
     def at(self, tensors: Sequence[Tensor]) -> "PackedIndex":
-        """Return the same index with its ``tensors`` on another device."""
+        """Return a copy with ``tensors``, the same values on another device."""
         first_N, steps_N, last_BT = tensors
         return replace(self, first_N=first_N, steps_N=steps_N, last_BT=last_BT)
 
 
-def skin_cells(photo_NCHW: Tensor) -> Tensor:
-    """Return what the skin of a face shows, in 20 x 20 cells; a fixed step, without weights.
+def skin_features(photo_NCHW: Tensor) -> Tensor:
+    """Compute redness and lesion maps of the skin of aligned face crops; a fixed step without weights.
 
-    Redness is the logarithm of red over green and blue, so light and shadow leave it alone; that of the calm
-    skin is taken off, so white balance does too. A spot is what is redder than its neighbourhood.
-    Background, eyes and lips count for nothing: crops are aligned, so they lie in the same places.
+    Redness is the logarithm of red over green and blue, which is invariant to brightness. Subtracting the
+    ``REFERENCE_QUANTILE`` of each face makes it invariant to white balance. A lesion is redder than the mean
+    of the window around it. Background, eyes and lips are masked, at the same position in every crop.
 
     Args:
-        photo_NCHW: float, normalised by ``models.preprocessing``, cut by ``models.face.detector``.
+        photo_NCHW: float, crops of ``models.face.detector``, normalised by ``models.preprocessing``.
 
     Returns:
-        cells_NCHW: (N, 5, NUM_CELLS, NUM_CELLS): redness, then mean and maximum of spots of two sizes.
+        cells_NCHW: (N, 5, NUM_CELLS, NUM_CELLS): redness, then mean and maximum of lesions of two sizes.
     """
     skin = _skin_constants(photo_NCHW.shape[-1], photo_NCHW.dtype, photo_NCHW.device)
     red, green, blue = (photo_NCHW * skin.std_C11 + skin.mean_C11).clamp_min(0).add(0.05).log().unbind(1)
     redness = _mean_around((red - (green + blue) / 2).unsqueeze(1), 3)
-    spots = [(redness - _mean_around(redness, side)).clamp(0, 0.5) * skin.mask_HW for side in SPOT_SIDES_PX]
+    lesions = [
+        (redness - _mean_around(redness, side)).clamp(0, 0.5) * skin.mask_HW for side in LESION_WINDOWS_PX
+    ]
     level = F.avg_pool2d(redness, photo_NCHW.shape[-1] // NUM_CELLS)
     on_face = level.flatten(-2)[..., skin.cells_F].sort(dim=-1).values
-    calm = on_face[..., int(CALM_SHARE * on_face.shape[-1])][..., None, None]
-    level = (5 * (level - calm)).clamp(-3, 3) * skin.cell_HW
-    return torch.cat([level, _average_and_maximum(20 * torch.cat(spots, dim=1), NUM_CELLS)], dim=1)
+    reference = on_face[..., int(REFERENCE_QUANTILE * on_face.shape[-1])][..., None, None]
+    level = (5 * (level - reference)).clamp(-3, 3) * skin.cell_HW
+    return torch.cat([level, _average_and_maximum(20 * torch.cat(lesions, dim=1), NUM_CELLS)], dim=1)
 
 
 class _SkinConstants(NamedTuple):
     mean_C11: Tensor
     std_C11: Tensor
     mask_HW: Tensor
-    """1 on skin, 0 elsewhere, by pixels."""
+    """1 for a skin pixel, else 0."""
     cell_HW: Tensor
-    """Share of skin of each cell."""
+    """Fraction of skin pixels in each cell."""
     cells_F: Tensor
-    """int64, the cells of which more than half is skin."""
+    """int64, the cells with more than half skin."""
 
 
 @cache
 def _skin_constants(size_px: int, dtype: torch.dtype, device: torch.device) -> _SkinConstants:
-    """Constants of ``skin_cells``, copied to each device once."""
+    """Return the constants of ``skin_features``, copied to each device once."""
     with torch.inference_mode(False):  # training uses them too
-        mask_HW = torch.from_numpy(skin_places(size_px))
+        mask_HW = torch.from_numpy(skin_mask(size_px))
         cell_HW = F.avg_pool2d(mask_HW[None], size_px // NUM_CELLS)[0]
         mean_C11, std_C11 = (torch.tensor(values)[:, None, None] for values in (MEAN, STD))
         cells_F = (cell_HW > 0.5).flatten().nonzero()[:, 0]
@@ -208,8 +208,8 @@ def _skin_constants(size_px: int, dtype: torch.dtype, device: torch.device) -> _
 
 
 @cache
-def skin_places(size_px: int) -> np.ndarray:
-    """Return where an aligned crop shows cheeks, forehead, nose and chin: (H, W), 1 there, 0 elsewhere."""
+def skin_mask(size_px: int) -> np.ndarray:
+    """Return the mask of cheeks, forehead, nose and chin in an aligned crop: float32 (H, W), 0 or 1."""
     x_HW, y_HW = crop_coordinates(size_px)
     x_HW = abs(x_HW)
     face_HW = (x_HW / 1.0) ** 2 + ((y_HW - 0.45) / 1.3) ** 2 < 1
@@ -219,7 +219,7 @@ def skin_places(size_px: int) -> np.ndarray:
 
 
 class MaskedConvLSTM(nn.Module):
-    """A ConvLSTM layer whose state stands still at photos that are not present; 3 x 3 kernels."""
+    """A ConvLSTM layer with 3 x 3 kernels that keeps its state at absent photos."""
 
     def __init__(self, num_inputs: int, num_filters: int) -> None:
         super().__init__()
@@ -249,7 +249,7 @@ class MaskedConvLSTM(nn.Module):
         """Return the hidden state after each present photo, (N, num_filters, H, W).
 
         Args:
-            rows: for each step the positions in N of the series that last so long, the longest series first.
+            rows: for each step the positions in N of its photos, the longest series first.
         """
         gates_NCHW = self.input_gates(input_NCHW)
         state_NCHW = gates_NCHW.new_empty(gates_NCHW[:, : self.num_filters].shape)
@@ -264,26 +264,26 @@ class MaskedConvLSTM(nn.Module):
 
 
 def _step(gates: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
-    """The next hidden state and cell."""
+    """Return the next hidden state and cell."""
     enter, keep, leave, new = gates.chunk(4, dim=1)
-    # + 1, so that an untrained layer remembers: Jozefowicz et al. 2015
+    # + 1: forget-gate bias of Jozefowicz et al. 2015
     next_cell = (keep + 1).sigmoid() * cell + enter.sigmoid() * new.tanh()
     return leave.sigmoid() * next_cell.tanh(), next_cell
 
 
 class MaskedBatchNorm(nn.Module):
-    """Batch norm over the present photos of all series; in training it counts no other photo."""
+    """Batch norm whose training statistics exclude absent photos."""
 
     def __init__(self, num_channels: int) -> None:
         super().__init__()
         self.norm = nn.BatchNorm2d(num_channels)
 
     def forward(self, state_BTCHW: Tensor, present_N: Tensor | None) -> Tensor:
-        """Return the normalised state; where a photo is not present the result has no meaning.
+        """Return the normalised state; undefined for absent photos.
 
         Args:
             state_BTCHW: float.
-            present_N: positions of the present photos among all B x T; needed in training.
+            present_N: indices of the present photos among all B x T; required in training.
         """
         state_MCHW = state_BTCHW.flatten(0, 1)
         if not self.training:
@@ -295,9 +295,9 @@ class MaskedBatchNorm(nn.Module):
         return torch.zeros_like(state_MCHW).index_copy(0, present_N, normalised).view_as(state_BTCHW)
 
 
-def _beside_first_face(cells_BTCHW: Tensor, present_BT: Tensor) -> Tensor:
-    """(B, T, NUM_INPUTS, H, W): the cells, and the change of redness and mean spots since the first face."""
-    blurred = _mean_around(cells_BTCHW[:, :, : 1 + len(SPOT_SIDES_PX)].flatten(0, 1), 3)
+def _append_change(cells_BTCHW: Tensor, present_BT: Tensor) -> Tensor:
+    """Append the change of redness and mean lesions since the first face: (B, T, NUM_INPUTS, H, W)."""
+    blurred = _mean_around(cells_BTCHW[:, :, : 1 + len(LESION_WINDOWS_PX)].flatten(0, 1), 3)
     blurred_BTCHW = blurred.unflatten(0, present_BT.shape)
     first_B = present_BT.int().argmax(dim=1)
     first_face = blurred_BTCHW[torch.arange(len(first_B), device=first_B.device), first_B].unsqueeze(1)
@@ -305,7 +305,7 @@ def _beside_first_face(cells_BTCHW: Tensor, present_BT: Tensor) -> Tensor:
 
 
 def _mean_around(image_NCHW: Tensor, side: int) -> Tensor:
-    """Mean over the square of ``side`` pixels around each pixel; rows, then columns, which is cheaper."""
+    """Return the mean of a ``side`` x ``side`` window around each pixel; a separable filter is cheaper."""
     rows = F.avg_pool2d(image_NCHW, (1, side), 1, (0, side // 2), count_include_pad=False)
     return F.avg_pool2d(rows, (side, 1), 1, (side // 2, 0), count_include_pad=False)
 

@@ -17,11 +17,11 @@ class FaceDetector:
     """
 
     def __init__(self, config: FaceConfig, size_px: int) -> None:
-        from models.face.detector import FaceFinder  # here, as in serve.lesion.deployment
+        from models.face.detector import MtcnnFaceDetector  # here, as in serve.lesion.deployment
 
         limit_gpu_memory(config.device)
         self._find = load_in_throwaway_thread(
-            lambda: FaceFinder(device=config.device, size_px=size_px, num_threads=config.num_threads)
+            lambda: MtcnnFaceDetector(device=config.device, size_px=size_px, num_threads=config.num_threads)
         )
         self._batcher = DynamicBatcher(
             self._find_batch,

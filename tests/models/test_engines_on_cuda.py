@@ -10,7 +10,7 @@ import torch
 from models.checkpoint import CheckpointMeta
 from models.cuda_graphs import EngineError
 from models.diagnoses import DIAGNOSES
-from models.face.detector import FaceFinder
+from models.face.detector import MtcnnFaceDetector
 from models.lesion.engines import GpuLesionEngine, PyTorchLesionEngine
 from models.lesion.network import LesionNet
 from models.preprocessing import MEAN, STD
@@ -186,10 +186,10 @@ def test_the_reference_computes_float32_and_not_tf32_on_a_gpu():
 
 def test_the_face_detector_reads_the_gpu_for_every_candidate_which_is_why_it_runs_on_cpus():
     photo = np.asarray(draw_face(spots=10, redness=0.5, seed=1, size_px=320))
-    expected = FaceFinder()([photo])[0]
+    expected = MtcnnFaceDetector()([photo])[0]
 
     with FakeCuda() as cuda:
-        found = FaceFinder(device="cuda")([photo])[0]
+        found = MtcnnFaceDetector(device="cuda")([photo])[0]
 
     assert found is not None and expected is not None
     assert found.box == expected.box

@@ -17,7 +17,7 @@ from sklearn.preprocessing import StandardScaler
 
 from models.preprocessing import normalize
 from models.progress.engine import ProgressEngine
-from models.progress.network import skin_cells
+from models.progress.network import skin_features
 from train.metrics import interval_over_groups, recalls
 from train.progress.series import Series
 
@@ -119,7 +119,7 @@ def _first_and_last(series: Sequence[Series]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _features(faces_B2HWC: np.ndarray) -> np.ndarray:
-    cells = skin_cells(normalize(torch.from_numpy(faces_B2HWC).flatten(0, 1)))
+    cells = skin_features(normalize(torch.from_numpy(faces_B2HWC).flatten(0, 1)))
     return F.adaptive_avg_pool2d(cells, FEATURE_GRID).reshape(len(faces_B2HWC), 2, -1).numpy()
 
 

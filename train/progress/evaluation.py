@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from models.checkpoint import CheckpointMeta
-from models.face.detector import FaceFinder
+from models.face.detector import MtcnnFaceDetector
 from models.progress.engine import ProgressEngine
 from train.data.manifest import Row
 from train.lesion.evaluation import EvaluationError
@@ -106,8 +106,8 @@ def material_of(
 
         practised = read_series(faces, others) if others else ()
         return Material(judged=read_series(faces, rows), practised=practised, steady={}, real=True)
-    finder = FaceFinder(device=device, size_px=size_px)
-    mine, theirs = crop_faces(rows, finder), crop_faces(others, finder) if others else {}
+    detector = MtcnnFaceDetector(device=device, size_px=size_px)
+    mine, theirs = crop_faces(rows, detector), crop_faces(others, detector) if others else {}
     how = {"seed": seed, "size_px": size_px}
     num_steady = max(1, num_series // 3)
     return Material(

@@ -25,7 +25,7 @@ from models.errors import EXIT_DONE, command
 from models.images import PhotoError, decode_bounded
 from train.data.followup.source import time_of
 from train.data.manifest import ManifestError, Row, read_manifest
-from train.progress.face_store import LOST, NO_FACE, SCHEMA, CutError, read_records, write_part
+from train.progress.face_store import LOST, NO_FACE, SCHEMA, FaceExtractionError, read_records, write_part
 from train.progress.series import Series
 from train.ray_cluster import ray_cluster
 
@@ -81,7 +81,7 @@ def cut(settings: Cut) -> Counter[str]:
 
     Raises:
         ClusterError: there is no Ray at the address.
-        CutError: a photo cannot be had just now, or the folder has faces of another size.
+        FaceExtractionError: a photo cannot be had just now, or the folder has faces of another size.
         ManifestError: the manifest cannot be read or names no people.
         models.storage.StorageError: the folder cannot be read or written.
     """
@@ -101,7 +101,7 @@ def cut(settings: Cut) -> Counter[str]:
         for part in _cut_by_actors(parts, settings):
             trouble = part["problem"][0].as_py().partition(TROUBLE)[2]
             if trouble:
-                raise CutError(f"{trouble}; {_kept(settings)}")
+                raise FaceExtractionError(f"{trouble}; {_kept(settings)}")
             write_part(part, settings.folder, size_px=settings.size_px)
             found.update(part["problem"].to_pylist())
             progress.update(len(part))
@@ -119,14 +119,14 @@ def read_series(folder: str | Path, rows: Sequence[Row]) -> list[Series]:
         rows: of a manifest; they say whose photos count, in which order, and how the person did.
 
     Raises:
-        CutError: photos of these rows were not looked at yet, or the folder is damaged.
+        FaceExtractionError: photos of these rows were not looked at yet, or the folder is damaged.
         models.storage.StorageError: the folder cannot be read.
     """
     faces = read_records(str(folder))
     ordered = in_order(rows)
     uncut = sum((person, row.image) not in faces for person, own in ordered.items() for row in own)
     if uncut:
-        raise CutError(
+        raise FaceExtractionError(
             f"{uncut:,} photos are not in {folder}; run skinserve extract-faces with this manifest"
         )
     series: list[Series] = []
@@ -161,15 +161,15 @@ def in_order(rows: Sequence[Row]) -> dict[str, list[Row]]:
     }
 
 
-class FaceCutter:
+class FaceExtractor:
     """Reads photos and cuts their faces as serving does; Ray keeps one in each process of the pool."""
 
     def __init__(self, size_px: int) -> None:
         from models.face.detector import (
-            FaceFinder,  # here: the process that hands out the work needs no torch
+            MtcnnFaceDetector,  # here: the process that hands out the work needs no torch
         )
 
-        self._find = FaceFinder(size_px=size_px, num_threads=1)
+        self._find = MtcnnFaceDetector(size_px=size_px, num_threads=1)
 
     def __call__(self, part: pa.Table) -> pa.Table:
         """Fill the columns face and problem of one part; trouble that may pass is every photo's problem."""
@@ -226,7 +226,7 @@ def _cut_by_actors(parts: list[pa.Table], settings: Cut) -> Iterator[pa.Table]:
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     num_actors = settings.num_actors or int(ray.cluster_resources().get("CPU", 1))
     faces = ray.data.from_arrow(parts).map_batches(  # each part is a block, and stays one
-        FaceCutter,  # pyright: ignore[reportArgumentType]
+        FaceExtractor,  # pyright: ignore[reportArgumentType]
         fn_constructor_kwargs={"size_px": settings.size_px},
         batch_size=None,
         batch_format="pyarrow",
@@ -237,7 +237,9 @@ def _cut_by_actors(parts: list[pa.Table], settings: Cut) -> Iterator[pa.Table]:
         yield from faces.iter_batches(batch_size=None, batch_format="pyarrow")  # pyright: ignore[reportReturnType]
     except RayError as error:
         what = str(error).strip().partition("\n")[0]
-        raise CutError(f"Ray failed ({type(error).__name__}: {what}); {_kept(settings)}") from error
+        raise FaceExtractionError(
+            f"Ray failed ({type(error).__name__}: {what}); {_kept(settings)}"
+        ) from error
 
 
 def _kept(settings: Cut) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from models.face.alignment import FACE_SIDE, align
-from models.face.detector import FaceFinder, FaceLocation, crop_aligned
+from models.face.detector import FaceLocation, MtcnnFaceDetector, crop_aligned
 from models.images import PhotoError, decode_bounded
 from models.storage import StorageError, read_bytes
 from train.data.manifest import ManifestError, Row
@@ -18,31 +18,31 @@ from train.progress.synthetic.rendering import face_to_pixels, skin_of
 
 log = logging.getLogger(__name__)
 
-CUT_PX = 112
-CUT_MARGIN = 0.17
+CROP_PX = 112
+CROP_MARGIN = 0.17
 """Border of the faces here, which lesions are drawn on; wider than the served one, for pose to have room."""
 MIN_SKIN_LIGHT = 50
 """Mean grey level of the skin; in a darker face, against the light, nobody would see a lesion."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class CutFace:
+class FaceCrop:
     """One photo of a person, cut once."""
 
     served_HWC: np.ndarray
     """uint8, the crop that serving cuts from the photo."""
     crop_HWC: np.ndarray
-    """uint8, (CUT_PX, CUT_PX, 3), with ``CUT_MARGIN`` around the face."""
+    """uint8, (CROP_PX, CROP_PX, 3), with ``CROP_MARGIN`` around the face."""
     skin_HW: np.ndarray
     map_23: np.ndarray
     """Face coordinates to pixels of ``crop_HWC``."""
 
 
-Faces = dict[str, list[CutFace]]
+Faces = dict[str, list[FaceCrop]]
 """Person to faces."""
 
 
-def cut_faces(rows: Sequence[Row], finder: FaceFinder) -> Faces:
+def crop_faces(rows: Sequence[Row], detector: MtcnnFaceDetector) -> Faces:
     """Find and cut the face of every photo, once.
 
     Photos that cannot be read, or in which nobody would see a face or a lesion, are left out and counted in
@@ -59,8 +59,8 @@ def cut_faces(rows: Sequence[Row], finder: FaceFinder) -> Faces:
         except (PhotoError, StorageError):
             unreadable += 1
             continue
-        found = finder.locate([image_HWC])[0]
-        cut = cut_face(image_HWC, found, served_px=finder.size_px) if found else None
+        found = detector.detect([image_HWC])[0]
+        cut = crop_face(image_HWC, found, served_px=detector.size_px) if found else None
         if cut and (cut.crop_HWC.mean(-1) * cut.skin_HW).sum() >= MIN_SKIN_LIGHT * cut.skin_HW.sum():
             faces.setdefault(row.person, []).append(cut)
     num_cut = sum(map(len, faces.values()))
@@ -79,14 +79,14 @@ def cut_faces(rows: Sequence[Row], finder: FaceFinder) -> Faces:
     return faces
 
 
-def cut_face(image_HWC: np.ndarray, found: FaceLocation, *, served_px: int = 80) -> CutFace:
+def crop_face(image_HWC: np.ndarray, found: FaceLocation, *, served_px: int = 80) -> FaceCrop:
     """Cut one face as it is served, and again with room around it."""
-    crop_HWC = crop_aligned(image_HWC, found, margin=CUT_MARGIN, size_px=CUT_PX)
+    crop_HWC = crop_aligned(image_HWC, found, margin=CROP_MARGIN, size_px=CROP_PX)
     unit, centre = align(found.landmarks, found.box)
     from_centre_5 = (np.array(found.landmarks) @ [1, 1j] - centre) / unit
-    pixel_5 = CUT_PX * (from_centre_5 / (FACE_SIDE * (1 + 2 * CUT_MARGIN)) + 0.5 + 0.5j)
+    pixel_5 = CROP_PX * (from_centre_5 / (FACE_SIDE * (1 + 2 * CROP_MARGIN)) + 0.5 + 0.5j)
     map_23 = face_to_pixels(np.stack([pixel_5.real, pixel_5.imag], axis=1))
-    return CutFace(
+    return FaceCrop(
         served_HWC=crop_aligned(image_HWC, found, size_px=served_px),
         crop_HWC=crop_HWC,
         skin_HW=skin_of(crop_HWC, map_23),

@@ -3,13 +3,13 @@ import pytest
 from PIL import Image
 
 from models.face.alignment import FACE_LANDMARKS_52, FACE_SIDE, align, crop_coordinates
-from models.face.detector import FaceFinder, FaceLocation, crop_aligned
+from models.face.detector import FaceLocation, MtcnnFaceDetector, crop_aligned
 from samples.drawings import draw_face
 
 
 @pytest.fixture(scope="module")
-def finder() -> FaceFinder:
-    return FaceFinder(num_threads=1)
+def detector() -> MtcnnFaceDetector:
+    return MtcnnFaceDetector(num_threads=1)
 
 
 @pytest.fixture(scope="module")
@@ -17,8 +17,8 @@ def drawn() -> np.ndarray:
     return np.asarray(draw_face(spots=10, redness=0.5, seed=1, size_px=320))
 
 
-def test_a_drawn_face_is_found_and_cut_out_square(finder: FaceFinder, drawn: np.ndarray):
-    face = finder([drawn])[0]
+def test_a_drawn_face_is_found_and_cut_out_square(detector: MtcnnFaceDetector, drawn: np.ndarray):
+    face = detector([drawn])[0]
 
     assert face is not None
     assert face.confidence > 0.9
@@ -28,8 +28,8 @@ def test_a_drawn_face_is_found_and_cut_out_square(finder: FaceFinder, drawn: np.
     assert (face.crop_HWC.shape, face.crop_HWC.dtype) == ((80, 80, 3), np.uint8)
 
 
-def test_landmarks_lie_on_eyes_nose_and_mouth(finder: FaceFinder, drawn: np.ndarray):
-    found = finder.locate([drawn])[0]
+def test_landmarks_lie_on_eyes_nose_and_mouth(detector: MtcnnFaceDetector, drawn: np.ndarray):
+    found = detector.detect([drawn])[0]
 
     assert found is not None
     left_eye, right_eye, nose, left_corner, right_corner = np.array(found.landmarks) / 320
@@ -39,38 +39,38 @@ def test_landmarks_lie_on_eyes_nose_and_mouth(finder: FaceFinder, drawn: np.ndar
 
 
 @pytest.mark.parametrize("grey", [0, 127, 255])
-def test_a_blank_photo_has_no_face(finder: FaceFinder, grey: int):
-    assert finder([np.full((200, 300, 3), grey, np.uint8)]) == [None]
+def test_a_blank_photo_has_no_face(detector: MtcnnFaceDetector, grey: int):
+    assert detector([np.full((200, 300, 3), grey, np.uint8)]) == [None]
 
 
-def test_noise_and_tiny_photos_have_no_face(finder: FaceFinder):
+def test_noise_and_tiny_photos_have_no_face(detector: MtcnnFaceDetector):
     random = np.random.default_rng(0)
     photos = [
         random.integers(0, 256, (*shape, 3), dtype=np.uint8) for shape in ((120, 90), (1, 1), (39, 400))
     ]
 
-    assert finder(photos) == [None, None, None]
+    assert detector(photos) == [None, None, None]
 
 
-def test_no_photos_give_no_faces(finder: FaceFinder):
-    assert finder([]) == []
+def test_no_photos_give_no_faces(detector: MtcnnFaceDetector):
+    assert detector([]) == []
 
 
-def test_the_largest_of_two_faces_is_taken(finder: FaceFinder):
+def test_the_largest_of_two_faces_is_taken(detector: MtcnnFaceDetector):
     photo_HWC = np.full((360, 560, 3), 200, np.uint8)
     photo_HWC[:160, :160] = np.asarray(draw_face(spots=0, redness=0, seed=2, size_px=160))
     photo_HWC[:, 200:] = np.asarray(draw_face(spots=0, redness=0, seed=3, size_px=360))
 
-    face = finder([photo_HWC])[0]
+    face = detector([photo_HWC])[0]
 
     assert face is not None
     assert face.box[0] > 200
 
 
-def test_a_face_at_the_edge_is_padded_not_squeezed(finder: FaceFinder, drawn: np.ndarray):
+def test_a_face_at_the_edge_is_padded_not_squeezed(detector: MtcnnFaceDetector, drawn: np.ndarray):
     cut_HWC = drawn[50:]
 
-    whole, edge = finder([drawn])[0], finder([cut_HWC])[0]
+    whole, edge = detector([drawn])[0], detector([cut_HWC])[0]
 
     assert whole is not None and edge is not None
     assert edge.crop_HWC.shape == (80, 80, 3)
@@ -78,12 +78,14 @@ def test_a_face_at_the_edge_is_padded_not_squeezed(finder: FaceFinder, drawn: np
     assert np.abs(difference).mean() < 12
 
 
-def test_photos_of_different_sizes_go_together_and_answer_in_order(finder: FaceFinder, drawn: np.ndarray):
+def test_photos_of_different_sizes_go_together_and_answer_in_order(
+    detector: MtcnnFaceDetector, drawn: np.ndarray
+):
     blank_HWC = np.full((100, 80, 3), 90, np.uint8)
     other_HWC = np.asarray(draw_face(spots=0, redness=0, seed=4, size_px=240))
 
-    together = finder([drawn, blank_HWC, other_HWC, drawn])
-    alone = [finder([photo])[0] for photo in (drawn, blank_HWC, other_HWC, drawn)]
+    together = detector([drawn, blank_HWC, other_HWC, drawn])
+    alone = [detector([photo])[0] for photo in (drawn, blank_HWC, other_HWC, drawn)]
 
     assert together[1] is None and alone[1] is None
     for one, other in zip(together, alone, strict=True):
@@ -95,11 +97,11 @@ def test_photos_of_different_sizes_go_together_and_answer_in_order(finder: FaceF
 
 @pytest.mark.parametrize("turn_deg", [-20, 15])
 def test_a_turned_face_is_cut_out_upright_with_its_landmarks_in_their_places(
-    finder: FaceFinder, drawn: np.ndarray, turn_deg: int
+    detector: MtcnnFaceDetector, drawn: np.ndarray, turn_deg: int
 ):
     turned = np.asarray(Image.fromarray(drawn).rotate(turn_deg, Image.Resampling.BICUBIC, fillcolor=200))
 
-    straight, upright = finder([drawn])[0], finder([turned])[0]
+    straight, upright = detector([drawn])[0], detector([turned])[0]
 
     assert straight is not None and upright is not None
     skin = (slice(15, 65), slice(20, 60))
@@ -142,10 +144,10 @@ def test_beyond_the_photo_its_border_is_repeated():
     assert (crop_HWC[:, 5:] == 200).all()
 
 
-def test_other_arrays_are_refused(finder: FaceFinder):
+def test_other_arrays_are_refused(detector: MtcnnFaceDetector):
     with pytest.raises(ValueError, match=r"image 1 is float64 \(80, 80, 3\), need uint8"):
-        finder([np.zeros((80, 80, 3), np.uint8), np.zeros((80, 80, 3))])
+        detector([np.zeros((80, 80, 3), np.uint8), np.zeros((80, 80, 3))])
 
 
-def test_ping_answers(finder: FaceFinder):
-    finder.ping()
+def test_ping_answers(detector: MtcnnFaceDetector):
+    detector.ping()

@@ -9,8 +9,8 @@ from models.progress.network import (
     MaskedBatchNorm,
     PackedIndex,
     ProgressNet,
-    skin_cells,
-    skin_places,
+    skin_features,
+    skin_mask,
 )
 
 
@@ -145,9 +145,9 @@ def painted(*, background: int = 90, light: float = 1.0, spot: bool = False) -> 
 
 def test_skin_cells_show_a_spot_and_not_the_light():
     plain, dim, spotted = (
-        skin_cells(painted()),
-        skin_cells(painted(light=0.8)),
-        skin_cells(painted(spot=True)),
+        skin_features(painted()),
+        skin_features(painted(light=0.8)),
+        skin_features(painted(spot=True)),
     )
 
     torch.testing.assert_close(plain[:, 0], dim[:, 0], atol=0.15, rtol=0)
@@ -157,9 +157,9 @@ def test_skin_cells_show_a_spot_and_not_the_light():
 
 
 def test_the_background_counts_for_little():
-    cells, other = skin_cells(painted(background=20)), skin_cells(painted(background=240))
+    cells, other = skin_features(painted(background=20)), skin_features(painted(background=240))
 
-    inside_HW = torch.nn.functional.avg_pool2d(torch.from_numpy(skin_places(40))[None], 2)[0] == 1
+    inside_HW = torch.nn.functional.avg_pool2d(torch.from_numpy(skin_mask(40))[None], 2)[0] == 1
     torch.testing.assert_close(cells[..., inside_HW], other[..., inside_HW], atol=0.5, rtol=0)
 
 

@@ -8,12 +8,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from models.face.detector import FaceFinder
+from models.face.detector import MtcnnFaceDetector
 from models.images import decode_bounded
 from samples.drawings import draw_face
 from train.data.manifest import ManifestError, Row, write_manifest
-from train.progress.extract_faces import Cut, FaceCutter, cut, in_order, read_series
-from train.progress.face_store import SCHEMA, CutError, read_records, write_part
+from train.progress.extract_faces import Cut, FaceExtractor, cut, in_order, read_series
+from train.progress.face_store import SCHEMA, FaceExtractionError, read_records, write_part
 
 PX = 4
 FACE = bytes(range(PX * PX * 3))
@@ -95,7 +95,7 @@ def test_photos_that_were_not_cut_are_an_error(tmp_path: Path) -> None:
     rows = [row("anna", "a", 1), row("anna", "b", 2), row("anna", "c", 3)]
     write_faces(tmp_path, rows[:1])
 
-    with pytest.raises(CutError, match=r"2 photos are not in .*run skinserve extract-faces"):
+    with pytest.raises(FaceExtractionError, match=r"2 photos are not in .*run skinserve extract-faces"):
         read_series(tmp_path, rows)
 
 
@@ -113,10 +113,10 @@ def test_a_photo_found_later_replaces_the_lost_one(tmp_path: Path) -> None:
 def test_damaged_parts_and_other_sizes_are_refused(tmp_path: Path) -> None:
     write_faces(tmp_path, [row("anna", "a", 1)], px=80)
 
-    with pytest.raises(CutError, match=r"has faces of 80 px, not 64"):
+    with pytest.raises(FaceExtractionError, match=r"has faces of 80 px, not 64"):
         read_records(str(tmp_path), size_px=64)
     (tmp_path / "part-0.parquet").write_bytes(b"PAR1")
-    with pytest.raises(CutError, match=r"part-0.parquet is damaged or not ours; remove it"):
+    with pytest.raises(FaceExtractionError, match=r"part-0.parquet is damaged or not ours; remove it"):
         read_records(str(tmp_path))
 
 
@@ -127,7 +127,7 @@ def test_faces_of_another_finder_are_pointed_out(
     read_records(str(tmp_path))
     assert not caplog.text
 
-    monkeypatch.setattr("train.progress.face_store.finder_version", lambda: "new")
+    monkeypatch.setattr("train.progress.face_store.detector_version", lambda: "new")
     read_records(str(tmp_path))
 
     assert "cut by another version of models/face/detector.py" in caplog.text
@@ -174,10 +174,10 @@ def part_of(photos: Path, *names: str) -> pa.Table:
 
 def test_faces_are_those_that_serving_cuts(photos: Path) -> None:
     photo = decode_bounded((photos / "face.jpg").read_bytes(), max_side_px=640).image_HWC
-    (served,) = FaceFinder(size_px=80)([photo])
+    (served,) = MtcnnFaceDetector(size_px=80)([photo])
     assert served is not None
 
-    filled = FaceCutter(80)(part_of(photos, "damaged.jpg", "face.jpg", "wall.png", "lost.jpg"))
+    filled = FaceExtractor(80)(part_of(photos, "damaged.jpg", "face.jpg", "wall.png", "lost.jpg"))
 
     assert filled["face"].to_pylist() == [None, served.crop_HWC.tobytes(), None, None]
     assert filled["problem"].to_pylist() == ["unreadable_image", "", "no_face", "missing"]
@@ -238,5 +238,5 @@ def test_ray_cuts_what_is_missing_and_only_that(
         [row("ben", "x", 1), Row(image=str(photos / "folder.jpg"), label="", person="ben")],
         tmp_path / "m.parquet",
     )
-    with pytest.raises(CutError, match=r"folder.jpg cannot be read.*the same command goes on"):
+    with pytest.raises(FaceExtractionError, match=r"folder.jpg cannot be read.*the same command goes on"):
         cut(settings)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from models.checkpoint import read_meta, read_model_card
-from models.face.detector import FaceFinder
+from models.face.detector import MtcnnFaceDetector
 from models.preprocessing import normalize
 from models.progress.engine import load_progress_engine
 from models.progress.network import ProgressNet
@@ -43,11 +43,11 @@ def net() -> ProgressNet:
 
 @pytest.fixture(scope="module")
 def faces() -> Faces:
-    finder = FaceFinder(num_threads=1)
+    detector = MtcnnFaceDetector(num_threads=1)
     found: Faces = {}
     for seed in range(4):
         image_HWC = np.asarray(draw_face(spots=0, redness=0, seed=seed, size_px=200))
-        location = finder.locate([image_HWC])[0]
+        location = detector.detect([image_HWC])[0]
         assert location is not None
         found.setdefault(f"p{seed // 2}", []).append(crop_face(image_HWC, location, served_px=40))
     return found
