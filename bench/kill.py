@@ -38,10 +38,10 @@ TIMEOUT_S = 60.0
 TOLERANCE = 1e-3
 REDEPLOY = """
 import sys, yaml, ray, ray.serve
-from ray.serve.context import _get_global_client
 from ray.serve.schema import ServeDeploySchema
+from serve.runtime.serve_client import deploy_config
 ray.init(address=sys.argv[1], namespace="serve", log_to_driver=False)
-_get_global_client().deploy_apps(ServeDeploySchema.model_validate(yaml.safe_load(open(sys.argv[2]))))
+deploy_config(ServeDeploySchema.model_validate(yaml.safe_load(open(sys.argv[2]))))
 """
 
 

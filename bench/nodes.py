@@ -59,8 +59,9 @@ def measure(settings: Settings, home: Path) -> dict[str, Any]:
     import ray
     import ray.serve
     from ray.cluster_utils import Cluster
-    from ray.serve.context import _get_global_client
     from ray.serve.schema import ServeDeploySchema
+
+    from serve.runtime.serve_client import deploy_config
 
     port = _free_port()
     url = f"http://127.0.0.1:{port}"
@@ -75,15 +76,13 @@ def measure(settings: Settings, home: Path) -> dict[str, Any]:
             http_options=schema.http_options.model_dump(),
             logging_config=schema.logging_config,
         )
-        client = _get_global_client()
-        assert client is not None
-        client.deploy_apps(schema)
+        deploy_config(schema)
         _wait_until_ready(url)
-        found: dict[str, Any] = {"clients": settings.clients, "replicas_per_node": _replicas_per_node(client)}
+        found: dict[str, Any] = {"clients": settings.clients, "replicas_per_node": _replicas_per_node()}
         shots = [_shot(seed) for seed in range(4)]
         for phase, victim in (("before", None), ("while a node dies", others[-1]), ("after", None)):
             found[phase] = _told(uvloop.run(_load(url, shots, settings, cluster, victim)))
-        found["replicas_per_node_at_the_end"] = _replicas_per_node(client)
+        found["replicas_per_node_at_the_end"] = _replicas_per_node()
         return found
     finally:
         ray.shutdown()
@@ -125,9 +124,11 @@ def _config(port: int, home: Path) -> dict[str, Any]:
     return config
 
 
-def _replicas_per_node(client: Any) -> dict[str, list[int]]:
+def _replicas_per_node() -> dict[str, list[int]]:
     """How many running replicas of each deployment the nodes have, the fullest first."""
-    deployments = client.get_serve_details()["applications"]["api"]["deployments"]
+    from serve.runtime.serve_client import application_details
+
+    deployments = application_details()["api"]["deployments"]
     return {
         name: sorted(
             Counter(one["node_id"] for one in found["replicas"] if one["state"] == "RUNNING").values(),

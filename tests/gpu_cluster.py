@@ -193,8 +193,10 @@ def _observe(lines: _Lines, holder: Any, groups: list[Found]) -> None:
 def serving(home: Path) -> Found:
     """Deploy ``serve/gpu.yaml`` with its networks on CPUs, ask it, and ask for a replica too many."""
     import ray.serve
-    from ray.serve.context import _get_global_client
     from ray.serve.schema import ServeDeploySchema
+
+    from serve.runtime.serve_client import application_details as apps
+    from serve.runtime.serve_client import deploy_config
 
     started = time.monotonic()
     with socket.socket() as probe:
@@ -207,12 +209,7 @@ def serving(home: Path) -> Found:
         http_options=schema.http_options.model_dump(),
         logging_config=schema.logging_config,
     )
-    client = _get_global_client()
-    assert client is not None
-    client.deploy_apps(schema)
-
-    def apps() -> Found:
-        return client.get_serve_details()["applications"]
+    deploy_config(schema)
 
     _wait_until("both applications", lambda: all(one["status"] == "RUNNING" for one in apps().values()), 1)
     _wait_until("an answer", lambda: _status(url + "/readyz") == 200, 0.5)
@@ -224,7 +221,7 @@ def serving(home: Path) -> Found:
     [lesion] = [one for one in config["applications"][0]["deployments"] if one["name"] == "LesionClassifier"]
     del lesion["max_replicas_per_node"]  # what is left to forbid it is the fraction of a GPU
     lesion["autoscaling_config"]["min_replicas"] = 3
-    client.deploy_apps(ServeDeploySchema.model_validate(config))
+    deploy_config(ServeDeploySchema.model_validate(config))
 
     def message() -> str:
         return apps()["api"]["deployments"]["LesionClassifier"]["message"]

@@ -1,4 +1,4 @@
-"""Check cluster.yaml, deploy/ and the Serve configs by the tools that read them, and for agreement."""
+"""Check cluster.yaml, deploy/ and the Serve configs with the programs that read them."""
 
 import copy
 import json
@@ -11,16 +11,12 @@ from typing import Any
 
 import pytest
 import yaml
-from ray.autoscaler._private.aws.config import _check_ami
-from ray.autoscaler._private.util import prepare_config, validate_config
-from ray.autoscaler.v2.instance_manager.config import AutoscalingConfig
-from ray.autoscaler.v2.scheduler import ResourceDemandScheduler, SchedulingRequest
-from ray.autoscaler.v2.utils import ResourceRequestUtil
 from ray.serve.schema import ServeDeploySchema
 
 from serve.config import ApiConfig
 from serve.runtime.autoscaling import TargetLoadPolicy
 from serve.runtime.ray_env import image_environment
+from tests import ray_launcher
 from train.placement import LOWEST_DRIVER
 from ui.config import UiConfig
 
@@ -36,7 +32,7 @@ def read(path: str):
 
 
 @pytest.mark.parametrize("path", ["serve/local.yaml", "serve/gpu.yaml"])
-def test_serve_understands_the_config(path):
+def test_serve_accepts_the_config(path):
     schema = ServeDeploySchema.model_validate(read(path))
     api, ui = schema.applications
     ApiConfig.model_validate(api.args)
@@ -47,7 +43,7 @@ def deployments() -> dict[str, dict[str, Any]]:
     return {one["name"]: one for app in read("serve/gpu.yaml")["applications"] for one in app["deployments"]}
 
 
-def test_the_two_networks_fill_one_gpu_and_hold_two_batches():
+def test_both_networks_share_one_gpu_and_queue_two_batches():
     args = read("serve/gpu.yaml")["applications"][0]["args"]
     fractions = [deployments()[name]["ray_actor_options"]["num_gpus"] for name in GPU_DEPLOYMENTS]
     assert sum(fractions) == pytest.approx(1)
@@ -61,7 +57,7 @@ def test_the_two_networks_fill_one_gpu_and_hold_two_batches():
     assert args["face"]["num_threads"] == deployments()["FaceDetector"]["ray_actor_options"]["num_cpus"]
 
 
-def test_every_replica_is_pinned_to_a_kind_of_node():
+def test_every_deployment_is_placed_on_one_kind_of_node():
     pinned = {
         name
         for name, one in deployments().items()
@@ -78,7 +74,7 @@ def test_only_pods_with_a_gpu_declare_one_to_ray():
         assert group["rayStartParams"].get("num-gpus") == (None if "nvidia.com/gpu" in limits else "0")
 
 
-def test_both_clusters_offer_the_resource_of_the_photo_nodes_on_those_only():
+def test_only_photo_nodes_offer_the_resource_photo_node():
     types = read("cluster.yaml")["available_node_types"]
     offers = {name: one["resources"].get("photo_node", 0) for name, one in types.items()}
     assert offers == {"head": 0, "photos": 1, "networks": 0}
@@ -92,8 +88,8 @@ def test_both_clusters_offer_the_resource_of_the_photo_nodes_on_those_only():
         )
 
 
-def test_the_smallest_cluster_has_room_for_the_fewest_replicas_on_two_nodes_each():
-    fewest = {
+def test_the_smallest_cluster_fits_the_minimum_of_replicas_on_two_nodes_each():
+    minimum = {
         name: one.get("autoscaling_config", {}).get("min_replicas", one.get("num_replicas"))
         for name, one in deployments().items()
     }
@@ -101,52 +97,52 @@ def test_the_smallest_cluster_has_room_for_the_fewest_replicas_on_two_nodes_each
     for group in groups:
         pods = group["template"]["spec"]["containers"][0]["resources"]["limits"]
         names = PHOTO_DEPLOYMENTS if group["groupName"] == "photos" else GPU_DEPLOYMENTS
-        needed = sum(fewest[name] * deployments()[name]["ray_actor_options"]["num_cpus"] for name in names)
+        needed = sum(minimum[name] * deployments()[name]["ray_actor_options"]["num_cpus"] for name in names)
         assert group["minReplicas"] >= 2
         assert needed <= group["minReplicas"] * int(pods["cpu"])
     for name in {*GPU_DEPLOYMENTS, "FaceDetector"}:
-        assert fewest[name] > deployments()[name]["max_replicas_per_node"]
+        assert minimum[name] > deployments()[name]["max_replicas_per_node"]
 
 
 @pytest.mark.parametrize("name", ["Gateway", "LesionClassifier"])
-def test_the_policies_take_what_the_config_gives_them(name: str):
+def test_the_autoscaling_policies_accept_their_arguments(name: str):
     policy = deployments()[name]["autoscaling_config"]["policy"]
     assert policy["policy_function"] == f"{TargetLoadPolicy.__module__}:{TargetLoadPolicy.__name__}"
     TargetLoadPolicy(**policy["policy_kwargs"])
 
 
-def test_kubernetes_serves_by_the_same_numbers():
+def test_the_kubernetes_manifest_contains_the_serve_config():
     service = read("deploy/rayservice.yaml")["spec"]
     assert yaml.safe_load(service["serveConfigV2"]) == read("serve/gpu.yaml")
 
 
-def test_the_cluster_launcher_understands_its_file():
+def test_the_cluster_launcher_accepts_its_file():
     config = read("cluster.yaml")
-    validate_config(prepare_config(config))
+    ray_launcher.validate(config)
     assert config["provider"]["use_internal_ips"]
     assert config["available_node_types"]["head"]["resources"] == {"CPU": 0}
 
 
-def test_every_node_type_names_a_machine_image_of_today_and_a_disk_that_holds_ours():
+def test_every_node_type_has_a_current_machine_image_and_a_large_disk():
     for name, node_type in read("cluster.yaml")["available_node_types"].items():
         wanted = DEEP_LEARNING if name == "networks" else UBUNTU
-        # EC2 takes the name of a parameter in place of an image, and Ray passes on what it does not know
+        # EC2 resolves a parameter name to an image, and Ray passes on values that it does not know
         assert node_type["node_config"]["ImageId"] == f"resolve:ssm:{wanted}"
         [disk] = node_type["node_config"]["BlockDeviceMappings"]
         assert disk["DeviceName"] == "/dev/sda1" and disk["Ebs"]["VolumeSize"] >= 100
 
 
-def test_ray_leaves_the_names_of_the_machine_images_alone():
-    config = prepare_config(read("cluster.yaml"))
+def test_ray_does_not_change_the_names_of_machine_images():
+    config = ray_launcher.prepared(read("cluster.yaml"))
     before = copy.deepcopy(config["available_node_types"])
 
-    _check_ami(config)
+    ray_launcher.resolve_images(config)
 
     assert config["available_node_types"] == before
 
 
 @pytest.mark.parametrize(
-    ("waiting", "photos", "networks", "infeasible"),
+    ("demand", "photos", "networks", "infeasible"),
     [
         ([], 2, 2, 0),
         (12 * [{"CPU": 2, "photo_node": 0.001}], 3, 2, 0),  # gateways and face detectors
@@ -156,38 +152,28 @@ def test_ray_leaves_the_names_of_the_machine_images_alone():
         ([{"CPU": 9, "GPU": 1}], 2, 2, 1),
     ],
 )
-def test_rays_autoscaler_starts_nodes_of_the_kind_that_is_waited_for(
-    waiting: list[dict[str, float]], photos: int, networks: int, infeasible: int
+def test_the_autoscaler_starts_nodes_of_the_requested_kind(
+    demand: list[dict[str, float]], photos: int, networks: int, infeasible: int
 ):
     config = read("cluster.yaml")
-    for name, detected in (("photos", {"CPU": 8}), ("networks", {"CPU": 8, "GPU": 1})):  # as AWS says of them
+    for name, detected in (("photos", {"CPU": 8}), ("networks", {"CPU": 8, "GPU": 1})):  # as AWS reports
         config["available_node_types"][name]["resources"] |= detected
-    launcher = AutoscalingConfig(prepare_config(config), skip_content_hash=True)
 
-    decision = ResourceDemandScheduler().schedule(
-        SchedulingRequest(
-            disable_launch_config_check=True,
-            node_type_configs=launcher.get_node_type_configs(),
-            max_num_nodes=launcher.get_max_num_worker_nodes(),
-            resource_requests=ResourceRequestUtil.group_by_count(
-                [ResourceRequestUtil.make(resources) for resources in waiting]
-            ),
-        )
-    )
+    decision = ray_launcher.decide(config, demand)
 
     started = {one.instance_type: one.count for one in decision.to_launch}
     assert started == {"photos": photos, "networks": networks}
     assert len(decision.infeasible_resource_requests) == infeasible
 
 
-def test_only_containers_of_gpu_nodes_are_given_the_gpu():
+def test_only_containers_of_gpu_nodes_get_the_gpu():
     config = read("cluster.yaml")
-    launcher = AutoscalingConfig(prepare_config(config), skip_content_hash=True)
+    launcher = ray_launcher.launcher(config)
     for name in config["available_node_types"]:
         docker = launcher.get_docker_config(name)
         options = docker["run_options"] + docker.get("worker_run_options", [])
         assert ("--gpus all" in options) == (name == "networks")
-        assert docker["disable_automatic_runtime_detection"]  # else a second way to the GPU, by detection
+        assert docker["disable_automatic_runtime_detection"]  # else Ray adds the GPU a second time
         commands = launcher.get_initialization_commands(name)
         assert any("usermod -aG docker" in line for line in commands)
         assert any("apt-get install -y docker.io" in line for line in commands) == (name != "networks")
@@ -202,9 +188,7 @@ def test_only_containers_of_gpu_nodes_are_given_the_gpu():
         ("", 1, "found no GPU"),
     ],
 )
-def test_a_gpu_node_with_too_old_a_driver_does_not_start(
-    tmp_path: Path, driver: str, status: int, message: str
-):
+def test_a_gpu_node_with_an_old_driver_does_not_start(tmp_path: Path, driver: str, status: int, message: str):
     commands = read("cluster.yaml")["available_node_types"]["networks"]["initialization_commands"]
     [check] = [line for line in commands if "nvidia-smi" in line]
     nvidia_smi = tmp_path / "nvidia-smi"
@@ -222,21 +206,21 @@ def test_a_gpu_node_with_too_old_a_driver_does_not_start(
     assert message in done.stdout
 
 
-def test_the_documents_name_the_lowest_driver_of_the_cuda_that_pytorch_brings():
+def test_the_documents_name_the_minimum_driver_for_the_cuda_of_pytorch():
     lock = (ROOT / "requirements.lock").read_text(encoding="utf-8")
     assert re.search(r"^cuda-toolkit==13\.", lock, re.MULTILINE)  # of another CUDA: another driver
     for path in ("cluster.yaml", "deploy/rayservice.yaml", "docs/cluster.md"):
         assert f"driver {LOWEST_DRIVER} or newer" in (ROOT / path).read_text(encoding="utf-8")
 
 
-def test_the_nodes_do_not_inherit_one_thread_from_the_launcher():
+def test_nodes_do_not_inherit_omp_num_threads_from_the_launcher():
     config = read("cluster.yaml")
     for role in ("head", "worker"):
         start = [line for line in config[f"{role}_start_ray_commands"] if "ray start" in line]
         assert start and all(line.startswith("unset OMP_NUM_THREADS;") for line in start)
 
 
-def test_both_clusters_have_the_same_groups_of_workers_and_the_same_image():
+def test_both_clusters_have_the_same_worker_groups_and_image():
     launcher = read("cluster.yaml")
     service = read("deploy/rayservice.yaml")["spec"]["rayClusterConfig"]
     groups = {one["groupName"]: one for one in service["workerGroupSpecs"]}

@@ -104,9 +104,9 @@ def num_cpus(config: dict[str, Any]) -> int:
 def deploy(config: dict[str, Any], home: Path) -> None:
     """Start Ray and Serve, and hand over the applications; they come up by themselves afterwards."""
     import ray.serve
-    from ray._private import worker
-    from ray.serve.context import _get_global_client
     from ray.serve.schema import ServeDeploySchema
+
+    from serve.runtime.serve_client import deploy_config
 
     schema = ServeDeploySchema.model_validate(config)
     say("starting Ray")
@@ -119,17 +119,13 @@ def deploy(config: dict[str, Any], home: Path) -> None:
         namespace="serve",
         _temp_dir=str(home / "ray"),
     )
-    if node := worker._global_node:
-        node.kill_log_monitor(check_alive=False)  # 1% of a core, to read out what nobody listens to
     say("starting Ray Serve and its proxy")
     ray.serve.start(
         proxy_location=schema.proxy_location,
         http_options=schema.http_options.model_dump(),
         logging_config=schema.logging_config,
     )
-    client = _get_global_client()
-    assert client is not None
-    client.deploy_apps(schema)
+    deploy_config(schema)
     say("loading the models and the page")
 
 
