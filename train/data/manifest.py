@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -63,27 +64,22 @@ class Row:
         return PurePosixPath(self.image).stem
 
 
+class Manifest(NamedTuple):
+    """Content of a manifest file."""
+
+    rows: list[Row]
+    notes: dict[str, str]
+    """What the manifest says about itself: source format, policy, licence, description of the data."""
+
+
 _TYPES = {"age_years": pa.float64(), "improvement": pa.float64(), "thumbnail": pa.binary()}
 _EMPTY = {"age_years": None, "improvement": None, "thumbnail": b""}
 _SCHEMA = pa.schema([(field.name, _TYPES.get(field.name, pa.string())) for field in fields(Row)])
 
 
 def read_manifest(address: str | Path) -> list[Row]:
-    """Read all rows; whether the photos are there is not looked at.
-
-    Raises:
-        ManifestError: there is no manifest, it is no Parquet file, or a column is missing.
-        models.storage.StorageError: the bucket cannot be read.
-    """
-    address = str(address)
-    table = _read_table(address)
-    folder = _real_folder(address)
-    columns = {
-        name: [_EMPTY.get(name, "") if value is None else value for value in table.column(name).to_pylist()]
-        for name in _SCHEMA.names
-    }
-    columns["image"] = [_absolute(image, folder) for image in columns["image"]]
-    return [Row(**dict(zip(columns, values, strict=True))) for values in zip(*columns.values(), strict=True)]
+    """Return the rows of ``load_manifest``; raises as it does."""
+    return load_manifest(address).rows
 
 
 def read_manifest_notes(address: str | Path) -> dict[str, str]:
@@ -92,9 +88,32 @@ def read_manifest_notes(address: str | Path) -> dict[str, str]:
     Raises:
         ManifestError: there is no manifest, or it is no Parquet file.
     """
-    metadata = _open(str(address)).schema_arrow.metadata or {}
-    notes = json.loads(metadata.get(_NOTES, b"{}"))
-    return {str(key): str(value) for key, value in notes.items()}
+    return _notes_of(_open(str(address)))
+
+
+def load_manifest(address: str | Path) -> Manifest:
+    """Read rows and notes at once; the photos are not opened.
+
+    Raises:
+        ManifestError: there is no manifest, it is no Parquet file, or a column is missing.
+        models.storage.StorageError: the bucket cannot be read.
+    """
+    address = str(address)
+    file = _open(address)
+    missing = [name for name in _SCHEMA.names if name not in file.schema_arrow.names]
+    if missing:
+        raise ManifestError(
+            f"{address} has no column {', '.join(missing)}; make it again with skinserve ingest"
+        )
+    table = file.read(columns=_SCHEMA.names)
+    folder = _real_folder(address)
+    columns = {
+        name: [_EMPTY.get(name, "") if value is None else value for value in table.column(name).to_pylist()]
+        for name in _SCHEMA.names
+    }
+    columns["image"] = [_absolute(image, folder) for image in columns["image"]]
+    rows = [Row(**dict(zip(columns, values, strict=True))) for values in zip(*columns.values(), strict=True)]
+    return Manifest(rows=rows, notes=_notes_of(file))
 
 
 def write_manifest(
@@ -126,14 +145,9 @@ def fingerprint_of(train: Sequence[Row], val: Sequence[Row]) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def _read_table(address: str) -> pa.Table:
-    file = _open(address)
-    missing = [name for name in _SCHEMA.names if name not in file.schema_arrow.names]
-    if missing:
-        raise ManifestError(
-            f"{address} has no column {', '.join(missing)}; make it again with skinserve ingest"
-        )
-    return file.read(columns=_SCHEMA.names)
+def _notes_of(file: pq.ParquetFile) -> dict[str, str]:
+    notes = json.loads((file.schema_arrow.metadata or {}).get(_NOTES, b"{}"))
+    return {str(key): str(value) for key, value in notes.items()}
 
 
 def _open(address: str) -> pq.ParquetFile:
