@@ -1,1 +1,1 @@
-"""The networks and what they need: pure PyTorch and pure data, importable without Ray, FastAPI or Gradio."""
+"""Networks, preprocessing and checkpoints, without Ray, FastAPI and Gradio."""

@@ -1,7 +1,7 @@
-"""The checkpoint folder: ``weights.safetensors``, ``meta.json`` and ``MODEL_CARD.md``; save, load, verify.
+"""Save, load and verify a checkpoint folder, the contract between training and serving.
 
-A lesion network that may be served in 8 bits has ``int8.json`` too. The folder is the whole contract between
-training and serving. Reading ``meta.json`` needs no torch.
+It holds ``weights.safetensors``, ``meta.json``, ``MODEL_CARD.md`` and, for a lesion network released for int8
+inference, ``int8.json`` with its calibration ranges. Reading ``meta.json`` needs no torch.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ Kind = Literal["lesion", "progress"]
 
 
 class CheckpointError(SkinserveError):
-    """A folder that is no checkpoint, a damaged one, or one of another version."""
+    """Report a folder that is no checkpoint, is damaged or has another format version."""
 
 
 class CheckpointMeta(BaseModel):
-    """What ``meta.json`` holds: all that serving must know about the weights beside it."""
+    """Content of ``meta.json``: everything serving needs besides the weights."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -57,23 +57,23 @@ class CheckpointMeta(BaseModel):
     int8_sha256: str = Field(default="", description="of int8.json; empty if served in float32 only")
 
     @model_validator(mode="after")
-    def _agrees_with_itself(self) -> CheckpointMeta:
+    def _check_consistency(self) -> CheckpointMeta:
         if len(set(self.labels)) != len(self.labels):
-            raise ValueError(f"a label stands twice among {', '.join(self.labels)}")
+            raise ValueError(f"labels has duplicates: {', '.join(self.labels)}")
         if self.kind == "lesion" and set(self.groups) != set(self.labels):
-            raise ValueError("groups must name the group of every label and of nothing else")
+            raise ValueError("groups must have the labels as its keys")
         if self.architecture.get("num_diagnoses", len(self.labels)) != len(self.labels):
-            raise ValueError("architecture.num_diagnoses is not the number of labels")
+            raise ValueError("architecture.num_diagnoses must be the number of labels")
         if self.architecture.get("input_px", self.input_px) != self.input_px:
-            raise ValueError("architecture.input_px is not input_px")
+            raise ValueError("architecture.input_px must equal input_px")
         return self
 
 
 def local_checkpoint(address: str) -> Path:
-    """Return the folder of a checkpoint; one on S3 is fetched once per machine, into ~/.cache/skinserve.
+    """Return the local folder of a checkpoint; download an S3 folder once into ~/.cache/skinserve.
 
     Raises:
-        CheckpointError: it cannot be fetched.
+        CheckpointError: the download failed.
     """
     from models.storage import StorageError, fetch_folder, is_remote
 
@@ -86,7 +86,7 @@ def local_checkpoint(address: str) -> Path:
 
 
 def read_meta(folder: Path) -> CheckpointMeta:
-    """Read and check ``meta.json``; cheap, and without torch.
+    """Read and check ``meta.json``, without torch.
 
     Raises:
         CheckpointError: the folder or file is missing, unreadable or of another format version.
@@ -120,51 +120,34 @@ def read_model_card(folder: Path) -> str:
 
 
 def load_weights(folder: Path, meta: CheckpointMeta) -> dict[str, Tensor]:
-    """Return the weights by name, as float32 on the CPU, after the hash was verified.
+    """Return the stored weights by name, float32 on the CPU, and verify their hash.
 
     Raises:
-        CheckpointError: the file is missing or is not the one that ``meta`` describes.
+        CheckpointError: the file is missing or its hash differs from ``meta``.
     """
     from safetensors.torch import load
 
-    path = folder / WEIGHTS
-    if not path.is_file():
-        raise CheckpointError(f"checkpoint {folder} has no {WEIGHTS}; fetch the folder again")
-    content = path.read_bytes()
-    found = hashlib.sha256(content).hexdigest()
-    if found != meta.weights_sha256:
-        raise CheckpointError(
-            f"{path} has sha256 {found[:12]}…, {META} says {meta.weights_sha256[:12]}…; fetch it again"
-        )
+    weights = load(_read_verified(folder / WEIGHTS, meta.weights_sha256))
     return {
-        name: tensor.float() if tensor.is_floating_point() else tensor
-        for name, tensor in load(content).items()
+        name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in weights.items()
     }
 
 
 def load_int8_ranges(folder: Path, meta: CheckpointMeta) -> dict[str, tuple[float, float]] | None:
-    """Return the calibration ranges of the int8 activations, or None if the checkpoint has none.
+    """Return the calibration ranges of the int8 activations; None for a checkpoint without int8.
 
     Raises:
-        CheckpointError: the file is missing, is not the one that ``meta`` describes or has another form.
+        CheckpointError: the file is missing or malformed, or its hash differs from ``meta``.
     """
     if not meta.int8_sha256:
         return None
-    path = folder / INT8
-    if not path.is_file():
-        raise CheckpointError(f"checkpoint {folder} has no {INT8}, which its {META} names; fetch it again")
-    content = path.read_bytes()
-    found = hashlib.sha256(content).hexdigest()
-    if found != meta.int8_sha256:
-        raise CheckpointError(
-            f"{path} has sha256 {found[:12]}…, {META} says {meta.int8_sha256[:12]}…; fetch it again"
-        )
+    content = _read_verified(folder / INT8, meta.int8_sha256)
     try:
         return TypeAdapter(dict[str, tuple[float, float]]).validate_json(content)
     except ValidationError as error:
         raise CheckpointError(
-            f"{path} does not hold two numbers by the name of each activation "
-            f"({error.errors()[0]['msg']}); release the checkpoint again"
+            f"{folder / INT8} must map each activation to two numbers ({error.errors()[0]['msg']}); "
+            "release the checkpoint again"
         ) from error
 
 
@@ -176,10 +159,13 @@ def save_checkpoint(
     *,
     int8_ranges: Mapping[str, tuple[float, float]] | None = None,
 ) -> CheckpointMeta:
-    """Write a released checkpoint: matrices and kernels as float16, vectors (biases, batch norm) as float32.
+    """Write a checkpoint: matrices and kernels as float16, vectors (biases, batch norm) as float32.
+
+    Args:
+        int8_ranges: calibration ranges by activation; none: the checkpoint is served in float32 only.
 
     Returns:
-        The meta with the hashes of what was written, as stored.
+        ``meta`` with the hashes of the written files, as stored.
     """
     import torch
     from safetensors.torch import save
@@ -207,11 +193,21 @@ def save_checkpoint(
 
 
 def unwrap(net: nn.Module) -> nn.Module:
-    """Return the network inside a DistributedDataParallel or AveragedModel wrapper, or the network itself."""
+    """Return the network without its DistributedDataParallel or AveragedModel wrapper."""
     from torch.nn.parallel import DistributedDataParallel
     from torch.optim.swa_utils import AveragedModel
 
     return net.module if isinstance(net, DistributedDataParallel | AveragedModel) else net
+
+
+def _read_verified(path: Path, sha256: str) -> bytes:
+    if not path.is_file():
+        raise CheckpointError(f"checkpoint {path.parent} has no {path.name}; fetch the folder again")
+    content = path.read_bytes()
+    found = hashlib.sha256(content).hexdigest()
+    if found != sha256:
+        raise CheckpointError(f"{path} has sha256 {found[:12]}…, {META} says {sha256[:12]}…; fetch it again")
+    return content
 
 
 def _version_of(path: Path) -> object:

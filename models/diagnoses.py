@@ -1,8 +1,8 @@
-"""The diagnoses in output-column order and the group of each; the only copy of the list.
+"""The diagnoses in output-column order, each with its group, benign or malignant.
 
-Source: the 20 benign and 7 malignant diagnoses that SkinSense tells apart, with its grouping; spelling as in
-the ISIC archive. Actinic keratosis, atypical melanocytic proliferation and atypical Spitz tumor, which the
-archive calls indeterminate, count as malignant here, and AIMP as benign, because SkinSense has it so.
+Source: the 20 benign and 7 malignant diagnoses of SkinSense, with its groups; spelled as in the ISIC archive.
+As in SkinSense, actinic keratosis, atypical melanocytic proliferation and atypical Spitz tumor, which the
+archive calls indeterminate, are malignant, and AIMP is benign.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ GROUPS: tuple[Group, Group] = ("benign", "malignant")
 
 @dataclass(frozen=True, kw_only=True)
 class Diagnosis:
-    """One diagnosis that a network may be trained to name."""
+    """One class of the diagnosis head."""
 
     name: str
     group: Group
@@ -75,14 +75,14 @@ CODES: dict[str, str] = {
 
 
 class UnknownDiagnosisError(ValueError):
-    """A label that is neither the name of a diagnosis nor one of the short codes."""
+    """Report a label that is neither the name nor the short code of a diagnosis."""
 
 
 def find_diagnosis(label: str) -> Diagnosis:
-    """Return the diagnosis that a name or a short code stands for, whatever its case.
+    """Return the diagnosis with this name or short code, in upper or lower case.
 
     Raises:
-        UnknownDiagnosisError: nothing of that name is in the taxonomy.
+        UnknownDiagnosisError: there is no such diagnosis.
     """
     key = label.strip().casefold()
     found = _BY_NAME.get(CODES.get(key, key).casefold())
@@ -95,6 +95,6 @@ def find_diagnosis(label: str) -> Diagnosis:
 
 
 def in_column_order(labels: set[str]) -> tuple[str, ...]:
-    """Return the names behind ``labels`` once each, in the order in which a network's columns carry them."""
+    """Return the unique diagnosis names of ``labels`` in the order of a network's output columns."""
     names = {find_diagnosis(label).name for label in labels}
     return tuple(diagnosis.name for diagnosis in DIAGNOSES if diagnosis.name in names)

@@ -1,7 +1,8 @@
-"""Upload bytes to upright RGB pixels at the size that is needed, or an error that says why not.
+"""Decode photos to upright RGB pixels of the required size, for training and for serving.
 
-The same functions prepare photos for training and for serving. A JPEG is decoded reduced (DCT scaling), never
-at full size when less will do. Axes: H row, W column, C colour (red, green, blue).
+A JPEG is decoded at a reduced size (DCT scaling) where the required size allows it.
+
+Axes: H row, W column, C colour (red, green, blue).
 """
 
 import io
@@ -22,50 +23,50 @@ from models.limits import (
     MAX_PHOTO_PIXELS,
 )
 
-# Our own limit is checked on every header before decoding; Pillow's would only warn.
+# PhotoLimits is checked on every header before decoding; Pillow's limit would only warn
 Image.MAX_IMAGE_PIXELS = None
 
 Size = tuple[int, int]
 
 _JPEG_SEGMENT = re.compile(rb"\xff([^\x00\x01\xd0-\xd8\xff])")
-"""Where one begins, also behind a scan, in which only 00 and the restart markers follow an FF."""
+"""Start of a segment. In the data of a scan only 00 and the restart markers follow an FF."""
 _END_OF_IMAGE, _START_OF_SCAN = 0xD9, 0xDA
 _START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
 
 class PhotoError(ValueError):
-    """A photo that cannot be used; the message tells its owner what to do."""
+    """Report a photo that cannot be used; the message says what to do."""
 
     code: ClassVar[str]
 
 
 class UnreadableImageError(PhotoError):
-    """Right type by its first bytes, but empty, cut off or damaged."""
+    """Report an empty, truncated or damaged photo."""
 
     code = "unreadable_image"
 
 
 class UnsupportedTypeError(PhotoError):
-    """Not a JPEG, PNG or WebP, whatever its name says."""
+    """Report content that is no JPEG, PNG or WebP."""
 
     code = "unsupported_type"
 
 
 class TooLargeError(PhotoError):
-    """More bytes than allowed."""
+    """Report a photo over the limit of bytes."""
 
     code = "too_large"
 
 
 class TooManyPixelsError(PhotoError):
-    """More pixels than allowed, by its header; it was not decoded."""
+    """Report a photo over the limit of pixels by its header, before decoding."""
 
     code = "too_many_pixels"
 
 
 @dataclass(frozen=True, kw_only=True)
 class PhotoLimits:
-    """What one photo may measure."""
+    """Limits of one photo."""
 
     max_bytes: int = MAX_PHOTO_BYTES
     max_pixels: int = MAX_PHOTO_PIXELS
@@ -87,18 +88,18 @@ class Photo:
     image_HWC: np.ndarray
     """uint8, (H, W, 3)."""
     width_px: int
-    """Of the upright original, before it was reduced."""
+    """Of the upright original."""
     height_px: int
     taken_at: datetime | None
-    """EXIF capture time; without a time zone unless the camera wrote one."""
+    """EXIF capture time; naive unless the camera stored a time zone."""
 
 
 def decode_square(data: bytes, *, side_px: int, limits: PhotoLimits = DEFAULT_LIMITS) -> Photo:
-    """Decode the central square of a photo, as the lesion network sees it.
+    """Decode the central square of a photo, the input of the lesion network.
 
     Args:
         data: a JPEG, PNG or WebP file.
-        side_px: side of the square to return.
+        side_px: side of the returned square.
 
     Raises:
         PhotoError: one of its subclasses, whose ``code`` is the HTTP error code.
@@ -116,7 +117,9 @@ def decode_square(data: bytes, *, side_px: int, limits: PhotoLimits = DEFAULT_LI
 def decode_bounded(
     data: bytes, *, max_side_px: int = MAX_FACE_PHOTO_SIDE_PX, limits: PhotoLimits = DEFAULT_LIMITS
 ) -> Photo:
-    """Decode a whole photo, long side at most ``max_side_px``, as the face stage sees it; never enlarged.
+    """Decode a whole photo, reduced to ``max_side_px`` on its long side, the input of face detection.
+
+    A smaller photo keeps its size.
 
     Raises:
         PhotoError: one of its subclasses, whose ``code`` is the HTTP error code.
@@ -129,11 +132,11 @@ def decode_bounded(
     )
 
 
-def jpeg_work(data: bytes) -> int:
-    """Count the pixels that decoding a JPEG passes over, its own times its scans, from its markers alone.
+def jpeg_decoding_cost(data: bytes) -> int:
+    """Return pixels times scans of a JPEG, the cost of decoding it, from its markers.
 
     Raises:
-        UnreadableImageError: it has more scans or segments than a decoder should have to bear.
+        UnreadableImageError: it has too many scans or segments.
     """
     pixels = scans = 0
     position = 2
@@ -150,13 +153,13 @@ def jpeg_work(data: bytes) -> int:
             break
         position += max(2, _two_bytes(data, position))
     raise UnreadableImageError(
-        f"the JPEG consists of more than {MAX_JPEG_SCANS} scans or {MAX_JPEG_SEGMENTS} segments, which no "
-        "camera writes; save it again as an ordinary JPEG and send that"
+        f"the JPEG has more than {MAX_JPEG_SCANS} scans or {MAX_JPEG_SEGMENTS} segments, which no camera "
+        "writes; save it again as an ordinary JPEG and send that"
     )
 
 
 def bound_array(image_HWC: np.ndarray, *, max_side_px: int = MAX_FACE_PHOTO_SIDE_PX) -> Photo:
-    """Reduce pixels that are already decoded, uint8 (H, W, 3), in the way of ``decode_bounded``."""
+    """Reduce decoded pixels, uint8 (H, W, 3), as ``decode_bounded`` does."""
     height, width = image_HWC.shape[:2]
     reduced = _reduced(Image.fromarray(image_HWC), max_side_px)
     return Photo(image_HWC=np.array(reduced), width_px=width, height_px=height, taken_at=None)
@@ -175,7 +178,7 @@ def _decode(
         )
     _check_type(data)
     if data.startswith(b"\xff\xd8"):
-        jpeg_work(data)
+        jpeg_decoding_cost(data)
     try:
         with Image.open(io.BytesIO(data), formats=("JPEG", "PNG", "WEBP")) as image:
             original = image.size
@@ -186,13 +189,13 @@ def _decode(
             upright = _upright(_to_rgb(shrink(_resizable(image))), exif)
     except PhotoError:
         raise
-    # Pillow's decoders answer damaged bytes with OSError, SyntaxError, ValueError, struct.error and others.
+    # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error and others for damaged bytes
     except Exception as error:
         raise UnreadableImageError(
-            "the photo starts like an image but cannot be read: it is damaged or cut off; send it again"
+            "the photo starts like an image but cannot be decoded: it is damaged or truncated; send it again"
         ) from error
-    turned = exif.get(ExifTags.Base.Orientation) in (5, 6, 7, 8)
-    width, height = original[::-1] if turned else original
+    is_transposed = exif.get(ExifTags.Base.Orientation) in (5, 6, 7, 8)
+    width, height = original[::-1] if is_transposed else original
     return Photo(image_HWC=np.array(upright), width_px=width, height_px=height, taken_at=_taken_at(exif))
 
 
@@ -229,8 +232,8 @@ def _check_pixels(size: Size, limits: PhotoLimits) -> None:
 
 
 def _resizable(image: Image.Image) -> Image.Image:
-    """Return the image in a mode that Pillow resizes smoothly, in as little memory as that takes."""
-    if image.mode.startswith("I"):  # 16 bits of grey; Pillow would clip them at 255
+    """Convert to a mode that Pillow resizes with interpolation; keep modes of fewer bytes."""
+    if image.mode.startswith("I"):  # 16-bit grey; Pillow would clip it at 255
         return Image.fromarray((np.asarray(image) >> 8).clip(0, 255).astype(np.uint8))
     if image.mode in ("RGB", "L", "RGBA", "LA", "CMYK") and "transparency" not in image.info:
         return image
@@ -238,7 +241,7 @@ def _resizable(image: Image.Image) -> Image.Image:
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
-    """Return the image on white where it is transparent."""
+    """Convert to RGB on a white background."""
     if image.mode in ("RGBA", "LA"):
         coloured = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", image.size, "white"), coloured).convert("RGB")
@@ -258,11 +261,11 @@ def _reduced(image: Image.Image, max_side_px: int) -> Image.Image:
 def _exif(image: Image.Image) -> Image.Exif:
     try:
         return image.getexif()
-    except Exception:  # damaged EXIF, of whatever kind, does not spoil the pixels
+    except Exception:  # damaged EXIF must not reject the photo
         return Image.Exif()
 
 
-_TURNS = {
+_TRANSPOSITIONS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -274,19 +277,19 @@ _TURNS = {
 
 
 def _upright(image: Image.Image, exif: Image.Exif) -> Image.Image:
-    turn = _TURNS.get(exif.get(ExifTags.Base.Orientation, 1))
-    return image if turn is None else image.transpose(turn)
+    transposition = _TRANSPOSITIONS.get(exif.get(ExifTags.Base.Orientation, 1))
+    return image if transposition is None else image.transpose(transposition)
 
 
 def _taken_at(exif: Image.Exif) -> datetime | None:
     try:
         fields = exif.get_ifd(ExifTags.IFD.Exif)
         taken = datetime.strptime(_text(fields[ExifTags.Base.DateTimeOriginal]), "%Y:%m:%d %H:%M:%S")
-    except Exception:  # missing or damaged: the time is unknown
+    except Exception:  # missing or damaged: no capture time
         return None
     try:
         zone = datetime.strptime(_text(fields[ExifTags.Base.OffsetTimeOriginal]), "%z").tzinfo
-    except Exception:  # likewise: the camera's clock alone
+    except Exception:  # missing or damaged: no time zone
         return taken
     return taken.replace(tzinfo=zone)
 

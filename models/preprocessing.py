@@ -1,6 +1,6 @@
-"""Pixels to network input, for training and for serving; the only mean and standard deviation.
+"""Normalise and augment pixels, for training and for serving.
 
-Axes: B image of a batch, T photo of a series, H row, W column, C colour (red, green, blue).
+Axes: B image of a batch, H row, W column, C colour (red, green, blue), P augmentation parameter.
 """
 
 import math
@@ -15,11 +15,11 @@ RGB = tuple[float, float, float]
 
 MEAN: RGB = (0.485, 0.456, 0.406)
 STD: RGB = (0.229, 0.224, 0.225)
-"""Of pixels scaled to 0..1, over ImageNet, as torchvision's weights expect. A checkpoint stores its own."""
+"""Of ImageNet, for pixels scaled to 0..1; the default of training. A checkpoint stores its own."""
 
 
 def normalize(image_HWC: Tensor, mean: RGB = MEAN, std: RGB = STD) -> Tensor:
-    """Turn uint8 pixels, channels last, into what a network reads.
+    """Normalise uint8 pixels and move their channels first.
 
     Args:
         image_HWC: uint8, (..., H, W, 3); any number of leading axes.
@@ -33,39 +33,39 @@ def normalize(image_HWC: Tensor, mean: RGB = MEAN, std: RGB = STD) -> Tensor:
 
 @cache
 def _shift_and_scale(mean: RGB, std: RGB, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation in grey levels, copied to each device once: CUDA graphs allow no copy."""
+    """Return mean and standard deviation of 0..255 pixels, copied once: CUDA graphs allow no copy."""
     with torch.inference_mode(False):  # training uses them too
         return (torch.tensor(mean) * 255).to(device), (torch.tensor(std) * 255).to(device)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Augmentation:
-    """How far a training photo may be changed; the diagnosis of a lesion survives all of it."""
+    """Strength of the augmentation of training photos."""
 
     min_scale: float = 0.75
-    """Shortest side of the cut-out square, as a fraction of the photo's."""
+    """Smallest side of the cropped square, as a fraction of the photo's side."""
     brightness: float = 0.2
     contrast: float = 0.2
     saturation: float = 0.2
     hue_shift: float = 0.05
-    """Largest change of each colour channel alone, as a fraction."""
+    """Largest relative change of each colour channel by itself."""
     sharpness: float = 0.5
-    """Largest share of a photo's fine detail that is added (sharper) or taken away (blurred)."""
+    """Largest fraction of the high frequencies that is added (sharper) or removed (blurred)."""
 
     def __post_init__(self) -> None:
         if not 0 < self.min_scale <= 1:
             raise ValueError(f"min_scale is {self.min_scale}, must be above 0 and at most 1")
 
 
-NUMBERS = (6, 1, 1, 3, 1, 1)
-"""Random numbers of a photo: affine matrix, sharpness, brightness, hue, contrast, saturation."""
+PARAMETER_SIZES = (6, 1, 1, 3, 1, 1)
+"""Per photo: affine matrix, sharpness, brightness, hue, contrast, saturation."""
 
 
-def draw_augmentation(num_images: int, how: Augmentation, generator: torch.Generator) -> Tensor:
-    """Draw the random numbers of ``augment``: float32, (num_images, 13), on the CPU.
+def sample_augmentation(num_images: int, augmentation: Augmentation, generator: torch.Generator) -> Tensor:
+    """Sample the parameters of ``augment``: float32, (num_images, 13), on the CPU.
 
     Args:
-        generator: CPU generator; equal states give equal numbers.
+        generator: CPU generator; equal states give equal parameters.
     """
 
     def amount(spread: float, num_channels: int = 1) -> Tensor:
@@ -73,36 +73,36 @@ def draw_augmentation(num_images: int, how: Augmentation, generator: torch.Gener
 
     return torch.cat(
         [
-            _random_affine(num_images, how, generator).flatten(1),
-            amount(how.sharpness),
-            1 + amount(how.brightness),
-            1 + amount(how.hue_shift, 3),
-            1 + amount(how.contrast),
-            1 + amount(how.saturation),
+            _random_affine(num_images, augmentation, generator).flatten(1),
+            amount(augmentation.sharpness),
+            1 + amount(augmentation.brightness),
+            1 + amount(augmentation.hue_shift, 3),
+            1 + amount(augmentation.contrast),
+            1 + amount(augmentation.saturation),
         ],
         dim=1,
     )
 
 
-def augment(image_BHWC: Tensor, side_px: int, how: Augmentation, numbers_BN: Tensor) -> Tensor:
-    """Crop, rotate, mirror and recolour each photo of a batch, on the device that holds it.
+def augment(image_BHWC: Tensor, side_px: int, augmentation: Augmentation, parameters_BP: Tensor) -> Tensor:
+    """Crop, rotate, mirror and recolour each photo of a batch, on its device.
 
     Args:
         image_BHWC: uint8, (B, H, H, 3), square.
-        side_px: side of the squares to return.
-        numbers_BN: of ``draw_augmentation`` with the same ``how``, on the same device.
+        side_px: side of the returned squares.
+        parameters_BP: of ``sample_augmentation`` with the same ``augmentation``, on the same device.
 
     Returns:
         image_BHWC: uint8, (B, side_px, side_px, 3), ready for ``normalize``.
     """
-    affine, sharpness, brightness, hue, contrast, saturation = numbers_BN.split(NUMBERS, dim=1)
+    affine, sharpness, brightness, hue, contrast, saturation = parameters_BP.split(PARAMETER_SIZES, dim=1)
     image_BCHW = image_BHWC.movedim(-1, 1).float()
     grid = F.affine_grid(
         affine.reshape(-1, 2, 3), [len(image_BHWC), 3, side_px, side_px], align_corners=False
     )
-    enough_px = math.ceil(side_px / how.min_scale)
-    if enough_px < image_BCHW.shape[-1]:  # grid_sample alone would alias
-        image_BCHW = F.interpolate(image_BCHW, size=(enough_px, enough_px), mode="bilinear", antialias=True)
+    reduced_px = math.ceil(side_px / augmentation.min_scale)
+    if reduced_px < image_BCHW.shape[-1]:  # grid_sample alone would alias
+        image_BCHW = F.interpolate(image_BCHW, size=(reduced_px, reduced_px), mode="bilinear", antialias=True)
     image_BCHW = F.grid_sample(
         image_BCHW, grid, mode="bilinear", padding_mode="reflection", align_corners=False
     )
@@ -116,11 +116,11 @@ def augment(image_BHWC: Tensor, side_px: int, how: Augmentation, numbers_BN: Ten
     return image_BCHW.clamp_(0, 255).round_().to(torch.uint8).movedim(1, -1)
 
 
-def _random_affine(num_images: int, how: Augmentation, generator: torch.Generator) -> Tensor:
-    """(B, 2, 3): any turn, a mirror image every other time, a square cut-out that stays near the photo."""
+def _random_affine(num_images: int, augmentation: Augmentation, generator: torch.Generator) -> Tensor:
+    """Sample matrices (B, 2, 3): any rotation, mirrored with probability 0.5, a crop within the photo."""
     uniform = torch.rand(4, num_images, generator=generator)
     angle = uniform[0] * 2 * math.pi
-    scale = how.min_scale + (1 - how.min_scale) * uniform[1]
+    scale = augmentation.min_scale + (1 - augmentation.min_scale) * uniform[1]
     room = 1 - scale
     shift = torch.stack([(2 * uniform[2] - 1) * room, (2 * uniform[3] - 1) * room], dim=1)
     mirror = 1 - 2 * torch.randint(2, (num_images,), generator=generator)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
-from models.images import PhotoError, jpeg_work
+from models.images import PhotoError, jpeg_decoding_cost
 from serve.runtime import metrics
 
 MAX_QUICK_PX = 6_000_000
@@ -44,7 +44,7 @@ def takes_long(data: bytes) -> bool:
     """Guess without decoding it, from headers and markers, whether a photo takes long to decode."""
     try:
         if data.startswith(b"\xff\xd8"):
-            return jpeg_work(data) > _JPEG_FACTOR * MAX_QUICK_PX  # one scan is read reduced
+            return jpeg_decoding_cost(data) > _JPEG_FACTOR * MAX_QUICK_PX  # one scan is read reduced
         if data.startswith(b"\x89PNG"):
             width, height = struct.unpack_from(">II", data, 16)
         elif data[12:16] == b"VP8X":

@@ -108,11 +108,11 @@ def test_a_damaged_meta_is_refused(tmp_path: Path, content: str):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"labels": ["Nevus", "Nevus"]}, "a label stands twice"),
-        ({"groups": {"Nevus": "benign"}}, "the group of every label"),
+        ({"labels": ["Nevus", "Nevus"]}, "labels has duplicates: Nevus, Nevus"),
+        ({"groups": {"Nevus": "benign"}}, "must have the labels as its keys"),
         ({"groups": {"Nevus": "benign", "Melanoma": "Malignant"}}, r"groups\.Melanoma"),
-        ({"architecture": {"num_diagnoses": 3}}, "is not the number of labels"),
-        ({"architecture": {"input_px": 224}}, "is not input_px"),
+        ({"architecture": {"num_diagnoses": 3}}, "must be the number of labels"),
+        ({"architecture": {"input_px": 224}}, "must equal input_px"),
         ({"thresholds": {"malignant": 7.0}}, r"thresholds\.malignant"),
     ],
 )
@@ -145,7 +145,9 @@ def test_ranges_of_another_form_are_refused(tmp_path: Path, content: str):
     (tmp_path / "int8.json").write_text(content)
     meta = tiny_meta(int8_sha256=hashlib.sha256(content.encode()).hexdigest())
 
-    with pytest.raises(CheckpointError, match=r"int8\.json does not hold two numbers .* release"):
+    with pytest.raises(
+        CheckpointError, match=r"int8\.json must map each activation to two numbers .* release"
+    ):
         load_int8_ranges(tmp_path, meta)
 
 

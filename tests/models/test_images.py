@@ -20,7 +20,7 @@ from models.images import (
     bound_array,
     decode_bounded,
     decode_square,
-    jpeg_work,
+    jpeg_decoding_cost,
 )
 
 RED, BLUE = (200, 30, 30), (30, 30, 200)
@@ -211,10 +211,10 @@ PROGRESSIVE = encoded(split_picture(), "JPEG", progressive=True)
 
 
 def test_the_work_of_a_jpeg_is_its_pixels_times_its_scans():
-    assert jpeg_work(encoded(split_picture(), "JPEG")) == 400 * 200
-    assert jpeg_work(PROGRESSIVE) == 10 * 400 * 200
-    assert jpeg_work(with_scans(PROGRESSIVE, 50)) == 60 * 400 * 200
-    assert jpeg_work(PROGRESSIVE[:2]) == jpeg_work(PROGRESSIVE[:-2][:20]) == 0
+    assert jpeg_decoding_cost(encoded(split_picture(), "JPEG")) == 400 * 200
+    assert jpeg_decoding_cost(PROGRESSIVE) == 10 * 400 * 200
+    assert jpeg_decoding_cost(with_scans(PROGRESSIVE, 50)) == 60 * 400 * 200
+    assert jpeg_decoding_cost(PROGRESSIVE[:2]) == jpeg_decoding_cost(PROGRESSIVE[:-2][:20]) == 0
 
 
 @pytest.mark.parametrize(
@@ -237,7 +237,7 @@ def test_what_looks_like_scans_in_metadata_or_behind_the_end_does_not_count():
     comment = b"\xff\xfe" + struct.pack(">H", 402) + b"\xff\xda" * 200
     data = PROGRESSIVE[:2] + comment + PROGRESSIVE[2:] + b"\xff\xda" * 200  # a motion photo ends so
 
-    assert jpeg_work(data) == jpeg_work(PROGRESSIVE)
+    assert jpeg_decoding_cost(data) == jpeg_decoding_cost(PROGRESSIVE)
     assert decode_square(data, side_px=64).width_px == 400
 
 
@@ -262,7 +262,7 @@ def test_every_ordinary_progressive_photo_is_read(
     photo = decode_bounded(data, max_side_px=100)
 
     assert (photo.width_px, photo.height_px) == (width, height)
-    assert 0 < jpeg_work(data) <= 20 * width * height
+    assert 0 < jpeg_decoding_cost(data) <= 20 * width * height
 
 
 def test_limits_of_zero_are_refused():

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from models.preprocessing import MEAN, STD, Augmentation, augment, draw_augmentation, normalize
+from models.preprocessing import MEAN, STD, Augmentation, augment, normalize, sample_augmentation
 
 
 def test_normalize_moves_the_colours_and_scales_them():
@@ -17,7 +17,7 @@ def test_normalize_moves_the_colours_and_scales_them():
 
 def augmented(image_BHWC: torch.Tensor, seed: int) -> torch.Tensor:
     generator = torch.Generator().manual_seed(seed)
-    numbers_BN = draw_augmentation(len(image_BHWC), Augmentation(), generator)
+    numbers_BN = sample_augmentation(len(image_BHWC), Augmentation(), generator)
     return augment(image_BHWC, 32, Augmentation(), numbers_BN)
 
 
@@ -57,7 +57,7 @@ def test_a_seed_draws_the_numbers_that_it_always_drew():
     """A run resumed with newer code must see the photos that it would have seen."""
     generator = torch.Generator().manual_seed(7)
 
-    numbers_BN = draw_augmentation(3, Augmentation(), generator)
+    numbers_BN = sample_augmentation(3, Augmentation(), generator)
 
     again = torch.Generator().manual_seed(7)
     angle, scale, shift_x, _ = torch.rand(4, 3, generator=again)

@@ -40,6 +40,16 @@ def test_forward_answers_with_both_heads(net: LesionNet):
     assert logits.diagnosis_BK.shape == (2, 7)
 
 
+def test_stored_weights_keep_the_backbone_names_of_format_version_1(net: LesionNet):
+    stored = net.state_dict()
+    ensemble = LesionEnsemble(num_members=1, num_diagnoses=7, input_px=64)
+    ensemble.load_state_dict({f"members.0.{name}": tensor for name, tensor in stored.items()})
+
+    assert "trunk.conv1.weight" in stored and not any(name.startswith("backbone.") for name in stored)
+    assert torch.equal(ensemble.nets[0].backbone.conv1.weight, net.backbone.conv1.weight)
+    assert "members.0.trunk.layer4.2.bn3.weight" in ensemble.state_dict()
+
+
 def test_closed_form_grad_cam_equals_the_one_by_autograd(net: LesionNet):
     features = torch.randn(2048, 4, 4, requires_grad=True)
     logit = net.diagnosis_head(features.mean(dim=(1, 2)))[3]
