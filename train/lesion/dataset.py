@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from models.diagnoses import GROUPS, UnknownDiagnosisError, find_diagnosis, in_column_order
-from models.preprocessing import augment, draw_augmentation, normalize
+from models.preprocessing import augment, sample_augmentation, normalize
 from train.config import LesionTraining
 from train.data.manifest import ManifestError, Row
 from train.distributed import Team
@@ -156,7 +156,7 @@ class TrainBatches:
                 batch = to_device(batch, team.device)
                 yield batch | {"image": normalized(resized(batch["image"], side_px))}
                 continue
-            drawn = {"numbers": draw_augmentation(config.batch_size, config.augmentation, generator)}
+            drawn = {"numbers": sample_augmentation(config.batch_size, config.augmentation, generator)}
             mixing = None
             if torch.rand((), generator=generator).item() < config.mix_share:
                 mixing = draw_mixing(config.batch_size, side_px, generator)
