@@ -11,8 +11,9 @@ from models.diagnoses import GROUPS
 from serve.config import LesionConfig
 from serve.messages import Full, LesionReport, Spot, loaded_model, threshold_of, verdict_of
 from serve.runtime.autoscaling import Load, PhotoMeter
-from serve.runtime.batching import Cores, DynamicBatcher, compute_threads, load_in_throwaway_thread
+from serve.runtime.batching import DynamicBatcher
 from serve.runtime.gpu_memory import limit_gpu_memory
+from serve.runtime.threads import ONE_THREAD, compute_threads, load_in_throwaway_thread
 from serve.schemas import DiagnosisScore, LoadedModel, ModelName
 
 
@@ -48,7 +49,7 @@ class LesionClassifier:
             self._classify_batch,
             self._engine.ping,
             max_size=config.max_batch_size,
-            cores=compute_threads(config.device, config.num_threads) if apart else Cores(),
+            threads=compute_threads(config.device, config.num_threads) if apart else ONE_THREAD,
         )
         self._held = PhotoMeter()
         self._most_held = config.max_photos or 3 * config.max_batch_size

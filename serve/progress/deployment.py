@@ -9,8 +9,9 @@ import ray.serve
 from models.checkpoint import local_checkpoint, read_model_card
 from serve.config import ProgressConfig
 from serve.messages import ProgressReport, Series, loaded_model, threshold_of
-from serve.runtime.batching import DynamicBatcher, compute_threads, load_in_throwaway_thread
+from serve.runtime.batching import DynamicBatcher
 from serve.runtime.gpu_memory import limit_gpu_memory
+from serve.runtime.threads import compute_threads, load_in_throwaway_thread
 from serve.schemas import LoadedModel, ModelName
 
 
@@ -35,7 +36,7 @@ class ProgressClassifier:
             self._engine.ping,
             max_size=config.max_batch_size,
             size_of=lambda series: len(series.present_T),
-            cores=compute_threads(config.device, config.num_threads),
+            threads=compute_threads(config.device, config.num_threads),
         )
 
     async def classify(self, series: Series) -> ProgressReport:

@@ -5,8 +5,9 @@ import ray.serve
 
 from serve.config import FaceConfig
 from serve.messages import FaceReport
-from serve.runtime.batching import DynamicBatcher, compute_threads, load_in_throwaway_thread
+from serve.runtime.batching import DynamicBatcher
 from serve.runtime.gpu_memory import limit_gpu_memory
+from serve.runtime.threads import compute_threads, load_in_throwaway_thread
 
 
 @ray.serve.deployment(health_check_period_s=5, health_check_timeout_s=60)
@@ -27,7 +28,7 @@ class FaceDetector:
             self._find_batch,
             self._find.ping,
             max_size=config.max_batch_size,
-            cores=compute_threads(config.device, config.num_threads),
+            threads=compute_threads(config.device, config.num_threads),
         )
 
     async def find(self, image_HWC: np.ndarray) -> FaceReport | None:

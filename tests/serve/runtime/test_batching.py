@@ -6,11 +6,12 @@ import time
 
 import pytest
 
-from serve.runtime.batching import Cores, DynamicBatcher, EngineStuckError, _Job, load_in_throwaway_thread
+from serve.runtime.batching import DynamicBatcher, EngineStuckError, _Job
+from serve.runtime.threads import ComputeThreads
 
 
 class Engine:
-    """Doubles numbers while ``go`` is set; notes its batches, its pings and whether two ever ran at once."""
+    """Doubles numbers while ``go`` is set; records its batches, its pings and whether two ever overlapped."""
 
     def __init__(self) -> None:
         self.go = threading.Event()
@@ -46,10 +47,10 @@ async def until(condition) -> None:
 def engine():
     engine = Engine()
     yield engine
-    engine.go.set()  # else its thread would linger
+    engine.go.set()  # otherwise its thread would not end
 
 
-async def test_what_came_while_a_batch_computed_makes_the_next_one_up_to_its_size(engine: Engine):
+async def test_items_that_wait_for_a_batch_form_the_next_one_up_to_the_maximum(engine: Engine):
     batcher = DynamicBatcher(engine.compute, engine.ping, max_size=4)
 
     first = asyncio.create_task(batcher.submit(0))
@@ -62,7 +63,7 @@ async def test_what_came_while_a_batch_computed_makes_the_next_one_up_to_its_siz
     assert engine.batches == [[0], [1, 2, 3, 4], [5, 6]]
 
 
-async def test_a_batch_is_sized_by_what_its_questions_count_and_a_large_one_goes_alone(engine: Engine):
+async def test_batches_are_limited_by_item_sizes_and_a_large_item_is_a_batch_by_itself(engine: Engine):
     batcher = DynamicBatcher(engine.compute, engine.ping, max_size=10, size_of=lambda number: number)
 
     first = asyncio.create_task(batcher.submit(1))
@@ -75,23 +76,23 @@ async def test_a_batch_is_sized_by_what_its_questions_count_and_a_large_one_goes
     assert engine.batches == [[1], [6, 4], [30], [5]]
 
 
-async def test_a_question_whose_caller_has_gone_is_not_computed(engine: Engine):
+async def test_an_item_of_a_cancelled_caller_is_not_computed(engine: Engine):
     batcher = DynamicBatcher(engine.compute, engine.ping, max_size=4)
 
     first = asyncio.create_task(batcher.submit(0))
     await until(lambda: engine.batches)
-    gone, stays = asyncio.create_task(batcher.submit(1)), asyncio.create_task(batcher.submit(2))
+    cancelled, kept = asyncio.create_task(batcher.submit(1)), asyncio.create_task(batcher.submit(2))
     await asyncio.sleep(0)
-    gone.cancel()
-    first.cancel()  # its batch is computed all the same, and harms nobody
-    await asyncio.wait([gone, first])
+    cancelled.cancel()
+    first.cancel()  # its batch has started and is computed
+    await asyncio.wait([cancelled, first])
     engine.go.set()
 
-    assert await stays == 4
+    assert await kept == 4
     assert engine.batches == [[0], [2]]
 
 
-async def test_an_error_reaches_its_batch_and_the_next_one_is_answered(engine: Engine):
+async def test_an_error_fails_its_batch_and_not_the_next_one(engine: Engine):
     engine.go.set()
     batcher = DynamicBatcher(engine.compute, engine.ping, max_size=4)
 
@@ -101,18 +102,18 @@ async def test_an_error_reaches_its_batch_and_the_next_one_is_answered(engine: E
     assert await batcher.submit(5) == 10
 
 
-@pytest.mark.parametrize("answers", [[], [1, 1]], ids=["too few", "too many"])
-async def test_another_number_of_answers_than_of_questions_is_an_error_for_all(answers: list[int]):
-    batcher: DynamicBatcher[int, int] = DynamicBatcher(lambda _: answers, lambda: None, max_size=4)
+@pytest.mark.parametrize("results", [[], [1, 1]], ids=["too few", "too many"])
+async def test_a_wrong_number_of_results_fails_the_batch(results: list[int]):
+    batcher: DynamicBatcher[int, int] = DynamicBatcher(lambda _: results, lambda: None, max_size=4)
 
     async with asyncio.timeout(10):
-        with pytest.raises(ValueError, match="answers to 1 questions"):
+        with pytest.raises(ValueError, match="results for 1 items"):
             await batcher.submit(1)
         await batcher.check_alive()
 
 
 @pytest.mark.parametrize("failure", [SystemExit(3), StopIteration(), asyncio.CancelledError()], ids=repr)
-async def test_what_would_end_a_thread_or_an_event_loop_reaches_the_callers_as_an_error(
+async def test_an_exception_that_would_end_a_thread_or_an_event_loop_becomes_an_error(
     failure: BaseException,
 ):
     def compute(numbers: list[int]) -> list[int]:
@@ -128,7 +129,7 @@ async def test_what_would_end_a_thread_or_an_event_loop_reaches_the_callers_as_a
         assert await batcher.submit(5) == 5
 
 
-async def test_metrics_that_fail_are_logged_and_the_next_batch_is_answered(
+async def test_an_error_of_the_metrics_is_logged_and_the_next_batch_is_computed(
     engine: Engine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
     def record_batch(*_: object) -> None:
@@ -143,7 +144,7 @@ async def test_metrics_that_fail_are_logged_and_the_next_batch_is_answered(
     assert "no agent" in caplog.text
 
 
-async def test_a_question_that_counts_nothing_is_answered_all_the_same(engine: Engine):
+async def test_an_item_of_size_zero_is_computed(engine: Engine):
     engine.go.set()
     batcher = DynamicBatcher(engine.compute, engine.ping, max_size=4, size_of=lambda number: number)
 
@@ -151,7 +152,7 @@ async def test_a_question_that_counts_nothing_is_answered_all_the_same(engine: E
     assert (engine.batches, engine.num_pings) == ([[0]], 0)
 
 
-async def test_a_ping_that_fails_leaves_the_questions_beside_it_their_answers(engine: Engine):
+async def test_a_failed_ping_does_not_fail_items(engine: Engine):
     def ping() -> None:
         raise OSError("no ping today")
 
@@ -189,7 +190,7 @@ async def test_an_idle_engine_is_pinged_and_a_busy_one_is_not(engine: Engine):
     assert not engine.overlapped
 
 
-async def test_an_engine_that_hangs_in_a_batch_fails_the_check(engine: Engine):
+async def test_an_engine_stuck_in_a_batch_fails_the_check(engine: Engine):
     batcher = DynamicBatcher(engine.compute, engine.ping, max_size=4, stuck_after_s=0.1)
 
     waiting = asyncio.create_task(batcher.submit(1))
@@ -201,7 +202,7 @@ async def test_an_engine_that_hangs_in_a_batch_fails_the_check(engine: Engine):
     assert not waiting.done()
 
 
-async def test_an_engine_that_hangs_in_a_ping_fails_this_check_and_the_next(engine: Engine):
+async def test_an_engine_stuck_in_a_ping_fails_this_check_and_the_next(engine: Engine):
     batcher = DynamicBatcher(engine.compute, engine.ping, max_size=4, stuck_after_s=0.1)
 
     for _ in range(2):
@@ -209,7 +210,7 @@ async def test_an_engine_that_hangs_in_a_ping_fails_this_check_and_the_next(engi
             await batcher.check_alive()
 
 
-async def test_an_engine_whose_last_batch_failed_has_to_answer_a_ping_also_when_busy(engine: Engine):
+async def test_a_busy_engine_is_pinged_after_a_failed_batch(engine: Engine):
     engine.go.set()
     batcher = DynamicBatcher(engine.compute, engine.ping, max_size=1)
     with pytest.raises(ValueError):
@@ -228,77 +229,64 @@ async def test_an_engine_whose_last_batch_failed_has_to_answer_a_ping_also_when_
     assert not engine.overlapped
 
 
-class TwoCores:
-    """Answers when ``go`` is set; notes which batches began, and with how many cores."""
+class TwoThreads:
+    """Doubles numbers when ``go`` is set; records batches and their numbers of cores."""
 
     def __init__(self) -> None:
         self.go = threading.Event()
-        self.began: list[tuple[int, list[int]]] = []
+        self.started: list[tuple[int, list[int]]] = []
+        self.threads = ComputeThreads(2, self.set_num_cores)
         self._own = threading.local()
 
-    def use(self, number: int) -> None:
+    def set_num_cores(self, number: int) -> None:
         self._own.number = number
 
     def compute(self, numbers: list[int]) -> list[int]:
-        self.began.append((self._own.number, numbers))
+        self.started.append((self._own.number, numbers))
         self.go.wait(20)
         return [2 * number for number in numbers]
 
 
-async def test_a_core_that_hangs_fails_the_check_also_while_another_one_fails_its_batches():
-    stays = threading.Event()
+async def test_a_stuck_thread_fails_the_check_while_another_thread_fails_batches():
+    released = threading.Event()
 
     def compute(numbers: list[int]) -> list[int]:
         if 0 in numbers:
-            stays.wait(20)
+            released.wait(20)
             return numbers
         raise ValueError("a bad batch")
 
-    batcher = DynamicBatcher(compute, lambda: None, max_size=4, cores=Cores(2), stuck_after_s=0.1)
-    hanging = asyncio.create_task(batcher.submit(0))
+    batcher = DynamicBatcher(compute, lambda: None, max_size=4, threads=ComputeThreads(2), stuck_after_s=0.1)
+    stuck = asyncio.create_task(batcher.submit(0))
     await asyncio.sleep(0.15)
     with pytest.raises(ValueError, match="a bad batch"):
         await batcher.submit(1)
 
     with pytest.raises(EngineStuckError):
         await batcher.check_alive()
-    stays.set()
-    assert await hanging == 0
+    released.set()
+    assert await stuck == 0
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere all threads of a process are equally nice")
-async def test_who_computes_is_nicer_than_who_started_it():
-    def compute(numbers: list[int]) -> list[int]:
-        return [os.getpriority(os.PRIO_PROCESS, threading.get_native_id())] * len(numbers)
-
-    own = os.getpriority(os.PRIO_PROCESS, 0)
-    found = [
-        await DynamicBatcher(compute, lambda: None, max_size=1, cores=Cores(niceness=niceness)).submit(0)
-        for niceness in (0, 5, 50)
-    ]
-
-    assert found == [own, min(19, own + 5), 19]
-
-
-async def test_a_question_alone_gets_all_cores_and_several_get_one_for_each_batch():
-    cores = TwoCores()
-    batcher = DynamicBatcher(cores.compute, lambda: None, max_size=4, cores=Cores(2, cores.use))
+async def test_a_single_item_gets_all_cores_and_concurrent_batches_get_one_each():
+    engine = TwoThreads()
+    batcher = DynamicBatcher(engine.compute, lambda: None, max_size=4, threads=engine.threads)
 
     alone = asyncio.create_task(batcher.submit(0))
-    await until(lambda: len(cores.began) == 1)
+    await until(lambda: len(engine.started) == 1)
     beside = asyncio.create_task(batcher.submit(1))
-    await until(lambda: len(cores.began) == 2)
+    await until(lambda: len(engine.started) == 2)
     waiting = [asyncio.create_task(batcher.submit(number)) for number in range(2, 8)]
     await asyncio.sleep(0)
-    cores.go.set()
+    engine.go.set()
 
     assert await asyncio.gather(alone, beside, *waiting) == [0, 2, 4, 6, 8, 10, 12, 14]
-    assert cores.began[:2] == [(2, [0]), (1, [1])]
-    assert sorted(number for _, numbers in cores.began for number in numbers) == list(range(8))
-    assert all(len(numbers) <= 2 for _, numbers in cores.began)
+    assert engine.started[:2] == [(2, [0]), (1, [1])]
+    assert sorted(number for _, numbers in engine.started for number in numbers) == list(range(8))
+    assert all(len(numbers) <= 2 for _, numbers in engine.started)
 
 
-async def test_what_comes_alone_is_computed_by_the_first_thread_and_by_another_one_while_that_is_busy():
+async def test_a_single_item_is_computed_by_the_first_thread_unless_it_is_busy():
     go, threads = threading.Event(), list[str]()
 
     def compute(numbers: list[int]) -> list[int]:
@@ -307,7 +295,7 @@ async def test_what_comes_alone_is_computed_by_the_first_thread_and_by_another_o
             go.wait(20)
         return numbers
 
-    batcher = DynamicBatcher(compute, lambda: None, max_size=4, cores=Cores(3))
+    batcher = DynamicBatcher(compute, lambda: None, max_size=4, threads=ComputeThreads(3))
     async with asyncio.timeout(10):
         alone = [await batcher.submit(number) for number in range(1, 9)]
         busy = asyncio.create_task(batcher.submit(0))
@@ -317,51 +305,40 @@ async def test_what_comes_alone_is_computed_by_the_first_thread_and_by_another_o
         await busy
 
     assert (alone, beside) == (list(range(1, 9)), 9)
-    assert threads[:9] == ["batches-0"] * 9
-    assert threads[9] in ("batches-1", "batches-2")
+    assert threads[:9] == ["batcher-0"] * 9
+    assert threads[9] in ("batcher-1", "batcher-2")
 
 
 def test_only_the_first_thread_ever_gets_all_cores():
-    batcher = DynamicBatcher(lambda numbers: numbers, lambda: None, max_size=4, cores=Cores(2))
-    gone, stays = _Job(1, 1), _Job(2, 1)
-    gone.answer.cancel()
-    with batcher._arrival:  # as if the first thread were just coming back
-        batcher._waiting.extend([gone, stays])
-        jobs, cores = batcher._next_jobs(1)
+    batcher = DynamicBatcher(lambda numbers: numbers, lambda: None, max_size=4, threads=ComputeThreads(2))
+    cancelled, kept = _Job(1, 1), _Job(2, 1)
+    cancelled.result.cancel()
+    with batcher._arrival:  # as if the first thread had just become idle
+        batcher._queue.extend([cancelled, kept])
+        jobs, num_cores = batcher._next_batch(1)
 
-    assert (jobs, cores) == ([stays], 1)
+    assert (jobs, num_cores) == ([kept], 1)
 
 
-async def test_what_came_at_once_is_shared_out_among_the_cores():
-    cores = TwoCores()
-    batcher = DynamicBatcher(cores.compute, lambda: None, max_size=16, cores=Cores(2, cores.use))
-    with batcher._arrival:  # nobody begins before all are there
-        asked = [asyncio.create_task(batcher.submit(number)) for number in range(6)]
+async def test_waiting_items_are_divided_among_idle_threads():
+    engine = TwoThreads()
+    batcher = DynamicBatcher(engine.compute, lambda: None, max_size=16, threads=engine.threads)
+    with batcher._arrival:  # no thread starts before all items wait
+        tasks = [asyncio.create_task(batcher.submit(number)) for number in range(6)]
         await asyncio.sleep(0)
 
-    await until(lambda: len(cores.began) == 2)
-    cores.go.set()
-
-    assert await asyncio.gather(*asked) == [0, 2, 4, 6, 8, 10]
-    assert [(number, len(numbers)) for number, numbers in cores.began] == [(1, 3), (1, 3)]
-
-
-def test_an_engine_is_loaded_and_pinged_in_a_thread_that_has_ended(engine: Engine):
+    await until(lambda: len(engine.started) == 2)
     engine.go.set()
-    loading: list[threading.Thread] = []
 
-    def load() -> Engine:
-        loading.append(threading.current_thread())
-        return engine
-
-    assert load_in_throwaway_thread(load) is engine
-    assert engine.num_pings == 1
-    assert loading[0] is not threading.current_thread() and not loading[0].is_alive()
+    assert await asyncio.gather(*tasks) == [0, 2, 4, 6, 8, 10]
+    assert [(number, len(numbers)) for number, numbers in engine.started] == [(1, 3), (1, 3)]
 
 
-def test_an_engine_that_does_not_load_says_why():
-    def load() -> Engine:
-        raise OSError("no such checkpoint")
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere all threads of a process have one niceness")
+async def test_batches_are_computed_at_the_niceness_of_the_threads():
+    def compute(numbers: list[int]) -> list[int]:
+        return [os.getpriority(os.PRIO_PROCESS, threading.get_native_id())] * len(numbers)
 
-    with pytest.raises(OSError, match="no such checkpoint"):
-        load_in_throwaway_thread(load)
+    batcher = DynamicBatcher(compute, lambda: None, max_size=1, threads=ComputeThreads(niceness=3))
+
+    assert await batcher.submit(0) == min(19, os.getpriority(os.PRIO_PROCESS, 0) + 3)
