@@ -1,7 +1,7 @@
-"""How many replicas there should be, where requests alone do not tell.
+"""Autoscaling by load, where the number of requests does not measure it.
 
-Decoding photos in a gateway takes CPU; and a call to the lesion network carries one photo or eight. The other
-networks need no policy of their own: each of their requests is one photo or one series.
+A gateway's load is the CPU that it uses for decoding. A call to the lesion network carries one to eight
+photos. A request to the other models is always one photo or one series, and Serve's own policy fits them.
 """
 
 import time
@@ -13,34 +13,34 @@ import psutil
 from ray.serve.config import AutoscalingContext
 
 Load = Literal["cores", "photos"]
-"""What a replica reports: the cores that it keeps busy, or the photos that it holds, on average."""
+"""Load that a replica reports: mean number of busy cores, or of photos in progress."""
 
 
 class CpuMeter:
-    """Tells how many cores this process kept busy since it was asked last."""
+    """Measure the cores that this process used since the last call."""
 
     def __init__(self) -> None:
         self._process = psutil.Process()
-        self._process.cpu_percent()  # the first answer is always 0
+        self._process.cpu_percent()  # the first result is always 0
 
     def __call__(self) -> dict[Load, float]:
-        """Return what Serve collects from a replica's ``record_autoscaling_stats``."""
+        """Return the load for a replica's ``record_autoscaling_stats``."""
         return {"cores": self._process.cpu_percent() / 100}
 
 
 class PhotoMeter:
-    """Counts the photos that a replica holds; tells how many they were on average since it was asked last."""
+    """Measure the mean number of photos in progress since the last call."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.number = 0
-        """How many there are now."""
+        """Photos in progress now."""
         self._photo_s = 0.0
         self._clock = clock
-        self._asked_at = self._changed_at = clock()
+        self._read_at = self._changed_at = clock()
 
     @contextmanager
     def hold(self, number: int) -> Iterator[None]:
-        """Count ``number`` photos as long as the work takes."""
+        """Count ``number`` photos as in progress while the context is open."""
         self._change(number)
         try:
             yield
@@ -48,11 +48,11 @@ class PhotoMeter:
             self._change(-number)
 
     def __call__(self) -> dict[Load, float]:
-        """Return what Serve collects from a replica's ``record_autoscaling_stats``."""
+        """Return the load for a replica's ``record_autoscaling_stats``."""
         self._change(0)
-        passed_s = self._changed_at - self._asked_at
+        passed_s = self._changed_at - self._read_at
         mean = self._photo_s / passed_s if passed_s > 0 else float(self.number)
-        self._photo_s, self._asked_at = 0.0, self._changed_at
+        self._photo_s, self._read_at = 0.0, self._changed_at
         return {"photos": mean}
 
     def _change(self, number: int) -> None:
@@ -63,13 +63,13 @@ class PhotoMeter:
 
 
 class TargetLoadPolicy:
-    """As many replicas as keep each at ``target``; Serve adds the bounds and the delays.
+    """Set the number of replicas so that each has the load ``target``; Serve adds limits and delays.
 
-    A config file names it under ``autoscaling_config``, as ``serve/gpu.yaml`` does.
+    A Serve config file names it under ``autoscaling_config`` (serve/gpu.yaml).
 
     Args:
-        load: what the replicas report.
-        target: how much of it one replica should have.
+        load: which load the replicas report.
+        target: load of one replica.
     """
 
     def __init__(self, *, load: Load, target: float) -> None:
@@ -79,10 +79,10 @@ class TargetLoadPolicy:
         self._target = target
 
     def __call__(self, context: AutoscalingContext) -> tuple[float, dict[str, Any]]:
-        """Return the replicas that are wanted, as a fraction, and no state."""
+        """Return the wanted number of replicas, not rounded, and no state."""
         reported = (context.aggregated_metrics or {}).get(self._load, {})
         if not reported:  # just started
             return float(context.target_num_replicas), {}
-        # a replica that has not reported yet counts as the others
+        # A replica that has not reported yet counts with the mean of the others.
         load = sum(reported.values()) / len(reported) * max(1, context.current_num_replicas)
         return load / self._target, {}

@@ -1,6 +1,6 @@
-"""What Prometheus can read of us, beside what Ray Serve counts itself (docs/operations.md).
+"""Metrics for Prometheus, in addition to those of Ray Serve (docs/operations.md).
 
-A metric comes to life when it is first noted, inside a replica, so that Serve adds which one.
+A metric is created at its first record, inside a replica, so that Serve adds the labels of that replica.
 """
 
 from functools import cache
@@ -12,27 +12,27 @@ SIZES = [1, 2, 4, 8, 16, 32, 64, 128, 256]
 
 
 def record_batch(size: int, seconds: float) -> None:
-    """Note one batch that an engine computed; a mere ping has no size and does not count."""
+    """Record size and duration of one batch; a ping has no size and is not recorded."""
     if size:
-        _histogram("skinserve_batch_photos", "photos computed together", tuple(SIZES)).observe(size)
-        _histogram("skinserve_engine_seconds", "time that one batch took", tuple(SECONDS)).observe(seconds)
+        _histogram("skinserve_batch_photos", "photos per batch of an engine", tuple(SIZES)).observe(size)
+        _histogram("skinserve_engine_seconds", "seconds per batch of an engine", tuple(SECONDS)).observe(
+            seconds
+        )
 
 
 def record_decode(seconds: float) -> None:
-    """Note how long one photo took to decode."""
-    _histogram("skinserve_decode_seconds", "time that one photo took to decode", tuple(SECONDS)).observe(
-        seconds
-    )
+    """Record how long one photo took to decode."""
+    _histogram("skinserve_decode_seconds", "seconds to decode one photo", tuple(SECONDS)).observe(seconds)
 
 
 def count_verdict(verdict: str) -> None:
-    """Note one answer, by its verdict."""
-    _counter("skinserve_verdicts", "answers by verdict", "verdict").inc(tags={"verdict": verdict})
+    """Count one response by its verdict."""
+    _counter("skinserve_verdicts", "responses by verdict", "verdict").inc(tags={"verdict": verdict})
 
 
 def count_faces(num_found: int, num_photos: int) -> None:
-    """Note in how many photos of a series a face was found."""
-    faces = _counter("skinserve_faces", "photos of series, by whether a face was found", "found")
+    """Count the photos of a series with and without a face."""
+    faces = _counter("skinserve_faces", "photos of series, by whether a face was detected", "found")
     if num_found:
         faces.inc(num_found, tags={"found": "yes"})
     if num_photos > num_found:
@@ -40,8 +40,10 @@ def count_faces(num_found: int, num_photos: int) -> None:
 
 
 def count_error(code: str) -> None:
-    """Note one error answer, or one error line of a batch, by its code."""
-    _counter("skinserve_errors", "errors answered, by code", "code").inc(tags={"code": code})
+    """Count one error response, or one error line of a batch, by its code."""
+    _counter("skinserve_errors", "error responses and error lines of batches, by code", "code").inc(
+        tags={"code": code}
+    )
 
 
 @cache

@@ -19,22 +19,22 @@ def context(cores: list[float], *, current: int, target: int = 1) -> Any:
     ("cores", "current", "wanted"),
     [([1.4], 1, 1.0), ([2.8], 1, 2.0), ([0.7, 0.7], 2, 1.0), ([2.8, 2.8], 4, 8.0), ([0.0], 1, 0.0)],
 )
-def test_wants_as_many_replicas_as_keep_each_at_its_target(cores, current, wanted):
+def test_the_number_of_replicas_keeps_each_at_its_target(cores, current, wanted):
     found, state = TargetLoadPolicy(load="cores", target=1.4)(context(cores, current=current))
     assert found == pytest.approx(wanted)
     assert state == {}
 
 
-def test_keeps_what_there_is_before_the_first_report():
+def test_the_number_of_replicas_stays_before_the_first_report():
     assert TargetLoadPolicy(load="cores", target=1.4)(context([], current=3, target=3))[0] == 3
 
 
-def test_a_target_of_nothing_is_refused():
+def test_a_target_of_zero_is_rejected():
     with pytest.raises(ValueError, match="must be positive"):
         TargetLoadPolicy(load="cores", target=0)
 
 
-def test_a_busy_process_reports_the_core_that_it_takes():
+def test_a_busy_process_reports_one_busy_core():
     meter = CpuMeter()
     until = time.process_time() + 0.2
     while time.process_time() < until:
@@ -44,7 +44,7 @@ def test_a_busy_process_reports_the_core_that_it_takes():
     assert busy > 2 * meter()["cores"]
 
 
-def test_a_replica_reports_the_photos_that_it_held_on_average():
+def test_a_replica_reports_its_mean_number_of_photos_in_progress():
     now = [0.0]
     meter = PhotoMeter(lambda: now[0])
     with meter.hold(8):

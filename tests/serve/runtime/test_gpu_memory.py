@@ -17,7 +17,7 @@ from tests.fake_cuda import FakeCuda
         ("cpu", {"GPU": 0.3}, {}),
     ],
 )
-def test_a_replica_takes_no_more_memory_than_its_share_of_the_gpu(
+def test_the_memory_limit_is_the_replicas_share_of_the_gpu(
     monkeypatch: pytest.MonkeyPatch, device: str, assigned: dict[str, float], limits: dict[int, float]
 ):
     context = SimpleNamespace(get_assigned_resources=lambda: assigned)

@@ -16,7 +16,7 @@ async def test_every_model_must_have_answered():
     assert (await readiness.check()).status == "ok"
 
 
-async def test_a_probe_does_not_wait_longer_than_its_patience_and_the_question_goes_on(
+async def test_a_readiness_request_waits_at_most_its_timeout_and_warm_up_batches_continue(
     monkeypatch: pytest.MonkeyPatch,
 ):
     monkeypatch.setattr("serve.runtime.readiness.PROBE_TIMEOUT_S", 0.05)
@@ -31,24 +31,24 @@ async def test_a_probe_does_not_wait_longer_than_its_patience_and_the_question_g
 
     assert first.waiting_for == again.waiting_for == ["lesion", "face", "progress"]
     assert took < 0.9
-    assert stages.num_calls == 3, "the second probe waits for the questions of the first"
+    assert stages.num_calls == 3, "the second request waits for the warm-up batches of the first"
     assert (await readiness.check()).status == "ok"
 
 
-async def test_a_question_without_an_answer_is_called_off_after_a_while(monkeypatch: pytest.MonkeyPatch):
+async def test_a_warm_up_batch_is_cancelled_at_its_timeout(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("serve.runtime.readiness.WARM_UP_TIMEOUT_S", 0.05)
     stages = FakeStages(delay_s=60)
     readiness = Readiness(stages, ready_after_s=60)
 
     first = await readiness.check()
-    called_off = stages.num_cancelled
+    num_cancelled = stages.num_cancelled
     stages.delay_s = 0
 
-    assert (first.status, called_off) == ("starting", 3)
+    assert (first.status, num_cancelled) == ("starting", 3)
     assert (await readiness.check()).status == "ok"
 
 
-async def test_a_model_that_died_is_missed_after_a_while(monkeypatch: pytest.MonkeyPatch):
+async def test_a_dead_model_is_reported_after_its_last_answer_expires(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("serve.runtime.readiness.FRESH_S", 0.0)
     stages = FakeStages()
     readiness = Readiness(stages, ready_after_s=1)
