@@ -1,4 +1,4 @@
-"""The page as its own Serve application, at ``/ui``: the one file of ``ui`` that knows Ray."""
+"""The page as its own Serve application at ``/ui``; the only file of ``ui`` that imports Ray."""
 
 import os
 
@@ -12,7 +12,7 @@ from ui.uploads import UploadFolder
 @ray.serve.deployment(name="Page", num_replicas=1, max_ongoing_requests=1000)
 @ray.serve.ingress()
 class Page:
-    """Serves the page from one process: Gradio keeps its queue and its files in one."""
+    """Serve the page from one process: Gradio keeps its queue and its files in one."""
 
     def __init__(self, config: UiConfig) -> None:
         self._config = config
@@ -23,14 +23,14 @@ class Page:
         )
 
     def __serve_build_asgi_app__(self) -> FastAPI:
-        """Build the page in the process that serves it: a Gradio page does not travel between processes."""
+        """Build the page in the process that serves it: Gradio pages cannot be pickled."""
         os.environ["GRADIO_TEMP_DIR"] = str(self._uploads.path)
         os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-        from ui.site import build_site  # Gradio reads the two settings from here on
+        from ui.site import build_site  # imports Gradio, which reads both variables
 
         return build_site(self._config, self._uploads)
 
 
 def build_app(config: UiConfig) -> ray.serve.Application:
-    """Bind the page; the ``args`` of the yaml arrive here parsed."""
+    """Bind the page to the parsed ``args`` of the YAML file."""
     return Page.bind(config)  # pyright: ignore[reportFunctionMemberAccess, reportAttributeAccessIssue]

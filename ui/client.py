@@ -1,4 +1,4 @@
-"""The HTTP API as seen from the page: typed answers, and errors as sentences for people."""
+"""Call the HTTP API; answers are typed, errors are sentences for people."""
 
 import asyncio
 from collections.abc import Sequence
@@ -14,26 +14,26 @@ DEADLINE_HEADER = "x-request-timeout-seconds"
 _Answer = TypeVar("_Answer", bound=BaseModel)
 _Files = list[tuple[str, tuple[str, bytes, str]]]
 
-_RETRY_AFTER_S = (1.0, 3.0)  # busy for a moment is no reason to have a person press the button again
-_NOT_THERE = "The server that looks at photos does not answer. If it is starting, try again in half a minute."
-_BROKEN_OFF = "The connection to the server that looks at photos broke off. Try again."
-_OTHER_VERSION = "The server answers in a form that this page does not know. Restart both of them."
+_RETRY_AFTER_S = (1.0, 3.0)  # a short overload passes without the person's help
+_UNREACHABLE = "The server does not answer. If it is starting, try again in half a minute."
+_DISCONNECTED = "The connection to the server was lost. Try again."
+_VERSION_MISMATCH = "The server and this page are of different versions. Restart both of them."
 
-# What a person is told when the answer was not one of the API's own, such as a proxy's plain text.
+# For a response that is not the API's own, such as a proxy's plain text.
 _BY_STATUS = {
-    408: ("deadline_exceeded", "The answer took too long, and the server gave up. Try again in a minute."),
+    408: ("deadline_exceeded", "The request exceeded its time limit. Try again in a minute."),
     413: ("too_large", "The upload is too large. Choose smaller photos, or fewer of them."),
-    502: ("unreachable", "The server was interrupted while it worked. Try again."),
+    502: ("unreachable", "The server was interrupted. Try again."),
     503: ("overloaded", "The server is busy or still starting. Try again in half a minute."),
-    504: ("deadline_exceeded", "The answer took too long, and the server gave up. Try again in a minute."),
+    504: ("deadline_exceeded", "The request exceeded its time limit. Try again in a minute."),
 }
 
 
 class ApiError(Exception):
-    """No answer; ``str(error)`` says what was found, what is needed and what to do.
+    """Report a failed request; ``str(error)`` says what was found, what is needed and what to do.
 
     Attributes:
-        code: one of ``serve.schemas.ErrorCode``; or ``unreachable`` or ``unexpected``, as only a client sees.
+        code: one of ``serve.schemas.ErrorCode``; or ``unreachable`` or ``unexpected``, from this client.
     """
 
     def __init__(self, code: str, message: str) -> None:
@@ -42,17 +42,17 @@ class ApiError(Exception):
 
 
 class ApiClient:
-    """Asks the HTTP API. One per process; safe for any number of requests at once."""
+    """Send requests to the HTTP API; one client per process, for any number of concurrent requests."""
 
     def __init__(
         self, api_url: str, *, deadline_s: float = 60, transport: httpx.AsyncBaseTransport | None = None
     ) -> None:
-        """Prepare, without connecting.
+        """Prepare the client without connecting.
 
         Args:
             api_url: scheme, host and port of the API.
-            deadline_s: longest wait for one answer; the server is told it, and gives up a little earlier.
-            transport: where requests go instead of over the network; for tests.
+            deadline_s: longest wait for one answer, also sent to the server as the request's deadline.
+            transport: replaces the network in tests.
         """
         self._deadline_s = deadline_s
         self._http = httpx.AsyncClient(
@@ -60,47 +60,47 @@ class ApiClient:
             timeout=httpx.Timeout(deadline_s + 5, connect=5),
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=32),
             transport=transport,
-            trust_env=False,  # no HTTP_PROXY of the environment between two parts of one machine
+            trust_env=False,  # ignore HTTP_PROXY: both processes run on one machine
         )
 
     async def lesion(self, photo: bytes, *, top_k: int = 7) -> LesionAnswer:
-        """Ask about one photo of a spot, with a heat map.
+        """Classify one photo of a lesion, with a Grad-CAM map.
 
         Raises:
-            ApiError: there is no answer.
+            ApiError: the request failed.
         """
         parameters = {"explain": "true", "top_k": str(top_k)}
         return await self._post("/v1/lesion", LesionAnswer, _parts("file", [photo]), parameters)
 
     async def progress(self, photos: Sequence[bytes]) -> ProgressAnswer:
-        """Ask about a series of photos of one face, in the order in which they were added.
+        """Classify a series of photos of one face, in the order in which they were added.
 
         Raises:
-            ApiError: there is no answer.
+            ApiError: the request failed.
         """
         return await self._post("/v1/progress", ProgressAnswer, _parts("files", photos), {})
 
     async def models(self) -> Models:
-        """Ask which networks answer.
+        """Return the loaded networks.
 
         Raises:
-            ApiError: there is no answer.
+            ApiError: the request failed.
         """
-        return await self._ask(self._http.build_request("GET", "/v1/models"), Models)
+        return await self._request(self._http.build_request("GET", "/v1/models"), Models)
 
     async def close(self) -> None:
-        """Drop the open connections."""
+        """Close all connections."""
         await self._http.aclose()
 
     async def _post(
         self, path: str, kind: type[_Answer], files: _Files, parameters: dict[str, str]
     ) -> _Answer:
         headers = {DEADLINE_HEADER: f"{self._deadline_s:g}"}
-        return await self._ask(
+        return await self._request(
             self._http.build_request("POST", path, params=parameters, files=files, headers=headers), kind
         )
 
-    async def _ask(self, request: httpx.Request, kind: type[_Answer]) -> _Answer:
+    async def _request(self, request: httpx.Request, kind: type[_Answer]) -> _Answer:
         for wait_s in _RETRY_AFTER_S:
             response = await self._send(request)
             if response.status_code != 503:
@@ -113,22 +113,22 @@ class ApiClient:
         try:
             return kind.model_validate_json(response.content)
         except ValidationError as error:
-            raise ApiError("unexpected", _OTHER_VERSION) from error
+            raise ApiError("unexpected", _VERSION_MISMATCH) from error
 
     async def _send(self, request: httpx.Request) -> httpx.Response:
         try:
             return await self._http.send(request)
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
-            raise ApiError("unreachable", _NOT_THERE) from error
+            raise ApiError("unreachable", _UNREACHABLE) from error
         except httpx.TimeoutException as error:
-            waited = f"No answer came within {self._deadline_s:.0f} s."
+            waited = f"The server did not answer within {self._deadline_s:.0f} s."
             raise ApiError("deadline_exceeded", f"{waited} Try again in a minute.") from error
         except httpx.HTTPError as error:
-            raise ApiError("unreachable", _BROKEN_OFF) from error
+            raise ApiError("unreachable", _DISCONNECTED) from error
 
 
 def _parts(field: str, photos: Sequence[bytes]) -> _Files:
-    """Multipart fields with neutral names: a photo's own name can tell who is on it."""
+    """Return multipart fields with neutral names: a photo's own name can identify a person."""
     return [
         (field, (f"photo-{index}", photo, "application/octet-stream")) for index, photo in enumerate(photos)
     ]
@@ -145,6 +145,6 @@ def _error_of(response: httpx.Response) -> ApiError:
 
 
 def _as_sentence(message: str) -> str:
-    """The API writes ``the photo is empty; send the file itself``: a sentence has a capital and an end."""
+    """Add a capital and a full stop to a message such as ``the photo is empty; send the file itself``."""
     end = "" if message.endswith((".", "!", "?")) else "."
     return f"{message[:1].upper()}{message[1:]}{end}"

@@ -1,4 +1,4 @@
-"""Small upright copies of photos, inside the page itself: no file, no address, nothing to delete."""
+"""Small upright copies of photos as ``data:`` addresses: the page needs no file for them."""
 
 import base64
 import io
@@ -9,11 +9,11 @@ from PIL import Image, ImageOps
 
 @dataclass(frozen=True, kw_only=True)
 class Preview:
-    """One photo, made small.
+    """A reduced photo.
 
     Attributes:
         data_uri: a JPEG as ``data:`` address.
-        width_px: of the upright original, before reduction, as the boxes of the API are.
+        width_px: of the upright original, in which the API gives its boxes.
         height_px: likewise.
     """
 
@@ -23,10 +23,10 @@ class Preview:
 
 
 def make_preview(photo: bytes, *, max_side_px: int) -> Preview | None:
-    """Make a photo small, for one that the API has accepted: its size in pixels is not checked here.
+    """Reduce a photo that the API has accepted; its number of pixels is not checked again.
 
     Returns:
-        None if Pillow cannot show what the API could read; the answer is then shown without the picture.
+        None if Pillow cannot decode it; the answer is then shown without the picture.
     """
     try:
         with Image.open(io.BytesIO(photo)) as image:
@@ -49,7 +49,7 @@ def _as_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):  # 16 bits a channel, which Pillow would clip at 255
         image = image.convert("I").point(lambda value: value / 256).convert("L")
     if "A" in image.getbands() or "transparency" in image.info:
-        see_through = image.convert("RGBA")
-        on_white = Image.new("RGBA", see_through.size, "white")
-        return Image.alpha_composite(on_white, see_through).convert("RGB")
+        transparent = image.convert("RGBA")
+        on_white = Image.new("RGBA", transparent.size, "white")
+        return Image.alpha_composite(on_white, transparent).convert("RGB")
     return image.convert("RGB")

@@ -1,4 +1,4 @@
-"""What the handlers of every tab need."""
+"""The services that the handlers of every tab share."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from ui.uploads import UploadFolder
 
 @dataclass(frozen=True, kw_only=True)
 class Services:
-    """The API, and the folder in which uploads lie until their answer."""
+    """Hold the API client and the folder of uploads."""
 
     api: ApiClient
     uploads: UploadFolder

@@ -1,12 +1,12 @@
-"""The look: colours, type and spacing for Gradio's own parts; ``page.css`` does the same for ours."""
-
-from pathlib import Path
+"""The theme: colours, type and spacing of Gradio's components; ``page.css`` styles our own HTML."""
 
 import gradio as gr
 from gradio.themes import Base, sizes
 from gradio.themes.utils.colors import Color
 
-STYLE_SHEET = Path(__file__).with_name("templates") / "page.css"
+from ui.rendering import TEMPLATES
+
+STYLE_SHEET = TEMPLATES / "page.css"
 
 _TEAL = Color(
     name="teal",
@@ -36,7 +36,7 @@ _SLATE = Color(
     c900="#142024",
     c950="#0d1518",
 )
-# Fonts that are on the machine already: a page that loads one from elsewhere tells that place who reads it.
+# Fonts of the reader's machine: loading one from another host would disclose the reader's address to it.
 _TEXT_FONTS = (
     "-apple-system",
     "Segoe UI",
@@ -95,7 +95,7 @@ def html_block(html: str, *, elem_id: str | None = None, visible: bool = True) -
 
 
 def build_theme() -> Base:
-    """Make the theme; light and dark follow the system."""
+    """Return the theme; light and dark follow the system."""
     theme = Base(
         primary_hue=_TEAL,
         secondary_hue=_TEAL,

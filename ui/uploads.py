@@ -1,4 +1,4 @@
-"""The folder in which Gradio keeps uploaded photos, and their way out of it."""
+"""The folder in which Gradio stores uploaded photos; it deletes them after the answer or by age."""
 
 import os
 import shutil
@@ -10,38 +10,38 @@ from typing import Any, ClassVar
 
 
 class UploadError(ValueError):
-    """An upload cannot be read; the text is for people."""
+    """Report an upload that cannot be read; the message is for people."""
 
     code: ClassVar[str]
 
 
-class UploadGoneError(UploadError):
-    """It is not there any more, or never was."""
+class UploadMissingError(UploadError):
+    """Report a missing upload."""
 
     code = "gone"
 
 
 class UploadTooLargeError(UploadError):
-    """It has more bytes than a photo may have."""
+    """Report an upload above the size limit."""
 
     code = "too_large"
 
 
 class UploadFolder:
-    """A private folder of one process: nothing in it outlives its age limit or the process.
+    """Store the uploads of one process; none outlives its age limit or the process.
 
     Attributes:
-        max_age_s: as given; the texts of the page name it.
+        max_age_s: as given; the page shows it.
         max_photo_bytes: likewise.
     """
 
     def __init__(self, parent: Path, *, max_age_s: float, max_photo_bytes: int) -> None:
-        """Make the folder, and delete what processes that were killed have left in ``parent``.
+        """Create the folder and delete the files of killed processes in ``parent``.
 
         Args:
-            parent: shared by all processes of this machine that serve the page.
-            max_age_s: seconds after which an upload goes even if nobody asked about it.
-            max_photo_bytes: largest photo that is read.
+            parent: of the folders of all processes that serve the page on this machine.
+            max_age_s: age at which an upload without an answer is deleted.
+            max_photo_bytes: size limit of one photo.
         """
         parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.max_age_s = max_age_s
@@ -54,24 +54,26 @@ class UploadFolder:
         """Read one upload, exactly as the browser sent it.
 
         Args:
-            upload: what a Gradio component hands over unprocessed; its ``path`` comes from the browser.
-            name: what an error calls it, at the start of a sentence.
+            upload: unprocessed value of a Gradio component; its ``path`` comes from the browser.
+            name: of the photo in error messages, at the start of a sentence.
 
         Raises:
-            UploadGoneError: the path lies outside the folder, or nothing is there.
-            UploadTooLargeError: the API would refuse it.
+            UploadMissingError: the path lies outside the folder, or no file is there.
+            UploadTooLargeError: the API would reject it.
         """
         path = self._inside(upload)
         if path is None or not path.is_file():
-            raise UploadGoneError(f"{name} is no longer here: photos go after a while. Add it again.")
-        found_mb, most_mb = path.stat().st_size / 1e6, self.max_photo_bytes / 1e6
-        if found_mb > most_mb:
-            found = f"{name} has {found_mb:.1f} MB; at most {most_mb:.0f} MB are allowed."
+            raise UploadMissingError(
+                f"{name} is no longer on the server: photos are deleted after a while. Add it again."
+            )
+        found_mb, max_mb = path.stat().st_size / 1e6, self.max_photo_bytes / 1e6
+        if found_mb > max_mb:
+            found = f"{name} has {found_mb:.1f} MB; at most {max_mb:.0f} MB are allowed."
             raise UploadTooLargeError(f"{found} Choose a smaller version of it.")
         return path.read_bytes()
 
     def delete(self, uploads: Iterable[dict[str, Any]]) -> None:
-        """Delete uploads from disk, with the folders that Gradio made for them."""
+        """Delete uploads and the folders that Gradio created for them."""
         for upload in uploads:
             path = self._inside(upload)
             if path is None:
@@ -81,12 +83,12 @@ class UploadFolder:
                 path.parent.rmdir()
 
     def delete_old(self, *, within_s: float = 0) -> None:
-        """Delete what is past the age limit: photos nobody asked about, and what killed processes have left.
+        """Delete uploads past the age limit, also those of killed processes.
 
         Args:
-            within_s: delete already what passes the limit within this time, that is, before the next call.
+            within_s: delete also uploads that reach the limit within this time, before the next call.
         """
-        os.utime(self.path)  # a process that starts meanwhile must not take this folder for a dead one's
+        os.utime(self.path)  # marks the folder as in use for processes that start now
         _delete_older(self._parent, time.time() + within_s - self.max_age_s)
 
     def delete_all(self) -> None:
@@ -99,7 +101,7 @@ class UploadFolder:
 
 
 def _delete_older(folder: Path, oldest_s: float) -> None:
-    """Delete files last changed before ``oldest_s``, seconds of the epoch, then folders as old and empty."""
+    """Delete files last changed before ``oldest_s`` (seconds of the epoch), then empty folders as old."""
     deepest_first = sorted(folder.rglob("*"), key=lambda path: len(path.parts), reverse=True)
     for path in deepest_first:
         try:
@@ -110,5 +112,5 @@ def _delete_older(folder: Path, oldest_s: float) -> None:
                     path.rmdir()
             else:
                 path.unlink()
-        except FileNotFoundError:  # its answer came in the meantime
+        except FileNotFoundError:  # deleted after its answer in the meantime
             continue

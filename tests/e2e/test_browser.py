@@ -26,7 +26,7 @@ pytestmark = [pytest.mark.server, pytest.mark.browser]
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
 QUIET = ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
-PATIENCE_MS = 90_000  # a busy machine with two cores
+TIMEOUT_MS = 90_000  # a busy machine with two cores
 DESK: ViewportSize = {"width": 1280, "height": 900}
 PHONE: ViewportSize = {"width": 390, "height": 844}
 VERDICT = re.compile("Looks (benign|malignant)")
@@ -47,16 +47,18 @@ def chromium() -> Iterator[Browser]:
 
 @pytest.fixture
 def page(request: pytest.FixtureRequest, chromium: Browser, server_url: str) -> Iterator[Page]:
-    """The page, freshly opened. Whatever it asked of other hosts or complained about fails the test."""
+    """Open the page; a request to another host or an error in the console fails the test."""
     screen = getattr(request, "param", DESK)
     context = chromium.new_context(viewport=screen)
-    context.set_default_timeout(PATIENCE_MS)
-    expect.set_options(timeout=PATIENCE_MS)
+    context.set_default_timeout(TIMEOUT_MS)
+    expect.set_options(timeout=TIMEOUT_MS)
     page = context.new_page()
-    troubles: list[str] = []
-    page.on("console", lambda said: troubles.append(said.text) if _is_trouble(said) else None)
-    page.on("pageerror", lambda error: troubles.append(str(error)))
-    page.on("request", lambda asked: None if _is_ours(asked.url, server_url) else troubles.append(asked.url))
+    errors: list[str] = []
+    page.on("console", lambda message: errors.append(message.text) if _is_error(message) else None)
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on(
+        "request", lambda request: None if _is_ours(request.url, server_url) else errors.append(request.url)
+    )
     page.goto(f"{server_url}/")
     expect(page.locator("#lesion-examples button").first).to_be_visible()
 
@@ -64,28 +66,28 @@ def page(request: pytest.FixtureRequest, chromium: Browser, server_url: str) -> 
 
     assert _width(page) <= screen["width"], "the page scrolls sideways"
     context.close()
-    assert troubles == []
+    assert errors == []
 
 
 @on_every_screen
-def test_a_lesion_example_is_answered(page: Page):
+def test_a_lesion_example_is_classified(page: Page):
     page.locator("#lesion-examples button").first.click()
 
     answer = page.locator("#lesion-answer .answer")
     expect(answer.get_by_role("heading", name=VERDICT)).to_be_visible()
     expect(answer).to_contain_text(re.compile(r"(\d+|[<>]\d+)% probability that it is malignant"))
     expect(answer).to_contain_text(DISCLAIMER)
-    expect(answer).to_contain_text(re.compile("Most likely|Not sure enough to name it"))
+    expect(answer).to_contain_text(re.compile("Most likely|No diagnosis is certain enough"))
     expect(answer.locator(".bars li").first).to_contain_text(re.compile("(benign|malignant).*%", re.DOTALL))
 
 
 def test_where_the_network_looked_can_be_shown_and_hidden(page: Page):
     page.locator("#lesion-examples button").first.click()
 
-    heat = page.locator("#lesion-stage .heat")
-    expect(heat).to_have_css("opacity", "1")
-    page.get_by_text("Where it looked").click()
-    expect(heat).to_have_css("opacity", "0")
+    grad_cam = page.locator("#lesion-photo .grad-cam")
+    expect(grad_cam).to_have_css("opacity", "1")
+    page.get_by_text("Where the network looked").click()
+    expect(grad_cam).to_have_css("opacity", "0")
 
 
 def test_more_information_opens_and_the_next_photo_can_be_added(page: Page):
@@ -98,7 +100,7 @@ def test_more_information_opens_and_the_next_photo_can_be_added(page: Page):
     expect(page.locator("#lesion-answer .answer")).to_have_count(0)
 
 
-def test_a_photo_from_a_camera_that_was_held_upright_is_answered(page: Page):
+def test_a_photo_with_an_exif_rotation_is_shown_upright(page: Page):
     exif = Image.Exif()
     exif[0x0112] = 6
     lying = draw_lesion(seed=5).crop((0, 60, 600, 540))
@@ -107,16 +109,16 @@ def test_a_photo_from_a_camera_that_was_held_upright_is_answered(page: Page):
     _add(page.locator("#lesion-picker"), [photo])
 
     expect(page.locator("#lesion-answer").get_by_role("heading", name=VERDICT)).to_be_visible()
-    shown = page.locator("#lesion-stage .photo").bounding_box()
+    shown = page.locator("#lesion-photo .photo").bounding_box()
     assert shown is not None
     assert shown["height"] > shown["width"]
 
 
-def test_a_file_that_is_no_photo_gets_a_sentence(page: Page):
+def test_a_file_that_is_no_photo_gets_an_error_card(page: Page):
     _add(page.locator("#lesion-picker"), [b"<html>not a photo</html>"])
 
     alert = page.locator("#lesion-answer").get_by_role("alert")
-    expect(alert).to_contain_text("This kind of file does not work")
+    expect(alert).to_contain_text("This file type is not supported")
     expect(alert).to_contain_text(re.compile("JPEG, PNG or WebP"))
     expect(page.locator("#lesion-picker")).to_be_visible()
 
@@ -136,7 +138,7 @@ def test_a_series_example_is_compared(page: Page):
 
 
 @on_every_screen
-def test_uploaded_photos_are_compared_and_one_without_a_face_is_left_out(page: Page):
+def test_uploaded_photos_are_compared_and_one_without_a_face_is_not_used(page: Page):
     tab = _open_progress(page)
     photos = [_jpeg(photo) for photo in draw_series(improving=True, num_photos=3, seed=1)]
     photos.insert(1, _jpeg(Image.new("RGB", (480, 480), "tan")))
@@ -147,12 +149,12 @@ def test_uploaded_photos_are_compared_and_one_without_a_face_is_left_out(page: P
 
     tiles = tab.locator("#progress-answer .photos li")
     expect(tiles).to_have_count(4)
-    expect(tiles.nth(1)).to_contain_text("no face found: left out")
+    expect(tiles.nth(1)).to_contain_text("no face found: not used")
     expect(tiles.nth(0).locator(".face-box")).to_be_visible()
-    expect(tab.locator("#progress-answer .left-out")).to_have_count(1)
+    expect(tab.locator("#progress-answer .excluded")).to_have_count(1)
 
 
-def test_one_photo_only_and_no_face_get_sentences(page: Page):
+def test_one_photo_only_and_no_face_get_error_cards(page: Page):
     tab = _open_progress(page)
     empty = _jpeg(Image.new("RGB", (480, 480), "tan"))
     alert = tab.locator("#progress-answer").get_by_role("alert")
@@ -197,10 +199,10 @@ def _jpeg(picture: Image.Image, **options: object) -> bytes:
     return data.getvalue()
 
 
-def _is_trouble(said: ConsoleMessage) -> bool:
-    """Gradio logs its own failure to learn how far an upload has got; the upload itself is not concerned."""
-    about_progress = "upload_progress" in said.location["url"] or said.text == "Response"
-    return said.type == "error" and not about_progress
+def _is_error(message: ConsoleMessage) -> bool:
+    """Ignore what Gradio logs when it cannot read the progress of an upload; the upload itself succeeds."""
+    about_progress = "upload_progress" in message.location["url"] or message.text == "Response"
+    return message.type == "error" and not about_progress
 
 
 def _is_ours(url: str, server_url: str) -> bool:

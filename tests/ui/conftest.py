@@ -1,4 +1,4 @@
-"""A small API that answers as the real one does, with whatever the test sets."""
+"""A small API with the responses that a test sets."""
 
 import base64
 import io
@@ -53,14 +53,14 @@ def lesion_answer(*, malignant: float = 0.12, named: bool = True, scores: tuple 
         threshold=0.35,
         diagnosis=diagnosis,
         diagnoses=diagnoses,
-        heatmap_png=heat_map(),
+        heatmap_png=grad_cam_png(),
     )
 
 
-def heat_map() -> str:
+def grad_cam_png() -> str:
     blue = Image.new("RGBA", (224, 224), (20, 60, 255, 0))
-    spot = ImageOps.invert(Image.radial_gradient("L")).resize((150, 150))
-    blue.paste((20, 60, 255, 150), (50, 40), spot)
+    center = ImageOps.invert(Image.radial_gradient("L")).resize((150, 150))
+    blue.paste((20, 60, 255, 150), (50, 40), center)
     png = io.BytesIO()
     blue.save(png, "PNG")
     return base64.b64encode(png.getvalue()).decode()
@@ -106,12 +106,13 @@ def loaded_models() -> Models:
         metrics={
             "split": "validation, grouped by lesion",
             "n": 1203,
+            "risk": {"sensitivity": {"value": 0.8657, "low": 0.806, "high": 0.9179, "n": 134}},
             "diagnosis": {
                 "balanced_accuracy": {"value": 0.47, "low": 0.43, "high": 0.51},
                 "recall": {"Nevus": {"value": 0.8123, "n": 612}},
-                "balanced_accuracy_by_person": {"p01": 0.9, "p03": 0.8},
                 "macro_auroc": {"value": 0.8912, "low": 0.87, "high": 0.9},
             },
+            "int8": {"engines": {"onednn-int8": True}},
         },
         training_data="HAM10000, 5,984 dermoscopic photos",
         data_licence="CC BY-NC 4.0",
@@ -126,6 +127,13 @@ def loaded_models() -> Models:
             "name": "progress-reference",
             "labels": ["worsened", "improved"],
             "groups": {},
+            "metrics": {
+                "split": "series drawn on people not seen in training",
+                "n": 600,
+                "balanced_accuracy": {"value": 0.957, "low": 0.9369, "high": 0.9717},
+                "recall": {"worsened": {"value": None, "low": None, "high": None, "n": 0}},
+                "balanced_accuracy_by_person": {"p01": 0.9, "p03": 0.8},
+            },
         }
     )
     return Models(models=[lesion, progress])
@@ -133,7 +141,7 @@ def loaded_models() -> Models:
 
 @dataclass
 class FakeApi:
-    """What to answer, and what was asked."""
+    """Return the responses that a test sets and record the requests."""
 
     lesion: LesionAnswer = field(default_factory=lesion_answer)
     progress: ProgressAnswer | None = None
@@ -152,12 +160,12 @@ class FakeApi:
 
         @app.post("/v1/lesion")
         async def lesion(request: Request) -> Response:
-            await self._remember(request, "file")
+            await self._record(request, "file")
             return self.error or _json(self.lesion)
 
         @app.post("/v1/progress")
         async def progress(request: Request) -> Response:
-            await self._remember(request, "files")
+            await self._record(request, "files")
             return self.error or _json(self.progress or progress_answer(len(self.photos)))
 
         @app.get("/v1/models")
@@ -166,7 +174,7 @@ class FakeApi:
 
         return app
 
-    async def _remember(self, request: Request, field_name: str) -> None:
+    async def _record(self, request: Request, field_name: str) -> None:
         async with request.form() as form:
             parts = [part for part in form.getlist(field_name) if isinstance(part, UploadFile)]
             self.photos = [await part.read() for part in parts]

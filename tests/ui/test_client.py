@@ -7,11 +7,11 @@ import ui.client
 from ui.client import ApiClient, ApiError
 
 
-def client_that(answer: Callable[[httpx.Request], httpx.Response]) -> ApiClient:
+def client_with(answer: Callable[[httpx.Request], httpx.Response]) -> ApiClient:
     return ApiClient("http://api", deadline_s=7, transport=httpx.MockTransport(answer))
 
 
-async def test_a_photo_arrives_as_it_was_and_without_a_name_of_its_own(client, fake_api):
+async def test_a_photo_is_sent_unchanged_and_without_its_name(client, fake_api):
     answer = await client.lesion(b"\xff\xd8 every byte \x00 as it was")
 
     assert answer == fake_api.lesion
@@ -19,14 +19,14 @@ async def test_a_photo_arrives_as_it_was_and_without_a_name_of_its_own(client, f
     assert fake_api.names == ["photo-0"]
 
 
-async def test_a_request_says_how_long_it_waits_and_asks_for_a_heat_map(client, fake_api):
+async def test_a_request_carries_its_deadline_and_requests_a_grad_cam_map(client, fake_api):
     await client.lesion(b"photo", top_k=3)
 
     assert fake_api.headers["x-request-timeout-seconds"] == "60"
     assert fake_api.query == {"explain": "true", "top_k": "3"}
 
 
-async def test_a_series_arrives_in_the_order_in_which_it_was_added(client, fake_api):
+async def test_a_series_is_sent_in_the_order_in_which_it_was_added(client, fake_api):
     answer = await client.progress([b"one", b"two", b"three"])
 
     assert fake_api.photos == [b"one", b"two", b"three"]
@@ -55,7 +55,7 @@ async def test_an_error_of_the_api_becomes_a_sentence_with_its_code(client, fake
     [(408, "deadline_exceeded"), (413, "too_large"), (502, "unreachable"), (418, "unexpected")],
 )
 async def test_the_plain_text_of_a_proxy_becomes_a_sentence(status, code):
-    client = client_that(lambda request: httpx.Response(status, text="<html>Bad</html>"))
+    client = client_with(lambda request: httpx.Response(status, text="<html>Bad</html>"))
 
     with pytest.raises(ApiError, match=r"(Try again|Choose smaller).*\.$") as caught:
         await client.lesion(b"photo")
@@ -69,7 +69,7 @@ async def test_the_plain_text_of_a_proxy_becomes_a_sentence(status, code):
         (httpx.ConnectError("refused"), "unreachable", "does not answer"),
         (httpx.ConnectTimeout("slow"), "unreachable", "does not answer"),
         (httpx.ReadTimeout("slow"), "deadline_exceeded", "within 7 s"),
-        (httpx.RemoteProtocolError("cut off"), "unreachable", "broke off"),
+        (httpx.RemoteProtocolError("cut off"), "unreachable", "was lost"),
     ],
 )
 async def test_a_failing_connection_becomes_a_sentence(failure, code, words):
@@ -77,13 +77,13 @@ async def test_a_failing_connection_becomes_a_sentence(failure, code, words):
         raise failure
 
     with pytest.raises(ApiError, match=words) as caught:
-        await client_that(fail).lesion(b"photo")
+        await client_with(fail).lesion(b"photo")
 
     assert caught.value.code == code
 
 
-async def test_an_answer_of_another_version_becomes_a_sentence():
-    client = client_that(lambda request: httpx.Response(200, json={"verdict": "fine"}))
+async def test_a_response_of_another_version_becomes_a_sentence():
+    client = client_with(lambda request: httpx.Response(200, json={"verdict": "fine"}))
 
     with pytest.raises(ApiError, match="Restart both") as caught:
         await client.lesion(b"photo")
@@ -91,7 +91,7 @@ async def test_an_answer_of_another_version_becomes_a_sentence():
     assert caught.value.code == "unexpected"
 
 
-async def test_a_server_that_is_busy_for_a_moment_is_asked_again(monkeypatch, fake_api):
+async def test_a_request_is_retried_after_a_short_overload(monkeypatch, fake_api):
     monkeypatch.setattr(ui.client, "_RETRY_AFTER_S", (0, 0))
     answers = [
         httpx.Response(503, text="busy"),
@@ -103,23 +103,23 @@ async def test_a_server_that_is_busy_for_a_moment_is_asked_again(monkeypatch, fa
         bodies.append(request.content)
         return answers.pop(0)
 
-    found = await client_that(answer).lesion(b"photo")
+    found = await client_with(answer).lesion(b"photo")
 
     assert found == fake_api.lesion
     assert b"photo" in bodies[1] and bodies[0] == bodies[1]
 
 
-async def test_a_server_that_stays_busy_is_not_asked_for_ever(monkeypatch):
+async def test_a_request_is_not_retried_for_ever(monkeypatch):
     monkeypatch.setattr(ui.client, "_RETRY_AFTER_S", (0, 0))
-    num_asked = 0
+    num_requests = 0
 
     def answer(request: httpx.Request) -> httpx.Response:
-        nonlocal num_asked
-        num_asked += 1
+        nonlocal num_requests
+        num_requests += 1
         return httpx.Response(503, text="busy")
 
     with pytest.raises(ApiError, match="busy") as caught:
-        await client_that(answer).lesion(b"photo")
+        await client_with(answer).lesion(b"photo")
 
     assert caught.value.code == "overloaded"
-    assert num_asked == 3
+    assert num_requests == 3

@@ -13,11 +13,11 @@ from PIL import Image
 import ui.site
 from serve.schemas import DISCLAIMER
 from ui.config import UiConfig
-from ui.example_tiles import Example, make_example
+from ui.examples import Example, make_example
 from ui.page import build_page
 from ui.services import Services
 
-PICKER, STAGE, AGAIN, TILES, LESION_ANSWER = range(5)
+PICKER, PHOTO, AGAIN, TILES, LESION_ANSWER = range(5)
 PHOTOS, INPUTS, COMPARE_AGAIN, PROGRESS_ANSWER = range(4)
 
 
@@ -42,7 +42,7 @@ def site(services: Services, monkeypatch: pytest.MonkeyPatch) -> FastAPI:
 
 @pytest.fixture
 def upload(services: Services) -> Callable[[str], dict[str, Any]]:
-    """Does what Gradio does with a photo from the browser."""
+    """Store a photo as Gradio stores one from the browser."""
 
     def put(name: str) -> dict[str, Any]:
         path = services.uploads.path / name / "photo.jpg"
@@ -68,23 +68,23 @@ async def test_a_photo_is_answered_shown_and_deleted(page, upload, fake_api, ser
 
     working, answered = await all_of(handler(page, "on_photo")(photo))
 
-    assert "Looking at the photo" in working[LESION_ANSWER]
+    assert "Classifying the photo" in working[LESION_ANSWER]
     assert "Looks benign" in answered[LESION_ANSWER] and DISCLAIMER in answered[LESION_ANSWER]
-    assert "data:image/jpeg" in answered[STAGE]["value"] and answered[STAGE]["visible"]
+    assert "data:image/jpeg" in answered[PHOTO]["value"] and answered[PHOTO]["visible"]
     assert answered[PICKER]["value"] is None and not answered[PICKER]["visible"]
     assert fake_api.photos == [drawn(1).photos[0]]
     assert list(services.uploads.path.iterdir()) == []
 
 
-async def test_a_photo_that_the_api_refuses_is_deleted_and_the_picker_comes_back(
+async def test_a_photo_that_the_api_rejects_is_deleted_and_the_picker_comes_back(
     page, upload, fake_api, services
 ):
     fake_api.fail(400, "unreadable_image", "the photo is empty (0 bytes); send the file itself")
 
-    *_, refused = await all_of(handler(page, "on_photo")(upload("one")))
+    *_, rejected = await all_of(handler(page, "on_photo")(upload("one")))
 
-    assert "The photo is empty (0 bytes); send the file itself." in refused[LESION_ANSWER]
-    assert refused[PICKER]["visible"] and refused[TILES]["visible"]
+    assert "The photo is empty (0 bytes); send the file itself." in rejected[LESION_ANSWER]
+    assert rejected[PICKER]["visible"] and rejected[TILES]["visible"]
     assert list(services.uploads.path.iterdir()) == []
 
 
@@ -101,7 +101,7 @@ async def test_the_photos_of_a_browser_that_leaves_are_deleted(page, upload, ser
     assert list(services.uploads.path.iterdir()) == []
 
 
-async def test_a_photo_taken_back_changes_nothing(page):
+async def test_a_removed_photo_changes_nothing(page):
     assert await all_of(handler(page, "on_photo")(None)) == []
 
 
@@ -115,7 +115,7 @@ async def test_an_example_is_one_click_away(page, fake_api):
 
 
 @pytest.mark.parametrize("data", [{"index": 9}, {"index": -1}, {"index": "0"}, {}, None])
-async def test_an_example_that_is_not_there_changes_nothing(page, data):
+async def test_an_unknown_example_changes_nothing(page, data):
     assert await all_of(handler(page, "on_example")(gr.EventData(None, data))) == []
 
 
@@ -134,35 +134,35 @@ async def test_a_series_is_compared_shown_and_deleted(page, upload, fake_api, se
 @pytest.mark.parametrize(
     ("num_photos", "words"), [(0, "no photo yet"), (1, "one photo only"), (31, "31 photos; at most 30")]
 )
-async def test_a_wrong_number_of_photos_is_said_before_anything_is_sent(page, fake_api, num_photos, words):
+async def test_a_wrong_number_of_photos_is_rejected_without_a_request(page, fake_api, num_photos, words):
     (only,) = await all_of(handler(page, "on_compare")([{"path": "x"}] * num_photos))
 
     assert words in only[PROGRESS_ANSWER]
     assert fake_api.photos == []
 
 
-async def test_a_refused_series_stays_so_that_the_wrong_photo_can_be_taken_out(
+async def test_a_rejected_series_stays_so_that_the_wrong_photo_can_be_removed(
     page, upload, fake_api, services
 ):
     fake_api.fail(422, "no_face", "no face was found in any of the 2 photos; send others")
 
-    *_, refused = await all_of(handler(page, "on_compare")([upload("one"), upload("two")]))
+    *_, rejected = await all_of(handler(page, "on_compare")([upload("one"), upload("two")]))
 
-    assert "No face was found" in refused[PROGRESS_ANSWER]
+    assert "No face was found" in rejected[PROGRESS_ANSWER]
     assert len(list(services.uploads.path.iterdir())) == 2
 
 
-async def test_a_photo_that_is_gone_is_named_by_its_number(page, upload):
+async def test_a_missing_photo_is_named_by_its_number(page, upload):
     missing = {"path": upload("two")["path"] + "-gone"}
 
-    *_, refused = await all_of(handler(page, "on_compare")([upload("one"), missing]))
+    *_, rejected = await all_of(handler(page, "on_compare")([upload("one"), missing]))
 
-    assert "Photo 2 is no longer here" in refused[PROGRESS_ANSWER]
+    assert "Photo 2 is no longer on the server" in rejected[PROGRESS_ANSWER]
 
 
-async def test_the_page_names_the_limits_that_hold_here(site):
+async def test_the_page_shows_the_configured_limits(site):
     async with httpx.AsyncClient(transport=httpx.ASGITransport(site), base_url="http://page") as browser:
-        config = (await browser.get("/config")).text
+        config = re.sub(r"(\\n|\s)+", " ", (await browser.get("/config")).text)
 
     assert config.count("at the latest after 1 minute.") == 1
     assert config.count("deleted at the latest 1 minute after its upload") == 1
@@ -176,7 +176,7 @@ def test_no_handler_is_an_endpoint_for_programs(page):
     assert set(visibility.values()) == {"private"}, visibility
 
 
-async def test_the_page_names_no_other_host_and_nothing_that_is_gradios(site):
+async def test_the_document_names_no_other_host_and_has_no_tags_of_gradio(site):
     async with httpx.AsyncClient(transport=httpx.ASGITransport(site), base_url="http://page") as browser:
         document = (await browser.get("/", headers={"accept-encoding": "br, gzip"})).text
         style = (await browser.get("/theme.css")).text
@@ -184,10 +184,9 @@ async def test_the_page_names_no_other_host_and_nothing_that_is_gradios(site):
 
     assert set(re.findall(r"https?://[\w.]+", tags + style)) == {"http://www.w3.org"}  # names SVG, no address
     assert "og:" not in tags and "manifest" not in tags
-    assert '<link rel="icon" href="data:image/svg+xml' in tags
 
 
-async def test_the_page_hides_gradios_foot_and_saves_no_runs(site):
+async def test_the_page_hides_the_footer_of_gradio_and_saves_no_runs(site):
     async with httpx.AsyncClient(transport=httpx.ASGITransport(site), base_url="http://page") as browser:
         config = (await browser.get("/config")).json()
 
@@ -212,7 +211,12 @@ async def test_the_folder_goes_when_the_page_ends(site, services):
     assert not services.uploads.path.exists()
 
 
-def test_gradio_still_has_the_pauses_that_the_page_lengthens():
-    queue = gr.Blocks()._queue
-    assert 0 < queue.sleep_when_free < ui.site.QUEUE_LOOK_S
-    assert 0 < queue.progress_update_sleep_when_free < ui.site.QUEUE_LOOK_S
+async def test_the_icon_and_the_tags_of_the_head_are_ours(site):
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(site), base_url="http://page") as browser:
+        icon = await browser.get("/favicon.ico")
+        document = (await browser.get("/")).text
+
+    head = document[: document.index("</head>")]
+    assert icon.headers["content-type"].startswith("image/svg+xml") and "<circle" in icon.text
+    assert '<link rel="icon" type="image/svg+xml" href="favicon.ico">' in head
+    assert 'content="noindex"' in head and 'content="no-referrer"' in head

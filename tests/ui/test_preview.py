@@ -20,7 +20,7 @@ def pixels_of(preview: Preview | None) -> Image.Image:
     return Image.open(io.BytesIO(base64.b64decode(preview.data_uri.partition(",")[2])))
 
 
-def test_a_preview_is_small_and_says_how_large_the_photo_was():
+def test_a_preview_is_small_and_has_the_size_of_the_photo():
     preview = make_preview(photo(Image.new("RGB", (3000, 2000), "red"), "JPEG"), max_side_px=300)
 
     assert preview is not None
@@ -41,7 +41,7 @@ def test_a_preview_is_upright_and_so_is_its_size():
     assert np.asarray(pixels_of(preview).convert("L"))[:90].mean() < 20
 
 
-def test_a_preview_tells_nothing_of_the_exif_data():
+def test_a_preview_has_no_exif_data():
     exif = Image.Exif()
     exif[0x010F] = "camera of Anna"
 
@@ -74,7 +74,7 @@ def test_every_kind_of_white_photo_looks_white(image, kind):
     ],
     ids=["text", "negative"],
 )
-def test_damaged_exif_data_is_no_error(resolution):
+def test_damaged_exif_data_is_not_an_error(resolution):
     turned, next_folder = struct.pack("<HHII", 0x0112, 3, 1, 6), bytes(4)
     kind, count, value = resolution
     broken = struct.pack("<HHI", 0x011A, kind, count) + value
@@ -85,5 +85,5 @@ def test_damaged_exif_data_is_no_error(resolution):
 
 
 @pytest.mark.parametrize("data", [b"", b"<html>", photo(Image.new("RGB", (64, 64)), "PNG")[:60]])
-def test_what_pillow_cannot_show_is_none(data):
+def test_a_photo_that_pillow_cannot_decode_has_no_preview(data):
     assert make_preview(data, max_side_px=64) is None

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ui.uploads import UploadFolder, UploadGoneError, UploadTooLargeError
+from ui.uploads import UploadFolder, UploadMissingError, UploadTooLargeError
 
 
 def upload(
@@ -20,7 +20,7 @@ def upload(
     return {"path": str(path)}
 
 
-def test_an_upload_is_read_as_it_was_and_deleted_with_its_folder(uploads):
+def test_an_upload_is_read_unchanged_and_deleted_with_its_folder(uploads):
     photo = upload(uploads, b"every \x00 byte")
 
     assert uploads.read(photo) == b"every \x00 byte"
@@ -29,7 +29,7 @@ def test_an_upload_is_read_as_it_was_and_deleted_with_its_folder(uploads):
     assert list(uploads.path.iterdir()) == []
 
 
-def test_only_this_user_can_look_into_the_folder(uploads):
+def test_only_this_user_can_read_the_folder(uploads):
     assert stat.S_IMODE(uploads.path.stat().st_mode) == 0o700
 
 
@@ -39,7 +39,7 @@ def test_a_path_outside_the_folder_is_neither_read_nor_deleted(uploads, path):
     secret.write_text("secret")
     asked = {"path": path and str(uploads.path / path)}
 
-    with pytest.raises(UploadGoneError, match="no longer here"):
+    with pytest.raises(UploadMissingError, match="no longer on the server"):
         uploads.read(asked)
     uploads.delete([asked])
 
@@ -51,24 +51,24 @@ def test_a_link_out_of_the_folder_is_not_followed(uploads):
     secret.write_text("secret")
     (uploads.path / "link.jpg").symlink_to(secret)
 
-    with pytest.raises(UploadGoneError):
+    with pytest.raises(UploadMissingError):
         uploads.read({"path": str(uploads.path / "link.jpg")})
 
 
 @pytest.mark.parametrize("asked", ["photo.jpg", None, 3, []])
-def test_an_upload_that_is_no_mapping_is_not_there(uploads, asked):
-    with pytest.raises(UploadGoneError):
+def test_an_upload_that_is_no_mapping_is_missing(uploads, asked):
+    with pytest.raises(UploadMissingError):
         uploads.read(asked)
 
 
-def test_a_photo_that_the_api_would_refuse_is_not_read(uploads):
+def test_a_photo_above_the_size_limit_is_not_read(uploads):
     photo = upload(uploads, bytes(1_100_000))
 
     with pytest.raises(UploadTooLargeError, match=r"Photo 3 has 1\.1 MB; at most 1 MB are allowed\. Choose"):
         uploads.read(photo, name="Photo 3")
 
 
-def test_old_uploads_go_and_new_ones_stay(uploads):
+def test_old_uploads_are_deleted_and_new_ones_stay(uploads):
     old = upload(uploads, b"old", name="old.jpg", age_s=100)
     new = upload(uploads, b"new", name="new.jpg", age_s=10)
     half = uploads.path / "tmp-cut-off"
@@ -108,7 +108,7 @@ def test_a_living_process_deletes_in_time_what_a_killed_one_left(tmp_path):
     assert killed.path.exists()  # not as old itself: it may be a living one's
 
 
-def test_nothing_is_left_at_the_end(uploads):
+def test_the_folder_is_deleted_at_the_end(uploads):
     upload(uploads, b"photo")
 
     uploads.delete_all()

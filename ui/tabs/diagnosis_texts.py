@@ -1,10 +1,10 @@
-"""What each diagnosis is, in two plain sentences, by the name that the API answers with.
+"""Explain each diagnosis in two plain sentences.
 
-The names are those of the API's taxonomy; which of them a network knows shows in its answers, so a name
-without a text here is shown without one.
+The keys are the names of the API's taxonomy. A network may know fewer, and a name without a text is shown
+without one.
 """
 
-WHAT_IT_IS = {
+DIAGNOSIS_TEXTS = {
     "Nevus": (
         "A mole: a harmless cluster of the cells that give skin its colour. Most adults have many, and "
         "one that changes in size, shape or colour should be looked at."
@@ -14,7 +14,7 @@ WHAT_IT_IS = {
         "age and needs no treatment unless it itches or bothers."
     ),
     "Pigmented Benign Keratosis": (
-        "A group name for harmless brown, thickened spots of the upper skin. They come with age and "
+        "A group name for harmless brown, thickened patches of the upper skin. They come with age and "
         "sunlight and do not turn into cancer."
     ),
     "Solar Lentigo": (
@@ -26,19 +26,19 @@ WHAT_IT_IS = {
         "insect bite or a tiny injury and can stay for years."
     ),
     "Vascular Lesion": (
-        "A spot made of small blood vessels, so it looks red, purple or nearly black. Most are harmless; "
+        "A lesion made of small blood vessels, so it looks red, purple or nearly black. Most are harmless; "
         "one that bleeds or grows quickly should be looked at."
     ),
     "Lentigo NOS": (
-        "A flat brown spot with more pigment than the skin around it, of a kind that the picture alone "
-        "does not settle. Such spots are usually harmless."
+        "A flat brown patch with more pigment than the skin around it, of a kind that the picture alone "
+        "does not settle. Such patches are usually harmless."
     ),
     "Lichenoid Keratosis": (
         "A harmless patch that appears when the immune system breaks down an age spot or a keratosis. It "
         "can be pink, grey or brown, and it often fades by itself."
     ),
     "Lentigo Simplex": (
-        "A small, evenly brown, flat spot that does not depend on sunlight. It often appears in childhood "
+        "A small, evenly brown, flat patch that does not depend on sunlight. It often appears in childhood "
         "and is harmless."
     ),
     "AIMP": (
@@ -78,7 +78,7 @@ WHAT_IT_IS = {
         "or more are a reason to ask a doctor."
     ),
     "Angiokeratoma": (
-        "A dark red to black, slightly rough spot of widened blood vessels. It is harmless, but it can "
+        "A dark red to black, slightly rough lesion of widened blood vessels. It is harmless, but it can "
         "look like a melanoma, so a new one is worth showing."
     ),
     "Clear Cell Acanthoma": (
@@ -98,7 +98,7 @@ WHAT_IT_IS = {
         "into a squamous cell carcinoma, and it is easy to treat early."
     ),
     "Squamous Cell Carcinoma": (
-        "A common skin cancer of the upper skin, often a scaly, crusted or open spot. It can spread if it "
+        "A common skin cancer of the upper skin, often a scaly, crusted or open sore. It can spread if it "
         "is left alone, and early treatment usually cures it."
     ),
     "Melanoma Metastasis": (

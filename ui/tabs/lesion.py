@@ -6,29 +6,30 @@ from typing import Any
 
 import gradio as gr
 
-from ui.error_card import trouble_card
-from ui.example_tiles import Example, clicked_example, example_tiles
-from ui.html_parts import guide_card, working_card
+from ui.cards import exception_card, guide_card, working_card
+from ui.examples import Example, clicked_example, example_tiles
 from ui.preview import make_preview
+from ui.rendering import render
 from ui.services import Services
-from ui.tabs.lesion_result import lesion_card, photo_stage
+from ui.tabs.lesion_result import lesion_card, lesion_photo
 from ui.theme import html_block
 
-_LEAD = (
-    '<div class="lead"><h2>Is this spot harmful?</h2>'
-    "<p>Add one sharp, close photo of one spot. The answer comes by itself.</p></div>"
+_LEAD = render(
+    "lead",
+    title="Is this lesion harmful?",
+    text="Add one sharp, close photo of one skin lesion. It is classified as soon as it is uploaded.",
 )
 _GUIDE = guide_card(
-    "A photo that works",
+    "A suitable photo",
     [
-        "<b>One spot, in the middle.</b> It should fill about half of the picture.",
-        "<b>Sharp and bright.</b> Daylight, no flash, no shadow, no filter.",
-        "<b>Best through a dermatoscope.</b> The network learned from such photos.",
+        ("One lesion, in the middle.", "It should fill about half of the picture."),
+        ("Sharp and bright.", "Daylight, no flash, no shadow, no filter."),
+        ("Best through a dermatoscope.", "The network was trained on such photos."),
     ],
 )
-_STAGE_PX = 900
+_PHOTO_PX = 900
 
-_Update = tuple[Any, Any, Any, Any, Any]  # picker, stage, again, tiles, answer
+_Update = tuple[Any, Any, Any, Any, Any]  # picker, photo, again, tiles, answer
 
 
 def build_lesion_tab(services: Services, examples: Sequence[Example]) -> None:
@@ -37,12 +38,12 @@ def build_lesion_tab(services: Services, examples: Sequence[Example]) -> None:
     with gr.Row(elem_classes="columns"):
         with gr.Column(scale=5, min_width=300):
             picker = _photo_picker(services.uploads.max_photo_bytes)
-            stage = html_block("", elem_id="lesion-stage", visible=False)
+            photo = html_block("", elem_id="lesion-photo", visible=False)
             again = gr.Button("Check another photo", visible=False, elem_id="lesion-again")
             tiles = example_tiles(examples, elem_id="lesion-examples")
         with gr.Column(scale=6, min_width=300):
             answer = html_block(_GUIDE, elem_id="lesion-answer")
-    outputs = [picker, stage, again, tiles, answer]
+    outputs = [picker, photo, again, tiles, answer]
 
     handlers = _Handlers(services, examples)
     quiet = {"concurrency_limit": None, "show_progress": "hidden", "api_visibility": "private"}
@@ -51,7 +52,7 @@ def build_lesion_tab(services: Services, examples: Sequence[Example]) -> None:
     again.click(_start_over, None, outputs, **quiet)
 
 
-_WORKING = working_card("Looking at the photo", "This takes a second or two.")
+_WORKING = working_card("Classifying the photo", "This takes a second or two.")
 _UNCHANGED = (gr.skip(), gr.skip(), gr.skip(), gr.skip())
 
 
@@ -61,7 +62,7 @@ class _Handlers:
         self._examples = examples
 
     async def on_photo(self, upload: dict[str, Any] | None) -> AsyncIterator[_Update]:
-        """Answer a photo as soon as it is there, and delete it whatever comes of it."""
+        """Classify a photo as soon as it is uploaded; delete it also after an error."""
         if upload is None:
             return
         try:
@@ -69,12 +70,12 @@ class _Handlers:
             photo = await asyncio.to_thread(self._services.uploads.read, upload)
             yield await _answer(self._services, photo)
         except Exception as error:
-            yield _ready(trouble_card(error))
+            yield _ready(exception_card(error))
         finally:
             self._services.uploads.delete([upload])
 
     async def on_example(self, event: gr.EventData) -> AsyncIterator[_Update]:
-        """Answer the drawing that was clicked."""
+        """Classify the clicked drawing."""
         example = clicked_example(self._examples, event)
         if example is None:
             return
@@ -82,16 +83,16 @@ class _Handlers:
         try:
             yield await _answer(self._services, example.photos[0])
         except Exception as error:
-            yield _ready(trouble_card(error))
+            yield _ready(exception_card(error))
 
 
 def _photo_picker(max_bytes: int) -> gr.Image:
-    """Takes a photo as the browser sends it: handlers read its bytes, unprocessed."""
+    """Return a picker; its photo stays unprocessed, so that handlers read the bytes of the browser."""
     kinds = f"JPG, PNG or WebP, up to {max_bytes / 1e6:.0f} MB"
     return gr.Image(
         sources=["upload", "webcam", "clipboard"],
         webcam_options=gr.WebcamOptions(mirror=False, constraints={"video": {"facingMode": "environment"}}),
-        label="Photo of the spot",
+        label="Photo of the lesion",
         show_label=False,
         buttons=[],
         placeholder=f"Drop a photo here, or click to choose one\n{kinds}",
@@ -102,10 +103,10 @@ def _photo_picker(max_bytes: int) -> gr.Image:
 
 async def _answer(services: Services, photo: bytes) -> _Update:
     found = await services.api.lesion(photo)
-    preview = await asyncio.to_thread(make_preview, photo, max_side_px=_STAGE_PX)
+    preview = await asyncio.to_thread(make_preview, photo, max_side_px=_PHOTO_PX)
     return (
         gr.update(value=None, visible=False),
-        gr.update(value=photo_stage(preview, found.heatmap_png), visible=True),
+        gr.update(value=lesion_photo(preview, found.heatmap_png), visible=True),
         gr.update(visible=True),
         gr.update(visible=False),
         lesion_card(found),
@@ -113,7 +114,11 @@ async def _answer(services: Services, photo: bytes) -> _Update:
 
 
 def _ready(card: str) -> _Update:
-    """Take the next photo; ``card`` says how to, or what was wrong with the last one."""
+    """Show the picker for the next photo.
+
+    Args:
+        card: guide, or error of the last photo.
+    """
     return (
         gr.update(value=None, visible=True),
         gr.update(value="", visible=False),

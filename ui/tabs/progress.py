@@ -1,35 +1,35 @@
-"""The Progress tab: a series of photos of one face in, better or worse out."""
+"""The Progress tab: classify a series of photos of one face as improved or worsened."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
+from ui.cards import error_card, exception_card, guide_card, working_card
 from ui.config import MAX_SERIES_PHOTOS, MIN_SERIES_PHOTOS
-from ui.error_card import trouble_card
-from ui.example_tiles import Example, clicked_example, example_tiles
-from ui.html_parts import error_card, guide_card, working_card
+from ui.examples import Example, clicked_example, example_tiles
 from ui.preview import make_preview
+from ui.rendering import TEMPLATES, render
 from ui.services import Services
 from ui.tabs.progress_result import progress_card
 from ui.theme import html_block
 
-_LEAD = (
-    '<div class="lead"><h2>Is my face getting better?</h2><p>'
-    f"Add {MIN_SERIES_PHOTOS} to {MAX_SERIES_PHOTOS} photos of one face from different days, "
-    "then press Compare.</p></div>"
+_LEAD = render(
+    "lead",
+    title="Is my face getting better?",
+    text=f"Add {MIN_SERIES_PHOTOS} to {MAX_SERIES_PHOTOS} photos of one face from different days, "
+    "then press Compare.",
 )
 _GUIDE = guide_card(
-    "A series that works",
+    "A suitable series",
     [
-        "<b>The same face, alone,</b> from the front, in every photo.",
-        "<b>The same place and light</b> each time, without make-up or filter.",
-        "<b>Any order.</b> Photos that say when they were taken are put in order.",
+        ("The same face, alone,", "from the front, in every photo."),
+        ("The same place and light", "each time, without make-up or filter."),
+        ("Any order.", "Photos are sorted by time if all of them record it."),
     ],
 )
-_THUMB_PX = 320
+_THUMBNAIL_PX = 320
 
 _Update = tuple[Any, Any, Any, Any]  # picker, inputs, again, answer
 
@@ -55,9 +55,7 @@ def build_progress_tab(services: Services, examples: Sequence[Example]) -> None:
     again.click(_start_over, None, outputs, **quiet)
 
 
-_WORKING = working_card(
-    "Comparing the photos", "Finding the face in each photo first. This takes a few seconds."
-)
+_WORKING = working_card("Comparing the photos", "Face detection runs first. This takes a few seconds.")
 _UNCHANGED = (gr.skip(), gr.skip(), gr.skip())
 
 
@@ -67,12 +65,12 @@ class _Handlers:
         self._examples = examples
 
     async def on_compare(self, uploads: list[dict[str, Any]] | None) -> AsyncIterator[_Update]:
-        """Compare the photos, and delete them. Refused ones stay a while: a wrong one can be taken out."""
+        """Compare the photos, then delete them; after an error a wrong one can be removed."""
         uploads = uploads or []
         if not MIN_SERIES_PHOTOS <= len(uploads) <= MAX_SERIES_PHOTOS:
             yield *_UNCHANGED, _wrong_number(len(uploads))
             return
-        refused = False
+        failed = False
         try:
             yield *_UNCHANGED, _WORKING
             photos = [
@@ -81,15 +79,15 @@ class _Handlers:
             ]
             update = await _answer(self._services, photos)
         except Exception as error:
-            refused = True
-            update = *_UNCHANGED, trouble_card(error)
+            failed = True
+            update = *_UNCHANGED, exception_card(error)
         finally:  # also when the browser leaves meanwhile: Gradio then closes this generator
-            if not refused:
+            if not failed:
                 self._services.uploads.delete(uploads)
         yield update
 
     async def on_example(self, event: gr.EventData) -> AsyncIterator[_Update]:
-        """Compare the drawings that were clicked."""
+        """Compare the drawings of the clicked example."""
         example = clicked_example(self._examples, event)
         if example is None:
             return
@@ -97,20 +95,19 @@ class _Handlers:
         try:
             yield await _answer(self._services, example.photos)
         except Exception as error:
-            yield *_UNCHANGED, trouble_card(error)
+            yield *_UNCHANGED, exception_card(error)
 
 
 def _photos_picker(max_bytes: int) -> gr.HTML:
-    """Takes photos as the browser sends them. Its value is a list of ``{"path", "url", "name"}``.
+    """Return a picker of several photos; its value is a list of ``{"path", "url", "name"}``.
 
-    Our own, because Gradio's gallery answers a file of a wrong type with "An error occurred", and its list of
-    files shows no pictures. Here any file gets through, and the API says what is wrong with it.
+    Gradio's gallery answers a file of a wrong type with "An error occurred", and its list of files shows no
+    pictures. This one uploads any file, and the API's error says what is wrong with it.
     """
-    here = Path(__file__).parents[1] / "templates"
     return gr.HTML(
         [],
-        html_template=(here / "picker.html").read_text(encoding="utf-8"),
-        js_on_load=(here / "picker.js").read_text(encoding="utf-8"),
+        html_template=(TEMPLATES / "picker.html").read_text(encoding="utf-8"),
+        js_on_load=(TEMPLATES / "picker.js").read_text(encoding="utf-8"),
         apply_default_css=False,
         elem_id="progress-picker",
         max_mb=round(max_bytes / 1e6),
@@ -121,7 +118,7 @@ def _photos_picker(max_bytes: int) -> gr.HTML:
 
 async def _answer(services: Services, photos: Sequence[bytes]) -> _Update:
     found = await services.api.progress(photos)
-    previews = [await asyncio.to_thread(make_preview, photo, max_side_px=_THUMB_PX) for photo in photos]
+    previews = [await asyncio.to_thread(make_preview, photo, max_side_px=_THUMBNAIL_PX) for photo in photos]
     return [], gr.update(visible=False), gr.update(visible=True), progress_card(found, previews)
 
 
@@ -133,11 +130,10 @@ def _wrong_number(num_photos: int) -> str:
     if num_photos > MAX_SERIES_PHOTOS:
         return error_card(
             "too_many_photos",
-            f"You added {num_photos} photos; at most {MAX_SERIES_PHOTOS} can be compared. Take some out.",
+            f"You added {num_photos} photos; at most {MAX_SERIES_PHOTOS} can be compared. Remove some.",
         )
     found = "There is no photo yet" if num_photos == 0 else "There is one photo only"
     return error_card(
         "too_few_photos",
-        f"{found}; change shows between at least {MIN_SERIES_PHOTOS}. "
-        "Add photos of the same face from other days.",
+        f"{found}; at least {MIN_SERIES_PHOTOS} are needed. Add photos of the same face from other days.",
     )

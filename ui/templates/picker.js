@@ -1,5 +1,5 @@
-// Runs when the picker of the Progress tab is on the page. Gradio hands in `element`, `props` and `upload`; setting a
-// property of `props` draws picker.html again, so listeners sit on `element`, which stays.
+// Runs when the picker of the Progress tab is loaded. Gradio passes `element`, `props` and `upload`. Setting a
+// property of `props` renders picker.html again, so the listeners are on `element`, which stays.
 
 const add = async (files) => {
   if (!files.length || props.uploading) return;
@@ -11,7 +11,7 @@ const add = async (files) => {
       const { path, url } = await upload(file);
       added.push({ path, url, name: file.name });
     } catch {
-      props.problem = `“${file.name}” could not be uploaded: it is too large, or the connection broke off. Try it again.`;
+      props.problem = `“${file.name}” could not be uploaded: it is too large, or the connection was lost. Try again.`;
     }
   }
   props.uploading = 0;

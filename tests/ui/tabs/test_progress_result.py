@@ -1,0 +1,76 @@
+import re
+
+import pytest
+
+from serve.schemas import DISCLAIMER, Box, FoundFace
+from ui.preview import Preview
+from ui.tabs.progress_result import progress_card
+
+PHOTO = Preview(data_uri="data:image/jpeg;base64,AAAA", width_px=400, height_px=300)
+
+
+def words_of(html: str) -> str:
+    return " ".join(re.sub(r"<[^>]*>", " ", html).split())
+
+
+@pytest.mark.parametrize(("improved", "headline"), [(0.83, "Improved"), (0.21, "Worsened")])
+def test_the_verdict_stands_with_both_probabilities_and_the_disclaimer(
+    make_progress_answer, improved, headline
+):
+    html = progress_card(make_progress_answer(5, improved=improved), [PHOTO] * 5)
+
+    assert f"<h3>{headline}</h3>" in html
+    assert f"{improved:.0%} improved {1 - improved:.0%} worsened" in words_of(html)
+    assert DISCLAIMER in html
+    assert html.count('<circle class="dot') == 2 * 4
+
+
+def test_a_probability_near_one_half_is_no_clear_change(make_progress_answer):
+    assert "no clear change" in progress_card(make_progress_answer(2, improved=0.45), [None] * 2)
+    assert "no clear change" not in progress_card(make_progress_answer(2, improved=0.35), [None] * 2)
+
+
+@pytest.mark.parametrize(
+    ("improved", "words"),
+    [
+        (0.4996, "Worsened Both probabilities are close to one half: the photos show no clear change. 49%"),
+        (0.5, "Improved Both probabilities are close to one half: the photos show no clear change. 50%"),
+        (0.4996, "49% improved 51% worsened"),
+        (0.5, "50% improved 50% worsened"),
+        (0.625, "62% improved 38% worsened"),
+        (0.004, "&lt;1% improved &gt;99% worsened"),
+    ],
+)
+def test_the_two_probabilities_agree_with_the_verdict_and_add_up(make_progress_answer, improved, words):
+    assert words in words_of(progress_card(make_progress_answer(2, improved=improved), [None] * 2))
+
+
+def test_photos_stand_in_the_order_of_the_answer_and_those_without_a_face_are_marked(make_progress_answer):
+    answer = make_progress_answer(3, without_face=(1,))
+    answer = answer.model_copy(update={"photos": answer.photos[::-1], "order": "exif"})
+    previews = [Preview(data_uri=f"data:{n}", width_px=480, height_px=480) for n in "abc"]
+
+    html = progress_card(answer, previews)
+    tiles = re.findall(r'<li class="[^"]*">.*?</li>', html, flags=re.DOTALL)
+
+    assert [re.findall(r"data:(\w)", tile) for tile in tiles] == [["c"], ["b"], ["a"]]
+    assert "no face found: not used" in tiles[1] and "face-box" not in tiles[1]
+    assert "face found" in tiles[0] and "face-box" in tiles[0]
+    assert "as recorded in the photos" in html
+    assert "1 photo shows no face and is not used." in html
+
+
+def test_the_box_of_a_face_is_in_fractions_of_the_photo_and_never_beyond_it(make_progress_answer):
+    answer = make_progress_answer(2)
+    face = FoundFace(box=Box(left=-20, top=30, right=200, bottom=330), confidence=1)
+    first = answer.photos[0].model_copy(update={"face": face})
+
+    html = progress_card(answer.model_copy(update={"photos": [first, answer.photos[1]]}), [PHOTO] * 2)
+
+    assert "left:0%;top:10%;width:50%;height:90%" in html
+
+
+def test_the_plots_are_described_in_words(make_progress_answer):
+    html = progress_card(make_progress_answer(3, without_face=(1,)), [None] * 3)
+
+    assert html.count('aria-label="Probability of improvement, after each photo: photo 3 83%"') == 2

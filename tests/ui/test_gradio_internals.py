@@ -1,0 +1,34 @@
+from importlib.metadata import version
+from pathlib import Path
+
+import gradio
+import gradio as gr
+import pytest
+
+from ui import gradio_internals
+from ui.gradio_internals import QUEUE_PAUSE_S, lengthen_queue_pauses
+
+
+def test_the_documented_version_is_the_installed_one():
+    installed = ".".join(version("gradio").split(".")[:2])
+
+    assert f"tried with Gradio {installed}." in str(gradio_internals.__doc__)
+
+
+@pytest.mark.parametrize("name", ["sleep_when_free", "progress_update_sleep_when_free"])
+def test_the_queue_has_the_pauses_that_the_page_lengthens(name: str):
+    page = gr.Blocks()
+    assert 0 < getattr(page._queue, name) < QUEUE_PAUSE_S
+
+    lengthen_queue_pauses(page)
+
+    assert getattr(page._queue, name) == QUEUE_PAUSE_S
+
+
+def test_the_document_of_gradio_has_the_tags_that_the_page_removes():
+    document = Path(gradio.__file__).with_name("templates") / "frontend" / "index.html"
+
+    tags = gradio_internals._GRADIO_TAGS.findall(document.read_bytes())
+
+    assert any(b"og:image" in tag for tag in tags) and any(b"twitter:" in tag for tag in tags)
+    assert any(b"manifest" in tag for tag in tags)
