@@ -1,4 +1,4 @@
-"""The words of the OpenAPI document, and a page for it that loads nothing from another host."""
+"""The OpenAPI document: descriptions and examples, and a page for it without files of other hosts."""
 
 from datetime import datetime
 from importlib.resources import files
@@ -10,6 +10,14 @@ from fastapi.responses import HTMLResponse
 from fastapi.staticfiles import StaticFiles
 from pydantic import BaseModel
 
+from models.limits import (
+    MAX_BATCH_PHOTOS,
+    MAX_PHOTO_BYTES,
+    MAX_PHOTO_PIXELS,
+    MAX_REQUEST_BYTES,
+    MAX_SERIES_PHOTOS,
+    MIN_SERIES_PHOTOS,
+)
 from serve.schemas import (
     DISCLAIMER,
     BatchLine,
@@ -28,12 +36,14 @@ API_VERSION = "1"
 
 _DESCRIPTION = f"""{DISCLAIMER}
 
-Every error is `{{"error": {{"code", "message"}}}}`: the code is stable, the message says what was found, what
-is needed and what to do. Every answer has an `X-Request-ID`; send your own (letters, digits, `.`, `_`, `-`)
-or take ours. With `x-request-timeout-seconds` a client says how long it waits. Photos stay in memory, are
-never written to a disk and leave no trace in the logs."""
+Every error is `{{"error": {{"code", "message"}}}}`. The code is stable; the message says what was found, what
+is needed and what to do. Every response has an `X-Request-ID`, yours if the request has one (letters, digits,
+`.`, `_`, `-`). `x-request-timeout-seconds` sets the deadline of a request. Photos stay in memory: they are
+never written to a disk, and nothing about them is logged."""
 
 _BINARY = {"type": "string", "format": "binary"}
+_PHOTO_MB = MAX_PHOTO_BYTES / 1e6
+_SERIES = f"{MIN_SERIES_PHOTOS} to {MAX_SERIES_PHOTOS}"
 
 
 def _form(properties: dict[str, Any], required: list[str]) -> dict[str, Any]:
@@ -49,7 +59,8 @@ def _without_definitions(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 LESION_BODY = _body(
-    "One photo of one spot, JPEG, PNG or WebP, at most 20 MB and 50 megapixels.",
+    f"One photo of one lesion, JPEG, PNG or WebP, at most {_PHOTO_MB:g} MB and "
+    f"{MAX_PHOTO_PIXELS / 1e6:g} megapixels.",
     {
         "multipart/form-data": _form({"file": _BINARY}, ["file"]),
         "image/jpeg": {"schema": _BINARY},
@@ -58,11 +69,16 @@ LESION_BODY = _body(
     },
 )
 BATCH_BODY = _body(
-    "Up to 64 photos, at most 20 MB each and 200 MB together.",
-    {"multipart/form-data": _form({"files": {"type": "array", "items": _BINARY, "maxItems": 64}}, ["files"])},
+    f"Up to {MAX_BATCH_PHOTOS} photos, at most {_PHOTO_MB:g} MB each and "
+    f"{MAX_REQUEST_BYTES / 1e6:g} MB together.",
+    {
+        "multipart/form-data": _form(
+            {"files": {"type": "array", "items": _BINARY, "maxItems": MAX_BATCH_PHOTOS}}, ["files"]
+        )
+    },
 )
 BATCH_LINES = {
-    "description": "NDJSON: a line for each file as it finishes, with `index` and either `result` or `error`",
+    "description": "NDJSON: one line per file as it finishes, with `index` and either `result` or `error`",
     "content": {
         "application/x-ndjson": {
             "schema": _without_definitions(
@@ -74,15 +90,20 @@ BATCH_LINES = {
     },
 }
 PROGRESS_BODY = _body(
-    "2 to 30 photos of one face; `taken_at` for none or for each, ISO 8601, in the order of the files.",
+    f"{_SERIES} photos of one face; `taken_at` for none or for each, ISO 8601, in the order of the files.",
     {
         "multipart/form-data": _form(
             {
-                "files": {"type": "array", "items": _BINARY, "minItems": 2, "maxItems": 30},
+                "files": {
+                    "type": "array",
+                    "items": _BINARY,
+                    "minItems": MIN_SERIES_PHOTOS,
+                    "maxItems": MAX_SERIES_PHOTOS,
+                },
                 "taken_at": {
                     "type": "array",
                     "items": {"type": "string", "examples": ["2026-03-01T09:30:00"]},
-                    "maxItems": 30,
+                    "maxItems": MAX_SERIES_PHOTOS,
                 },
             },
             ["files"],
@@ -90,7 +111,8 @@ PROGRESS_BODY = _body(
     },
 )
 PREDICT_BODY = _body(
-    "2 to 30 frames, oldest first, each height x width x 3 numbers, RGB; here 2 frames of 1 x 2 pixels.",
+    f"{_SERIES} frames, oldest first, each height x width x 3 numbers, RGB. "
+    "The example has 2 frames of 1 x 2 pixels.",
     {
         "application/json": {
             "schema": PredictRequest.model_json_schema(),
@@ -138,12 +160,12 @@ PREDICT_EXAMPLE = PredictAnswer(prob_class=1, negative_prob=0.17, positive_prob=
 
 
 def answered(example: BaseModel) -> dict[int | str, dict[str, Any]]:
-    """Show what a route answers when all is well."""
+    """Return the successful response of a route for OpenAPI."""
     return {200: {"content": {"application/json": {"example": example.model_dump(mode="json")}}}}
 
 
 def new_app() -> FastAPI:
-    """Start an API that has its title and words but no routes yet."""
+    """Create the API with title and descriptions, without routes."""
     return FastAPI(
         title="skinserve",
         version=API_VERSION,
@@ -152,15 +174,15 @@ def new_app() -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
         openapi_tags=[
-            {"name": "lesion", "description": "Is this spot harmful, and what is it?"},
+            {"name": "lesion", "description": "Is this lesion harmful, and what is it?"},
             {"name": "progress", "description": "Is this face getting better?"},
-            {"name": "server", "description": "What is loaded, and whether it answers."},
+            {"name": "server", "description": "Which models are loaded, and whether they answer."},
         ],
     )
 
 
 def add_docs(app: FastAPI) -> None:
-    """Serve Swagger UI at ``/docs`` from the files of the package fastapi-offline, not from a CDN."""
+    """Serve Swagger UI at ``/docs`` from the files of fastapi-offline instead of a CDN."""
     app.mount("/docs/static", StaticFiles(directory=str(files("fastapi_offline") / "static")))
 
     @app.get("/docs", include_in_schema=False)

@@ -17,8 +17,8 @@ WARM_UP_TIMEOUT_S = 30.0
 class Readiness:
     """Probe the models with warm-up batches and cache the results.
 
-    A model is ready for ``ready_after_s`` after its last answer: long enough that a full queue does not remove
-    the server from its load balancer, short enough that a dead model does.
+    A model is ready for ``ready_after_s`` after its last answer: long enough that a full queue does not
+    remove the server from its load balancer, short enough that a dead model does.
     """
 
     def __init__(self, stages: Stages, *, ready_after_s: float) -> None:
