@@ -1,4 +1,4 @@
-"""A bucket on this machine: moto's S3 server, and what boto3 needs to know of it."""
+"""A local S3 bucket: moto's server, and the environment of boto3 for it."""
 
 import contextlib
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from models import storage
 
 @contextlib.contextmanager
 def s3_server() -> Iterator[str]:
-    """Run a server on a free port, let boto3 find it, and yield its address."""
+    """Run an S3 server on a free port, configure boto3 for it, and yield its URL."""
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
@@ -24,7 +24,7 @@ def s3_server() -> Iterator[str]:
 
 @contextlib.contextmanager
 def environment_of(endpoint: str, *, with_credentials: bool = True) -> Iterator[None]:
-    """Let boto3 talk to an endpoint, with no credentials but those that are given here."""
+    """Configure boto3 for one endpoint, with test credentials or none."""
     with pytest.MonkeyPatch.context() as patch:
         for name in ("AWS_PROFILE", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
             patch.delenv(name, raising=False)
@@ -36,20 +36,20 @@ def environment_of(endpoint: str, *, with_credentials: bool = True) -> Iterator[
         if with_credentials:
             patch.setenv("AWS_ACCESS_KEY_ID", "testing")
             patch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
-        storage.forget_client()
+        storage._new_client.cache_clear()
         yield
-    storage.forget_client()
+    storage._new_client.cache_clear()
 
 
 @contextlib.contextmanager
 def new_bucket(name: str) -> Iterator[str]:
-    """Make an empty bucket on the running server, and yield its ``s3://`` address."""
+    """Create a bucket on the running server, yield its ``s3://`` address, and remove it."""
     client = storage._client()
     client.create_bucket(Bucket=name)
     try:
         yield f"s3://{name}"
     finally:
         for page in client.get_paginator("list_objects_v2").paginate(Bucket=name):
-            for item in page.get("Contents", ()):  # the markers of folders, which Ray writes, included
+            for item in page.get("Contents", ()):  # including the folder markers that Ray writes
                 client.delete_object(Bucket=name, Key=item["Key"])
         client.delete_bucket(Bucket=name)

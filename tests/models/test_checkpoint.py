@@ -178,6 +178,6 @@ def test_a_checkpoint_that_is_not_on_s3_is_named():
     with (
         s3_server(),
         new_bucket("released") as bucket,
-        pytest.raises(CheckpointError, match="nothing is stored"),
+        pytest.raises(CheckpointError, match="there are no objects"),
     ):
         local_checkpoint(f"{bucket}/tiny")

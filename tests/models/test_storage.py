@@ -33,7 +33,7 @@ def fast_retries(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Script:
-    """What a made-up S3 server answers: statuses in turn, the last one for ever."""
+    """Responses of a fake S3 server: the statuses in order, then the last one for ever."""
 
     def __init__(self, *statuses: int, body: bytes = b"content", declared_bytes: int | None = None) -> None:
         self.statuses = list(statuses)
@@ -48,6 +48,12 @@ def scripted() -> Iterator[Callable[[Script], str]]:
 
     def start(script: Script) -> str:
         class Handler(http.server.BaseHTTPRequestHandler):
+            def do_HEAD(self) -> None:
+                self.send_response(script.statuses[0])
+                self.send_header("Content-Length", str(script.declared_bytes))
+                self.send_header("ETag", '"1"')
+                self.end_headers()
+
             def do_GET(self) -> None:
                 status = script.statuses[min(script.num_requests, len(script.statuses) - 1)]
                 script.num_requests += 1
@@ -80,7 +86,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return str(tmp_path / "data") if request.param == "folder" else request.getfixturevalue("bucket")
 
 
-def test_what_is_written_is_read_and_listed(place: str):
+def test_written_files_are_read_and_listed(place: str):
     for name in ("b/two.txt", "a.txt", "b/c/three.txt"):
         storage.write_bytes(f"{place}/{name}", name.encode())
 
@@ -101,19 +107,19 @@ def test_writing_again_replaces(place: str):
     assert storage.read_bytes(f"{place}/a") == b"new"
 
 
-def test_what_is_missing_is_named(place: str):
+def test_the_error_names_the_missing_file(place: str):
     with pytest.raises(MissingError, match=r"no (file|object) .*/nothing\.csv; correct"):
         storage.read_bytes(f"{place}/nothing.csv")
 
 
-def test_a_folder_of_similar_name_is_another(bucket: str):
+def test_a_folder_with_the_same_prefix_is_not_listed(bucket: str):
     storage.write_bytes(f"{bucket}/photos/1.jpg", b"")
     storage.write_bytes(f"{bucket}/photos_old/1.jpg", b"")
 
     assert storage.list_files(f"{bucket}/photos") == [f"{bucket}/photos/1.jpg"]
 
 
-def test_more_objects_than_one_answer_holds_are_listed(bucket: str):
+def test_all_pages_of_a_listing_are_read(bucket: str):
     for number in range(5):
         storage.write_bytes(f"{bucket}/many/{number}", b"")
     storage._client().meta.events.register(
@@ -121,16 +127,27 @@ def test_more_objects_than_one_answer_holds_are_listed(bucket: str):
     )
 
     assert len(storage.list_files(f"{bucket}/many")) == 5
-    storage.forget_client()
+    storage._new_client.cache_clear()
 
 
-def test_a_written_file_can_be_read_by_others(tmp_path: Path):
-    storage.write_bytes(str(tmp_path / "a"), b"")
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o007, 0o660), (0o077, 0o600)])
+def test_a_written_file_follows_the_umask_without_changing_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, umask: int, mode: int
+):
+    before = os.umask(umask)
+    calls: list[int] = []
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr("os.umask", calls.append)
+            storage.write_bytes(str(tmp_path / "a"), b"")
+    finally:
+        os.umask(before)
 
-    assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o666 & ~_umask()
+    assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == mode
+    assert calls == []  # it is the umask of all threads
 
 
-def test_a_full_disk_is_said_and_the_old_file_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_full_disk_is_reported_and_the_old_file_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     path = tmp_path / "manifest.parquet"
     storage.write_bytes(str(path), b"old")
 
@@ -139,7 +156,7 @@ def test_a_full_disk_is_said_and_the_old_file_stays(tmp_path: Path, monkeypatch:
 
     monkeypatch.setattr("models.storage.os.fsync", no_space)
     with pytest.raises(
-        StorageError, match=r"no space is left on the disk for .*manifest\.parquet; make room"
+        StorageError, match=r"no space is left on the disk for .*manifest\.parquet; free some"
     ):
         storage.write_bytes(str(path), b"new")
 
@@ -147,7 +164,7 @@ def test_a_full_disk_is_said_and_the_old_file_stays(tmp_path: Path, monkeypatch:
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_folder_in_place_of_a_file_is_said(tmp_path: Path):
+def test_a_folder_in_place_of_a_file_is_reported(tmp_path: Path):
     with pytest.raises(StorageError, match="cannot be read: is a directory"):
         storage.read_bytes(str(tmp_path))
     (tmp_path / "file").touch()
@@ -155,7 +172,7 @@ def test_a_folder_in_place_of_a_file_is_said(tmp_path: Path):
         storage.write_bytes(str(tmp_path / "file" / "a"), b"")
 
 
-def test_an_interrupted_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_an_interrupted_write_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     def interrupt(source: str, target: Path) -> None:
         raise KeyboardInterrupt
 
@@ -166,7 +183,7 @@ def test_an_interrupted_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest
     assert list(tmp_path.iterdir()) == []
 
 
-def test_missing_credentials_are_asked_for(endpoint: str):
+def test_missing_credentials_are_reported(endpoint: str):
     with (
         environment_of(endpoint, with_credentials=False),
         pytest.raises(StorageError, match="no AWS credentials for s3://lesions/a; set AWS_ACCESS_KEY_ID"),
@@ -182,7 +199,7 @@ def test_missing_credentials_are_asked_for(endpoint: str):
         lambda address: storage.list_files(f"{address}/"),
     ],
 )
-def test_a_bucket_that_is_not_there_is_named(endpoint: str, use: Callable[[str], object]):
+def test_a_missing_bucket_is_reported(endpoint: str, use: Callable[[str], object]):
     with (
         environment_of(endpoint),
         pytest.raises(StorageError, match="there is no bucket absent for s3://absent/a"),
@@ -191,7 +208,7 @@ def test_a_bucket_that_is_not_there_is_named(endpoint: str, use: Callable[[str],
 
 
 @pytest.mark.usefixtures("fast_retries")
-def test_a_bucket_that_answers_503_three_times_is_survived(scripted: Callable[[Script], str]):
+def test_three_503_responses_are_retried(scripted: Callable[[Script], str]):
     script = Script(503, 503, 503, 200)
     with environment_of(scripted(script)):
         assert storage.read_bytes("s3://lesions/a") == b"content"
@@ -200,11 +217,11 @@ def test_a_bucket_that_answers_503_three_times_is_survived(scripted: Callable[[S
 
 
 @pytest.mark.usefixtures("fast_retries")
-def test_a_bucket_that_answers_503_for_ever_is_given_up(scripted: Callable[[Script], str]):
+def test_endless_503_responses_are_reported_after_eight_attempts(scripted: Callable[[Script], str]):
     script = Script(503)
     with (
         environment_of(scripted(script)),
-        pytest.raises(StorageError, match="the bucket answered 503 8 times; try again later"),
+        pytest.raises(StorageError, match="S3 returned 503 8 times; try again later"),
     ):
         storage.read_bytes("s3://lesions/a")
 
@@ -212,7 +229,7 @@ def test_a_bucket_that_answers_503_for_ever_is_given_up(scripted: Callable[[Scri
 
 
 @pytest.mark.usefixtures("fast_retries")
-def test_an_answer_that_breaks_off_is_never_taken_for_whole(scripted: Callable[[Script], str]):
+def test_a_truncated_body_is_retried_and_reported(scripted: Callable[[Script], str]):
     script = Script(200, body=b"half", declared_bytes=8)
     with (
         environment_of(scripted(script)),
@@ -223,16 +240,23 @@ def test_an_answer_that_breaks_off_is_never_taken_for_whole(scripted: Callable[[
     assert script.num_requests == 3
 
 
-def test_refused_access_is_said(scripted: Callable[[Script], str]):
+def test_a_custom_endpoint_is_addressed_by_path():
+    with environment_of("http://minio.example:9000"):
+        url = storage._client().generate_presigned_url("get_object", Params={"Bucket": "b", "Key": "k"})
+
+    assert url.startswith("http://minio.example:9000/b/k?")
+
+
+def test_denied_access_is_reported(scripted: Callable[[Script], str]):
     with (
         environment_of(scripted(Script(403))),
-        pytest.raises(StorageError, match=r"access to s3://lesions/a is refused .*s3:ListBucket on lesions"),
+        pytest.raises(StorageError, match=r"access to s3://lesions/a is denied .*s3:ListBucket on lesions"),
     ):
         storage.read_bytes("s3://lesions/a")
 
 
 @pytest.mark.usefixtures("fast_retries")
-def test_an_endpoint_that_nobody_answers_is_said():
+def test_an_unreachable_endpoint_is_reported():
     with (
         environment_of("http://127.0.0.1:9"),
         pytest.raises(StorageError, match=r"cannot be reached: .*check the network and AWS_ENDPOINT_URL"),
@@ -241,12 +265,12 @@ def test_an_endpoint_that_nobody_answers_is_said():
 
 
 @pytest.mark.parametrize("address", ["s3://", "s3://lesions", "s3:///key"])
-def test_an_address_without_bucket_or_key_is_refused(address: str):
+def test_an_address_without_bucket_or_key_is_rejected(address: str):
     with pytest.raises(StorageError, match="it has the form s3://bucket/key"):
         storage.read_bytes(address)
 
 
-def test_a_folder_is_fetched_once_and_again_when_it_changed(
+def test_a_folder_is_downloaded_once_and_again_after_a_change(
     bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     storage.write_bytes(f"{bucket}/models/lesion/meta.json", b"{}")
@@ -254,7 +278,7 @@ def test_a_folder_is_fetched_once_and_again_when_it_changed(
 
     folder = storage.fetch_folder(f"{bucket}/models/lesion/", tmp_path)
     with monkeypatch.context() as patch:
-        patch.setattr("models.storage.read_bytes", None)
+        patch.setattr("models.storage._download", None)
         again = storage.fetch_folder(f"{bucket}/models/lesion", tmp_path)
     storage.write_bytes(f"{bucket}/models/lesion/meta.json", b"{ }")
     changed = storage.fetch_folder(f"{bucket}/models/lesion", tmp_path)
@@ -266,7 +290,7 @@ def test_a_folder_is_fetched_once_and_again_when_it_changed(
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([folder.name, changed.name])
 
 
-def test_many_may_fetch_the_same_folder_at_once(bucket: str, tmp_path: Path):
+def test_concurrent_downloads_of_a_folder_make_one_copy(bucket: str, tmp_path: Path):
     storage.write_bytes(f"{bucket}/models/meta.json", b"{}")
 
     with ThreadPoolExecutor(4) as pool:
@@ -276,41 +300,57 @@ def test_many_may_fetch_the_same_folder_at_once(bucket: str, tmp_path: Path):
     assert [path.name for path in tmp_path.iterdir()] == [folders.pop().name]
 
 
-def test_a_fetch_that_breaks_off_leaves_no_half_folder(
+@pytest.mark.usefixtures("fast_retries")
+def test_a_truncated_object_of_a_folder_is_retried_and_reported(
+    scripted: Callable[[Script], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    script = Script(200, body=b"half", declared_bytes=8)
+    monkeypatch.setattr("models.storage._objects", lambda address: [("models/a", '"1"')])
+    with (
+        environment_of(scripted(script)),
+        pytest.raises(StorageError, match=r"s3://lesions/models/a cannot be reached: .*check the network"),
+    ):
+        storage.fetch_folder("s3://lesions/models", tmp_path)
+
+    assert script.num_requests > 2
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failed_download_leaves_no_partial_folder(
     bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     for name in ("a", "b"):
         storage.write_bytes(f"{bucket}/models/{name}", b"")
-    read = storage.read_bytes
+    download = storage._download
 
-    def second_fails(address: str) -> bytes:
-        if address.endswith("b"):
+    def second_fails(bucket: str, key: str, path: Path) -> None:
+        if key.endswith("b"):
             raise StorageError("gone")
-        return read(address)
+        download(bucket, key, path)
 
-    monkeypatch.setattr("models.storage.read_bytes", second_fails)
+    monkeypatch.setattr("models.storage._download", second_fails)
     with pytest.raises(StorageError, match="gone"):
         storage.fetch_folder(f"{bucket}/models", tmp_path)
 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_object_cannot_be_fetched_out_of_its_folder(
+def test_an_object_outside_its_folder_is_rejected(
     bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr("models.storage._objects", lambda address: [("models/../../evil", '"1"')])
-    with pytest.raises(StorageError, match="would lie outside of its folder"):
+    with pytest.raises(StorageError, match="points outside its folder"):
         storage.fetch_folder(f"{bucket}/models", tmp_path / "cache")
 
 
-def test_a_local_folder_is_used_where_it_is(tmp_path: Path):
+def test_a_local_folder_is_returned_unchanged(tmp_path: Path):
     assert storage.fetch_folder(str(tmp_path), tmp_path / "cache") == tmp_path
     with pytest.raises(MissingError, match="no folder"):
         storage.fetch_folder(str(tmp_path / "nothing"), tmp_path)
 
 
-def test_an_empty_prefix_cannot_be_fetched(bucket: str, tmp_path: Path):
-    with pytest.raises(MissingError, match="nothing is stored under s3://lesions/nothing"):
+def test_an_empty_prefix_is_reported(bucket: str, tmp_path: Path):
+    with pytest.raises(MissingError, match="there are no objects under s3://lesions/nothing"):
         storage.fetch_folder(f"{bucket}/nothing", tmp_path)
 
 
@@ -326,7 +366,7 @@ def test_a_folder_is_uploaded(place: str, tmp_path: Path):
         storage.upload_folder(tmp_path / "nothing", place)
 
 
-def test_uploading_into_no_bucket_is_said(endpoint: str, tmp_path: Path):
+def test_an_upload_into_a_missing_bucket_is_reported(endpoint: str, tmp_path: Path):
     (tmp_path / "a").touch()
     with environment_of(endpoint), pytest.raises(StorageError, match=r"s3://absent/a .*NoSuchBucket"):
         storage.upload_folder(tmp_path, "s3://absent")
@@ -334,7 +374,7 @@ def test_uploading_into_no_bucket_is_said(endpoint: str, tmp_path: Path):
 
 def test_threads_share_one_client(bucket: str):
     storage.write_bytes(f"{bucket}/a", b"content")
-    storage.forget_client()
+    storage._new_client.cache_clear()
 
     until = time.monotonic() + 30
     with ThreadPoolExecutor(16) as pool:
@@ -357,13 +397,7 @@ def test_addresses_are_joined(folder: str, name: str, address: str):
     assert storage.join(folder, name) == address
 
 
-def test_the_folder_of_a_file_is_known():
+def test_parent_returns_the_folder_of_a_file():
     assert storage.parent("s3://lesions/photos/a.jpg") == "s3://lesions/photos"
     assert storage.parent("/data/a.jpg") == "/data"
     assert storage.parent("a.jpg") == "."
-
-
-def _umask() -> int:
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return mask

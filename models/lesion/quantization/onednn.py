@@ -4,7 +4,7 @@ It calls ``torch.ops.onednn`` and ``torch.cpu._is_vnni_supported``, which Induct
 document. Tried with torch 2.14; the tests compare the result with float32.
 
 The last convolution of a block adds the shortcut before its result is quantized, which makes it twice as
-fast as ONNX Runtime (docs/decisions/0009-eight-bits-by-onednn.md).
+fast as ONNX Runtime (docs/decisions/0009-int8-with-onednn.md).
 
 Axes: B photo, H row, W column, C channel, O output channel.
 """
