@@ -8,6 +8,7 @@ from fastapi.responses import JSONResponse, RedirectResponse, StreamingResponse
 from ray.serve.handle import DeploymentHandle
 
 from models.diagnoses import DIAGNOSES
+from models.limits import MAX_FORM_OVERHEAD_BYTES
 from serve.answers import Answers, File
 from serve.config import GatewayConfig
 from serve.progress.series import read_times
@@ -23,7 +24,7 @@ from serve.runtime.autoscaling import CpuMeter, Load
 from serve.runtime.errors import ApiError, error_responses, register_error_handlers
 from serve.runtime.readiness import Readiness
 from serve.runtime.replica_client import ServeStages, StageName, Stages
-from serve.runtime.uploads import FORM_OVERHEAD_BYTES, RAW_TYPES, FormSpec, media_type, read_body, read_form
+from serve.runtime.uploads import RAW_TYPES, FormSpec, media_type, read_body, read_form
 from serve.schemas import Health, LesionAnswer, Models, PredictAnswer, ProgressAnswer
 
 routes = APIRouter()
@@ -217,7 +218,7 @@ async def _read_photo(request: Request) -> File:
             file_field="file",
             max_files=1,
             max_file_bytes=config.max_photo_bytes,
-            max_bytes=config.max_photo_bytes + FORM_OVERHEAD_BYTES,
+            max_bytes=config.max_photo_bytes + MAX_FORM_OVERHEAD_BYTES,
         )
         files = (await read_form(request, slot, shape)).files
         if not files:

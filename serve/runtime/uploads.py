@@ -1,4 +1,4 @@
-"""Request bodies, read into memory within limits and never onto a disk."""
+"""Read request bodies into memory, within limits and never to a disk."""
 
 import asyncio
 from collections.abc import Callable, Collection
@@ -9,30 +9,29 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import Request
 
 from models.images import PhotoError, TooLargeError
+from models.limits import (
+    MAX_FORM_FIELD_BYTES,
+    MAX_UPLOAD_PAUSE_S,
+    MIN_UPLOAD_BYTES_PER_S,
+)
 from serve.runtime.admission import RequestSlot
 from serve.runtime.errors import ApiError
 
-# Beside its files, a form may hold this many bytes: boundaries, part headers and short fields.
-FORM_OVERHEAD_BYTES = 1_000_000
-MAX_FIELD_BYTES = 1_000
-BODY_TIMEOUT_S = 10.0
-"""A body may pause for this long before it counts as too slow."""
-MIN_BYTES_PER_S = 2_000
 RAW_TYPES = ("image/jpeg", "image/png", "image/webp")
 
 
 @dataclass
 class Form:
-    """A multipart form that was read."""
+    """Hold the files and text fields of a multipart form."""
 
     files: list[bytes | PhotoError] = field(default_factory=list)
-    """In the order of the request; an error where a file was larger than allowed and therefore not kept."""
+    """In the order of the request; an error in place of a file over its limit."""
     fields: dict[str, list[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
 class FormSpec:
-    """What a form must look like."""
+    """Define the allowed fields and sizes of a form."""
 
     file_field: str
     text_fields: Collection[str] = ()
@@ -42,7 +41,7 @@ class FormSpec:
 
 
 def media_type(request: Request) -> str:
-    """Return the type of the body in lower case, without parameters; empty when it is not said."""
+    """Return the content type in lower case without parameters; empty if missing."""
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
@@ -50,30 +49,31 @@ async def read_body(request: Request, slot: RequestSlot, *, max_bytes: int) -> b
     """Read a whole body.
 
     Raises:
-        ApiError: ``too_large``, by its announced length before any of it is read, or as soon as it is passed.
+        ApiError: ``too_large``, by Content-Length before reading or while reading; ``deadline_exceeded``,
+            sent too slowly; ``overloaded``.
     """
     chunks: list[bytes] = []
     await _receive(request, slot, max_bytes, chunks.append)
     return b"".join(chunks)
 
 
-async def read_form(request: Request, slot: RequestSlot, shape: FormSpec) -> Form:
+async def read_form(request: Request, slot: RequestSlot, spec: FormSpec) -> Form:
     """Read a multipart form.
 
     Raises:
-        ApiError: ``unsupported_type``, ``too_large``, ``too_many_photos`` or ``invalid_request``.
+        ApiError: ``unsupported_type``, ``too_many_photos``, ``invalid_request``, and those of ``read_body``.
     """
     kind, options = parse_options_header(request.headers.get("content-type", ""))
     if kind != b"multipart/form-data":
         raise ApiError(
             "unsupported_type",
-            f"the body is {media_type(request) or 'of no stated type'!r}; send multipart/form-data with "
-            f"{shape.file_field!r}",
+            f"the body is {media_type(request) or 'of unknown type'!r}; send multipart/form-data with "
+            f"{spec.file_field!r}",
         )
-    builder = _FormBuilder(shape)
+    builder = _FormBuilder(spec)
     try:
         parser = MultipartParser(options.get(b"boundary", b""), builder.callbacks())  # pyright: ignore[reportArgumentType]
-        await _receive(request, slot, shape.max_bytes, parser.write)
+        await _receive(request, slot, spec.max_bytes, parser.write)
         parser.finalize()
     except FormParserError as error:
         raise ApiError(
@@ -85,27 +85,27 @@ async def read_form(request: Request, slot: RequestSlot, shape: FormSpec) -> For
 
 
 async def _receive(
-    request: Request, slot: RequestSlot, max_bytes: int, keep: Callable[[bytes], object]
+    request: Request, slot: RequestSlot, max_bytes: int, sink: Callable[[bytes], object]
 ) -> None:
-    """Hand on a body chunk by chunk; one that only drips is refused, it would hold its place for nothing."""
-    announced = request.headers.get("content-length", "")
-    if announced.isdigit():
-        _check_size(int(announced), max_bytes)
+    """Pass on a body chunk by chunk; reject a slow one, which would occupy its slot."""
+    content_length = request.headers.get("content-length", "")
+    if content_length.isdigit():
+        _check_size(int(content_length), max_bytes)
     received = 0
-    began = asyncio.get_running_loop().time()
+    start = asyncio.get_running_loop().time()
     try:
-        async with asyncio.timeout_at(began + BODY_TIMEOUT_S) as timeout:
+        async with asyncio.timeout_at(start + MAX_UPLOAD_PAUSE_S) as timeout:
             async for chunk in request.stream():
                 received += len(chunk)
                 _check_size(received, max_bytes)
                 slot.reserve_bytes(len(chunk))
-                keep(chunk)
-                timeout.reschedule(began + BODY_TIMEOUT_S + received / MIN_BYTES_PER_S)
+                sink(chunk)
+                timeout.reschedule(start + MAX_UPLOAD_PAUSE_S + received / MIN_UPLOAD_BYTES_PER_S)
     except TimeoutError as error:
-        seconds = asyncio.get_running_loop().time() - began
-        message = f"{received} bytes of the body came in {seconds:.0f} s"
+        seconds = asyncio.get_running_loop().time() - start
+        message = f"{received} bytes of the body arrived in {seconds:.0f} s"
         raise ApiError(
-            "deadline_exceeded", f"{message}; send at least {MIN_BYTES_PER_S} bytes per second"
+            "deadline_exceeded", f"{message}; send at least {MIN_UPLOAD_BYTES_PER_S} bytes per second"
         ) from error
 
 
@@ -119,12 +119,12 @@ def _check_size(num_bytes: int, max_bytes: int) -> None:
 
 
 class _FormBuilder:
-    """Receives the parser's events and keeps files and fields, each within its limit."""
+    """Build a form from the parser's events; each part within its limit."""
 
-    def __init__(self, shape: FormSpec) -> None:
+    def __init__(self, spec: FormSpec) -> None:
         self.form = Form()
         self.ended = False
-        self._shape = shape
+        self._spec = spec
         self._header_name = b""
         self._header_value = b""
         self._headers: dict[bytes, bytes] = {}
@@ -158,49 +158,49 @@ class _FormBuilder:
         self._header_name = self._header_value = b""
 
     def _check_part(self) -> None:
-        shape = self._shape
+        spec = self._spec
         _, options = parse_options_header(self._headers.get(b"content-disposition", b""))
         self._name = options.get(b"name", b"").decode("utf-8", "replace")
-        if self._name == shape.file_field:
-            if len(self.form.files) == shape.max_files:
-                if shape.max_files == 1:
+        if self._name == spec.file_field:
+            if len(self.form.files) == spec.max_files:
+                if spec.max_files == 1:
                     raise ApiError(
                         "too_many_photos", f"more than one {self._name!r} was sent; send one photo"
                     )
                 raise ApiError(
                     "too_many_photos",
-                    f"more than {shape.max_files} photos were sent; send at most {shape.max_files}",
+                    f"more than {spec.max_files} photos were sent; send at most {spec.max_files}",
                 )
-        elif self._name not in shape.text_fields:
-            known = " and ".join(map(repr, [shape.file_field, *shape.text_fields]))
+        elif self._name not in spec.text_fields:
+            known = " and ".join(map(repr, [spec.file_field, *spec.text_fields]))
             raise ApiError("invalid_request", f"the form has a field {self._name[:40]!r}; send {known} only")
-        elif len(self.form.fields.get(self._name, [])) >= shape.max_files:
+        elif len(self.form.fields.get(self._name, [])) >= spec.max_files:
             raise ApiError(
                 "invalid_request",
-                f"more than {shape.max_files} fields {self._name!r} were sent; send one a photo",
+                f"more than {spec.max_files} fields {self._name!r} were sent; send one a photo",
             )
 
     def _add_data(self, data: bytes, start: int, end: int) -> None:
         self._num_bytes += end - start
-        if self._name != self._shape.file_field and self._num_bytes > MAX_FIELD_BYTES:
+        if self._name != self._spec.file_field and self._num_bytes > MAX_FORM_FIELD_BYTES:
             raise ApiError(
                 "invalid_request",
-                f"field {self._name!r} has more than {MAX_FIELD_BYTES} characters; shorten it",
+                f"field {self._name!r} has more than {MAX_FORM_FIELD_BYTES} characters; shorten it",
             )
-        if self._num_bytes <= self._shape.max_file_bytes:
+        if self._num_bytes <= self._spec.max_file_bytes:
             self._chunks.append(data[start:end])
         else:
             self._chunks.clear()
 
     def _end(self) -> None:
         content = b"".join(self._chunks)
-        if self._name != self._shape.file_field:
+        if self._name != self._spec.file_field:
             self.form.fields.setdefault(self._name, []).append(content.decode("utf-8", "replace"))
-        elif self._num_bytes > self._shape.max_file_bytes:
+        elif self._num_bytes > self._spec.max_file_bytes:
             self.form.files.append(
                 TooLargeError(
                     f"the photo has {self._num_bytes / 1e6:.1f} MB, at most "
-                    f"{self._shape.max_file_bytes / 1e6:g} MB are allowed; send a smaller one"
+                    f"{self._spec.max_file_bytes / 1e6:g} MB are allowed; send a smaller one"
                 )
             )
         else:

@@ -13,24 +13,24 @@ from serve.runtime.errors import ApiError
 from serve.runtime.uploads import Form, FormSpec, read_body, read_form
 from tests.serve.fakes import uploads
 
-SHAPE = FormSpec(
+SPEC = FormSpec(
     file_field="files", text_fields=("taken_at",), max_files=3, max_file_bytes=2_000_000, max_bytes=5_000_000
 )
 
 
 def request_of(chunks: Iterable[bytes], **headers: str) -> tuple[Request, list[int]]:
-    """A request whose body comes in chunks; the list counts how many were taken."""
-    left, taken = list(chunks), []
+    """A request whose body comes in chunks; the list grows by one for each chunk read."""
+    left, read = list(chunks), []
 
     async def receive() -> dict[str, object]:
-        taken.append(1)
+        read.append(1)
         return {"type": "http.request", "body": left.pop(0) if left else b"", "more_body": bool(left)}
 
     raw = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
-    return Request({"type": "http", "method": "POST", "headers": raw}, receive), taken
+    return Request({"type": "http", "method": "POST", "headers": raw}, receive), read
 
 
-def slot(**settings: int) -> RequestSlot:
+def new_slot(**settings: int) -> RequestSlot:
     return RequestSlot(GatewayConfig.model_validate(settings), InFlight(), 0, counts=True)
 
 
@@ -39,13 +39,13 @@ def encoded(files: list[tuple[str, tuple[str, bytes, str]]], times: list[str]) -
     return request.read(), request.headers["content-type"]
 
 
-async def read(body: bytes, kind: str, *, step: int = 65536, shape: FormSpec = SHAPE) -> Form:
+async def read(body: bytes, kind: str, *, step: int = 65536, spec: FormSpec = SPEC) -> Form:
     chunks = [body[start : start + step] for start in range(0, len(body), step)]
-    return await read_form(request_of(chunks, content_type=kind)[0], slot(), shape)
+    return await read_form(request_of(chunks, content_type=kind)[0], new_slot(), spec)
 
 
 @pytest.mark.parametrize("step", [1, 7, 1000, 10**9])
-async def test_a_form_is_read_whatever_the_pieces_it_comes_in(step: int):
+async def test_a_form_is_read_in_chunks_of_any_size(step: int):
     body, kind = encoded(uploads(b"\r\n--x\r\n" * 50, b"", b"abc"), ["2026-01-01", "", "é"])
 
     form = await read(body, kind, step=step)
@@ -54,12 +54,12 @@ async def test_a_form_is_read_whatever_the_pieces_it_comes_in(step: int):
     assert form.fields == {"taken_at": ["2026-01-01", "", "é"]}
 
 
-async def test_a_large_form_never_touches_a_disk(monkeypatch: pytest.MonkeyPatch):
-    def refuse(*_: object, **__: object) -> None:
+async def test_a_large_form_is_not_written_to_a_disk(monkeypatch: pytest.MonkeyPatch):
+    def fail(*_: object, **__: object) -> None:
         raise AssertionError("a temporary file was made")
 
     for name in ("TemporaryFile", "NamedTemporaryFile", "SpooledTemporaryFile", "mkstemp", "mkdtemp"):
-        monkeypatch.setattr(tempfile, name, refuse)
+        monkeypatch.setattr(tempfile, name, fail)
     body, kind = encoded(uploads(bytes(1_900_000), bytes(1_900_000)), [])
 
     form = await read(body, kind)
@@ -67,7 +67,7 @@ async def test_a_large_form_never_touches_a_disk(monkeypatch: pytest.MonkeyPatch
     assert [len(file) for file in form.files if isinstance(file, bytes)] == [1_900_000] * 2
 
 
-async def test_a_file_over_its_limit_is_an_error_in_its_place():
+async def test_a_file_over_its_limit_is_replaced_by_an_error():
     body, kind = encoded(uploads(b"a", bytes(2_000_001), b"c"), [])
 
     form = await read(body, kind)
@@ -85,11 +85,11 @@ async def test_a_file_over_its_limit_is_an_error_in_its_place():
         (uploads(b"1"), ["x" * 1001], "invalid_request"),
     ],
 )
-async def test_a_form_of_another_shape_is_refused(files, times: list[str], code: str):
-    with pytest.raises(ApiError) as refusal:
+async def test_a_form_with_other_fields_or_sizes_is_rejected(files, times: list[str], code: str):
+    with pytest.raises(ApiError) as rejection:
         await read(*encoded(files, times))
 
-    assert refusal.value.code == code
+    assert rejection.value.code == code
 
 
 @pytest.mark.parametrize(
@@ -103,68 +103,68 @@ async def test_a_form_of_another_shape_is_refused(files, times: list[str], code:
         b"--b\r\n\r\nno name\r\n--b--\r\n",
     ],
 )
-async def test_a_malformed_form_is_refused(body: bytes):
-    with pytest.raises(ApiError) as refusal:
+async def test_a_malformed_form_is_rejected(body: bytes):
+    with pytest.raises(ApiError) as rejection:
         await read(body, "multipart/form-data; boundary=b")
 
-    assert refusal.value.code == "invalid_request"
+    assert rejection.value.code == "invalid_request"
 
 
 @pytest.mark.parametrize("kind", ["multipart/form-data", "multipart/form-data; boundary=" + "b" * 500])
-async def test_a_bad_boundary_is_refused(kind: str):
-    with pytest.raises(ApiError) as refusal:
+async def test_an_invalid_boundary_is_rejected(kind: str):
+    with pytest.raises(ApiError) as rejection:
         await read(b"--b--\r\n", kind)
 
-    assert refusal.value.code == "invalid_request"
+    assert rejection.value.code == "invalid_request"
 
 
-async def test_a_body_that_announces_too_much_is_refused_before_any_of_it_is_read():
-    request, taken = request_of([bytes(100)], content_length="101")
+async def test_a_body_with_a_large_content_length_is_rejected_before_reading():
+    request, read = request_of([bytes(100)], content_length="101")
 
-    with pytest.raises(ApiError, match=r"at most 0\.0001 MB") as refusal:
-        await read_body(request, slot(), max_bytes=100)
+    with pytest.raises(ApiError, match=r"at most 0\.0001 MB") as rejection:
+        await read_body(request, new_slot(), max_bytes=100)
 
-    assert refusal.value.code == "too_large"
-    assert not taken
-
-
-async def test_a_body_without_length_is_refused_as_soon_as_it_passes_the_limit():
-    request, taken = request_of([bytes(60)] * 100)
-
-    with pytest.raises(ApiError) as refusal:
-        await read_body(request, slot(), max_bytes=100)
-
-    assert refusal.value.code == "too_large"
-    assert len(taken) == 2
+    assert rejection.value.code == "too_large"
+    assert not read
 
 
-async def test_bytes_are_reserved_in_the_request_slot_announced_or_not():
+async def test_a_body_without_content_length_is_rejected_when_it_exceeds_the_limit():
+    request, read = request_of([bytes(60)] * 100)
+
+    with pytest.raises(ApiError) as rejection:
+        await read_body(request, new_slot(), max_bytes=100)
+
+    assert rejection.value.code == "too_large"
+    assert len(read) == 2
+
+
+async def test_bytes_are_reserved_with_and_without_content_length():
     for headers in ({"content_length": "120"}, {}):
-        with pytest.raises(ApiError) as refusal:
+        with pytest.raises(ApiError) as rejection:
             await read_body(
-                request_of([bytes(60)] * 2, **headers)[0], slot(max_bytes_in_flight=100), max_bytes=200
+                request_of([bytes(60)] * 2, **headers)[0], new_slot(max_bytes_in_flight=100), max_bytes=200
             )
 
-        assert refusal.value.code == "overloaded"
+        assert rejection.value.code == "overloaded"
 
 
-async def test_a_request_slot_gives_everything_back():
+async def test_a_request_slot_releases_everything():
     in_flight = InFlight()
-    places = AdaptiveLimiter(1, "batches", retry_after_s=1)
+    limiter = AdaptiveLimiter(1, "batches", retry_after_s=1)
 
     with RequestSlot(GatewayConfig(), in_flight, 0, counts=True) as one:
         one.reserve_bytes(10)
-        one.enter_context(places.acquire())
+        one.enter_context(limiter.acquire())
         assert in_flight == InFlight(num_requests=1, num_bytes=10)
         with pytest.raises(ApiError):
-            places.check()
+            limiter.check()
     assert in_flight == InFlight()
-    places.check()
+    limiter.check()
 
 
-async def test_a_body_that_drips_is_refused_and_one_that_flows_is_not(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("serve.runtime.uploads.BODY_TIMEOUT_S", 0.2)
-    monkeypatch.setattr("serve.runtime.uploads.MIN_BYTES_PER_S", 1000)
+async def test_a_slow_body_is_rejected_and_a_steady_one_is_read(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("serve.runtime.uploads.MAX_UPLOAD_PAUSE_S", 0.2)
+    monkeypatch.setattr("serve.runtime.uploads.MIN_UPLOAD_BYTES_PER_S", 1000)
 
     async def read(chunk: bytes) -> bytes:
         left = [chunk] * 40
@@ -174,10 +174,10 @@ async def test_a_body_that_drips_is_refused_and_one_that_flows_is_not(monkeypatc
             return {"type": "http.request", "body": left.pop(), "more_body": bool(left)}
 
         request = Request({"type": "http", "method": "POST", "headers": []}, receive)
-        return await read_body(request, slot(), max_bytes=100_000)
+        return await read_body(request, new_slot(), max_bytes=100_000)
 
-    with pytest.raises(ApiError, match="bytes of the body came in 0 s; send at least 1000") as refusal:
+    with pytest.raises(ApiError, match="bytes of the body arrived in 0 s; send at least 1000") as rejection:
         await read(b"x")
 
-    assert refusal.value.code == "deadline_exceeded"
+    assert rejection.value.code == "deadline_exceeded"
     assert len(await read(bytes(1000))) == 40_000
