@@ -1,0 +1,1 @@
+"""Manifests, splits, duplicates and the conversion of data sets."""
