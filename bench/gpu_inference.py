@@ -29,7 +29,8 @@ from models.lesion.engine_loader import load_lesion_engine
 from models.lesion.engines import GpuLesionEngine, LesionOutput
 from models.lesion.runtimes import EngineName
 from models.progress.engine import load_progress_engine
-from samples.drawings import draw_face, draw_lesion
+from samples.face import draw_face
+from samples.lesion import draw_lesion
 
 PACKAGES = ("pydantic", "safetensors", "facenet_pytorch", "filelock", "pyarrow", "sklearn", "tensorboard")
 MEMORY_HEADROOM = 0.9
@@ -195,7 +196,7 @@ def faces(setup: Setup) -> Iterator[Found]:
     """Find faces on the CPU and on the device; compare boxes and photos per second."""
     from models.face.detector import MtcnnFaceDetector  # here: needs facenet_pytorch
 
-    drawn = [draw_face(spots=9, redness=0.5, seed=i, size_px=setup.face_px) for i in range(setup.num_faces)]
+    drawn = [draw_face(num_lesions=9, redness=0.5, seed=i, size_px=setup.face_px) for i in range(setup.num_faces)]
     photos = [np.asarray(one) for one in drawn]
     boxes: dict[str, list[Any]] = {}
     for device in ("cpu", setup.device):
@@ -267,7 +268,7 @@ def progress_run(device: str, num: int) -> tuple[Callable[[], Any], int]:
     """Return a call that classifies ``num`` drawn series, and the number of their photos."""
     engine = load_progress_engine(ROOT / "weights" / "progress", device=device)
     side = engine.meta.input_px
-    drawn = [draw_face(spots=t, redness=t / 30, seed=1, size_px=side) for t in range(SERIES_PHOTOS)]
+    drawn = [draw_face(num_lesions=t, redness=t / 30, seed=1, size_px=side) for t in range(SERIES_PHOTOS)]
     series = np.stack([np.stack([np.asarray(one) for one in drawn])] * num)
     present = np.random.default_rng(0).random(series.shape[:2]) < 0.9
     return lambda: engine(series, present), int(present.sum())

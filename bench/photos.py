@@ -7,7 +7,8 @@ import numpy as np
 from PIL import Image
 
 from bench.load import Shot
-from samples.drawings import draw_face, draw_lesion
+from samples.face import draw_face
+from samples.lesion import draw_lesion
 
 SIZES = {"224 px": (224, 224), "2 MP": (1632, 1224), "12 MP": (4032, 3024)}
 """Width and height by name."""
@@ -22,7 +23,7 @@ def spots(size: str, *, num: int) -> list[bytes]:
 
 def selfies(size: tuple[int, int], *, num: int) -> list[bytes]:
     """Draw JPEGs of faces."""
-    faces = [draw_face(spots=seed % 30, redness=0.5, seed=seed, size_px=960) for seed in range(num)]
+    faces = [draw_face(num_lesions=seed % 30, redness=0.5, seed=seed, size_px=960) for seed in range(num)]
     photos: list[bytes] = []
     for seed, face in enumerate(faces):
         photo = Image.new("RGB", (1280, 960), face.getpixel((4, 4)))  # pyright: ignore[reportArgumentType]

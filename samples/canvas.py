@@ -1,4 +1,4 @@
-"""Soft shapes laid over each other, for pictures drawn by code.
+"""Draw soft shapes over each other.
 
 Coordinates are fractions of the picture's side, origin at its top left corner.
 """
@@ -14,7 +14,7 @@ Point = tuple[float, float]
 
 
 class Canvas:
-    """A picture on which soft shapes are laid over each other; shapes ``on_skin`` stay inside the face."""
+    """Hold a picture and draw soft shapes on it; shapes ``on_skin`` are clipped to the face."""
 
     def __init__(self, side_px: int, backdrop: Colour) -> None:
         self.side_px = side_px
@@ -22,7 +22,7 @@ class Canvas:
         self._skin_mask = Image.new("L", (side_px, side_px))
 
     def mark_skin(self, outline: Sequence[Point]) -> None:
-        """Say where the face is, for shapes ``on_skin``."""
+        """Set the outline of the face, which clips shapes ``on_skin``."""
         ImageDraw.Draw(self._skin_mask).polygon(self._scaled(outline), fill=255)
 
     def ellipses(
@@ -34,13 +34,13 @@ class Canvas:
         blur: float = 0.002,
         on_skin: bool = False,
     ) -> None:
-        """Lay ellipses, each (centre x, centre y, half width, half height), in one go."""
+        """Draw ellipses, each (centre x, centre y, half width, half height), as one layer."""
 
         def paint(draw: ImageDraw.ImageDraw) -> None:
             for x, y, a, b in discs:
                 draw.ellipse([v * self.side_px for v in (x - a, y - b, x + a, y + b)], fill=255)
 
-        self._lay(paint, colour, opacity, blur, on_skin)
+        self._draw_layer(paint, colour, opacity, blur, on_skin)
 
     def polygon(
         self,
@@ -51,11 +51,11 @@ class Canvas:
         blur: float = 0.002,
         on_skin: bool = False,
     ) -> None:
-        """Lay the inside of a closed line."""
+        """Fill a closed outline."""
         scaled = self._scaled(points)
-        self._lay(lambda draw: draw.polygon(scaled, fill=255), colour, opacity, blur, on_skin)
+        self._draw_layer(lambda draw: draw.polygon(scaled, fill=255), colour, opacity, blur, on_skin)
 
-    def _lay(
+    def _draw_layer(
         self,
         paint: Callable[[ImageDraw.ImageDraw], None],
         colour: Colour,
@@ -68,12 +68,12 @@ class Canvas:
         drawn = mask.getbbox()
         if drawn is None:
             return
-        reach = math.ceil(3 * blur * self.side_px)
+        margin_px = math.ceil(3 * blur * self.side_px)
         box = (
-            max(0, drawn[0] - reach),
-            max(0, drawn[1] - reach),
-            min(self.side_px, drawn[2] + reach),
-            min(self.side_px, drawn[3] + reach),
+            max(0, drawn[0] - margin_px),
+            max(0, drawn[1] - margin_px),
+            min(self.side_px, drawn[2] + margin_px),
+            min(self.side_px, drawn[3] + margin_px),
         )
         part = mask.crop(box).filter(ImageFilter.GaussianBlur(blur * self.side_px))
         part = part.point([round(opacity * value) for value in range(256)])
@@ -86,15 +86,15 @@ class Canvas:
 
 
 def bow(x: float, y: float, half_width: float, upper: float, lower: float) -> list[Point]:
-    """A shape with corners at (x +- half_width, y), its middle from ``upper`` to ``lower`` below y."""
+    """Return a shape with corners at (x +- half_width, y), its middle from ``upper`` to ``lower`` below y."""
     u = np.linspace(-1, 1, 25)
     bulge = (1 - u**2) ** 0.8
-    there = list(zip(x + half_width * u, y + upper * bulge, strict=True))
-    return [*there, *list(zip(x + half_width * u, y + lower * bulge, strict=True))[::-1]]
+    upper_edge = list(zip(x + half_width * u, y + upper * bulge, strict=True))
+    return [*upper_edge, *list(zip(x + half_width * u, y + lower * bulge, strict=True))[::-1]]
 
 
 def smooth(points: list[Point]) -> list[Point]:
-    """Round the corners of a closed line. Source: Chaikin 1974."""
+    """Round the corners of a closed outline. Source: Chaikin 1974."""
     for _ in range(4):
         points = [
             (a[0] + t * (b[0] - a[0]), a[1] + t * (b[1] - a[1]))
@@ -105,12 +105,12 @@ def smooth(points: list[Point]) -> list[Point]:
 
 
 def shade(colour: Colour, factor: float) -> Colour:
-    """Return the colour lighter (above 1) or darker."""
+    """Scale the brightness of a colour."""
     red, green, blue = (min(255, round(value * factor)) for value in colour)
     return red, green, blue
 
 
 def mix(colour: Colour, other: Colour, share: float) -> Colour:
-    """Return the colour with a ``share`` of the other."""
+    """Mix a ``share`` of another colour into a colour."""
     red, green, blue = (round(a + share * (b - a)) for a, b in zip(colour, other, strict=True))
     return red, green, blue

@@ -16,7 +16,7 @@ from models.lesion.network import LesionNet
 from models.preprocessing import MEAN, STD
 from models.progress.engine import ProgressEngine
 from models.progress.network import LABELS, ProgressNet
-from samples.drawings import draw_face
+from samples.face import draw_face
 from tests.fake_cuda import FakeCuda, FakeGraph
 
 
@@ -185,7 +185,7 @@ def test_the_reference_computes_float32_and_not_tf32_on_a_gpu():
 
 
 def test_the_face_detector_reads_the_gpu_for_every_candidate_which_is_why_it_runs_on_cpus():
-    photo = np.asarray(draw_face(spots=10, redness=0.5, seed=1, size_px=320))
+    photo = np.asarray(draw_face(num_lesions=10, redness=0.5, seed=1, size_px=320))
     expected = MtcnnFaceDetector()([photo])[0]
 
     with FakeCuda() as cuda:

@@ -4,7 +4,7 @@ from PIL import Image
 
 from models.face.alignment import FACE_LANDMARKS_52, FACE_SIDE, align, crop_coordinates
 from models.face.detector import FaceLocation, MtcnnFaceDetector, crop_aligned
-from samples.drawings import draw_face
+from samples.face import draw_face
 
 
 @pytest.fixture(scope="module")
@@ -14,7 +14,7 @@ def detector() -> MtcnnFaceDetector:
 
 @pytest.fixture(scope="module")
 def drawn() -> np.ndarray:
-    return np.asarray(draw_face(spots=10, redness=0.5, seed=1, size_px=320))
+    return np.asarray(draw_face(num_lesions=10, redness=0.5, seed=1, size_px=320))
 
 
 def test_a_drawn_face_is_found_and_cut_out_square(detector: MtcnnFaceDetector, drawn: np.ndarray):
@@ -58,8 +58,8 @@ def test_no_photos_give_no_faces(detector: MtcnnFaceDetector):
 
 def test_the_largest_of_two_faces_is_taken(detector: MtcnnFaceDetector):
     photo_HWC = np.full((360, 560, 3), 200, np.uint8)
-    photo_HWC[:160, :160] = np.asarray(draw_face(spots=0, redness=0, seed=2, size_px=160))
-    photo_HWC[:, 200:] = np.asarray(draw_face(spots=0, redness=0, seed=3, size_px=360))
+    photo_HWC[:160, :160] = np.asarray(draw_face(num_lesions=0, redness=0, seed=2, size_px=160))
+    photo_HWC[:, 200:] = np.asarray(draw_face(num_lesions=0, redness=0, seed=3, size_px=360))
 
     face = detector([photo_HWC])[0]
 
@@ -82,7 +82,7 @@ def test_photos_of_different_sizes_go_together_and_answer_in_order(
     detector: MtcnnFaceDetector, drawn: np.ndarray
 ):
     blank_HWC = np.full((100, 80, 3), 90, np.uint8)
-    other_HWC = np.asarray(draw_face(spots=0, redness=0, seed=4, size_px=240))
+    other_HWC = np.asarray(draw_face(num_lesions=0, redness=0, seed=4, size_px=240))
 
     together = detector([drawn, blank_HWC, other_HWC, drawn])
     alone = [detector([photo])[0] for photo in (drawn, blank_HWC, other_HWC, drawn)]

@@ -3,7 +3,7 @@ import asyncio
 import numpy as np
 
 from models.images import decode_bounded
-from samples.drawings import draw_face
+from samples.face import draw_face
 from serve.config import FaceConfig
 from serve.progress.face_deployment import FaceDetector
 from tests.serve.fakes import jpeg_of, plain
@@ -11,7 +11,7 @@ from tests.serve.fakes import jpeg_of, plain
 
 def test_face_finds_a_drawn_face_at_the_size_of_the_progress_network():
     detector = plain(FaceDetector, FaceConfig(num_threads=1), 80)
-    face = decode_bounded(jpeg_of(draw_face(spots=3, redness=0.3, seed=1))).image_HWC
+    face = decode_bounded(jpeg_of(draw_face(num_lesions=3, redness=0.3, seed=1))).image_HWC
 
     found, nothing = detector._find_batch([face, np.zeros((100, 60, 3), np.uint8)])
 
@@ -22,7 +22,7 @@ def test_face_finds_a_drawn_face_at_the_size_of_the_progress_network():
 async def test_face_finds_many_at_once_on_two_cores_as_it_finds_them_one_by_one():
     detector = plain(FaceDetector, FaceConfig(num_threads=2), 80)
     faces = [
-        decode_bounded(jpeg_of(draw_face(spots=3, redness=0.3, seed=seed))).image_HWC for seed in range(4)
+        decode_bounded(jpeg_of(draw_face(num_lesions=3, redness=0.3, seed=seed))).image_HWC for seed in range(4)
     ]
 
     together = await asyncio.gather(*(detector.find(face) for face in faces))

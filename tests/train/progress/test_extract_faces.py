@@ -10,7 +10,7 @@ import pytest
 
 from models.face.detector import MtcnnFaceDetector
 from models.images import decode_bounded
-from samples.drawings import draw_face
+from samples.face import draw_face
 from train.data.manifest import ManifestError, Row, write_manifest
 from train.progress.extract_faces import Cut, FaceExtractor, cut, in_order, read_series
 from train.progress.face_store import SCHEMA, FaceExtractionError, read_records, write_part
@@ -158,8 +158,8 @@ def test_a_manifest_without_people_is_refused(tmp_path: Path) -> None:
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A face, no face, a damaged file; a fourth is missing and a fifth comes later."""
     folder = tmp_path_factory.mktemp("photos")
-    draw_face(spots=3, redness=0.3, seed=1, size_px=800).save(folder / "face.jpg")
-    draw_face(spots=3, redness=0.3, seed=2, size_px=200).crop((0, 0, 30, 30)).resize((200, 200)).save(
+    draw_face(num_lesions=3, redness=0.3, seed=1, size_px=800).save(folder / "face.jpg")
+    draw_face(num_lesions=3, redness=0.3, seed=2, size_px=200).crop((0, 0, 30, 30)).resize((200, 200)).save(
         folder / "wall.png"
     )
     (folder / "damaged.jpg").write_bytes(b"\xff\xd8\xff")

@@ -13,7 +13,7 @@ from models.face.detector import MtcnnFaceDetector
 from models.preprocessing import normalize
 from models.progress.engine import load_progress_engine
 from models.progress.network import ProgressNet
-from samples.drawings import draw_face
+from samples.face import draw_face
 from train.config import ProgressTraining
 from train.data.manifest import Row
 from train.data.split import Split
@@ -46,7 +46,7 @@ def faces() -> Faces:
     detector = MtcnnFaceDetector(num_threads=1)
     found: Faces = {}
     for seed in range(4):
-        image_HWC = np.asarray(draw_face(spots=0, redness=0, seed=seed, size_px=200))
+        image_HWC = np.asarray(draw_face(num_lesions=0, redness=0, seed=seed, size_px=200))
         location = detector.detect([image_HWC])[0]
         assert location is not None
         found.setdefault(f"p{seed // 2}", []).append(crop_face(image_HWC, location, served_px=40))

@@ -1,4 +1,4 @@
-"""Pictures drawn by code: the examples of the page, and test pictures. No person and no patient is in them.
+"""Draw a pigmented skin lesion as a dermatoscope shows it.
 
 Axes: H row, W column, C colour, N neighbour.
 """
@@ -6,15 +6,11 @@ Axes: H row, W column, C colour, N neighbour.
 import math
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageEnhance, ImageFilter
-
-from samples.drawn_face import draw_face
-
-__all__ = ["draw_face", "draw_lesion", "draw_series"]
+from PIL import Image, ImageDraw, ImageFilter
 
 
 def draw_lesion(*, seed: int, size_px: int = 600) -> Image.Image:
-    """Draw what a dermatoscope shows of a nevus: a brown blob with a pigment network, on skin, a few hairs.
+    """Draw a nevus: a brown area with a pigment network, on skin with a few hairs.
 
     Args:
         seed: equal seeds give equal pictures.
@@ -22,8 +18,8 @@ def draw_lesion(*, seed: int, size_px: int = 600) -> Image.Image:
     """
     rng = np.random.default_rng(seed)
     y_HW, x_HW = np.mgrid[0:size_px, 0:size_px] / size_px - 0.5
-    inside_HW, depth_HW = _blob(rng, x_HW, y_HW)
-    pigment_HW = inside_HW * np.clip(depth_HW * (0.78 + 0.34 * _network(rng, size_px)), 0, 1.2)
+    inside_HW, depth_HW = _pigment_area(rng, x_HW, y_HW)
+    pigment_HW = inside_HW * np.clip(depth_HW * (0.78 + 0.34 * _pigment_network(rng, size_px)), 0, 1.2)
     skin = np.array([228, 180, 158]) + rng.normal(0, 5, 3)
     brown = np.array([140, 90, 62]) + rng.normal(0, 7, 3)
     mottle_HW = 5 * _noise(rng, size_px, 4) + 3 * _noise(rng, size_px, 90)
@@ -35,34 +31,10 @@ def draw_lesion(*, seed: int, size_px: int = 600) -> Image.Image:
     return _with_hairs(picture, rng).filter(ImageFilter.GaussianBlur(size_px / 500))
 
 
-def draw_series(*, improving: bool, num_photos: int = 5, seed: int) -> list[Image.Image]:
-    """Draw one person's photos over time, oldest first; light and pose change a little from photo to photo.
-
-    Args:
-        improving: whether the lesions fade and go, or come and redden.
-        num_photos: at least 2.
-        seed: equal seeds give equal series.
-
-    Raises:
-        ValueError: fewer than two photos.
-    """
-    if num_photos < 2:
-        raise ValueError(f"num_photos is {num_photos}; a series has at least 2")
-    rng = np.random.default_rng([seed, 1])
-    severity_T = np.linspace(0.08, 1.0, num_photos)
-    pictures: list[Image.Image] = []
-    for severity in severity_T[::-1] if improving else severity_T:
-        face = draw_face(spots=round(34 * severity), redness=0.15 + 0.8 * severity, seed=seed)
-        turned = face.rotate(rng.uniform(-3, 3), Image.Resampling.BICUBIC)
-        edge = rng.uniform(0.03, 0.06, 4) * face.width
-        cut = (edge[0], edge[1], face.width - edge[2], face.height - edge[3])
-        framed = turned.resize(face.size, Image.Resampling.BICUBIC, box=cut)
-        pictures.append(ImageEnhance.Brightness(framed).enhance(rng.uniform(0.93, 1.05)))
-    return pictures
-
-
-def _blob(rng: np.random.Generator, x_HW: np.ndarray, y_HW: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Where the pigment is (0 to 1, soft border) and how deep its colour is, darker towards the middle."""
+def _pigment_area(
+    rng: np.random.Generator, x_HW: np.ndarray, y_HW: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the area of the pigment (0 to 1, soft border) and its depth, darker towards the middle."""
     size_px = len(x_HW)
     angle_HW = np.arctan2(y_HW, x_HW) + rng.uniform(0, 2 * math.pi)
     radius_HW = np.hypot(x_HW * rng.uniform(0.9, 1.2), y_HW * rng.uniform(0.9, 1.2))
@@ -77,14 +49,14 @@ def _blob(rng: np.random.Generator, x_HW: np.ndarray, y_HW: np.ndarray) -> tuple
 
 
 def _noise(rng: np.random.Generator, size_px: int, cells: int) -> np.ndarray:
-    """Smooth noise of unit variance, about ``cells`` bumps across the picture."""
+    """Return smooth noise of unit variance, with about ``cells`` bumps across the picture."""
     coarse = Image.fromarray(rng.normal(0, 1, (cells + 3, cells + 3)).astype(np.float32))
     fine_HW = np.asarray(coarse.resize((size_px, size_px), Image.Resampling.BICUBIC))
     return fine_HW / fine_HW.std()
 
 
-def _network(rng: np.random.Generator, size_px: int, cells: int = 44) -> np.ndarray:
-    """Honeycomb lines, 0 to 1: the borders between cells around scattered points."""
+def _pigment_network(rng: np.random.Generator, size_px: int, cells: int = 44) -> np.ndarray:
+    """Return honeycomb lines, 0 to 1: the borders between cells around scattered points."""
     x_grid, y_grid = np.meshgrid(np.arange(cells + 2.0), np.arange(cells + 2.0))
     x_grid, y_grid = x_grid + rng.uniform(0, 0.85, x_grid.shape), y_grid + rng.uniform(0, 0.85, y_grid.shape)
     y_HW, x_HW = 1 + np.mgrid[0:size_px, 0:size_px] * cells / size_px

@@ -1,4 +1,4 @@
-"""A face drawn by code, with skin lesions: friendly to look at, and a face to MTCNN.
+"""Draw a face with skin lesions; MTCNN detects it.
 
 Coordinates are fractions of the picture's side, origin at its top left corner.
 """
@@ -23,28 +23,30 @@ SHIRT_COLOURS: tuple[Colour, ...] = ((70, 104, 128), (96, 122, 104), (128, 92, 9
 IRIS_COLOURS: tuple[Colour, ...] = ((84, 58, 38), (70, 92, 110), (82, 96, 64))
 BACKDROP: Colour = (206, 214, 216)
 NUM_FAIR_TONES = 3
-MAX_SPOTS = 60
+MAX_LESIONS = 60
 
 
-def draw_face(*, spots: int, redness: float, seed: int, size_px: int = 480) -> Image.Image:
-    """Draw a friendly face with skin lesions.
+def draw_face(*, num_lesions: int, redness: float, seed: int, size_px: int = 480) -> Image.Image:
+    """Draw a face with skin lesions.
 
     Args:
-        spots: how many lesions, at most 60; fewer spots are a part of more spots, at the same places.
-        redness: 0 (calm skin) to 1 (inflamed), of the lesions and of the skin around them.
+        num_lesions: at most 60; a smaller number draws a subset of a larger one, at the same places.
+        redness: of the lesions and the skin around them, 0 (pale) to 1 (inflamed).
         seed: equal seeds give the same person with the same lesion places.
         size_px: side of the picture.
 
     Raises:
-        ValueError: ``spots`` or ``redness`` is out of its range.
+        ValueError: ``num_lesions`` or ``redness`` is out of range.
     """
-    if not 0 <= spots <= MAX_SPOTS or not 0 <= redness <= 1:
-        raise ValueError(f"spots is {spots}, redness {redness}; need 0 to {MAX_SPOTS}, and 0 to 1")
+    if not 0 <= num_lesions <= MAX_LESIONS or not 0 <= redness <= 1:
+        raise ValueError(
+            f"num_lesions is {num_lesions}, redness {redness}; need 0 to {MAX_LESIONS}, and 0 to 1"
+        )
     rng = np.random.default_rng(seed)
     person = _Person(rng)
     canvas = Canvas(2 * size_px, BACKDROP)
     _draw_head(canvas, person)
-    _draw_lesions(canvas, _lesion_places(rng)[:spots], redness)
+    _draw_lesions(canvas, _lesion_places(rng)[:num_lesions], redness)
     _draw_nose_and_mouth(canvas, person)
     for side in (-1, 1):
         _draw_eye(canvas, person, 0.5 + side * person.eye_gap)
@@ -55,7 +57,7 @@ def draw_face(*, spots: int, redness: float, seed: int, size_px: int = 480) -> I
 
 
 class _Person:
-    """What stays the same from photo to photo, drawn by lot once."""
+    """Features that all photos of a person share, sampled once."""
 
     def __init__(self, rng: np.random.Generator) -> None:
         tone = int(rng.integers(len(SKIN_TONES)))
@@ -106,7 +108,7 @@ def _draw_head(canvas: Canvas, person: _Person) -> None:
 
 
 def _draw_lesions(canvas: Canvas, places: Sequence[tuple[float, float, float]], redness: float) -> None:
-    """Lay papules: a wide red halo, a softer dark core."""
+    """Draw papules: a wide red halo around a darker core."""
     strength = 0.3 + 0.7 * redness
     for scale, colour, opacity, blur in (
         (2.4, (204, 92, 84), 0.34, 0.01),
@@ -118,9 +120,9 @@ def _draw_lesions(canvas: Canvas, places: Sequence[tuple[float, float, float]], 
 
 
 def _lesion_places(rng: np.random.Generator) -> list[tuple[float, float, float]]:
-    """Return x, y and size of every lesion this person can have: on skin, apart from each other."""
+    """Return x, y and size of all lesions of a person: on skin, at a distance from each other."""
     places: list[tuple[float, float, float]] = []
-    while len(places) < MAX_SPOTS:
+    while len(places) < MAX_LESIONS:
         x, y, size = rng.uniform(0.28, 0.72), rng.uniform(0.21, 0.82), rng.uniform(0.0045, 0.0095)
         on_face = ((x - 0.5) / 0.21) ** 2 + ((y - 0.5) / 0.31) ** 2 < 1
         on_feature = 0.35 < y < 0.485 or (0.485 < y < 0.75 and abs(x - 0.5) < 0.115 - 0.2 * max(0, 0.6 - y))
