@@ -22,7 +22,8 @@ import psutil
 import tyro
 from PIL import Image
 
-from samples.drawings import draw_lesion, draw_series
+from samples.lesion import draw_lesion
+from samples.series import draw_series
 
 TOLERANCE = 1e-3
 """Largest difference of a probability between equal answers; batches of other sizes round differently."""

@@ -22,7 +22,7 @@ import uvloop
 from bench import results
 from bench.load import Outcome, Shot, closed_loop
 from bench.mixed import _free_port
-from samples.drawings import draw_lesion
+from samples.lesion import draw_lesion
 from serve.__main__ import LOCAL_YAML
 from serve.runtime.ray_env import local_environment
 from serve.runtime.server_process import read_config

@@ -258,7 +258,7 @@ def _replicas(apps: Found) -> Found:
 
 
 def _post_lesion(url: str) -> Found:
-    from samples.drawings import draw_lesion
+    from samples.lesion import draw_lesion
 
     photo = io.BytesIO()
     draw_lesion(seed=1).save(photo, "JPEG")

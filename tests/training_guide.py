@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from models import storage
-from samples.drawings import draw_series
+from samples.series import draw_series
 from train.lesion.drawn_lesions import draw_spots
 
 ROOT = Path(__file__).parents[1]

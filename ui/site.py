@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator
 import gradio as gr
 from fastapi import FastAPI
 
-from samples.drawings import draw_lesion, draw_series
+from samples.lesion import draw_lesion
+from samples.series import draw_series
 from ui.client import ApiClient
 from ui.config import UiConfig
 from ui.examples import Example, make_example

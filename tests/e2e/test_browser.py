@@ -18,7 +18,8 @@ from playwright.sync_api import (
     sync_playwright,
 )
 
-from samples.drawings import draw_lesion, draw_series
+from samples.lesion import draw_lesion
+from samples.series import draw_series
 from serve.schemas import DISCLAIMER
 
 pytestmark = [pytest.mark.server, pytest.mark.browser]

@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from samples.drawings import draw_lesion, draw_series
+from samples.lesion import draw_lesion
+from samples.series import draw_series
 from tests.conftest import Server
 from tests.serve.fakes import jpeg_of
 

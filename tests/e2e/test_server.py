@@ -20,7 +20,8 @@ import psutil
 import pytest
 from PIL import Image
 
-from samples.drawings import draw_lesion, draw_series
+from samples.lesion import draw_lesion
+from samples.series import draw_series
 from serve.config import GatewayConfig
 from serve.runtime.errors import STATUS
 from serve.schemas import LesionAnswer, Models, PredictAnswer, ProgressAnswer

@@ -22,7 +22,7 @@ from models.lesion.runtimes import INT8_RUNTIMES, EngineName, Runtime
 from models.preprocessing import MEAN, STD, normalize
 from models.progress.engine import load_progress_engine
 from models.progress.network import ProgressNet
-from samples.drawings import draw_lesion
+from samples.lesion import draw_lesion
 from train.lesion.calibration_ranges import measure_ranges
 
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 
 from models.checkpoint import read_meta
-from samples.drawings import draw_lesion
+from samples.lesion import draw_lesion
 from tests.random_checkpoints import write_lesion, write_progress
 from train.data.manifest import Row, write_manifest
 from train.data.split import split_rows, write_split

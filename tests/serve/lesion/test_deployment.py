@@ -7,7 +7,7 @@ import pytest
 from models.checkpoint import CheckpointError
 from models.images import decode_square
 from models.lesion.runtimes import EngineName
-from samples.drawings import draw_lesion
+from samples.lesion import draw_lesion
 from serve.config import LesionConfig
 from serve.lesion.deployment import LesionClassifier
 from serve.messages import Full, LesionReport, Spot

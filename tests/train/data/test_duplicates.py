@@ -6,8 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageEnhance
 
-from tests.drawn_photos import drawn, encoded
+from samples.lesion import draw_lesion
+from tests.photo_copies import encoded
 from train.data.duplicates import THUMBNAIL_PX, find_duplicates, thumbnail_of
+
+
+def lesion(seed: int, size_px: int = 64) -> Image.Image:
+    return draw_lesion(seed=seed, size_px=size_px)
 
 
 def pairs_of(*images: Image.Image) -> list[tuple[int, int]]:
@@ -32,28 +37,28 @@ def test_a_changed_copy_is_found(
     brightness: float,
 ):
     side_px = 224
-    photo = drawn(seed, side_px)
+    photo = lesion(seed, side_px)
     left, top, right, bottom = (round(side_px * share) for share in crop)
     copy = photo.crop((left, top, side_px - right, side_px - bottom))
     copy = ImageEnhance.Brightness(copy).enhance(brightness)
     copy = copy.resize((round(copy.width * scale), round(copy.height * scale)))
     copy = encoded(copy if turn is None else copy.transpose(turn), quality)
 
-    assert pairs_of(drawn(seed + 1), photo, copy) == [(1, 2)]
+    assert pairs_of(lesion(seed + 1), photo, copy) == [(1, 2)]
 
 
 def test_different_pictures_are_not_paired():
-    assert pairs_of(*[drawn(seed) for seed in range(200)]) == []
+    assert pairs_of(*[lesion(seed) for seed in range(200)]) == []
 
 
 def test_equal_photos_are_each_paired_with_the_first():
-    photo = drawn(0)
+    photo = lesion(0)
 
-    assert pairs_of(drawn(1), photo, photo, drawn(2), photo) == [(1, 2), (1, 4)]
+    assert pairs_of(lesion(1), photo, photo, lesion(2), photo) == [(1, 2), (1, 4)]
 
 
 def test_the_order_of_the_photos_does_not_matter():
-    photos = [drawn(0), drawn(1), encoded(drawn(0), 40), drawn(2), encoded(drawn(2).rotate(90), 60)]
+    photos = [lesion(0), lesion(1), encoded(lesion(0), 40), lesion(2), encoded(lesion(2).rotate(90), 60)]
     order = [3, 0, 4, 2, 1]
 
     found = pairs_of(*[photos[place] for place in order])
@@ -65,7 +70,7 @@ def test_the_order_of_the_photos_does_not_matter():
 def test_blank_and_missing_pictures_are_like_no_other():
     blank = [thumbnail_of(np.full((40, 30, 3), grey, np.uint8)) for grey in (0, 1, 128, 255)]
 
-    assert find_duplicates([*blank, b"", b"", thumbnail_of(np.asarray(drawn(0)))]) == []
+    assert find_duplicates([*blank, b"", b"", thumbnail_of(np.asarray(lesion(0)))]) == []
     assert find_duplicates([]) == find_duplicates([b""]) == []
 
 
@@ -73,7 +78,7 @@ def test_the_frame_of_the_lens_does_not_make_photos_alike():
     side_px = 64
     distance_HW = np.hypot(*(np.mgrid[:side_px, :side_px] - (side_px - 1) / 2))
     framed = [
-        np.where((distance_HW < 33)[..., None], np.asarray(drawn(seed)), 3).astype(np.uint8)
+        np.where((distance_HW < 33)[..., None], np.asarray(lesion(seed)), 3).astype(np.uint8)
         for seed in range(100)
     ]
 

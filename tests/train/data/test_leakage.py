@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.drawn_photos import changed, drawn
+from samples.lesion import draw_lesion
+from tests.photo_copies import random_copy
 from train.data.duplicates import thumbnail_of
 from train.data.leakage import audit, main
 from train.data.manifest import Row, fingerprint_of, write_manifest
@@ -14,6 +15,10 @@ NUM_COPIES = 500
 LABELS = ("Nevus", "Melanoma")
 
 
+def lesion(seed: int, size_px: int = 64) -> Image.Image:
+    return draw_lesion(seed=seed, size_px=size_px)
+
+
 def split_of(train: list[Row], val: list[Row]) -> Split:
     return Split(train=tuple(train), val=tuple(val), fingerprint=fingerprint_of(train, val))
 
@@ -21,7 +26,7 @@ def split_of(train: list[Row], val: list[Row]) -> Split:
 def photos_and_copies(photos: list[Image.Image]) -> tuple[list[Row], list[Row]]:
     """Rows of the photos, and of changed copies under names and lesions of their own."""
     random = np.random.default_rng(0)
-    copies = [changed(photo, random) for photo in photos[:NUM_COPIES]]
+    copies = [random_copy(photo, random) for photo in photos[:NUM_COPIES]]
     return rows_of("photo", photos), rows_of("copy", copies)
 
 
@@ -39,7 +44,7 @@ def rows_of(name: str, images: list[Image.Image]) -> list[Row]:
 
 @pytest.fixture(scope="module")
 def drawn_rows() -> tuple[list[Row], list[Row]]:
-    return photos_and_copies([drawn(seed, side_px=224) for seed in range(NUM_COPIES + 100)])
+    return photos_and_copies([lesion(seed, size_px=96) for seed in range(NUM_COPIES + 100)])
 
 
 @pytest.fixture(scope="module", params=["drawn", "real"])
@@ -77,7 +82,7 @@ def test_no_injected_duplicate_is_on_both_sides_of_a_drawn_split(rows: tuple[lis
 
 
 def small() -> list[Row]:
-    return rows_of("photo", [drawn(seed) for seed in range(20)])
+    return rows_of("photo", [lesion(seed) for seed in range(20)])
 
 
 def test_a_manifest_alone_is_audited(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
@@ -100,7 +105,7 @@ def test_a_manifest_alone_is_audited(tmp_path: Path, capsys: pytest.CaptureFixtu
 
 def test_a_leak_ends_with_status_1_and_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     photos = small()
-    copy = rows_of("copy", [changed(drawn(3, 224), np.random.default_rng(0))])
+    copy = rows_of("copy", [random_copy(lesion(3, 224), np.random.default_rng(0))])
     same_lesion = Row(image="/again.jpg", label="Nevus", lesion="photo5")
     rows = [*photos, *copy, same_lesion]
     write_manifest(rows, tmp_path / "manifest.parquet")

@@ -10,7 +10,7 @@ import torch
 from models.checkpoint import load_weights, read_meta, read_model_card
 from models.lesion.engine_loader import load_lesion_engine, supported_int8_runtimes
 from models.lesion.network import LesionNet
-from samples.drawings import draw_lesion
+from samples.lesion import draw_lesion
 from train.config import LesionTraining
 from train.data.manifest import Row
 from train.data.split import Split, fold_rows

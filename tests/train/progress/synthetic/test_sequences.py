@@ -6,7 +6,7 @@ import torch
 
 from models.face.alignment import FACE_LANDMARKS_52
 from models.face.detector import FaceFinder
-from samples.drawings import draw_face
+from samples.face import draw_face
 from train.config import ProgressTraining
 from train.data.manifest import ManifestError, Row
 from train.progress.face_crops import CUT_PX, Faces, cut_face, cut_faces
@@ -33,7 +33,7 @@ def faces(finder: FaceFinder) -> Faces:
     found: Faces = {"anna": [], "ben": []}
     for person, seeds in (("anna", (1, 2)), ("ben", (3,))):
         for seed in seeds:
-            image_HWC = np.asarray(draw_face(spots=0, redness=0, seed=seed, size_px=240))
+            image_HWC = np.asarray(draw_face(num_lesions=0, redness=0, seed=seed, size_px=240))
             location = finder.locate([image_HWC])[0]
             assert location is not None
             found[person].append(cut_face(image_HWC, location))
@@ -177,7 +177,7 @@ def test_undrawn_series_show_different_photos_as_they_are_served(faces: Faces, f
 
 
 def draw(seed: int) -> np.ndarray:
-    return np.asarray(draw_face(spots=0, redness=0, seed=seed, size_px=240))
+    return np.asarray(draw_face(num_lesions=0, redness=0, seed=seed, size_px=240))
 
 
 def test_bare_series_have_nothing_drawn_on_them():
@@ -190,7 +190,7 @@ def test_bare_series_have_nothing_drawn_on_them():
 
 
 def test_photos_that_cannot_be_used_are_left_out_and_counted(tmp_path, finder: FaceFinder, caplog):
-    draw_face(spots=0, redness=0, seed=1, size_px=200).save(tmp_path / "good.png")
+    draw_face(num_lesions=0, redness=0, seed=1, size_px=200).save(tmp_path / "good.png")
     (tmp_path / "broken.jpg").write_bytes(b"no photo")
     names = ("good.png", "broken.jpg", "lost.jpg")
     rows = [Row(image=str(tmp_path / name), label="", person=name[0]) for name in names]
