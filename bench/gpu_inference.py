@@ -196,7 +196,9 @@ def faces(setup: Setup) -> Iterator[Found]:
     """Find faces on the CPU and on the device; compare boxes and photos per second."""
     from models.face.detector import MtcnnFaceDetector  # here: needs facenet_pytorch
 
-    drawn = [draw_face(num_lesions=9, redness=0.5, seed=i, size_px=setup.face_px) for i in range(setup.num_faces)]
+    drawn = [
+        draw_face(num_lesions=9, redness=0.5, seed=i, size_px=setup.face_px) for i in range(setup.num_faces)
+    ]
     photos = [np.asarray(one) for one in drawn]
     boxes: dict[str, list[Any]] = {}
     for device in ("cpu", setup.device):

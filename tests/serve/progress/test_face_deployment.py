@@ -22,7 +22,8 @@ def test_face_finds_a_drawn_face_at_the_size_of_the_progress_network():
 async def test_face_finds_many_at_once_on_two_cores_as_it_finds_them_one_by_one():
     detector = plain(FaceDetector, FaceConfig(num_threads=2), 80)
     faces = [
-        decode_bounded(jpeg_of(draw_face(num_lesions=3, redness=0.3, seed=seed))).image_HWC for seed in range(4)
+        decode_bounded(jpeg_of(draw_face(num_lesions=3, redness=0.3, seed=seed))).image_HWC
+        for seed in range(4)
     ]
 
     together = await asyncio.gather(*(detector.find(face) for face in faces))
