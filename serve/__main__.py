@@ -1,4 +1,4 @@
-"""``python -m serve``: both networks, the HTTP API and the page on this machine."""
+"""``python -m serve``: serve both networks, the HTTP API and the page on this machine."""
 
 import errno
 import os
@@ -15,11 +15,12 @@ import tyro
 
 from models.errors import SkinserveError, command
 from serve.runtime.ray_env import local_environment, uses_haproxy
-from serve.runtime.server_process import reachable
-from serve.runtime.supervisor import SIGNALS, Start, Supervisor, say
+from serve.runtime.server_process import local_address
+from serve.runtime.supervisor import STOP_SIGNALS, LaunchSpec, Supervisor, print_status
 
 LOCAL_YAML = Path(__file__).with_name("local.yaml")
-MIN_FREE_BYTES = 3_500_000_000  # 3.2 GB at rest, measured
+MIN_FREE_BYTES = 3_500_000_000
+"""A server at rest takes 3.2 GB."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,10 +47,10 @@ def main(prog: str, arguments: Sequence[str] | None) -> int:
     error = preflight_error(options)
     if error:
         raise SkinserveError(error)
-    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # until the supervisor can clear up after them
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)  # until the supervisor handles them
     home = Path(tempfile.mkdtemp(prefix="skinserve-", dir=_short_temp_folder()))
     (home / "tmp").mkdir()
-    start = Start(
+    spec = LaunchSpec(
         command=[
             sys.executable,
             "-m",
@@ -61,13 +62,13 @@ def main(prog: str, arguments: Sequence[str] | None) -> int:
         ],
         environment=os.environ | local_environment(home, options.host),
         home=home,
-        host=reachable(options.host),
+        host=local_address(options.host),
         port=options.port,
     )
-    say(f"starting on http://{start.host}:{start.port}, this takes up to a minute")
+    print_status(f"starting on http://{spec.host}:{spec.port}, this takes up to a minute")
     if not uses_haproxy(options.host):
-        say(f"on {options.host} Ray Serve's own proxy answers, slower than HAProxy on 127.0.0.1 or 0.0.0.0")
-    return Supervisor(start).run()
+        print_status(f"{options.host} is served by Ray Serve's proxy, slower than HAProxy on 127.0.0.1")
+    return Supervisor(spec).run()
 
 
 def preflight_error(options: Options) -> str | None:
@@ -81,7 +82,7 @@ def preflight_error(options: Options) -> str | None:
             "close other programs and try again"
         )
     if not 1 <= options.port <= 65535:
-        return f"{options.port} is no port; choose one from 1024 to 65535: PORT=8000 make serve"
+        return f"{options.port} is not a port; choose one from 1024 to 65535: PORT=8000 make serve"
     family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
     try:
         with socket.socket(family, socket.SOCK_STREAM) as probe:
@@ -92,15 +93,14 @@ def preflight_error(options: Options) -> str | None:
             other = options.port + 1 if options.port < 65535 else 8000
             return f"port {options.port} on {options.host} is taken; choose another: PORT={other} make serve"
         if error.errno in (errno.EACCES, errno.EPERM):
-            return f"port {options.port} needs more rights; choose one above 1023: PORT=8000 make serve"
-        return (
-            f"{options.host} is no address of this machine ({error.strerror}); try HOST=127.0.0.1 make serve"
-        )
+            return f"port {options.port} needs root; choose one above 1023: PORT=8000 make serve"
+        problem = f"{options.host} is not an address of this machine ({error.strerror})"
+        return f"{problem}; try HOST=127.0.0.1 make serve"
     return None
 
 
 def _free_memory_bytes() -> int:
-    """What the server may take, by the machine and by the limit of its container."""
+    """Return the free memory of the machine, or of the container if that is less."""
     free = psutil.virtual_memory().available
     limit = Path("/sys/fs/cgroup/memory.max")
     text = limit.read_text().strip() if limit.is_file() else ""
@@ -108,7 +108,7 @@ def _free_memory_bytes() -> int:
 
 
 def _short_temp_folder() -> str | None:
-    """Sockets have paths of at most 107 characters; a long TMPDIR leaves too few."""
+    """Return a parent folder so short that paths of sockets have at most 107 characters."""
     return "/tmp" if os.access("/tmp", os.W_OK) else None
 
 

@@ -1,7 +1,7 @@
-"""The server process of ``python -m serve``: starts Ray and both applications, until it is ended.
+"""The server process of ``python -m serve``: start Ray and both applications, and run until SIGTERM.
 
-``serve.runtime.supervisor`` starts it as ``python -m serve.runtime.server_process CONFIG HOST PORT HOME``
-with its environment set.
+``serve.runtime.supervisor`` starts it with the environment of ``ray_env.local_environment`` as
+``python -m serve.runtime.server_process CONFIG HOST PORT HOME``.
 """
 
 from __future__ import annotations
@@ -26,30 +26,33 @@ from serve.config import ApiConfig
 if TYPE_CHECKING:
     from ray.serve.schema import ApplicationStatusOverview
 
-# How the supervisor tells our lines from Ray's.
 PROGRESS, FAILURE = "progress: ", "failure: "
+"""Prefixes by which the supervisor distinguishes our log lines from Ray's."""
 EXIT_BAD_CONFIG = 2
 EXIT_DEPLOY_FAILED = 3
 OBJECT_STORE_BYTES = 100_000_000  # photos travel in messages; Ray asks for at least 75 MB
-API, UI = "serve.app:build_app", "ui.app:build_app"
+API_IMPORT_PATH, UI_IMPORT_PATH = "serve.app:build_app", "ui.app:build_app"
 _PR_SET_PDEATHSIG = 1
 
 
 def main(config_file: Path, host: str, port: int, home: Path) -> None:
-    """Run until SIGTERM. Exit codes tell the supervisor whether another attempt makes sense."""
+    """Run the server until SIGTERM.
+
+    Exit codes tell the supervisor whether another attempt can succeed.
+    """
     supervisor = os.getppid()
-    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))  # nothing is in work yet; the supervisor clears up
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))  # no request yet; the supervisor cleans up
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     try:
         config = read_config(config_file, host=host, port=port, uploads=home / "uploads")
     except (OSError, CheckpointError, ValidationError, ValueError) as error:
-        fail(EXIT_BAD_CONFIG, str(error))
+        exit_with_failure(EXIT_BAD_CONFIG, str(error))
 
     deploy(config, home)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
-        watch()
+        watch_applications()
     finally:
         import ray.serve
 
@@ -60,38 +63,38 @@ def main(config_file: Path, host: str, port: int, home: Path) -> None:
 
 
 def read_config(file: Path, *, host: str, port: int, uploads: Path) -> dict[str, Any]:
-    """Read a Serve config file and fit it to this start.
+    """Read a Serve config file; set host, port, folders and addresses of this server.
 
     Raises:
-        CheckpointError: the API's checkpoints are missing or not understood.
-        ValidationError: the API's settings are wrong.
-        ValueError: the file is no Serve config.
+        CheckpointError: a checkpoint is missing or has an unknown format.
+        ValidationError: a setting of the API is invalid.
+        ValueError: the file is not a Serve config.
     """
     config = yaml.safe_load(file.read_text(encoding="utf-8"))
     if not isinstance(config, dict) or not isinstance(config.get("applications"), list):
-        raise ValueError(f"{file} has no list of applications; take serve/local.yaml as the pattern")
+        raise ValueError(f"{file} has no list of applications; start from a copy of serve/local.yaml")
     config["http_options"] = {**config.get("http_options", {}), "host": host, "port": port}
     for application in config["applications"]:
         arguments = application["args"] = application.get("args") or {}
-        if application.get("import_path") == API:
+        if application.get("import_path") == API_IMPORT_PATH:
             settings = ApiConfig.model_validate(arguments)
             for name, part in (("lesion", settings.lesion), ("progress", settings.progress)):
-                address = _found(part.checkpoint)
+                address = _resolved(part.checkpoint)
                 read_meta(local_checkpoint(address))
                 arguments.setdefault(name, {})["checkpoint"] = address
-        elif application.get("import_path") == UI:
-            arguments.update(api_url=f"http://{reachable(host)}:{port}", uploads_folder=str(uploads))
+        elif application.get("import_path") == UI_IMPORT_PATH:
+            arguments.update(api_url=f"http://{local_address(host)}:{port}", uploads_folder=str(uploads))
     return config
 
 
-def reachable(host: str) -> str:
-    """Return the address at which this machine reaches a server that listens on ``host``."""
+def local_address(host: str) -> str:
+    """Return the address at which this machine reaches a server on ``host``."""
     address = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(host, host)
     return f"[{address}]" if ":" in address else address
 
 
 def num_cpus(config: dict[str, Any]) -> int:
-    """Return how many CPUs Ray must believe in so that every replica finds room; it only counts shares."""
+    """Return the sum of all replicas' CPU shares, at least 2; Ray must have as many."""
     total = 0.0
     for application in config["applications"]:
         for deployment in application.get("deployments", []):
@@ -102,16 +105,16 @@ def num_cpus(config: dict[str, Any]) -> int:
 
 
 def deploy(config: dict[str, Any], home: Path) -> None:
-    """Start Ray and Serve, and hand over the applications; they come up by themselves afterwards."""
+    """Start Ray and Serve and deploy the applications; return before they run."""
     import ray.serve
     from ray.serve.schema import ServeDeploySchema
 
     from serve.runtime.serve_client import deploy_config
 
     schema = ServeDeploySchema.model_validate(config)
-    say("starting Ray")
+    report_progress("starting Ray")
     ray.init(
-        address="local",  # never join somebody's running cluster by accident
+        address="local",  # never connect to a running cluster
         num_cpus=num_cpus(config),
         object_store_memory=OBJECT_STORE_BYTES,
         include_dashboard=False,
@@ -119,18 +122,18 @@ def deploy(config: dict[str, Any], home: Path) -> None:
         namespace="serve",
         _temp_dir=str(home / "ray"),
     )
-    say("starting Ray Serve and its proxy")
+    report_progress("starting Ray Serve and its proxy")
     ray.serve.start(
         proxy_location=schema.proxy_location,
         http_options=schema.http_options.model_dump(),
         logging_config=schema.logging_config,
     )
     deploy_config(schema)
-    say("loading the models and the page")
+    report_progress("loading the models and the page")
 
 
-def watch() -> NoReturn:
-    """Wait for ever; leave with an error when an application can not be deployed."""
+def watch_applications() -> NoReturn:
+    """Wait forever; exit with an error when an application cannot be deployed."""
     import ray.serve
 
     while True:
@@ -138,24 +141,25 @@ def watch() -> NoReturn:
         for name, application in applications.items():
             if application.status == "DEPLOY_FAILED":
                 print(application, flush=True)
-                fail(EXIT_DEPLOY_FAILED, f"application {name} failed: {_why(application)}")
+                reason = f"application {name} failed: {_failure_reason(application)}"
+                exit_with_failure(EXIT_DEPLOY_FAILED, reason)
         running = [application.status == "RUNNING" for application in applications.values()]
-        time.sleep(10 if running and all(running) else 2)  # a look takes 40 ms of CPU
+        time.sleep(10 if running and all(running) else 2)  # one status call takes 40 ms of CPU
 
 
-def say(line: str) -> None:
-    """Tell the supervisor how far the start is."""
+def report_progress(line: str) -> None:
+    """Log a line that the supervisor shows as progress."""
     print(PROGRESS + line, flush=True)
 
 
-def fail(code: int, reason: str) -> NoReturn:
-    """Tell the supervisor why the start makes no sense, and leave."""
+def exit_with_failure(code: int, reason: str) -> NoReturn:
+    """Log the reason for the supervisor and exit."""
     print(FAILURE + reason.replace("\n", " "), flush=True)
     sys.exit(code)
 
 
-def _why(application: ApplicationStatusOverview) -> str:
-    """Return the last line of what a failed deployment says, which names the error; else what Serve says."""
+def _failure_reason(application: ApplicationStatusOverview) -> str:
+    """Return the last line of a failed deployment's traceback, else Serve's message."""
     for deployment in application.deployments.values():
         lines = [line.strip() for line in deployment.message.splitlines() if line.strip()]
         if lines and deployment.status == "DEPLOY_FAILED":
@@ -163,10 +167,10 @@ def _why(application: ApplicationStatusOverview) -> str:
     return application.message.strip()
 
 
-def _found(address: str) -> str:
-    """Resolve a checkpoint folder: from the working folder, else from the folder that holds our packages."""
-    here = is_remote(address) or Path(address).exists()
-    return address if here else str(Path(__file__).parents[2] / address)
+def _resolved(address: str) -> str:
+    """Return a checkpoint address, relative to the working folder or else to our packages."""
+    found = is_remote(address) or Path(address).exists()
+    return address if found else str(Path(__file__).parents[2] / address)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Watches over the server process of one machine: says how far it is, and leaves nothing behind when it ends.
+"""Supervise the server process of one machine: report its start, restart it if Ray fails, clean up.
 
-Ray starts a dozen processes, and some outlive a parent that is killed. On Linux the supervisor becomes the
-parent of every orphan among them, so that it finds and ends all of them, at any moment of the start too.
+Ray starts a dozen processes, and some outlive a parent that is killed. On Linux the supervisor is the parent
+of orphaned descendants (a "child subreaper"), so it can end all of them at any time, even during the start.
 """
 
 import contextlib
@@ -23,63 +23,63 @@ from serve.runtime.server_process import EXIT_BAD_CONFIG, EXIT_DEPLOY_FAILED, FA
 from serve.schemas import Health
 
 STOP_TIMEOUT_S = 6.0
-"""How long requests in work may take after Ctrl-C; then everything is killed, during the start at once."""
+"""For requests in progress after Ctrl-C; then all processes are killed. During the start: at once."""
 START_TIMEOUT_S = 600.0
 PROBE_TIMEOUT_S = 3.0
 KILL_TIMEOUT_S = 5.0
 MAX_ATTEMPTS = 3
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-"""What ends the server, in order."""
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""Each of them stops the server."""
 _PR_SET_CHILD_SUBREAPER = 36
 
 
 @dataclass(frozen=True, kw_only=True)
-class Start:
-    """What one start of the server needs."""
+class LaunchSpec:
+    """Define how the server process is started and where it answers."""
 
     command: list[str]
     environment: Mapping[str, str]
     home: Path
-    """Everything that the server writes lies here; deleted at the end."""
+    """Folder of all files that the server writes; deleted at the end."""
     host: str
-    """Where this machine reaches the server."""
+    """Address at which this machine reaches the server."""
     port: int
 
 
 class Supervisor:
-    """Runs one server process and all that it starts."""
+    """Run one server process and end all its descendants."""
 
-    def __init__(self, start: Start) -> None:
-        self._start = start
+    def __init__(self, spec: LaunchSpec) -> None:
+        self._spec = spec
         self._server: subprocess.Popen[bytes] | None = None
-        self._log = start.home / "server.log"
-        self._said = ""
+        self._log = spec.home / "server.log"
+        self._last_status = ""
         self._was_ready = False
         self._num_signals = 0
 
     def run(self) -> int:
-        """Start, announce, wait, clear up.
+        """Start the server, wait until it ends or a signal comes, and clean up.
 
         Returns:
             The exit code for the shell: 0 after Ctrl-C or SIGTERM, 1 when the server failed.
         """
         if sys.platform == "linux":
             ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
-        for number in SIGNALS:
-            signal.signal(number, self._note_signal)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+        for number in STOP_SIGNALS:
+            signal.signal(number, self._count_signal)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
         try:
-            if self._come_up():
-                self._stay_up()
+            if self._start_with_retries():
+                self._wait_until_stopped()
         finally:
-            self._end_all()
-            self._clean_up()
+            self._kill_all()
+            self._delete_files()
         return 0 if self._num_signals else 1
 
-    def _note_signal(self, *_: object) -> None:
+    def _count_signal(self, *_: object) -> None:
         self._num_signals += 1
 
-    def _come_up(self) -> bool:
+    def _start_with_retries(self) -> bool:
         for attempt in range(1, MAX_ATTEMPTS + 1):
             self._spawn()
             if self._wait_until_ready():
@@ -87,19 +87,19 @@ class Supervisor:
             if self._num_signals:
                 return False
             code = self._server.poll() if self._server else None
-            reason = self._last_line()
+            reason = self._status()
             if code in (EXIT_BAD_CONFIG, EXIT_DEPLOY_FAILED) or attempt == MAX_ATTEMPTS:
-                say(f"the server did not start: {reason} (logs: {self._start.home})")
+                print_status(f"the server did not start: {reason} (logs: {self._spec.home})")
                 return False
-            say(f"Ray did not come up ({reason}); trying again, {attempt + 1} of {MAX_ATTEMPTS}")
-            self._end_all()
+            print_status(f"Ray did not start ({reason}); attempt {attempt + 1} of {MAX_ATTEMPTS}")
+            self._kill_all()
         return False
 
     def _spawn(self) -> None:
         with self._log.open("ab") as log:
             self._server = subprocess.Popen(
-                self._start.command,
-                env=dict(self._start.environment),
+                self._spec.command,
+                env=dict(self._spec.environment),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -107,45 +107,45 @@ class Supervisor:
             )
 
     def _wait_until_ready(self) -> bool:
-        began = time.monotonic()
+        start = time.monotonic()
         while self._alive():
-            waiting_for = self._missing()
-            if not waiting_for:
+            pending = self._pending()
+            if not pending:
                 return True
-            self._say_once(waiting_for)
-            if time.monotonic() - began > START_TIMEOUT_S:
-                say(f"not ready after {START_TIMEOUT_S:.0f} s")
+            self._print_once(pending)
+            if time.monotonic() - start > START_TIMEOUT_S:
+                print_status(f"not ready after {START_TIMEOUT_S:.0f} s")
                 return False
             time.sleep(0.5)
         return False
 
-    def _stay_up(self) -> None:
+    def _wait_until_stopped(self) -> None:
         self._was_ready = True
-        url = f"http://{self._start.host}:{self._start.port}"
-        say(f"ready: {url}/ui/ is the page, {url}/docs the API; Ctrl-C stops it")
+        url = f"http://{self._spec.host}:{self._spec.port}"
+        print_status(f"ready: {url}/ui/ is the page, {url}/docs the API; Ctrl-C stops it")
         while self._alive():
             time.sleep(0.5)
         if not self._num_signals:
-            say(f"the server ended by itself: {self._last_line()} (logs: {self._start.home})")
+            print_status(f"the server ended unexpectedly: {self._status()} (logs: {self._spec.home})")
 
     def _alive(self) -> bool:
         return not self._num_signals and self._server is not None and self._server.poll() is None
 
-    def _missing(self) -> str:
-        """Name what does not answer yet; empty when all does."""
+    def _pending(self) -> str:
+        """Return what does not answer yet, or an empty string."""
         status, body = self._get("/readyz")
         if status == 503:
             try:
                 return f"waiting for {', '.join(Health.model_validate_json(body).waiting_for)} to answer"
-            except ValueError:  # not ours but a proxy's
-                return self._last_line()
+            except ValueError:  # the response is the proxy's
+                return self._status()
         if status != 200:
-            return self._last_line()
+            return self._status()
         return "" if self._get("/ui/")[0] == 200 else "waiting for the page"
 
     def _get(self, path: str) -> tuple[int, bytes]:
-        host = self._start.host.strip("[]")
-        connection = http.client.HTTPConnection(host, self._start.port, timeout=PROBE_TIMEOUT_S)
+        host = self._spec.host.strip("[]")
+        connection = http.client.HTTPConnection(host, self._spec.port, timeout=PROBE_TIMEOUT_S)
         try:
             connection.request("GET", path)
             answer = connection.getresponse()
@@ -155,58 +155,59 @@ class Supervisor:
         finally:
             connection.close()
 
-    def _last_line(self) -> str:
+    def _status(self) -> str:
+        """Return the last progress or failure that the server reported."""
         lines = (
             self._log.read_text(encoding="utf-8", errors="replace").splitlines() if self._log.exists() else []
         )
         code = self._server.poll() if self._server else None
         if code is None:
-            return _last_with(PROGRESS, lines) or "importing Ray"
-        return _last_with(FAILURE, lines) or (lines[-1][:300] if lines else f"exit code {code}")
+            return _last_with_prefix(PROGRESS, lines) or "importing Ray"
+        return _last_with_prefix(FAILURE, lines) or (lines[-1][:300] if lines else f"exit code {code}")
 
-    def _say_once(self, line: str) -> None:
-        if line != self._said:
-            self._said = line
-            say(line)
+    def _print_once(self, line: str) -> None:
+        if line != self._last_status:
+            self._last_status = line
+            print_status(line)
 
-    def _end_all(self) -> None:
-        """End the server, and then every process that it has left."""
+    def _kill_all(self) -> None:
+        """Stop the server if it was ready, then kill every descendant."""
         if self._server is not None and self._server.poll() is None:
             if self._num_signals:
-                say("stopping")
+                print_status("stopping")
             if self._was_ready:
                 self._server.terminate()
             until = time.monotonic() + (STOP_TIMEOUT_S if self._was_ready else 0)
             while self._server.poll() is None and time.monotonic() < until and self._num_signals < 2:
                 time.sleep(0.05)
-        me = psutil.Process()
+        supervisor = psutil.Process()
         until = time.monotonic() + KILL_TIMEOUT_S
-        while (left := me.children(recursive=True)) and time.monotonic() < until:
+        while (left := supervisor.children(recursive=True)) and time.monotonic() < until:
             for process in left:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     process.kill()
             psutil.wait_procs(left, timeout=1)
             _reap()
 
-    def _clean_up(self) -> None:
-        """Delete what the server wrote; when it failed, its logs stay, but never a photo."""
-        home = self._start.home
+    def _delete_files(self) -> None:
+        """Delete the server's files; after a failure keep its logs, but never a photo."""
+        home = self._spec.home
         for folder in [home] if self._num_signals else [home / "uploads", home / "tmp"]:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def say(line: str) -> None:
-    """Print one line of progress; a terminal that has gone is no reason to fail."""
+def print_status(line: str) -> None:
+    """Print a status line; ignore a closed terminal."""
     with contextlib.suppress(OSError):
         print(f"skinserve: {line}", flush=True)
 
 
-def _last_with(mark: str, lines: list[str]) -> str:
-    return next((line.removeprefix(mark) for line in reversed(lines) if line.startswith(mark)), "")
+def _last_with_prefix(prefix: str, lines: list[str]) -> str:
+    return next((line.removeprefix(prefix) for line in reversed(lines) if line.startswith(prefix)), "")
 
 
 def _reap() -> None:
-    """Take the exit codes of orphans that were handed to us."""
+    """Reap orphans that ended."""
     try:
         while os.waitpid(-1, os.WNOHANG)[0]:
             pass

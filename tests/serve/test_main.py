@@ -11,13 +11,13 @@ import yaml
 
 from models.checkpoint import CheckpointError
 from serve.__main__ import Options, preflight_error
-from serve.runtime.server_process import num_cpus, reachable, read_config
+from serve.runtime.server_process import local_address, num_cpus, read_config
 from tests.random_checkpoints import write_lesion, write_progress
 
 PORT = 8765
 
 
-def test_help_says_what_there_is():
+def test_help_lists_the_options():
     said = subprocess.run(
         [sys.executable, "-m", "serve", "--help"], capture_output=True, text=True, check=True, timeout=60
     ).stdout
@@ -27,11 +27,11 @@ def test_help_says_what_there_is():
 
 
 @pytest.mark.parametrize("port", [-1, 0, 65536])
-def test_an_impossible_port_is_one_clear_line(port: int):
-    assert f"{port} is no port" in (preflight_error(Options(port=port)) or "")
+def test_an_invalid_port_is_rejected_in_one_line(port: int):
+    assert f"{port} is not a port" in (preflight_error(Options(port=port)) or "")
 
 
-def test_a_taken_port_is_one_clear_line():
+def test_a_taken_port_is_rejected_in_one_line():
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
@@ -43,7 +43,7 @@ def test_a_taken_port_is_one_clear_line():
     assert f"port {port} on 127.0.0.1 is taken" in found and f"PORT={port + 1} make serve" in found
 
 
-def test_too_little_memory_is_one_clear_line(monkeypatch: pytest.MonkeyPatch):
+def test_too_little_memory_is_rejected_in_one_line(monkeypatch: pytest.MonkeyPatch):
     memory: Any = psutil.virtual_memory()._replace(available=1_000_000_000)
     monkeypatch.setattr("psutil.virtual_memory", lambda: memory)
 
@@ -55,8 +55,8 @@ def test_too_little_memory_is_one_clear_line(monkeypatch: pytest.MonkeyPatch):
 @pytest.mark.parametrize(
     ("options", "match"),
     [
-        (Options(port=PORT, host="192.0.2.77"), "192.0.2.77 is no address of this machine"),
-        (Options(port=70_000), "70000 is no port"),
+        (Options(port=PORT, host="192.0.2.77"), "192.0.2.77 is not an address of this machine"),
+        (Options(port=70_000), "70000 is not a port"),
         (Options(port=PORT, config=Path("nowhere.yaml")), "no config file nowhere.yaml"),
     ],
 )
@@ -80,8 +80,8 @@ def test_a_free_port_passes_the_preflight_check():
     ("host", "expected"),
     [("127.0.0.1", "127.0.0.1"), ("0.0.0.0", "127.0.0.1"), ("::", "[::1]"), ("10.1.2.3", "10.1.2.3")],
 )
-def test_the_address_at_which_we_reach_ourselves(host: str, expected: str):
-    assert reachable(host) == expected
+def test_local_address_reaches_a_server_on_any_host(host: str, expected: str):
+    assert local_address(host) == expected
 
 
 def config_of(tmp_path: Path, **lesion: object) -> Path:
@@ -98,7 +98,7 @@ def config_of(tmp_path: Path, **lesion: object) -> Path:
     return file
 
 
-def test_a_config_is_fitted_to_host_port_and_uploads(tmp_path: Path):
+def test_a_config_gets_host_port_and_uploads_folder(tmp_path: Path):
     config = read_config(config_of(tmp_path), host="0.0.0.0", port=9000, uploads=tmp_path / "uploads")
 
     assert config["http_options"] == {"host": "0.0.0.0", "port": 9000}
@@ -108,13 +108,13 @@ def test_a_config_is_fitted_to_host_port_and_uploads(tmp_path: Path):
     }
 
 
-def test_a_missing_checkpoint_and_a_wrong_setting_are_found_before_ray_starts(tmp_path: Path):
+def test_a_missing_checkpoint_or_an_unknown_setting_is_rejected_before_ray_starts(tmp_path: Path):
     for wrong, match in (({"checkpoint": "nowhere"}, "is no checkpoint"), ({"colour": 1}, "colour")):
         with pytest.raises((CheckpointError, ValueError), match=match):
             read_config(config_of(tmp_path, **wrong), host="127.0.0.1", port=9000, uploads=tmp_path)
 
 
-def test_cpus_are_counted_over_all_replicas():
+def test_num_cpus_is_the_sum_over_all_replicas():
     deployments = [
         {"name": "one", "num_replicas": 3, "ray_actor_options": {"num_cpus": 0.5}},
         {"name": "two", "autoscaling_config": {"max_replicas": 4}},
