@@ -1,4 +1,4 @@
-"""What the page needs of Gradio and Gradio does not document; tried with Gradio 6.31.
+"""Undocumented interfaces of Gradio that the page uses; tried with Gradio 6.31.
 
 ``tests/ui/test_gradio_internals.py`` fails when Gradio changes any of it.
 """

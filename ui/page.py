@@ -1,4 +1,4 @@
-"""The whole page: title, tabs, foot. Knows no network; the tabs ask through ``Services``."""
+"""The whole page: title, tabs, footer. The tabs call the API through ``Services``."""
 
 from collections.abc import Sequence
 
@@ -17,7 +17,7 @@ from ui.theme import html_block
 def build_page(
     services: Services, *, lesion_examples: Sequence[Example], progress_examples: Sequence[Example]
 ) -> gr.Blocks:
-    """Lay out the page and connect every handler."""
+    """Lay out the page and connect its handlers."""
     with gr.Blocks(title="skinserve", analytics_enabled=False, fill_width=True) as page:
         html_block(render("page_head", max_age=in_minutes(services.uploads.max_age_s)))
         with gr.Tabs(elem_id="tabs"):

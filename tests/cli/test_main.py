@@ -49,9 +49,9 @@ def test_the_console_script_is_installed():
 def test_an_unknown_command_is_wrong_use_in_one_line(capsys: pytest.CaptureFixture[str]):
     assert main(["trian"]) == 2
 
-    said = capsys.readouterr().err
-    assert said.startswith("skinserve: no command 'trian'; choose one of serve, ingest")
-    assert said.count("\n") == 1
+    stderr = capsys.readouterr().err
+    assert stderr.startswith("skinserve: no command 'trian'; choose one of serve, ingest")
+    assert stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -83,5 +83,5 @@ def test_the_example_of_a_command_parses_and_fails_without_its_files_in_one_line
 
     assert main(words[1:]) == 1
 
-    said = capsys.readouterr().err
-    assert said.startswith(f"skinserve {name}: ") and said.count("\n") == 1
+    stderr = capsys.readouterr().err
+    assert stderr.startswith(f"skinserve {name}: ") and stderr.count("\n") == 1

@@ -21,14 +21,14 @@ PICKER, PHOTO, AGAIN, TILES, LESION_ANSWER = range(5)
 PHOTOS, INPUTS, COMPARE_AGAIN, PROGRESS_ANSWER = range(4)
 
 
-def drawn(num_photos: int) -> Example:
-    return make_example(f"{num_photos} drawn", [Image.new("RGB", (64, 48), "tan")] * num_photos)
+def example_of(num_photos: int) -> Example:
+    return make_example(f"{num_photos} photos", [Image.new("RGB", (64, 48), "tan")] * num_photos)
 
 
 @pytest.fixture
 def page(services: Services, monkeypatch: pytest.MonkeyPatch) -> gr.Blocks:
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(services.uploads.path))
-    return build_page(services, lesion_examples=[drawn(1)], progress_examples=[drawn(3)])
+    return build_page(services, lesion_examples=[example_of(1)], progress_examples=[example_of(3)])
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def upload(services: Services) -> Callable[[str], dict[str, Any]]:
     def put(name: str) -> dict[str, Any]:
         path = services.uploads.path / name / "photo.jpg"
         path.parent.mkdir()
-        path.write_bytes(drawn(1).photos[0])
+        path.write_bytes(example_of(1).photos[0])
         return {"path": str(path), "meta": {"_type": "gradio.FileData"}}
 
     return put
@@ -72,7 +72,7 @@ async def test_a_photo_is_answered_shown_and_deleted(page, upload, fake_api, ser
     assert "Looks benign" in answered[LESION_ANSWER] and DISCLAIMER in answered[LESION_ANSWER]
     assert "data:image/jpeg" in answered[PHOTO]["value"] and answered[PHOTO]["visible"]
     assert answered[PICKER]["value"] is None and not answered[PICKER]["visible"]
-    assert fake_api.photos == [drawn(1).photos[0]]
+    assert fake_api.photos == [example_of(1).photos[0]]
     assert list(services.uploads.path.iterdir()) == []
 
 
@@ -111,7 +111,7 @@ async def test_an_example_is_one_click_away(page, fake_api):
     *_, answered = await all_of(handler(page, "on_example")(event))
 
     assert "Looks benign" in answered[LESION_ANSWER]
-    assert fake_api.photos == [drawn(1).photos[0]]
+    assert fake_api.photos == [example_of(1).photos[0]]
 
 
 @pytest.mark.parametrize("data", [{"index": 9}, {"index": -1}, {"index": "0"}, {}, None])
@@ -197,11 +197,11 @@ async def test_the_page_hides_the_footer_of_gradio_and_saves_no_runs(site):
 
 async def test_an_upload_lands_in_the_folder_of_its_own(site, services):
     async with httpx.AsyncClient(transport=httpx.ASGITransport(site), base_url="http://page") as browser:
-        answer = await browser.post("/gradio_api/upload", files={"files": ("a.jpg", drawn(1).photos[0])})
+        answer = await browser.post("/gradio_api/upload", files={"files": ("a.jpg", example_of(1).photos[0])})
 
     (path,) = json.loads(answer.text)
     assert Path(path).is_relative_to(services.uploads.path)
-    assert services.uploads.read({"path": path}) == drawn(1).photos[0]
+    assert services.uploads.read({"path": path}) == example_of(1).photos[0]
 
 
 async def test_the_folder_goes_when_the_page_ends(site, services):

@@ -37,11 +37,11 @@ def test_only_this_user_can_read_the_folder(uploads):
 def test_a_path_outside_the_folder_is_neither_read_nor_deleted(uploads, path):
     secret = uploads.path.parent / "secret.txt"
     secret.write_text("secret")
-    asked = {"path": path and str(uploads.path / path)}
+    upload = {"path": path and str(uploads.path / path)}
 
     with pytest.raises(UploadMissingError, match="no longer on the server"):
-        uploads.read(asked)
-    uploads.delete([asked])
+        uploads.read(upload)
+    uploads.delete([upload])
 
     assert secret.exists() and uploads.path.exists()
 
@@ -55,10 +55,10 @@ def test_a_link_out_of_the_folder_is_not_followed(uploads):
         uploads.read({"path": str(uploads.path / "link.jpg")})
 
 
-@pytest.mark.parametrize("asked", ["photo.jpg", None, 3, []])
-def test_an_upload_that_is_no_mapping_is_missing(uploads, asked):
+@pytest.mark.parametrize("not_an_upload", ["photo.jpg", None, 3, []])
+def test_an_upload_that_is_no_mapping_is_missing(uploads, not_an_upload):
     with pytest.raises(UploadMissingError):
-        uploads.read(asked)
+        uploads.read(not_an_upload)
 
 
 def test_a_photo_above_the_size_limit_is_not_read(uploads):

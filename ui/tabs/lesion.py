@@ -1,4 +1,4 @@
-"""The Lesion tab: one photo in, a verdict and a diagnosis out."""
+"""The Lesion tab: classify one photo of a lesion."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
