@@ -1,16 +1,18 @@
 """Admission of requests: what is accepted, queued or rejected, in the order in which a request meets it.
 
-1. ``RequestIdMiddleware``, around Serve's HTTP layer: request id.
-2. ``LoadSheddingMiddleware``, around Serve's HTTP layer: rejects a POST that the limiter of its route would.
-3. ``AdmissionControl``, around the routes: deadline, the same check, requests in flight.
-4. ``RequestSlot.reserve_bytes``, called by ``serve.runtime.uploads`` for each chunk: bytes in flight.
-5. ``AdaptiveLimiter``, around the work of a route: photos in flight.
-6. ``serve.runtime.coalescing``: many photos wait up to 5 ms and share a call; never rejects.
-7. The replica: ``max_ongoing_requests`` and ``max_queued_requests`` (``serve.app``, gpu.yaml) and
-   ``LesionConfig.max_photos``. When it is full, the client tries another replica once, then raises
-   ``QueueFullError``, and the limiter of step 5 lowers its limit.
+The numbers are those of the table in docs/operations.md, which has settings, defaults and responses.
 
-Every limit is a field of ``GatewayConfig``; docs/operations.md lists them with defaults and responses.
+   ``RequestIdMiddleware``, around Serve's HTTP layer: request id, headers that control Serve.
+1. ``LoadSheddingMiddleware``, around Serve's HTTP layer: rejects what step 5 would reject.
+2. ``AdmissionControl``, around the routes: deadline; step 1 again, for requests that did not pass it.
+3. ``RequestSlot``: requests in flight.
+4. ``RequestSlot.reserve_bytes``: bytes in flight; ``serve.runtime.uploads``: size and rate of one body.
+5. ``AdaptiveLimiter``, around the work of a route: photos in flight on one model.
+6. The semaphore for photos of batch requests, which are queued and never rejected.
+   ``RequestCoalescer``: many photos wait up to 5 ms and share a call; never rejects.
+7. Serve's queue for the replicas: ``max_queued_requests``.
+8. The replica: ``max_ongoing_requests``, and the photos that it accepts. When it is full, the client tries
+   another one, then raises ``QueueFullError``; the limiter of step 5 lowers its limit.
 """
 
 import asyncio
