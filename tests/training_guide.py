@@ -1,4 +1,4 @@
-"""The commands that docs/training.md prints, and a clinic's data to run them on."""
+"""Commands of docs/training.md, and drawn data to run them on."""
 
 import contextlib
 import csv
@@ -18,11 +18,11 @@ from PIL import Image
 
 from models import storage
 from samples.series import draw_series
-from train.lesion.drawn_lesions import draw_spots
+from train.lesion.drawn_lesions import draw_lesion_photos
 
 ROOT = Path(__file__).parents[1]
 GUIDE = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
-PATIENCE_S = 480
+TIMEOUT_S = 480
 Environment = Mapping[str, str]
 NOTHING: Environment = {}
 
@@ -31,41 +31,49 @@ VERDICTS = ("worsened", "improved")
 
 
 def printed_commands() -> set[str]:
-    """Every command of the guide, in an indented block or between backticks, without its comment."""
-    blocks = re.findall(r"^    python -m ([^#\n]+)", GUIDE, re.MULTILINE)
-    return {command.strip() for command in (*blocks, *re.findall(r"`python -m ([^`]+)`", GUIDE))}
+    """Return every command of the guide that can be copied: indented, or between backticks with arguments."""
+    blocks = re.findall(r"^    ((?:skinserve|python -m) [^#\n]+)", GUIDE, re.MULTILINE)
+    inline = re.findall(r"`((?:skinserve|python -m) [^\s`]+ [^`\n]+)`", GUIDE)
+    return {command.strip() for command in (*blocks, *inline) if "COMMAND" not in command}
 
 
 def printed(start: str) -> str:
-    """The one command of the guide that is, or begins with, this."""
+    """Return the one command of the guide that equals ``start`` or begins with it."""
     commands = printed_commands()
     found = [start] if start in commands else [each for each in commands if each.startswith(start)]
     assert len(found) == 1, f"the guide prints {found or 'nothing'} for {start!r}"
     return found[0]
 
 
+def executable(*words: str) -> list[str]:
+    """Return the command with this environment's interpreter or console script."""
+    if words[0] == "skinserve":
+        return [str(Path(sys.executable).with_name("skinserve")), *words[1:]]
+    return [sys.executable, *words[1:]]
+
+
 @dataclass
 class Guide:
-    """Runs commands as a reader of the guide does, in a folder that stands for the clone's.
+    """Runs commands of the guide in a folder of its own.
 
     Attributes:
-        due: commands that the test has promised to run and has not run yet.
+        due: commands that the test must still run.
     """
 
     folder: Path
     due: list[str] = field(default_factory=list)
 
-    def told(
+    def run_printed(
         self, start: str, *more: str, run: str = "RUN", status: int = 0, environment: Environment = NOTHING
     ) -> str:
-        """Run a command of the guide; return what it said.
+        """Run a command of the guide and return its output.
 
         Args:
-            start: of the command; it must be one that is due.
-            more: settings after the printed ones, which they override: sizes, and what this machine has not.
-            run: in place of the guide's RUN.
-            status: with which it must end.
-            environment: what is added to this process's.
+            start: first words of the command, which must be due.
+            more: options that override the printed ones.
+            run: replaces the guide's RUN.
+            status: expected exit code.
+            environment: added to the environment of this process.
         """
         command = printed(start)
         self.due.remove(command)
@@ -73,37 +81,37 @@ class Guide:
         return self.run(*words, *more, status=status, environment=environment)
 
     def run(self, *words: str, status: int = 0, environment: Environment = NOTHING) -> str:
-        """Run ``python -m`` and these words."""
+        """Run ``skinserve`` or ``python -m`` with these arguments and return the output."""
         done = subprocess.run(
-            [sys.executable, "-m", *words],
+            executable(*words),
             cwd=self.folder,
             env={**os.environ, **environment},
             capture_output=True,
             text=True,
-            timeout=PATIENCE_S,
+            timeout=TIMEOUT_S,
         )
-        said = done.stdout + done.stderr
-        assert done.returncode == status, said
-        return said
+        output = done.stdout + done.stderr
+        assert done.returncode == status, output
+        return output
 
     @contextlib.contextmanager
-    def started(self, start: str, *more: str, until: str) -> Iterator[None]:
-        """Start a command that goes on, wait until it says something, and press Ctrl-C at the end."""
+    def running(self, start: str, *more: str, until: str) -> Iterator[None]:
+        """Start a server command, wait for ``until`` in its output, and send SIGINT at the end."""
         command = printed(start)
         self.due.remove(command)
-        said = self.folder / "said.txt"
-        with said.open("w") as file:
+        output = self.folder / "output.txt"
+        with output.open("w") as file:
             process = subprocess.Popen(
-                [sys.executable, "-m", *command.split(), *more],
+                executable(*command.split(), *more),
                 cwd=self.folder,
                 stdout=file,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
         try:
-            give_up = time.monotonic() + PATIENCE_S
-            while until not in said.read_text():
-                assert process.poll() is None and time.monotonic() < give_up, said.read_text()
+            deadline = time.monotonic() + TIMEOUT_S
+            while until not in output.read_text():
+                assert process.poll() is None and time.monotonic() < deadline, output.read_text()
                 time.sleep(0.2)
             yield
         finally:
@@ -112,8 +120,8 @@ class Guide:
 
 
 def draw_ham10000(folder: Path, *, num_photos: int) -> None:
-    """HAM10000's layout and, as if it had been read before, ``data/ham10000/manifest.parquet``."""
-    rows = draw_spots(
+    """Draw photos in HAM10000's layout, with ``data/ham10000/manifest.parquet`` beside them."""
+    rows = draw_lesion_photos(
         folder / "HAM10000_images", folder / "data/ham10000/manifest.parquet", num_photos=num_photos
     )
     codes = {"Nevus": "nv", "Melanoma": "mel", "Vascular Lesion": "vasc"}
@@ -127,7 +135,7 @@ def draw_ham10000(folder: Path, *, num_photos: int) -> None:
 
 def put_isic(folder: Path, address: str, *, num_photos: int) -> None:
     """Draw an export of the ISIC archive and put it into a bucket."""
-    rows = draw_spots(folder / "isic/images", folder / "unused.parquet", num_photos=num_photos)
+    rows = draw_lesion_photos(folder / "isic/images", folder / "unused.parquet", num_photos=num_photos)
     names = {
         "Nevus": ("Benign", "Nevus"),
         "Melanoma": ("Malignant", "Melanoma, NOS"),
@@ -142,7 +150,7 @@ def put_isic(folder: Path, address: str, *, num_photos: int) -> None:
 
 
 def put_followup(folder: Path, address: str) -> None:
-    """Put SkinCredible's layout into a bucket: two photos of each person and a note that says how it went."""
+    """Put SkinCredible's layout into a bucket: two photos of each person and a doctor's note."""
     for name in ("followup_data", "images"):
         (folder / name).mkdir(parents=True)
     (folder / "dr_msg_stats.csv").write_text("user_id\n" + "".join(f"{person}\n" for person in PEOPLE))
@@ -151,7 +159,7 @@ def put_followup(folder: Path, address: str) -> None:
         entries: list[dict[str, object]] = []
         for day, photo in enumerate(draw_series(improving=improving, num_photos=2, seed=person), start=1):
             room = np.random.default_rng(person).integers(40, 220, (4, 4, 3)).astype(np.uint8)
-            scene = Image.fromarray(room).resize((900, 900))  # or drawn people look too alike to be several
+            scene = Image.fromarray(room).resize((900, 900))  # else drawn people are near duplicates
             scene.paste(photo.resize((560, 560)), (40 * person, 340 - 40 * person))
             scene.save(folder / "images" / f"{person}-{day}.jpg")
             when = f"2019-03-0{day}T08:00:00Z"

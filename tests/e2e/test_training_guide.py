@@ -1,6 +1,6 @@
-"""The commands of docs/training.md, as printed but for sizes and for what one machine has not.
+"""Run the commands of docs/training.md, with smaller sizes and on one machine.
 
-Quick: the way of lesions and of follow-up photos, in processes without Ray. Slow: the rest.
+Fast: lesions and follow-up photos, in processes without Ray. Slow: the rest.
 """
 
 import contextlib
@@ -58,20 +58,20 @@ TINY_SERIES = ("--num-epochs", "1", "--batch-size", "4", "--val-fraction", "0.34
 NOISE = ("Reporting training result", "Found credentials", "Traceback")
 
 
-def noise_in(*told: str) -> list[str]:
-    """Lines that nobody should have to read."""
-    lines = [line for text in told for line in text.splitlines()]
+def noise_in(*texts: str) -> list[str]:
+    """Return the lines of library noise in the output."""
+    lines = [line for text in texts for line in text.splitlines()]
     return [line for line in lines if any(noise in line for noise in NOISE)]
 
 
 def runs(*starts: str) -> pytest.MarkDecorator:
-    """Say which commands of the guide a test runs; it fails if it leaves one out."""
+    """Mark a test with the commands that it must run; it fails if it leaves one out."""
     return pytest.mark.guide(*(printed(start) for start in starts))
 
 
 @pytest.fixture(scope="module")
 def clinic(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The guide's bucket, with the photos that its commands read."""
+    """Fill the bucket that the commands read."""
     with s3_server(), new_bucket("clinic") as address:
         put_isic(tmp_path_factory.mktemp("isic"), f"{address}/isic", num_photos=48)
         put_followup(tmp_path_factory.mktemp("followup"), f"{address}/followup")
@@ -80,12 +80,12 @@ def clinic(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture
 def guide(request: pytest.FixtureRequest, clinic: str, tmp_path: Path) -> Iterator[Guide]:
-    """A folder with HAM10000 in it, drawn."""
+    """Return a folder with a drawn HAM10000."""
     draw_ham10000(tmp_path, num_photos=48)
     due = [command for mark in request.node.iter_markers("guide") for command in mark.args]
     guide = Guide(folder=tmp_path, due=due)
     yield guide
-    assert not guide.due, f"promised and not run: {guide.due}"
+    assert not guide.due, f"not run: {guide.due}"
 
 
 def test_every_command_of_the_guide_is_run_by_a_test_here():
@@ -95,29 +95,29 @@ def test_every_command_of_the_guide_is_run_by_a_test_here():
 
 
 @runs(
-    "train.data.ingest HAM10000",
-    "train.data.ingest s3://",
-    "train.data.leakage",
-    "train.launch lesion --workers 0",
-    "train.release",
-    "train.evaluate",
+    "skinserve ingest HAM10000",
+    "skinserve ingest s3://",
+    "skinserve check-leakage",
+    "skinserve train lesion --workers 0",
+    "skinserve release",
+    "skinserve evaluate",
 )
-def test_from_photos_to_a_checkpoint_that_is_served_and_judged(guide: Guide, clinic: str):
+def test_from_photos_to_a_checkpoint_that_is_served_and_evaluated(guide: Guide, clinic: str):
     run = f"{clinic}/runs/lesion"
     split = ("--split", f"{run}/split.parquet")
 
-    ingested = guide.told("train.data.ingest HAM10000")
-    exported = guide.told("train.data.ingest s3://")
-    audited = guide.told("train.data.leakage", "--val-fraction", "0.25")
-    trained = guide.told("train.launch lesion --workers 0", *TINY, "--run", run)
-    proven = guide.run("train.data.leakage", "data/ham10000/manifest.parquet", *split)
-    released = guide.told("train.release", "--out", "weights/lesion", run=run)
-    judged = guide.told("train.evaluate", *split, "--out", f"{clinic}/report")
+    ingested = guide.run_printed("skinserve ingest HAM10000")
+    exported = guide.run_printed("skinserve ingest s3://")
+    checked = guide.run_printed("skinserve check-leakage", "--val-fraction", "0.25")
+    trained = guide.run_printed("skinserve train lesion --workers 0", *TINY, "--run", run)
+    checked_split = guide.run("skinserve", "check-leakage", "data/ham10000/manifest.parquet", *split)
+    released = guide.run_printed("skinserve release", "--out", "weights/lesion", run=run)
+    evaluated = guide.run_printed("skinserve evaluate", *split, "--out", f"{clinic}/report")
 
-    assert "48" in ingested and "48" in exported and "no leak" in audited and "no leak" in proven
+    assert "48" in ingested and "48" in exported and "no leak" in checked and "no leak" in checked_split
     assert f"checkpoint in {run}/checkpoint" in trained and "checkpoint in weights/lesion" in released
-    assert not noise_in(trained, released, judged)
-    assert "did not learn from these photos" in judged
+    assert not noise_in(trained, released, evaluated)
+    assert "did not learn from these photos" in evaluated
     assert b"lesion-reference" in storage.read_bytes(f"{clinic}/report/report.html")
     folder = storage.fetch_folder(f"{run}/checkpoint", guide.folder)
     load_lesion_engine(folder).ping()
@@ -126,25 +126,25 @@ def test_from_photos_to_a_checkpoint_that_is_served_and_judged(guide: Guide, cli
 
 @pytest.fixture
 def labelled(guide: Guide, clinic: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """What the first command of the follow-up section says: a manifest is written, labelled by a fake."""
+    """Return the output of ``followup`` with a fake Comprehend."""
     comprehend = FakeComprehend()
     monkeypatch.setenv("AWS_ENDPOINT_URL_COMPREHEND", comprehend.url)
     try:
-        yield guide.told("train.data.followup")
+        yield guide.run_printed("skinserve followup")
     finally:
         comprehend.stop()
 
 
 @pytest.mark.cluster
-@runs("train.data.followup", "train.data.labels", "train.progress.extract_faces")
+@runs("skinserve followup", "skinserve labels", "skinserve extract-faces")
 def test_from_notes_and_photos_in_a_bucket_to_a_progress_checkpoint(guide: Guide, clinic: str, labelled: str):
     hand = [f"{person},{VERDICTS[person % 2]}\n" for person in PEOPLE]
     (guide.folder / "hand.csv").write_text("person,label\n" + "".join(hand))
     run = f"{clinic}/runs/followup"
 
-    agreed = guide.told("train.data.labels")
-    cut = guide.told("train.progress.extract_faces")
-    trained = guide.run("train.launch", "followup", "--workers", "0", *TINY_SERIES, "--run", run)
+    agreed = guide.run_printed("skinserve labels")
+    cut = guide.run_printed("skinserve extract-faces")
+    trained = guide.run("skinserve", "train", "followup", "--workers", "0", *TINY_SERIES, "--run", run)
 
     assert f"of {len(PEOPLE)} people" in labelled
     assert "kappa" in agreed
@@ -155,19 +155,19 @@ def test_from_notes_and_photos_in_a_bucket_to_a_progress_checkpoint(guide: Guide
 
 @pytest.mark.slow
 @pytest.mark.cluster
-@runs("train.data.followup", "train.progress.extract_faces", "train.launch followup", "train.launch progress")
-def test_progress_networks_are_trained_by_ray_and_judged(guide: Guide, clinic: str, labelled: str):
+@runs("skinserve followup", "skinserve extract-faces", "skinserve train followup", "skinserve train progress")
+def test_progress_networks_are_trained_by_ray_and_evaluated(guide: Guide, clinic: str, labelled: str):
     manifest = "data/followup/manifest.parquet"
     real = ("--split", "runs/followup/split.parquet", "--faces", "data/followup/faces")
     drawn = ("--batches-per-epoch", "2", "--num-val-series", "8")
 
-    guide.told("train.progress.extract_faces", "--num-actors", "1")
-    trained = guide.told("train.launch followup", *TINY_SERIES)
-    judged = guide.run("train.evaluate", "runs/followup/checkpoint", manifest, *real)
-    also = guide.told("train.launch progress", *TINY_SERIES, *drawn, "--manifest", manifest)
+    guide.run_printed("skinserve extract-faces", "--num-actors", "1")
+    trained = guide.run_printed("skinserve train followup", *TINY_SERIES)
+    evaluated = guide.run("skinserve", "evaluate", "runs/followup/checkpoint", manifest, *real)
+    also = guide.run_printed("skinserve train progress", *TINY_SERIES, *drawn, "--manifest", manifest)
 
     assert "epoch 1 of 1" in trained and not noise_in(trained)
-    assert "did not learn from these photos" in judged
+    assert "did not learn from these photos" in evaluated
     report = json.loads((guide.folder / "runs/evaluation/report.json").read_text())
     assert report["model"]["name"] == "progress-followup"
     assert "runs/progress/checkpoint" in also
@@ -175,15 +175,15 @@ def test_progress_networks_are_trained_by_ray_and_judged(guide: Guide, clinic: s
 
 @pytest.mark.slow
 @pytest.mark.cluster
-@runs("train.launch lesion", "train.launch lesion --workers 4 --gpu", "train.launch smoke")
+@runs("skinserve train lesion", "skinserve train lesion --workers 4 --gpu", "skinserve train smoke")
 def test_ray_trains_on_this_machine_and_says_when_it_has_no_gpu(guide: Guide, clinic: str):
-    trained = guide.told("train.launch lesion", *TINY, "--run", f"{clinic}/runs/alone")
-    smoke = guide.told("train.launch smoke")
+    trained = guide.run_printed("skinserve train lesion", *TINY, "--run", f"{clinic}/runs/alone")
+    smoke = guide.run_printed("skinserve train smoke")
     num_gpus = torch.cuda.device_count()
     if num_gpus:
-        gpu = guide.told("train.launch lesion --workers 4 --gpu", *TINY, "--workers", str(num_gpus))
-    else:  # what can be run of this command: its refusal
-        gpu = guide.told("train.launch lesion --workers 4 --gpu", status=1)
+        gpu = guide.run_printed("skinserve train lesion --workers 4 --gpu", *TINY, "--workers", str(num_gpus))
+    else:  # without a GPU only the rejection can be tested
+        gpu = guide.run_printed("skinserve train lesion --workers 4 --gpu", status=1)
 
     assert f"checkpoint in {clinic}/runs/alone/checkpoint" in trained
     assert "epoch 1 of 1" in trained and not noise_in(trained)
@@ -195,47 +195,49 @@ def test_ray_trains_on_this_machine_and_says_when_it_has_no_gpu(guide: Guide, cl
 
 @pytest.mark.slow
 @pytest.mark.cluster
-@runs("train.launch lesion --folds 5")
+@runs("skinserve train lesion --folds 5")
 def test_folds_under_ray_are_released_as_one_ensemble(guide: Guide, clinic: str):
     run, manifest = f"{clinic}/runs/folds", "data/ham10000/manifest.parquet"
 
-    trained = guide.told("train.launch lesion --folds 5", *TINY, "--folds", "2", "--run", run)
-    judged = guide.run("train.evaluate", f"{run}/checkpoint", manifest)
+    trained = guide.run_printed("skinserve train lesion --folds 5", *TINY, "--folds", "2", "--run", run)
+    evaluated = guide.run("skinserve", "evaluate", f"{run}/checkpoint", manifest)
 
     first_words = [line.split()[0] for line in trained.splitlines() if line.strip()]
     table = first_words[first_words.index("fold") :]
     assert table[:5] == ["fold", "1", "2", "mean", "sd"]
-    assert "48 photos" in judged
+    assert "48 photos" in evaluated
     folder = storage.fetch_folder(f"{run}/checkpoint", guide.folder)
     assert read_meta(folder).architecture["num_members"] == 2
 
 
 @pytest.mark.slow
-@runs("train.launch lesion --init imagenet")
-def test_imagenet_weights_are_taken_from_the_cache_or_refused_at_once(guide: Guide):
+@runs("skinserve train lesion --init imagenet")
+def test_imagenet_weights_are_taken_from_the_cache_or_rejected_at_once(guide: Guide):
     cache = guide.folder / "torch/hub/checkpoints"
     home = {"TORCH_HOME": str(guide.folder / "torch"), "https_proxy": "http://127.0.0.1:9"}
 
     alone = ("--workers", "0", *TINY, "--run", "runs/pretrained")
 
     started = time.monotonic()
-    refused = guide.run("train.launch", "lesion", "--init", "imagenet", *alone, status=1, environment=home)
-    refused_s = time.monotonic() - started
+    rejected = guide.run(
+        "skinserve", "train", "lesion", "--init", "imagenet", *alone, status=1, environment=home
+    )
+    rejected_s = time.monotonic() - started
     torch.save(resnet50().state_dict(), cache / "resnet50-11ad3fa6.pth")
-    trained = guide.told("train.launch lesion --init imagenet", *alone, environment=home)
+    trained = guide.run_printed("skinserve train lesion --init imagenet", *alone, environment=home)
 
-    lines = [line for line in refused.splitlines() if line.startswith("skinserve train: ")]
+    lines = [line for line in rejected.splitlines() if line.startswith("skinserve train: ")]
     assert len(lines) == 1 and str(cache) in lines[0]
-    assert refused_s < 60
+    assert rejected_s < 60
     assert "runs/pretrained/checkpoint" in trained
 
 
 @pytest.mark.slow
-@runs("train.launch lesion --init package/ResNet50")
+@runs("skinserve train lesion --init package/ResNet50")
 def test_the_reference_weights_begin_from_a_package(guide: Guide):
     write_keras_model(draw_keras_arrays(), guide.folder / "package/ResNet50")
 
-    trained = guide.told("train.launch lesion --init package/ResNet50", *TINY, "--workers", "0")
+    trained = guide.run_printed("skinserve train lesion --init package/ResNet50", *TINY, "--workers", "0")
 
     assert "runs/lesion/checkpoint" in trained
     meta = read_meta(guide.folder / "runs/lesion/checkpoint")
@@ -243,14 +245,14 @@ def test_the_reference_weights_begin_from_a_package(guide: Guide):
 
 
 @pytest.mark.slow
-@runs("bench.training ray", "bench.training pipeline")
+@runs("python -m bench.scenarios.training ray", "python -m bench.scenarios.training pipeline")
 def test_what_measures_speed_runs(guide: Guide):
     few = ("--rounds", "1", "--batch-size", "8", "--side-px", "32")
     few += ("--manifest", "data/ham10000/manifest.parquet")
     clone = {"PYTHONPATH": str(ROOT)}
 
-    on_ray = guide.told("bench.training ray", *few, environment=clone)
-    pipeline = guide.told("bench.training pipeline", *few, "--steps", "2", environment=clone)
+    on_ray = guide.run_printed("python -m bench.scenarios.training ray", *few, environment=clone)
+    pipeline = guide.run_printed("python -m bench.scenarios.training pipeline", *few, "--steps", "2", environment=clone)
 
     assert '"what": "ray"' in on_ray
     assert '"what": "pipeline"' in pipeline
@@ -258,7 +260,7 @@ def test_what_measures_speed_runs(guide: Guide):
 
 @pytest.fixture
 def two_nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """Address of a cluster of two nodes with one CPU each: two workers of one CPU must be on both."""
+    """Start two Ray nodes with one CPU each and return their address; two workers use both."""
     (tmp_path / "token").write_text(secrets.token_hex(32))
     monkeypatch.setenv("RAY_AUTH_MODE", "token")
     monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(tmp_path / "token"))
@@ -314,10 +316,10 @@ def free_ports(number: int) -> list[int]:
 @pytest.mark.slow
 @pytest.mark.cluster
 @runs(
-    "train.data.ingest s3://",
-    "train.launch lesion --workers 16",
-    "train.data.followup",
-    "train.progress.extract_faces",
+    "skinserve ingest s3://",
+    "skinserve train lesion --workers 16",
+    "skinserve followup",
+    "skinserve extract-faces",
 )
 def test_a_cluster_of_two_nodes_trains_and_cuts_with_all_in_the_bucket(
     guide: Guide, clinic: str, labelled: str, two_nodes: str
@@ -325,36 +327,41 @@ def test_a_cluster_of_two_nodes_trains_and_cuts_with_all_in_the_bucket(
     run = f"{clinic}/runs/lesion"
     here = ("--workers", "2", "--no-gpu", "--cpus-per-worker", "1", "--run", f"{run}-cluster")
 
-    guide.told("train.data.ingest s3://")
-    trained = guide.told("train.launch lesion --workers 16", *TINY, *here)
-    cut = guide.told("train.progress.extract_faces", "--address", two_nodes, "--photos-per-part", "8")
+    guide.run_printed("skinserve ingest s3://")
+    trained = guide.run_printed("skinserve train lesion --workers 16", *TINY, *here)
+    cut = guide.run_printed("skinserve extract-faces", "--address", two_nodes, "--photos-per-part", "8")
     stranger = guide.folder / "other-token"
     stranger.write_text(secrets.token_hex(32))
     again = (
-        "train.progress.extract_faces",
+        "skinserve",
+        "extract-faces",
         "data/followup/manifest.parquet",
         "faces-of-a-stranger",
         "--address",
         two_nodes,
     )
-    refused = guide.run(*again, status=1, environment={"RAY_AUTH_TOKEN_PATH": str(stranger)})
+    rejected = guide.run(*again, status=1, environment={"RAY_AUTH_TOKEN_PATH": str(stranger)})
 
     assert f"checkpoint in {run}-cluster/checkpoint" in trained and "epoch 1 of 1" in trained
     ours = [line for line in trained.splitlines() if "PlacementGroupCleaner" not in line]
-    assert not noise_in(*ours)  # Ray's cleaner asks the dashboard, which this head has not
+    assert not noise_in(*ours)  # Ray's cleaner needs the dashboard, which this head lacks
     load_lesion_engine(storage.fetch_folder(f"{run}-cluster/checkpoint", guide.folder)).ping()
     assert f"{2 * len(PEOPLE)} photos done now" in cut
     assert [
-        line for line in refused.splitlines() if line.startswith("skinserve extract-faces: no Ray cluster at")
+        line
+        for line in rejected.splitlines()
+        if line.startswith("skinserve extract-faces: no Ray cluster at")
     ]
 
 
 @pytest.mark.slow
 @pytest.mark.server
-@runs("serve --config my.yaml")
+@runs("skinserve serve --config my.yaml")
 def test_the_server_takes_its_checkpoint_from_the_bucket(guide: Guide, clinic: str):
     run = f"{clinic}/runs/served"
-    guide.run("train.launch", "lesion", "--workers", "0", *TINY, "--run", run, "--name", "from-the-bucket")
+    guide.run(
+        "skinserve", "train", "lesion", "--workers", "0", *TINY, "--run", run, "--name", "from-the-bucket"
+    )
     config = yaml.safe_load((ROOT / "serve/local.yaml").read_text())
     api = config["applications"][0]["args"]
     api["lesion"]["checkpoint"] = f"{run}/checkpoint"
@@ -363,7 +370,7 @@ def test_the_server_takes_its_checkpoint_from_the_bucket(guide: Guide, clinic: s
     [port] = free_ports(1)
     spot = next((guide.folder / "HAM10000_images").glob("*.jpg")).read_bytes()
 
-    with guide.started("serve --config my.yaml", "--port", str(port), until="ready: "):
+    with guide.running("skinserve serve --config my.yaml", "--port", str(port), until="ready: "):
         answer = httpx.post(
             f"http://127.0.0.1:{port}/v1/lesion",
             content=spot,
