@@ -12,10 +12,22 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializeAsAny,
+    TypeAdapter,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from models.diagnoses import Group
 from models.errors import SkinserveError
+from models.metrics import TaskMetrics
+from models.task_metrics import parse_metrics
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -48,13 +60,20 @@ class CheckpointMeta(BaseModel):
     mean: tuple[float, float, float] = Field(description="of pixels scaled to 0..1")
     std: tuple[float, float, float]
     thresholds: dict[str, Annotated[float, Field(ge=0, le=1)]]
-    metrics: dict[str, Any] = Field(description="with data set, split, n and 95% intervals")
+    metrics: SerializeAsAny[TaskMetrics] = Field(
+        default=TaskMetrics(), description="with data set, split, n and 95% intervals"
+    )
     training: dict[str, Any] = Field(description="resolved training settings")
     training_data: str
     data_fingerprint: str = Field(description="sha256 over the manifest rows and the split")
     data_licence: str
     weights_sha256: str = ""
     int8_sha256: str = Field(default="", description="of int8.json; empty if served in float32 only")
+
+    @field_validator("metrics", mode="before")
+    @classmethod
+    def _parse_metrics(cls, content: object, info: ValidationInfo) -> TaskMetrics:
+        return parse_metrics(info.data.get("kind", ""), content)
 
     @model_validator(mode="after")
     def _check_consistency(self) -> CheckpointMeta:

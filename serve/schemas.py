@@ -6,7 +6,13 @@ No Ray and no torch, so ``ui/`` imports this too. A test freezes the resulting O
 from datetime import datetime
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationInfo, field_validator
+
+from models.lesion.metrics import LesionMetrics
+from models.metrics import Metric as Metric
+from models.metrics import TaskMetrics
+from models.progress.metrics import ProgressMetrics
+from models.task_metrics import parse_metrics
 
 DISCLAIMER = (
     "Research software, not a medical device. It can be wrong. "
@@ -126,7 +132,9 @@ class LoadedModel(Body):
     groups: dict[str, Risk] = Field(description="group of each label; empty for the progress network")
     input_px: int = Field(description="side of the square that the network sees, pixels")
     thresholds: dict[str, float]
-    metrics: dict[str, Any] = Field(description="with the data set, the split, n and 95% intervals")
+    metrics: LesionMetrics | ProgressMetrics | SerializeAsAny[TaskMetrics] = Field(
+        description="with the data set, the split, n and 95% intervals"
+    )
     training_data: str
     data_licence: str
     device: str
@@ -136,6 +144,11 @@ class LoadedModel(Body):
         "engine without them"
     )
     model_card: str = Field(description="Markdown")
+
+    @field_validator("metrics", mode="before")
+    @classmethod
+    def _parse_metrics(cls, content: object, info: ValidationInfo) -> TaskMetrics:
+        return parse_metrics(info.data.get("kind", ""), content)
 
 
 class Models(Body):

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from models.checkpoint import read_meta
+from models.lesion.metrics import LesionMetrics
+from models.progress.metrics import ProgressMetrics
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("weights/*/*.md")])
@@ -38,12 +40,15 @@ def test_every_route_of_the_readme_exists():
 
 def test_the_figures_of_the_readme_are_those_of_the_checkpoints():
     lesion, progress = (read_meta(ROOT / "weights" / name).metrics for name in ("lesion", "progress"))
-    figures = [
-        lesion["diagnosis"]["balanced_accuracy"],
-        lesion["diagnosis"]["macro_auroc"],
-        *(lesion["risk"][name] for name in ("sensitivity", "specificity", "auroc")),
-        progress["balanced_accuracy_over_people"],
+    assert isinstance(lesion, LesionMetrics) and isinstance(progress, ProgressMetrics)
+    metrics = [
+        lesion.diagnosis.balanced_accuracy,
+        lesion.diagnosis.macro_auroc,
+        lesion.risk.sensitivity,
+        lesion.risk.specificity,
+        lesion.risk.auroc,
+        progress.balanced_accuracy_over_people,
     ]
 
-    for figure in figures:
-        assert f"{figure['value']:.3f} [{figure['low']:.3f}, {figure['high']:.3f}]" in README
+    for metric in metrics:
+        assert metric.with_interval() in README

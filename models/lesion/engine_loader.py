@@ -14,6 +14,7 @@ from models.lesion.engines import (
     OnnxLesionEngine,
     PyTorchLesionEngine,
 )
+from models.lesion.metrics import LesionMetrics
 from models.lesion.network import LesionEnsemble, LesionNet
 from models.lesion.quantization import onednn
 from models.lesion.quantization.int8 import CalibrationRanges, activation_names, is_valid_range
@@ -80,7 +81,8 @@ def _check_engine(engine: str, device: str) -> None:
 
 
 def _best_on_cpu(meta: CheckpointMeta) -> Runtime:
-    accepted = meta.metrics.get("int8", {}).get("engines", {}) if meta.int8_sha256 else {}
+    cost = meta.metrics.int8 if isinstance(meta.metrics, LesionMetrics) and meta.int8_sha256 else None
+    accepted = cost.engines if cost else {}
     for runtime in supported_int8_runtimes():
         if accepted.get(runtime):
             return runtime

@@ -23,6 +23,7 @@ from models.preprocessing import MEAN, STD, normalize
 from models.progress.engine import load_progress_engine
 from models.progress.network import ProgressNet
 from samples.lesion import draw_lesion
+from tests.random_checkpoints import int8_accepted
 from train.lesion.calibration_ranges import measure_ranges
 
 
@@ -235,7 +236,7 @@ def patches(num: int) -> np.ndarray:
     return colours.repeat(16, axis=1).repeat(16, axis=2)
 
 
-PASSED = {"int8": {"engines": dict.fromkeys(INT8_RUNTIMES, True)}}
+PASSED = int8_accepted(dict.fromkeys(INT8_RUNTIMES, True))
 
 
 class Patches:
@@ -344,7 +345,7 @@ def test_auto_takes_8_bits_only_where_the_release_did(int8_folder: Path, lesion_
 def test_auto_takes_no_engine_that_the_release_did_not_judge_and_pass(
     int8_folder: Path, tmp_path: Path, passed: dict[str, bool], expected: Runtime
 ):
-    folder = saved_again(int8_folder, tmp_path, {}, metrics={"int8": {"engines": passed}})
+    folder = saved_again(int8_folder, tmp_path, {}, metrics=int8_accepted(passed))
 
     assert load_lesion_engine(folder).runtime == expected
 

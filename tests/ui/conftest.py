@@ -12,6 +12,9 @@ from fastapi import FastAPI, Request, Response
 from PIL import Image, ImageOps
 from starlette.datastructures import UploadFile
 
+from models.lesion.metrics import DiagnosisMetrics, LesionMetrics, RiskMetrics
+from models.metrics import Metric
+from models.progress.metrics import ProgressMetrics
 from serve.schemas import (
     Box,
     DiagnosisScore,
@@ -103,17 +106,21 @@ def loaded_models() -> Models:
         groups={name: group for name, group, _ in DIAGNOSES},
         input_px=96,
         thresholds={"malignant": 0.35, "name_diagnosis": 0.1},
-        metrics={
-            "split": "validation, grouped by lesion",
-            "n": 1203,
-            "risk": {"sensitivity": {"value": 0.8657, "low": 0.806, "high": 0.9179, "n": 134}},
-            "diagnosis": {
-                "balanced_accuracy": {"value": 0.47, "low": 0.43, "high": 0.51},
-                "recall": {"Nevus": {"value": 0.8123, "n": 612}},
-                "macro_auroc": {"value": 0.8912, "low": 0.87, "high": 0.9},
-            },
-            "int8": {"engines": {"onednn-int8": True}},
-        },
+        metrics=LesionMetrics(
+            split="validation, grouped by lesion",
+            n=1203,
+            risk=RiskMetrics(
+                balanced_accuracy=Metric(value=0.8488, low=0.8154, high=0.8809),
+                sensitivity=Metric(value=0.8657, low=0.806, high=0.9179, n=134),
+                specificity=Metric(),
+                auroc=Metric(),
+            ),
+            diagnosis=DiagnosisMetrics(
+                balanced_accuracy=Metric(value=0.47, low=0.43, high=0.51),
+                recall={"Nevus": Metric(value=0.8123, n=612)},
+                macro_auroc=Metric(value=0.8912, low=0.87, high=0.9),
+            ),
+        ),
         training_data="HAM10000, 5,984 dermoscopic photos",
         data_licence="CC BY-NC 4.0",
         device="cpu",
@@ -127,13 +134,17 @@ def loaded_models() -> Models:
             "name": "progress-reference",
             "labels": ["worsened", "improved"],
             "groups": {},
-            "metrics": {
-                "split": "series drawn on people not seen in training",
-                "n": 600,
-                "balanced_accuracy": {"value": 0.957, "low": 0.9369, "high": 0.9717},
-                "recall": {"worsened": {"value": None, "low": None, "high": None, "n": 0}},
-                "balanced_accuracy_by_person": {"p01": 0.9, "p03": 0.8},
-            },
+            "metrics": ProgressMetrics(
+                split="series drawn on people not seen in training",
+                n=600,
+                num_people=6,
+                balanced_accuracy=Metric(value=0.957, low=0.9369, high=0.9717),
+                balanced_accuracy_over_people=Metric(value=0.957, low=0.92, high=0.98),
+                recall={"worsened": Metric(n=0)},
+                auroc=Metric(),
+                balanced_accuracy_by_photos={},
+                balanced_accuracy_by_person={"p01": 0.9, "p03": 0.8},
+            ),
         }
     )
     return Models(models=[lesion, progress])

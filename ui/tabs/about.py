@@ -84,7 +84,7 @@ def _model(model: LoadedModel) -> dict[str, Any]:
             ("Input", f"{model.input_px} x {model.input_px} pixels"),
             ("Training set", model.training_data),
             ("Data licence", model.data_licence),
-            ("Measured on", measured_on(model.metrics)),
+            ("Measured on", measured_on(model)),
             ("Runs on", f"{model.engine}, {model.device}"),
             ("Weights", f"sha256 {model.sha256[:16]}…"),
         ],

@@ -1,0 +1,96 @@
+"""Metrics of a lesion checkpoint."""
+
+from pydantic import Field
+
+from models.metrics import ChanceError, Metric, MetricsModel, TaskMetrics, omitted_if_empty
+
+
+class DiagnosisMetrics(MetricsModel):
+    """Metrics of the diagnosis head."""
+
+    num_diagnoses: int | None = omitted_if_empty()
+    """Diagnoses that occur among the photos."""
+    balanced_accuracy: Metric
+    recall: dict[str, Metric]
+    """By diagnosis."""
+    macro_auroc: Metric
+    ece: Metric = Field(default=Metric(), description="expected calibration error of the first diagnosis")
+    ece_if_calibrated: ChanceError = ChanceError()
+
+
+class RiskMetrics(MetricsModel):
+    """Metrics of the risk head, at the released threshold where they need one."""
+
+    balanced_accuracy: Metric
+    sensitivity: Metric
+    specificity: Metric
+    auroc: Metric
+    specificity_at_95_sensitivity: Metric = Metric()
+    threshold_at_95_sensitivity: Metric = Metric()
+    ece: Metric = Field(default=Metric(), description="of the probability of malignancy")
+    ece_of_predicted_side: Metric = Field(
+        default=Metric(), description="of the more probable side; errors on both sides of 0.5 cancel out"
+    )
+    ece_if_calibrated: ChanceError = ChanceError()
+
+
+class CalibrationMetrics(MetricsModel):
+    """Fitted calibration with the calibration errors before it and, cross-fitted, after it."""
+
+    diagnosis_temperature: float
+    risk_temperature: float
+    risk_shift: float
+    risk_ece_before: Metric
+    risk_ece_after: Metric
+    diagnosis_ece_before: Metric
+    diagnosis_ece_after: Metric
+
+
+class Int8Metrics(MetricsModel):
+    """Differences between int8 and float32 on the validation set, by the worst int8 engine."""
+
+    engine: str
+    n: int
+    macro_auroc_difference: float | None
+    """Int8 minus float32; None where AUROC is not defined."""
+    changed_share: float
+    """Share of photos with another first diagnosis."""
+    balanced_accuracy_difference: Metric
+    largest_difference: float
+    """Of any probability."""
+    passed: bool
+    engines: dict[str, bool] = omitted_if_empty({})
+    """Whether each engine of the releasing machine passed."""
+
+
+class FoldMetrics(MetricsModel):
+    """Metrics of one fold of a cross-validation, without intervals."""
+
+    balanced_accuracy: float | None
+    macro_auroc: float | None
+    malignant_auroc: float | None
+    sensitivity: float | None
+    specificity: float | None
+
+
+class LesionMetrics(TaskMetrics):
+    """Metrics of a lesion checkpoint."""
+
+    split: str = omitted_if_empty("")
+    """Description of the evaluated photos."""
+    n: int
+    """Photos."""
+    num_groups: int | None = omitted_if_empty()
+    """Patients or lesions; the bootstrap resamples these."""
+    diagnosis: DiagnosisMetrics
+    risk: RiskMetrics
+    folds: dict[str, FoldMetrics] = omitted_if_empty({})
+    calibration: CalibrationMetrics | None = omitted_if_empty()
+    largest_difference_from_training: float | None = omitted_if_empty()
+    """In probability, between the checkpoint and the calibrated network that it was made from."""
+    int8: Int8Metrics | None = omitted_if_empty()
+
+    @property
+    def is_calibrated(self) -> bool:
+        """Whether the outputs were calibrated on the validation set."""
+        return self.calibration is not None

@@ -1,0 +1,24 @@
+"""The metrics type of every task: where a task registers its own in this package."""
+
+from pydantic import ValidationError
+
+from models.lesion.metrics import LesionMetrics
+from models.metrics import TaskMetrics
+from models.progress.metrics import ProgressMetrics
+
+METRICS_OF_TASK: dict[str, type[TaskMetrics]] = {"lesion": LesionMetrics, "progress": ProgressMetrics}
+
+
+def parse_metrics(task: str, content: object) -> TaskMetrics:
+    """Return the metrics that a checkpoint of a task holds; ``TaskMetrics`` if it holds none.
+
+    Raises:
+        ValueError: a metric is missing or of another type; one line.
+    """
+    if isinstance(content, TaskMetrics):
+        return content
+    try:
+        return METRICS_OF_TASK.get(task, TaskMetrics).model_validate(content) if content else TaskMetrics()
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
