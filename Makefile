@@ -11,7 +11,7 @@ help:
 	@echo 'make test-slow  run the slow tests: the rest of the commands of docs/training.md'
 	@echo 'make check    lint, formatting, types, import contracts'
 	@echo 'make format   let ruff format and fix'
-	@echo 'make lock     compile requirements.lock from pyproject.toml, and that of bench/peers'
+	@echo 'make lock     compile requirements.lock from pyproject.toml, and that of bench/baselines'
 	@echo 'make bench    measure the main table of docs/performance.md, about half an hour; make bench-full the whole matrix'
 
 serve: .venv/installed
@@ -37,22 +37,22 @@ lock: .venv/installed
 	$(BIN)/uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes \
 		--no-header --quiet --upgrade -o requirements.lock
 	sed -nE 's/^((fastapi|numpy|onnx|onnxruntime|pillow|torch|torchvision|uvicorn)==.*) \\$$/\1/p' requirements.lock | \
-		$(BIN)/uv pip compile bench/peers/requirements.in --constraint /dev/stdin --universal --python-version 3.11 \
-		--generate-hashes --no-header --quiet --upgrade -o bench/peers/requirements.lock
+		$(BIN)/uv pip compile bench/baselines/requirements.in --constraint /dev/stdin --universal --python-version 3.11 \
+		--generate-hashes --no-header --quiet --upgrade -o bench/baselines/requirements.lock
 
-bench: .venv/installed .venv-peers/installed
+bench: .venv/installed .venv-baselines/installed
 	$(BIN)/python -m bench.all
 
-bench-full: .venv/installed .venv-peers/installed
+bench-full: .venv/installed .venv-baselines/installed
 	$(BIN)/python -m bench.all --full
 
 clean:
-	rm -rf .venv .venv-peers
+	rm -rf .venv .venv-baselines
 
 # What we are compared with, in an environment of its own.
-.venv-peers/installed: bench/peers/requirements.lock | .venv/installed
-	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv-peers
-	$(BIN)/uv pip sync --quiet --python .venv-peers/bin/python --require-hashes bench/peers/requirements.lock
+.venv-baselines/installed: bench/baselines/requirements.lock | .venv/installed
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv-baselines
+	$(BIN)/uv pip sync --quiet --python .venv-baselines/bin/python --require-hashes bench/baselines/requirements.lock
 	touch $@
 
 # The first Python of the right version that really starts; a pyenv shim may not.

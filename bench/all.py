@@ -15,23 +15,23 @@ from bench.results import FOLDER
 from bench.servers import ROOT
 
 MAIN = {
-    "bench.request_path": "--rounds 2 --seconds 2",
-    "bench.lesion_http": "--rounds 2 --seconds 6 --clients 16 --sizes '224 px' '12 MP'",
-    "bench.engine": "--batches 8",
-    "bench.selfies": "--rounds 2",
-    "bench.replicas": "--rounds 1 --seconds 6",
-    "bench.overload": "",
+    "bench.scenarios.request_path": "--rounds 2 --seconds 2",
+    "bench.scenarios.lesion_http": "--rounds 2 --seconds 6 --clients 16 --sizes '224 px' '12 MP'",
+    "bench.scenarios.engine": "--batches 8",
+    "bench.scenarios.face_and_progress": "--rounds 2",
+    "bench.scenarios.replicas": "--rounds 1 --seconds 6",
+    "bench.scenarios.overload": "",
 }
 """What the main table takes, in under 30 minutes on 2 cores."""
 FULL = {
-    "bench.request_path": "--rounds 2 --seconds 4",
-    "bench.lesion_http": "--rounds 2 --seconds 4 --clients 1 8 64 --arrivals 0.7",
-    "bench.engine": "",
-    "bench.selfies": "--rounds 2 --num 8",
-    "bench.replicas": "--rounds 2",
-    "bench.overload": "",
-    "bench.kill": "",
-    "bench.nodes": "",
+    "bench.scenarios.request_path": "--rounds 2 --seconds 4",
+    "bench.scenarios.lesion_http": "--rounds 2 --seconds 4 --clients 1 8 64 --arrivals 0.7",
+    "bench.scenarios.engine": "",
+    "bench.scenarios.face_and_progress": "--rounds 2 --num 8",
+    "bench.scenarios.replicas": "--rounds 2",
+    "bench.scenarios.overload": "",
+    "bench.scenarios.replica_failures": "",
+    "bench.scenarios.node_failure": "",
 }
 
 
@@ -48,8 +48,8 @@ def main(settings: Settings) -> None:
     out = FOLDER / "full" if settings.full else FOLDER
     for module, options in (FULL if settings.full else MAIN).items():
         began = time.monotonic()
-        # bench.engine also runs where there is no Ray, and therefore writes its own file
-        target = out / "engine.json" if module == "bench.engine" else out
+        # bench.scenarios.engine also runs where there is no Ray, and therefore writes its own file
+        target = out / "engine.json" if module == "bench.scenarios.engine" else out
         command = [sys.executable, "-m", module, *shlex.split(options), "--out", str(target)]
         subprocess.run(command, cwd=ROOT, check=True)
         print(f"{module} took {time.monotonic() - began:.0f} s", flush=True)

@@ -87,14 +87,14 @@ def main_rows(found: dict[str, Figures]) -> Iterator[tuple[str, str, str]]:
                 spread(one["times_best_eager_peer"], "x"),
             )
         yield from _close_rows(lesion, "")
-    if turns := found.get("turns"):
+    if turns := found.get("interleaved"):
         close = {size: turns[size]["summary"] for size in turns["settings"]["sizes"]}
         yield from _close_rows(close, f", in turns of {turns['settings']['seconds']:g} s")
     if path := found.get("request_path", {}).get("summary"):
         for size, one in path.items():
             must = "0.5" if size == "50 KB" else ""
             yield f"{size} body, against bare FastAPI", must, spread(one["share_of_fastapi"])
-    if selfies := found.get("selfies_of_photos", found.get("selfies")):
+    if selfies := found.get("face_and_progress_of_photos", found.get("face_and_progress")):
         yield from _selfie_rows(selfies)
     if flood := found.get("overload"):
         flooded = f"{flood['settings']['times']:g} times capacity, {flood['settings']['seconds']:g} s"
@@ -105,9 +105,9 @@ def main_rows(found: dict[str, Figures]) -> Iterator[tuple[str, str, str]]:
         yield "its memory, before and at most", "flat", f"{memory['before']} and {memory['highest']} MB"
         normal = flood["normal_after_s"]
         yield "normal again after", "5 s", "never" if normal is None else f"{number(normal)} s"
-    if kills := found.get("kill"):
+    if kills := found.get("replica_failures"):
         yield from _kill_rows(kills)
-    if nodes := found.get("nodes"):
+    if nodes := found.get("node_failure"):
         failed = sum(nodes["while a node dies"]["failed"].values())
         later = sum(nodes["after"]["failed"].values())
         yield (

@@ -20,7 +20,7 @@ import yaml
 
 ROOT = Path(__file__).parents[1]
 OURS = sys.executable
-PEERS = str(ROOT / ".venv-peers" / "bin" / "python")
+PEERS = str(ROOT / ".venv-baselines" / "bin" / "python")
 START_PATIENCE_S = 300
 STOP_PATIENCE_S = 20
 SETTLE_PATIENCE_S = 30

@@ -2,9 +2,10 @@ from collections import Counter
 
 import pytest
 
-from bench import lesion_http, replicas, report, request_path, results, turns
+from bench import report, results
 from bench.load import Outcome
-from bench.selfies import iou
+from bench.scenarios import interleaved, lesion_http, replicas, request_path
+from bench.scenarios.face_and_progress import iou
 
 
 def test_the_tables_replace_what_stands_between_the_marks() -> None:
@@ -122,9 +123,9 @@ def test_what_took_turns_is_compared_within_its_cycle_and_stands_in_the_main_tab
         for ours, limit in ((9.0, 10.0), (4.0, 5.0), (9.0, 9.0))
     ]
     settings = {"sizes": ["12 MP"], "seconds": 3.0}
-    taken = {"settings": settings, "12 MP": {"cycles": cycles, "summary": turns.summary(cycles)}}
+    taken = {"settings": settings, "12 MP": {"cycles": cycles, "summary": interleaved.summary(cycles)}}
 
-    rows = list(report.main_rows({"turns": taken}))
+    rows = list(report.main_rows({"interleaved": taken}))
 
     how = ", in turns of 3 s"
     assert rows == [

@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from bench import gpu_checklist
-from bench.gpu_setup import Found, Setup, read_setup
+from bench.gpu import checklist
+from bench.gpu.setup import Found, Setup, read_setup
 
 pytestmark = [
     pytest.mark.gpu,
@@ -25,7 +25,7 @@ def setup() -> Setup:
 
 def run(name: str, setup: Setup) -> Found:
     found: Found = {}
-    gpu_checklist.run_here(name, setup, found.update)
+    checklist.run_here(name, setup, found.update)
     return found
 
 

@@ -1,0 +1,1 @@
+"""What others would serve our network with, each as its documentation recommends, in ``.venv-baselines``."""

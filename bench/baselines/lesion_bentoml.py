@@ -1,0 +1,22 @@
+"""BentoML with adaptive batching: ``bentoml serve bench.baselines.lesion_bentoml:Lesion``."""
+
+from typing import Any
+
+import bentoml  # pyright: ignore[reportMissingImports]
+import numpy as np
+from PIL import Image
+
+from bench.baselines.classifier import MAX_BATCH_SIZE, WORKERS, Classifier
+
+
+@bentoml.service(workers=WORKERS, traffic={"timeout": 300})
+class Lesion:
+    """One photo of a form in, one answer out."""
+
+    def __init__(self) -> None:
+        self.classifier = Classifier()
+
+    @bentoml.api(batchable=True, max_batch_size=MAX_BATCH_SIZE, max_latency_ms=60_000)
+    def predict(self, file: list[Image.Image]) -> list[dict[str, Any]]:
+        """Classify a batch that BentoML gathered."""
+        return self.classifier(np.stack([self.classifier.fit(image) for image in file]))

@@ -1,0 +1,46 @@
+"""LitServe with batching: ``python -m bench.baselines.lesion_litserve PORT``."""
+
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import litserve  # pyright: ignore[reportMissingImports]
+import numpy as np
+from fastapi import Request
+
+from bench.baselines.classifier import BATCH_WAIT_S, MAX_BATCH_SIZE, THREADS, WORKERS, Classifier
+
+
+class LesionAPI(litserve.LitAPI):
+    """One photo of a form in, one answer out; a batch is decoded in parallel when it is put together."""
+
+    def setup(self, device: str) -> None:
+        """Load the network, once a worker."""
+        self.classifier = Classifier()
+        self.threads = ThreadPoolExecutor(THREADS)
+
+    def decode_request(self, request: Request) -> bytes:
+        """Return the photo's bytes."""
+        return request["file"].file.read()
+
+    def batch(self, inputs: list[bytes]) -> np.ndarray:
+        """Decode and stack."""
+        return np.stack(list(self.threads.map(self.classifier.decode, inputs)))
+
+    def predict(self, x: np.ndarray) -> list[dict[str, Any]]:
+        """Classify a batch."""
+        return self.classifier(x)
+
+    def unbatch(self, output: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Return one answer a photo."""
+        return output
+
+    def encode_response(self, output: dict[str, Any]) -> dict[str, Any]:
+        """Return an answer as it is."""
+        return output
+
+
+if __name__ == "__main__":
+    api = LesionAPI(max_batch_size=MAX_BATCH_SIZE, batch_timeout=BATCH_WAIT_S)
+    server = litserve.LitServer(api, accelerator="cpu", workers_per_device=WORKERS, timeout=False)
+    server.run(host="127.0.0.1", port=int(sys.argv[1]), generate_client_file=False, log_level="warning")

@@ -1,0 +1,1 @@
+"""Checks of correctness, memory and speed on a GPU."""

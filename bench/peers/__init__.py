@@ -1,1 +1,0 @@
-"""What others would serve our network with, each as its documentation recommends, in ``.venv-peers``."""

@@ -1,0 +1,177 @@
+"""The checklist for a GPU, rehearsed in processes on the CPU and on the stand-in for CUDA."""
+
+import contextlib
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pytest
+import torch
+
+from bench.gpu import checklist, inference
+from bench.gpu.setup import SMALL, Found, read_setup
+from serve.runtime.gpu_memory import HEADROOM
+from tests import fake_cuda
+from tests.fake_cuda import FakeCuda, FakeGraph
+
+SETUP = replace(read_setup("cuda"), **SMALL)
+
+
+def run(name: str) -> Found:
+    found: Found = {}
+    checklist.run_here(name, SETUP, found.update)
+    return found
+
+
+def in_thread(call: Callable[[], Any]) -> Any:
+    """As inference.in_thread; the stand-in's functions must be switched on in each thread."""
+
+    def on_stand_in() -> Any:
+        with fake_cuda._Devices():
+            return call()
+
+    return original_in_thread(on_stand_in)
+
+
+original_in_thread = inference.in_thread
+
+
+@pytest.fixture
+def cuda() -> Iterator[FakeCuda]:
+    with contextlib.ExitStack() as stack:
+        stack.callback(torch.set_num_threads, torch.get_num_threads())
+        torch.set_num_threads(1)  # small batches on a busy machine: ten times faster
+        cuda = stack.enter_context(FakeCuda(num_devices=2))
+        stack.enter_context(mock.patch.object(inference, "in_thread", in_thread))
+        for name in ("set_sync_debug_mode", "reset_peak_memory_stats"):
+            stack.enter_context(mock.patch.object(torch.cuda, name))
+        for name in ("max_memory_allocated", "max_memory_reserved"):
+            stack.enter_context(mock.patch.object(torch.cuda, name, return_value=2**30))
+        stack.enter_context(mock.patch.object(torch.cuda, "mem_get_info", return_value=(2**30, 2**31)))
+        stack.enter_context(mock.patch.object(torch, "compile", lambda net, **_: net))
+        yield cuda
+
+
+@pytest.mark.parametrize(
+    "name", ["replay", "bf16", "memory", "training", "resume", "faces", "progress", "second_card", "compile"]
+)
+def test_an_item_passes_on_the_stand_in_for_cuda(name: str, cuda: FakeCuda):
+    found = run(name)
+
+    assert found.pop("status") == "passed", found
+    assert json.dumps(found) != "{}"
+
+
+def test_wrong_graphs_fail_in_one_line(cuda: FakeCuda):
+    with mock.patch.object(FakeGraph, "replay", lambda graph: None):
+        found = run("replay")
+
+    assert found["status"] == "failed"
+    assert found["error"].startswith("EngineError: batch size 1: CUDA graph replay on cuda differs")
+    assert "models/cuda_graphs.py:" in found["error"] and "\n" not in found["error"]
+
+
+def test_noise_in_one_residual_convolution_fails_the_replay(cuda: FakeCuda):
+    engines: list[Any] = []
+    original = inference.random_engine
+
+    def differing(setup: Any) -> Any:
+        engine = original(setup)
+        engines.append(engine)
+        if len(engines) == 2:
+            with torch.no_grad():
+                weight: Any = engine._net.get_parameter("backbone.layer2.1.conv2.weight")
+                weight.host.normal_()
+        return engine
+
+    with mock.patch.object(inference, "random_engine", differing):
+        found = run("replay")
+
+    assert found["status"] == "failed" and "replay against computation" in found["error"]
+
+
+def test_memory_limits_are_those_of_the_server():
+    assert inference.MEMORY_HEADROOM == HEADROOM
+    assert SETUP.lesion_share + SETUP.progress_share <= 1
+
+
+def test_the_command_runs_without_ray_and_tyro_and_writes_every_result(tmp_path: Path):
+    for name in ("ray", "tyro"):
+        (tmp_path / f"{name}.py").write_text("raise ImportError('not installed here')\n")
+    out = tmp_path / "gpu.json"
+    names = ["environment", "replay", "ddp", "sharing"]
+
+    done = subprocess.run(
+        [sys.executable, "-m", "bench.gpu.checklist", "--device", "cpu", "--small", "--out", out, *names],
+        cwd=inference.ROOT,
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=590,
+    )
+
+    results = json.loads(out.read_text())
+    assert [results[name]["status"] for name in names] == [
+        "passed",
+        "skipped: needs CUDA",
+        "passed",
+        "passed",
+    ]
+    assert done.returncode == 0
+    conditions, *lines = map(json.loads, done.stdout.splitlines())
+    assert conditions == results["conditions"] and conditions["settings"]["device"] == "cpu"
+    assert [line["item"] for line in lines] == names
+
+
+def test_an_item_is_ended_at_its_limit(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(checklist.ITEMS, "sharing", replace(checklist.ITEMS["sharing"], limit_s=1))
+
+    found = checklist.run_apart("sharing", replace(SETUP, device="cpu"), 1)
+
+    assert found["status"] == "failed"
+    assert found["error"] == "stopped after 1 s; run this item alone"
+    assert found["seconds"] < 10
+
+
+def test_an_item_with_too_little_time_left_is_skipped_and_has_not_failed():
+    found = checklist.run_apart("sharing", replace(SETUP, device="cpu"), 1)
+
+    assert found["status"] == "skipped: stopped after 1 s, the rest of --limit-s; run it alone"
+    assert "error" not in found
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--device", "tpu"], "--device is tpu, must be cpu, cuda or cuda:N"),
+        (["--device", "cpu", "--limit-s", "0"], "--limit-s is 0, must be above 0"),
+        (["--device", "cpu", "--out", "/no/such/folder/x.json"], "its folder does not exist; create it"),
+        (["--device", "cuda"], r"sees no CUDA device \(.+\); install the NVIDIA driver 580 or newer"),
+        (["nope"], "there is no item nope"),
+    ],
+)
+def test_options_that_no_item_can_run_with_are_rejected_first(
+    options: list[str], message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    if options[-1] == "cuda" and torch.cuda.is_available():
+        pytest.skip("PyTorch sees a GPU")
+    monkeypatch.setattr(sys, "argv", ["checklist", *options])
+
+    with pytest.raises(SystemExit, match="2"):
+        checklist.main()
+
+    assert re.search(message, capsys.readouterr().err)
+
+
+def test_a_missing_package_skips_its_items(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "facenet_pytorch", None)
+    monkeypatch.delitem(sys.modules, "models.face.detector", raising=False)
+
+    assert run("faces")["status"] == "skipped: needs facenet_pytorch, which is not installed"
