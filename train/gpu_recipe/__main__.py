@@ -1,0 +1,258 @@
+"""Command line: ``split``, ``pack`` and ``train``, in this order; see ``--help`` of each.
+
+``train`` fits the localizer, the lesion network, the small one and the networks that leave a source out
+into a number of seconds, and writes every result as soon as it is there.
+"""
+
+import argparse
+import csv
+import json
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
+
+from models.lesion.network import LesionNet
+from train.gpu_recipe.lesion import LesionRecipe, LesionRun
+from train.gpu_recipe.localizer import LocalizerRecipe, LocalizerRun
+from train.gpu_recipe.measure import DIAGNOSES, lesion_summary, predictions
+from train.gpu_recipe.networks import SmallLesionNet
+from train.gpu_recipe.optimize import Budget
+from train.gpu_recipe.photos import MASK_STRIDE, SOURCES, PhotoSet, load, pack
+from train.gpu_recipe.split import draw_split, read_rows, read_split, write_split
+
+PART_BYTES = 15_500_000
+SHARES = {
+    "localizer": 0.13,
+    "lesion": 0.50,
+    "small": 0.20,
+    "without_pad_ufes_20": 0.085,
+    "without_isic_msk": 0.085,
+}
+"""Of the seconds that are left for training."""
+
+log = logging.getLogger(__name__)
+
+
+def main() -> None:
+    """Run one of the commands."""
+    parser = argparse.ArgumentParser(prog="python -m train.gpu_recipe", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name in ("split", "pack"):
+        command = commands.add_parser(name)
+        command.add_argument("--lesions", type=Path, required=True, help="folder with lesions.csv and photos")
+        command.add_argument("--faces", type=Path, help="folder with people/, people.csv and not_faces/")
+        command.add_argument("--split", type=Path, required=True, help="CSV file: image, split")
+    commands.choices["split"].add_argument("--duplicates", type=Path, help="CSV file of image pairs")
+    commands.choices["pack"].add_argument("--out", type=Path, required=True)
+    commands.choices["pack"].add_argument("--workers", type=int, default=1)
+    commands.choices["pack"].add_argument("--every", type=int, default=1, help="take one photo in so many")
+    train = commands.add_parser("train")
+    train.add_argument("--packed", type=Path, required=True, help="folder written by pack")
+    train.add_argument("--imagenet", type=Path, required=True, help="ResNet50 trunk, safetensors")
+    train.add_argument("--imagenet-small", type=Path, required=True, help="EfficientNet-Lite0, safetensors")
+    train.add_argument("--out", type=Path, required=True)
+    train.add_argument("--seconds", type=float, required=True, help="for everything, loading included")
+    train.add_argument("--device", default="cuda")
+    train.add_argument("--small", action="store_true", help="tiny batches and pictures, to try it on a CPU")
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    {"split": _split, "pack": _pack, "train": _train}[arguments.command](arguments)
+
+
+def _split(arguments: argparse.Namespace) -> None:
+    rows = read_rows(arguments.lesions, arguments.faces)
+    pairs = []
+    if arguments.duplicates is not None:
+        with arguments.duplicates.open(newline="") as file:
+            pairs = [(row[0], row[1]) for row in csv.reader(file)]
+    write_split(arguments.split, draw_split(rows, pairs))
+
+
+def _pack(arguments: argparse.Namespace) -> None:
+    began = time.perf_counter()
+    part_of = read_split(arguments.split)
+    rows = [row for row in read_rows(arguments.lesions, arguments.faces) if row["image"] in part_of]
+    rows = [row for row in rows[:: arguments.every] if Path(row["path"]).is_file()]
+    pack(rows, part_of, arguments.lesions / "ham10000_masks", arguments.out, workers=arguments.workers)
+    log.info("packed %d photos in %.1f s", len(rows), time.perf_counter() - began)
+
+
+class _Session:
+    """The networks that are trained one after the other, and where their results go."""
+
+    def __init__(self, arguments: argparse.Namespace) -> None:
+        self.began = time.perf_counter()
+        self.arguments = arguments
+        self.out: Path = arguments.out
+        self.out.mkdir(parents=True, exist_ok=True)
+        torch.backends.cudnn.benchmark = True
+        self.photos: PhotoSet = load(arguments.packed, arguments.device)
+        self.localizer_recipe, self.recipe = LocalizerRecipe(), LesionRecipe()
+        if arguments.small:
+            self.localizer_recipe = replace(self.localizer_recipe, input_px=64, batch_size=24)
+            self.recipe = replace(self.recipe, stages=((64, 0.6), (80, 0.4)), batch_size=8)
+        self.truth_boxes = self.found_boxes = torch.zeros(
+            len(self.photos.names), 4, device=self.photos.device
+        )
+        self.teacher: nn.Module | None = None
+        log.info("%d photos on %s after %.1f s", len(self.photos.names), arguments.device, self.elapsed())
+        self.available = arguments.seconds - self.elapsed()
+
+    def elapsed(self) -> float:
+        return time.perf_counter() - self.began
+
+    def budget(self, name: str) -> Budget:
+        """Return the seconds of one network: its share, but never more than what is left."""
+        left = self.arguments.seconds - self.elapsed() - 2
+        steps = 5 if self.arguments.small else 1_000_000
+        return Budget(seconds=max(1.0, min(SHARES[name] * self.available, left)), max_steps=steps)
+
+    def record(self, name: str) -> Callable[[dict[str, object]], None]:
+        def write(entry: dict[str, object]) -> None:
+            entry = {"run": name, "at_s": round(self.elapsed(), 1), **entry}
+            with (self.out / "log.jsonl").open("a") as file:
+                file.write(json.dumps(entry) + "\n")
+            log.info("%s", json.dumps({key: _short(value) for key, value in entry.items()}))
+
+        return write
+
+    def localizer(self) -> None:
+        run = LocalizerRun(self.photos, self.localizer_recipe)
+        net = run.train(self.budget("localizer"))
+        _write_weights(self.out, "localizer", net, torch.float32)
+        self.record("localizer")({"validation": run.evaluate()})
+        self.found_boxes = run.boxes()
+        self.truth_boxes = _mask_boxes(self.photos, self.found_boxes)
+
+    def lesion(self) -> None:
+        net = self._resnet()
+        self.teacher = self._run("lesion", net, self.recipe)
+        _write_weights(self.out, "lesion", self.teacher, torch.float16)
+        self._more_sides("lesion", self.teacher)
+
+    def small(self) -> None:
+        if self.teacher is None:
+            raise RuntimeError("the small network learns from the lesion network, which was not trained")
+        net = SmallLesionNet(num_diagnoses=len(DIAGNOSES), input_px=self.recipe.stages[-1][0])
+        net.load_imagenet(load_file(self.arguments.imagenet_small))
+        recipe = replace(self.recipe, learning_rate=1e-3, seed=2, batch_size=2 * self.recipe.batch_size)
+        trained = self._run("small", net, recipe, teacher=self.teacher)
+        _write_weights(self.out, "small", trained, torch.float16)
+
+    def without(self, source: str) -> None:
+        recipe = replace(self.recipe, seed=3, stages=self.recipe.stages[:1], evaluate_at=(), select=False)
+        recipe = replace(recipe, stages=((recipe.stages[0][0], 1.0),))
+        name = f"without_{source}"
+        net = self._run(name, self._resnet(), recipe, without=frozenset({source}))
+        own = self.photos.where()
+        own = own[(self.photos.source_N[own] == SOURCES.index(source)) & (self.photos.part_N[own] < 2)]
+        label_N, source_N = self.photos.label_N[own].cpu().numpy(), self.photos.source_N[own].cpu().numpy()
+        for view, boxes in (("frame", None), ("crop", self.found_boxes)):
+            logits = predictions(net, self.photos, own, side_px=recipe.stages[0][0], box_N4=boxes)
+            self.record(name)({"left_out": view, **lesion_summary(logits, label_N, source_N)})
+
+    def _resnet(self) -> LesionNet:
+        net = LesionNet(num_diagnoses=len(DIAGNOSES), input_px=max(160, self.recipe.stages[-1][0]))
+        weights = {f"trunk.{name}": value for name, value in load_file(self.arguments.imagenet).items()}
+        missing, unexpected = net.load_state_dict(weights, strict=False)
+        if unexpected or any(not name.startswith(("risk_head", "diagnosis_head")) for name in missing):
+            raise ValueError(f"{self.arguments.imagenet} is no ResNet50: {unexpected[:3]} {missing[:3]}")
+        return net
+
+    def _run(
+        self,
+        name: str,
+        net: nn.Module,
+        recipe: LesionRecipe,
+        *,
+        without: frozenset[str] = frozenset(),
+        teacher: nn.Module | None = None,
+    ) -> nn.Module:
+        torch.manual_seed(recipe.seed)
+        # cuDNN's search took 30 s a side for the depthwise convolutions of the small network, on an H200
+        torch.backends.cudnn.benchmark = not isinstance(net, SmallLesionNet)
+        net = net.to(self.photos.device).to(memory_format=torch.channels_last)
+        run = LesionRun(
+            net,
+            self.photos,
+            recipe,
+            box_N4=self.truth_boxes,
+            found_box_N4=self.found_boxes,
+            log=self.record(name),
+            without=without,
+            teacher=teacher,
+        )
+        return run.train(self.budget(name))
+
+    def _more_sides(self, name: str, net: nn.Module) -> None:
+        """Log the validation metrics at other input sides."""
+        own = self.photos.where(part=1)
+        label_N, source_N = self.photos.label_N[own].cpu().numpy(), self.photos.source_N[own].cpu().numpy()
+        for side_px in (160, 192, 224) if not self.arguments.small else (64,):
+            logits = predictions(net, self.photos, own, side_px=side_px, box_N4=self.found_boxes)
+            self.record(name)({"selected_at_px": side_px, "crop": lesion_summary(logits, label_N, source_N)})
+
+
+def _train(arguments: argparse.Namespace) -> None:
+    session = _Session(arguments)
+    steps: list[tuple[str, Callable[[], None]]] = [
+        ("localizer", session.localizer),
+        ("lesion", session.lesion),
+        ("small", session.small),
+        ("without_pad_ufes_20", lambda: session.without("pad_ufes_20")),
+        ("without_isic_msk", lambda: session.without("isic_msk")),
+    ]
+    for name, step in steps:
+        if session.elapsed() > arguments.seconds - 6 and not arguments.small:
+            log.info("no time is left for %s", name)
+            continue
+        try:
+            step()
+        except Exception:  # what is trained already must be written whatever happens to the next network
+            log.exception("%s failed", name)
+    log.info("done after %.1f s", session.elapsed())
+
+
+def _mask_boxes(photos: PhotoSet, found_N4: Tensor) -> Tensor:
+    """Return the boxes of the source's masks, and those of the localizer for photos without one."""
+    mask_NHW = photos.mask_NHW > 127
+    given_N = (photos.source_N == SOURCES.index("ham10000")) & mask_NHW.any(2).any(1)
+    bounds = []
+    for dimension in (2, 1):
+        seen_NX = mask_NHW.any(dimension)
+        first = seen_NX.float().argmax(1)
+        last = seen_NX.shape[1] - seen_NX.flip(1).float().argmax(1)
+        bounds.append((first * MASK_STRIDE, last * MASK_STRIDE))
+    (top, bottom), (left, right) = bounds
+    box_N4 = torch.stack([(top + bottom) / 2, (left + right) / 2, bottom - top, right - left], dim=1)
+    return torch.where(given_N[:, None], box_N4.float(), found_N4)
+
+
+def _write_weights(out: Path, name: str, net: nn.Module, dtype: torch.dtype) -> None:
+    """Write matrices in ``dtype`` and vectors in float32, as safetensors, in parts of limited size."""
+    weights = {
+        key: (value.to(dtype) if value.ndim > 1 and value.is_floating_point() else value).contiguous().cpu()
+        for key, value in net.state_dict().items()
+    }
+    content = save(weights)
+    for number, first in enumerate(range(0, len(content), PART_BYTES)):
+        (out / f"{name}.safetensors.{number}").write_bytes(content[first : first + PART_BYTES])
+
+
+def _short(value: Any) -> Any:
+    if isinstance(value, float):
+        return round(value, 3)
+    if isinstance(value, dict):
+        return {key: _short(one) for key, one in value.items()}
+    return value
+
+
+if __name__ == "__main__":
+    main()
