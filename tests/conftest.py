@@ -1,4 +1,4 @@
-"""The real server, started once for all tests that need it."""
+"""Fixtures of the real server, started once for all tests that use it."""
 
 import os
 import signal
@@ -19,29 +19,27 @@ from tests.random_checkpoints import write_lesion, write_progress
 
 ROOT = Path(__file__).parents[1]
 
-settings.register_profile(
-    "patient", deadline=None
-)  # how long an example takes says nothing on a busy machine
-settings.load_profile("patient")
+settings.register_profile("no_deadline", deadline=None)  # examples are slow on a busy machine
+settings.load_profile("no_deadline")
 START_TIMEOUT_S = 400
 STOP_TIMEOUT_S = 15
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Tests on public data that is not in this repository; without the option they are skipped."""
+    """Add options for public data that is not in this repository; without them its tests are skipped."""
     parser.addoption("--ham10000", type=Path, help="folder with HAM10000_metadata.csv and the photos")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Leave the slow tests out of whatever is chosen, unless the choice names them."""
-    chosen = config.option.markexpr
-    if "slow" not in chosen:
-        config.option.markexpr = f"({chosen}) and not slow" if chosen else "not slow"
+    """Deselect slow tests unless the marker expression names them."""
+    expression = config.option.markexpr
+    if "slow" not in expression:
+        config.option.markexpr = f"({expression}) and not slow" if expression else "not slow"
 
 
 @dataclass
 class Server:
-    """One start of ``python -m serve``."""
+    """A running ``python -m serve``."""
 
     process: subprocess.Popen[str]
     port: int
@@ -49,27 +47,27 @@ class Server:
 
     @property
     def url(self) -> str:
-        """Where it answers."""
+        """Base URL."""
         return f"http://127.0.0.1:{self.port}"
 
     @property
     def home(self) -> Path:
-        """The folder in which everything lies that it writes."""
+        """Folder of all files that the server writes."""
         return _homes(self._processes())[0]
 
-    def said(self) -> str:
-        """All that it printed."""
+    def output(self) -> str:
+        """Everything that the server printed."""
         return self.log.read_text(encoding="utf-8")
 
     def wait_for(self, text: str) -> None:
-        """Wait until it prints something."""
+        """Wait until the server prints ``text``."""
         until = time.monotonic() + START_TIMEOUT_S
-        while text not in self.said():
-            assert self.process.poll() is None and time.monotonic() < until, self.said()
+        while text not in self.output():
+            assert self.process.poll() is None and time.monotonic() < until, self.output()
             time.sleep(0.1)
 
     def stop(self) -> None:
-        """Press Ctrl-C, and look that nothing is left: no process, no folder, no port, no traceback."""
+        """Stop the server by SIGINT; assert that no process, folder, port or traceback is left."""
         left = self._processes()
         homes = _homes(left)
         self.process.send_signal(signal.SIGINT)
@@ -78,14 +76,14 @@ class Server:
         _, alive = psutil.wait_procs(left, timeout=0)
         assert not alive, f"left running: {alive}"
         assert self.process.returncode == 0
-        assert "Traceback" not in self.said()
+        assert "Traceback" not in self.output()
         assert not any(home.exists() for home in homes)
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(("127.0.0.1", self.port))
 
     def replicas(self, deployment: str) -> list[psutil.Process]:
-        """The processes of one deployment of the API."""
+        """Processes of one deployment of the API."""
         title = f"ServeReplica:api:{deployment}"
         return [one for one in self._processes() if any(title in part for part in _command(one)[:1])]
 
@@ -95,7 +93,7 @@ class Server:
 
 @pytest.fixture(scope="session")
 def start_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], Server]]:
-    """Start servers; whatever a test leaves of them is killed at the end."""
+    """Start servers; those still running at the end are killed."""
     config = _config(tmp_path_factory)
     started: list[Server] = []
 
@@ -103,12 +101,12 @@ def start_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
-        log = tmp_path_factory.mktemp("server") / "said.txt"
-        with log.open("w") as said:
+        log = tmp_path_factory.mktemp("server") / "output.txt"
+        with log.open("w") as output:
             process = subprocess.Popen(
                 [sys.executable, "-m", "serve", "--port", str(port), "--config", str(config)],
                 cwd=ROOT,
-                stdout=said,
+                stdout=output,
                 stderr=subprocess.STDOUT,
                 text=True,
                 start_new_session=True,
@@ -125,7 +123,7 @@ def start_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[
 
 @pytest.fixture(scope="session")
 def server(start_server: Callable[[], Server]) -> Iterator[Server]:
-    """The one server of the session, ready; ended with Ctrl-C at the end, which must leave nothing."""
+    """The session's ready server; stopped at the end, which must leave nothing."""
     one = start_server()
     one.wait_for("ready: ")
     yield one
@@ -134,7 +132,7 @@ def server(start_server: Callable[[], Server]) -> Iterator[Server]:
 
 @pytest.fixture(scope="session")
 def server_url(server: Server) -> str:
-    """Where the one server answers."""
+    """Base URL of the session's server."""
     return server.url
 
 
@@ -146,13 +144,13 @@ def _command(process: psutil.Process) -> list[str]:
 
 
 def _homes(processes: list[psutil.Process]) -> list[Path]:
-    """Return the folder of the server process, if it is among these; it is named last on its command line."""
+    """Return the folders of server processes: their last argument."""
     lines = [_command(process) for process in processes]
     return [Path(line[-1]) for line in lines if "serve.runtime.server_process" in line]
 
 
 def _config(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return ``local.yaml`` with two replicas of each deployment; random weights where there are none."""
+    """Return ``local.yaml`` with two replicas of each deployment; random weights if there are no others."""
     config = yaml.safe_load((ROOT / "serve" / "local.yaml").read_text(encoding="utf-8"))
     folder = tmp_path_factory.mktemp("checkpoints")
     api = config["applications"][0]

@@ -1,7 +1,6 @@
 """The real server, end to end: Ray Serve behind HAProxy, real deployments, photos drawn by code.
 
-Of the error table only ``internal`` is missing here: nothing that a client can send should cause it, and it
-is tested in tests/serve.
+The error ``internal`` is tested in tests/serve: no request should cause it here.
 """
 
 import asyncio
@@ -32,7 +31,7 @@ pytestmark = [pytest.mark.server]
 
 NUM_CLIENTS = 20
 LOAD_S = 15
-PATIENCE_S = 30
+TIMEOUT_S = 30
 MARKER = "Mrs-Secret-Patient"
 
 
@@ -43,7 +42,7 @@ def http(server_url: str):
 
 
 @pytest.fixture(scope="module")
-def spot() -> bytes:
+def lesion() -> bytes:
     return jpeg_of(draw_lesion(seed=3))
 
 
@@ -64,12 +63,14 @@ def check_error(answer: httpx.Response, code: str) -> str:
     return answer.json()["error"]["message"]
 
 
-# --- answers ---
+# --- responses ---
 
 
-def test_lesion_is_answered_raw_as_form_and_with_a_heat_map(http: httpx.Client, spot: bytes):
-    raw = http.post("/v1/lesion?explain=true", content=spot, headers={"content-type": "image/jpeg"})
-    form = http.post("/v1/lesion", files=files(spot, name="file"))
+def test_a_lesion_photo_is_accepted_as_body_and_form_and_returns_a_grad_cam_map(
+    http: httpx.Client, lesion: bytes
+):
+    raw = http.post("/v1/lesion?explain=true", content=lesion, headers={"content-type": "image/jpeg"})
+    form = http.post("/v1/lesion", files=files(lesion, name="file"))
 
     answer = LesionAnswer.model_validate_json(raw.content)
     assert answer.heatmap_png is not None
@@ -77,8 +78,8 @@ def test_lesion_is_answered_raw_as_form_and_with_a_heat_map(http: httpx.Client, 
     assert form.json()["malignant_probability"] == pytest.approx(answer.malignant_probability, abs=1e-4)
 
 
-def test_a_batch_is_answered_line_by_line(http: httpx.Client, spot: bytes):
-    photos = [spot, b"<html>", jpeg_of(draw_lesion(seed=4)), spot[:1000]]
+def test_a_batch_returns_one_line_per_file(http: httpx.Client, lesion: bytes):
+    photos = [lesion, b"<html>", jpeg_of(draw_lesion(seed=4)), lesion[:1000]]
 
     answer = http.post("/v1/lesion/batch", files=files(*photos))
 
@@ -89,7 +90,7 @@ def test_a_batch_is_answered_line_by_line(http: httpx.Client, spot: bytes):
     assert [lines[index]["error"]["code"] for index in (1, 3)] == ["unsupported_type", "unreadable_image"]
 
 
-def test_a_series_is_answered_in_time_order_with_a_face_in_each_photo(http: httpx.Client, faces: list[bytes]):
+def test_a_series_is_returned_in_time_order_with_a_face_in_each_photo(http: httpx.Client, faces: list[bytes]):
     times = {"taken_at": ["2026-03-01", "2026-05-01", "2026-04-01"]}
 
     answer = ProgressAnswer.model_validate_json(
@@ -100,7 +101,7 @@ def test_a_series_is_answered_in_time_order_with_a_face_in_each_photo(http: http
     assert all(photo.face is not None for photo in answer.photos)
 
 
-def test_predict_is_answered(http: httpx.Client, faces: list[bytes]):
+def test_predict_returns_its_schema(http: httpx.Client, faces: list[bytes]):
     frames = [list(map(list, rows_of(face))) for face in faces[:2]]
 
     PredictAnswer.model_validate_json(http.post("/predict", json={"img": frames}).content)
@@ -112,7 +113,7 @@ def rows_of(photo: bytes) -> list[list[list[int]]]:
     return np.asarray(Image.open(io.BytesIO(photo)).resize((240, 240))).tolist()
 
 
-def test_models_docs_health_and_the_page_are_there(http: httpx.Client):
+def test_models_docs_health_and_page_are_served(http: httpx.Client):
     models = Models.model_validate_json(http.get("/v1/models").content)
 
     assert {model.kind for model in models.models} == {"lesion", "progress"}
@@ -124,7 +125,7 @@ def test_models_docs_health_and_the_page_are_there(http: httpx.Client):
     assert http.get("/ui/").status_code == 200
 
 
-# --- refusals ---
+# --- rejections ---
 
 
 def bomb() -> bytes:
@@ -145,55 +146,55 @@ def bomb() -> bytes:
     ],
     ids=["30-MB", "60-megapixels", "html", "damaged", "empty"],
 )
-def test_a_bad_photo_is_refused_at_once_and_the_next_one_is_answered(
-    http: httpx.Client, spot: bytes, body: bytes, kind: str, code: str
+def test_an_invalid_photo_is_rejected_at_once_and_the_next_one_is_accepted(
+    http: httpx.Client, lesion: bytes, body: bytes, kind: str, code: str
 ):
-    began = time.monotonic()
-    refused = http.post("/v1/lesion", content=body, headers={"content-type": kind})
-    took = time.monotonic() - began
-    after = http.post("/v1/lesion", content=spot)
+    start = time.monotonic()
+    rejected = http.post("/v1/lesion", content=body, headers={"content-type": kind})
+    seconds = time.monotonic() - start
+    after = http.post("/v1/lesion", content=lesion)
 
-    check_error(refused, code)
-    assert took < 10
+    check_error(rejected, code)
+    assert seconds < 10
     assert after.status_code == 200
 
 
-def test_a_form_over_its_limit_is_refused_announced_or_not(http: httpx.Client, spot: bytes):
-    announced = http.post("/v1/lesion", files=files(bytes(30_000_000), name="file"))
+def test_a_large_body_is_rejected_with_and_without_content_length(http: httpx.Client, lesion: bytes):
+    with_length = http.post("/v1/lesion", files=files(bytes(30_000_000), name="file"))
     streamed = http.post(
         "/v1/lesion",
         content=(bytes(1_000_000) for _ in range(30)),
         headers={"content-type": "image/jpeg"},
     )
 
-    check_error(announced, "too_large")
+    check_error(with_length, "too_large")
     check_error(streamed, "too_large")
-    assert http.post("/v1/lesion", content=spot).status_code == 200
+    assert http.post("/v1/lesion", content=lesion).status_code == 200
 
 
-def test_series_are_refused_for_each_reason(http: httpx.Client, spot: bytes, faces: list[bytes]):
-    def refused(*photos: bytes, times: list[str] | None = None) -> httpx.Response:
+def test_series_are_rejected_for_each_reason(http: httpx.Client, lesion: bytes, faces: list[bytes]):
+    def send(*photos: bytes, times: list[str] | None = None) -> httpx.Response:
         return http.post("/v1/progress", files=files(*photos), data={"taken_at": times or []})
 
-    check_error(refused(faces[0]), "too_few_photos")
-    check_error(refused(faces[0], spot), "too_few_photos")
-    check_error(refused(spot, spot), "no_face")
-    check_error(refused(*[spot] * 31), "too_many_photos")
-    check_error(refused(*faces, times=["2026-01-01", "monday", "2026-01-02"]), "bad_timestamp")
-    check_error(refused(faces[0], b"<html>"), "unsupported_type")
+    check_error(send(faces[0]), "too_few_photos")
+    check_error(send(faces[0], lesion), "too_few_photos")
+    check_error(send(lesion, lesion), "no_face")
+    check_error(send(*[lesion] * 31), "too_many_photos")
+    check_error(send(*faces, times=["2026-01-01", "monday", "2026-01-02"]), "bad_timestamp")
+    check_error(send(faces[0], b"<html>"), "unsupported_type")
 
 
-def test_wrong_paths_methods_and_parameters_are_refused(http: httpx.Client, spot: bytes):
+def test_wrong_paths_methods_and_parameters_are_rejected(http: httpx.Client, lesion: bytes):
     check_error(http.get("/v1/nothing"), "not_found")
     check_error(http.get("/v1/lesion"), "method_not_allowed")
-    check_error(http.post("/v1/lesion?top_k=0", content=spot), "invalid_request")
+    check_error(http.post("/v1/lesion?top_k=0", content=lesion), "invalid_request")
     check_error(http.post("/predict", json={"img": [[1, 2], [3]]}), "invalid_request")
     check_error(
-        http.post("/v1/lesion", content=spot, headers={"x-request-timeout-seconds": "x"}), "invalid_request"
+        http.post("/v1/lesion", content=lesion, headers={"x-request-timeout-seconds": "x"}), "invalid_request"
     )
 
 
-def test_a_deadline_is_answered_by_us_and_not_by_serve(http: httpx.Client, faces: list[bytes]):
+def test_a_missed_deadline_returns_our_error_not_serves(http: httpx.Client, faces: list[bytes]):
     for seconds in ("0.001", "0.05"):
         late = http.post(
             "/v1/progress", files=files(*faces * 8), headers={"x-request-timeout-seconds": seconds}
@@ -201,39 +202,39 @@ def test_a_deadline_is_answered_by_us_and_not_by_serve(http: httpx.Client, faces
         check_error(late, "deadline_exceeded")
 
 
-def test_a_request_id_comes_back_once(http: httpx.Client):
+def test_a_request_id_is_returned_once(http: httpx.Client):
     answer = http.get("/healthz", headers={"x-request-id": "case-7"})
 
     assert answer.headers.get_list("x-request-id") == ["case-7"]
 
 
-def test_beyond_the_limit_requests_are_refused_at_once_and_hanging_up_gives_places_back(
-    http: httpx.Client, server: Server, spot: bytes
+def test_requests_over_the_limit_are_rejected_at_once_until_clients_disconnect(
+    http: httpx.Client, server: Server, lesion: bytes
 ):
     head = (
         b"POST /v1/lesion HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\nContent-Length: 999\r\n\r\n123"
     )
 
-    def take_place() -> socket.socket:
-        place = socket.create_connection(("127.0.0.1", server.port))
-        place.sendall(head)
-        return place
+    def occupy_slot() -> socket.socket:
+        connection = socket.create_connection(("127.0.0.1", server.port))
+        connection.sendall(head)
+        return connection
 
-    places = [take_place() for _ in range(2 * GatewayConfig().max_requests)]  # of two gateways
-    until = time.monotonic() + PATIENCE_S
-    while (refused := http.post("/v1/lesion", content=spot)).status_code != 503:
-        assert time.monotonic() < until, "the server takes more than its limit"
-        places.append(take_place())  # while this request was in work it may have taken the place of another
+    connections = [occupy_slot() for _ in range(2 * GatewayConfig().max_requests)]  # of two gateways
+    until = time.monotonic() + TIMEOUT_S
+    while (rejected := http.post("/v1/lesion", content=lesion)).status_code != 503:
+        assert time.monotonic() < until, "the server accepts more than its limit"
+        connections.append(occupy_slot())  # this request may have taken the slot of one of them
     healthy = http.get("/healthz")
-    for place in places:
-        place.close()
-    while (again := http.post("/v1/lesion", content=spot)).status_code == 503:
-        assert time.monotonic() < until, "hanging up gives no place back"
+    for connection in connections:
+        connection.close()
+    while (again := http.post("/v1/lesion", content=lesion)).status_code == 503:
+        assert time.monotonic() < until, "a disconnect releases no slot"
         time.sleep(0.1)
 
-    check_error(refused, "overloaded")
-    assert refused.headers["retry-after"].isdigit()
-    assert refused.elapsed.total_seconds() < 5
+    check_error(rejected, "overloaded")
+    assert rejected.headers["retry-after"].isdigit()
+    assert rejected.elapsed.total_seconds() < 5
     assert healthy.status_code == 200
     assert again.status_code == 200
 
@@ -241,7 +242,9 @@ def test_beyond_the_limit_requests_are_refused_at_once_and_hanging_up_gives_plac
 # --- privacy ---
 
 
-def test_photos_leave_no_trace_on_disk_and_in_logs(http: httpx.Client, server: Server, faces: list[bytes]):
+def test_photos_are_neither_written_to_disk_nor_logged(
+    http: httpx.Client, server: Server, faces: list[bytes]
+):
     marked = [insert_comment(photo, MARKER + "!" * 60_000) for photo in faces]
     named = [("files", (f"{MARKER}.jpg", photo)) for photo in marked]
     broken = [("files", (f"{MARKER}.jpg", b"<html>" + MARKER.encode()))]
@@ -250,18 +253,18 @@ def test_photos_leave_no_trace_on_disk_and_in_logs(http: httpx.Client, server: S
     assert http.post("/v1/lesion/batch", files=named * 10).status_code == 200
     check_error(http.post("/v1/progress", files=named + broken), "unsupported_type")
 
-    held = [
+    found = [
         path for path in server.home.rglob("*") if path.is_file() and MARKER.encode() in path.read_bytes()
     ]
-    assert held == []
+    assert found == []
 
 
 def insert_comment(photo: bytes, text: str) -> bytes:
-    """Put a comment segment behind the first two bytes of a JPEG."""
+    """Insert a comment segment after the first two bytes of a JPEG."""
     return photo[:2] + b"\xff\xfe" + (len(text) + 2).to_bytes(2, "big") + text.encode() + photo[2:]
 
 
-def test_the_front_door_listens_on_this_machine_only(server: Server):
+def test_http_listens_on_this_machine_only(server: Server):
     listening = {
         (connection.laddr.ip, connection.laddr.port)
         for process in psutil.Process(server.process.pid).children(recursive=True)
@@ -273,15 +276,15 @@ def test_the_front_door_listens_on_this_machine_only(server: Server):
     assert not {ip for ip, port in listening if port == server.port} - {"127.0.0.1"}
 
 
-# --- many at once ---
+# --- concurrency ---
 
 
-async def test_twenty_clients_at_once_get_right_answers_or_are_told_to_come_back(
-    server_url: str, spot: bytes, faces: list[bytes]
+async def test_twenty_concurrent_clients_get_correct_responses_or_503(
+    server_url: str, lesion: bytes, faces: list[bytes]
 ):
     other = jpeg_of(draw_lesion(seed=9))
     requests: list[tuple[str, dict[str, Any], Callable[[Any], float]]] = [
-        ("/v1/lesion", {"content": spot}, lambda answer: answer["malignant_probability"]),
+        ("/v1/lesion", {"content": lesion}, lambda answer: answer["malignant_probability"]),
         ("/v1/lesion?explain=true", {"content": other}, lambda answer: answer["malignant_probability"]),
         ("/v1/progress", {"files": files(*faces)}, lambda answer: answer["improved_probability"]),
         ("/v1/lesion", {"content": b"<html>"}, lambda answer: answer["error"]["code"]),
@@ -308,10 +311,10 @@ async def test_twenty_clients_at_once_get_right_answers_or_are_told_to_come_back
         await asyncio.gather(*(work(index) for index in range(NUM_CLIENTS)))
 
     assert set(statuses) <= {200, 415, 503}
-    print(f"\n{len(statuses) / LOAD_S:.1f} requests/s, {statuses.count(503)} refused")
+    print(f"\n{len(statuses) / LOAD_S:.1f} requests/s, {statuses.count(503)} rejected")
 
 
-def test_ctrl_c_while_it_starts_leaves_nothing(start_server: Callable[[], Server]):
+def test_ctrl_c_during_the_start_leaves_nothing(start_server: Callable[[], Server]):
     early = start_server()
     early.wait_for("starting Ray Serve")
     early.stop()

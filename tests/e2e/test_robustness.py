@@ -1,4 +1,4 @@
-"""Calm: replicas that are killed, clients that are slow, broken or hostile; the others notice nothing.
+"""Killed replicas, and slow, broken or hostile clients, do not affect other clients.
 
 The server has two replicas of each deployment.
 """
@@ -23,12 +23,12 @@ from tests.serve.fakes import jpeg_of
 pytestmark = [pytest.mark.server]
 
 NUM_CLIENTS = 5
-PATIENCE_S = 60
-REQUEST_PATIENCE_S = 90
+TIMEOUT_S = 60
+REQUEST_TIMEOUT_S = 90
 
 
 @pytest.fixture(scope="module")
-def spot() -> bytes:
+def lesion() -> bytes:
     return jpeg_of(draw_lesion(seed=3))
 
 
@@ -38,85 +38,85 @@ def faces() -> list[bytes]:
 
 
 class Load:
-    """Clients that ask again as soon as they are answered; what came back is counted by status."""
+    """Closed-loop clients; counts responses by status and errors by type."""
 
-    def __init__(self, server: Server, spot: bytes, faces: list[bytes]) -> None:
-        self.found: Counter[str] = Counter()
+    def __init__(self, server: Server, lesion: bytes, faces: list[bytes]) -> None:
+        self.responses: Counter[str] = Counter()
         self._url = server.url
         series = [("files", (f"{index}.jpg", face)) for index, face in enumerate(faces)]
-        self._requests = [("/v1/lesion", {"content": spot}), ("/v1/progress", {"files": series})]
-        self._over = False
+        self._requests = [("/v1/lesion", {"content": lesion}), ("/v1/progress", {"files": series})]
+        self._stopped = False
 
     async def __aenter__(self) -> "Load":
-        self._clients = [asyncio.create_task(self._ask(turn)) for turn in range(NUM_CLIENTS)]
-        await self.answered(2 * NUM_CLIENTS)
+        self._clients = [asyncio.create_task(self._send(turn)) for turn in range(NUM_CLIENTS)]
+        await self.wait_for_responses(2 * NUM_CLIENTS)
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self._over = True
+        self._stopped = True
         await asyncio.gather(*self._clients)
 
-    async def answered(self, number: int) -> None:
-        """Wait for so many more answers."""
-        enough = self.found.total() + number
-        async with asyncio.timeout(PATIENCE_S):
-            while self.found.total() < enough:
+    async def wait_for_responses(self, number: int) -> None:
+        """Wait for ``number`` more responses."""
+        target = self.responses.total() + number
+        async with asyncio.timeout(TIMEOUT_S):
+            while self.responses.total() < target:
                 await asyncio.sleep(0.02)
 
-    async def _ask(self, turn: int) -> None:
-        async with httpx.AsyncClient(base_url=self._url, timeout=REQUEST_PATIENCE_S, trust_env=False) as http:
-            while not self._over:
+    async def _send(self, turn: int) -> None:
+        async with httpx.AsyncClient(base_url=self._url, timeout=REQUEST_TIMEOUT_S, trust_env=False) as http:
+            while not self._stopped:
                 turn += 1
                 path, body = self._requests[turn % 2]
                 try:
                     answer = await http.post(path, **body)
-                    self.found[str(answer.status_code)] += 1
+                    self.responses[str(answer.status_code)] += 1
                 except httpx.TransportError as error:
-                    self.found[type(error).__name__] += 1
+                    self.responses[type(error).__name__] += 1
 
 
-async def both(server: Server, deployment: str, *, without: int = 0) -> None:
-    """Wait until both replicas of a deployment answer."""
-    async with asyncio.timeout(PATIENCE_S):
+async def wait_for_both_replicas(server: Server, deployment: str, *, without: int = 0) -> None:
+    """Wait until a deployment has two replicas."""
+    async with asyncio.timeout(TIMEOUT_S):
         while len({one.pid for one in server.replicas(deployment)} - {without}) < 2:
             await asyncio.sleep(0.1)
 
 
-# --- killed ---
+# --- killed replicas ---
 
 
-async def test_no_request_fails_when_a_replica_of_a_network_is_killed(
-    server: Server, spot: bytes, faces: list[bytes]
+async def test_no_request_fails_when_a_replica_of_a_model_is_killed(
+    server: Server, lesion: bytes, faces: list[bytes]
 ):
-    async with Load(server, spot, faces) as load:
+    async with Load(server, lesion, faces) as load:
         for deployment in ("LesionClassifier", "FaceDetector", "ProgressClassifier"):
-            await both(server, deployment)
+            await wait_for_both_replicas(server, deployment)
             server.replicas(deployment)[0].kill()
-            await load.answered(4 * NUM_CLIENTS)
+            await load.wait_for_responses(4 * NUM_CLIENTS)
 
-    assert set(load.found) == {"200"}
+    assert set(load.responses) == {"200"}
 
 
-async def test_a_killed_gateway_loses_what_was_in_flight_and_nothing_after(
-    server: Server, spot: bytes, faces: list[bytes]
+async def test_a_killed_gateway_loses_only_its_requests_in_flight(
+    server: Server, lesion: bytes, faces: list[bytes]
 ):
-    await both(server, "Gateway")
-    async with Load(server, spot, faces) as load:
+    await wait_for_both_replicas(server, "Gateway")
+    async with Load(server, lesion, faces) as load:
         server.replicas("Gateway")[0].kill()
-        await load.answered(2 * NUM_CLIENTS)
-        lost = load.found.total() - load.found["200"]
-        await load.answered(4 * NUM_CLIENTS)
+        await load.wait_for_responses(2 * NUM_CLIENTS)
+        lost = load.responses.total() - load.responses["200"]
+        await load.wait_for_responses(4 * NUM_CLIENTS)
 
     assert lost <= NUM_CLIENTS
-    assert load.found.total() - load.found["200"] == lost
+    assert load.responses.total() - load.responses["200"] == lost
 
 
-# --- slow, broken, hostile ---
+# --- slow, broken and hostile clients ---
 
 
-def connect(server: Server, said: bytes) -> socket.socket:
-    connection = socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE_S)
-    connection.sendall(said)
+def connect(server: Server, data: bytes) -> socket.socket:
+    connection = socket.create_connection(("127.0.0.1", server.port), timeout=TIMEOUT_S)
+    connection.sendall(data)
     return connection
 
 
@@ -125,7 +125,7 @@ def post(length: int, *, headers: bytes = b"") -> bytes:
 
 
 def status_of(connection: socket.socket) -> bytes:
-    """The status of the answer, empty when there was none but an end."""
+    """The status of the response, empty if the connection was closed without one."""
     answer = b""
     try:
         while b"\r\n" not in answer and (more := connection.recv(1000)):
@@ -148,7 +148,7 @@ def slow_photo() -> bytes:
 
 @pytest.fixture
 def idle(server: Server) -> Iterator[None]:
-    """A thousand connections that say nothing."""
+    """A thousand idle connections."""
     with ExitStack() as connections:
         for _ in range(1000):
             connections.enter_context(socket.create_connection(("127.0.0.1", server.port)))
@@ -156,11 +156,11 @@ def idle(server: Server) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("idle")
-async def test_others_notice_nothing_of_slow_broken_and_hostile_clients(
-    server: Server, spot: bytes, faces: list[bytes], slow_photo: bytes
+async def test_slow_broken_and_hostile_clients_do_not_affect_others(
+    server: Server, lesion: bytes, faces: list[bytes], slow_photo: bytes
 ):
-    async with Load(server, spot, faces) as load:
-        for _ in range(4):  # new replicas have taken what they need for ordinary work
+    async with Load(server, lesion, faces) as load:
+        for _ in range(4):  # warm up new replicas
             await asyncio.to_thread(httpx.post, f"{server.url}/v1/lesion", content=slow_photo, timeout=90)
         memory_before = memory(server)
         half_sent = [connect(server, post(10_000) + b"\xff\xd8\xff" + bytes(500)) for _ in range(20)]
@@ -174,19 +174,17 @@ async def test_others_notice_nothing_of_slow_broken_and_hostile_clients(
             b'--b\r\nContent-Disposition: form-data; name="files"\r\n\r\nx\r\n' for _ in range(10_000)
         )
         kind = {"content-type": "multipart/form-data; boundary=b"}
-        async with httpx.AsyncClient(
-            base_url=server.url, timeout=REQUEST_PATIENCE_S, trust_env=False
-        ) as http:
+        async with httpx.AsyncClient(base_url=server.url, timeout=REQUEST_TIMEOUT_S, trust_env=False) as http:
             slow = [asyncio.create_task(http.post("/v1/lesion", content=slow_photo)) for _ in range(4)]
             many_parts = await http.post("/v1/lesion/batch", content=parts + b"--b--\r\n", headers=kind)
             slow_statuses = [(await one).status_code for one in slow]
-        dripping = [await asyncio.to_thread(status_of, connection) for connection in half_sent]
-        await load.answered(NUM_CLIENTS)
+        half_sent_statuses = [await asyncio.to_thread(status_of, connection) for connection in half_sent]
+        await load.wait_for_responses(NUM_CLIENTS)
 
-    assert set(load.found) == {"200"}
+    assert set(load.responses) == {"200"}
     assert (many_parts.status_code, many_parts.json()["error"]["code"]) == (422, "too_many_photos")
     assert slow_statuses == [200] * 4
-    assert dripping == [b"504"] * 20
+    assert half_sent_statuses == [b"504"] * 20
     assert status_of(garbage) in (b"400", b"")
     assert status_of(after_request) == b"200"
     for bomb in (long_header, many_headers):
@@ -201,12 +199,12 @@ def memory(server: Server) -> int:
     return sum(one.memory_info().rss for one in replicas)
 
 
-async def test_a_refused_body_leaves_its_connection_usable(server: Server, spot: bytes):
+async def test_a_connection_stays_usable_after_a_rejected_body(server: Server, lesion: bytes):
     async with httpx.AsyncClient(
-        base_url=server.url, timeout=PATIENCE_S, trust_env=False, limits=httpx.Limits(max_connections=1)
+        base_url=server.url, timeout=TIMEOUT_S, trust_env=False, limits=httpx.Limits(max_connections=1)
     ) as http:
         for _ in range(3):
-            refused = await http.post("/v1/lesion", content=bytes(25_000_000))
-            answered = await http.post("/v1/lesion", content=spot)
+            rejected = await http.post("/v1/lesion", content=bytes(25_000_000))
+            accepted = await http.post("/v1/lesion", content=lesion)
 
-            assert (refused.status_code, answered.status_code) == (413, 200)
+            assert (rejected.status_code, accepted.status_code) == (413, 200)
