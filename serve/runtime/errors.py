@@ -146,9 +146,9 @@ def _sentence(errors: Sequence[Any]) -> str:
     """Return a sentence that names at most three invalid parameters."""
     found: list[str] = []
     for error in errors[:3]:
-        place, *names = (str(part) for part in error["loc"])
+        location, *names = (str(part) for part in error["loc"])
         what = error["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
         found.append(
-            f"{place} parameter {'.'.join(names)} is {str(error.get('input'))[:40]!r}: must be {what}"
+            f"{location} parameter {'.'.join(names)} is {str(error.get('input'))[:40]!r}: must be {what}"
         )
     return "; ".join(found)

@@ -30,7 +30,7 @@ PROGRESS, FAILURE = "progress: ", "failure: "
 """Prefixes by which the supervisor distinguishes our log lines from Ray's."""
 EXIT_BAD_CONFIG = 2
 EXIT_DEPLOY_FAILED = 3
-OBJECT_STORE_BYTES = 100_000_000  # photos travel in messages; Ray asks for at least 75 MB
+OBJECT_STORE_BYTES = 100_000_000  # photos are sent in messages; Ray requires 75 MB
 API_IMPORT_PATH, UI_IMPORT_PATH = "serve.app:build_app", "ui.app:build_app"
 _PR_SET_PDEATHSIG = 1
 

@@ -18,12 +18,12 @@ PORT = 8765
 
 
 def test_help_lists_the_options():
-    said = subprocess.run(
+    output = subprocess.run(
         [sys.executable, "-m", "serve", "--help"], capture_output=True, text=True, check=True, timeout=60
     ).stdout
 
     for word in ("--host", "--port", "--config", "not a medical device"):
-        assert word in said
+        assert word in output
 
 
 @pytest.mark.parametrize("port", [-1, 0, 65536])
