@@ -7,7 +7,7 @@ from typing import TypeVar
 import httpx
 from pydantic import BaseModel, ValidationError
 
-from serve.schemas import ErrorBody, LesionAnswer, Models, ProgressAnswer
+from serve.schemas import DEFAULT_DEADLINE_S, ErrorBody, LesionAnswer, Models, ProgressAnswer
 
 DEADLINE_HEADER = "x-request-timeout-seconds"
 
@@ -45,7 +45,11 @@ class ApiClient:
     """Send requests to the HTTP API; one client per process, for any number of concurrent requests."""
 
     def __init__(
-        self, api_url: str, *, deadline_s: float = 60, transport: httpx.AsyncBaseTransport | None = None
+        self,
+        api_url: str,
+        *,
+        deadline_s: float = DEFAULT_DEADLINE_S,
+        transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         """Prepare the client without connecting.
 

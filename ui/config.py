@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
-MIN_SERIES_PHOTOS, MAX_SERIES_PHOTOS = 2, 30  # as in the API
+from serve.schemas import DEFAULT_DEADLINE_S, MAX_PHOTO_BYTES
 
 
 class UiConfig(BaseModel):
@@ -14,7 +14,9 @@ class UiConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     api_url: str = Field(default="http://127.0.0.1:8000", description="scheme, host and port of the HTTP API")
-    deadline_s: float = Field(default=60, gt=0, description="longest wait for one answer of the API, seconds")
+    deadline_s: float = Field(
+        default=DEFAULT_DEADLINE_S, gt=0, description="longest wait for one answer of the API, seconds"
+    )
     uploads_folder: Path = Field(
         default=Path(tempfile.gettempdir()) / "skinserve-uploads",
         description="holds photos from upload to answer, readable by this user only",
@@ -22,4 +24,4 @@ class UiConfig(BaseModel):
     max_upload_age_s: float = Field(
         default=600, gt=0, description="age at which an upload without an answer is deleted"
     )
-    max_photo_bytes: int = Field(default=20_000_000, gt=0, description="largest photo, as in the API")
+    max_photo_bytes: int = Field(default=MAX_PHOTO_BYTES, gt=0, description="largest photo, as in the API")

@@ -6,8 +6,8 @@ from typing import Any
 
 import gradio as gr
 
+from serve.schemas import MAX_SERIES_PHOTOS, MIN_SERIES_PHOTOS
 from ui.cards import error_card, exception_card, guide_card, working_card
-from ui.config import MAX_SERIES_PHOTOS, MIN_SERIES_PHOTOS
 from ui.examples import Example, clicked_example, example_tiles
 from ui.preview import make_preview
 from ui.rendering import TEMPLATES, render
