@@ -1,4 +1,4 @@
-"""The stand-in for CUDA rejects what CUDA rejects, and counts what costs time there."""
+"""The stand-in for CUDA rejects the same operations as CUDA, and records copies and waits."""
 
 import pytest
 import torch
@@ -11,9 +11,9 @@ def test_a_tensor_claims_its_device_and_computes_as_on_the_cpu():
 
     with FakeCuda() as cuda:
         on_device = values.to("cuda:0")
-        answer = (on_device.exp() / 3).cpu()
+        output = (on_device.exp() / 3).cpu()
 
-    assert torch.equal(answer, values.exp() / 3)
+    assert torch.equal(output, values.exp() / 3)
     assert [event.kind for event in cuda.events] == ["in", "out"]
 
 
@@ -65,10 +65,10 @@ def test_a_graph_replays_on_new_input_and_rejects_host_tensors_in_capture():
     with FakeCuda():
         image, graph = torch.ones(2, device="cuda"), torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
-            answer = image * 2 + 1
+            output = image * 2 + 1
         image.copy_(torch.tensor([5.0, 6.0]))
         graph.replay()
-        assert answer.tolist() == [11, 13]
+        assert output.tolist() == [11, 13]
 
         with pytest.raises(RuntimeError, match="during CUDA graph capture"), torch.cuda.graph(graph):
             torch.tensor([1.0], device="cuda")
@@ -78,22 +78,22 @@ def test_a_graph_captured_on_the_current_device_misses_work_on_another_one():
     with FakeCuda(num_devices=2):
         image, graph = torch.ones(2, device="cuda:1"), torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
-            answer = image * 2
+            output = image * 2
         image.fill_(7)
         graph.replay()
 
-        assert answer.tolist() == [2, 2]
+        assert output.tolist() == [2, 2]
 
 
 def test_graphs_of_one_pool_overwrite_each_others_results():
     with FakeCuda():
         pool = torch.cuda.graph_pool_handle()
         image, graphs = torch.ones(2, device="cuda"), [torch.cuda.CUDAGraph() for _ in range(2)]
-        answers = []
+        outputs = []
         for graph in graphs:
             with torch.cuda.graph(graph, pool=pool):
-                answers.append(image * 2)
+                outputs.append(image * 2)
         graphs[1].replay()
 
-        assert answers[1].tolist() == [2, 2]
-        assert answers[0].isnan().all().item()
+        assert outputs[1].tolist() == [2, 2]
+        assert outputs[0].isnan().all().item()

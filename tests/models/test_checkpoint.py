@@ -21,27 +21,11 @@ from models.checkpoint import (
     unwrap,
 )
 from tests.local_bucket import new_bucket, s3_server
+from tests.random_checkpoints import random_meta
 
 
 def tiny_meta(**changes: object) -> CheckpointMeta:
-    settings = {
-        "kind": "lesion",
-        "name": "tiny",
-        "version": "1",
-        "architecture": {},
-        "labels": ("Nevus", "Melanoma"),
-        "groups": {"Nevus": "benign", "Melanoma": "malignant"},
-        "input_px": 64,
-        "mean": (0.5, 0.5, 0.5),
-        "std": (0.2, 0.2, 0.2),
-        "thresholds": {"malignant": 0.5},
-        "metrics": {},
-        "training": {},
-        "training_data": "none",
-        "data_fingerprint": "",
-        "data_licence": "none",
-    }
-    return CheckpointMeta.model_validate(settings | changes)
+    return random_meta("lesion", **{"architecture": {}} | changes)
 
 
 @pytest.fixture
@@ -50,7 +34,7 @@ def net() -> nn.Module:
     return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
 
 
-def test_what_was_saved_is_loaded(tmp_path: Path, net: nn.Module):
+def test_a_saved_checkpoint_is_loaded(tmp_path: Path, net: nn.Module):
     saved = save_checkpoint(tmp_path, net, tiny_meta(), "# Card")
 
     weights = load_weights(tmp_path, read_meta(tmp_path))
@@ -63,7 +47,7 @@ def test_what_was_saved_is_loaded(tmp_path: Path, net: nn.Module):
         assert torch.allclose(weights[name], tensor, rtol=1e-3)
 
 
-def test_kernels_are_stored_in_half_and_vectors_in_full(tmp_path: Path, net: nn.Module):
+def test_kernels_are_stored_as_float16_and_vectors_as_float32(tmp_path: Path, net: nn.Module):
     save_checkpoint(tmp_path, net, tiny_meta(), "")
 
     weights = load_weights(tmp_path, read_meta(tmp_path))
@@ -72,7 +56,7 @@ def test_kernels_are_stored_in_half_and_vectors_in_full(tmp_path: Path, net: nn.
     assert torch.equal(weights["0.bias"], net.state_dict()["0.bias"])
 
 
-def test_a_changed_byte_of_the_weights_is_noticed(tmp_path: Path, net: nn.Module):
+def test_a_changed_byte_of_the_weights_is_rejected(tmp_path: Path, net: nn.Module):
     meta = save_checkpoint(tmp_path, net, tiny_meta(), "")
     path = tmp_path / "weights.safetensors"
     path.write_bytes(path.read_bytes()[:-1] + b"\x01")
@@ -81,7 +65,7 @@ def test_a_changed_byte_of_the_weights_is_noticed(tmp_path: Path, net: nn.Module
         load_weights(tmp_path, meta)
 
 
-def test_another_format_version_is_refused_with_both_versions(tmp_path: Path, net: nn.Module):
+def test_another_format_version_is_rejected_with_both_versions(tmp_path: Path, net: nn.Module):
     save_checkpoint(tmp_path, net, tiny_meta(format_version=7), "")
 
     with pytest.raises(CheckpointError, match="has format version 7, this code needs 1"):
@@ -98,7 +82,7 @@ def test_unknown_fields_of_a_newer_version_are_reported_as_its_version(tmp_path:
 
 
 @pytest.mark.parametrize("content", ["{", "[]", "{}", '{"format_version": 1}'])
-def test_a_damaged_meta_is_refused(tmp_path: Path, content: str):
+def test_a_damaged_meta_is_rejected(tmp_path: Path, content: str):
     (tmp_path / "meta.json").write_text(content)
 
     with pytest.raises(CheckpointError, match=r"meta\.json does not fit|has format version None"):
@@ -116,7 +100,7 @@ def test_a_damaged_meta_is_refused(tmp_path: Path, content: str):
         ({"thresholds": {"malignant": 7.0}}, r"thresholds\.malignant"),
     ],
 )
-def test_a_meta_that_contradicts_itself_is_refused(
+def test_an_inconsistent_meta_is_rejected(
     tmp_path: Path, net: nn.Module, change: dict[str, object], message: str
 ):
     save_checkpoint(tmp_path, net, tiny_meta(), "")
@@ -128,7 +112,7 @@ def test_a_meta_that_contradicts_itself_is_refused(
 
 
 @pytest.mark.parametrize("lost", ["meta.json", "weights.safetensors", "MODEL_CARD.md"])
-def test_a_missing_file_is_named(tmp_path: Path, net: nn.Module, lost: str):
+def test_the_error_names_the_missing_file(tmp_path: Path, net: nn.Module, lost: str):
     meta = save_checkpoint(tmp_path, net, tiny_meta(), "")
     (tmp_path / lost).unlink()
 
@@ -141,7 +125,7 @@ def test_a_missing_file_is_named(tmp_path: Path, net: nn.Module, lost: str):
 @pytest.mark.parametrize(
     "content", ["{", "[]", "null", '{"stem": 1}', '{"stem": [0]}', '{"stem": [0, null]}']
 )
-def test_ranges_of_another_form_are_refused(tmp_path: Path, content: str):
+def test_malformed_ranges_are_rejected(tmp_path: Path, content: str):
     (tmp_path / "int8.json").write_text(content)
     meta = tiny_meta(int8_sha256=hashlib.sha256(content.encode()).hexdigest())
 
@@ -157,12 +141,14 @@ def test_reading_meta_needs_no_torch():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_unwrap_finds_the_network_inside_a_running_mean(net: nn.Module):
+def test_unwrap_returns_the_network_of_an_averaged_model(net: nn.Module):
     assert unwrap(torch.optim.swa_utils.AveragedModel(net)).state_dict().keys() == net.state_dict().keys()
     assert unwrap(net) is net
 
 
-def test_a_checkpoint_on_s3_is_fetched_once(tmp_path: Path, net: nn.Module, monkeypatch: pytest.MonkeyPatch):
+def test_a_checkpoint_on_s3_is_downloaded_once(
+    tmp_path: Path, net: nn.Module, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     saved = save_checkpoint(tmp_path / "made", net, tiny_meta(), "# Card")
     with s3_server(), new_bucket("released") as bucket:
@@ -174,7 +160,7 @@ def test_a_checkpoint_on_s3_is_fetched_once(tmp_path: Path, net: nn.Module, monk
     assert read_meta(first) == saved
 
 
-def test_a_checkpoint_that_is_not_on_s3_is_named():
+def test_a_missing_checkpoint_on_s3_is_reported():
     with (
         s3_server(),
         new_bucket("released") as bucket,

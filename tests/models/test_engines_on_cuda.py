@@ -1,4 +1,4 @@
-"""The engines on CUDA devices, by the stand-in of ``tests/fake_cuda.py``: graphs, copies and waits."""
+"""The engines on CUDA devices of ``tests/fake_cuda.py``: graphs, copies and waits."""
 
 import logging
 from unittest import mock
@@ -7,40 +7,25 @@ import numpy as np
 import pytest
 import torch
 
-from models.checkpoint import CheckpointMeta
 from models.cuda_graphs import EngineError
 from models.diagnoses import DIAGNOSES
 from models.face.detector import MtcnnFaceDetector
 from models.lesion.engines import GpuLesionEngine, PyTorchLesionEngine
 from models.lesion.network import LesionNet
-from models.preprocessing import MEAN, STD
 from models.progress.engine import ProgressEngine
-from models.progress.network import LABELS, ProgressNet
+from models.progress.network import ProgressNet
 from samples.face import draw_face
-from tests.fake_cuda import FakeCuda, FakeGraph
+from tests.fake_cuda import FakeCuda
+from tests.fake_cuda_graph import FakeGraph
+from tests.random_checkpoints import random_meta
 
-
-def meta_of(kind: str) -> CheckpointMeta:
-    labels = tuple(one.name for one in DIAGNOSES[-3:]) if kind == "lesion" else LABELS
-    return CheckpointMeta.model_validate(
-        {
-            "kind": kind,
-            "name": "random",
-            "version": "0",
-            "architecture": {},
-            "labels": labels,
-            "groups": {one.name: one.group for one in DIAGNOSES[-3:]} if kind == "lesion" else {},
-            "input_px": 64 if kind == "lesion" else 40,
-            "mean": MEAN,
-            "std": STD,
-            "thresholds": {},
-            "metrics": {},
-            "training": {},
-            "training_data": "none",
-            "data_fingerprint": "",
-            "data_licence": "none",
-        }
-    )
+LESION_META = random_meta(
+    "lesion",
+    architecture={},
+    labels=tuple(one.name for one in DIAGNOSES[-3:]),
+    groups={one.name: one.group for one in DIAGNOSES[-3:]},
+)
+PROGRESS_META = random_meta("progress", input_px=40)
 
 
 def lesion_engine(device: str, max_batch_size: int = 4) -> GpuLesionEngine:
@@ -49,7 +34,7 @@ def lesion_engine(device: str, max_batch_size: int = 4) -> GpuLesionEngine:
     for name, part in net.named_modules():
         if name.endswith("bn3"):  # 0 in a new network, which would hide the residual branches
             torch.nn.init.constant_(part.get_parameter("weight"), 0.2)
-    return GpuLesionEngine(meta_of("lesion"), net, device, max_batch_size=max_batch_size)
+    return GpuLesionEngine(LESION_META, net, device, max_batch_size=max_batch_size)
 
 
 def photos(num: int, seed: int = 1) -> np.ndarray:
@@ -58,7 +43,7 @@ def photos(num: int, seed: int = 1) -> np.ndarray:
 
 
 @pytest.mark.parametrize("device", ["cuda", "cuda:0", "cuda:1"])
-def test_a_graph_of_every_size_gives_the_answers_of_plain_computation(device: str):
+def test_a_graph_of_every_size_gives_the_results_of_plain_computation(device: str):
     batches = [photos(num, seed) for seed, num in enumerate((4, 1, 3, 2, 7, 0, 1, 4))]
     expected = [lesion_engine("cpu")(batch, features=True) for batch in batches]
 
@@ -77,7 +62,7 @@ def test_a_graph_of_every_size_gives_the_answers_of_plain_computation(device: st
     assert len({one.malignant_B[0] for one in found if len(one.malignant_B)}) > 4
 
 
-def test_every_size_up_to_the_largest_batch_is_recorded_in_one_memory_pool_largest_first():
+def test_all_sizes_are_captured_in_one_memory_pool_largest_first():
     with (
         FakeCuda() as cuda,
         mock.patch.object(FakeGraph, "replay", autospec=True, side_effect=FakeGraph.replay),
@@ -89,13 +74,13 @@ def test_every_size_up_to_the_largest_batch_is_recorded_in_one_memory_pool_large
     assert [len(graph.tape[0][1]) for graph in pool] == [4, 2, 1]
 
 
-def test_an_engine_whose_graphs_answer_wrongly_does_not_start():
+def test_a_wrong_replay_stops_the_start():
     with FakeCuda(), mock.patch.object(FakeGraph, "replay", lambda graph: None):
         with pytest.raises(EngineError, match=r"batch size 1: .* replay on cuda differs .* engine: pytorch"):
             lesion_engine("cuda").warm_up()
 
 
-def test_an_engine_whose_graphs_cannot_be_recorded_answers_without_and_says_so_once(
+def test_a_failed_capture_is_logged_once_and_batches_run_without_graphs(
     caplog: pytest.LogCaptureFixture,
 ):
     expected = lesion_engine("cpu")(photos(3))
@@ -113,7 +98,7 @@ def test_an_engine_whose_graphs_cannot_be_recorded_answers_without_and_says_so_o
         np.testing.assert_array_equal(one.diagnosis_BK, expected.diagnosis_BK)
 
 
-def test_an_engine_whose_batch_does_not_fit_into_memory_does_not_start():
+def test_a_batch_that_exceeds_the_memory_stops_the_start():
     with FakeCuda():
         engine = lesion_engine("cuda")
         with mock.patch.object(engine._runner, "_compute", side_effect=torch.OutOfMemoryError("no memory")):
@@ -121,7 +106,7 @@ def test_an_engine_whose_batch_does_not_fit_into_memory_does_not_start():
                 engine.warm_up()
 
 
-def test_a_failed_capture_leaves_the_stream_of_the_caller():
+def test_a_failed_capture_restores_the_stream_of_the_caller():
     with FakeCuda(break_capture="capture invalidated"):
         engine, before = lesion_engine("cuda"), torch.cuda.current_stream()
         engine.warm_up()
@@ -129,7 +114,7 @@ def test_a_failed_capture_leaves_the_stream_of_the_caller():
         assert torch.cuda.current_stream() is before
 
 
-def test_a_batch_costs_one_copy_to_the_gpu_that_does_not_wait_and_one_back():
+def test_a_batch_costs_one_non_blocking_copy_to_the_gpu_and_one_back():
     with FakeCuda() as cuda:
         engine = lesion_engine("cuda")
         engine.warm_up()
@@ -140,7 +125,7 @@ def test_a_batch_costs_one_copy_to_the_gpu_that_does_not_wait_and_one_back():
         assert [(event.kind, event.blocking) for event in cuda.events] == [("in", False), ("out", True)]
 
 
-def test_only_explanations_that_were_requested_are_copied_back():
+def test_only_requested_grad_cam_maps_are_copied_back():
     with FakeCuda() as cuda:
         engine = lesion_engine("cuda")
         engine.warm_up()
@@ -157,10 +142,10 @@ def test_a_series_costs_one_copy_to_the_gpu_and_one_back():
     series = np.random.default_rng(0).integers(0, 256, (3, 5, 40, 40, 3), np.uint8)
     present = np.array([[1, 1, 0, 1, 1], [0, 1, 0, 0, 0], [1, 1, 1, 0, 0]], bool)
     net = ProgressNet(input_px=40)
-    expected = ProgressEngine(meta_of("progress"), net, "cpu")(series, present)
+    expected = ProgressEngine(PROGRESS_META, net, "cpu")(series, present)
 
     with FakeCuda() as cuda:
-        engine = ProgressEngine(meta_of("progress"), net, "cuda:0")
+        engine = ProgressEngine(PROGRESS_META, net, "cuda:0")
         engine(series, present)
         cuda.events.clear()
         found = engine(series, present)
@@ -169,7 +154,7 @@ def test_a_series_costs_one_copy_to_the_gpu_and_one_back():
     assert [(event.kind, event.blocking) for event in cuda.events] == [("in", False), ("out", True)]
 
 
-def test_the_reference_computes_float32_and_not_tf32_on_a_gpu():
+def test_the_reference_disables_tf32_on_a_gpu():
     seen: list[str] = []
     net = LesionNet(num_diagnoses=3, input_px=64)
     net.backbone.conv1.register_forward_pre_hook(
@@ -178,13 +163,13 @@ def test_the_reference_computes_float32_and_not_tf32_on_a_gpu():
     before = torch.backends.cudnn.conv.fp32_precision  # pyright: ignore
 
     with FakeCuda():
-        PyTorchLesionEngine(meta_of("lesion"), net, "cuda")(photos(1))
+        PyTorchLesionEngine(LESION_META, net, "cuda")(photos(1))
 
     assert seen == ["ieee"]
     assert torch.backends.cudnn.conv.fp32_precision == before  # pyright: ignore
 
 
-def test_the_face_detector_reads_the_gpu_for_every_candidate_which_is_why_it_runs_on_cpus():
+def test_the_face_detector_waits_for_the_gpu_many_times_a_photo():
     photo = np.asarray(draw_face(num_lesions=10, redness=0.5, seed=1, size_px=320))
     expected = MtcnnFaceDetector()([photo])[0]
 
