@@ -1,124 +1,69 @@
-"""The ``args`` of the API application in ``local.yaml``. Replicas and CPUs are Serve's own settings."""
+"""Settings of the API application: the ``args`` in local.yaml and gpu.yaml.
 
-from typing import Literal
+Each task adds a section of its own (``serve.<task>.config``, joined in ``serve.tasks``). Replicas and CPUs
+are settings of Ray Serve.
+"""
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from models.limits import (
+    DEFAULT_DEADLINE_S,
+    MAX_DEADLINE_S,
+    MAX_PHOTO_BYTES,
+    MAX_PHOTO_PIXELS,
+    MAX_REQUEST_BYTES,
+)
+
+MAX_QUEUED_BATCHES = 2
+"""Full batches that a replica accepts: one is computed while the photos of the next arrive."""
+
 
 class Settings(BaseModel):
-    """What every part of the configuration shares: no unknown names, no change after it was read."""
+    """Reject unknown names; immutable."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class LesionConfig(Settings):
-    """The lesion network and how it is batched."""
+class TaskConfig(Settings):
+    """Section of one task, named after it."""
 
-    checkpoint: str = Field(
-        default="weights/lesion", description="folder written by train.release, or its s3:// address"
-    )
-    device: str = Field(default="cpu", description="torch device of every replica")
-    engine: Literal["auto", "pytorch", "pytorch-bf16", "onnxruntime", "onnxruntime-int8", "onednn-int8"] = (
-        Field(
-            default="auto",
-            description="auto: on a CPU 8 bits if the checkpoint was released for them, on a GPU bfloat16",
-        )
-    )
-    num_threads: int = Field(default=1, gt=0, description="threads that compute in a replica on a CPU")
-    max_batch_size: int = Field(
-        default=8, gt=0, description="photos computed at once, by all threads together"
-    )
-    max_photos: int | None = Field(
-        default=None,
-        gt=0,
-        description="photos in work from which on a replica takes in no more; Serve only counts calls. "
-        "Unless said: three full batches, one that computes, one that waits, one of batch requests",
-    )
-
-
-class FaceConfig(Settings):
-    """The face stage; the size of its crops is that of the progress checkpoint."""
-
-    device: str = Field(default="cpu", description="torch device of every replica")
-    num_threads: int = Field(default=1, gt=0, description="threads that compute in a replica on a CPU")
-    max_batch_size: int = Field(
-        default=8, gt=0, description="photos computed at once, by all threads together"
-    )
-
-
-class ProgressConfig(Settings):
-    """The progress network and how it is batched."""
-
-    checkpoint: str = Field(
-        default="weights/progress", description="folder written by train.release, or its s3:// address"
-    )
-    device: str = Field(default="cpu", description="torch device of every replica")
-    num_threads: int = Field(default=1, gt=0, description="threads that compute in a replica on a CPU")
-    max_batch_size: int = Field(default=60, gt=0, description="photos of all series computed at once")
+    checkpoint: str = Field(description="folder written by train.release, or its s3:// address")
 
 
 class GatewayConfig(Settings):
-    """What one gateway replica takes in, and for how long it works on it."""
+    """Limits and deadlines of one gateway replica, for all tasks together."""
 
-    max_photo_bytes: int = Field(default=20_000_000, gt=0)
+    max_photo_bytes: int = Field(default=MAX_PHOTO_BYTES, gt=0)
     max_photo_pixels: int = Field(
-        default=50_000_000, gt=0, description="by the header of the file, before decoding"
+        default=MAX_PHOTO_PIXELS, gt=0, description="by the header of the file, before decoding"
     )
-    max_request_bytes: int = Field(default=200_000_000, gt=0)
-    max_json_bytes: int = Field(default=50_000_000, gt=0, description="body of POST /predict")
-    max_batch_photos: int = Field(default=64, gt=0, description="photos of one POST /v1/lesion/batch")
-    max_series_photos: int = Field(default=30, gt=1, description="photos of one series")
-    face_side_px: int = Field(
-        default=640, gt=0, description="long side of the photos that the face stage sees"
+    max_request_bytes: int = Field(
+        default=MAX_REQUEST_BYTES, gt=0, description="body of a request with several photos"
     )
     num_decode_threads: int = Field(
         default=2,
         gt=0,
-        description="and one more for photos that take long, of which 50 megapixels take 400 MB",
-    )
-    batch_concurrency: int = Field(
-        default=8,
-        gt=0,
-        description="photos of batch requests under way at once; others wait. Unless said: a full batch",
+        description="one more decodes slow photos, of which 50 megapixels take 400 MB",
     )
     max_requests: int = Field(
         default=256, gt=0, description="requests being received or answered; beyond, 503"
     )
-    max_spots: int = Field(
-        default=16,
-        gt=0,
-        description="single spots in work; beyond, 503. Unless said: two full batches of the lesion stage. "
-        "When its replicas take less, the gateway learns it",
-    )
-    bundle_from: int = Field(
-        default=8,
-        gt=0,
-        description="photos of spots under way from which on several travel in one call. Unless said: a full "
-        "batch; with several replicas on CPUs, as many batches",
-    )
-    max_batch_requests: int = Field(default=8, gt=0, description="batch requests in work; beyond, 503")
-    max_faces: int = Field(
-        default=60,
-        gt=0,
-        description="photos of series in work; beyond, 503. Unless said: two long series or two batches",
-    )
     max_bytes_in_flight: int = Field(
-        default=500_000_000, gt=0, description="bodies held in memory; beyond, 503"
+        default=500_000_000, gt=0, description="request bodies in memory; beyond, 503"
     )
-    retry_after_s: int = Field(default=2, gt=0, description="what Retry-After says")
+    retry_after_s: int = Field(default=2, gt=0, description="Retry-After of a 503")
     default_deadline_s: float = Field(
-        default=60, gt=0, description="for requests without x-request-timeout-seconds"
+        default=DEFAULT_DEADLINE_S, gt=0, description="of requests without x-request-timeout-seconds"
     )
-    max_deadline_s: float = Field(default=600, gt=0, description="the longest that a client may ask for")
+    max_deadline_s: float = Field(
+        default=MAX_DEADLINE_S, gt=0, description="maximum of x-request-timeout-seconds"
+    )
     ready_after_s: float = Field(
-        default=60, gt=0, description="a model is ready if it answered within this time"
+        default=60, gt=0, description="a model counts as ready for this time after its last answer"
     )
 
 
 class ApiConfig(Settings):
-    """All settings of the API application."""
+    """Settings of the API application; ``serve.tasks.read_config`` adds a section of each task."""
 
     gateway: GatewayConfig = GatewayConfig()
-    lesion: LesionConfig = LesionConfig()
-    face: FaceConfig = FaceConfig()
-    progress: ProgressConfig = ProgressConfig()

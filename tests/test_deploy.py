@@ -13,9 +13,9 @@ import pytest
 import yaml
 from ray.serve.schema import ServeDeploySchema
 
-from serve.config import ApiConfig
 from serve.runtime.autoscaling import TargetLoadPolicy
 from serve.runtime.ray_env import image_environment
+from serve.tasks import read_config
 from tests import ray_launcher
 from train.placement import LOWEST_DRIVER
 from ui.config import UiConfig
@@ -35,7 +35,7 @@ def read(path: str):
 def test_serve_accepts_the_config(path):
     schema = ServeDeploySchema.model_validate(read(path))
     api, ui = schema.applications
-    ApiConfig.model_validate(api.args)
+    read_config(api.args)
     UiConfig.model_validate(ui.args)
 
 
@@ -45,16 +45,17 @@ def deployments() -> dict[str, dict[str, Any]]:
 
 def test_both_networks_share_one_gpu_and_queue_two_batches():
     args = read("serve/gpu.yaml")["applications"][0]["args"]
+    face_detector = args["progress"]["face_detector"]
     fractions = [deployments()[name]["ray_actor_options"]["num_gpus"] for name in GPU_DEPLOYMENTS]
     assert sum(fractions) == pytest.approx(1)
     for name, part, photos in (  # photos of the longest request
-        ("LesionClassifier", "lesion", 1),
-        ("FaceDetector", "face", 1),
-        ("ProgressClassifier", "progress", 30),
+        ("LesionClassifier", args["lesion"], 1),
+        ("FaceDetector", face_detector, 1),
+        ("ProgressClassifier", args["progress"], 30),
     ):
-        assert deployments()[name]["max_ongoing_requests"] * photos >= 2 * args[part]["max_batch_size"]
-        assert args[part]["device"] == ("cuda" if name in GPU_DEPLOYMENTS else "cpu")
-    assert args["face"]["num_threads"] == deployments()["FaceDetector"]["ray_actor_options"]["num_cpus"]
+        assert deployments()[name]["max_ongoing_requests"] * photos >= 2 * part["max_batch_size"]
+        assert part["device"] == ("cuda" if name in GPU_DEPLOYMENTS else "cpu")
+    assert face_detector["num_threads"] == deployments()["FaceDetector"]["ray_actor_options"]["num_cpus"]
 
 
 def test_every_deployment_is_placed_on_one_kind_of_node():

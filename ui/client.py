@@ -7,7 +7,9 @@ from typing import TypeVar
 import httpx
 from pydantic import BaseModel, ValidationError
 
-from serve.schemas import DEFAULT_DEADLINE_S, ErrorBody, LesionAnswer, Models, ProgressAnswer
+from serve.lesion.schemas import LesionAnswer
+from serve.progress.schemas import ProgressAnswer
+from serve.schemas import DEFAULT_DEADLINE_S, ErrorBody, Models
 
 DEADLINE_HEADER = "x-request-timeout-seconds"
 

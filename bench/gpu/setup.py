@@ -79,7 +79,7 @@ def read_setup(device: str, config: Path = ROOT / "serve" / "gpu.yaml") -> Setup
         device=device,
         lesion_batch=api["args"]["lesion"]["max_batch_size"],
         progress_photos=api["args"]["progress"]["max_batch_size"],
-        face_batch=api["args"]["face"]["max_batch_size"],
+        face_batch=api["args"]["progress"]["face_detector"]["max_batch_size"],
         lesion_share=share["LesionClassifier"],
         progress_share=share["ProgressClassifier"],
     )

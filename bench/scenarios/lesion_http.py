@@ -122,9 +122,9 @@ def ours(checkpoint: Path, folder: Path, *, engine: EngineName, clients: int) ->
         "checkpoint": str(checkpoint),
         "engine": engine,
         "num_threads": num_cores(),
-        "max_photos": max(24, room),
+        "max_photos_per_replica": max(24, room),
+        "max_photos_per_gateway": max(24, room),
     }
-    api["args"]["gateway"] = {**api["args"].get("gateway", {}), "max_spots": max(24, room)}
     for deployment in api["deployments"]:
         if deployment["name"] == "LesionClassifier":
             deployment |= {"max_ongoing_requests": max(24, room), "max_queued_requests": max(24, room)}

@@ -24,7 +24,7 @@ from bench.results import FOLDER, load_now, of_outcome, save
 from bench.scenarios.mixed_workload import memory_bytes
 from bench.servers import Running, running, skinserve
 from serve.__main__ import LOCAL_YAML
-from serve.config import ApiConfig
+from serve.lesion.config import LesionConfig
 
 TIMEOUT_S = 60.0
 NORMAL = 2.0
@@ -54,7 +54,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, running(skinserve(config, Path(folder))) as server:
         arguments = config["applications"][0]["args"]
         figures = uvloop.run(
-            flood(server, settings, ApiConfig.model_validate(arguments).lesion.max_batch_size)
+            flood(server, settings, LesionConfig.model_validate(arguments["lesion"]).max_batch_size)
         )
     save("overload", settings, figures, load_before=load_before, folder=settings.out)
     print(yaml.safe_dump(figures, sort_keys=False))

@@ -1,31 +1,36 @@
-"""The lesion network as a deployment. Axes: B photo of a batch, H row, W column, C colour, K diagnosis."""
+"""Deployment of the lesion network. Axes: B photo of a batch, H row, W column, C colour, K diagnosis."""
 
 import asyncio
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import ray.serve
 
 from models.checkpoint import local_checkpoint, read_model_card
 from models.diagnoses import GROUPS
-from serve.config import LesionConfig
-from serve.messages import Full, LesionReport, Spot, loaded_model, threshold_of, verdict_of
-from serve.runtime.autoscaling import Load, PhotoMeter
+from serve.lesion.config import LesionConfig
+from serve.lesion.messages import LesionPhoto, LesionReport
+from serve.lesion.schemas import DiagnosisScore
+from serve.runtime.autoscaling import Load
 from serve.runtime.batching import DynamicBatcher
 from serve.runtime.gpu_memory import limit_gpu_memory
+from serve.runtime.loaded_model import loaded_model, threshold_of
+from serve.runtime.replica_client import Overloaded
 from serve.runtime.threads import ONE_THREAD, compute_threads, load_in_throwaway_thread
-from serve.schemas import DiagnosisScore, LoadedModel, ModelName
+from serve.schemas import LoadedModel, ModelName
 
 
 @ray.serve.deployment(health_check_period_s=5, health_check_timeout_s=60)
 class LesionClassifier:
-    """Serves one lesion network from one device.
+    """Serve one lesion network on one device.
 
-    Weights load in ``__init__``, so a bad checkpoint stops the rollout, not a patient's request.
+    Weights load in ``__init__``, so that a bad checkpoint stops the rollout before any request.
     """
 
     def __init__(self, config: LesionConfig) -> None:
-        # Here and not above: the process that only binds the deployments does not load PyTorch.
+        # A local import, so that processes that only bind the deployment do not import PyTorch.
         from models.lesion.engine_loader import load_lesion_engine
 
         folder = local_checkpoint(config.checkpoint)
@@ -44,41 +49,43 @@ class LesionClassifier:
         self._naming_threshold = threshold_of(self.meta, "name_diagnosis")
         self._model = ModelName(name=self.meta.name, version=self.meta.version)
         self._model_card = read_model_card(folder)
-        apart = self._engine.supports_concurrent_calls
+        concurrent = self._engine.supports_concurrent_calls
         self._batcher = DynamicBatcher(
             self._classify_batch,
             self._engine.ping,
             max_size=config.max_batch_size,
-            threads=compute_threads(config.device, config.num_threads) if apart else ONE_THREAD,
+            threads=compute_threads(config.device, config.num_threads) if concurrent else ONE_THREAD,
         )
-        self._held = PhotoMeter()
-        self._most_held = config.max_photos or 3 * config.max_batch_size
+        self._photos = PhotoMeter()
+        self._max_photos = config.max_photos_per_replica
 
-    async def classify(self, spots: Sequence[Spot]) -> list[LesionReport] | Full:
-        """Classify a few photos, together with those that wait beside them; if one fails, all do.
+    async def classify(self, photos: Sequence[LesionPhoto]) -> list[LesionReport] | Overloaded:
+        """Classify the photos of one call, in batches with those of other calls.
 
-        Where so many wait already that none is taken in, the answer is ``Full``: Serve only counts calls.
+        Raises:
+            Exception: whatever the engine raised for one of the photos.
         """
-        if self._held.number >= self._most_held:
-            return Full(num_photos=self._held.number)
-        with self._held.hold(len(spots)):
-            asked = (self._batcher.submit(spot) for spot in spots)
-            reports = await asyncio.gather(*asked, return_exceptions=True)  # all, so that all are counted
+        if self._photos.num_in_progress >= self._max_photos:
+            return Overloaded(num_photos=self._photos.num_in_progress)
+        with self._photos.count(len(photos)):
+            work = (self._batcher.submit(photo) for photo in photos)
+            # with exceptions, so that the photos count until the last one is finished
+            reports = await asyncio.gather(*work, return_exceptions=True)
         for report in reports:
             if isinstance(report, BaseException):
                 raise report
         return [report for report in reports if isinstance(report, LesionReport)]
 
     async def record_autoscaling_stats(self) -> dict[Load, float]:  # async: in the thread of ``classify``
-        """Tell Serve how many photos this replica holds, for ``TargetLoadPolicy``."""
-        return self._held()
+        """Return the mean number of photos in progress for ``TargetLoadPolicy``."""
+        return {"photos": self._photos.mean_since_last_call()}
 
     async def check_health(self) -> None:
         """Raise if the engine no longer answers; Serve then replaces this replica."""
         await self._batcher.check_alive()
 
     def describe(self) -> LoadedModel:
-        """Say what is loaded, for ``GET /v1/models``."""
+        """Describe the loaded network for ``GET /v1/models``."""
         engine = self._engine
         return loaded_model(
             self.meta,
@@ -88,21 +95,22 @@ class LesionClassifier:
             model_card=self._model_card,
         )
 
-    def _classify_batch(self, spots: list[Spot]) -> list[LesionReport]:
-        image_BHWC = np.stack([spot.image_HWC for spot in spots])
-        answer = self._engine(image_BHWC, explain=[i for i, spot in enumerate(spots) if spot.explain])
+    def _classify_batch(self, photos: list[LesionPhoto]) -> list[LesionReport]:
+        image_BHWC = np.stack([photo.image_HWC for photo in photos])
+        output = self._engine(image_BHWC, explain=[i for i, photo in enumerate(photos) if photo.explain])
         reports: list[LesionReport] = []
-        for index, malignant in enumerate(answer.malignant_B.tolist()):
-            grad_cam_RHW = answer.grad_cam_RHW.get(index)
-            verdict = verdict_of(malignant, self._threshold)
+        for index, malignant in enumerate(output.malignant_B.tolist()):
+            verdict = "malignant" if malignant >= self._threshold else "benign"
+            grad_cam_RHW = output.grad_cam_RHW.get(index)
             reports.append(
                 LesionReport(
                     model=self._model,
                     malignant_probability=malignant,
                     threshold=self._threshold,
+                    verdict=verdict,
                     naming_threshold=self._naming_threshold,
-                    diagnoses=self._ranked(answer.diagnosis_BK[index]),
-                    heat_HW=None if grad_cam_RHW is None else grad_cam_RHW[GROUPS.index(verdict)],
+                    diagnoses=self._ranked(output.diagnosis_BK[index]),
+                    grad_cam_HW=None if grad_cam_RHW is None else grad_cam_RHW[GROUPS.index(verdict)],
                 )
             )
         return reports
@@ -113,3 +121,39 @@ class LesionClassifier:
             for label, probability in zip(self.meta.labels, diagnosis_K.tolist(), strict=True)
         ]
         return tuple(sorted(scores, key=lambda score: -score.probability))
+
+
+class PhotoMeter:
+    """Count the photos in progress on a replica, and average their number over time.
+
+    Serve counts calls, of which each carries one to eight photos.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.num_in_progress = 0
+        self._photo_s = 0.0
+        self._clock = clock
+        self._reported_at = self._changed_at = clock()
+
+    @contextmanager
+    def count(self, num_photos: int) -> Iterator[None]:
+        """Count photos as in progress while the context is open."""
+        self._change(num_photos)
+        try:
+            yield
+        finally:
+            self._change(-num_photos)
+
+    def mean_since_last_call(self) -> float:
+        """Return the mean number in progress since the last call of this method."""
+        self._change(0)
+        passed_s = self._changed_at - self._reported_at
+        mean = self._photo_s / passed_s if passed_s > 0 else float(self.num_in_progress)
+        self._photo_s, self._reported_at = 0.0, self._changed_at
+        return mean
+
+    def _change(self, num_photos: int) -> None:
+        now = self._clock()
+        self._photo_s += self.num_in_progress * (now - self._changed_at)
+        self._changed_at = now
+        self.num_in_progress += num_photos

@@ -4,9 +4,6 @@ A gateway's load is the CPU that it uses for decoding. A call to the lesion netw
 photos. A request to the other models is always one photo or one series, and Serve's own policy fits them.
 """
 
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any, Literal
 
 import psutil
@@ -26,40 +23,6 @@ class CpuMeter:
     def __call__(self) -> dict[Load, float]:
         """Return the load for a replica's ``record_autoscaling_stats``."""
         return {"cores": self._process.cpu_percent() / 100}
-
-
-class PhotoMeter:
-    """Measure the mean number of photos in progress since the last call."""
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self.number = 0
-        """Photos in progress now."""
-        self._photo_s = 0.0
-        self._clock = clock
-        self._read_at = self._changed_at = clock()
-
-    @contextmanager
-    def hold(self, number: int) -> Iterator[None]:
-        """Count ``number`` photos as in progress while the context is open."""
-        self._change(number)
-        try:
-            yield
-        finally:
-            self._change(-number)
-
-    def __call__(self) -> dict[Load, float]:
-        """Return the load for a replica's ``record_autoscaling_stats``."""
-        self._change(0)
-        passed_s = self._changed_at - self._read_at
-        mean = self._photo_s / passed_s if passed_s > 0 else float(self.number)
-        self._photo_s, self._read_at = 0.0, self._changed_at
-        return {"photos": mean}
-
-    def _change(self, number: int) -> None:
-        now = self._clock()
-        self._photo_s += self.number * (now - self._changed_at)
-        self._changed_at = now
-        self.number += number
 
 
 class TargetLoadPolicy:

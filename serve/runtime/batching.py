@@ -128,7 +128,9 @@ class DynamicBatcher(Generic[_I, _R]):
             for job in jobs[len(results) :]:
                 job.result.set_exception(error)
             try:
-                metrics.record_batch(sum(job.size for job in jobs), seconds)
+                if not jobs[0].is_ping:
+                    metrics.batch_photos().observe(sum(job.size for job in jobs))
+                    metrics.engine_seconds().observe(seconds)
             except Exception:  # a thread must outlive an error of the metrics
                 logging.getLogger("skinserve").exception("a batch is missing in the metrics")
 

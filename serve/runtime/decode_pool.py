@@ -1,50 +1,75 @@
-"""Photos decoded in threads of their own, a bounded number at once, so that the event loop stays free."""
+"""Threads for photo decoding, so that the event loop never blocks."""
 
 import asyncio
 import struct
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import ParamSpec, TypeVar
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from typing import Any, ParamSpec, TypeVar
 
 from models.images import PhotoError, jpeg_decoding_cost
 from serve.runtime import metrics
 
-MAX_QUICK_PX = 6_000_000
-"""A PNG or WebP of more takes over 0.2 s."""
+MAX_FAST_PX = 6_000_000
+"""A PNG or WebP of more pixels takes over 0.2 s."""
 _JPEG_FACTOR = 30
-"""One scan of a progressive JPEG takes that much less, and it has about ten."""
+"""One scan of a progressive JPEG is faster than a PNG by this factor, and there are about ten."""
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
 
-class DecodingPool:
-    """Runs what needs the CPU for a while; work that nobody waits for any more is not begun.
+class DecodePool:
+    """Decode photos in a bounded number of threads.
 
-    Photos that take long have one thread of their own and wait for each other, never others for them.
+    Slow photos share one thread of their own and never delay fast ones. Work whose caller was cancelled
+    before it began is skipped.
     """
 
     def __init__(self, num_threads: int) -> None:
-        self._quick = ThreadPoolExecutor(num_threads, thread_name_prefix="decode")
+        self._fast = ThreadPoolExecutor(num_threads, thread_name_prefix="decode")
         self._slow = ThreadPoolExecutor(1, thread_name_prefix="decode-slow")
 
-    async def decode(self, work: Callable[_P, _T], *arguments: _P.args, **options: _P.kwargs) -> _T:
-        """Decode one photo, whose bytes are the first argument, when a thread is free."""
-        data = arguments[0]
-        threads = self._slow if isinstance(data, bytes) and takes_long(data) else self._quick
-        return await asyncio.wrap_future(threads.submit(_timed, work, *arguments, **options))
+    async def decode(self, decoder: Callable[..., _T], file: bytes | PhotoError) -> _T:
+        """Decode one uploaded file.
+
+        Args:
+            decoder: a function of ``models.images``; called with the file and ``jpeg_checked=True``.
+
+        Raises:
+            PhotoError: the file was rejected while it was received, or cannot be decoded.
+        """
+        if isinstance(file, PhotoError):
+            raise file
+        work = partial(decoder, file, jpeg_checked=True)  # by is_slow
+        first = self._fast.submit(self._decode_or_defer, file, work)
+        try:
+            result = await asyncio.wrap_future(first)
+        except asyncio.CancelledError:
+            first.add_done_callback(_cancel_deferred)
+            raise
+        return await asyncio.wrap_future(result) if isinstance(result, Future) else result
 
     async def run(self, work: Callable[_P, _T], *arguments: _P.args, **options: _P.kwargs) -> _T:
-        """Run other work in one of the threads."""
-        return await asyncio.wrap_future(self._quick.submit(work, *arguments, **options))
+        """Run other CPU work in one of the threads."""
+        return await asyncio.wrap_future(self._fast.submit(work, *arguments, **options))
+
+    def _decode_or_defer(self, file: bytes, work: Callable[[], _T]) -> _T | Future[_T]:
+        """Decode a fast photo in this thread; return the future of a slow one."""
+        return self._slow.submit(_timed, work) if is_slow(file) else _timed(work)
 
 
-def takes_long(data: bytes) -> bool:
-    """Guess without decoding it, from headers and markers, whether a photo takes long to decode."""
+def is_slow(data: bytes) -> bool:
+    """Estimate from headers and markers whether decoding a photo is slow.
+
+    Raises:
+        UnreadableImageError: a JPEG with too many scans or segments.
+    """
     try:
         if data.startswith(b"\xff\xd8"):
-            return jpeg_decoding_cost(data) > _JPEG_FACTOR * MAX_QUICK_PX  # one scan is read reduced
+            # a JPEG of one scan is decoded at a reduced size
+            return jpeg_decoding_cost(data) > _JPEG_FACTOR * MAX_FAST_PX
         if data.startswith(b"\x89PNG"):
             width, height = struct.unpack_from(">II", data, 16)
         elif data[12:16] == b"VP8X":
@@ -55,15 +80,21 @@ def takes_long(data: bytes) -> bool:
         elif data[12:16] == b"VP8 ":
             width, height = (size & 0x3FFF for size in struct.unpack_from("<HH", data, 26))
         else:
-            return False  # no photo of ours: refused by its first bytes
-    except (struct.error, PhotoError):
-        return False  # cut off before anything could take long, or refused before it is decoded
-    return width * height > MAX_QUICK_PX
+            return False  # of no supported type: the decoder rejects it by its first bytes
+    except struct.error:
+        return False  # cut off within the header
+    return width * height > MAX_FAST_PX
 
 
-def _timed(work: Callable[_P, _T], *arguments: _P.args, **options: _P.kwargs) -> _T:
-    began = time.monotonic()
+def _timed(work: Callable[[], _T]) -> _T:
+    started = time.monotonic()
     try:
-        return work(*arguments, **options)
+        return work()
     finally:
-        metrics.record_decode(time.monotonic() - began)
+        metrics.decode_seconds().observe(time.monotonic() - started)
+
+
+def _cancel_deferred(first: Future[Any]) -> None:
+    """Cancel the slow decoding that a cancelled call started after all."""
+    if not first.cancelled() and first.exception() is None and isinstance(first.result(), Future):
+        first.result().cancel()

@@ -87,7 +87,7 @@ def error_detail(error: ApiError | PhotoError) -> ErrorDetail:
 
 def error_response(code: ErrorCode, message: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
     """Return the response of an error, and count it."""
-    metrics.count_error(code)
+    metrics.errors().inc(tags={"code": code})
     body = ErrorBody(error=ErrorDetail(code=code, message=message))
     return JSONResponse(body.model_dump(), status_code=STATUS[code], headers=dict(headers or {}))
 

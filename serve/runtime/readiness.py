@@ -2,8 +2,9 @@
 
 import asyncio
 import time
+from collections.abc import Mapping
 
-from serve.runtime.replica_client import STAGES, StageName, Stages
+from serve.runtime.replica_client import ReplicaClient
 from serve.schemas import Health
 
 FRESH_S = 5.0
@@ -21,34 +22,34 @@ class Readiness:
     remove the server from its load balancer, short enough that a dead model does.
     """
 
-    def __init__(self, stages: Stages, *, ready_after_s: float) -> None:
-        self._stages = stages
+    def __init__(self, replicas: Mapping[str, ReplicaClient], *, ready_after_s: float) -> None:
+        self._replicas = replicas
         self._ready_after_s = ready_after_s
-        self._answered_at: dict[StageName, float] = {}
-        self._probes: dict[StageName, asyncio.Task[None]] = {}
+        self._answered_at: dict[str, float] = {}
+        self._probes: dict[str, asyncio.Task[None]] = {}
 
     async def check(self) -> Health:
         """Probe models without a recent answer; return which are not ready."""
-        probes = [self._probe(stage) for stage in self._older_than(FRESH_S)]
+        probes = [self._probe(name) for name in self._older_than(FRESH_S)]
         if probes:
             await asyncio.wait(probes, timeout=PROBE_TIMEOUT_S)
         waiting_for = self._older_than(self._ready_after_s)
-        return Health(status="starting" if waiting_for else "ok", waiting_for=list(waiting_for))
+        return Health(status="starting" if waiting_for else "ok", waiting_for=waiting_for)
 
-    def _older_than(self, age_s: float) -> list[StageName]:
+    def _older_than(self, age_s: float) -> list[str]:
         since = time.monotonic() - age_s
-        return [stage for stage in STAGES if self._answered_at.get(stage, -float("inf")) < since]
+        return [name for name in self._replicas if self._answered_at.get(name, -float("inf")) < since]
 
-    def _probe(self, stage: StageName) -> asyncio.Task[None]:
-        task = self._probes.get(stage)
+    def _probe(self, name: str) -> asyncio.Task[None]:
+        task = self._probes.get(name)
         if task is None or task.done():
-            task = self._probes[stage] = asyncio.create_task(self._run_warm_up(stage))
+            task = self._probes[name] = asyncio.create_task(self._run_warm_up(name))
         return task
 
-    async def _run_warm_up(self, stage: StageName) -> None:
+    async def _run_warm_up(self, name: str) -> None:
         try:
             async with asyncio.timeout(WARM_UP_TIMEOUT_S):
-                await self._stages.ping(stage)
+                await self._replicas[name].call("check_health")
         except Exception:  # any error means that the model is not ready; the next request probes again
             return
-        self._answered_at[stage] = time.monotonic()
+        self._answered_at[name] = time.monotonic()

@@ -1,135 +1,174 @@
-"""The networks as the gateway sees them: stages that answer, wherever they run. Axes: see ``messages``."""
+"""Calls from a gateway to the replicas of one deployment: repeated if lost, coalesced under load."""
 
 import asyncio
-from collections.abc import Sequence
-from typing import Any, Literal, Protocol
+from collections.abc import Awaitable, Callable, Sequence
+from contextvars import Context, copy_context
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
 
-import grpc
-import numpy as np
-from ray.exceptions import RayActorError, RayTaskError
-from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
+from ray.serve.exceptions import BackPressureError
 from ray.serve.handle import DeploymentHandle
 
-from serve.messages import FaceReport, Full, LesionReport, ProgressReport, Series, Spot
-from serve.runtime.coalescing import Bundles
 from serve.runtime.errors import QueueFullError, overloaded
-from serve.schemas import LoadedModel
+from serve.runtime.lost_replica import LostReplicaError, is_lost_replica
 
-StageName = Literal["lesion", "face", "progress"]
-STAGES: tuple[StageName, ...] = ("lesion", "face", "progress")
-FULL_STAGE_WAIT_S = 0.2
-"""After it, a stage that was full is asked again."""
+OVERLOAD_RETRY_S = 0.2
+"""Pause before a call that may wait is repeated after a rejection."""
+MAX_COALESCED_REQUESTS = 8
+"""Requests in one call; more would save little."""
+COALESCING_WAIT_S = 0.005
+"""Longest wait of a request for others to share its call."""
 
-
-class LostCallError(RuntimeError):
-    """A replica ended and called off what it had taken in."""
-
-
-class FullReplicaError(RuntimeError):
-    """A replica takes in no more photos; another one may."""
+_RequestT = TypeVar("_RequestT")
+_ResultT = TypeVar("_ResultT")
 
 
-class Stages(Protocol):
-    """What the routes need; tests put a fake here."""
+@dataclass(frozen=True, kw_only=True)
+class Overloaded:
+    """Rejection by a replica; an exception would write a traceback into its log."""
 
-    async def classify_lesion(self, spot: Spot) -> LesionReport:
-        """Classify one photo of a spot."""
-        ...
-
-    async def find_face(self, image_HWC: np.ndarray) -> FaceReport | None:
-        """Find the largest face of one photo."""
-        ...
-
-    async def classify_progress(self, series: Series) -> ProgressReport:
-        """Classify one series of faces."""
-        ...
-
-    async def describe(self) -> Sequence[LoadedModel]:
-        """Say what is loaded."""
-        ...
-
-    async def ping(self, stage: StageName) -> None:
-        """Let a stage answer a warm-up batch, or raise."""
-        ...
+    num_photos: int
+    """Photos in progress on the replica."""
 
 
-class ServeStages:
-    """The stages as deployments of Ray Serve."""
+class _OverloadedReplicaError(RuntimeError):
+    """One replica rejected a call; another one may accept it."""
 
-    def __init__(
-        self, handles: dict[StageName, DeploymentHandle], *, bundle_from: int, retry_after_s: int
-    ) -> None:
-        self._handles = handles
+
+class ReplicaClient:
+    """Call the replicas of one deployment.
+
+    Args:
+        name: the model in messages and in ``/readyz``.
+    """
+
+    def __init__(self, name: str, handle: DeploymentHandle, *, retry_after_s: int) -> None:
+        self.name = name
+        self._handle = handle
         self._retry_after_s = retry_after_s
-        self._spots = Bundles[Spot, LesionReport](self._classify_spots, busy=bundle_from)
 
-    async def classify_lesion(self, spot: Spot) -> LesionReport:
-        """Classify one photo of a spot."""
-        return await self._spots.ask(spot)
+    async def call(self, method: str, *arguments: object) -> Any:
+        """Call a method of any replica.
 
-    async def find_face(self, image_HWC: np.ndarray) -> FaceReport | None:
-        """Find the largest face of one photo."""
-        return await self._ask("face", "find", image_HWC)
+        A call whose replica is lost is repeated once; inference has no side effects. The repeated call waits
+        for a replica with room until the deadline of its request.
 
-    async def classify_progress(self, series: Series) -> ProgressReport:
-        """Classify one series of faces."""
-        return await self._ask("progress", "classify", series)
-
-    async def describe(self) -> Sequence[LoadedModel]:
-        """Say what is loaded."""
-        return await asyncio.gather(self._ask("lesion", "describe"), self._ask("progress", "describe"))
-
-    async def ping(self, stage: StageName) -> None:
-        """Let a stage prove that it works, or raise."""
-        await self._ask(stage, "check_health")
-
-    async def _classify_spots(self, spots: list[Spot]) -> list[LesionReport]:
-        return await self._ask("lesion", "classify", spots)
-
-    async def _ask(self, stage: StageName, method: str, *arguments: object) -> Any:
-        """Call a replica; when it is lost over the call, call another, once: to answer twice harms nobody.
-
-        Who was let in before is not refused when the others are full, but waits for them until its deadline.
+        Raises:
+            QueueFullError: the queue of the deployment is full, or two replicas rejected the call.
+            ApiError: ``overloaded``; the repeated call was lost too.
         """
-        lost = full = False
+        lost = rejected = False
         while True:
             try:
-                return await self._call(stage, method, *arguments)
-            except (BackPressureError, FullReplicaError) as error:
-                if isinstance(error, FullReplicaError) and not full:
-                    full = True  # Serve, which counts calls and not photos, may choose another one now
+                return await self._call_once(method, *arguments)
+            except (BackPressureError, _OverloadedReplicaError) as error:
+                if isinstance(error, _OverloadedReplicaError) and not rejected:
+                    rejected = True  # Serve counts calls, not photos, and may choose another replica now
                     continue
                 if not lost:
                     raise QueueFullError(self._retry_after_s) from error
-                await asyncio.sleep(FULL_STAGE_WAIT_S)
-            except Exception as error:
-                if not _is_lost(error):
-                    raise
+                await asyncio.sleep(OVERLOAD_RETRY_S)
+            except LostReplicaError as error:
                 if lost:
-                    raise overloaded(f"the {stage} stage is being restarted", self._retry_after_s) from error
+                    message = f"the {self.name} model is being restarted"
+                    raise overloaded(message, self._retry_after_s) from error
                 lost = True
 
-    async def _call(self, stage: StageName, method: str, *arguments: object) -> Any:
-        """Call a replica, and call it off when nobody waits for its answer any more."""
-        response = getattr(self._handles[stage], method).remote(*arguments)
+    async def _call_once(self, method: str, *arguments: object) -> Any:
+        """Call a replica; cancel the call when its caller is cancelled."""
+        response = getattr(self._handle, method).remote(*arguments)
         try:
-            answer = await response
-        except asyncio.CancelledError as error:
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
+            result = await response
+        except (Exception, asyncio.CancelledError) as error:
+            if is_lost_replica(error):
+                raise LostReplicaError(f"a replica of the {self.name} model ended during {method}") from error
+            if isinstance(error, asyncio.CancelledError):
                 response.cancel()
-                raise
-            raise LostCallError(f"a replica of the {stage} stage ended over {method}") from error
-        if isinstance(answer, Full):
-            raise FullReplicaError(f"{answer.num_photos} photos are in work")
-        return answer
+            raise
+        if isinstance(result, Overloaded):
+            raise _OverloadedReplicaError(f"{result.num_photos} photos are in progress")
+        return result
 
 
-def _is_lost(error: Exception) -> bool:
-    """Whether the replica died or ended, and it is no error of our code in it."""
-    if isinstance(error, RayTaskError):
-        return False
-    if isinstance(error, LostCallError | RayActorError | DeploymentUnavailableError | grpc.RpcError):
-        return True
-    # What Serve makes of a connection that breaks before the replica says whether it takes the request.
-    return isinstance(error, RuntimeError) and str(error).startswith("Unexpected error (")
+@dataclass
+class _Pending(Generic[_RequestT, _ResultT]):
+    request: _RequestT
+    result: asyncio.Future[_ResultT]
+    context: Context = field(default_factory=copy_context)
+
+
+class RequestCoalescer(Generic[_RequestT, _ResultT]):
+    """Send several requests in one call while many are in flight.
+
+    A call costs gateway and replica about 2 ms of CPU each, whatever it carries
+    (docs/decisions/0011-request-coalescing.md). Few requests are sent at once, one per call. With many in
+    flight a new one would wait at the replica anyway; it waits here instead, for others to share its call.
+
+    Args:
+        call: returns one result per request, in order; cancelled when all its requests are cancelled.
+        threshold: requests in flight from which new ones wait for others.
+    """
+
+    def __init__(
+        self, call: Callable[[list[_RequestT]], Awaitable[Sequence[_ResultT]]], *, threshold: int
+    ) -> None:
+        self._call = call
+        self._threshold = threshold
+        self._waiting: list[_Pending[_RequestT, _ResultT]] = []
+        self._timer: asyncio.TimerHandle | None = None
+        self._num_in_flight = 0
+        self._calls: set[asyncio.Task[None]] = set()
+
+    async def submit(self, request: _RequestT) -> _ResultT:
+        """Return the result of one request; an error of the call is raised for all its requests."""
+        loop = asyncio.get_running_loop()
+        pending = _Pending[_RequestT, _ResultT](request, loop.create_future())
+        self._waiting.append(pending)
+        if self._num_in_flight < self._threshold or len(self._waiting) == MAX_COALESCED_REQUESTS:
+            self._send()
+        elif self._timer is None:
+            self._timer = loop.call_later(COALESCING_WAIT_S, self._send)
+        return await pending.result
+
+    def _send(self) -> None:
+        """Send the waiting requests that were not cancelled."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        group = [pending for pending in self._waiting if not pending.result.done()]
+        self._waiting = []
+        if not group:
+            return
+        # In the context of one of several requests, Serve would cancel all when that client disconnects.
+        context = group[0].context if len(group) == 1 else Context()
+        task = asyncio.get_running_loop().create_task(self._run(group), context=context)
+        self._calls.add(task)
+        task.add_done_callback(self._calls.discard)
+        self._num_in_flight += len(group)
+
+        def cancel_if_unused(_: Any) -> None:
+            if all(pending.result.cancelled() for pending in group):
+                task.cancel()
+
+        for pending in group:
+            pending.result.add_done_callback(cancel_if_unused)
+
+    async def _run(self, group: list[_Pending[_RequestT, _ResultT]]) -> None:
+        error: Exception = RuntimeError("the call was cancelled")
+        results: Sequence[_ResultT] = ()
+        try:
+            results = await self._call([pending.request for pending in group])
+            if len(results) != len(group):
+                error = ValueError(f"the call returned {len(results)} results for {len(group)} requests")
+                results = ()
+        except Exception as raised:  # of any kind: the callers raise it
+            error = raised
+        finally:
+            self._num_in_flight -= len(group)
+            for index, pending in enumerate(group):
+                if pending.result.done():
+                    continue
+                if results:
+                    pending.result.set_result(results[index])
+                else:
+                    pending.result.set_exception(error)

@@ -21,7 +21,6 @@ from pydantic import ValidationError
 
 from models.checkpoint import CheckpointError, local_checkpoint, read_meta
 from models.storage import is_remote
-from serve.config import ApiConfig
 
 if TYPE_CHECKING:
     from ray.serve.schema import ApplicationStatusOverview
@@ -77,11 +76,13 @@ def read_config(file: Path, *, host: str, port: int, uploads: Path) -> dict[str,
     for application in config["applications"]:
         arguments = application["args"] = application.get("args") or {}
         if application.get("import_path") == API_IMPORT_PATH:
-            settings = ApiConfig.model_validate(arguments)
-            for name, part in (("lesion", settings.lesion), ("progress", settings.progress)):
-                address = _resolved(part.checkpoint)
+            from serve import tasks  # imports Ray
+
+            settings = tasks.read_config(arguments)
+            for task in tasks.TASKS:
+                address = _resolved(getattr(settings, task.name).checkpoint)
                 read_meta(local_checkpoint(address))
-                arguments.setdefault(name, {})["checkpoint"] = address
+                arguments.setdefault(task.name, {})["checkpoint"] = address
         elif application.get("import_path") == UI_IMPORT_PATH:
             arguments.update(api_url=f"http://{local_address(host)}:{port}", uploads_folder=str(uploads))
     return config

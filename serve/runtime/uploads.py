@@ -11,6 +11,7 @@ from starlette.requests import Request
 from models.images import PhotoError, TooLargeError
 from models.limits import (
     MAX_FORM_FIELD_BYTES,
+    MAX_FORM_OVERHEAD_BYTES,
     MAX_UPLOAD_PAUSE_S,
     MIN_UPLOAD_BYTES_PER_S,
 )
@@ -43,6 +44,38 @@ class FormSpec:
 def media_type(request: Request) -> str:
     """Return the content type in lower case without parameters; empty if missing."""
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+async def read_photo(request: Request, slot: RequestSlot, *, max_bytes: int) -> bytes | PhotoError:
+    """Read the one photo of a request: the raw body, or the field ``file`` of a form.
+
+    Returns:
+        The file, or the error of a file in a form that exceeds ``max_bytes``.
+
+    Raises:
+        ApiError: ``unsupported_type``, ``too_large``, ``too_many_photos`` or ``invalid_request``.
+    """
+    kind = media_type(request)
+    if kind == "multipart/form-data":
+        spec = FormSpec(
+            file_field="file",
+            max_files=1,
+            max_file_bytes=max_bytes,
+            max_bytes=max_bytes + MAX_FORM_OVERHEAD_BYTES,
+        )
+        files = (await read_form(request, slot, spec)).files
+        if not files:
+            raise ApiError("invalid_request", "the form has no 'file'; send the photo under that name")
+        return files[0]
+    if not (kind.startswith("image/") or kind in ("application/octet-stream", "")):
+        raise ApiError(
+            "unsupported_type",
+            f"the body is {kind!r}; send the photo as {', '.join(RAW_TYPES)}, or a form with 'file'",
+        )
+    body = await read_body(request, slot, max_bytes=max_bytes)
+    if not body:
+        raise ApiError("invalid_request", "the body is empty; send a photo")
+    return body
 
 
 async def read_body(request: Request, slot: RequestSlot, *, max_bytes: int) -> bytes:

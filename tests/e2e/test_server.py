@@ -22,8 +22,10 @@ from PIL import Image
 from samples.lesion import draw_lesion
 from samples.series import draw_series
 from serve.config import GatewayConfig
+from serve.lesion.schemas import LesionAnswer
+from serve.progress.schemas import PredictAnswer, ProgressAnswer
 from serve.runtime.errors import STATUS
-from serve.schemas import LesionAnswer, Models, PredictAnswer, ProgressAnswer
+from serve.schemas import Models
 from tests.conftest import Server
 from tests.serve.fakes import jpeg_of
 

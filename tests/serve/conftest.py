@@ -1,17 +1,14 @@
 import pytest
 from fastapi.testclient import TestClient
 
-from serve.config import GatewayConfig
-from serve.gateway import create_app
-from tests.serve.fakes import LESION_PX, FakeStages
+from tests.serve.fakes import FakeModels, fake_app
 
 
 @pytest.fixture
-def stages() -> FakeStages:
-    return FakeStages()
+def models() -> FakeModels:
+    return FakeModels()
 
 
 @pytest.fixture
-def client(stages: FakeStages) -> TestClient:
-    app = create_app(GatewayConfig(), stages, lesion_px=LESION_PX)
-    return TestClient(app, follow_redirects=False)
+def client(models: FakeModels) -> TestClient:
+    return TestClient(fake_app(models), follow_redirects=False)

@@ -1,20 +1,31 @@
-"""Stages without networks, and photos drawn in memory, for the tests of the gateway."""
+"""Fake replicas without networks, and photos drawn in memory, for the tests of the gateway."""
 
 import asyncio
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
+from fastapi import FastAPI
 from PIL import Image
 from ray.serve import Deployment
 
-from serve.messages import FaceReport, LesionReport, ProgressReport, Series, Spot
-from serve.runtime.replica_client import StageName
-from serve.schemas import DiagnosisScore, LoadedModel, ModelName, Risk
+from models.metrics import TaskMetrics
+from serve.config import GatewayConfig
+from serve.gateway import Services, create_app
+from serve.lesion.api import LesionService
+from serve.lesion.config import LesionConfig
+from serve.lesion.messages import LesionPhoto, LesionReport
+from serve.lesion.schemas import DiagnosisScore
+from serve.progress.api import ProgressService
+from serve.progress.config import ProgressConfig
+from serve.progress.messages import FaceReport, FaceSeries, ProgressReport
+from serve.runtime.errors import STATUS
+from serve.schemas import LoadedModel, ModelName, Risk
 
-LESION_PX = 32
+INPUT_PX = 32
 CROP_PX = 8
 
 
@@ -27,15 +38,16 @@ def lesion_report(malignant: float = 0.2, *scores: DiagnosisScore, explain: bool
         model=ModelName(name="lesion-fake", version="1"),
         malignant_probability=malignant,
         threshold=0.5,
+        verdict="malignant" if malignant >= 0.5 else "benign",
         naming_threshold=0.1,
         diagnoses=scores or (score("Nevus", "benign", 0.7), score("Melanoma", "malignant", 0.3)),
-        heat_HW=np.array([[0.0, 1.0], [0.5, 0.0]]) if explain else None,
+        grad_cam_HW=np.array([[0.0, 1.0], [0.5, 0.0]]) if explain else None,
     )
 
 
 @dataclass
-class FakeStages:
-    """Answers at once. A photo that is green has no face; ``delay_s`` and ``failure`` apply to every call.
+class FakeModels:
+    """Answer at once. A green photo has no face; ``delay_s`` and ``failure`` apply to every call.
 
     The first calls raise ``failures``, one each.
     """
@@ -44,20 +56,25 @@ class FakeStages:
     failure: Exception | None = None
     failures: list[Exception] = field(default_factory=list)
     most_at_once: int = 0
-    dead: set[StageName] = field(default_factory=set)
+    dead: set[str] = field(default_factory=set)
     num_calls: int = 0
     num_cancelled: int = 0
-    spots: list[Spot] = field(default_factory=list)
-    series: list[Series] = field(default_factory=list)
+    photos: list[LesionPhoto] = field(default_factory=list)
+    series: list[FaceSeries] = field(default_factory=list)
     _at_once: int = 0
 
-    async def classify_lesion(self, spot: Spot) -> LesionReport:
-        self.spots.append(spot)
-        await self._work()
-        return lesion_report(explain=spot.explain)
+    @property
+    def replicas(self) -> dict[str, Any]:
+        """In place of the gateway's ``ReplicaClient`` of each deployment."""
+        return {name: FakeReplicas(self, name) for name in ("lesion", "face", "progress")}
 
-    async def find_face(self, image_HWC: np.ndarray) -> FaceReport | None:
-        await self._work()
+    async def classify_lesions(self, photos: Sequence[LesionPhoto]) -> list[LesionReport]:
+        self.photos += photos
+        await self.work()
+        return [lesion_report(explain=photo.explain) for photo in photos]
+
+    async def detect_face(self, image_HWC: np.ndarray) -> FaceReport | None:
+        await self.work()
         red, green, _ = image_HWC.reshape(-1, 3).mean(0)
         if green > red:
             return None
@@ -65,9 +82,9 @@ class FakeStages:
         crop = np.full((CROP_PX, CROP_PX, 3), int(red), np.uint8)
         return FaceReport(box=(columns / 4, rows / 4, columns / 2, rows * 2), confidence=0.99, crop_HWC=crop)
 
-    async def classify_progress(self, series: Series) -> ProgressReport:
+    async def classify_series(self, series: FaceSeries) -> ProgressReport:
         self.series.append(series)
-        await self._work()
+        await self.work()
         steps = len(series.present_T)
         return ProgressReport(
             model=ModelName(name="progress-fake", version="1"),
@@ -75,16 +92,12 @@ class FakeStages:
             improved_T=tuple((step + 1) / (steps + 1) for step in range(steps)),
         )
 
-    async def describe(self) -> Sequence[LoadedModel]:
-        await self._work()
-        return []
-
-    async def ping(self, stage: StageName) -> None:
-        await self._work()
-        if stage in self.dead:
+    async def check_health(self, name: str) -> None:
+        await self.work()
+        if name in self.dead:
             raise RuntimeError("no answer")
 
-    async def _work(self) -> None:
+    async def work(self) -> None:
         self.num_calls += 1
         self._at_once += 1
         self.most_at_once = max(self.most_at_once, self._at_once)
@@ -99,6 +112,71 @@ class FakeStages:
             raise self.failures.pop(0)
         if self.failure is not None:
             raise self.failure
+
+
+@dataclass
+class FakeReplicas:
+    """The replicas of one deployment, in place of a ``ReplicaClient``."""
+
+    models: FakeModels
+    name: str
+
+    async def call(self, method: str, *arguments: Any) -> Any:
+        if method == "check_health":
+            return await self.models.check_health(self.name)
+        if method == "describe":
+            await self.models.work()
+            return loaded_model(self.name)
+        methods = {
+            ("lesion", "classify"): self.models.classify_lesions,
+            ("face", "detect"): self.models.detect_face,
+            ("progress", "classify"): self.models.classify_series,
+        }
+        return await methods[self.name, method](*arguments)
+
+
+def loaded_model(kind: str) -> LoadedModel:
+    return LoadedModel(
+        kind=kind,
+        name=f"{kind}-fake",
+        version="1",
+        sha256="",
+        labels=[],
+        groups={},
+        input_px=INPUT_PX,
+        thresholds={},
+        metrics=TaskMetrics(),
+        training_data="none",
+        data_licence="none",
+        device="cpu",
+        engine="fake",
+        cuda_graphs=None,
+        model_card="",
+    )
+
+
+def services(lesion: LesionConfig | None = None, progress: ProgressConfig | None = None) -> Services:
+    return {
+        "lesion": partial(LesionService, lesion or LesionConfig(), INPUT_PX),
+        "progress": partial(ProgressService, progress or ProgressConfig()),
+    }
+
+
+def fake_app(models: FakeModels, **sections: dict[str, Any]) -> FastAPI:
+    """The API on fake models, with settings by section: ``gateway``, ``lesion``, ``progress``."""
+    gateway = GatewayConfig.model_validate(sections.get("gateway", {}))
+    lesion = LesionConfig.model_validate(sections.get("lesion", {}))
+    progress = ProgressConfig.model_validate(sections.get("progress", {}))
+    return create_app(gateway, services(lesion, progress), models.replicas)
+
+
+def error_of(response: Any) -> tuple[int, str, str]:
+    """Status, code and message of an error response, after a check of its form."""
+    error = response.json()["error"]
+    assert set(response.json()) == {"error"} and set(error) == {"code", "message"}
+    assert response.headers["x-request-id"]
+    assert response.status_code == STATUS[error["code"]]
+    return response.status_code, error["code"], error["message"]
 
 
 def picture(
@@ -117,8 +195,8 @@ def picture(
     return file.getvalue()
 
 
-def no_face() -> bytes:
-    """A photo in which the fake finds no face."""
+def photo_without_face() -> bytes:
+    """A photo in which the fake detector finds no face."""
     return picture(colour=(20, 200, 20))
 
 
@@ -134,7 +212,7 @@ def jpeg_of(picture: Image.Image) -> bytes:
     return file.getvalue()
 
 
-def plain(deployment: Deployment, *arguments: object) -> Any:
-    """The object inside a deployment, called plainly and without Ray."""
+def instance_of(deployment: Deployment, *arguments: object) -> Any:
+    """An instance of the class of a deployment, without Ray."""
     assert not isinstance(deployment.func_or_class, str)
     return deployment.func_or_class(*arguments)

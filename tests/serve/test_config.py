@@ -1,27 +1,32 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 from pydantic import ValidationError
 from ray.serve.schema import ServeDeploySchema
 
-from serve.config import ApiConfig, GatewayConfig
+from serve.config import GatewayConfig
+from serve.lesion.config import LesionConfig
+from serve.lesion.schemas import LesionAnswer
+from serve.progress.config import ProgressConfig
+from serve.progress.schemas import PredictAnswer, ProgressAnswer
 from serve.runtime.server_process import num_cpus
-from serve.schemas import LesionAnswer, PredictAnswer, ProgressAnswer
+from serve.tasks import read_config
 from ui.config import UiConfig
 
 LOCAL = Path(__file__).parents[2] / "serve" / "local.yaml"
 
 
-def local() -> dict:
+def local() -> dict[str, Any]:
     return yaml.safe_load(LOCAL.read_text(encoding="utf-8"))
 
 
-def test_local_yaml_is_a_serve_config_whose_args_we_understand():
+def test_local_yaml_is_a_valid_serve_config_with_valid_settings():
     ServeDeploySchema.model_validate(local())
     api, ui = local()["applications"]
 
-    assert ApiConfig.model_validate(api["args"]).lesion.checkpoint == "weights/lesion"
+    assert read_config(api["args"]).model_dump()["lesion"]["checkpoint"] == "weights/lesion"
     assert UiConfig.model_validate(ui["args"]).api_url == "http://127.0.0.1:8000"
 
 
@@ -30,18 +35,35 @@ def test_local_yaml_fits_two_cores():
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"lesion": {"max_batchsize": 3}}, {"more": 1}, {"face": {"num_threads": 0}}]
+    "wrong",
+    [{"lesion": {"max_batchsize": 3}}, {"more": 1}, {"progress": {"face_detector": {"num_threads": 0}}}],
 )
-def test_unknown_names_and_nonsense_are_refused(wrong: dict):
+def test_unknown_names_and_values_out_of_range_are_rejected(wrong: dict[str, Any]):
     with pytest.raises(ValidationError):
-        ApiConfig.model_validate(wrong)
+        read_config(wrong)
 
 
-def test_settings_do_not_change():
+def test_settings_are_immutable():
     with pytest.raises(ValidationError, match="frozen"):
         GatewayConfig().max_requests = 3  # pyright: ignore[reportAttributeAccessIssue]
 
 
-def test_the_disclaimer_is_in_every_answer():
+def test_limits_follow_the_batch_size_unless_set():
+    default, large = LesionConfig(), LesionConfig(max_batch_size=64)
+    explicit = LesionConfig(max_batch_size=64, max_photos_per_gateway=5)
+
+    assert (default.max_photos_per_gateway, default.max_photos_per_replica) == (16, 24)
+    assert (large.max_photos_per_gateway, large.max_photos_per_replica) == (128, 192)
+    assert (large.batch_concurrency, large.coalesce_above) == (64, 64)
+    assert (explicit.max_photos_per_gateway, explicit.batch_concurrency) == (5, 64)
+
+
+def test_photos_of_series_fill_two_series_or_two_batches():
+    large = ProgressConfig.model_validate({"face_detector": {"max_batch_size": 32}})
+
+    assert (ProgressConfig().max_photos_per_gateway, large.max_photos_per_gateway) == (60, 64)
+
+
+def test_the_disclaimer_is_in_every_response():
     for answer in (LesionAnswer, ProgressAnswer, PredictAnswer):
         assert "not a medical device" in answer.model_fields["disclaimer"].default

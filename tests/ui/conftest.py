@@ -15,21 +15,9 @@ from starlette.datastructures import UploadFile
 from models.lesion.metrics import DiagnosisMetrics, LesionMetrics, RiskMetrics
 from models.metrics import Metric
 from models.progress.metrics import ProgressMetrics
-from serve.schemas import (
-    Box,
-    DiagnosisScore,
-    ErrorBody,
-    ErrorCode,
-    ErrorDetail,
-    FoundFace,
-    LesionAnswer,
-    LoadedModel,
-    ModelName,
-    Models,
-    PhotoReport,
-    ProgressAnswer,
-    Risk,
-)
+from serve.lesion.schemas import DiagnosisScore, LesionAnswer
+from serve.progress.schemas import Box, FoundFace, PhotoReport, ProgressAnswer
+from serve.schemas import ErrorBody, ErrorCode, ErrorDetail, LoadedModel, ModelName, Models, Risk
 from ui.client import ApiClient
 from ui.services import Services
 from ui.uploads import UploadFolder

@@ -1,6 +1,6 @@
 """The result of the Lesion tab: verdict, diagnoses, and the photo with where the network looked."""
 
-from serve.schemas import LesionAnswer
+from serve.lesion.schemas import LesionAnswer
 from ui.preview import Preview
 from ui.rendering import css_percent, render
 from ui.tabs.diagnosis_texts import DIAGNOSIS_TEXTS

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from serve.schemas import Box, PhotoReport, ProgressAnswer
+from serve.progress.schemas import Box, PhotoReport, ProgressAnswer
 from ui.preview import Preview
 from ui.rendering import css_percent, format_percent, render, whole_percent
 from ui.tabs.progress_plot import HALF, progress_plots

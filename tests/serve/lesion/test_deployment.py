@@ -8,26 +8,27 @@ from models.checkpoint import CheckpointError
 from models.images import decode_square
 from models.lesion.runtimes import EngineName
 from samples.lesion import draw_lesion
-from serve.config import LesionConfig
-from serve.lesion.deployment import LesionClassifier
-from serve.messages import Full, LesionReport, Spot
+from serve.lesion.config import LesionConfig
+from serve.lesion.deployment import LesionClassifier, PhotoMeter
+from serve.lesion.messages import LesionPhoto, LesionReport
+from serve.runtime.replica_client import Overloaded
 from tests.random_checkpoints import write_lesion, write_progress
-from tests.serve.fakes import jpeg_of, plain
+from tests.serve.fakes import instance_of, jpeg_of
 
 
 @pytest.fixture(scope="module")
 def lesion(tmp_path_factory: pytest.TempPathFactory):
     folder = write_lesion(tmp_path_factory.mktemp("lesion"))
-    return plain(LesionClassifier, LesionConfig(checkpoint=str(folder)))
+    return instance_of(LesionClassifier, LesionConfig(checkpoint=str(folder)))
 
 
-def spots(num: int, **options: bool) -> list[Spot]:
+def photos(num: int, **options: bool) -> list[LesionPhoto]:
     noise = np.random.default_rng(1).integers(0, 256, (num, 64, 64, 3), np.uint8)
-    return [Spot(image_HWC=image, **options) for image in noise]
+    return [LesionPhoto(image_HWC=image, **options) for image in noise]
 
 
-def test_lesion_ranks_the_diagnoses_and_knows_their_groups(lesion):
-    report: LesionReport = lesion._classify_batch(spots(1))[0]
+def test_reports_rank_the_diagnoses_and_name_their_groups(lesion):
+    report: LesionReport = lesion._classify_batch(photos(1))[0]
 
     probabilities = [score.probability for score in report.diagnoses]
     assert probabilities == sorted(probabilities, reverse=True)
@@ -36,37 +37,39 @@ def test_lesion_ranks_the_diagnoses_and_knows_their_groups(lesion):
     assert (report.threshold, report.naming_threshold) == (0.5, 0.1)
 
 
-def test_lesion_answers_a_batch_as_it_answers_one_by_one(lesion):
-    together = lesion._classify_batch(spots(3))
-    alone = [lesion._classify_batch([spot])[0] for spot in spots(3)]
+def test_a_batch_gives_the_same_probabilities_as_single_photos(lesion):
+    together = lesion._classify_batch(photos(3))
+    alone = [lesion._classify_batch([photo])[0] for photo in photos(3)]
 
     for one, other in zip(together, alone, strict=True):
         assert one.malignant_probability == pytest.approx(other.malignant_probability, abs=1e-5)
 
 
 @pytest.mark.parametrize("engine", ["onnxruntime", "pytorch-bf16"])
-def test_lesion_reports_no_cuda_graphs_on_a_cpu(tmp_path: Path, engine: EngineName):
-    lesion = plain(LesionClassifier, LesionConfig(checkpoint=str(write_lesion(tmp_path)), engine=engine))
+def test_no_cuda_graphs_are_reported_on_a_cpu(tmp_path: Path, engine: EngineName):
+    lesion = instance_of(
+        LesionClassifier, LesionConfig(checkpoint=str(write_lesion(tmp_path)), engine=engine)
+    )
 
     assert lesion.describe().cuda_graphs is None
 
 
-def test_lesion_adds_a_heat_map_only_for_who_asked(lesion):
-    plain, explained = lesion._classify_batch([*spots(1), *spots(1, explain=True)])
+def test_a_grad_cam_map_is_added_only_on_request(lesion):
+    without, explained = lesion._classify_batch([*photos(1), *photos(1, explain=True)])
 
-    assert plain.heat_HW is None
-    assert explained.heat_HW is not None and explained.heat_HW.ndim == 2
-    assert 0 <= explained.heat_HW.min() <= explained.heat_HW.max() <= 1
-    assert plain.malignant_probability == pytest.approx(explained.malignant_probability, abs=1e-5)
+    assert without.grad_cam_HW is None
+    assert explained.grad_cam_HW is not None and explained.grad_cam_HW.ndim == 2
+    assert 0 <= explained.grad_cam_HW.min() <= explained.grad_cam_HW.max() <= 1
+    assert without.malignant_probability == pytest.approx(explained.malignant_probability, abs=1e-5)
 
 
-def test_lesion_takes_what_the_gateway_decodes(lesion):
+def test_photos_decoded_by_the_gateway_are_accepted(lesion):
     photo = decode_square(jpeg_of(draw_lesion(seed=1)), side_px=lesion.meta.input_px)
 
-    assert 0 <= lesion._classify_batch([Spot(image_HWC=photo.image_HWC)])[0].malignant_probability <= 1
+    assert 0 <= lesion._classify_batch([LesionPhoto(image_HWC=photo.image_HWC)])[0].malignant_probability <= 1
 
 
-async def test_lesion_describes_what_it_loaded_and_is_healthy(lesion):
+async def test_a_loaded_network_is_described_and_healthy(lesion):
     await lesion.check_health()
     described = lesion.describe()
 
@@ -76,57 +79,73 @@ async def test_lesion_describes_what_it_loaded_and_is_healthy(lesion):
     assert described.model_card.startswith("# ")
 
 
-def test_a_bad_checkpoint_stops_the_replica_while_it_loads(tmp_path: Path):
+def test_a_bad_checkpoint_fails_while_the_replica_loads(tmp_path: Path):
     write_progress(tmp_path / "other")
     write_lesion(tmp_path / "bare", thresholds={"malignant": 0.5})
 
     for folder, match in (("none", "no checkpoint"), ("other", "lesion network"), ("bare", "name_diagnosis")):
         with pytest.raises(CheckpointError, match=match):
-            plain(LesionClassifier, LesionConfig(checkpoint=str(tmp_path / folder)))
+            instance_of(LesionClassifier, LesionConfig(checkpoint=str(tmp_path / folder)))
 
 
 @pytest.mark.parametrize("engine", ["pytorch", "onnxruntime"])
-async def test_lesion_answers_many_at_once_on_two_cores_as_it_answers_one_by_one(
+async def test_concurrent_calls_on_two_cores_give_the_same_probabilities_as_single_photos(
     tmp_path: Path, engine: EngineName
 ):
     config = LesionConfig(checkpoint=str(write_lesion(tmp_path)), engine=engine, num_threads=2)
-    lesion = plain(LesionClassifier, config)
-    asked = spots(12)
+    lesion = instance_of(LesionClassifier, config)
+    many = photos(12)
 
-    calls = await asyncio.gather(*(lesion.classify(asked[start : start + 3]) for start in range(0, 12, 3)))
+    calls = await asyncio.gather(*(lesion.classify(many[start : start + 3]) for start in range(0, 12, 3)))
 
     together = [report for call in calls for report in call]
-
-    alone = [lesion._classify_batch([spot])[0] for spot in asked]
+    alone = [lesion._classify_batch([photo])[0] for photo in many]
     for one, other in zip(together, alone, strict=True):
         assert one.malignant_probability == pytest.approx(other.malignant_probability, abs=1e-5)
 
 
-async def test_lesion_takes_in_so_many_photos_whatever_number_of_calls_they_come_in(tmp_path: Path):
-    config = LesionConfig(checkpoint=str(write_lesion(tmp_path)), max_batch_size=2, max_photos=4)
-    lesion = plain(LesionClassifier, config)
+async def test_a_replica_rejects_calls_by_photos_in_progress(tmp_path: Path):
+    config = LesionConfig(checkpoint=str(write_lesion(tmp_path)), max_batch_size=2, max_photos_per_replica=4)
+    lesion = instance_of(LesionClassifier, config)
 
-    calls = await asyncio.gather(*(lesion.classify(spots(number)) for number in (3, 2, 1)))
+    calls = await asyncio.gather(*(lesion.classify(photos(number)) for number in (3, 2, 1)))
 
-    assert [len(calls[0]), len(calls[1]), calls[2]] == [3, 2, Full(num_photos=5)]
-    assert len(await lesion.classify(spots(1))) == 1, "there is room again"
+    assert [len(calls[0]), len(calls[1]), calls[2]] == [3, 2, Overloaded(num_photos=5)]
+    assert len(await lesion.classify(photos(1))) == 1, "there is room again"
     assert (await lesion.record_autoscaling_stats())["photos"] > 0
 
 
-async def test_lesion_counts_all_photos_of_a_call_until_the_last_also_when_one_fails(
+async def test_all_photos_of_a_call_count_until_the_last_is_finished_even_if_one_fails(
     lesion, monkeypatch: pytest.MonkeyPatch
 ):
-    good, bad = spots(2)
-    held: list[int] = []
+    good, bad = photos(2)
+    in_progress: list[int] = []
 
-    async def ask(spot: Spot) -> None:
-        if spot is bad:
+    async def submit(photo: LesionPhoto) -> None:
+        if photo is bad:
             raise ValueError("a bad photo")
         await asyncio.sleep(0.05)
-        held.append(lesion._held.number)
+        in_progress.append(lesion._photos.num_in_progress)
 
-    monkeypatch.setattr(lesion._batcher, "submit", ask)
+    monkeypatch.setattr(lesion._batcher, "submit", submit)
     with pytest.raises(ValueError, match="a bad photo"):
         await lesion.classify([bad, good])
 
-    assert (held, lesion._held.number) == ([2], 0)
+    assert (in_progress, lesion._photos.num_in_progress) == ([2], 0)
+
+
+def test_photos_in_progress_are_averaged_over_time():
+    now = [0.0]
+    meter = PhotoMeter(lambda: now[0])
+
+    with meter.count(8):
+        now[0] = 1
+        assert meter.num_in_progress == 8
+    now[0] = 4
+
+    assert (meter.num_in_progress, meter.mean_since_last_call()) == (0, 2)
+    now[0] = 5
+    assert meter.mean_since_last_call() == 0
+    with meter.count(3):
+        now[0] = 6
+        assert meter.mean_since_last_call() == 3

@@ -40,27 +40,27 @@ def test_frames_become_uint8_of_their_own_sizes():
         (body_of([FRAME, PIXEL]), r"frame 1 has the shape \(3,\)"),
         (body_of([FRAME, []]), "frame 1 has the shape"),
         (body_of([FRAME, 7]), "frame 1 has the shape"),
-        (body_of([FRAME, None]), "frame 1 holds what is no number"),
-        (body_of([FRAME, [[["1", "2", "3"]]]]), "frame 1 holds what is no number"),
-        (body_of([FRAME, [[[True, False, True]]]]), "frame 1 holds what is no number"),
+        (body_of([FRAME, None]), "frame 1 holds values that are no numbers"),
+        (body_of([FRAME, [[["1", "2", "3"]]]]), "frame 1 holds values that are no numbers"),
+        (body_of([FRAME, [[[True, False, True]]]]), "frame 1 holds values that are no numbers"),
         (body_of([FRAME, [[[1, 2, 256]]]]), "frame 1 has values from 1 to 256"),
         (body_of([FRAME, [[[-1, 2, 3]]]]), "frame 1 has values from -1 to 3"),
         (body_of([FRAME, [[[1, 2, 10**30]]]]), "frame 1"),
         (body_of([[[[0.1, 0.5, 1.0]]], [[[0.0, 0.2, 0.3]]]]), "multiply them by 255"),
     ],
 )
-def test_other_bodies_are_refused(body: bytes, match: str):
-    with pytest.raises(ApiError, match=match) as refusal:
+def test_invalid_bodies_are_rejected(body: bytes, match: str):
+    with pytest.raises(ApiError, match=match) as error:
         read_frames(body, max_frames=30)
 
-    assert refusal.value.code == "invalid_request"
+    assert error.value.code == "invalid_request"
 
 
 @pytest.mark.parametrize(
     ("number", "code"), [(0, "too_few_photos"), (1, "too_few_photos"), (31, "too_many_photos")]
 )
-def test_the_number_of_frames_is_bounded(number: int, code: str):
-    with pytest.raises(ApiError) as refusal:
+def test_too_few_and_too_many_frames_are_rejected(number: int, code: str):
+    with pytest.raises(ApiError) as error:
         read_frames(body_of([FRAME] * number), max_frames=30)
 
-    assert refusal.value.code == code
+    assert error.value.code == code

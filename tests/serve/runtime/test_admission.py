@@ -10,16 +10,17 @@ import pytest
 
 from models.images import decode_square
 from serve.config import GatewayConfig
-from serve.gateway import Gateway, create_app
+from serve.gateway import Gateway
+from serve.lesion.config import LesionConfig
 from serve.runtime.admission import publish_checks, serve_middlewares
 from serve.runtime.errors import ApiError, QueueFullError, overloaded
-from tests.serve.fakes import LESION_PX, FakeStages, picture, uploads
+from tests.serve.fakes import FakeModels, fake_app, picture, services, uploads
 
 JPEG = {"content-type": "image/jpeg"}
 
 
-def client_of(stages: FakeStages, **settings: float) -> httpx.AsyncClient:
-    app = create_app(GatewayConfig.model_validate(settings), stages, lesion_px=LESION_PX)
+def client_of(models: FakeModels, **sections: dict[str, Any]) -> httpx.AsyncClient:
+    app = fake_app(models, **sections)
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://server")
 
 
@@ -32,8 +33,8 @@ def code_of(answer: httpx.Response) -> str:
 
 
 async def test_requests_over_the_limit_are_rejected_at_once_until_one_ends():
-    stages = FakeStages(delay_s=1)
-    client = client_of(stages, max_requests=2, retry_after_s=7)
+    models = FakeModels(delay_s=1)
+    client = client_of(models, gateway={"max_requests": 2, "retry_after_s": 7})
 
     answers = await asyncio.gather(*(post(client) for _ in range(5)))
     after = await post(client)
@@ -46,11 +47,11 @@ async def test_requests_over_the_limit_are_rejected_at_once_until_one_ends():
 
 
 async def test_get_requests_are_answered_at_the_limit():
-    stages = FakeStages(delay_s=0.5)
-    client = client_of(stages, max_requests=1)
+    models = FakeModels(delay_s=0.5)
+    client = client_of(models, gateway={"max_requests": 1})
 
     working = asyncio.create_task(post(client))
-    while stages.num_calls == 0:
+    while models.num_calls == 0:
         await asyncio.sleep(0.01)
 
     assert (await client.get("/healthz")).status_code == 200
@@ -58,7 +59,7 @@ async def test_get_requests_are_answered_at_the_limit():
 
 
 async def test_series_have_their_own_limit():
-    client = client_of(FakeStages(delay_s=1), max_faces=2)
+    client = client_of(FakeModels(delay_s=1), progress={"max_photos_per_gateway": 2})
 
     answers = await asyncio.gather(
         *(client.post("/v1/progress", files=uploads(picture(), picture())) for _ in range(2)), post(client)
@@ -68,8 +69,8 @@ async def test_series_have_their_own_limit():
 
 
 async def test_lesion_photos_count_against_their_limit_only_after_the_body():
-    stages = FakeStages(delay_s=1)
-    client = client_of(stages, max_spots=2)
+    models = FakeModels(delay_s=1)
+    client = client_of(models, lesion={"max_photos_per_gateway": 2})
 
     async def slow_body() -> AsyncIterator[bytes]:
         yield picture()[:100]
@@ -91,8 +92,12 @@ async def test_lesion_photos_count_against_their_limit_only_after_the_body():
 
 
 async def test_a_rejected_request_has_no_body_read():
-    stages = FakeStages(delay_s=1)
-    client = client_of(stages, max_spots=1, max_batch_requests=1, max_faces=1)
+    models = FakeModels(delay_s=1)
+    client = client_of(
+        models,
+        lesion={"max_photos_per_gateway": 1, "max_batch_requests": 1},
+        progress={"max_photos_per_gateway": 1},
+    )
     read: list[bytes] = []
 
     async def body() -> AsyncIterator[bytes]:
@@ -104,7 +109,7 @@ async def test_a_rejected_request_has_no_body_read():
         asyncio.create_task(client.post("/v1/lesion/batch", files=uploads(picture()))),
         asyncio.create_task(client.post("/v1/progress", files=uploads(picture(), picture()))),
     ]
-    while stages.num_calls < 4:
+    while models.num_calls < 4:
         await asyncio.sleep(0.01)
     form = {"content-type": "multipart/form-data; boundary=x"}
     rejected = [
@@ -118,8 +123,8 @@ async def test_a_rejected_request_has_no_body_read():
 
 
 async def test_photos_of_batches_are_queued_and_none_is_rejected():
-    stages = FakeStages(delay_s=0.05)
-    client = client_of(stages, batch_concurrency=2, max_spots=1)
+    models = FakeModels(delay_s=0.05)
+    client = client_of(models, lesion={"batch_concurrency": 2, "max_photos_per_gateway": 1})
 
     answers = await asyncio.gather(
         *(client.post("/v1/lesion/batch", files=uploads(*[picture()] * 6)) for _ in range(2))
@@ -127,29 +132,29 @@ async def test_photos_of_batches_are_queued_and_none_is_rejected():
 
     lines = [json.loads(line) for answer in answers for line in answer.text.splitlines()]
     assert ["result" in line for line in lines] == [True] * 12
-    assert stages.most_at_once == 2
+    assert models.most_at_once == 2
 
 
 async def test_a_photo_of_a_batch_is_decoded_once_and_retried_while_the_model_is_overloaded(
     monkeypatch: pytest.MonkeyPatch,
 ):
-    stages = FakeStages(failures=[QueueFullError(1), overloaded("being restarted", 1)])
-    client = client_of(stages)
+    models = FakeModels(failures=[QueueFullError(1), overloaded("being restarted", 1)])
     decoded = Mock(wraps=decode_square)
-    monkeypatch.setattr("serve.answers.decode_square", decoded)
+    monkeypatch.setattr("serve.lesion.api.decode_square", decoded)
+    client = client_of(models)
 
     answer = await client.post("/v1/lesion/batch", files=uploads(picture()))
 
     assert "result" in json.loads(answer.text)
-    assert (stages.num_calls, decoded.call_count) == (3, 1)
+    assert (models.num_calls, decoded.call_count) == (3, 1)
 
 
 async def test_the_gateway_lowers_its_limit_after_a_rejection_by_the_model():
-    stages = FakeStages(failures=[QueueFullError(1)])
-    client = client_of(stages, max_spots=4)
+    models = FakeModels(failures=[QueueFullError(1)])
+    client = client_of(models, lesion={"max_photos_per_gateway": 4})
 
     rejected = await post(client)
-    stages.delay_s = 1
+    models.delay_s = 1
     after = await asyncio.gather(*(post(client) for _ in range(4)))
 
     assert rejected.status_code == 503
@@ -157,7 +162,7 @@ async def test_the_gateway_lowers_its_limit_after_a_rejection_by_the_model():
 
 
 async def test_bodies_in_memory_have_a_common_limit_and_release_it():
-    client = client_of(FakeStages(delay_s=1), max_bytes_in_flight=len(picture()) + 10)
+    client = client_of(FakeModels(delay_s=1), gateway={"max_bytes_in_flight": len(picture()) + 10})
 
     answers = await asyncio.gather(post(client), post(client))
     after = await post(client)
@@ -167,7 +172,7 @@ async def test_bodies_in_memory_have_a_common_limit_and_release_it():
 
 
 async def test_a_disconnect_during_the_body_is_not_logged_as_an_error(caplog: pytest.LogCaptureFixture):
-    app = create_app(GatewayConfig(max_requests=1), FakeStages(), lesion_px=LESION_PX)
+    app = fake_app(FakeModels(), gateway={"max_requests": 1})
     sent: list[object] = []
     scope = {"type": "http", "method": "POST", "path": "/v1/lesion", "query_string": b"", "headers": []}
 
@@ -185,17 +190,19 @@ async def test_a_disconnect_during_the_body_is_not_logged_as_an_error(caplog: py
 
 
 async def test_a_disconnect_releases_the_slot_and_cancels_the_work():
-    stages = FakeStages(delay_s=30)
-    client = client_of(stages, max_requests=1)
+    models = FakeModels(delay_s=30)
+    client = client_of(models, gateway={"max_requests": 1})
 
     gone = asyncio.create_task(post(client))
-    while stages.num_calls == 0:
+    while models.num_calls == 0:
         await asyncio.sleep(0.01)
     gone.cancel()
     await asyncio.wait([gone])
-    stages.delay_s = 0
+    async with asyncio.timeout(10):
+        while models.num_cancelled == 0:
+            await asyncio.sleep(0.01)
+    models.delay_s = 0
 
-    assert stages.num_cancelled == 1
     assert (await post(client)).status_code == 200
 
 
@@ -236,23 +243,30 @@ async def test_load_shedding_rejects_posts_over_a_limit_and_passes_other_request
 
 @pytest.mark.usefixtures("process_checks")
 async def test_a_gateway_publishes_its_checks_to_the_middleware_of_its_process():
-    replica = SimpleNamespace(_config=GatewayConfig(max_spots=1), _stages=FakeStages(), _lesion_px=LESION_PX)
+    replica = SimpleNamespace(
+        _config=GatewayConfig(),
+        _services=services(LesionConfig(max_photos_per_gateway=1)),
+        _replicas=FakeModels().replicas,
+    )
     gateway: Any = Gateway
     app = gateway.func_or_class.__serve_build_asgi_app__(replica)
     checks: Any = serve_middlewares()[0].kwargs["checks"]
 
     checks["/v1/lesion"]()
-    with app.state.answers.spots.acquire(), pytest.raises(ApiError, match=r"^1 .* in progress"):
+    with (
+        app.state.services["lesion"].photo_limiter.acquire(),
+        pytest.raises(ApiError, match=r"^1 .* in progress"),
+    ):
         checks["/v1/lesion"]()
 
 
 async def test_requests_under_a_route_prefix_are_rejected_before_the_body_too():
-    app = create_app(GatewayConfig(max_spots=1), FakeStages(), lesion_px=LESION_PX)
+    app = fake_app(FakeModels(), lesion={"max_photos_per_gateway": 1})
     client = httpx.AsyncClient(
         transport=httpx.ASGITransport(app, root_path="/skin"), base_url="http://server"
     )
 
-    with app.state.answers.spots.acquire():
+    with app.state.services["lesion"].photo_limiter.acquire():
         answer = await client.post("/skin/v1/lesion", content=b"", headers={"content-type": "text/html"})
 
     assert code_of(answer) == "overloaded"

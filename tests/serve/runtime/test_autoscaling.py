@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from serve.runtime.autoscaling import CpuMeter, PhotoMeter, TargetLoadPolicy
+from serve.runtime.autoscaling import CpuMeter, TargetLoadPolicy
 
 
 def context(cores: list[float], *, current: int, target: int = 1) -> Any:
@@ -42,20 +42,3 @@ def test_a_busy_process_reports_one_busy_core():
     busy = meter()["cores"]
     time.sleep(0.3)
     assert busy > 2 * meter()["cores"]
-
-
-def test_a_replica_reports_its_mean_number_of_photos_in_progress():
-    now = [0.0]
-    meter = PhotoMeter(lambda: now[0])
-    with meter.hold(8):
-        now[0] = 1
-        assert meter.number == 8
-    assert meter.number == 0
-    now[0] = 4
-    assert meter() == {"photos": 2}
-    now[0] = 5
-    assert meter() == {"photos": 0}
-    with meter.hold(3):
-        now[0] = 6
-        assert meter() == {"photos": 3}
-        assert meter() == {"photos": 3}, "no time has passed"

@@ -132,10 +132,10 @@ async def test_an_exception_that_would_end_a_thread_or_an_event_loop_becomes_an_
 async def test_an_error_of_the_metrics_is_logged_and_the_next_batch_is_computed(
     engine: Engine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
-    def record_batch(*_: object) -> None:
+    def batch_photos() -> None:
         raise OSError("no agent")
 
-    monkeypatch.setattr("serve.runtime.metrics.record_batch", record_batch)
+    monkeypatch.setattr("serve.runtime.metrics.batch_photos", batch_photos)
     engine.go.set()
     batcher = DynamicBatcher(engine.compute, engine.ping, max_size=4)
 

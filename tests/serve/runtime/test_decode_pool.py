@@ -1,11 +1,13 @@
 import asyncio
 import io
 import threading
+from functools import partial
 
 import pytest
 from PIL import Image
 
-from serve.runtime.decode_pool import DecodingPool, takes_long
+from models.images import UnreadableImageError, decode_square, jpeg_decoding_cost
+from serve.runtime.decode_pool import DecodePool, is_slow
 
 
 def photo(kind: str, size: tuple[int, int], **options: object) -> bytes:
@@ -25,7 +27,7 @@ HUGE = (6000, 4000)
 
 
 @pytest.mark.parametrize(
-    ("data", "long"),
+    ("data", "slow"),
     [
         (photo("PNG", LARGE), True),
         (photo("PNG", SMALL), False),
@@ -39,7 +41,6 @@ HUGE = (6000, 4000)
         (photo("JPEG", LARGE, progressive=True), False),
         (with_scans(photo("JPEG", LARGE, progressive=True), 60), True),
         (with_scans(photo("JPEG", SMALL, progressive=True), 60), False),
-        (with_scans(photo("JPEG", SMALL, progressive=True), 400), False),  # refused at once
         (b"\xff\xd8" + b"\xff\xe1\x00\x02" * 100, False),
         (b"\xff\xd8\xff", False),
         (b"\x89PNG\r\n", False),
@@ -47,18 +48,64 @@ HUGE = (6000, 4000)
         (b"", False),
     ],
 )
-def test_what_takes_long_is_told_by_headers_and_scans(data: bytes, long: bool):
-    assert takes_long(data) is long
+def test_slow_photos_are_recognised_by_headers_and_scans(data: bytes, slow: bool):
+    assert is_slow(data) is slow
 
 
-async def test_quick_photos_do_not_wait_for_slow_ones():
-    pool = DecodingPool(1)
+def test_a_jpeg_of_too_many_scans_is_rejected():
+    with pytest.raises(UnreadableImageError, match="more than 100 scans"):
+        is_slow(with_scans(photo("JPEG", SMALL, progressive=True), 400))
+
+
+async def test_fast_photos_do_not_wait_for_slow_ones():
+    pool = DecodePool(1)
     go = threading.Event()
-    slow, quick = photo("PNG", LARGE), photo("PNG", SMALL)
+    slow, fast = photo("PNG", LARGE), photo("PNG", SMALL)
 
-    waiting = [asyncio.create_task(pool.decode(lambda data: go.wait(20), slow)) for _ in range(3)]
-    size = await asyncio.wait_for(pool.decode(len, quick), 10)
+    waiting = [asyncio.create_task(pool.decode(lambda data, **_: go.wait(20), slow)) for _ in range(3)]
+    size = await asyncio.wait_for(pool.decode(lambda data, **_: len(data), fast), 10)
     go.set()
 
-    assert size == len(quick)
+    assert size == len(fast)
     assert await asyncio.gather(*waiting) == [True] * 3
+
+
+async def test_a_jpeg_is_scanned_once_and_not_on_the_event_loop(monkeypatch: pytest.MonkeyPatch):
+    threads: list[str] = []
+
+    def scan(data: bytes) -> int:
+        threads.append(threading.current_thread().name)
+        return jpeg_decoding_cost(data)
+
+    monkeypatch.setattr("serve.runtime.decode_pool.jpeg_decoding_cost", scan)
+    monkeypatch.setattr("models.images.jpeg_decoding_cost", scan)
+    decoder = partial(decode_square, side_px=32)
+    await DecodePool(1).decode(decoder, photo("JPEG", SMALL))
+    await DecodePool(1).decode(decoder, photo("JPEG", HUGE, progressive=True))
+
+    assert [name.startswith("decode_") for name in threads] == [True, True]
+
+
+async def test_a_slow_photo_whose_caller_leaves_during_its_scan_is_not_decoded(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    scanning, go, decoded = threading.Event(), threading.Event(), []
+
+    def scan(data: bytes) -> bool:
+        scanning.set()
+        return go.wait(20)
+
+    monkeypatch.setattr("serve.runtime.decode_pool.is_slow", scan)
+    pool = DecodePool(1)
+    caller = asyncio.create_task(pool.decode(lambda data, **_: decoded.append(data), b"photo"))
+    await asyncio.to_thread(scanning.wait, 20)
+    blocked = threading.Event()
+    pool._slow.submit(blocked.wait, 20)
+    caller.cancel()
+    await asyncio.wait([caller])
+    go.set()
+    await pool.run(lambda: None)
+    blocked.set()
+    pool._slow.shutdown()
+
+    assert decoded == []

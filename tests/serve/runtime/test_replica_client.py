@@ -1,57 +1,55 @@
-"""The gateway with real handles, in one process: Serve's local testing mode, which runs no batches."""
+"""The gateway on real handles, in one process: Serve's local testing mode, which runs no batches."""
 
 import asyncio
 from typing import Any
 
 import httpx
-import numpy as np
 import pytest
 import ray.serve
 from grpc import StatusCode
 from grpc.aio import AioRpcError, Metadata
 from ray.exceptions import ActorUnavailableError, RayActorError
 from ray.serve.exceptions import BackPressureError
-from ray.serve.handle import DeploymentHandle
 
 from serve.config import GatewayConfig
 from serve.gateway import create_app
-from serve.messages import FaceReport, Full, LesionReport, ProgressReport, Series, Spot
+from serve.lesion.messages import LesionPhoto, LesionReport
+from serve.progress.messages import FaceReport, FaceSeries, ProgressReport
 from serve.runtime.errors import ApiError, QueueFullError
-from serve.runtime.replica_client import ServeStages, StageName
-from serve.schemas import LoadedModel
-from tests.serve.fakes import LESION_PX, FakeStages, picture, uploads
+from serve.runtime.replica_client import Overloaded, ReplicaClient, RequestCoalescer
+from tests.serve.fakes import FakeModels, picture, services, uploads
 
-FAKE = FakeStages()
+FAKE = FakeModels()
 
 
 @ray.serve.deployment
 class FakeLesion:
-    async def classify(self, spots: list[Spot]) -> list[LesionReport]:
-        return [await FAKE.classify_lesion(spot) for spot in spots]
+    async def classify(self, photos: list[LesionPhoto]) -> list[LesionReport]:
+        return await FAKE.classify_lesions(photos)
 
     async def check_health(self) -> None:
-        await FAKE.ping("lesion")
+        await FAKE.check_health("lesion")
 
-    async def describe(self) -> LoadedModel:
+    async def describe(self) -> None:
         raise BackPressureError(3, 3)
 
 
 @ray.serve.deployment
 class FakeFace:
-    async def find(self, image_HWC) -> FaceReport | None:
-        return await FAKE.find_face(image_HWC)
+    async def detect(self, image_HWC) -> FaceReport | None:
+        return await FAKE.detect_face(image_HWC)
 
     async def check_health(self) -> None:
-        await FAKE.ping("face")
+        await FAKE.check_health("face")
 
 
 @ray.serve.deployment
 class FakeProgress:
-    async def classify(self, series: Series) -> ProgressReport:
-        return await FAKE.classify_progress(series)
+    async def classify(self, series: FaceSeries) -> ProgressReport:
+        return await FAKE.classify_series(series)
 
     async def check_health(self) -> None:
-        await FAKE.ping("progress")
+        await FAKE.check_health("progress")
 
     async def describe(self) -> None:
         raise BackPressureError(3, 3)
@@ -59,18 +57,16 @@ class FakeProgress:
 
 @pytest.fixture(scope="module")
 def client() -> httpx.AsyncClient:
-    fakes: dict[StageName, Any] = {"lesion": FakeLesion, "face": FakeFace, "progress": FakeProgress}
-    handles: dict[StageName, DeploymentHandle] = {
-        name: ray.serve.run(fake.bind(), name=name, route_prefix=None, _local_testing_mode=True)
-        for name, fake in fakes.items()
-    }
-    app = create_app(
-        GatewayConfig(), ServeStages(handles, bundle_from=8, retry_after_s=2), lesion_px=LESION_PX
-    )
+    fakes: dict[str, Any] = {"lesion": FakeLesion, "face": FakeFace, "progress": FakeProgress}
+    replicas: dict[str, ReplicaClient] = {}
+    for name, fake in fakes.items():
+        handle = ray.serve.run(fake.bind(), name=name, route_prefix=None, _local_testing_mode=True)
+        replicas[name] = ReplicaClient(name, handle, retry_after_s=2)
+    app = create_app(GatewayConfig(), services(), replicas)
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://server")
 
 
-async def test_the_gateway_asks_its_handles(client: httpx.AsyncClient):
+async def test_the_gateway_calls_its_handles(client: httpx.AsyncClient):
     lesion = await client.post("/v1/lesion", content=picture())
     progress = await client.post("/v1/progress", files=uploads(picture(), picture()))
     ready = await client.get("/readyz")
@@ -87,7 +83,7 @@ async def test_a_full_queue_is_answered_as_overload(client: httpx.AsyncClient):
     assert answer.headers["retry-after"] == "2"
 
 
-async def test_a_call_that_nobody_waits_for_is_called_off(client: httpx.AsyncClient):
+async def test_a_call_is_cancelled_at_the_deadline_of_its_request(client: httpx.AsyncClient):
     FAKE.delay_s, before = 30, FAKE.num_cancelled
     try:
         headers = {"x-request-timeout-seconds": "0.3"}
@@ -102,7 +98,7 @@ async def test_a_call_that_nobody_waits_for_is_called_off(client: httpx.AsyncCli
     assert FAKE.num_cancelled == before + 1
 
 
-FULL = Full(num_photos=3)
+OVERLOADED = Overloaded(num_photos=3)
 
 
 @pytest.mark.parametrize(
@@ -116,69 +112,65 @@ FULL = Full(num_photos=3)
     ],
     ids=lambda loss: type(loss).__name__,
 )
-async def test_a_call_over_which_the_replica_was_lost_is_asked_once_more(loss: Exception):
-    once = stages_that_answer(loss, "an answer")
-    twice = stages_that_answer(loss, loss, "an answer")
+async def test_a_call_whose_replica_is_lost_is_repeated_once(loss: Exception):
+    once = client_of(loss, "result")
+    twice = client_of(loss, loss, "result")
 
-    assert await once.classify_lesion(SPOT) == "an answer"
-    with pytest.raises(ApiError, match="lesion stage is being restarted") as refusal:
-        await twice.classify_lesion(SPOT)
+    assert await once.call("classify", [1]) == ["result"]
+    with pytest.raises(ApiError, match="lesion model is being restarted") as error:
+        await twice.call("classify", [1])
 
-    assert refusal.value.code == "overloaded" and not isinstance(refusal.value, QueueFullError)
-
-
-@pytest.mark.parametrize("full", [[BackPressureError(3, 3)], [FULL, FULL]], ids=["calls", "photos"])
-async def test_a_full_queue_is_told_from_other_overload(full: list[BaseException | Full]):
-    with pytest.raises(QueueFullError, match="queue of photos is full; try again in 2 s"):
-        await stages_that_answer(*full).classify_lesion(SPOT)
+    assert error.value.code == "overloaded" and not isinstance(error.value, QueueFullError)
 
 
-async def test_when_a_replica_is_full_another_one_is_asked():
-    assert await stages_that_answer(FULL, "an answer").classify_lesion(SPOT) == "an answer"
+@pytest.mark.parametrize(
+    "full", [[BackPressureError(3, 3)], [OVERLOADED, OVERLOADED]], ids=["calls", "photos"]
+)
+async def test_a_full_queue_raises_another_error_than_other_overload(full: list[BaseException | Overloaded]):
+    with pytest.raises(QueueFullError, match="try again in 2 s"):
+        await client_of(*full).call("classify", [1])
 
 
-async def test_several_spots_in_one_call_are_asked_once_more_when_the_replica_is_lost():
-    stages = stages_that_answer("first", RayActorError(), FULL, FULL, "answers", bundle_from=1)
-
-    asked = [asyncio.create_task(stages.classify_lesion(SPOT)) for _ in range(4)]
-
-    assert await asyncio.gather(*asked) == ["first", "answers", "answers", "answers"]
+async def test_a_rejected_call_is_sent_to_another_replica():
+    assert await client_of(OVERLOADED, "result").call("classify", [1]) == ["result"]
 
 
-async def test_who_lost_a_replica_waits_while_the_others_are_full():
+async def test_a_coalesced_call_is_repeated_when_its_replica_is_lost():
+    client = client_of("first", RayActorError(), OVERLOADED, OVERLOADED, "result")
+    coalescer = RequestCoalescer[int, str](lambda numbers: client.call("classify", numbers), threshold=1)
+
+    submitted = [asyncio.create_task(coalescer.submit(number)) for number in range(4)]
+
+    assert await asyncio.gather(*submitted) == ["first", "result", "result", "result"]
+
+
+async def test_a_repeated_call_waits_while_the_other_replicas_are_full():
     full = BackPressureError(3, 3)
-    stages = stages_that_answer(RayActorError(), full, full, "an answer")
 
-    assert await stages.classify_lesion(SPOT) == "an answer"
-
-
-async def test_an_error_of_our_code_is_not_asked_again():
-    error = ValueError("not our day")
-    stages = stages_that_answer(error, "an answer")
-
-    with pytest.raises(ValueError, match="not our day"):
-        await stages.classify_lesion(SPOT)
+    assert await client_of(RayActorError(), full, full, "result").call("classify", [1]) == ["result"]
 
 
-SPOT = Spot(image_HWC=np.zeros((2, 2, 3), np.uint8))
+async def test_a_call_that_failed_in_our_code_is_not_repeated():
+    with pytest.raises(ValueError, match="a bug"):
+        await client_of(ValueError("a bug"), "result").call("classify", [1])
 
 
-def stages_that_answer(*outcomes: BaseException | Full | str, bundle_from: int = 8) -> ServeStages:
-    """Stages whose handle gives one outcome after the other."""
+def client_of(*outcomes: BaseException | Overloaded | str) -> ReplicaClient:
+    """A client whose handle gives one outcome after the other."""
     left = list(outcomes)
 
     class Handle:
         classify: "Handle"
 
-        def remote(self, spots: list[Spot]) -> Any:
-            async def answer() -> Full | list[str]:
+        def remote(self, requests: list[int]) -> Any:
+            async def result() -> Overloaded | list[str]:
                 outcome = left.pop(0)
                 if isinstance(outcome, BaseException):
                     raise outcome
-                return outcome if isinstance(outcome, Full) else [outcome] * len(spots)
+                return outcome if isinstance(outcome, Overloaded) else [outcome] * len(requests)
 
-            return answer()
+            return result()
 
     handle: Any = Handle()
     handle.classify = handle
-    return ServeStages({"lesion": handle}, bundle_from=bundle_from, retry_after_s=2)
+    return ReplicaClient("lesion", handle, retry_after_s=2)

@@ -3,7 +3,8 @@ import re
 import pytest
 
 from models.diagnoses import DIAGNOSES
-from serve.schemas import DISCLAIMER, DiagnosisScore
+from serve.lesion.schemas import DiagnosisScore
+from serve.schemas import DISCLAIMER
 from ui.preview import Preview
 from ui.tabs.diagnosis_texts import DIAGNOSIS_TEXTS
 from ui.tabs.lesion_result import lesion_card, lesion_photo

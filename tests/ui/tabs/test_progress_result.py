@@ -2,7 +2,8 @@ import re
 
 import pytest
 
-from serve.schemas import DISCLAIMER, Box, FoundFace
+from serve.progress.schemas import Box, FoundFace
+from serve.schemas import DISCLAIMER
 from ui.preview import Preview
 from ui.tabs.progress_result import progress_card
 

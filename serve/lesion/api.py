@@ -1,0 +1,155 @@
+"""Routes, service and response of the lesion task."""
+
+import asyncio
+from functools import partial
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import StreamingResponse
+
+from models.images import PhotoError, PhotoLimits, decode_square
+from models.limits import DEFAULT_TOP_K, MAX_TOP_K
+from serve.lesion import openapi
+from serve.lesion.batch import stream_lines
+from serve.lesion.config import LesionConfig
+from serve.lesion.grad_cam import grad_cam_png
+from serve.lesion.messages import LesionPhoto, LesionReport
+from serve.lesion.schemas import DiagnosisScore, LesionAnswer
+from serve.runtime import metrics
+from serve.runtime.admission import REQUEST_ID_HEADER, AdaptiveLimiter, request_slot
+from serve.runtime.errors import ApiError
+from serve.runtime.replica_client import OVERLOAD_RETRY_S, RequestCoalescer
+from serve.runtime.uploads import FormSpec, read_form, read_photo
+from serve.task import GatewayContext
+
+Explain = Annotated[bool, Query(description="add the Grad-CAM map of the verdict")]
+TopK = Annotated[int, Query(ge=1, le=MAX_TOP_K, description="number of diagnoses in the response")]
+
+router = APIRouter(tags=["lesion"])
+
+
+@router.post("/v1/lesion", openapi_extra=openapi.LESION_BODY, responses=openapi.LESION_RESPONSES)
+async def lesion(request: Request, explain: Explain = False, top_k: TopK = DEFAULT_TOP_K) -> LesionAnswer:
+    """Classify one lesion: is it harmful, and what is it? Raw body or multipart `file`."""
+    service = _service(request)
+    max_bytes = service.gateway.max_photo_bytes
+    file = await read_photo(request, request_slot(request), max_bytes=max_bytes)
+    return await service.classify(file, explain=explain, top_k=top_k)
+
+
+@router.post(
+    "/v1/lesion/batch",
+    openapi_extra=openapi.BATCH_BODY,
+    response_class=StreamingResponse,
+    responses=openapi.BATCH_RESPONSES,
+)
+async def lesion_batch(
+    request: Request, explain: Explain = False, top_k: TopK = DEFAULT_TOP_K
+) -> StreamingResponse:
+    """Classify many lesions, multipart `files`: one line of JSON per photo as it finishes.
+
+    A bad file becomes an error line; the other photos are classified.
+    """
+    service, slot = _service(request), request_slot(request)
+    spec = FormSpec(
+        file_field="files",
+        max_files=service.config.max_batch_photos,
+        max_file_bytes=service.gateway.max_photo_bytes,
+        max_bytes=service.gateway.max_request_bytes,
+    )
+    files = (await read_form(request, slot, spec)).files
+    if not files:
+        raise ApiError("invalid_request", f"the form has no 'files'; send 1 to {spec.max_files} photos")
+    slot.enter_context(service.batch_limiter.acquire())
+    classify = partial(service.classify_or_wait, explain=explain, top_k=top_k)
+    lines = stream_lines(
+        files, classify, deadline=slot.deadline, request_id=request.headers[REQUEST_ID_HEADER]
+    )
+    return StreamingResponse(lines, media_type="application/x-ndjson")
+
+
+class LesionService:
+    """Decode photos of lesions, classify them on the replicas, and build the responses.
+
+    Args:
+        input_px: side of the square input of the network.
+    """
+
+    def __init__(self, config: LesionConfig, input_px: int, context: GatewayContext) -> None:
+        self.config = config
+        self.gateway = context.config
+        retry_after_s = self.gateway.retry_after_s
+        self.photo_limiter = AdaptiveLimiter(
+            config.max_photos_per_gateway, "photos of lesions", retry_after_s=retry_after_s
+        )
+        self.batch_limiter = AdaptiveLimiter(
+            config.max_batch_requests, "batches of lesions", retry_after_s=retry_after_s
+        )
+        self.limiters = {"/v1/lesion": self.photo_limiter, "/v1/lesion/batch": self.batch_limiter}
+        self._batch_photos = asyncio.Semaphore(config.batch_concurrency)
+        self._pool = context.decode_pool
+        limits = PhotoLimits(max_bytes=self.gateway.max_photo_bytes, max_pixels=self.gateway.max_photo_pixels)
+        self._decoder = partial(decode_square, side_px=input_px, limits=limits)
+        self._coalescer = RequestCoalescer[LesionPhoto, LesionReport](
+            partial(context.replicas["lesion"].call, "classify"), threshold=config.coalesce_above
+        )
+
+    async def classify(self, file: bytes | PhotoError, *, explain: bool, top_k: int) -> LesionAnswer:
+        """Classify the photo of a single request.
+
+        Raises:
+            PhotoError: the photo was rejected or cannot be decoded.
+            ApiError: ``overloaded``.
+        """
+        with self.photo_limiter.acquire():
+            return await self._classify(await self._decode(file, explain), top_k)
+
+    async def classify_or_wait(self, file: bytes | PhotoError, *, explain: bool, top_k: int) -> LesionAnswer:
+        """Classify one photo of an accepted batch request; wait while the replicas are overloaded."""
+        async with self._batch_photos:
+            photo = await self._decode(file, explain)
+            while True:
+                try:
+                    return await self._classify(photo, top_k)
+                except ApiError as error:
+                    if error.code != "overloaded":
+                        raise
+                await asyncio.sleep(OVERLOAD_RETRY_S)
+
+    async def _decode(self, file: bytes | PhotoError, explain: bool) -> LesionPhoto:
+        photo = await self._pool.decode(self._decoder, file)
+        return LesionPhoto(image_HWC=photo.image_HWC, explain=explain)
+
+    async def _classify(self, photo: LesionPhoto, top_k: int) -> LesionAnswer:
+        report = await self._coalescer.submit(photo)
+        metrics.verdicts().inc(tags={"verdict": report.verdict})
+        grad_cam_HW = report.grad_cam_HW
+        png = None if grad_cam_HW is None else await self._pool.run(grad_cam_png, grad_cam_HW)
+        return lesion_answer(report, top_k=top_k, heatmap_png=png)
+
+
+def lesion_answer(report: LesionReport, *, top_k: int, heatmap_png: str | None = None) -> LesionAnswer:
+    """Build the response for one photo."""
+    return LesionAnswer(
+        model=report.model,
+        malignant_probability=report.malignant_probability,
+        verdict=report.verdict,
+        threshold=report.threshold,
+        diagnosis=named_diagnosis(report),
+        diagnoses=list(report.diagnoses[:top_k]),
+        heatmap_png=heatmap_png,
+    )
+
+
+def named_diagnosis(report: LesionReport) -> DiagnosisScore | None:
+    """Return the most probable diagnosis of the verdict's group, or None below the naming threshold.
+
+    Diagnoses of the other group are left out, so that "benign" never stands beside "Melanoma".
+    """
+    candidates = [score for score in report.diagnoses if score.group == report.verdict]
+    best = max(candidates, key=lambda score: score.probability, default=None)
+    return best if best is not None and best.probability >= report.naming_threshold else None
+
+
+def _service(request: Request) -> LesionService:
+    return request.app.state.services["lesion"]

@@ -1,0 +1,60 @@
+"""Response lines of ``POST /v1/lesion/batch``."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from functools import partial
+
+from models.images import PhotoError
+from serve.lesion.schemas import BatchLine, LesionAnswer
+from serve.runtime import metrics
+from serve.runtime.errors import ApiError, error_detail
+from serve.schemas import ErrorDetail
+
+File = bytes | PhotoError
+
+
+async def stream_lines(
+    files: Sequence[File],
+    classify: Callable[[File], Awaitable[LesionAnswer]],
+    *,
+    deadline: float,
+    request_id: str,
+) -> AsyncIterator[bytes]:
+    """Yield one line of JSON per file as it finishes: a result or an error.
+
+    Args:
+        deadline: on the clock of the event loop; unfinished files become error lines then.
+    """
+    tasks = [
+        asyncio.create_task(_line(index, partial(classify, file), deadline, request_id))
+        for index, file in enumerate(files)
+    ]
+    try:
+        for finished in asyncio.as_completed(tasks):
+            line = await finished
+            if line.error is not None:
+                metrics.errors().inc(tags={"code": line.error.code})
+            missing = {"result"} if line.result is None else {"error"}
+            yield line.model_dump_json(exclude=missing).encode() + b"\n"
+    finally:
+        for task in tasks:
+            task.cancel()
+
+
+async def _line(
+    index: int, classify: Callable[[], Awaitable[LesionAnswer]], deadline: float, request_id: str
+) -> BatchLine:
+    try:
+        async with asyncio.timeout_at(deadline):
+            return BatchLine(index=index, result=await classify())
+    except (ApiError, PhotoError) as error:
+        detail = error_detail(error)
+    except TimeoutError:
+        message = "no answer was ready in time; send fewer photos at once, or allow more time"
+        detail = ErrorDetail(code="deadline_exceeded", message=message)
+    except Exception:
+        logging.getLogger("skinserve").exception("request %s failed on file %d", request_id, index)
+        message = f"the server failed on this photo; report it with the request's id {request_id}"
+        detail = ErrorDetail(code="internal", message=message)
+    return BatchLine(index=index, error=detail)

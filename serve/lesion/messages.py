@@ -1,0 +1,35 @@
+"""Values between the gateway and the replicas of the lesion network. Axes: H row, W column, C colour."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from serve.lesion.schemas import DiagnosisScore
+from serve.schemas import ModelName, Risk
+
+
+@dataclass(frozen=True, kw_only=True)
+class LesionPhoto:
+    """One decoded photo."""
+
+    image_HWC: np.ndarray
+    """uint8, (input_px, input_px, 3), as ``models.images.decode_square`` returns it."""
+    explain: bool = False
+    """Whether to return the Grad-CAM map of the verdict."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LesionReport:
+    """Output of the lesion network for one photo."""
+
+    model: ModelName
+    malignant_probability: float
+    threshold: float
+    verdict: Risk
+    """Malignant when ``malignant_probability`` reaches ``threshold``."""
+    naming_threshold: float
+    """Lowest probability of a diagnosis in the response."""
+    diagnoses: tuple[DiagnosisScore, ...]
+    """All of them, the most probable first."""
+    grad_cam_HW: np.ndarray | None = None
+    """float, 0 to 1: evidence for the verdict by place, on request."""

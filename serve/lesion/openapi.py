@@ -1,0 +1,56 @@
+"""Request bodies, examples and errors of the lesion routes in the OpenAPI document."""
+
+from models.limits import MAX_BATCH_PHOTOS, MAX_PHOTO_BYTES, MAX_PHOTO_PIXELS, MAX_REQUEST_BYTES
+from serve.lesion.schemas import BatchLine, DiagnosisScore, LesionAnswer
+from serve.runtime.errors import error_responses
+from serve.runtime.openapi import ANY_ROUTE, BINARY, ONE_PHOTO, json_response, multipart_form, request_body
+from serve.schemas import ModelName
+
+LESION_BODY = request_body(
+    f"One photo of one lesion, JPEG, PNG or WebP, at most {MAX_PHOTO_BYTES / 1e6:g} MB and "
+    f"{MAX_PHOTO_PIXELS / 1e6:g} megapixels.",
+    {
+        "multipart/form-data": multipart_form({"file": BINARY}, ["file"]),
+        "image/jpeg": {"schema": BINARY},
+        "image/png": {"schema": BINARY},
+        "image/webp": {"schema": BINARY},
+    },
+)
+
+_NEVUS = DiagnosisScore(name="Nevus", group="benign", probability=0.81)
+_MELANOMA = DiagnosisScore(name="Melanoma", group="malignant", probability=0.12)
+_EXAMPLE = LesionAnswer(
+    model=ModelName(name="lesion-reference", version="1"),
+    malignant_probability=0.14,
+    verdict="benign",
+    threshold=0.5,
+    diagnosis=_NEVUS,
+    diagnoses=[_NEVUS, _MELANOMA],
+)
+LESION_RESPONSES = json_response(_EXAMPLE) | error_responses(*ONE_PHOTO, "too_many_photos", *ANY_ROUTE)
+
+BATCH_BODY = request_body(
+    f"Up to {MAX_BATCH_PHOTOS} photos, at most {MAX_PHOTO_BYTES / 1e6:g} MB each and "
+    f"{MAX_REQUEST_BYTES / 1e6:g} MB together.",
+    {
+        "multipart/form-data": multipart_form(
+            {"files": {"type": "array", "items": BINARY, "maxItems": MAX_BATCH_PHOTOS}}, ["files"]
+        )
+    },
+)
+_LINE = BatchLine.model_json_schema(ref_template="#/components/schemas/{model}")
+_LINE.pop("$defs")
+BATCH_RESPONSES = {
+    200: {
+        "description": "NDJSON: one line per file as it finishes, with `index` and either `result` or "
+        "`error`",
+        "content": {
+            "application/x-ndjson": {
+                "schema": _LINE,
+                "example": '{"index": 1, "error": {"code": "unreadable_image", "message": "the photo is '
+                'empty (0 bytes); send the file itself"}}\n',
+            }
+        },
+    },
+    **error_responses("too_large", "unsupported_type", "invalid_request", "too_many_photos", *ANY_ROUTE),
+}

@@ -1,0 +1,33 @@
+"""Entry of the lesion task in ``serve.tasks``."""
+
+from functools import partial
+
+from models.checkpoint import local_checkpoint, read_meta
+from serve.config import MAX_QUEUED_BATCHES
+from serve.lesion.api import LesionService, router
+from serve.lesion.config import LesionConfig
+from serve.lesion.deployment import LesionClassifier
+from serve.task import ServeTask, TaskApp
+
+
+def build(config: LesionConfig) -> TaskApp:
+    """Apply the settings to deployment and service; raise CheckpointError if the checkpoint is invalid."""
+    meta = read_meta(local_checkpoint(config.checkpoint))
+    # Serve counts calls; the replica counts photos itself, by config.max_photos_per_replica
+    classifier = LesionClassifier.options(  # pyright: ignore[reportAttributeAccessIssue]
+        max_ongoing_requests=MAX_QUEUED_BATCHES * config.max_batch_size,
+        max_queued_requests=config.max_batch_size,
+    ).bind(config)
+    return TaskApp(
+        deployments={"lesion": classifier}, create_service=partial(LesionService, config, meta.input_px)
+    )
+
+
+LESION_TASK = ServeTask(
+    name="lesion",
+    description="Is this lesion harmful, and what is it?",
+    config=LesionConfig,
+    router=router,
+    models=("lesion",),
+    build=build,
+)

@@ -1,0 +1,173 @@
+"""Routes and service of the progress task. Axes: T photo of a series, H row, W column, C colour."""
+
+import asyncio
+from collections.abc import Awaitable, Sequence
+from datetime import datetime
+from functools import partial
+from typing import TypeVar
+
+import numpy as np
+from fastapi import APIRouter, Request
+
+from models.images import Photo, PhotoError, PhotoLimits, bound_array, decode_bounded
+from models.limits import MIN_SERIES_PHOTOS
+from serve.progress import openapi
+from serve.progress.config import ProgressConfig
+from serve.progress.messages import FaceReport, FaceSeries, ProgressReport
+from serve.progress.photo_order import read_times, sort_photos
+from serve.progress.response import SeriesPhoto, progress_answer
+from serve.progress.schemas import PredictAnswer, ProgressAnswer
+from serve.progress.skincredible import check_num_photos, read_frames
+from serve.runtime import metrics
+from serve.runtime.admission import AdaptiveLimiter, request_slot
+from serve.runtime.errors import ApiError
+from serve.runtime.uploads import FormSpec, media_type, read_body, read_form
+from serve.task import GatewayContext
+
+_T = TypeVar("_T")
+
+router = APIRouter(tags=["progress"])
+
+
+@router.post("/v1/progress", openapi_extra=openapi.PROGRESS_BODY, responses=openapi.PROGRESS_RESPONSES)
+async def progress(request: Request) -> ProgressAnswer:
+    """Is this face getting better? Several photos of one face, multipart `files`.
+
+    They are sorted by `taken_at`, one for each file; else by the EXIF capture time if every photo has it;
+    else the upload order counts as oldest first. `order` in the response names the source.
+    """
+    service = _service(request)
+    spec = FormSpec(
+        file_field="files",
+        text_fields=("taken_at",),
+        max_files=service.config.max_series_photos,
+        max_file_bytes=service.gateway.max_photo_bytes,
+        max_bytes=service.gateway.max_request_bytes,
+    )
+    form = await read_form(request, request_slot(request), spec)
+    check_num_photos(len(form.files), at_most=service.config.max_series_photos)
+    times = read_times(form.fields.get("taken_at", []), len(form.files))
+    return await service.classify(form.files, times)
+
+
+@router.post("/predict", openapi_extra=openapi.PREDICT_BODY, responses=openapi.PREDICT_RESPONSES)
+async def predict(request: Request) -> PredictAnswer:
+    """Answer a SkinCredible request: frames as numbers, oldest first, with the same face detector."""
+    service = _service(request)
+    if media_type(request) not in ("application/json", ""):
+        raise ApiError("unsupported_type", f"the body is {media_type(request)!r}; send application/json")
+    body = await read_body(request, request_slot(request), max_bytes=service.config.max_json_bytes)
+    return await service.predict(body)
+
+
+class ProgressService:
+    """Decode photos of faces, detect the faces, classify the series, and build the responses."""
+
+    def __init__(self, config: ProgressConfig, context: GatewayContext) -> None:
+        self.config = config
+        self.gateway = context.config
+        self.photo_limiter = AdaptiveLimiter(
+            config.max_photos_per_gateway, "photos of faces", retry_after_s=self.gateway.retry_after_s
+        )
+        self.limiters = {"/v1/progress": self.photo_limiter, "/predict": self.photo_limiter}
+        self._pool = context.decode_pool
+        limits = PhotoLimits(max_bytes=self.gateway.max_photo_bytes, max_pixels=self.gateway.max_photo_pixels)
+        self._decoder = partial(decode_bounded, max_side_px=config.max_photo_side_px, limits=limits)
+        self._detect_face = partial(context.replicas["face"].call, "detect")
+        self._classify = partial(context.replicas["progress"].call, "classify")
+
+    async def classify(
+        self, files: Sequence[bytes | PhotoError], sent_times: Sequence[datetime] | None
+    ) -> ProgressAnswer:
+        """Classify a series of photos of one face.
+
+        Raises:
+            PhotoError: a photo was rejected or cannot be decoded.
+            ApiError: ``no_face``, ``too_few_photos`` or ``overloaded``.
+        """
+        with self.photo_limiter.acquire(len(files)):
+            photos = await _gather([self._decode(index, file) for index, file in enumerate(files)])
+            order, positions, times = sort_photos(sent_times, [photo.taken_at for photo in photos])
+            faces, report = await self._classify_photos([photos[position] for position in positions])
+        series = [
+            SeriesPhoto(index=position, photo=photos[position], taken_at=times[position], face=face)
+            for position, face in zip(positions, faces, strict=True)
+        ]
+        answer = progress_answer(report, series, order)
+        metrics.verdicts().inc(tags={"verdict": answer.verdict})
+        return answer
+
+    async def predict(self, body: bytes) -> PredictAnswer:
+        """Classify the frames of a SkinCredible request.
+
+        Raises:
+            ApiError: the body is invalid, or shows too few faces.
+        """
+        frames = await self._pool.run(read_frames, body, max_frames=self.config.max_series_photos)
+        side_px = self.config.max_photo_side_px
+        with self.photo_limiter.acquire(len(frames)):
+            photos = await _gather(
+                [self._pool.run(bound_array, frame, max_side_px=side_px) for frame in frames]
+            )
+            _, report = await self._classify_photos(photos)
+        improved = min(1.0, max(0.0, report.improved_T[-1]))
+        return PredictAnswer(
+            prob_class=1 if improved >= report.threshold else 0,
+            negative_prob=1 - improved,
+            positive_prob=improved,
+        )
+
+    async def _decode(self, index: int, file: bytes | PhotoError) -> Photo:
+        try:
+            return await self._pool.decode(self._decoder, file)
+        except PhotoError as error:
+            raise type(error)(f"photo {index + 1}: {error}") from error
+
+    async def _classify_photos(
+        self, photos: Sequence[Photo]
+    ) -> tuple[Sequence[FaceReport | None], ProgressReport]:
+        """Detect the face of each photo, oldest first, and classify the series."""
+        faces: list[FaceReport | None] = await _gather(
+            [self._detect_face(photo.image_HWC) for photo in photos]
+        )
+        num_found = sum(face is not None for face in faces)
+        for found, number in (("yes", num_found), ("no", len(faces) - num_found)):
+            if number:
+                metrics.faces().inc(number, tags={"found": found})
+        check_faces(faces)
+        shape = next(face.crop_HWC.shape for face in faces if face is not None)
+        crop_THWC = np.stack([np.zeros(shape, np.uint8) if face is None else face.crop_HWC for face in faces])
+        present_T = np.array([face is not None for face in faces])
+        return faces, await self._classify(FaceSeries(crop_THWC=crop_THWC, present_T=present_T))
+
+
+def check_faces(faces: Sequence[FaceReport | None]) -> None:
+    """Reject a series with a face in fewer than two photos.
+
+    Raises:
+        ApiError: ``no_face`` or ``too_few_photos``.
+    """
+    num_faces = sum(face is not None for face in faces)
+    advice = "send photos that show the whole face from the front, in good light"
+    if num_faces == 0:
+        raise ApiError("no_face", f"no face was found in any of the {len(faces)} photos; {advice}")
+    if num_faces < MIN_SERIES_PHOTOS:
+        raise ApiError(
+            "too_few_photos",
+            f"of {len(faces)} photos only one shows a face, at least {MIN_SERIES_PHOTOS} are needed; "
+            f"{advice}",
+        )
+
+
+async def _gather(work: Sequence[Awaitable[_T]]) -> list[_T]:
+    """Return all results; if one fails, cancel the others at once."""
+    tasks = [asyncio.ensure_future(part) for part in work]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+
+
+def _service(request: Request) -> ProgressService:
+    return request.app.state.services["progress"]

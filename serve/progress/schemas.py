@@ -1,0 +1,64 @@
+"""HTTP bodies of the progress task. No Ray and no torch: ``ui/`` imports this too."""
+
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import Field
+
+from serve.schemas import DISCLAIMER, Body, ModelName, Probability
+
+
+class Box(Body):
+    """Bounding box of a face in pixels of the upright photo; the origin is its top left corner."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+
+class FoundFace(Body):
+    """Bounding box of a face and confidence of the detector."""
+
+    box: Box
+    confidence: float = Probability
+
+
+class PhotoReport(Body):
+    """Result for one photo of a series."""
+
+    index: int = Field(ge=0, description="position in the request, from 0")
+    taken_at: datetime | None = Field(description="capture time, as sent or by EXIF; null when unknown")
+    face: FoundFace | None = Field(description="null when no face was found; such a photo has no effect")
+    improved_probability_so_far: float | None = Field(
+        ge=0,
+        le=1,
+        description="after this photo; null without a face, and for the first face",
+    )
+
+
+class ProgressAnswer(Body):
+    """Response of ``POST /v1/progress``; ``photos`` are in time order."""
+
+    model: ModelName
+    verdict: Literal["improved", "worsened"]
+    improved_probability: float = Probability
+    worsened_probability: float = Probability
+    order: Literal["taken_at", "exif", "upload"] = Field(description="source of the order of the photos")
+    photos: list[PhotoReport]
+    disclaimer: str = DISCLAIMER
+
+
+class PredictRequest(Body):
+    """Request of SkinCredible, ``POST /predict``."""
+
+    img: list[Any] = Field(description="frames x height x width x 3 numbers from 0 to 255, RGB, oldest first")
+
+
+class PredictAnswer(Body):
+    """Response of SkinCredible, ``POST /predict``."""
+
+    prob_class: Literal[0, 1] = Field(description="1 improved, 0 worsened")
+    negative_prob: float = Probability
+    positive_prob: float = Probability
+    disclaimer: str = DISCLAIMER

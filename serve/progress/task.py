@@ -1,0 +1,32 @@
+"""Entry of the progress task in ``serve.tasks``."""
+
+from functools import partial
+
+from models.checkpoint import local_checkpoint, read_meta
+from serve.config import MAX_QUEUED_BATCHES
+from serve.progress.api import ProgressService, router
+from serve.progress.config import ProgressConfig
+from serve.progress.deployments import FaceDetector, ProgressClassifier
+from serve.task import ServeTask, TaskApp
+
+
+def build(config: ProgressConfig) -> TaskApp:
+    """Apply the settings to deployments and service; raise CheckpointError if the checkpoint is invalid."""
+    meta = read_meta(local_checkpoint(config.checkpoint))
+    detector = FaceDetector.options(  # pyright: ignore[reportAttributeAccessIssue]
+        max_ongoing_requests=MAX_QUEUED_BATCHES * config.face_detector.max_batch_size
+    ).bind(config.face_detector, meta.input_px)
+    return TaskApp(
+        deployments={"face": detector, "progress": ProgressClassifier.bind(config)},
+        create_service=partial(ProgressService, config),
+    )
+
+
+PROGRESS_TASK = ServeTask(
+    name="progress",
+    description="Is this face getting better?",
+    config=ProgressConfig,
+    router=router,
+    models=("progress",),
+    build=build,
+)

@@ -1,0 +1,61 @@
+"""The interface between the gateway and a task. ``serve.tasks`` registers every task."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from fastapi import APIRouter
+from ray.serve import Application
+
+from serve.config import GatewayConfig, TaskConfig
+from serve.runtime.admission import AdaptiveLimiter
+from serve.runtime.decode_pool import DecodePool
+from serve.runtime.replica_client import ReplicaClient
+
+
+@dataclass(frozen=True, kw_only=True)
+class GatewayContext:
+    """What the service of a task uses of its gateway."""
+
+    config: GatewayConfig
+    decode_pool: DecodePool
+    replicas: Mapping[str, ReplicaClient]
+    """Clients of the deployments of all tasks, by the names in ``TaskApp.deployments``."""
+
+
+class Service(Protocol):
+    """Answer the requests of one task in a gateway.
+
+    Routes find it in ``app.state.services`` under the name of the task.
+    """
+
+    @property
+    def limiters(self) -> Mapping[str, AdaptiveLimiter]:
+        """Return, by path, the limiter that is checked before the body is read."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskApp:
+    """Deployments and service of one task with its settings applied."""
+
+    deployments: Mapping[str, Application]
+    """By the name in ``/readyz``; unique among all tasks."""
+    create_service: Callable[[GatewayContext], Service]
+    """Called in every gateway; must be picklable."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServeTask:
+    """One task of the server."""
+
+    name: str
+    """Section of the settings, tag of the routes, and kind of the checkpoint."""
+    description: str
+    """Of the tag in the OpenAPI document."""
+    config: type[TaskConfig]
+    router: APIRouter
+    models: tuple[str, ...]
+    """Deployments whose ``describe`` returns a ``LoadedModel`` for ``GET /v1/models``."""
+    build: Callable[[Any], TaskApp]
+    """Apply settings of the type ``config``; raises ``CheckpointError``."""

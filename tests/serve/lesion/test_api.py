@@ -1,0 +1,173 @@
+import base64
+import io
+import json
+import struct
+import zlib
+
+import pytest
+from fastapi.testclient import TestClient
+from PIL import Image
+
+from serve.lesion.api import lesion_answer, named_diagnosis
+from serve.lesion.schemas import DiagnosisScore, LesionAnswer
+from tests.serve.fakes import INPUT_PX, FakeModels, error_of, lesion_report, picture, score, uploads
+
+JPEG = {"content-type": "image/jpeg"}
+MELANOMA, NEVUS = score("Melanoma", "malignant", 0.6), score("Nevus", "benign", 0.3)
+CARCINOMA, WART = score("Basal cell carcinoma", "malignant", 0.06), score("Wart", "benign", 0.04)
+
+
+def png_bomb(width: int, height: int) -> bytes:
+    """A small PNG whose header promises many pixels."""
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    pixels = zlib.compress(bytes(1000))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+def test_a_raw_body_is_classified(client: TestClient, models: FakeModels, kind: str):
+    headers = {"content-type": f"image/{kind.lower()}"}
+
+    answer = client.post("/v1/lesion", content=picture(kind), headers=headers)
+
+    assert answer.status_code == 200
+    assert answer.json()["verdict"] == "benign"
+    assert answer.json()["diagnosis"] == {"name": "Nevus", "group": "benign", "probability": 0.7}
+    assert answer.json()["heatmap_png"] is None
+    assert "not a medical device" in answer.json()["disclaimer"]
+    assert models.photos[0].image_HWC.shape == (INPUT_PX, INPUT_PX, 3)
+
+
+def test_a_form_and_a_body_without_type_are_classified(client: TestClient):
+    photo = picture()
+
+    form = client.post("/v1/lesion", files=uploads(photo, field_name="file"))
+    raw = client.post("/v1/lesion", content=photo, headers={"content-type": "application/octet-stream"})
+    bare = client.post("/v1/lesion", content=photo)
+
+    assert form.status_code == raw.status_code == bare.status_code == 200
+    assert form.json() == raw.json() == bare.json()
+
+
+def test_explain_adds_a_grad_cam_png_of_224_px(client: TestClient):
+    answer = client.post("/v1/lesion?explain=true", content=picture(), headers=JPEG)
+
+    heatmap = Image.open(io.BytesIO(base64.b64decode(answer.json()["heatmap_png"])))
+    assert (heatmap.format, heatmap.mode, heatmap.size) == ("PNG", "RGBA", (224, 224))
+
+
+def test_top_k_limits_the_diagnoses(client: TestClient):
+    one = client.post("/v1/lesion?top_k=1", content=picture(), headers=JPEG)
+    many = client.post("/v1/lesion?top_k=27", content=picture(), headers=JPEG)
+
+    assert len(one.json()["diagnoses"]) == 1
+    assert len(many.json()["diagnoses"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "status", "code", "match"),
+    [
+        (b"", "image/jpeg", 422, "invalid_request", "empty"),
+        (picture()[:200], "image/jpeg", 400, "unreadable_image", "damaged"),
+        (b"<!doctype html><html></html>", "image/jpeg", 415, "unsupported_type", "web page"),
+        (b"\0\0\0\x18ftypheic" + bytes(50), "image/heic", 415, "unsupported_type", "HEIC"),
+        (picture(), "text/html", 415, "unsupported_type", "text/html"),
+        (picture(), "application/x-www-form-urlencoded", 415, "unsupported_type", "image/jpeg"),
+        (png_bomb(10_000, 6_000), "image/png", 413, "too_many_pixels", "60.0 megapixels"),
+        (bytes(20_000_001), "image/jpeg", 413, "too_large", "20 MB"),
+    ],
+)
+def test_a_bad_photo_is_rejected(
+    client: TestClient, body: bytes, kind: str, status: int, code: str, match: str
+):
+    answer = client.post("/v1/lesion", content=body, headers={"content-type": kind})
+
+    found = error_of(answer)
+    assert found[:2] == (status, code)
+    assert match in found[2]
+
+
+@pytest.mark.parametrize("query", ["top_k=0", "top_k=28", "top_k=many", "explain=perhaps"])
+def test_bad_parameters_are_rejected(client: TestClient, query: str):
+    status, code, message = error_of(client.post(f"/v1/lesion?{query}", content=picture(), headers=JPEG))
+
+    assert (status, code) == (422, "invalid_request")
+    assert f"query parameter {query.split('=')[0]} is {query.split('=')[1]!r}: must be" in message
+
+
+def test_a_form_without_a_file_or_with_two_is_rejected(client: TestClient):
+    wrong = client.post("/v1/lesion", files=uploads(picture(), field_name="photo"))
+    none = client.post(
+        "/v1/lesion", content=b"--b--\r\n", headers={"content-type": "multipart/form-data; boundary=b"}
+    )
+    two = client.post("/v1/lesion", files=uploads(picture(), picture(), field_name="file"))
+
+    assert error_of(wrong)[:2] == (422, "invalid_request") and "'photo'" in error_of(wrong)[2]
+    assert error_of(none)[:2] == (422, "invalid_request")
+    assert error_of(two)[:2] == (422, "too_many_photos")
+
+
+def test_a_batch_is_answered_by_one_line_per_file_and_an_error_line_for_a_bad_one(client: TestClient):
+    photos = [picture(), b"<html>", bytes(20_000_001), picture("PNG")]
+
+    answer = client.post("/v1/lesion/batch", files=uploads(*photos))
+
+    assert answer.headers["content-type"] == "application/x-ndjson"
+    lines = {line["index"]: line for line in map(json.loads, answer.text.splitlines())}
+    assert sorted(lines) == [0, 1, 2, 3]
+    assert lines[0]["result"]["verdict"] == lines[3]["result"]["verdict"] == "benign"
+    assert set(lines[0]["result"]) == set(LesionAnswer.model_fields)
+    assert lines[1]["error"]["code"] == "unsupported_type"
+    assert lines[2]["error"]["code"] == "too_large"
+    assert all(("result" in line) != ("error" in line) for line in lines.values())
+
+
+def test_a_batch_of_too_many_files_or_none_is_rejected(client: TestClient):
+    many = client.post("/v1/lesion/batch", files=uploads(*[b"x"] * 65))
+    none = client.post(
+        "/v1/lesion/batch", content=b"--b--\r\n", headers={"content-type": "multipart/form-data; boundary=b"}
+    )
+    raw = client.post("/v1/lesion/batch", content=picture(), headers=JPEG)
+
+    assert error_of(many)[:2] == (422, "too_many_photos")
+    assert error_of(none)[:2] == (422, "invalid_request")
+    assert error_of(raw)[:2] == (415, "unsupported_type")
+
+
+def test_an_internal_error_becomes_an_error_line_without_details(client: TestClient, models: FakeModels):
+    models.failure = ZeroDivisionError("a secret")
+
+    answer = client.post("/v1/lesion/batch", files=uploads(picture()), headers={"x-request-id": "abc"})
+
+    error = json.loads(answer.text)["error"]
+    assert error["code"] == "internal"
+    assert "abc" in error["message"] and "secret" not in answer.text
+
+
+@pytest.mark.parametrize(
+    ("malignant", "scores", "expected"),
+    [
+        (0.2, [MELANOMA, NEVUS], NEVUS),  # the other group is left out
+        (0.8, [MELANOMA, NEVUS], MELANOMA),
+        (0.5, [MELANOMA, NEVUS], MELANOMA),  # malignant from the threshold on
+        (0.8, [NEVUS, CARCINOMA], None),  # below the naming threshold
+        (0.2, [MELANOMA, WART], None),
+        (0.2, [MELANOMA, score("Wart", "benign", 0.1)], score("Wart", "benign", 0.1)),
+        (0.2, [MELANOMA], None),  # no diagnosis of that group
+    ],
+)
+def test_the_named_diagnosis_is_of_the_verdicts_group(
+    malignant: float, scores: list[DiagnosisScore], expected: DiagnosisScore | None
+):
+    assert named_diagnosis(lesion_report(malignant, *scores)) == expected
+
+
+def test_diagnoses_of_both_groups_are_listed_in_descending_order():
+    answer = lesion_answer(lesion_report(0.2, MELANOMA, NEVUS, CARCINOMA, WART), top_k=3)
+
+    assert answer.diagnoses == [MELANOMA, NEVUS, CARCINOMA]
+    assert (answer.verdict, answer.diagnosis) == ("benign", NEVUS)

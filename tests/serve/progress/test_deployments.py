@@ -1,0 +1,82 @@
+import asyncio
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from models.images import decode_bounded
+from samples.face import draw_face
+from serve.progress.config import FaceDetectorConfig, ProgressConfig
+from serve.progress.deployments import FaceDetector, ProgressClassifier
+from serve.progress.messages import FaceSeries, ProgressReport
+from tests.random_checkpoints import write_progress
+from tests.serve.fakes import instance_of, jpeg_of
+
+
+@pytest.fixture(scope="module")
+def progress(tmp_path_factory: pytest.TempPathFactory):
+    folder = write_progress(tmp_path_factory.mktemp("progress"))
+    return instance_of(ProgressClassifier, ProgressConfig(checkpoint=str(folder)))
+
+
+def series_of(*present: bool, seed: int = 0) -> FaceSeries:
+    noise = np.random.default_rng(seed).integers(0, 256, (len(present), 80, 80, 3), np.uint8)
+    return FaceSeries(crop_THWC=noise, present_T=np.array(present))
+
+
+def test_padding_to_the_longest_series_changes_no_probability(progress):
+    short, long = series_of(True, True), series_of(True, False, True, True, seed=1)
+
+    together: list[ProgressReport] = progress._classify_batch([short, long])
+    alone = [progress._classify_batch([one])[0] for one in (short, long)]
+
+    assert [len(report.improved_T) for report in together] == [2, 4]
+    for one, other in zip(together, alone, strict=True):
+        assert one.improved_T == pytest.approx(other.improved_T, abs=1e-5)
+
+
+async def test_a_loaded_network_is_described_and_healthy(progress):
+    await progress.check_health()
+    described = progress.describe()
+
+    assert (described.kind, described.engine, described.device) == ("progress", "pytorch", "cpu")
+    assert described.labels == list(progress.meta.labels)
+    assert described.sha256 == progress.meta.weights_sha256
+    assert described.model_card.startswith("# ")
+
+
+async def test_the_engine_uses_the_configured_number_of_threads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    set_to: list[int] = []
+    monkeypatch.setattr(torch, "set_num_threads", set_to.append)
+    config = ProgressConfig(checkpoint=str(write_progress(tmp_path)), num_threads=3)
+
+    await instance_of(ProgressClassifier, config).classify(series_of(True, True))
+
+    assert set(set_to) == {3}
+
+
+def drawn_face(seed: int) -> np.ndarray:
+    return decode_bounded(jpeg_of(draw_face(num_lesions=3, redness=0.3, seed=seed))).image_HWC
+
+
+def test_a_drawn_face_is_cropped_to_the_size_of_the_progress_network():
+    detector = instance_of(FaceDetector, FaceDetectorConfig(num_threads=1), 80)
+
+    found, nothing = detector._detect_batch([drawn_face(seed=1), np.zeros((100, 60, 3), np.uint8)])
+
+    assert found is not None and found.crop_HWC.shape == (80, 80, 3)
+    assert nothing is None
+
+
+async def test_concurrent_photos_on_two_cores_give_the_same_boxes_as_single_photos():
+    detector = instance_of(FaceDetector, FaceDetectorConfig(num_threads=2), 80)
+    photos = [drawn_face(seed) for seed in range(4)]
+
+    together = await asyncio.gather(*(detector.detect(photo) for photo in photos))
+
+    for one, photo in zip(together, photos, strict=True):
+        (alone,) = detector._detect_batch([photo])
+        assert np.allclose(one.box, alone.box, atol=0.5)

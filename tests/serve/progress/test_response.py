@@ -1,0 +1,54 @@
+import numpy as np
+
+from models.images import Photo
+from serve.progress.messages import FaceReport, ProgressReport
+from serve.progress.response import SeriesPhoto, progress_answer
+from serve.schemas import ModelName
+
+
+def photo_of(width_px: int = 4000, height_px: int = 3000) -> Photo:
+    return Photo(
+        image_HWC=np.zeros((480, 640, 3), np.uint8), width_px=width_px, height_px=height_px, taken_at=None
+    )
+
+
+def face_of(*box: float) -> FaceReport:
+    left, top, right, bottom = box or (0.0, 0.0, 1.0, 1.0)
+    return FaceReport(
+        box=(left, top, right, bottom), confidence=1.0000001, crop_HWC=np.zeros((8, 8, 3), np.uint8)
+    )
+
+
+def series_of(*faces: FaceReport | None) -> list[SeriesPhoto]:
+    return [
+        SeriesPhoto(index=index, photo=photo_of(), taken_at=None, face=face)
+        for index, face in enumerate(faces)
+    ]
+
+
+def report_of(*improved: float) -> ProgressReport:
+    return ProgressReport(model=ModelName(name="fake", version="1"), threshold=0.5, improved_T=improved)
+
+
+def test_boxes_are_in_pixels_of_the_original_photo_and_inside_it():
+    answer = progress_answer(report_of(0.4, 0.6), series_of(face_of(-3, 48, 64, 500), face_of()), "upload")
+
+    found = answer.photos[0].face
+    assert found is not None
+    assert found.box.model_dump() == {"left": 0, "top": 300, "right": 400, "bottom": 3000}
+    assert found.confidence == 1
+
+
+def test_the_probability_so_far_starts_with_the_second_face():
+    answer = progress_answer(
+        report_of(0.1, 0.2, 0.3, 0.4), series_of(None, face_of(), None, face_of()), "upload"
+    )
+
+    assert [photo.improved_probability_so_far for photo in answer.photos] == [None, None, None, 0.4]
+    assert (answer.verdict, answer.improved_probability) == ("worsened", 0.4)
+
+
+def test_the_verdict_is_improved_at_the_threshold():
+    assert (
+        progress_answer(report_of(0.1, 0.5), series_of(face_of(), face_of()), "upload").verdict == "improved"
+    )
