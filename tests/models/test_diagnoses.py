@@ -60,7 +60,7 @@ def test_names_are_found_whatever_their_case():
     assert find_diagnosis(" basal cell CARCINOMA ").name == "Basal Cell Carcinoma"
 
 
-def test_an_unknown_label_is_refused_by_name():
+def test_an_unknown_label_is_rejected_by_name():
     with pytest.raises(UnknownDiagnosisError, match="'freckle' is none of the 27 diagnoses"):
         find_diagnosis("freckle")
 

@@ -24,9 +24,9 @@ def augmented(image_BHWC: torch.Tensor, seed: int) -> torch.Tensor:
 def test_augment_returns_pixels_of_the_asked_size():
     image = torch.randint(0, 256, (3, 50, 50, 3), dtype=torch.uint8)
 
-    cut = augmented(image, seed=1)
+    output = augmented(image, seed=1)
 
-    assert cut.shape == (3, 32, 32, 3) and cut.dtype == torch.uint8
+    assert output.shape == (3, 32, 32, 3) and output.dtype == torch.uint8
 
 
 def test_augment_with_the_same_generator_state_is_the_same():
@@ -40,17 +40,17 @@ def test_augment_with_the_same_generator_state_is_the_same():
 def test_augment_treats_every_photo_of_a_batch_in_its_own_way():
     image = torch.randint(0, 256, (1, 50, 50, 3), dtype=torch.uint8).expand(2, -1, -1, -1)
 
-    cut = augmented(image, seed=7)
+    output = augmented(image, seed=7)
 
-    assert not torch.equal(cut[0], cut[1])
+    assert not torch.equal(output[0], output[1])
 
 
 def test_augment_neither_brightens_nor_darkens_on_average():
     grey = torch.full((256, 40, 40, 3), 120, dtype=torch.uint8)
 
-    cut = augmented(grey, seed=7)
+    output = augmented(grey, seed=7)
 
-    assert cut.float().mean().item() == pytest.approx(120, abs=4)
+    assert output.float().mean().item() == pytest.approx(120, abs=4)
 
 
 def test_a_seed_draws_the_numbers_that_it_always_drew():
@@ -74,6 +74,6 @@ def test_a_seed_draws_the_numbers_that_it_always_drew():
     assert torch.equal(numbers_BN[:, 7:], torch.stack(expected, dim=1))
 
 
-def test_a_scale_of_zero_is_refused():
+def test_a_scale_of_zero_is_rejected():
     with pytest.raises(ValueError, match="min_scale is 0"):
         Augmentation(min_scale=0)

@@ -16,7 +16,7 @@ def box_of(side: float) -> tuple[float, float, float, float]:
     return (MIDDLE.real - side / 2, MIDDLE.imag - side / 2, MIDDLE.real + side / 2, MIDDLE.imag + side / 2)
 
 
-def test_a_turned_and_scaled_face_is_found_exactly():
+def test_a_rotated_and_scaled_face_is_fitted_exactly():
     unit, centre = align(moved_landmarks(), box_of(FACE_SIDE * abs(UNIT)))
 
     assert unit == pytest.approx(UNIT)

@@ -17,7 +17,7 @@ def drawn() -> np.ndarray:
     return np.asarray(draw_face(num_lesions=10, redness=0.5, seed=1, size_px=320))
 
 
-def test_a_drawn_face_is_found_and_cut_out_square(detector: MtcnnFaceDetector, drawn: np.ndarray):
+def test_a_drawn_face_is_detected_and_cropped_square(detector: MtcnnFaceDetector, drawn: np.ndarray):
     face = detector([drawn])[0]
 
     assert face is not None
@@ -56,7 +56,7 @@ def test_no_photos_give_no_faces(detector: MtcnnFaceDetector):
     assert detector([]) == []
 
 
-def test_the_largest_of_two_faces_is_taken(detector: MtcnnFaceDetector):
+def test_the_largest_of_two_faces_is_returned(detector: MtcnnFaceDetector):
     photo_HWC = np.full((360, 560, 3), 200, np.uint8)
     photo_HWC[:160, :160] = np.asarray(draw_face(num_lesions=0, redness=0, seed=2, size_px=160))
     photo_HWC[:, 200:] = np.asarray(draw_face(num_lesions=0, redness=0, seed=3, size_px=360))
@@ -78,9 +78,7 @@ def test_a_face_at_the_edge_is_padded_not_squeezed(detector: MtcnnFaceDetector, 
     assert np.abs(difference).mean() < 12
 
 
-def test_photos_of_different_sizes_go_together_and_answer_in_order(
-    detector: MtcnnFaceDetector, drawn: np.ndarray
-):
+def test_photos_of_different_sizes_return_faces_in_order(detector: MtcnnFaceDetector, drawn: np.ndarray):
     blank_HWC = np.full((100, 80, 3), 90, np.uint8)
     other_HWC = np.asarray(draw_face(num_lesions=0, redness=0, seed=4, size_px=240))
 
@@ -96,7 +94,7 @@ def test_photos_of_different_sizes_go_together_and_answer_in_order(
 
 
 @pytest.mark.parametrize("turn_deg", [-20, 15])
-def test_a_turned_face_is_cut_out_upright_with_its_landmarks_in_their_places(
+def test_a_rotated_face_is_cropped_upright_with_aligned_landmarks(
     detector: MtcnnFaceDetector, drawn: np.ndarray, turn_deg: int
 ):
     turned = np.asarray(Image.fromarray(drawn).rotate(turn_deg, Image.Resampling.BICUBIC, fillcolor=200))
@@ -120,7 +118,7 @@ def location_of(unit: complex, centre: complex) -> FaceLocation:
 
 
 @pytest.mark.parametrize("unit", [complex(20, 0), complex(17, 9), complex(-3, 55)])
-def test_every_pixel_of_a_crop_shows_its_place_on_the_face(unit: complex):
+def test_every_pixel_of_a_crop_has_its_position_on_the_face(unit: complex):
     y_HW, x_HW = np.mgrid[0:400, 0:500]
     ramp_HWC = np.stack([x_HW / 2, y_HW / 2, 0 * x_HW], axis=-1).astype(np.uint8)
     found = location_of(unit, 240 + 190j)
@@ -134,7 +132,7 @@ def test_every_pixel_of_a_crop_shows_its_place_on_the_face(unit: complex):
     np.testing.assert_allclose(crop_HWC[..., 1], (place_HW.imag - 0.5) / 2, atol=2)
 
 
-def test_beyond_the_photo_its_border_is_repeated():
+def test_border_pixels_are_repeated_outside_the_photo():
     photo_HWC = np.zeros((100, 100, 3), np.uint8)
     photo_HWC[:, 50:] = 200
 
@@ -144,10 +142,10 @@ def test_beyond_the_photo_its_border_is_repeated():
     assert (crop_HWC[:, 5:] == 200).all()
 
 
-def test_other_arrays_are_refused(detector: MtcnnFaceDetector):
+def test_other_arrays_are_rejected(detector: MtcnnFaceDetector):
     with pytest.raises(ValueError, match=r"image 1 is float64 \(80, 80, 3\), need uint8"):
         detector([np.zeros((80, 80, 3), np.uint8), np.zeros((80, 80, 3))])
 
 
-def test_ping_answers(detector: MtcnnFaceDetector):
+def test_ping_succeeds(detector: MtcnnFaceDetector):
     detector.ping()

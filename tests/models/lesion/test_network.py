@@ -23,7 +23,7 @@ def test_each_head_is_2048_512_relu_dropout_n(net: LesionNet):
 
 
 @pytest.mark.parametrize(("input_px", "cells"), [(64, 4), (96, 6), (224, 7)])
-def test_small_inputs_keep_a_map_that_shows_a_place(input_px: int, cells: int):
+def test_small_inputs_keep_a_feature_map_of_several_cells(input_px: int, cells: int):
     net = LesionNet(num_diagnoses=7, input_px=input_px).eval()
 
     with torch.inference_mode():
@@ -32,7 +32,7 @@ def test_small_inputs_keep_a_map_that_shows_a_place(input_px: int, cells: int):
     assert features.shape == (1, 2048, cells, cells)
 
 
-def test_forward_answers_with_both_heads(net: LesionNet):
+def test_forward_returns_the_logits_of_both_heads(net: LesionNet):
     with torch.inference_mode():
         logits = net(torch.randn(2, 3, 64, 64))
 
@@ -50,21 +50,21 @@ def test_stored_weights_keep_the_backbone_names_of_format_version_1(net: LesionN
     assert "members.0.trunk.layer4.2.bn3.weight" in ensemble.state_dict()
 
 
-def test_closed_form_grad_cam_equals_the_one_by_autograd(net: LesionNet):
+def test_closed_form_grad_cam_equals_autograd(net: LesionNet):
     features = torch.randn(2048, 4, 4, requires_grad=True)
     logit = net.diagnosis_head(features.mean(dim=(1, 2)))[3]
     (slope,) = torch.autograd.grad(logit, features)
     expected = (slope.sum(dim=(1, 2))[:, None, None] * features).sum(0).clamp_min(0)
 
-    heat = grad_cam(net.diagnosis_head, features.detach(), 3)
+    grad_cam_map = grad_cam(net.diagnosis_head, features.detach(), 3)
 
-    assert torch.allclose(heat, (expected / expected.max()).detach(), atol=1e-5)
+    assert torch.allclose(grad_cam_map, (expected / expected.max()).detach(), atol=1e-5)
 
 
-def test_a_map_with_no_evidence_is_zero(net: LesionNet):
-    heat = grad_cam(net.risk_head, torch.zeros(2048, 4, 4), 0)
+def test_a_grad_cam_map_without_evidence_is_zero(net: LesionNet):
+    grad_cam_map = grad_cam(net.risk_head, torch.zeros(2048, 4, 4), 0)
 
-    assert heat.tolist() == torch.zeros(4, 4).tolist()
+    assert grad_cam_map.tolist() == torch.zeros(4, 4).tolist()
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +73,7 @@ def ensemble() -> LesionEnsemble:
     return LesionEnsemble(num_members=2, num_diagnoses=7, input_px=64).eval()
 
 
-def test_an_ensemble_answers_with_the_mean_of_its_members_logits(ensemble: LesionEnsemble):
+def test_an_ensemble_returns_the_mean_logits_of_its_members(ensemble: LesionEnsemble):
     image = torch.randn(3, 3, 64, 64)
 
     with torch.inference_mode():
@@ -87,7 +87,7 @@ def test_an_ensemble_answers_with_the_mean_of_its_members_logits(ensemble: Lesio
     assert not torch.allclose(members[0].risk_BR, members[1].risk_BR, atol=1e-3)
 
 
-def test_the_map_of_an_ensemble_is_the_mean_of_its_members_maps(ensemble: LesionEnsemble):
+def test_the_grad_cam_map_of_an_ensemble_is_the_mean_of_its_members_maps(ensemble: LesionEnsemble):
     with torch.inference_mode():
         features = ensemble.features(torch.randn(1, 3, 64, 64))[0]
         first, second = (
@@ -95,13 +95,13 @@ def test_the_map_of_an_ensemble_is_the_mean_of_its_members_maps(ensemble: Lesion
             for member, part in zip(ensemble.nets, features.chunk(2), strict=True)
         )
 
-    heat = ensemble.risk_grad_cam(features)[1]
+    grad_cam_map = ensemble.risk_grad_cam(features)[1]
 
     assert features.shape == (2 * 2048, 4, 4)
-    assert heat.max() == 1
-    assert torch.allclose(heat, (first + second) / (first + second).max(), atol=1e-6)
+    assert grad_cam_map.max() == 1
+    assert torch.allclose(grad_cam_map, (first + second) / (first + second).max(), atol=1e-6)
 
 
-def test_an_ensemble_of_none_is_refused():
+def test_an_empty_ensemble_is_rejected():
     with pytest.raises(ValueError, match="num_members is 0"):
         LesionEnsemble(num_members=0, num_diagnoses=7, input_px=64)

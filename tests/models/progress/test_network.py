@@ -16,7 +16,7 @@ from models.progress.network import (
 
 @pytest.fixture(scope="module")
 def net() -> ProgressNet:
-    """A small network with lively batch-norm statistics, as after training."""
+    """A small network with batch-norm statistics, as after training."""
     torch.manual_seed(0)
     net = ProgressNet(input_px=40, hidden=8)
     net.train()
@@ -43,7 +43,7 @@ def test_padding_at_the_end_changes_nothing(net: ProgressNet):
 
 
 @torch.inference_mode()
-def test_photos_without_a_face_change_nothing_wherever_they_are(net: ProgressNet):
+def test_absent_photos_change_nothing_at_any_position(net: ProgressNet):
     present_T = torch.tensor([False, True, False, False, True, True, False])
     photos_BTCHW = photos(1, 7)
     other_BTCHW = torch.where(present_T[None, :, None, None, None], photos_BTCHW, 1e6)
@@ -58,7 +58,7 @@ def test_photos_without_a_face_change_nothing_wherever_they_are(net: ProgressNet
 
 
 @torch.inference_mode()
-def test_a_series_without_any_face_answers_that_nothing_is_known(net: ProgressNet):
+def test_a_series_without_a_face_has_zero_logits(net: ProgressNet):
     logits_BTC = net(photos(1, 3), torch.zeros(1, 3, dtype=torch.bool))
 
     assert (logits_BTC == 0).all()
@@ -77,7 +77,7 @@ def test_batch_of_one_equals_batch_of_many(net: ProgressNet):
 
 @torch.inference_mode()
 @pytest.mark.parametrize("num_photos", range(2, 31))
-def test_any_length_from_2_to_30_answers_after_every_photo(net: ProgressNet, num_photos: int):
+def test_any_length_from_2_to_30_has_logits_after_every_photo(net: ProgressNet, num_photos: int):
     logits_BTC = net(photos(1, num_photos), torch.ones(1, num_photos, dtype=torch.bool))
 
     assert logits_BTC.shape == (1, num_photos, 2)
@@ -85,7 +85,7 @@ def test_any_length_from_2_to_30_answers_after_every_photo(net: ProgressNet, num
 
 
 @torch.inference_mode()
-def test_an_answer_depends_on_no_later_photo(net: ProgressNet):
+def test_logits_do_not_depend_on_later_photos(net: ProgressNet):
     photos_BTCHW, present_BT = photos(1, 6), torch.ones(1, 6, dtype=torch.bool)
 
     whole, first = net(photos_BTCHW, present_BT), net(photos_BTCHW[:, :3], present_BT[:, :3])
@@ -93,16 +93,16 @@ def test_an_answer_depends_on_no_later_photo(net: ProgressNet):
     torch.testing.assert_close(whole[:, :3], first, atol=1e-5, rtol=0)
 
 
-def test_training_counts_only_present_photos_in_batch_norm():
+def test_batch_norm_statistics_exclude_absent_photos():
     torch.manual_seed(0)
     masked, plain = MaskedBatchNorm(4).train(), torch.nn.BatchNorm2d(4).train()
     state_BTCHW = torch.randn(3, 5, 4, 6, 6)
     present_BT = torch.rand(3, 5) < 0.6
     present_N = present_BT.flatten().nonzero()[:, 0]
 
-    answer = masked(torch.where(present_BT[:, :, None, None, None], state_BTCHW, 1e6), present_N)
+    output = masked(torch.where(present_BT[:, :, None, None, None], state_BTCHW, 1e6), present_N)
 
-    torch.testing.assert_close(answer[present_BT], plain(state_BTCHW[present_BT]))
+    torch.testing.assert_close(output[present_BT], plain(state_BTCHW[present_BT]))
     torch.testing.assert_close(masked.norm.running_mean, plain.running_mean)
     torch.testing.assert_close(masked.norm.running_var, plain.running_var)
 
@@ -124,39 +124,39 @@ def test_training_step_is_the_same_with_padding():
     torch.testing.assert_close(gradients[0], gradients[1], atol=1e-5, rtol=1e-4)
 
 
-def test_an_input_side_that_cannot_be_pooled_is_refused():
+def test_an_input_size_that_cannot_be_pooled_is_rejected():
     with pytest.raises(ValueError, match="input_px is 70, must be a multiple of 20"):
         ProgressNet(input_px=70)
 
 
-def painted(*, background: int = 90, light: float = 1.0, spot: bool = False) -> Tensor:
-    """One normalised crop of 40 px: skin, a background around it, a red spot on the left cheek."""
+def painted(*, background: int = 90, light: float = 1.0, lesion: bool = False) -> Tensor:
+    """One normalised crop of 40 px: skin, a background around it, a red lesion on the left cheek."""
     x_HW, y_HW = crop_coordinates(40)
     photo_HWC = torch.full((40, 40, 3), float(background))
     photo_HWC[torch.from_numpy((x_HW / 1.05) ** 2 + ((y_HW - 0.45) / 1.35) ** 2 < 1)] = torch.tensor(
         [200.0, 150.0, 130.0]
     )
-    if spot:
+    if lesion:
         photo_HWC[torch.from_numpy((x_HW + 0.5) ** 2 + (y_HW - 0.7) ** 2 < 0.02)] = torch.tensor(
             [190.0, 70.0, 60.0]
         )
     return normalize((light * photo_HWC).to(torch.uint8)[None])
 
 
-def test_skin_cells_show_a_spot_and_not_the_light():
-    plain, dim, spotted = (
+def test_skin_features_show_a_lesion_and_not_the_brightness():
+    plain, dim, with_lesion = (
         skin_features(painted()),
         skin_features(painted(light=0.8)),
-        skin_features(painted(spot=True)),
+        skin_features(painted(lesion=True)),
     )
 
     torch.testing.assert_close(plain[:, 0], dim[:, 0], atol=0.15, rtol=0)
-    change_HW = (spotted - plain)[0].abs().sum(0)
+    change_HW = (with_lesion - plain)[0].abs().sum(0)
     y, x = divmod(int(change_HW.argmax()), NUM_CELLS)
     assert abs(x - 6) <= 1 and abs(y - 11.5) <= 1.5
 
 
-def test_the_background_counts_for_little():
+def test_the_background_changes_little():
     cells, other = skin_features(painted(background=20)), skin_features(painted(background=240))
 
     inside_HW = torch.nn.functional.avg_pool2d(torch.from_numpy(skin_mask(40))[None], 2)[0] == 1
@@ -164,7 +164,7 @@ def test_the_background_counts_for_little():
 
 
 @torch.inference_mode()
-def test_present_photos_alone_give_the_answers_of_the_padded_batch(net: ProgressNet):
+def test_the_packed_batch_gives_the_logits_of_the_padded_batch(net: ProgressNet):
     generator = torch.Generator().manual_seed(3)
     present_BT = torch.rand(6, 30, generator=generator) < torch.tensor([1, 0.8, 0, 0.3, 0.05, 0.5])[:, None]
     photos_BTCHW = photos(6, 30)
@@ -176,7 +176,7 @@ def test_present_photos_alone_give_the_answers_of_the_padded_batch(net: Progress
     assert (packed[2] == 0).all()
 
 
-def test_no_present_photo_at_all_answers_that_nothing_is_known(net: ProgressNet):
+def test_a_batch_without_present_photos_has_zero_logits(net: ProgressNet):
     packed = net.packed(torch.zeros(0, 3, 40, 40), PackedIndex.of(torch.zeros(2, 3, dtype=torch.bool)))
 
     assert packed.shape == (2, 3, 2) and (packed == 0).all()
