@@ -1,6 +1,6 @@
-"""Tests on a real GPU, ``python -m pytest -m gpu tests/gpu``: the items of the checklist that must not fail.
+"""Run the items of the GPU checklist that must pass: ``python -m pytest -m gpu tests/gpu``.
 
-They run in this process, and are skipped where PyTorch sees no GPU.
+They run in this process and are skipped without a GPU.
 """
 
 from dataclasses import replace
@@ -13,8 +13,8 @@ from bench.gpu.setup import Found, Setup, read_setup
 
 pytestmark = [
     pytest.mark.gpu,
-    pytest.mark.filterwarnings("default"),  # PyTorch and Python warn of more where there is CUDA
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="PyTorch sees no GPU"),
+    pytest.mark.filterwarnings("default"),  # PyTorch and Python emit more warnings with CUDA
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU"),
 ]
 
 
@@ -29,26 +29,26 @@ def run(name: str, setup: Setup) -> Found:
     return found
 
 
-def test_graphs_replay_what_computation_gives_for_every_size_and_from_another_thread(setup: Setup):
+def test_graphs_of_every_size_replay_plain_computation_also_from_another_thread(setup: Setup):
     found = run("replay", setup)
 
     assert found["status"] == "passed", found
 
 
-def test_bfloat16_is_near_float32(setup: Setup):
+def test_bfloat16_is_close_to_float32(setup: Setup):
     found = run("bf16", setup)
 
     assert found["status"] == "passed", found
 
 
-@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="one card")
-def test_the_second_card_gives_the_right_answers(setup: Setup):
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="one GPU")
+def test_the_second_gpu_gives_the_results_of_the_cpu(setup: Setup):
     found = run("second_card", setup)
 
     assert found["status"] == "passed", found
 
 
-def test_series_get_the_answers_of_the_cpu(setup: Setup):
+def test_series_give_the_probabilities_of_the_cpu(setup: Setup):
     found = run("progress", replace(setup, progress_photos=60, measure_s=0.1))
 
     assert found["status"] == "passed", found
@@ -61,7 +61,7 @@ def test_a_training_step_does_not_wait_for_the_gpu(setup: Setup):
     assert found["num_waits"] < found["num_steps"], found["waits"]
 
 
-def test_a_run_of_the_gpu_goes_on_on_a_cpu(setup: Setup):
+def test_a_run_on_a_gpu_resumes_on_a_cpu(setup: Setup):
     found = run("resume", setup)
 
     assert found["status"] == "passed", found
