@@ -1,71 +1,59 @@
-"""K-fold training: a network for each fold, side by side as the cluster allows, and one ensemble of all."""
+"""K-fold cross-validation: one network for each fold, trained in parallel, released as one ensemble."""
 
 import logging
 import statistics
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from typing import Any
 
 from models.storage import join
-from train.config import LesionTraining, Scale, Training
-from train.data.manifest import ManifestError, read_manifest
-from train.data.split import fold_rows, write_split
-from train.placement import alive_nodes, count_slots
-from train.release import FoldFigures, release_folds
+from train.config import Scale, Training
+from train.data.manifest import Manifest
+from train.data.split import write_split
+from train.fit import fit, parallel_folds
+from train.release import release_folds
 from train.run_folder import RunFolder
+from train.task import FoldMetrics, Task
 
 log = logging.getLogger(__name__)
 
-Fit = Callable[[Training, Scale], None]
 
+def run_folds(task: Task[Any], training: Training, scale: Scale, data: Manifest) -> str:
+    """Train every fold, print their metrics and release one checkpoint; return its address.
 
-def run_folds(training: Training, scale: Scale, fit: Fit) -> str:
-    """Train every fold, print a table of all of them and release one checkpoint; return its address.
-
-    A fold that is finished is not trained again, so the same command goes on after a stop.
+    Finished folds are not trained again, so the same command resumes.
 
     Raises:
-        ManifestError: the rows cannot be split into so many folds, or the network has no ensemble.
-        RunStoppedError: a fold cannot go on; the others' states are kept.
+        ManifestError: the rows cannot be split into so many folds, or the task has no cross-validation.
+        RunStoppedError: a fold cannot continue; the training checkpoints of the others are kept.
     """
-    if not isinstance(training, LesionTraining):
-        raise ManifestError("--folds trains the lesion network; the progress network has one split by person")
-    splits = fold_rows(read_manifest(training.manifest), num_folds=scale.folds, seed=training.seed)
-    runs = [join(training.run, f"fold-{number}") for number in range(1, scale.folds + 1)]
-    trainings = []
-    for address, split in zip(runs, splits, strict=True):
-        if not RunFolder(address=address).epochs():
-            write_split(split, RunFolder(address=address).split)
-        trainings.append(replace(training, run=address, split=RunFolder(address=address).split))
+    splits = task.split(training, data.rows, num_folds=scale.folds)
+    trainings: list[Training] = []
+    for number, split in enumerate(splits, start=1):
+        folder = RunFolder(address=join(training.run, f"fold-{number}"))
+        if not folder.epochs():
+            write_split(split, folder.split)
+        trainings.append(replace(training, run=folder.address, split=folder.split))
     if scale.workers:
-        with ThreadPoolExecutor(side_by_side(scale)) as pool:
-            list(pool.map(lambda one: fit(one, scale), trainings))
+        with ThreadPoolExecutor(parallel_folds(scale)) as pool:
+            list(pool.map(lambda one: fit(task, one, scale), trainings))
     else:
         for one in trainings:
-            fit(one, scale)
-    address, figures = release_folds(runs, join(training.run, "checkpoint"))
-    print(table_of(figures))
-    return address
+            fit(task, one, scale, data)
+    artifact = RunFolder(address=training.run).artifact
+    print(format_table(release_folds([one.run for one in trainings], artifact, data)))
+    return artifact
 
 
-def side_by_side(scale: Scale) -> int:
-    """Return how many folds the cluster can train at once."""
-    if not scale.workers:
-        return 1
-    room = count_slots(alive_nodes(), max(1, scale.cpus_per_worker), gpu=scale.gpu) // scale.workers
-    return max(1, min(scale.folds, room))
-
-
-def table_of(figures: list[FoldFigures]) -> str:
+def format_table(folds: list[FoldMetrics]) -> str:
     """Return one line for each fold, the mean and the standard deviation over the folds."""
-    names = list(figures[0])
+    names = list(folds[0])
     lines = ["fold  " + "  ".join(f"{name:>18}" for name in names)]
     lines += [
-        f"{number:<5} " + "  ".join(f"{one[name]:18.4f}" for name in names)
-        for number, one in enumerate(figures, start=1)
+        f"{number:<5} " + "  ".join(f"{fold[name]:18.4f}" for name in names)
+        for number, fold in enumerate(folds, start=1)
     ]
-    for title, figure in (("mean", statistics.mean), ("sd", statistics.stdev)):
-        lines.append(
-            f"{title:<5} " + "  ".join(f"{figure([one[name] for one in figures]):18.4f}" for name in names)
-        )
+    for title, statistic in (("mean", statistics.mean), ("sd", statistics.stdev)):
+        values = (statistic([fold[name] for fold in folds]) for name in names)
+        lines.append(f"{title:<5} " + "  ".join(f"{value:18.4f}" for value in values))
     return "\n".join(lines)

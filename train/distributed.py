@@ -1,4 +1,4 @@
-"""The processes that train one network together, seen from one of them; knows no Ray."""
+"""The processes that train one network together, seen from one of them; independent of Ray."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ Result = TypeVar("Result")
 
 
 class RunStoppedError(SkinserveError):
-    """The run cannot go on; the message says why and what to do, and what was trained until then is kept."""
+    """The run cannot continue; the training checkpoints of finished epochs are kept."""
 
 
 def _no_report(metrics: dict[str, Any]) -> None:
@@ -27,37 +27,37 @@ def _unwrapped(net: nn.Module) -> nn.Module:
     return net
 
 
-def _bar(*, total: int, desc: str) -> tqdm:
+def _tqdm(*, total: int, desc: str) -> tqdm:
     return tqdm(total=total, desc=desc, disable=None)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Team:
-    """Who trains, and what surrounds them; the defaults are one process alone."""
+class DistributedContext:
+    """Rank, device and callbacks of one training process; the defaults are a single process."""
 
     rank: int = 0
-    size: int = 1
+    world_size: int = 1
     device: str = "cpu"
-    prepare: Callable[[nn.Module], nn.Module] = _unwrapped
-    """Wraps the network so that its gradients are those of all processes."""
+    prepare_model: Callable[[nn.Module], nn.Module] = _unwrapped
+    """Wraps the network so that gradients are averaged over all processes."""
     report: Callable[[dict[str, Any]], None] = _no_report
-    """Told of every epoch, on every process."""
-    progress_bar: Callable[..., Any] | None = _bar
-    """Takes ``total`` and ``desc``; none shows nothing, as where there is no terminal."""
+    """Receives the metrics of every epoch, on every process."""
+    progress_bar: Callable[..., Any] | None = _tqdm
+    """Takes ``total`` and ``desc``; None shows no progress bar."""
 
     @property
-    def leads(self) -> bool:
+    def is_main_process(self) -> bool:
         """Whether this process writes files."""
         return self.rank == 0
 
-    def seed_of(self, seed: int, epoch: int, *, shared: bool) -> int:
-        """Return the seed of an epoch: the same on all processes, or its own on each."""
+    def epoch_seed(self, seed: int, epoch: int, *, shared: bool) -> int:
+        """Derive the seed of an epoch: equal on all processes if ``shared``, else different on each."""
         numbers = [seed, epoch] if shared else [seed, epoch, self.rank + 1]
         return int(np.random.SeedSequence(numbers).generate_state(1)[0])
 
-    def watched(self, batches: Iterable[Any], description: str) -> Iterable[Any]:
-        """Yield the batches under a progress bar with the time left, on the process that leads."""
-        if not self.leads or self.progress_bar is None:
+    def with_progress(self, batches: Iterable[Any], description: str) -> Iterable[Any]:
+        """Yield the batches and show a progress bar in the main process."""
+        if not self.is_main_process or self.progress_bar is None:
             yield from batches
             return
         bar = self.progress_bar(total=len(batches), desc=description)  # pyright: ignore[reportArgumentType]
@@ -68,41 +68,41 @@ class Team:
         finally:
             bar.close()
 
-    def agree(self, what: str, value: Any) -> None:
-        """Make sure that all processes have the same.
+    def assert_equal_across_ranks(self, what: str, value: Any) -> None:
+        """Raise if the processes hold different values.
 
         Raises:
-            RunStoppedError: they have not; going on would mix runs up, or wait for ever.
+            RunStoppedError: the values differ; collective operations could block or mix two runs.
         """
-        found = self._gathered(value)
-        if any(other != found[0] for other in found):
+        values = self._all_gather(value)
+        if any(other != values[0] for other in values):
             raise RunStoppedError(
-                f"the workers differ in {what}: {', '.join(sorted({str(one) for one in found}))}; make sure "
+                f"the workers differ in {what}: {', '.join(sorted({str(one) for one in values}))}; make sure "
                 "that all machines see the same run folder and the same photos"
             )
 
-    def together(self, step: Callable[[], Result], refusals: tuple[type[Exception], ...]) -> Result:
-        """Run ``step``; if it is refused on one process, all of them stop with its message.
+    def run_on_all_ranks(self, step: Callable[[], Result]) -> Result:
+        """Run ``step`` on every process; if it fails on one, stop all with its message.
 
-        Without this the others would wait for ever at their next sum.
+        Otherwise the other processes would block in their next collective operation.
 
         Raises:
-            RunStoppedError: one of ``refusals`` was raised here or elsewhere.
+            RunStoppedError: ``step`` raised a SkinserveError on some process.
         """
-        refusal, result = "", None
+        message, result = "", None
         try:
             result = step()
-        except refusals as error:
-            refusal = str(error)
-        found = self._gathered(refusal)
-        if any(found):
-            raise RunStoppedError(next(text for text in found if text))
+        except SkinserveError as error:
+            message = str(error)
+        messages = self._all_gather(message)
+        if any(messages):
+            raise RunStoppedError(next(text for text in messages if text))
         return result  # pyright: ignore[reportReturnType]
 
-    def _gathered(self, value: Any) -> list[Any]:
-        """What every process gives, in the order of the ranks."""
-        if self.size == 1:
+    def _all_gather(self, value: Any) -> list[Any]:
+        """Return the value of every process in the order of the ranks."""
+        if self.world_size == 1:
             return [value]
-        found: list[Any] = [None] * self.size
-        torch.distributed.all_gather_object(found, value)
-        return found
+        values: list[Any] = [None] * self.world_size
+        torch.distributed.all_gather_object(values, value)
+        return values

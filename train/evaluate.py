@@ -6,43 +6,40 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import tyro
 
 from models.checkpoint import CheckpointMeta, read_meta
-from models.diagnoses import find_diagnosis
 from models.errors import EXIT_DONE, command
-from models.lesion.engine_loader import load_lesion_engine
-from models.progress.engine import load_progress_engine
 from models.storage import fetch_folder, join
 from train.data.manifest import Row, read_manifest
 from train.data.split import Split, read_split
-from train.lesion.evaluation import EvaluationError, evaluate_lesion
-from train.progress.evaluation import evaluate_progress
-from train.report.html_report import write_report
+from train.report.html_report import Report, ReportedModel, write_report
+from train.task import EvaluationData, EvaluationError
+from train.tasks import TASKS
 
 Side = Literal["val", "train", "all"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """Measure a checkpoint on photos whose truth is known; write report.json and report.html."""
+    """Evaluate a checkpoint on labelled photos; write report.json and report.html."""
 
     checkpoint: Annotated[str, tyro.conf.Positional]
     """Checkpoint folder, local or on S3."""
     manifest: Annotated[str, tyro.conf.Positional]
     """Parquet file made by ``skinserve ingest``."""
     split: str = ""
-    """Split that says which photos to take: ``split.parquet`` of a training run."""
+    """Split to take the photos from: ``split.parquet`` of a training run."""
     side: Side | None = None
-    """Of the split; val if a split is given, else all photos."""
+    """Set of the split; val if a split is given, else all photos."""
     faces: str = ""
-    """Progress only: folder of ``skinserve extract-faces``; without it, series are drawn."""
+    """Progress only: folder of ``skinserve extract-faces``; empty: series with synthetic lesions."""
     out: str = "runs/evaluation"
     """Folder for the two reports, local or on S3."""
     device: str = "cpu"
-    """Torch device that computes."""
+    """Torch device."""
 
 
 @command("skinserve evaluate", when_stopped="stopped before the report was complete")
@@ -51,114 +48,75 @@ def main(prog: str, arguments: Sequence[str] | None) -> int:
     logging.basicConfig(format="%(message)s")
     logging.getLogger("train").setLevel(logging.INFO)  # no other library's INFO
     settings = tyro.cli(Evaluation, args=arguments, prog=prog)
-    content = evaluate(settings)
-    write_report(content, settings.out)
-    for notice in content["notices"]:
+    report = evaluate(settings)
+    write_report(report, settings.out)
+    for notice in report.notices:
         print(notice)
-    print(f"{content['summary']} The report is {join(settings.out, 'report.html')}")
+    print(f"{report.summary} The report is {join(settings.out, 'report.html')}")
     return EXIT_DONE
 
 
-def evaluate(settings: Evaluation) -> dict[str, Any]:
+def evaluate(settings: Evaluation) -> Report:
     """Return the content of ``report.json``.
 
     Raises:
-        CheckpointError, FaceExtractionError, ManifestError, StorageError: what is named cannot be used.
-        EvaluationError: there is nothing to evaluate between the checkpoint and the photos.
+        SkinserveError: checkpoint, manifest, split or faces cannot be read, or no photo can be evaluated.
     """
     with tempfile.TemporaryDirectory() as scratch:
         folder = fetch_folder(settings.checkpoint, Path(scratch))
         meta = read_meta(folder)
         all_rows = read_manifest(settings.manifest)
         split = read_split(all_rows, settings.split) if settings.split else None
-        side, rows, others = _sides(settings, all_rows, split)
-        if meta.kind == "lesion":
-            content = evaluate_lesion(
-                load_lesion_engine(folder, device=settings.device, engine="pytorch"), rows
-            )
-        else:
-            engine = load_progress_engine(folder, device=settings.device)
-            content = evaluate_progress(engine, rows, others, faces=settings.faces)
-    what = "photos" if meta.kind == "lesion" else "series"
-    whose = {"val": "of the validation side of a split", "train": "of the training side of a split"}
-    return {
-        "model": {
-            "name": meta.name,
-            "version": meta.version,
-            "weights_sha256": meta.weights_sha256,
-            "labels": list(meta.labels),
-        },
-        "side": side,
-        "summary": f"Measured on {content['n']:,} {what} {whose.get(side, 'of one manifest')}.",
-        "notices": [_provenance(meta, split, side), *_notices(content)],
-        **content,
-    }
+        side, data = _data_of(settings, all_rows, split)
+        report = TASKS[meta.kind].evaluate(folder, data)
+    source = {"val": "of the validation set of a split", "train": "of the training set of a split"}
+    return report.model_copy(
+        update={
+            "model": ReportedModel(
+                name=meta.name,
+                version=meta.version,
+                weights_sha256=meta.weights_sha256,
+                labels=meta.labels,
+            ),
+            "side": side,
+            "summary": f"Measured on {report.n:,} {report.unit} {source.get(side, 'of one manifest')}.",
+            "notices": (_provenance(meta, split, side), *report.notices),
+        }
+    )
 
 
-def _sides(
-    settings: Evaluation, rows: Sequence[Row], split: Split | None
-) -> tuple[Side, Sequence[Row], Sequence[Row]]:
-    """The side asked for, its rows, and those to learn from."""
+def _data_of(settings: Evaluation, rows: Sequence[Row], split: Split | None) -> tuple[Side, EvaluationData]:
+    """Return the rows to evaluate on, and the training set for baselines."""
     if split is None:
         if settings.side not in (None, "all"):
             raise EvaluationError(
                 f"--side {settings.side} is of a split; name the split with --split, or leave --side out"
             )
-        return "all", rows, ()
+        return "all", EvaluationData(rows=rows, faces=settings.faces, device=settings.device)
     side = settings.side or "val"
     chosen = {"val": split.val, "train": split.train, "all": (*split.train, *split.val)}[side]
     if not chosen:
         raise EvaluationError(f"the {side} side of {settings.split} is empty; take another side")
-    return side, chosen, split.train if side == "val" else ()
+    return side, EvaluationData(
+        rows=chosen,
+        train_rows=split.train if side == "val" else (),
+        faces=settings.faces,
+        device=settings.device,
+    )
 
 
 def _provenance(meta: CheckpointMeta, split: Split | None, side: Side) -> str:
-    """Whether the checkpoint has seen what it is judged by; the fingerprint of the split tells."""
+    """Say whether the checkpoint was trained on these photos, from the fingerprint of the split."""
     if split is None or split.fingerprint != meta.data_fingerprint:
         return (
-            "Whether the checkpoint learned from these photos cannot be told from here: they come without "
-            "the split that it was trained with. If it did, the figures flatter it."
+            "Unknown whether the checkpoint was trained on these photos: the split of its training is not "
+            "given. If it was, the metrics are too good."
         )
     if side != "val":
-        return "The checkpoint learned from these photos. The figures say nothing about others."
-    chosen = (
-        ""
-        if "calibration" not in meta.metrics
-        else " Its calibration, and its threshold if one was chosen, were fitted on them."
-    )
-    return f"The checkpoint did not learn from these photos: the fingerprint of its split agrees.{chosen}"
-
-
-def _notices(content: dict[str, Any]) -> list[str]:
-    if content["kind"] != "lesion":
-        return _progress_notices(content)
-    notices = [f"{count:,} photos left out: {why}." for why, count in content["left_out"].items()]
-    recalls = content["metrics"]["diagnosis"]["recall"]
-    absent = [label for label, figure in recalls.items() if not figure["n"]]
-    if absent:
-        notices.append(f"No photo here shows {', '.join(absent)}; the figures are of the other diagnoses.")
-    odd = [name for name, group in content["groups"].items() if group != find_diagnosis(name).group]
-    if odd:
-        notices.append(
-            f"The checkpoint counts {', '.join(odd)} in another group than this code; its own holds here."
-        )
-    if content["roc"] is None:
-        notices.append(
-            "All photos here are of one risk group: AUROC and specificity at a sensitivity are undefined."
-        )
-    return notices
-
-
-def _progress_notices(content: dict[str, Any]) -> list[str]:
-    notices: list[str] = []
-    if content["num_without_verdict"]:
-        low, high = content["unclear"]
-        notices.append(
-            f"{content['num_without_verdict']:,} series left out: their label lies between {low} and {high}."
-        )
-    if content["metrics"]["auroc"]["value"] is None:
-        notices.append("All series here have one verdict: AUROC and the recall of the other are undefined.")
-    return notices
+        return "The checkpoint was trained on these photos. The metrics say nothing about others."
+    fitted = meta.metrics.is_calibrated
+    more = " Its calibration, and its threshold if one was chosen, were fitted on them." if fitted else ""
+    return f"The checkpoint was not trained on these photos: the fingerprint of its split agrees.{more}"
 
 
 if __name__ == "__main__":

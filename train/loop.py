@@ -1,7 +1,7 @@
-"""The training loop in plain PyTorch: it knows no network, no file format and no Ray.
+"""The training loop in plain PyTorch, independent of network, file format and Ray.
 
-A batch is a dictionary of tensors whose first axis counts the examples. Where several processes train
-together (``torch.distributed``), sums go over all of them.
+A batch is a dictionary of tensors; their first axis counts the examples. With several processes
+(``torch.distributed``), sums are over all of them.
 """
 
 import math
@@ -22,7 +22,7 @@ from models.tensor_transfer import transfer_tensors
 
 Batch = dict[str, Tensor]
 LossFunction = Callable[[nn.Module, Batch], Tensor]
-"""Network and batch to the loss of each example, (B,)."""
+"""Maps network and batch to the loss of each example, (B,)."""
 Metrics = dict[str, float]
 
 
@@ -35,73 +35,73 @@ class EpochLosses(NamedTuple):
 
 
 CHECK_EVERY = 20
-"""Steps after which the gradient is looked at; looking makes the processor wait for the GPU."""
+"""Steps between checks of the gradient; a check makes the CPU wait for the GPU."""
 PARTS = ("net", "optimizer", "schedule", "ema")
 
 
 class DivergedError(SkinserveError):
-    """The loss or its gradient is no longer a number."""
+    """The gradient is not finite."""
 
 
 class RunMismatchError(SkinserveError):
-    """The folder of a run holds the state of a run with other settings or other data."""
+    """The run folder holds a run with other settings or other data."""
 
 
 @dataclass(kw_only=True)
 class TrainingState:
-    """All that a run needs to go on as if it had never stopped.
+    """Complete state of a run between two epochs; a training checkpoint stores it.
 
-    No random state is among it: order, augmentation and dropout of an epoch follow from seed and epoch.
+    It has no random state: order, augmentation and dropout of an epoch follow from seed and epoch.
     """
 
     net: nn.Module
     optimizer: Optimizer
     schedule: LRScheduler | ReduceLROnPlateau
-    """Stepped after every batch; on a plateau after every epoch."""
+    """Stepped after every batch; a plateau schedule after every epoch."""
     ema: AveragedModel
-    """Running mean of the weights; evaluated and released in place of the last weights."""
+    """Exponential moving average of the weights; evaluated and released in place of the last weights."""
     settings: dict[str, Any]
-    """What the run was told, with the fingerprint of its data; another run does not resume this one."""
+    """Settings and data fingerprint; a run with others cannot resume this one."""
     history: list[Metrics] = field(default_factory=list)
-    """Of every finished epoch."""
+    """Metrics of every finished epoch."""
 
     @property
     def epoch(self) -> int:
-        """Epochs finished."""
+        """Number of finished epochs."""
         return len(self.history)
 
-    def content(self) -> dict[str, Any]:
-        """Return tensors, numbers and text only, float32, as ``torch.load(weights_only=True)`` reads them."""
+    def state_dict(self) -> dict[str, Any]:
+        """Return tensors, numbers and text only, as ``torch.load(weights_only=True)`` accepts."""
         parts = {name: unwrap_for_saving(getattr(self, name)).state_dict() for name in PARTS}
         return parts | {"settings": self.settings, "history": self.history}
 
-    def load(self, content: dict[str, Any]) -> None:
-        """Go on from what ``content`` returned.
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Resume from a ``state_dict``.
 
         Raises:
-            RunMismatchError: it is the state of a run with other settings or other data.
+            RunMismatchError: it belongs to a run with other settings or other data.
         """
-        saved = content["settings"]
+        saved = state_dict["settings"]
         names = saved.keys() | self.settings.keys()
         other = sorted(name for name in names if saved.get(name) != self.settings.get(name))
         if other:
             raise RunMismatchError(
                 f"the folder holds a run that differs in {', '.join(other)}; "
-                "give the same settings to go on with it, or name another folder with --run"
+                "give the same settings to resume it, or name another folder with --run"
             )
         for name in PARTS:
-            unwrap_for_saving(getattr(self, name)).load_state_dict(content[name])
-        self.history = list(content["history"])
+            unwrap_for_saving(getattr(self, name)).load_state_dict(state_dict[name])
+        self.history = list(state_dict["history"])
 
     def end_epoch(self, metrics: Metrics) -> None:
-        """Count an epoch and let a plateau schedule see how it went."""
+        """Record an epoch and step a plateau schedule."""
         self.history.append(metrics)
         if isinstance(self.schedule, ReduceLROnPlateau):
             self.schedule.step(metrics["val_loss"])
 
 
 def computes_bf16(device: str) -> bool:
-    """Return whether a device has instructions for bfloat16; without them it is slower than float32."""
+    """Return whether a device has instructions for bfloat16; without, float32 is faster."""
     if torch.device(device).type == "cuda":
         with torch.cuda.device(device):
             return torch.cuda.is_bf16_supported(including_emulation=False)
@@ -115,20 +115,20 @@ def to_device(batch: Batch, device: str) -> Batch:
 
 
 def unwrap_for_saving(part: Any) -> Any:
-    """Return the network inside DistributedDataParallel, and all else as it is."""
+    """Return the network inside DistributedDataParallel; other parts unchanged."""
     return unwrap(part) if isinstance(part, nn.parallel.DistributedDataParallel) else part
 
 
 def new_ema(net: nn.Module, decay: float) -> AveragedModel:
-    """Return a running mean of the weights and batch-norm statistics of ``net``.
+    """Return a moving average of the weights and batch norm statistics of ``net``.
 
-    The first steps count for less, or a short run would end near the weights that it started from.
+    The decay of the first steps is lower, or a short run would end near its initial weights.
     """
-    return _RunningMean(unwrap(net), decay)
+    return _MovingAverage(unwrap(net), decay)
 
 
-class _RunningMean(AveragedModel):
-    """An AveragedModel that never reads from the GPU: its count of steps stays in host memory."""
+class _MovingAverage(AveragedModel):
+    """Average without a read from the GPU: the count of steps stays in host memory."""
 
     def __init__(self, net: nn.Module, decay: float) -> None:
         super().__init__(net, use_buffers=True)
@@ -161,7 +161,7 @@ def train_epoch(
     """Train on every batch once and return the losses.
 
     Raises:
-        DivergedError: a gradient is not finite; the state saved before this epoch is the last good one.
+        DivergedError: a gradient is not finite; the last training checkpoint is still good.
     """
     state.net.train()
     if freeze_batch_norm:
@@ -202,7 +202,7 @@ def evaluate(net: nn.Module, batches: Iterable[Batch], loss_of: LossFunction, *,
 
 
 def _means(sums: list[Tensor], counts: list[int]) -> EpochLosses:
-    """A mean is a sum over all processes divided by a count over all processes."""
+    """Divide a sum over all processes by a count over all processes."""
     if not sums:
         return EpochLosses(math.nan, [])
     sums_S2 = torch.stack([torch.stack(sums).cpu(), torch.tensor(counts, dtype=torch.float64)], dim=1)
@@ -217,8 +217,8 @@ def _means(sums: list[Tensor], counts: list[int]) -> EpochLosses:
 def _check(norms: Tensor, state: TrainingState, num_steps: int) -> None:
     if not torch.isfinite(norms):
         raise DivergedError(
-            f"the gradient is no longer a number in epoch {state.epoch + 1}, within {num_steps} steps; "
-            "the states of the epochs before are kept; start anew with a lower --learning-rate and another "
+            f"the gradient is not finite in epoch {state.epoch + 1}, within {num_steps} steps; the training "
+            "checkpoints of earlier epochs are kept; start again with a lower --learning-rate and another "
             "--run"
         )
 

@@ -1,4 +1,4 @@
-"""Ray, for as long as a command needs it."""
+"""Start or join a Ray cluster for the duration of a command."""
 
 import logging
 import os
@@ -7,97 +7,75 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
 
 from models.errors import SkinserveError
 
-if TYPE_CHECKING:
-    from ray.train.torch import TorchTrainer
-
-PATIENCE_S = 10
-"""For the head node of a cluster to take a connection."""
-QUIET = {
-    "RAY_prestart_worker_first_driver": "0",  # a worker a core, for tasks that no training has
-    "REPORTER_UPDATE_INTERVAL_MS": "60000",  # 5000 unless told
-    "RAY_TRAIN_METRICS_ENABLED": "0",  # for a Prometheus that nobody runs here; the run has its TensorBoard
+CONNECT_TIMEOUT_S = 10
+"""Of a connection to the head node."""
+LOCAL_ENVIRONMENT = {
+    "RAY_AUTH_MODE": "token",  # Ray's ports listen on all interfaces
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # no cloud provider takes this machine back
+    # Ray's other processes leave the cores to the training:
+    "RAY_prestart_worker_first_driver": "0",  # one worker process a core, for tasks that training has not
+    "REPORTER_UPDATE_INTERVAL_MS": "60000",  # Ray's default: 5000
+    "RAY_TRAIN_METRICS_ENABLED": "0",  # for a Prometheus server; a run has TensorBoard
 }
-"""So that Ray, started on one machine, leaves its cores to the training."""
+"""Environment of a cluster started on this machine."""
 
 
 class ClusterError(SkinserveError):
-    """The Ray cluster cannot be joined."""
+    """The Ray cluster cannot be joined, or is too small."""
 
 
 @contextmanager
-def ray_cluster(address: str, *, with_dashboard: bool = False) -> Iterator[bool]:
-    """Join the cluster, or start one on this machine; leaves what it joined and stops what it started.
+def ray_cluster(address: str, *, with_dashboard: bool = False) -> Iterator[None]:
+    """Join a Ray cluster or start one on this machine; leave or stop it at the end.
+
+    Ray's own processes log errors only. Without this, Ray Train's PlacementGroupCleaner warns every second of
+    the missing dashboard.
 
     Args:
-        address: ``local`` starts one, unless ``RAY_ADDRESS`` names one, as in a submitted job; ``auto`` or
-            ``host:port`` joins.
-        with_dashboard: of a cluster that is started; some of Ray asks it who is alive.
-
-    Yields:
-        Whether it was started here.
+        address: ``local`` starts a cluster, unless ``RAY_ADDRESS`` names one, as in a submitted job; ``auto``
+            or ``host:port`` joins.
+        with_dashboard: of a cluster that is started.
 
     Raises:
-        ClusterError: there is none at that address.
+        ClusterError: there is no cluster at that address.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's 15 starves workers beside a busy program
     if address == "local":
         address = os.environ.get("RAY_ADDRESS", address)
     starts = address == "local"
-    if starts and "ray" not in sys.modules:  # an imported Ray has settled how it proves itself
-        os.environ.setdefault("RAY_AUTH_MODE", "token")  # its ports listen on all interfaces
-        os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")  # nobody takes this machine away
-        for name, value in QUIET.items():
+    if starts and "ray" not in sys.modules:  # Ray reads its environment when it is imported
+        for name, value in LOCAL_ENVIRONMENT.items():
             os.environ.setdefault(name, value)
     import ray
     from ray.exceptions import AuthenticationError
 
     if ray.is_initialized():
-        yield False
+        yield
         return
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            _knock(address)
+            _check_reachable(address)
             ray.init(
                 address=address,
                 logging_level=logging.WARNING,
+                logging_config=ray.LoggingConfig(log_level="ERROR"),
                 include_dashboard=with_dashboard if starts else None,
             )
         except (OSError, ValueError, OverflowError, AuthenticationError) as error:
             raise ClusterError(f"no Ray cluster at {address} ({error}); correct or omit --address") from error
     try:
-        yield starts
+        yield
     finally:
         ray.shutdown()
 
 
-def lone_trainer() -> "type[TorchTrainer]":
-    """Return Ray Train's trainer without two of its actors, for a cluster that ends with its only run.
-
-    The cleaner of placement groups frees the CPUs of a run whose controller died, for the next run, and asks
-    the dashboard every second; the manager of datasets is for Ray Data, from which no training reads
-    (decision 0008). Each takes a hundredth of a core even when idle. No setting turns them off, hence the
-    private method.
-    """
-    from ray.train.torch import TorchTrainer
-    from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
-    from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
-
-    class LoneTrainer(TorchTrainer):
-        def _create_default_callbacks(self) -> list[Any]:
-            unused = (DatasetsCallback, PlacementGroupCleanerCallback)
-            return [one for one in super()._create_default_callbacks() if not isinstance(one, unused)]
-
-    return LoneTrainer
-
-
-def _knock(address: str) -> None:
-    """Raise OSError at once if nobody listens at ``host:port``; Ray would try for minutes and end itself."""
+def _check_reachable(address: str) -> None:
+    """Raise OSError if ``host:port`` is closed; Ray retries for minutes and then ends the process."""
     host, _, port = address.rpartition(":")
     if host and port.isdecimal() and "//" not in host:
-        socket.create_connection((host.strip("[]"), int(port)), PATIENCE_S).close()
+        socket.create_connection((host.strip("[]"), int(port)), CONNECT_TIMEOUT_S).close()

@@ -1,4 +1,4 @@
-"""The last step of a run, its trained weights to a checkpoint folder: ``skinserve release RUN``."""
+"""Release a training run as a checkpoint folder: ``skinserve release RUN``."""
 
 import logging
 import sys
@@ -11,45 +11,28 @@ from typing import Annotated, Any
 
 import tyro
 from pydantic import TypeAdapter
-from torch import nn
 
 from models.errors import EXIT_DONE, command
-from models.lesion.network import LesionNet
-from models.progress.network import ProgressNet
 from models.storage import is_remote, upload_folder
-from train.config import LesionTraining, ProgressTraining, Training
-from train.data.manifest import Row, read_manifest, read_manifest_notes
+from train.config import Training, stored_settings
+from train.data.manifest import Manifest, load_manifest
 from train.data.split import Split, read_split
-from train.lesion.release import FoldFigures, ReleaseError, release_ensemble, release_lesion
 from train.loop import new_ema
-from train.progress.evaluation import material_of
-from train.progress.release import release_progress
 from train.run_folder import RunFolder, best_epochs
+from train.task import FoldMetrics, ReleaseError, Task, TrainedRun
+from train.tasks import TASKS
 
 
 @dataclass(frozen=True, kw_only=True)
 class Release:
-    """Write the checkpoint of a run, as skinserve train does at its end; also of a run that has not ended."""
+    """Write the checkpoint of a training run, finished or not; skinserve train does so at its end."""
 
     run: Annotated[str, tyro.conf.Positional]
-    """Folder of the run, on this machine or on S3."""
+    """Folder of the run, local or on S3."""
     out: str = ""
-    """Folder for the checkpoint; ``checkpoint`` in the run if not given."""
+    """Folder for the checkpoint; empty: ``checkpoint`` in the run folder."""
     manifest: str = ""
-    """Where the manifest is now, if it was moved since the run."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Trained:
-    """What a run has learned so far."""
-
-    config: Training
-    net: nn.Module
-    rows: list[Row]
-    split: Split
-    labels: tuple[str, ...]
-    architecture: dict[str, Any]
-    manifest_notes: dict[str, Any]
+    """Present address of the manifest, if it has moved since the run."""
 
 
 @command("skinserve release")
@@ -62,135 +45,109 @@ def main(prog: str, arguments: Sequence[str] | None) -> int:
     return EXIT_DONE
 
 
-def release_run(run: str, *, out: str = "", manifest: str = "") -> str:
-    """Release the weights that a run's settings ask for, last or best; return the checkpoint's address.
+def release_run(run: str, *, out: str = "", manifest: str = "", data: Manifest | None = None) -> str:
+    """Release the last or best weights of a run, by its settings; return the checkpoint's address.
+
+    Args:
+        run: address of the run folder.
+        out: address of the checkpoint; empty: in the run folder.
+        manifest: its address; empty: that of the run.
+        data: the manifest, where it has been read already.
 
     Raises:
-        ReleaseError: the folder holds no state, or the checkpoint does not answer as the network does.
-        ManifestError: the manifest is not the one that was trained on.
-        StorageError: something cannot be read or written.
+        ReleaseError: the run has no training checkpoint, or the released checkpoint differs from the network.
+        ManifestError: the manifest is not that of the run.
+        StorageError: a file cannot be read or written.
     """
-    trained = load_trained(run, manifest=manifest)
-    address = out or RunFolder(address=run).checkpoint
-    with _local(address) as folder:
-        release = _release_lesion if isinstance(trained.config, LesionTraining) else _release_progress
-        release(trained, folder)
+    task, trained = load_trained_run(run, manifest=manifest, data=data)
+    address = out or RunFolder(address=run).artifact
+    with _local_folder(address) as folder:
+        task.release([trained], folder)
     return address
 
 
-def release_folds(runs: Sequence[str], out: str) -> tuple[str, list[FoldFigures]]:
-    """Release the networks of all folds as one checkpoint; return its address and the figures of each fold.
+def release_folds(runs: Sequence[str], out: str, data: Manifest) -> list[FoldMetrics]:
+    """Release the networks of all folds as one checkpoint; return the metrics of each fold.
 
     Raises:
-        ReleaseError: a run holds no state, or the checkpoint does not answer as the networks do.
+        ReleaseError: a run has no training checkpoint, or the released checkpoint differs from the networks.
     """
-    members = [load_trained(run) for run in runs]
-    first = members[0]
-    assert isinstance(first.config, LesionTraining)
-    with _local(out) as folder:
-        _, figures = release_ensemble(
-            [member.net for member in members],
-            first.config,
-            [member.split for member in members],
-            first.labels,
-            first.architecture,
-            first.manifest_notes,
-            folder=folder,
-        )
-    return out, figures
+    loaded = [load_trained_run(run, data=data) for run in runs]
+    task = loaded[0][0]
+    with _local_folder(out) as folder:
+        return task.release([trained for _, trained in loaded], folder)
 
 
-def load_trained(run: str, *, manifest: str = "") -> Trained:
-    """Load the running mean of the weights of a run's last or best epoch, and what it was trained on.
+def load_trained_run(
+    run: str, *, manifest: str = "", data: Manifest | None = None
+) -> tuple[Task[Any], TrainedRun]:
+    """Load the averaged weights of a run's last or best epoch, its settings and its split.
 
     Raises:
-        ReleaseError: the folder holds no state.
-        ManifestError: the manifest is not the one that was trained on.
+        ReleaseError: the run has no training checkpoint, or one of another version of this code.
+        ManifestError: the manifest is not that of the run.
     """
     folder = RunFolder(address=run)
-    content = folder.latest()
+    content = folder.latest_checkpoint()
     if content is None:
-        raise ReleaseError(f"{run} holds no state of a run; name the folder given as --run to train.launch")
+        raise ReleaseError(
+            f"{run} has no training checkpoint; name the folder given as --run to skinserve train"
+        )
     notes = content["notes"]
-    manifest = manifest or notes["manifest"]
-    kind = LesionTraining if notes["kind"] == "lesion" else ProgressTraining
-    places = {
-        "manifest": manifest,
-        "run": run,
-        "faces": notes.get("faces", ""),
-        "cache": notes.get("cache", ""),
-        "batch_size": notes["batch_size"],
-    }
-    known = {name: value for name, value in places.items() if name in kind.__dataclass_fields__}
-    settings = dict(content["settings"])
-    fingerprint, examples_per_step = settings.pop("data_fingerprint"), settings.pop("examples_per_step")
-    config: Training = TypeAdapter(kind).validate_python(settings | known)
+    task = TASKS[notes["kind"]]
+    data = data or load_manifest(manifest or notes["manifest"])
+    config = _config_of(task, run, content)
     if config.release == "best":
-        content = folder.state(best_epochs(content["history"])[0])
-    net = (LesionNet if kind is LesionTraining else ProgressNet)(**notes["architecture"])
+        content = folder.load_checkpoint(best_epochs(content["history"])[0])
+    net = task.network(**notes["architecture"])
     ema = new_ema(net, config.ema_decay)
     ema.load_state_dict(content["ema"])
-    rows = read_manifest(manifest)
-    split = read_split(rows, folder.split)
-    if split.fingerprint != fingerprint:
-        raise ReleaseError(
-            f"{folder.split} is not the split that {run} was trained with ( {split.fingerprint[:12]}, "
-            f"then {fingerprint[:12]}); its figures would be of photos that were learned from"
-        )
-    return Trained(
+    settings = content["settings"]
+    return task, TrainedRun(
         config=config,
         net=ema.module.eval(),
-        rows=rows,
-        split=split,
-        labels=tuple(notes.get("labels", ())),
+        split=_split_of(folder, data, settings["data_fingerprint"]),
         architecture=notes["architecture"],
-        manifest_notes=read_manifest_notes(manifest)
-        | {"examples_per_step": examples_per_step, "start": notes.get("start", "")},
+        labels=tuple(notes.get("labels", ())),
+        notes={
+            **data.notes,
+            "examples_per_step": settings["examples_per_step"],
+            "start": notes.get("start", ""),
+        },
     )
 
 
-def _release_lesion(trained: Trained, folder: Path) -> None:
-    assert isinstance(trained.config, LesionTraining)
-    release_lesion(
-        trained.net,
-        trained.config,
-        trained.split,
-        trained.labels,
-        trained.architecture,
-        trained.manifest_notes,
-        folder=folder,
+def _config_of(task: Task[Any], run: str, content: dict[str, Any]) -> Training:
+    """Rebuild the settings of a run from its training checkpoint."""
+    notes, stored = content["notes"], dict(content["settings"])
+    del stored["data_fingerprint"], stored["examples_per_step"]
+    paths = {name: notes[name] for name in task.config.PATHS if name in notes}
+    config: Training = TypeAdapter(task.config).validate_python(
+        stored | paths | {"run": run, "batch_size": notes["batch_size"]}
     )
+    known = stored_settings(config)
+    changed = sorted(name for name in stored if known.get(name) != stored[name])
+    if changed:
+        raise ReleaseError(
+            f"{run} was trained by another version of skinserve, with other settings for "
+            f"{', '.join(changed)}; release it with that version, or train again"
+        )
+    return config
 
 
-def _release_progress(trained: Trained, folder: Path) -> None:
-    config = trained.config
-    assert isinstance(config, ProgressTraining)
-    material = material_of(
-        trained.split.val,
-        trained.split.train,
-        faces=config.faces,
-        drawing=config.drawing,
-        size_px=config.input_px,
-        seed=config.seed,
-        num_series=config.num_val_series,
-        device=config.device,
-    )
-    release_progress(
-        trained.net,
-        config,
-        trained.split,
-        trained.architecture,
-        material.judged,
-        trained.manifest_notes,
-        train_series=material.practised,
-        steady_series=material.steady,
-        folder=folder,
-    )
+def _split_of(folder: RunFolder, data: Manifest, fingerprint: str) -> Split:
+    split = read_split(data.rows, folder.split)
+    if split.fingerprint != fingerprint:
+        raise ReleaseError(
+            f"{folder.split} is not the split that {folder.address} was trained with "
+            f"({split.fingerprint[:12]}, then {fingerprint[:12]}); its validation set may hold training data"
+        )
+    return split
 
 
 @contextmanager
-def _local(address: str) -> Iterator[Path]:
-    """A folder to write into, which is then at ``address``."""
+def _local_folder(address: str) -> Iterator[Path]:
+    """Yield a local folder to write into; upload it afterwards if ``address`` is on S3."""
     if not is_remote(address):
         yield Path(address)
         return

@@ -1,8 +1,9 @@
-"""What one training process does, from manifest to the last epoch's state; reads as a table of contents."""
+"""One training process, from the manifest to the training checkpoint of the last epoch."""
 
 import logging
 import time
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -10,158 +11,78 @@ from torch import nn
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import OneCycleLR, ReduceLROnPlateau
 
-from models.storage import StorageError
-from train.config import LesionTraining, ProgressTraining, Training, resolved
-from train.data.manifest import ManifestError, Row, read_manifest
-from train.data.split import Split, read_split, split_people, split_rows, write_split
-from train.distributed import RunStoppedError, Team
+from train.config import Training, stored_settings
+from train.data.manifest import Row, read_manifest
+from train.data.split import Split, read_split, write_split
+from train.distributed import DistributedContext
 from train.loop import (
-    DivergedError,
     EpochLosses,
     Metrics,
-    OtherRunError,
     TrainingState,
     computes_bf16,
     evaluate,
     new_ema,
     train_epoch,
 )
-from train.pretrained import InitialWeightsError
-from train.progress.face_store import CutError
 from train.run_folder import RunFolder, stalled
-from train.task_setup import Lesson, lesion_lesson, progress_lesson
+from train.task import Task, TaskSetup
 
 log = logging.getLogger(__name__)
 
-REFUSALS = (
-    ManifestError,
-    CutError,
-    InitialWeightsError,
-    OtherRunError,
-    StorageError,
-    DivergedError,
-    RunStoppedError,
-)
-"""What ends a run in one message; anything else is a fault, and Ray starts the workers again."""
+
+@dataclass(frozen=True, kw_only=True)
+class _Run:
+    config: Training
+    context: DistributedContext
+    folder: RunFolder
+    setup: TaskSetup
+    state: TrainingState
+    notes: dict[str, Any]
+    """Stored in every training checkpoint for the release."""
 
 
-def run(config: Training, team: Team) -> None:
-    """Train one network, or go on where the same command stopped; every epoch's state is in the run's folder.
-
-    Raises:
-        RunStoppedError: the run cannot start or go on; one message, the same on every worker.
-    """
-    config = replace(config, device=team.device)
-    folder = RunFolder(address=config.run, keep_states=config.keep_states)
-    torch.manual_seed(config.seed)
-    rows = team.together(lambda: read_manifest(config.manifest), REFUSALS)
-    drawn = team.together(lambda: _draw_split(config, rows, folder) if team.leads else None, REFUSALS)
-    split = team.together(lambda: drawn or read_split(rows, folder.split), REFUSALS)
-    lesson = team.together(lambda: _prepare(config, team, split), REFUSALS)
-    team.agree("the photos that can be read", lesson.data)
-    state = new_state(team.prepare(lesson.net), config, team, lesson)
-    team.together(lambda: _resume(state, lesson.notes, folder, leads=team.leads), REFUSALS)
-    team.agree("the epoch that they go on from", state.epoch)
-    if config.bf16 and not computes_bf16(team.device):
-        log.info("computing in float32: %s has no instructions for bfloat16", team.device)
-
-    while state.epoch < config.num_epochs and not stalled(state.history, config.stop_patience):
-        _run_epoch(config, team, folder, lesson, state)
-
-
-def _run_epoch(config: Training, team: Team, folder: RunFolder, lesson: Lesson, state: TrainingState) -> None:
-    started = time.monotonic()
-    lesson.batches.epoch = state.epoch
-    torch.manual_seed(team.seed_of(config.seed, state.epoch, shared=False))  # dropout
-    losses, val_loss = team.together(lambda: _learn(config, team, lesson, state), REFUSALS)
-    metrics = {
-        "epoch": state.epoch + 1,
-        "train_loss": losses.mean,
-        "val_loss": val_loss,
-        "learning_rate": state.optimizer.param_groups[0]["lr"],
-        "seconds": round(time.monotonic() - started, 1),
-    }
-    state.end_epoch(metrics)
-    if team.leads:
-        log.info(_line(metrics, config.num_epochs))
-    team.together(lambda: folder.save(state, lesson.notes, losses.steps) if team.leads else None, REFUSALS)
-    team.report(metrics)
-
-
-def train_on_ray(how: dict[str, Any]) -> str:
-    """Run under Ray Train, on every worker with the same settings.
+def run(
+    task: Task[Any], config: Training, context: DistributedContext, rows: Sequence[Row] | None = None
+) -> None:
+    """Train one network, or resume; every epoch ends with a training checkpoint in the run folder.
 
     Args:
-        how: ``training``, the settings, and ``shows_progress``, whether somebody watches.
+        rows: of the manifest, where it has been read already.
 
-    Returns:
-        Why the run was refused, or nothing: an exception would make Ray start the workers again in vain.
+    Raises:
+        RunStoppedError: the run cannot start or continue; the message is the same on every worker.
     """
-    import ray.train
-    import ray.train.torch
-    from ray.experimental import tqdm_ray
-
-    logging.getLogger().setLevel(logging.WARNING)  # of Ray and boto; Ray has set it to INFO
-    logging.getLogger("train").setLevel(logging.INFO)
-    context = ray.train.get_context()
-    team = Team(
-        rank=context.get_world_rank(),
-        size=context.get_world_size(),
-        device=str(ray.train.torch.get_device()),
-        prepare=ray.train.torch.prepare_model,
-        report=ray.train.report,
-        progress_bar=tqdm_ray.tqdm if how["shows_progress"] else None,
+    folder = RunFolder(address=config.run, keep_checkpoints=config.keep_checkpoints)
+    torch.manual_seed(config.seed)
+    if rows is None:
+        rows = context.run_on_all_ranks(lambda: read_manifest(config.manifest))
+    split = _split_on_all_ranks(task, config, context, rows, folder)
+    setup = context.run_on_all_ranks(lambda: task.build(config, context, split))
+    context.assert_equal_across_ranks("the readable photos", setup.data_fingerprint)
+    net = context.prepare_model(setup.net)
+    settings = _settings_of(config, context, split)
+    state = new_state(net, config, steps_per_epoch=len(setup.train_batches), settings=settings)
+    this = _Run(
+        config=config,
+        context=context,
+        folder=folder,
+        setup=setup,
+        state=state,
+        notes=_notes_of(task, config, setup),
     )
-    try:
-        run(how["training"], team)
-    except RunStoppedError as error:
-        return str(error)
-    return ""
+    context.run_on_all_ranks(lambda: _resume(this))
+    context.assert_equal_across_ranks("the epoch to resume from", state.epoch)
+    if config.bf16 and not computes_bf16(context.device):
+        log.info("computing in float32: %s has no instructions for bfloat16", context.device)
+
+    while state.epoch < config.num_epochs and not stalled(state.history, config.stop_patience):
+        _run_epoch(this)
 
 
-def split_for(config: Training, rows: list[Row]) -> Split:
-    """Return the split that the settings ask for."""
-    if config.split:
-        return read_split(rows, config.split)
-    draw = split_rows if isinstance(config, LesionTraining) else split_people
-    return draw(rows, val_fraction=config.val_fraction, seed=config.seed)
-
-
-def _draw_split(config: Training, rows: list[Row], folder: RunFolder) -> Split:
-    """Draw the split and store it; what follows reads it, since finding duplicates takes a while.
-
-    A run that has begun keeps its split: settings that ask for another are refused later, nothing is lost.
-    """
-    if folder.epochs() and not config.split:
-        return read_split(rows, folder.split)
-    split = split_for(config, rows)
-    if not folder.epochs():
-        write_split(split, folder.split)
-    return split
-
-
-def _prepare(config: Training, team: Team, split: Split) -> Lesson:
-    if isinstance(config, LesionTraining):
-        return lesion_lesson(config, team, split)
-    assert isinstance(config, ProgressTraining)
-    return progress_lesson(config, team, split)
-
-
-def _learn(config: Training, team: Team, lesson: Lesson, state: TrainingState) -> tuple[EpochLosses, float]:
-    bf16 = config.bf16 and computes_bf16(team.device)
-    losses = train_epoch(
-        state,
-        team.watched(lesson.batches, f"epoch {state.epoch + 1} of {config.num_epochs}"),
-        lesson.loss_of,
-        max_grad_norm=config.max_grad_norm,
-        bf16=bf16,
-        freeze_batch_norm=config.freeze_batch_norm,
-    )
-    return losses, evaluate(state.ema, lesson.val_batches(), lesson.val_loss_of, bf16=bf16)
-
-
-def new_state(net: nn.Module, config: Training, team: Team, lesson: Lesson) -> TrainingState:
-    """Return the state before the first step: AdamW, no decay on vectors, and the schedule."""
+def new_state(
+    net: nn.Module, config: Training, *, steps_per_epoch: int, settings: Mapping[str, Any]
+) -> TrainingState:
+    """Return the state before the first step: AdamW without weight decay on vectors, and the schedule."""
     matrices = [p for p in net.parameters() if p.ndim > 1]
     vectors = [p for p in net.parameters() if p.ndim <= 1]
     optimizer = AdamW(
@@ -174,12 +95,12 @@ def new_state(net: nn.Module, config: Training, team: Team, lesson: Lesson) -> T
             optimizer, factor=config.plateau_factor, patience=config.plateau_patience
         )
     else:
-        num_steps = max(4, config.num_epochs * len(lesson.batches))
+        num_steps = max(4, config.num_epochs * steps_per_epoch)
         schedule = OneCycleLR(
             optimizer,
             max_lr=config.learning_rate,
             total_steps=num_steps,
-            pct_start=max(config.warmup_fraction, 2 / num_steps),  # a rise of one step divides by zero
+            pct_start=max(config.warmup_fraction, 2 / num_steps),  # a warm-up of one step divides by zero
             cycle_momentum=False,
         )
     return TrainingState(
@@ -187,28 +108,111 @@ def new_state(net: nn.Module, config: Training, team: Team, lesson: Lesson) -> T
         optimizer=optimizer,
         schedule=schedule,
         ema=new_ema(net, config.ema_decay),
-        settings=settings_of(config, team, lesson.split),
+        settings=dict(settings),
     )
 
 
-def settings_of(config: Training, team: Team, split: Split) -> dict[str, Any]:
-    """Return by what a run is known again: four workers with 16 examples each go on for one with 64."""
-    settings = resolved(config)
-    examples_per_step = settings.pop("batch_size") * team.size
+def _run_epoch(this: _Run) -> None:
+    config, context, state = this.config, this.context, this.state
+    started = time.monotonic()
+    this.setup.train_batches.epoch = state.epoch
+    torch.manual_seed(context.epoch_seed(config.seed, state.epoch, shared=False))  # dropout
+    losses, val_loss = context.run_on_all_ranks(lambda: _train_and_validate(this))
+    metrics = {
+        "epoch": state.epoch + 1,
+        "train_loss": losses.mean,
+        "val_loss": val_loss,
+        "learning_rate": state.optimizer.param_groups[0]["lr"],
+        "seconds": round(time.monotonic() - started, 1),
+    }
+    state.end_epoch(metrics)
+    if context.is_main_process:
+        log.info(_epoch_line(metrics, config.num_epochs))
+    context.run_on_all_ranks(lambda: _save(this, losses.steps))
+    context.report(metrics)
+
+
+def _train_and_validate(this: _Run) -> tuple[EpochLosses, float]:
+    config, context, setup, state = this.config, this.context, this.setup, this.state
+    bf16 = config.bf16 and computes_bf16(context.device)
+    losses = train_epoch(
+        state,
+        context.with_progress(setup.train_batches, f"epoch {state.epoch + 1} of {config.num_epochs}"),
+        setup.train_loss,
+        max_grad_norm=config.max_grad_norm,
+        bf16=bf16,
+        freeze_batch_norm=config.freeze_batch_norm,
+    )
+    return losses, evaluate(state.ema, setup.val_batches(), setup.val_loss, bf16=bf16)
+
+
+def _save(this: _Run, step_losses: list[float]) -> None:
+    if this.context.is_main_process:
+        this.folder.save(this.state, this.notes, step_losses)
+
+
+def _resume(this: _Run) -> None:
+    content = this.folder.latest_checkpoint()
+    if content is None:
+        return
+    this.state.load_state_dict(content)
+    start = content["notes"].get("start")  # --init may name other weights by now
+    if start:
+        this.notes["start"] = start
+    if this.context.is_main_process:
+        this.folder.write_log(this.state.history, content["step_losses"])
+    log.info("resuming after epoch %d of %s", this.state.epoch, this.folder.address)
+
+
+def _split_on_all_ranks(
+    task: Task[Any],
+    config: Training,
+    context: DistributedContext,
+    rows: Sequence[Row],
+    folder: RunFolder,
+) -> Split:
+    """Split in the main process, which searches for duplicates; the others read the stored split."""
+    split = context.run_on_all_ranks(
+        lambda: _split_and_store(task, config, rows, folder) if context.is_main_process else None
+    )
+    return context.run_on_all_ranks(lambda: split or read_split(rows, folder.split))
+
+
+def _split_and_store(task: Task[Any], config: Training, rows: Sequence[Row], folder: RunFolder) -> Split:
+    """Return the split of a new run, stored, or the stored one of a run to resume.
+
+    Settings for another split are rejected later, with the stored one unchanged.
+    """
+    has_begun = bool(folder.epochs())
+    if has_begun and not config.split:
+        return read_split(rows, folder.split)
+    split = read_split(rows, config.split) if config.split else task.split(config, rows)[0]
+    if not has_begun:
+        write_split(split, folder.split)
+    return split
+
+
+def _settings_of(config: Training, context: DistributedContext, split: Split) -> dict[str, Any]:
+    """Return the settings that identify a run: 4 workers x 16 examples can resume 1 worker x 64."""
+    settings = stored_settings(config)
+    examples_per_step = settings.pop("batch_size") * context.world_size
     return settings | {"examples_per_step": examples_per_step, "data_fingerprint": split.fingerprint}
 
 
-def _resume(state: TrainingState, notes: dict[str, Any], folder: RunFolder, *, leads: bool) -> None:
-    content = folder.latest()
-    if content is not None:
-        state.load(content)
-        notes["start"] = content["notes"].get("start", notes["start"])  # --init may hold others by now
-        if leads:
-            folder.tell(state.history, content["step_losses"])
-        log.info("going on after epoch %d of %s", state.epoch, folder.address)
+def _notes_of(task: Task[Any], config: Training, setup: TaskSetup) -> dict[str, Any]:
+    """Return what a release needs besides settings and weights."""
+    paths = {name: getattr(config, name) for name in config.PATHS if name not in ("run", "split")}
+    return {
+        "kind": task.name,
+        "batch_size": config.batch_size,
+        **paths,
+        "architecture": dict(setup.architecture),
+        "start": setup.initialization,
+        "labels": list(setup.labels),
+    }
 
 
-def _line(metrics: Metrics, num_epochs: int) -> str:
-    left_s = metrics["seconds"] * (num_epochs - metrics["epoch"])
-    figures = " ".join(f"{name} {value:.4g}" for name, value in metrics.items() if name != "epoch")
-    return f"epoch {metrics['epoch']} of {num_epochs}: {figures}; about {left_s / 60:.0f} min left"
+def _epoch_line(metrics: Metrics, num_epochs: int) -> str:
+    remaining_s = metrics["seconds"] * (num_epochs - metrics["epoch"])
+    values = " ".join(f"{name} {value:.4g}" for name, value in metrics.items() if name != "epoch")
+    return f"epoch {metrics['epoch']} of {num_epochs}: {values}; about {remaining_s / 60:.0f} min left"

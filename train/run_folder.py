@@ -1,4 +1,4 @@
-"""The folder of a run, local or on S3: states, log, TensorBoard, split and released checkpoint."""
+"""The folder of a run, local or on S3: training checkpoints, log, TensorBoard, split, model artifact."""
 
 import io
 import json
@@ -21,22 +21,22 @@ from models.storage import (
     upload_folder,
     write_bytes,
 )
-from train.loop import Metrics, OtherRunError, TrainingState
+from train.loop import Metrics, RunMismatchError, TrainingState
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunFolder:
-    """Where one network's run keeps what must survive; only the worker that leads writes it."""
+    """Reads and writes the folder of one run; only the main process writes."""
 
     address: str
-    keep_states: int = 2
-    """States of the best epochs that are kept beside the last one."""
+    keep_checkpoints: int = 2
+    """Training checkpoints of the best epochs to keep beside the last."""
 
     @property
-    def checkpoint(self) -> str:
-        """Address of the released checkpoint."""
+    def artifact(self) -> str:
+        """Address of the model artifact: the released checkpoint."""
         return join(self.address, "checkpoint")
 
     @property
@@ -45,28 +45,28 @@ class RunFolder:
         return join(self.address, "split.parquet")
 
     def save(self, state: TrainingState, notes: dict[str, Any], step_losses: list[float]) -> None:
-        """Write the state of the last epoch, then what is told about it, then forget states no longer needed.
+        """Write the training checkpoint of the last epoch and the logs; delete outdated checkpoints.
 
-        A crash in between leaves the states before as they were; the log follows from the state.
+        A crash in between leaves earlier checkpoints intact; the logs can be rebuilt from a checkpoint.
 
         Args:
-            notes: text and numbers stored beside the state, for whoever releases it.
+            notes: text and numbers that a release needs.
             step_losses: of the steps of the last epoch, for TensorBoard.
 
         Raises:
-            StorageError: there is no room, or the folder cannot be written.
+            StorageError: the disk is full, or the folder cannot be written.
         """
         buffer = io.BytesIO()
-        torch.save(state.content() | {"notes": notes, "step_losses": step_losses}, buffer)
-        write_bytes(self._state(state.epoch), buffer.getvalue())
-        self.tell(state.history, step_losses)
-        kept = {state.epoch, *best_epochs(state.history)[: self.keep_states]}
+        torch.save(state.state_dict() | {"notes": notes, "step_losses": step_losses}, buffer)
+        write_bytes(self._checkpoint(state.epoch), buffer.getvalue())
+        self.write_log(state.history, step_losses)
+        kept = {state.epoch, *best_epochs(state.history)[: self.keep_checkpoints]}
         for epoch in self.epochs():
             if epoch < state.epoch and epoch not in kept:
-                delete(self._state(epoch))
+                delete(self._checkpoint(epoch))
 
-    def tell(self, history: list[Metrics], step_losses: list[float]) -> None:
-        """Write log and TensorBoard of what a state holds; again after a stop between the state and these."""
+    def write_log(self, history: list[Metrics], step_losses: list[float]) -> None:
+        """Write log and TensorBoard of a training checkpoint, unless a stopped run has written them."""
         lines = [json.dumps(metrics) for metrics in history]
         write_bytes(join(self.address, "log.jsonl"), ("\n".join(lines) + "\n").encode())
         name = f".{len(history):04d}"
@@ -74,36 +74,37 @@ class RunFolder:
             self._write_tensorboard(history, step_losses, name)
 
     def epochs(self) -> list[int]:
-        """Return the epochs whose states are there, in order."""
+        """Return the epochs that have a training checkpoint, in order."""
         names = [Path(address).name for address in list_files(join(self.address, "states"))]
         return sorted(int(name[6:-3]) for name in names if name.startswith("epoch-") and name.endswith(".pt"))
 
-    def latest(self) -> dict[str, Any] | None:
-        """Return the state of the last epoch, or of the one before if that is damaged; None at first.
+    def latest_checkpoint(self) -> dict[str, Any] | None:
+        """Return the last undamaged training checkpoint; None if the run has none.
 
         Raises:
-            StorageError: a state cannot be read just now; starting anew instead would lose it.
-            OtherRunError: there are states, and all are damaged.
+            StorageError: a checkpoint cannot be read at the moment; a new start would overwrite it.
+            RunMismatchError: all checkpoints are damaged.
         """
         epochs = self.epochs()
         for epoch in reversed(epochs):
             try:
-                return self.state(epoch)
+                return self.load_checkpoint(epoch)
             except StorageError:
                 raise
             except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
-                log.warning("the state of epoch %d is damaged and passed over: %s", epoch, error)
+                log.warning("the training checkpoint of epoch %d is damaged and skipped: %s", epoch, error)
         if epochs:
-            raise OtherRunError(
-                f"all states in {self.address} are damaged; name another folder with --run to start anew"
+            raise RunMismatchError(
+                f"all training checkpoints in {self.address} are damaged; name another folder with --run"
             )
         return None
 
-    def state(self, epoch: int) -> dict[str, Any]:
-        """Return the state after ``epoch``; tensors, numbers and text only, nothing that can run."""
-        return torch.load(io.BytesIO(read_bytes(self._state(epoch))), map_location="cpu", weights_only=True)
+    def load_checkpoint(self, epoch: int) -> dict[str, Any]:
+        """Return the training checkpoint of ``epoch``; loading it runs no code from the file."""
+        content = io.BytesIO(read_bytes(self._checkpoint(epoch)))
+        return torch.load(content, map_location="cpu", weights_only=True)
 
-    def _state(self, epoch: int) -> str:
+    def _checkpoint(self, epoch: int) -> str:
         return join(self.address, f"states/epoch-{epoch:04d}.pt")
 
     def _write_tensorboard(self, history: list[Metrics], step_losses: list[float], name: str) -> None:
@@ -124,10 +125,10 @@ class RunFolder:
 
 
 def best_epochs(history: list[Metrics]) -> list[int]:
-    """Return the epochs, counted from 1, lowest validation loss first."""
+    """Return the epochs, counted from 1, in order of their validation loss."""
     return sorted(range(1, len(history) + 1), key=lambda epoch: history[epoch - 1]["val_loss"])
 
 
 def stalled(history: list[Metrics], patience: int) -> bool:
-    """Whether the validation loss has not become better for ``patience`` epochs; never if that is 0."""
+    """Return whether the validation loss has not improved for ``patience`` epochs; 0: never stalled."""
     return bool(patience) and bool(history) and len(history) - best_epochs(history)[0] >= patience

@@ -19,10 +19,12 @@ from models import storage
 from models.images import decode_square
 from models.lesion.engine_loader import load_lesion_engine
 from tests.local_bucket import new_bucket, s3_server
-from train.config import LesionJob, LesionTraining, Scale
+from train.config import Job, Scale
 from train.distributed import DistributedContext
 from train.launch import launch
+from train.lesion.config import LesionTraining
 from train.lesion.drawn_lesions import draw_lesion_photos
+from train.lesion.task import LesionTask
 from train.run import run
 from train.run_folder import RunFolder
 
@@ -78,13 +80,13 @@ def kill_a_worker_in_its_second_epoch(address: str, killed: list[int]) -> None:
 def test_two_workers_one_of_them_killed_learn_what_one_learns_alone(
     bucket: str, fixed: LesionTraining, tmp_path: Path
 ):
-    run(fixed, DistributedContext())
+    run(LesionTask(), fixed, DistributedContext())
     pair = replace(fixed, run=f"{bucket}/runs/pair", batch_size=4)
     killed: list[int] = []
     killer = threading.Thread(target=kill_a_worker_in_its_second_epoch, args=(pair.run, killed), daemon=True)
     killer.start()
 
-    address = launch(LesionJob(training=pair, scale=Scale(workers=2, cpus_per_worker=1)))
+    address = launch(Job(training=pair, scale=Scale(workers=2, cpus_per_worker=1)))
 
     alone = step_losses(Path(fixed.run, "tensorboard"))
     together = step_losses(storage.fetch_folder(f"{pair.run}/tensorboard", tmp_path))
@@ -126,10 +128,10 @@ def test_ctrl_c_costs_one_epoch_at_most_and_the_same_command_goes_on(
     finished = folder.epochs()
 
     assert first.returncode == 130, told
-    assert "the same command goes on from" in told
+    assert "the same command resumes from" in told
     assert "Traceback" not in told
     again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240)
     assert again.returncode == 0, again.stderr
-    assert "going on after epoch" in again.stdout + again.stderr
+    assert "resuming after epoch" in again.stdout + again.stderr
     assert finished[-1] < 6
     assert load_lesion_engine(Path(settings["run"], "checkpoint")).meta.name == "lesion-reference"

@@ -4,12 +4,15 @@ from pathlib import Path
 import pytest
 
 from models.lesion.engine_loader import load_lesion_engine
-from train.config import LesionTraining, ProgressTraining, Scale
-from train.cross_validation import run_folds, table_of
-from train.data.manifest import ManifestError, read_manifest
+from train.config import Scale
+from train.cross_validation import format_table, run_folds
+from train.data.manifest import Manifest, ManifestError, load_manifest, read_manifest
 from train.data.split import read_split
-from train.launch import fit
+from train.lesion.config import LesionTraining
 from train.lesion.drawn_lesions import draw_lesion_photos
+from train.lesion.task import LesionTask
+from train.progress.config import ProgressTraining
+from train.progress.task import ProgressTask
 from train.run_folder import RunFolder
 
 
@@ -33,7 +36,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> LesionTraining:
 def test_the_folds_are_told_and_released_as_one_checkpoint(
     config: LesionTraining, capsys: pytest.CaptureFixture[str]
 ):
-    address = run_folds(config, Scale(workers=0, folds=2), fit)
+    address = run_folds(LesionTask(), config, Scale(workers=0, folds=2), load_manifest(config.manifest))
 
     engine = load_lesion_engine(Path(address))
     assert engine.meta.architecture["num_members"] == 2
@@ -47,16 +50,21 @@ def test_the_folds_are_told_and_released_as_one_checkpoint(
 
 def test_more_folds_than_groups_are_refused(config: LesionTraining):
     with pytest.raises(ManifestError, match="30 folds"):
-        run_folds(config, Scale(workers=0, folds=30), fit)
+        run_folds(LesionTask(), config, Scale(workers=0, folds=30), load_manifest(config.manifest))
 
 
 def test_the_progress_network_has_no_folds(tmp_path: Path):
-    with pytest.raises(ManifestError, match="--folds trains the lesion network"):
-        run_folds(ProgressTraining(run=str(tmp_path)), Scale(workers=0, folds=3), fit)
+    with pytest.raises(ManifestError, match="--folds is for the lesion network"):
+        run_folds(
+            ProgressTask(),
+            ProgressTraining(run=str(tmp_path)),
+            Scale(workers=0, folds=3),
+            Manifest(rows=[], notes={}),
+        )
 
 
 def test_mean_and_deviation_are_over_the_folds():
-    table = table_of([{"balanced_accuracy": 0.5}, {"balanced_accuracy": 0.7}])
+    table = format_table([{"balanced_accuracy": 0.5}, {"balanced_accuracy": 0.7}])
 
     assert "mean              0.6000" in table
     assert "sd                0.1414" in table

@@ -12,17 +12,20 @@ import torch
 
 from models.progress.network import ProgressNet
 from tests.fake_cuda import FakeCuda
-from train.config import LesionTraining, ProgressTraining
+from train.config import Training
 from train.data.manifest import read_manifest
-from train.data.split import Split
-from train.distributed import Team
-from train.lesion.drawn_lesions import draw_spots
+from train.distributed import DistributedContext
+from train.lesion.config import LesionTraining
+from train.lesion.drawn_lesions import draw_lesion_photos
+from train.lesion.task import LesionTask
 from train.loop import EpochLosses, TrainingState, evaluate, train_epoch
+from train.progress.config import ProgressTraining
+from train.progress.loss import batch_loss
 from train.progress.series import Series
-from train.progress.series_batches import RealBatches
-from train.progress.synthetic.sequences import batches_of
-from train.run import new_state, split_for
-from train.task_setup import Lesson, _progress_loss_of, lesion_lesson
+from train.progress.series_batches import LabelledSeriesBatches
+from train.progress.synthetic.generation import in_batches
+from train.run import new_state
+from train.task import TaskSetup
 
 COPIES_IN_PER_STEP = 1
 """Photos, targets and random numbers, in one transfer from pinned memory."""
@@ -31,12 +34,16 @@ WAITS_PER_EPOCH = 2
 COPIES_OUT_PER_EPOCH = 1
 """The losses of all steps."""
 
-Run = tuple[Lesson, TrainingState]
+Run = tuple[TaskSetup, TrainingState]
+
+
+def state_of(setup: TaskSetup, config: Training) -> TrainingState:
+    return new_state(setup.net, config, steps_per_epoch=len(setup.train_batches), settings={})
 
 
 @pytest.fixture
 def prepare_lesion(tmp_path: Path) -> Callable[[str], Run]:
-    draw_spots(tmp_path / "photos", tmp_path / "manifest.parquet", num_photos=32)
+    draw_lesion_photos(tmp_path / "photos", tmp_path / "manifest.parquet", num_photos=32)
     config = LesionTraining(
         manifest=str(tmp_path / "manifest.parquet"),
         cache="",
@@ -49,9 +56,10 @@ def prepare_lesion(tmp_path: Path) -> Callable[[str], Run]:
 
     def prepare(device: str) -> Run:
         torch.manual_seed(0)
-        team = Team(device=device, progress_bar=None)
-        lesson = lesion_lesson(config, team, split_for(config, read_manifest(config.manifest)))
-        return lesson, new_state(lesson.net, config, team, lesson)
+        context = DistributedContext(device=device, progress_bar=None)
+        [split] = LesionTask().split(config, read_manifest(config.manifest))
+        setup = LesionTask().build(config, context, split)
+        return setup, state_of(setup, config)
 
     return prepare
 
@@ -69,29 +77,29 @@ def prepare_progress(device: str) -> Run:
         for num_photos in (3, 5, 4, 2, 3, 4)
     ]
     config = ProgressTraining(input_px=40, batch_size=4, bf16=True, num_epochs=2)
-    team = Team(device=device, progress_bar=None)
-    lesson = Lesson(
+    context = DistributedContext(device=device, progress_bar=None)
+    setup = TaskSetup(
         net=ProgressNet(input_px=40).to(device),
-        batches=RealBatches(series, config, team),
-        val_batches=lambda: batches_of(series, replace(config, device=device)),
-        loss_of=partial(_progress_loss_of, last_photo_weight=0.5),
-        val_loss_of=_progress_loss_of,
-        split=Split(train=(), val=(), fingerprint=""),
-        data="",
-        notes={},
+        train_batches=LabelledSeriesBatches(series, config, context),
+        val_batches=lambda: in_batches(series, replace(config, device=device)),
+        train_loss=partial(batch_loss, last_photo_weight=0.5),
+        val_loss=batch_loss,
+        architecture={},
+        initialization="random weights",
+        data_fingerprint="",
     )
-    return lesson, new_state(lesson.net, config, team, lesson)
+    return setup, state_of(setup, config)
 
 
 def train(run: Run) -> EpochLosses:
-    lesson, state = run
+    setup, state = run
     torch.manual_seed(1)
-    return train_epoch(state, lesson.batches, lesson.loss_of, max_grad_norm=1.0, bf16=True)
+    return train_epoch(state, setup.train_batches, setup.train_loss, max_grad_norm=1.0, bf16=True)
 
 
 def validate(run: Run) -> float:
-    lesson, state = run
-    return evaluate(state.ema, lesson.val_batches(), lesson.val_loss_of, bf16=True)
+    setup, state = run
+    return evaluate(state.ema, setup.val_batches(), setup.val_loss, bf16=True)
 
 
 @pytest.mark.parametrize("network", ["lesion", "progress"])
@@ -107,7 +115,7 @@ def test_a_step_copies_once_and_waits_only_to_check_the_gradient(network: str, p
         found = val_loss, train(run)
 
         copies_in = [event for event in cuda.events if event.kind == "in"]
-        num_steps = len(run[0].batches)
+        num_steps = len(run[0].train_batches)
         assert num_steps >= 3
         assert len(copies_in) <= COPIES_IN_PER_STEP * num_steps, cuda.summary()
         assert not any(event.blocking for event in copies_in), cuda.summary()

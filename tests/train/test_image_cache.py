@@ -14,12 +14,12 @@ from models.images import decode_square
 from models.storage import StorageError, read_bytes
 from train.data.manifest import ManifestError, Row
 from train.image_cache import decoded_photos
-from train.lesion.drawn_lesions import draw_spots
+from train.lesion.drawn_lesions import draw_lesion_photos
 
 
 @pytest.fixture
 def rows(tmp_path: Path) -> list[Row]:
-    return draw_spots(tmp_path / "photos", tmp_path / "manifest.parquet", num_photos=9)
+    return draw_lesion_photos(tmp_path / "photos", tmp_path / "manifest.parquet", num_photos=9)
 
 
 @pytest.mark.parametrize("cached", [True, False])

@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
-from train.config import LesionTraining, Scale
-from train.launch import fit
+from train.config import Scale
+from train.fit import fit
+from train.lesion.config import LesionTraining
+from train.lesion.task import LesionTask
 
 DROPPED = """
 import os, signal, time
@@ -32,7 +34,7 @@ def test_an_interrupt_that_python_drops_ends_the_run_all_the_same():
     done = subprocess.run([sys.executable, "-c", DROPPED], capture_output=True, text=True, timeout=50)
 
     assert "Exception ignored" in done.stderr
-    assert "the same command goes on from runs/mine" in done.stderr
+    assert "the same command resumes from runs/mine" in done.stderr
     assert done.returncode == 130
 
 
@@ -47,12 +49,12 @@ def test_workers_wait_for_each_other_as_long_as_set(tmp_path: Path, monkeypatch:
             return SimpleNamespace(return_value="")
 
     monkeypatch.setattr("ray.train.torch.TorchTrainer", Recorder)
-    monkeypatch.setattr("train.launch._check_room", lambda scale, cpus: True)
-    monkeypatch.setattr("train.launch.warn_while_unplaced", lambda *args, **kwargs: nullcontext())
+    monkeypatch.setattr("train.fit._check_room", lambda scale, cpus: True)
+    monkeypatch.setattr("train.fit.warn_while_unplaced", lambda *args, **kwargs: nullcontext())
     training = LesionTraining(run=str(tmp_path))
 
     for scale in (Scale(cpus_per_worker=1), Scale(cpus_per_worker=1, collective_timeout_s=90)):
-        fit(training, scale)
+        fit(LesionTask(), training, scale)
         assert given["torch_config"].timeout_s == scale.collective_timeout_s
 
     assert Scale().collective_timeout_s >= 3600

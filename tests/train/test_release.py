@@ -6,13 +6,14 @@ from pathlib import Path
 import pytest
 
 from models.lesion.engine_loader import load_lesion_engine
-from train.config import LesionJob, LesionTraining, Scale
+from train.config import Job, Scale
 from train.data.manifest import read_manifest
 from train.data.split import split_rows, write_split
 from train.launch import launch
+from train.lesion.config import LesionTraining
 from train.lesion.drawn_lesions import draw_lesion_photos
-from train.lesion.release import ReleaseError
 from train.release import release_run
+from train.task import ReleaseError
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +34,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> LesionTraining:
         keep_checkpoints=1,
         bf16=False,
     )
-    launch(LesionJob(training=config, scale=Scale(workers=0)))
+    launch(Job(training=config, scale=Scale(workers=0)))
     return config
 
 
@@ -57,7 +58,7 @@ def test_the_card_says_what_the_weights_began_as(config: LesionTraining, tmp_pat
     first = Path(config.run, "checkpoint")
     second = replace(config, run=str(tmp_path / "run"), init=str(first), num_epochs=1, keep_checkpoints=0)
 
-    launch(LesionJob(training=second, scale=Scale(workers=0)))
+    launch(Job(training=second, scale=Scale(workers=0)))
 
     told = "the weights of lesion-reference 2 (sha256 "
     assert "trained at 32 px from random weights" in (first / "MODEL_CARD.md").read_text()
@@ -77,7 +78,7 @@ def test_another_split_than_that_of_training_is_refused(config: LesionTraining, 
 
 
 def test_a_folder_without_a_run_is_named(tmp_path: Path):
-    with pytest.raises(ReleaseError, match="holds no state of a run"):
+    with pytest.raises(ReleaseError, match="has no training checkpoint"):
         release_run(str(tmp_path))
 
 

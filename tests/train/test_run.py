@@ -11,21 +11,23 @@ import torch
 
 from models.preprocessing import Augmentation
 from tests.random_checkpoints import write_lesion, write_progress
-from train.config import LesionTraining
 from train.data.manifest import read_manifest
 from train.data.split import read_split
-from train.distributed import RunStoppedError, Team
-from train.lesion.drawn_lesions import draw_spots
+from train.distributed import DistributedContext, RunStoppedError
+from train.lesion.config import LesionTraining
+from train.lesion.drawn_lesions import draw_lesion_photos
+from train.lesion.task import LesionTask
 from train.loop import EpochLosses, train_epoch
-from train.run import new_state, run, split_for
+from train.run import new_state, run
 from train.run_folder import RunFolder
-from train.task_setup import lesion_lesson
+
+TASK = LesionTask()
 
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory) -> LesionTraining:
     folder = tmp_path_factory.mktemp("training")
-    draw_spots(folder / "photos", folder / "manifest.parquet", num_photos=24)
+    draw_lesion_photos(folder / "photos", folder / "manifest.parquet", num_photos=24)
     return LesionTraining(
         manifest=str(folder / "manifest.parquet"),
         run=str(folder / "run"),
@@ -41,12 +43,12 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> LesionTraining:
 
 @pytest.fixture(scope="module")
 def finished(config: LesionTraining) -> RunFolder:
-    run(config, Team())
+    run(TASK, config, DistributedContext())
     return RunFolder(address=config.run)
 
 
 def test_a_run_leaves_the_state_of_its_last_epoch(finished: RunFolder, config: LesionTraining):
-    content = finished.latest()
+    content = finished.latest_checkpoint()
 
     assert content is not None
     assert [metrics["epoch"] for metrics in content["history"]] == [1, 2]
@@ -59,17 +61,17 @@ def test_the_split_is_stored_and_is_the_one_that_was_learned_from(
 ):
     split = read_split(read_manifest(config.manifest), finished.split)
 
-    content = finished.latest()
+    content = finished.latest_checkpoint()
     assert content is not None
     assert content["settings"]["data_fingerprint"] == split.fingerprint
 
 
 def test_a_finished_run_is_not_trained_again(finished: RunFolder, config: LesionTraining):
-    before = finished.latest()
+    before = finished.latest_checkpoint()
 
-    run(config, Team())
+    run(TASK, config, DistributedContext())
 
-    after = finished.latest()
+    after = finished.latest_checkpoint()
     assert before is not None and after is not None
     assert after["history"] == before["history"]
 
@@ -83,20 +85,20 @@ def _run_an_epoch(config: LesionTraining) -> None:
         raise StopError
 
     with pytest.raises(StopError):
-        run(config, Team(report=stop))
+        run(TASK, config, DistributedContext(report=stop))
 
 
 def test_a_run_remembers_what_its_weights_began_as(config: LesionTraining, tmp_path: Path):
     first = write_lesion(tmp_path / "first")
     begun = replace(config, run=str(tmp_path / "run"), init=str(first))
     _run_an_epoch(begun)
-    before = RunFolder(address=begun.run).latest()
+    before = RunFolder(address=begun.run).latest_checkpoint()
     meta = json.loads((first / "meta.json").read_text())
     (first / "meta.json").write_text(json.dumps(meta | {"version": "99"}))
 
-    run(begun, Team())
+    run(TASK, begun, DistributedContext())
 
-    after = RunFolder(address=begun.run).latest()
+    after = RunFolder(address=begun.run).latest_checkpoint()
     assert before is not None and after is not None
     assert after["notes"]["start"] == before["notes"]["start"]
     assert "99" not in after["notes"]["start"].partition("(")[0]
@@ -109,9 +111,9 @@ def test_stopped_at_an_epochs_end_and_resumed_equals_not_stopped(
     _run_an_epoch(stopped)
     torch.rand(7)
 
-    run(stopped, Team())
+    run(TASK, stopped, DistributedContext())
 
-    whole, resumed = finished.latest(), RunFolder(address=stopped.run).latest()
+    whole, resumed = finished.latest_checkpoint(), RunFolder(address=stopped.run).latest_checkpoint()
     assert whole is not None and resumed is not None
     assert [m["train_loss"] for m in resumed["history"]] == [m["train_loss"] for m in whole["history"]]
     for part in ("net", "ema"):
@@ -134,7 +136,7 @@ def test_a_run_goes_on_where_the_processor_has_no_bfloat16(
     _run_an_epoch(begun)
     monkeypatch.setattr("torch.cpu.get_capabilities", lambda: {"avx512_f": True})
     with caplog.at_level("INFO", logger="train"):
-        run(begun, Team())
+        run(TASK, begun, DistributedContext())
 
     assert used == [True, False]
     assert "computing in float32: cpu has no instructions for bfloat16" in caplog.text
@@ -143,11 +145,12 @@ def test_a_run_goes_on_where_the_processor_has_no_bfloat16(
 def test_bfloat16_changes_losses_less_than_another_seed_does(config: LesionTraining):
     def losses_of(seed: int, *, bf16: bool) -> list[float]:
         torch.manual_seed(seed)
-        team = Team(progress_bar=None)
+        context = DistributedContext(progress_bar=None)
         some = replace(config, seed=seed, batch_size=4, mix_share=0.0)
-        lesson = lesion_lesson(some, team, split_for(some, read_manifest(some.manifest)))
-        state = new_state(lesson.net, some, team, lesson)
-        return train_epoch(state, lesson.batches, lesson.loss_of, max_grad_norm=1.0, bf16=bf16).steps
+        [split] = TASK.split(some, read_manifest(some.manifest))
+        setup = TASK.build(some, context, split)
+        state = new_state(setup.net, some, steps_per_epoch=len(setup.train_batches), settings={})
+        return train_epoch(state, setup.train_batches, setup.train_loss, max_grad_norm=1.0, bf16=bf16).steps
 
     float32, bfloat16 = (
         torch.tensor([losses_of(seed, bf16=bf16) for seed in range(3)]) for bf16 in (False, True)
@@ -172,7 +175,7 @@ def test_a_run_with_other_settings_is_refused_and_nothing_of_it_changes(
     before = {path: path.read_bytes() for path in Path(config.run).rglob("*") if path.is_file()}
 
     with pytest.raises(RunStoppedError, match=message):
-        run(replace(config, **change), Team())
+        run(TASK, replace(config, **change), DistributedContext())
 
     assert {path: path.read_bytes() for path in Path(config.run).rglob("*") if path.is_file()} == before
 
@@ -180,18 +183,23 @@ def test_a_run_with_other_settings_is_refused_and_nothing_of_it_changes(
 def test_a_loss_that_is_no_number_ends_the_run_in_one_message(config: LesionTraining, tmp_path: Path):
     wild = replace(config, run=str(tmp_path / "run"), learning_rate=1e30, warmup_fraction=0.5)
 
-    with pytest.raises(RunStoppedError, match="the gradient is no longer a number in epoch 1"):
-        run(wild, Team())
+    with pytest.raises(RunStoppedError, match="the gradient is not finite in epoch 1"):
+        run(TASK, wild, DistributedContext())
 
 
 def test_a_run_that_stalls_ends_early(config: LesionTraining, tmp_path: Path):
     slow = replace(
-        config, run=str(tmp_path / "run"), num_epochs=5, learning_rate=1e-12, stop_patience=1, keep_states=0
+        config,
+        run=str(tmp_path / "run"),
+        num_epochs=5,
+        learning_rate=1e-12,
+        stop_patience=1,
+        keep_checkpoints=0,
     )
 
-    run(slow, Team())
+    run(TASK, slow, DistributedContext())
 
-    content = RunFolder(address=slow.run).latest()
+    content = RunFolder(address=slow.run).latest_checkpoint()
     assert content is not None
     assert len(content["history"]) < 5
 
@@ -201,7 +209,7 @@ def test_a_run_that_stalls_ends_early(config: LesionTraining, tmp_path: Path):
     [
         ({"manifest": "nowhere.parquet"}, r"skinserve ingest"),
         ({"init": "nowhere"}, "--init nowhere: no folder"),
-        ({"batch_size": 500}, "fewer than one step takes"),
+        ({"batch_size": 500}, "fewer than the examples of one step"),
         ({"split": "nowhere.parquet"}, "no split at nowhere.parquet"),
     ],
 )
@@ -209,14 +217,14 @@ def test_what_a_run_needs_and_does_not_have_is_named(
     config: LesionTraining, tmp_path: Path, change: dict[str, Any], message: str
 ):
     with pytest.raises(RunStoppedError, match=message):
-        run(replace(config, run=str(tmp_path / "run"), **change), Team())
+        run(TASK, replace(config, run=str(tmp_path / "run"), **change), DistributedContext())
 
 
 def test_weights_of_the_other_network_are_refused(config: LesionTraining, tmp_path: Path):
     folder = write_progress(tmp_path / "progress")
 
     with pytest.raises(RunStoppedError, match="is a progress checkpoint, this run trains a lesion network"):
-        run(replace(config, run=str(tmp_path / "run"), init=str(folder)), Team())
+        run(TASK, replace(config, run=str(tmp_path / "run"), init=str(folder)), DistributedContext())
 
 
 @pytest.mark.parametrize(
@@ -231,7 +239,7 @@ def test_weights_of_the_other_network_are_refused(config: LesionTraining, tmp_pa
         (lambda c: replace(c, mix_share=-0.1), "mix_share is -0.1"),
         (lambda c: replace(c, val_fraction=0.4), r"val_fraction is 0.4; .* here 0.500"),
         (lambda c: replace(c, cache="s3://bucket/cache"), "must be a folder on each machine's own disk"),
-        (lambda c: replace(c, release="best", keep_states=0), "keep at least one state"),
+        (lambda c: replace(c, release="best", keep_checkpoints=0), "keep at least one best checkpoint"),
         (lambda c: replace(c, min_sensitivity=1.0), "min_sensitivity is 1.0"),
         (lambda c: replace(c, augmentation=Augmentation(min_scale=0.0)), "min_scale is 0.0"),
     ],

@@ -8,7 +8,7 @@ from torch.optim import AdamW
 from torch.optim.lr_scheduler import OneCycleLR
 
 from models.storage import StorageError
-from train.loop import OtherRunError, TrainingState, new_ema
+from train.loop import RunMismatchError, TrainingState, new_ema
 from train.run_folder import RunFolder, best_epochs, stalled
 
 
@@ -33,12 +33,12 @@ def save_all(folder: RunFolder, *val_losses: float) -> None:
 
 
 def test_the_last_state_and_the_best_are_kept(tmp_path: Path):
-    folder = RunFolder(address=str(tmp_path), keep_states=2)
+    folder = RunFolder(address=str(tmp_path), keep_checkpoints=2)
 
     save_all(folder, 0.9, 0.5, 0.7, 0.6, 0.8)
 
     assert folder.epochs() == [2, 4, 5]
-    latest = folder.latest()
+    latest = folder.latest_checkpoint()
     assert latest is not None
     assert len(latest["history"]) == 5
     assert latest["notes"] == {"kind": "lesion"}
@@ -64,7 +64,7 @@ def test_what_a_stop_left_untold_is_told_later_and_once(tmp_path: Path):
         path.unlink()
 
     for _ in range(2):
-        folder.tell(state_after(0.9, 0.5).history, [0.5, 0.4])
+        folder.write_log(state_after(0.9, 0.5).history, [0.5, 0.4])
 
     events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
     assert sorted(event.step for event in events.Scalars("step_loss")) == [0, 1, 2, 3]
@@ -76,7 +76,7 @@ def test_a_damaged_state_is_passed_over(tmp_path: Path, caplog: pytest.LogCaptur
     path = tmp_path / "states" / "epoch-0002.pt"
     path.write_bytes(path.read_bytes()[:500])
 
-    latest = folder.latest()
+    latest = folder.latest_checkpoint()
 
     assert latest is not None
     assert len(latest["history"]) == 1
@@ -88,8 +88,8 @@ def test_a_state_with_code_in_it_is_not_run_and_not_written_over(tmp_path: Path)
     (tmp_path / "states").mkdir()
     torch.save({"history": [], "net": print}, tmp_path / "states" / "epoch-0001.pt")
 
-    with pytest.raises(OtherRunError, match=r"all states in .* are damaged"):
-        folder.latest()
+    with pytest.raises(RunMismatchError, match=r"all training checkpoints in .* are damaged"):
+        folder.latest_checkpoint()
 
 
 def test_a_state_that_cannot_be_read_just_now_is_not_passed_over(
@@ -103,11 +103,11 @@ def test_a_state_that_cannot_be_read_just_now_is_not_passed_over(
 
     monkeypatch.setattr("train.run_folder.read_bytes", refuse)
     with pytest.raises(StorageError, match="503"):
-        folder.latest()
+        folder.latest_checkpoint()
 
 
 def test_later_states_are_never_removed(tmp_path: Path):
-    folder = RunFolder(address=str(tmp_path), keep_states=0)
+    folder = RunFolder(address=str(tmp_path), keep_checkpoints=0)
     save_all(folder, 0.9, 0.5, 0.4)
 
     folder.save(state_after(0.9), {}, [])

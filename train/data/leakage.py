@@ -9,7 +9,8 @@ from typing import Annotated
 import tyro
 
 from models.errors import EXIT_DONE, EXIT_FAILED, command
-from train.config import LesionTraining, ProgressTraining
+from train.lesion.config import LesionTraining
+from train.progress.config import ProgressTraining
 from train.data.duplicates import find_duplicates
 from train.data.manifest import read_manifest
 from train.data.split import Split, groups_of, read_split, split_people, split_rows

@@ -1,4 +1,4 @@
-"""Rows to batches: photos decoded once, drawn in the same order by all workers, shared out among them.
+"""Batches of lesion photos: decoded once, in one order for all workers, each of which takes its share.
 
 Axes: B image of a batch, H row, W column, C colour, K diagnosis, R risk group.
 """
@@ -14,11 +14,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from models.diagnoses import GROUPS, UnknownDiagnosisError, find_diagnosis, in_column_order
-from models.preprocessing import augment, sample_augmentation, normalize
-from train.config import LesionTraining
+from models.preprocessing import augment, normalize, sample_augmentation
 from train.data.manifest import ManifestError, Row
-from train.distributed import Team
+from train.distributed import DistributedContext
 from train.image_cache import decoded_photos
+from train.lesion.config import LesionTraining
 from train.loop import Batch, to_device
 
 log = logging.getLogger(__name__)
@@ -29,16 +29,16 @@ NUM_AHEAD = 4
 
 
 class LesionPhotos:
-    """Photos decoded once, kept as uint8 squares, with the columns of their labels.
+    """Decoded photos as uint8 squares, with their target probabilities.
 
     Args:
         labels: names of the diagnoses in column order.
         side_px: side of the squares; 128 px are 48 kB a photo.
-        cache: folder of the files that hold them; none keeps them in memory.
-        max_unreadable_share: of the photos that may be left out because they cannot be read.
+        cache: folder of the files that hold them; empty: in memory.
+        max_unreadable_share: largest share of unreadable photos, which are skipped.
 
     Raises:
-        ManifestError: more photos than that cannot be read, or a label is unknown.
+        ManifestError: more photos are unreadable, or a label is unknown.
     """
 
     def __init__(
@@ -50,19 +50,19 @@ class LesionPhotos:
         cache: str = "",
         max_unreadable_share: float = 0.0,
     ) -> None:
-        _find_all(rows)
+        _check_labels(rows)
         self.image_BHWC, unreadable = decoded_photos(rows, side_px=side_px, cache=cache)
         if len(unreadable) > max_unreadable_share * len(rows):
             first = next(iter(unreadable))
             raise ManifestError(
                 f"{len(unreadable)} of {len(rows)} photos cannot be read, first {rows[first].image}: "
-                f"{unreadable[first]}; at most {max_unreadable_share:.0%} may be left out: correct the "
-                "photos and run train.data.ingest again"
+                f"{unreadable[first]}; at most {max_unreadable_share:.0%} may be skipped: correct the "
+                "photos and run skinserve ingest again"
             )
         if unreadable:
             names = ", ".join(rows[index].name for index in list(unreadable)[:5])
             log.warning(
-                "%d of %d photos cannot be read and are left out: %s", len(unreadable), len(rows), names
+                "%d of %d photos cannot be read and are skipped: %s", len(unreadable), len(rows), names
             )
         self._kept = [index for index in range(len(rows)) if index not in unreadable]
         self.rows = [rows[index] for index in self._kept]
@@ -88,7 +88,7 @@ class LesionPhotos:
         }
 
 
-def _find_all(rows: Sequence[Row]) -> None:
+def _check_labels(rows: Sequence[Row]) -> None:
     try:
         for row in rows:
             find_diagnosis(row.label)
@@ -97,10 +97,10 @@ def _find_all(rows: Sequence[Row]) -> None:
 
 
 def class_names(rows: Sequence[Row], *, at_least: int = 2) -> tuple[str, ...]:
-    """Return the diagnoses that occur, in the taxonomy's order: the columns of the network to be trained.
+    """Return the diagnoses that occur, in the order of the network's columns.
 
     Raises:
-        ManifestError: a label is unknown, or there are fewer than two.
+        ManifestError: a label is unknown, or fewer diagnoses occur.
     """
     try:
         names = in_column_order({row.label for row in rows})
@@ -113,47 +113,47 @@ def class_names(rows: Sequence[Row], *, at_least: int = 2) -> tuple[str, ...]:
     return names
 
 
-class TrainBatches:
-    """Augmented, normalised batches of one epoch after the other; classes drawn by ``config.class_balance``.
+class LesionTrainBatches:
+    """Yield augmented, normalised batches; ``config.class_balance`` sets the share of the classes.
 
-    Every worker draws the same order and takes its own part of each step, so that two workers take together
-    the step that one takes with twice the batch.
+    Every worker has the same order and takes its own part of each step: two workers together take the step of
+    one worker with twice the batch.
     """
 
-    def __init__(self, photos: LesionPhotos, config: LesionTraining, team: Team) -> None:
-        if len(photos) < config.batch_size * team.size:
+    def __init__(self, photos: LesionPhotos, config: LesionTraining, context: DistributedContext) -> None:
+        if len(photos) < config.batch_size * context.world_size:
             raise ManifestError(
-                f"{len(photos)} photos are fewer than one step takes, {team.size} x {config.batch_size}; "
-                "lower --batch-size or --workers"
+                f"{len(photos)} photos are fewer than the examples of one step, {context.world_size} x "
+                f"{config.batch_size}; lower --batch-size or --workers"
             )
         self.epoch = 0
         self._photos = photos
         self._config = config
-        self._team = team
+        self._context = context
 
     def __len__(self) -> int:
-        return len(self._photos) // (self._config.batch_size * self._team.size)
+        return len(self._photos) // (self._config.batch_size * self._context.world_size)
 
     def order(self) -> Tensor:
-        """Return the indices of the epoch's photos for this worker, (steps, batch_size)."""
-        config, team = self._config, self._team
-        generator = torch.Generator().manual_seed(team.seed_of(config.seed, self.epoch, shared=True))
+        """Return the indices of this worker's photos in the epoch, (steps, batch_size)."""
+        config, context = self._config, self._context
+        generator = torch.Generator().manual_seed(context.epoch_seed(config.seed, self.epoch, shared=True))
         if config.balance_by == "sampler" and config.class_balance:
             count_K = torch.bincount(self._photos.diagnosis_B).clamp_min(1)
             weight_B = (count_K.double() ** -config.class_balance)[self._photos.diagnosis_B]
             order_B = torch.multinomial(weight_B, len(self._photos), replacement=True, generator=generator)
         else:
             order_B = torch.randperm(len(self._photos), generator=generator)
-        order_B = order_B[: len(self) * team.size * config.batch_size]
-        return order_B.view(len(self), team.size, config.batch_size)[:, team.rank]
+        order_B = order_B[: len(self) * context.world_size * config.batch_size]
+        return order_B.view(len(self), context.world_size, config.batch_size)[:, context.rank]
 
     def __iter__(self) -> Iterator[Batch]:
-        config, team = self._config, self._team
-        generator = torch.Generator().manual_seed(team.seed_of(config.seed, self.epoch, shared=False))
+        config, context = self._config, self._context
+        generator = torch.Generator().manual_seed(context.epoch_seed(config.seed, self.epoch, shared=False))
         side_px = config.side_px(self.epoch)
-        for batch in _gathered(self._photos, self.order().tolist(), team.device):
+        for batch in _gathered(self._photos, self.order().tolist(), context.device):
             if not config.augment:
-                batch = to_device(batch, team.device)
+                batch = to_device(batch, context.device)
                 yield batch | {"image": normalized(resized(batch["image"], side_px))}
                 continue
             drawn = {"numbers": sample_augmentation(config.batch_size, config.augmentation, generator)}
@@ -161,17 +161,17 @@ class TrainBatches:
             if torch.rand((), generator=generator).item() < config.mix_share:
                 mixing = draw_mixing(config.batch_size, side_px, generator)
                 drawn["other"] = mixing.other_B
-            batch = to_device(batch | drawn, team.device)
+            batch = to_device(batch | drawn, context.device)
             image = augment(batch["image"], side_px, config.augmentation, batch["numbers"])
             inputs = {"image": normalized(image), **{name: batch[name] for name in TARGETS}}
             yield mixed(inputs, replace(mixing, other_B=batch["other"])) if mixing else inputs
 
 
-def plain_batches(photos: LesionPhotos, batch_size: int, team: Team) -> Iterator[Batch]:
-    """Yield this worker's share of the photos once, as serving would see them: no augmentation."""
-    mine = torch.arange(team.rank, len(photos), team.size)
-    for batch in _gathered(photos, [part.tolist() for part in mine.split(batch_size)], team.device):
-        batch = to_device(batch, team.device)
+def val_batches(photos: LesionPhotos, batch_size: int, context: DistributedContext) -> Iterator[Batch]:
+    """Yield this worker's share of the photos once, without augmentation, as in serving."""
+    own = torch.arange(context.rank, len(photos), context.world_size)
+    for batch in _gathered(photos, [part.tolist() for part in own.split(batch_size)], context.device):
+        batch = to_device(batch, context.device)
         yield batch | {"image": normalized(batch["image"])}
 
 
@@ -199,18 +199,18 @@ def _gathered(photos: LesionPhotos, batches: list[list[int]], device: str) -> It
 
 @dataclass(frozen=True, kw_only=True)
 class Mixing:
-    """How the images of a batch are mixed, each with another one."""
+    """Mixing of each image of a batch with another one."""
 
     other_B: Tensor
-    """int64, the index of the other image."""
+    """int64, index of the other image."""
     share: float
-    """Of each image itself in the result."""
+    """Share of the image itself in the result."""
     hole: tuple[slice, slice] | None
     """Rows and columns taken from the other image (CutMix); None: both images are averaged (mixup)."""
 
 
 def draw_mixing(num_images: int, side_px: int, generator: torch.Generator) -> Mixing:
-    """Draw how a batch is mixed: mixup or CutMix, equally likely; the share is uniform from 0 to 1.
+    """Sample the mixing of a batch: mixup or CutMix, equally likely; the share is uniform from 0 to 1.
 
     Source: Zhang et al. 2018, arXiv:1710.09412; Yun et al. 2019, arXiv:1905.04899.
     """
@@ -225,7 +225,7 @@ def draw_mixing(num_images: int, side_px: int, generator: torch.Generator) -> Mi
 
 
 def mixed(batch: Batch, mixing: Mixing) -> Batch:
-    """Mix each image of a batch with another one, and their targets in the same proportion."""
+    """Mix each image of a batch with another one, and the targets in the same proportion."""
     share, other_B = mixing.share, mixing.other_B
     image_BCHW = batch["image"]
     if mixing.hole is None:
@@ -239,7 +239,7 @@ def mixed(batch: Batch, mixing: Mixing) -> Batch:
 
 
 def resized(image_BHWC: Tensor, side_px: int) -> Tensor:
-    """Return uint8 squares at another side, without any other change."""
+    """Resize uint8 squares."""
     image_BCHW = F.interpolate(
         image_BHWC.movedim(-1, 1).float(), size=(side_px, side_px), mode="bilinear", antialias=True
     )
@@ -247,5 +247,5 @@ def resized(image_BHWC: Tensor, side_px: int) -> Tensor:
 
 
 def normalized(image_BHWC: Tensor) -> Tensor:
-    """Return network input in the memory layout that convolutions run fastest in."""
+    """Return network input, channels last, the fastest layout for convolutions."""
     return normalize(image_BHWC).contiguous(memory_format=torch.channels_last)

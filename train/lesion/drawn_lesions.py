@@ -16,7 +16,7 @@ NOTES = {
 }
 
 
-def draw_spot(label: str, rng: np.random.Generator, *, size_px: int = 96) -> Image.Image:
+def draw_lesion_photo(label: str, rng: np.random.Generator, *, size_px: int = 96) -> Image.Image:
     """Draw one spot on something like skin; a melanoma's is ragged, the others' are round."""
     skin = np.array([225, 180, 160]) + rng.normal(0, 8, 3)
     coarse_HWC = rng.normal(0, 14, (5, 5, 3))  # light and shadow, so that no two pictures are alike
@@ -35,7 +35,7 @@ def draw_spot(label: str, rng: np.random.Generator, *, size_px: int = 96) -> Ima
     return picture.filter(ImageFilter.GaussianBlur(size_px / 60))
 
 
-def draw_spots(folder: Path, manifest: Path, *, num_photos: int, size_px: int = 96) -> list[Row]:
+def draw_lesion_photos(folder: Path, manifest: Path, *, num_photos: int, size_px: int = 96) -> list[Row]:
     """Draw photos of every diagnosis in turn into ``folder`` and write their manifest; return its rows.
 
     One lesion each; ages, sexes and sites are drawn by lot.
@@ -45,14 +45,14 @@ def draw_spots(folder: Path, manifest: Path, *, num_photos: int, size_px: int = 
     for number in range(num_photos):
         rng = np.random.default_rng(number)
         label = list(SPOTS)[number % len(SPOTS)]
-        picture = draw_spot(label, rng, size_px=size_px)
-        path = folder / f"spot-{number:05d}.jpg"
+        picture = draw_lesion_photo(label, rng, size_px=size_px)
+        path = folder / f"lesion-{number:05d}.jpg"
         picture.save(path, quality=90)
         rows.append(
             Row(
                 image=str(path.resolve()),
                 label=label,
-                lesion=f"spot-{number:05d}",
+                lesion=f"lesion-{number:05d}",
                 age_years=float(rng.integers(2, 18) * 5),
                 sex=str(rng.choice(["female", "male"])),
                 site=str(rng.choice(["back", "face", "leg"])),

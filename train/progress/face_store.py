@@ -35,7 +35,7 @@ FACE_SOURCES = ("face/detector.py", "face/alignment.py", "images.py")
 logger = logging.getLogger(__name__)
 
 
-class CutError(SkinserveError):
+class FaceExtractionError(SkinserveError):
     """Faces cannot be cut or read; the message says why and what to do. What was cut until then is kept."""
 
 
@@ -45,7 +45,7 @@ def write_part(part: pa.Table, folder: str, *, size_px: int) -> None:
     Raises:
         models.storage.StorageError: the folder cannot be written.
     """
-    metadata = {"size_px": str(size_px), "finder": finder_version()}
+    metadata = {"size_px": str(size_px), "finder": detector_version()}
     file = io.BytesIO()
     pq.write_table(part.cast(SCHEMA.with_metadata(metadata)), file, compression="zstd")
     storage.write_bytes(storage.join(folder, f"part-{uuid.uuid4().hex}.parquet"), file.getvalue())
@@ -62,7 +62,7 @@ def read_records(
         size_px: side that the faces must have; none: whichever, but all the same. Also set, it is filled in.
 
     Raises:
-        CutError: a part cannot be read, or has faces of another size.
+        FaceExtractionError: a part cannot be read, or has faces of another size.
         models.storage.StorageError: the folder cannot be read.
     """
     records: dict[tuple[str, str], dict[str, Any]] = {}
@@ -74,14 +74,14 @@ def read_records(
         versions.add(version)
         size_px = size_px or cut_px
         if cut_px != size_px:
-            raise CutError(
+            raise FaceExtractionError(
                 f"{address} has faces of {cut_px} px, not {size_px}; choose another folder or --size-px"
             )
         for record in table.to_pylist():
             key = record["person"], record["image"]
             if key not in records or records[key]["problem"] == LOST:
                 records[key] = record
-    if versions - {finder_version()}:
+    if versions - {detector_version()}:
         logger.warning(
             "%s has faces cut by another version of models/face/detector.py than serves now; if its crops "
             "changed, cut into a new folder",
@@ -91,7 +91,7 @@ def read_records(
 
 
 @functools.cache
-def finder_version() -> str:
+def detector_version() -> str:
     """Return the sha256 of the code that cuts."""
     sources = [Path(folder) / name for folder in models.__path__ for name in FACE_SOURCES]
     return hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()
@@ -105,6 +105,6 @@ def _read_part(address: str, columns: list[str] | None) -> tuple[pa.Table, int, 
         size_px, version = int(metadata[b"size_px"]), metadata[b"finder"].decode()
         return part.read(columns=columns), size_px, version
     except (pa.ArrowException, KeyError, ValueError, OSError) as error:
-        raise CutError(
+        raise FaceExtractionError(
             f"{address} is damaged or not ours; remove it and run train.progress.extract_faces again"
         ) from error

@@ -4,20 +4,22 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
-from train.config import ProgressTraining
 from train.data.manifest import ManifestError
-from train.distributed import Team
+from train.distributed import DistributedContext
 from train.loop import Batch
+from train.progress.config import ProgressTraining
 from train.progress.series import Series, backwards, to_batch
 
 
-class RealBatches:
+class LabelledSeriesBatches:
     """Batches of one epoch after the other; each series is in its batch forwards and backwards.
 
     Backwards, what became better becomes worse, so both verdicts have the same photos, light and people.
     """
 
-    def __init__(self, series: Sequence[Series], config: ProgressTraining, team: Team) -> None:
+    def __init__(
+        self, series: Sequence[Series], config: ProgressTraining, context: DistributedContext
+    ) -> None:
         if not series:
             raise ManifestError(
                 "no series has two photos with a face; see the report of train.progress.extract_faces"
@@ -25,20 +27,24 @@ class RealBatches:
         self.epoch = 0
         self._series = series
         self._config = config
-        self._team = team
+        self._context = context
         self._each = config.batch_size // 2
 
     def __len__(self) -> int:
-        return -(-len(self._series) // (self._each * self._team.size))
+        return -(-len(self._series) // (self._each * self._context.world_size))
 
     def __iter__(self) -> Iterator[Batch]:
-        team = self._team
-        generator = torch.Generator().manual_seed(team.seed_of(self._config.seed, self.epoch, shared=True))
+        context = self._context
+        generator = torch.Generator().manual_seed(
+            context.epoch_seed(self._config.seed, self.epoch, shared=True)
+        )
         order = torch.randperm(len(self._series), generator=generator)
         order = order.repeat(
-            len(self) * self._each * team.size // len(order) + 1
+            len(self) * self._each * context.world_size // len(order) + 1
         )  # the last step is full as well
-        steps = order[: len(self) * team.size * self._each].view(len(self), team.size, self._each)
-        for step in steps[:, team.rank].tolist():
+        steps = order[: len(self) * context.world_size * self._each].view(
+            len(self), context.world_size, self._each
+        )
+        for step in steps[:, context.rank].tolist():
             chosen = [self._series[index] for index in step]
-            yield to_batch([*chosen, *(backwards(one) for one in chosen)], team.device)
+            yield to_batch([*chosen, *(backwards(one) for one in chosen)], context.device)

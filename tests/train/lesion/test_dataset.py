@@ -9,27 +9,27 @@ import torch
 
 from models.images import decode_square
 from models.preprocessing import normalize
-from train.config import LesionTraining
 from train.data.manifest import ManifestError, Row
-from train.distributed import Team
+from train.distributed import DistributedContext
+from train.lesion.config import LesionTraining
 from train.lesion.dataset import (
     NUM_AHEAD,
     LesionPhotos,
-    TrainBatches,
+    LesionTrainBatches,
     _gathered,
     class_names,
     draw_mixing,
     mixed,
-    plain_batches,
+    val_batches,
 )
-from train.lesion.drawn_lesions import draw_spots
+from train.lesion.drawn_lesions import draw_lesion_photos
 
 LABELS = ("Nevus", "Vascular Lesion", "Melanoma")
 
 
 @pytest.fixture
 def rows(tmp_path: Path) -> list[Row]:
-    return draw_spots(tmp_path / "photos", tmp_path / "manifest.parquet", num_photos=12)
+    return draw_lesion_photos(tmp_path / "photos", tmp_path / "manifest.parquet", num_photos=12)
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def test_a_few_damaged_photos_are_left_out_and_named(rows: list[Row], caplog: py
     assert photos.diagnosis_B.tolist() == [0, 2, 0, 2, 1, 0, 2, 1, 0, 2, 1]
     served_HWC = decode_square(Path(rows[3].image).read_bytes(), side_px=32).image_HWC
     assert torch.equal(photos.__getitems__([2])["image"][0], torch.from_numpy(served_HWC))
-    assert "1 of 12 photos cannot be read and are left out: spot-00002" in caplog.text
+    assert "1 of 12 photos cannot be read and are left out: lesion-00002" in caplog.text
 
 
 def test_half_the_photos_missing_ends_the_run(rows: list[Row]):
@@ -82,7 +82,7 @@ def test_balanced_batches_draw_rare_classes_as_often(rows: list[Row]):
     common = [row for row in rows if row.label == "Nevus"] * 3
     rare = [row for row in rows if row.label == "Melanoma"][:2]
     photos = LesionPhotos([*common, *rare], labels=("Nevus", "Melanoma"), side_px=32)
-    batches = TrainBatches(photos, settings(class_balance=1.0), Team())
+    batches = LesionTrainBatches(photos, settings(class_balance=1.0), DistributedContext())
     drawn: Counter[int] = Counter()
 
     for batches.epoch in range(60):
@@ -92,8 +92,11 @@ def test_balanced_batches_draw_rare_classes_as_often(rows: list[Row]):
 
 
 def test_two_workers_take_together_the_step_that_one_takes(photos: LesionPhotos):
-    alone = TrainBatches(photos, settings(), Team())
-    pair = [TrainBatches(photos, settings(batch_size=2), Team(rank=rank, size=2)) for rank in (0, 1)]
+    alone = LesionTrainBatches(photos, settings(), DistributedContext())
+    pair = [
+        LesionTrainBatches(photos, settings(batch_size=2), DistributedContext(rank=rank, world_size=2))
+        for rank in (0, 1)
+    ]
 
     for epoch in range(3):
         for batches in (alone, *pair):
@@ -102,13 +105,13 @@ def test_two_workers_take_together_the_step_that_one_takes(photos: LesionPhotos)
 
 
 def test_every_photo_is_drawn_once_where_classes_are_not_balanced(photos: LesionPhotos):
-    order = TrainBatches(photos, settings(), Team()).order()
+    order = LesionTrainBatches(photos, settings(), DistributedContext()).order()
 
     assert sorted(order.flatten().tolist()) == list(range(12))
 
 
 def test_an_epoch_is_the_same_at_every_call_and_another_one_is_not(photos: LesionPhotos):
-    batches = TrainBatches(photos, settings(), Team())
+    batches = LesionTrainBatches(photos, settings(), DistributedContext())
 
     first, again = (torch.cat([batch["image"] for batch in batches]) for _ in range(2))
     batches.epoch = 1
@@ -120,7 +123,7 @@ def test_an_epoch_is_the_same_at_every_call_and_another_one_is_not(photos: Lesio
 
 def test_without_augmentation_a_photo_is_what_serving_sees(rows: list[Row]):
     photos = LesionPhotos(rows, labels=LABELS, side_px=32)
-    batches = TrainBatches(photos, settings(augment=False), Team())
+    batches = LesionTrainBatches(photos, settings(augment=False), DistributedContext())
 
     batch = next(iter(batches))
 
@@ -152,9 +155,11 @@ def test_an_error_of_a_gathering_thread_is_raised(photos: LesionPhotos):
 
 
 def test_workers_share_the_validation_photos(photos: LesionPhotos):
-    whole = torch.cat([batch["image"] for batch in plain_batches(photos, 5, Team())])
+    whole = torch.cat([batch["image"] for batch in val_batches(photos, 5, DistributedContext())])
     shares = [
-        torch.cat([batch["image"] for batch in plain_batches(photos, 5, Team(rank=rank, size=2))])
+        torch.cat(
+            [batch["image"] for batch in val_batches(photos, 5, DistributedContext(rank=rank, world_size=2))]
+        )
         for rank in (0, 1)
     ]
 
@@ -194,4 +199,4 @@ def test_a_seed_draws_the_mixing_that_it_always_drew(seed: int, cuts: bool):
 
 def test_more_workers_than_photos_are_refused(photos: LesionPhotos):
     with pytest.raises(ManifestError, match=r"12 photos are fewer than one step takes, 4 x 4"):
-        TrainBatches(photos, settings(), Team(size=4))
+        LesionTrainBatches(photos, settings(), DistributedContext(world_size=4))

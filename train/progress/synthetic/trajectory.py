@@ -13,7 +13,7 @@ Range = tuple[float, float]
 
 
 @dataclass(frozen=True, kw_only=True)
-class SequenceDrawing:
+class SeriesDrawing:
     """How the lesions, the person and the camera of a sequence may vary."""
 
     num_photos: tuple[int, int] = (2, 12)
@@ -29,9 +29,9 @@ class SequenceDrawing:
     """Severity at the better end, of 1."""
     change: Range = (0.5, 1.0)
     """By how much severity differs at the worse end, at most up to 1."""
-    steady_chance: float = 0.45
+    no_change_chance: float = 0.45
     """Of a sequence, to have no change but relapses; it teaches that one half is an answer."""
-    bare_chance: float = 0.4
+    unmodified_chance: float = 0.4
     """Of a steady sequence, to have nothing drawn on it: the person as photographed on different days."""
     relapse: float = 0.07
     """Standard deviation of a photo's severity from its trend."""
@@ -53,7 +53,7 @@ class SequenceDrawing:
             raise ValueError(f"num_photos is {self.num_photos}, must be at least 2, lowest first")
         if not 0 <= self.absent_chance < 1:
             raise ValueError(f"absent_chance is {self.absent_chance}, must be at least 0 and below 1")
-        for name in ("one_photo_chance", "steady_chance", "bare_chance"):
+        for name in ("one_photo_chance", "no_change_chance", "unmodified_chance"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is {getattr(self, name)}, a chance is 0 to 1")
         for name in ("num_lesions", "radius", "start", "change", "jpeg_quality"):
@@ -64,11 +64,11 @@ class SequenceDrawing:
             raise ValueError(f"start {self.start} plus change {self.change} leaves no room below severity 1")
 
 
-def for_validation(drawing: SequenceDrawing) -> SequenceDrawing:
+def for_validation(drawing: SeriesDrawing) -> SeriesDrawing:
     """Return what validation draws from: a little more varied than what was practised, and never steady."""
     return replace(
         drawing,
-        steady_chance=0.0,
+        no_change_chance=0.0,
         radius=(0.03, 0.08),
         num_lesions=(10, 70),
         turn_deg=2.5,
@@ -78,13 +78,13 @@ def for_validation(drawing: SequenceDrawing) -> SequenceDrawing:
     )
 
 
-def for_steady_validation(drawing: SequenceDrawing) -> SequenceDrawing:
+def for_no_change_validation(drawing: SeriesDrawing) -> SeriesDrawing:
     """Return the same for skin that has lesions and relapses but does not change."""
-    return replace(for_validation(drawing), steady_chance=1.0, bare_chance=0.0)
+    return replace(for_validation(drawing), no_change_chance=1.0, unmodified_chance=0.0)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Course:
+class Trajectory:
     """What the skin of one person does over time."""
 
     lesions_T: tuple[Lesions | None, ...]
@@ -92,27 +92,27 @@ class Course:
     trend_T: np.ndarray
     """Severity, 0 to 1, without the relapses."""
 
-    def backwards(self) -> "Course":
+    def backwards(self) -> "Trajectory":
         """Return the same in the opposite order."""
-        return Course(lesions_T=self.lesions_T[::-1], trend_T=self.trend_T[::-1])
+        return Trajectory(lesions_T=self.lesions_T[::-1], trend_T=self.trend_T[::-1])
 
 
-def draw_length(drawing: SequenceDrawing, rng: np.random.Generator) -> int:
+def draw_length(drawing: SeriesDrawing, rng: np.random.Generator) -> int:
     """Draw a number of photos; short series are commoner."""
     low, high = drawing.num_photos
     return int(np.exp(rng.uniform(np.log(low), np.log(high + 1))))
 
 
-def draw_worsening(drawing: SequenceDrawing, rng: np.random.Generator, num_photos: int) -> Course:
+def draw_worsening(drawing: SeriesDrawing, rng: np.random.Generator, num_photos: int) -> Trajectory:
     """Draw the lesions of one person at ``num_photos`` times, mildest first; they stay where they are.
 
     Their number, size and redness follow one severity, each to its own degree; number or redness always does.
     Moles, and lesions that come and go by themselves, do not.
     """
-    steady = rng.random() < drawing.steady_chance
+    steady = rng.random() < drawing.no_change_chance
     trend_T = _draw_trend(drawing, rng, num_photos, steady=steady)
-    if steady and rng.random() < drawing.bare_chance:
-        return Course(lesions_T=(None,) * num_photos, trend_T=trend_T)
+    if steady and rng.random() < drawing.unmodified_chance:
+        return Trajectory(lesions_T=(None,) * num_photos, trend_T=trend_T)
     severity_T = np.clip(trend_T + rng.normal(0, drawing.relapse, num_photos), 0, 1)
     follows_number, follows_redness = (1, 1) if rng.random() < 0.6 else rng.permutation(2)
     by_number = follows_number * rng.uniform(0.6, 1.0)
@@ -143,11 +143,11 @@ def draw_worsening(drawing: SequenceDrawing, rng: np.random.Generator, num_photo
                 brown_K=brown_K,
             )
         )
-    return Course(lesions_T=tuple(lesions_T), trend_T=trend_T)
+    return Trajectory(lesions_T=tuple(lesions_T), trend_T=trend_T)
 
 
 def _draw_trend(
-    drawing: SequenceDrawing, rng: np.random.Generator, num_photos: int, *, steady: bool
+    drawing: SeriesDrawing, rng: np.random.Generator, num_photos: int, *, steady: bool
 ) -> np.ndarray:
     start = rng.uniform(*drawing.start)
     change = rng.uniform(drawing.change[0], min(drawing.change[1], 1 - start))
@@ -157,7 +157,7 @@ def _draw_trend(
     return start + change * way_T
 
 
-def draw_camera(drawing: SequenceDrawing, rng: np.random.Generator) -> Camera:
+def draw_camera(drawing: SeriesDrawing, rng: np.random.Generator) -> Camera:
     """Draw how one photo was taken."""
     gain = np.exp(rng.normal(0, drawing.gain) + rng.normal(0, drawing.white_balance, 3))
     side = rng.uniform(0, drawing.side_light) + rng.normal(0, drawing.side_tint, 3)
@@ -176,7 +176,7 @@ def draw_camera(drawing: SequenceDrawing, rng: np.random.Generator) -> Camera:
     )
 
 
-def draw_present(drawing: SequenceDrawing, rng: np.random.Generator, num_photos: int) -> np.ndarray:
+def draw_present(drawing: SeriesDrawing, rng: np.random.Generator, num_photos: int) -> np.ndarray:
     """Draw which photos have a face: bool (T,), at least two of them true."""
     present_T = rng.random(num_photos) >= drawing.absent_chance
     present_T[rng.choice(num_photos, 2, replace=False)] = True

@@ -5,44 +5,44 @@ import pytest
 import torch
 
 from models.face.alignment import FACE_LANDMARKS_52
-from models.face.detector import FaceFinder
+from models.face.detector import MtcnnFaceDetector
 from samples.face import draw_face
-from train.config import ProgressTraining
 from train.data.manifest import ManifestError, Row
-from train.progress.face_crops import CUT_PX, Faces, cut_face, cut_faces
-from train.progress.synthetic.rendering import draw_lesions, face_to_pixels
-from train.progress.synthetic.sequences import (
-    SequenceBatches,
+from train.progress.config import ProgressTraining
+from train.progress.face_crops import CROP_PX, Faces, crop_face, crop_faces
+from train.progress.synthetic.generation import (
+    SyntheticSeriesBatches,
     draw_pair,
     improvement_of,
-    practice_sequences,
-    steady_sequences,
-    undrawn_sequences,
-    validation_sequences,
+    no_change_series,
+    real_no_change_series,
+    training_series,
+    validation_series,
 )
-from train.progress.synthetic.trajectory import SequenceDrawing, draw_worsening
+from train.progress.synthetic.rendering import draw_lesions, face_to_pixels
+from train.progress.synthetic.trajectory import SeriesDrawing, draw_worsening
 
 
 @pytest.fixture(scope="module")
-def finder() -> FaceFinder:
-    return FaceFinder(num_threads=1)
+def detector() -> MtcnnFaceDetector:
+    return MtcnnFaceDetector(num_threads=1)
 
 
 @pytest.fixture(scope="module")
-def faces(finder: FaceFinder) -> Faces:
+def faces(detector: MtcnnFaceDetector) -> Faces:
     found: Faces = {"anna": [], "ben": []}
     for person, seeds in (("anna", (1, 2)), ("ben", (3,))):
         for seed in seeds:
             image_HWC = np.asarray(draw_face(num_lesions=0, redness=0, seed=seed, size_px=240))
-            location = finder.locate([image_HWC])[0]
+            location = detector.detect([image_HWC])[0]
             assert location is not None
-            found[person].append(cut_face(image_HWC, location))
+            found[person].append(crop_face(image_HWC, location))
     return found
 
 
 def test_the_same_seed_draws_the_same_sequence(faces: Faces):
     one, same, other = (
-        draw_pair(faces, SequenceDrawing(), np.random.default_rng(seed), num_photos=4).worsening
+        draw_pair(faces, SeriesDrawing(), np.random.default_rng(seed), num_photos=4).worsening
         for seed in (1, 1, 2)
     )
 
@@ -52,7 +52,7 @@ def test_the_same_seed_draws_the_same_sequence(faces: Faces):
 
 
 def test_sequences_have_the_promised_length_size_and_two_faces(faces: Faces):
-    drawing = SequenceDrawing(num_photos=(2, 5), absent_chance=0.6)
+    drawing = SeriesDrawing(num_photos=(2, 5), absent_chance=0.6)
     drawn = [
         draw_pair(faces, drawing, np.random.default_rng(seed), size_px=40).improving for seed in range(30)
     ]
@@ -64,13 +64,15 @@ def test_sequences_have_the_promised_length_size_and_two_faces(faces: Faces):
 
 
 def test_lesions_stay_where_they_are_and_get_worse():
-    course = draw_worsening(SequenceDrawing(relapse=0.0, steady_chance=0.0), np.random.default_rng(3), 6)
+    trajectory = draw_worsening(SeriesDrawing(relapse=0.0, no_change_chance=0.0), np.random.default_rng(3), 6)
 
-    first, last = course.lesions_T[0], course.lesions_T[-1]
+    first, last = trajectory.lesions_T[0], trajectory.lesions_T[-1]
     assert (
-        first and last and all(lesions and lesions.place_K2 is first.place_K2 for lesions in course.lesions_T)
+        first
+        and last
+        and all(lesions and lesions.place_K2 is first.place_K2 for lesions in trajectory.lesions_T)
     )
-    assert (np.diff(course.trend_T) >= 0).all()
+    assert (np.diff(trajectory.trend_T) >= 0).all()
     assert last.strength_K[~last.brown_K].sum() > first.strength_K[~first.brown_K].sum()
     np.testing.assert_array_equal(last.strength_K[last.brown_K], first.strength_K[first.brown_K])
 
@@ -85,16 +87,16 @@ def test_landmarks_carry_lesions_to_the_same_place_of_a_moved_face():
 
 
 def test_a_lesion_reddens_its_own_place_only():
-    course = draw_worsening(
-        SequenceDrawing(num_lesions=(1, 1), steady_chance=0.0), np.random.default_rng(0), 2
+    trajectory = draw_worsening(
+        SeriesDrawing(num_lesions=(1, 1), no_change_chance=0.0), np.random.default_rng(0), 2
     )
-    crop_HWC = np.full((CUT_PX, CUT_PX, 3), 180, np.uint8)
+    crop_HWC = np.full((CROP_PX, CROP_PX, 3), 180, np.uint8)
     map_23 = face_to_pixels(FACE_LANDMARKS_52 * 30 + [56, 44])
-    lesions = course.lesions_T[-1]
+    lesions = trajectory.lesions_T[-1]
     assert lesions is not None
     x, y = map_23 @ [*lesions.place_K2[0], 1]
 
-    drawn_HWC = draw_lesions(crop_HWC, np.ones((CUT_PX, CUT_PX), np.float32), map_23, lesions)
+    drawn_HWC = draw_lesions(crop_HWC, np.ones((CROP_PX, CROP_PX), np.float32), map_23, lesions)
 
     red, green, _ = drawn_HWC[round(y), round(x)]
     assert red > green + 15
@@ -102,7 +104,7 @@ def test_a_lesion_reddens_its_own_place_only():
 
 
 def test_a_pair_is_one_course_from_both_ends(faces: Faces):
-    drawing = SequenceDrawing(steady_chance=0.0)
+    drawing = SeriesDrawing(no_change_chance=0.0)
 
     worsening, improving = draw_pair(faces, drawing, np.random.default_rng(5), num_photos=5)
 
@@ -123,7 +125,7 @@ def test_improvement_is_measured_from_the_first_face_and_stands_still_without_on
 
 def test_training_batches_repeat_for_an_epoch_and_change_with_it(faces: Faces):
     config = ProgressTraining(batches_per_epoch=2, batch_size=4, input_px=40, drawn_epochs=2)
-    batches = SequenceBatches(faces, config)
+    batches = SyntheticSeriesBatches(faces, config)
     first, again = [list(batches) for _ in range(2)]
     batches.epoch = 1
     second = list(batches)
@@ -136,7 +138,7 @@ def test_training_batches_repeat_for_an_epoch_and_change_with_it(faces: Faces):
 
 def test_later_epochs_show_drawn_series_again_some_of_them_mirrored(faces: Faces):
     config = ProgressTraining(batches_per_epoch=4, batch_size=4, input_px=40, drawn_epochs=1)
-    batches = SequenceBatches(faces, config)
+    batches = SyntheticSeriesBatches(faces, config)
     first = [series for batch in batches for series in batch["photos"]]
     batches.epoch = 1
     second = [series for batch in batches for series in batch["photos"]]
@@ -150,26 +152,26 @@ def test_later_epochs_show_drawn_series_again_some_of_them_mirrored(faces: Faces
 
 
 def test_validation_and_practice_are_fixed_never_steady_and_of_both_verdicts(faces: Faces):
-    drawing = SequenceDrawing(num_photos=(2, 3))
-    for draw in (validation_sequences, practice_sequences):
-        one, same = (draw(faces, drawing, num_sequences=12, seed=1, size_px=40) for _ in range(2))
+    drawing = SeriesDrawing(num_photos=(2, 3))
+    for draw in (validation_series, training_series):
+        one, same = (draw(faces, drawing, num_series=12, seed=1, size_px=40) for _ in range(2))
 
         assert all(np.array_equal(a.photos_THWC, b.photos_THWC) for a, b in zip(one, same, strict=True))
         assert {float(series.improvement_T[-1]) for series in one} == {0.0, 1.0}
 
 
 def test_steady_series_have_no_verdict_but_differ_from_photo_to_photo(faces: Faces):
-    drawing = SequenceDrawing(num_photos=(3, 3), one_photo_chance=1.0)
+    drawing = SeriesDrawing(num_photos=(3, 3), one_photo_chance=1.0)
 
-    for series in steady_sequences(faces, drawing, num_sequences=3, seed=1, size_px=40):
+    for series in no_change_series(faces, drawing, num_series=3, seed=1, size_px=40):
         assert (series.improvement_T == 0.5).all()
         assert not np.array_equal(series.photos_THWC[0], series.photos_THWC[1])
 
 
-def test_undrawn_series_show_different_photos_as_they_are_served(faces: Faces, finder: FaceFinder):
-    series = undrawn_sequences(faces, SequenceDrawing(), num_sequences=4, seed=1)
+def test_undrawn_series_show_different_photos_as_they_are_served(faces: Faces, detector: MtcnnFaceDetector):
+    series = real_no_change_series(faces, SeriesDrawing(), num_series=4, seed=1)
 
-    served = [face.crop_HWC for face in finder([draw(1), draw(2)]) if face is not None]
+    served = [face.crop_HWC for face in detector([draw(1), draw(2)]) if face is not None]
     assert {one.person for one in series} == {"anna"}
     for one in series:
         assert len(one.present_T) == 2 and (one.improvement_T == 0.5).all()
@@ -181,29 +183,29 @@ def draw(seed: int) -> np.ndarray:
 
 
 def test_bare_series_have_nothing_drawn_on_them():
-    drawing = SequenceDrawing(steady_chance=1.0, bare_chance=1.0)
+    drawing = SeriesDrawing(no_change_chance=1.0, unmodified_chance=1.0)
 
-    course = draw_worsening(drawing, np.random.default_rng(0), 4)
+    trajectory = draw_worsening(drawing, np.random.default_rng(0), 4)
 
-    assert course.lesions_T == (None,) * 4
-    assert np.ptp(course.trend_T) == 0
+    assert trajectory.lesions_T == (None,) * 4
+    assert np.ptp(trajectory.trend_T) == 0
 
 
-def test_photos_that_cannot_be_used_are_left_out_and_counted(tmp_path, finder: FaceFinder, caplog):
+def test_photos_that_cannot_be_used_are_left_out_and_counted(tmp_path, detector: MtcnnFaceDetector, caplog):
     draw_face(num_lesions=0, redness=0, seed=1, size_px=200).save(tmp_path / "good.png")
     (tmp_path / "broken.jpg").write_bytes(b"no photo")
     names = ("good.png", "broken.jpg", "lost.jpg")
     rows = [Row(image=str(tmp_path / name), label="", person=name[0]) for name in names]
 
     with caplog.at_level(logging.WARNING):
-        cut = cut_faces(rows, finder)
+        cut = crop_faces(rows, detector)
 
     assert [*cut] == ["g"] and cut["g"][0].served_HWC.shape == (80, 80, 3)
     assert (
         "of 3 photos 2 cannot be read and 0 have no face bright enough; 2 people are left out" in caplog.text
     )
     with pytest.raises(ManifestError, match="no usable face in any of 2 photos, 2 of them unreadable"):
-        cut_faces(rows[1:], finder)
+        crop_faces(rows[1:], detector)
 
 
 @pytest.mark.parametrize(
@@ -211,11 +213,11 @@ def test_photos_that_cannot_be_used_are_left_out_and_counted(tmp_path, finder: F
     [
         ({"num_photos": (1, 4)}, "num_photos is"),
         ({"absent_chance": 1.0}, "absent_chance is 1.0"),
-        ({"steady_chance": 1.5}, "steady_chance is 1.5"),
+        ({"no_change_chance": 1.5}, "no_change_chance is 1.5"),
         ({"radius": (0.5, 0.1)}, "radius is"),
         ({"start": (0.0, 0.8)}, "leaves no room"),
     ],
 )
 def test_impossible_drawings_are_refused(settings: dict, message: str):
     with pytest.raises(ValueError, match=message):
-        SequenceDrawing(**settings)
+        SeriesDrawing(**settings)

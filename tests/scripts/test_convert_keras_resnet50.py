@@ -10,21 +10,22 @@ from torchvision.models.resnet import Bottleneck, ResNet
 
 from models.lesion.network import LesionNet
 from models.preprocessing import MEAN, normalize
-from tests.keras_files import STAGES, Arrays, draw_keras_arrays, write_keras_model
-from tests.random_checkpoints import write_lesion
-from train.config import LesionTraining, ProgressTraining, resolved
-from train.pretrained import PretrainedWeightsError, load_pretrained
+from scripts.convert_keras_resnet50 import KerasWeightsError, convert, main
+from tests.scripts.keras_files import STAGES, Arrays, draw_keras_arrays, write_keras_model
+from train.lesion.pretrained import initialize
 
 KERAS_MEAN_BGR = (103.939, 116.779, 123.68)
 SMALL: Arrays = {"conv1/kernel": np.zeros((7, 7, 3, 64), np.float32)}
-"""Of no use, but enough to be damaged."""
+"""One array, for files to damage."""
 
 
-def test_the_converted_network_gives_what_keras_gives(tmp_path: Path):
+def test_the_converted_network_computes_what_keras_computes(tmp_path: Path):
     arrays = draw_keras_arrays()
     net = LesionNet(num_diagnoses=2, input_px=64)
+    file = tmp_path / "backbone.safetensors"
 
-    load_pretrained(net, str(write_keras_model(arrays, tmp_path)), kind="lesion", labels=(), cache=tmp_path)
+    assert main([str(write_keras_model(arrays, tmp_path / "keras")), str(file)]) == 0
+    initialization = initialize(net, str(file), labels=())
 
     generator = torch.Generator().manual_seed(0)
     pixels_BHWC = torch.randint(0, 256, (2, 64, 64, 3), dtype=torch.uint8, generator=generator)
@@ -33,78 +34,46 @@ def test_the_converted_network_gives_what_keras_gives(tmp_path: Path):
         features = backbone(normalize(pixels_BHWC))
         expected = _keras_forward(arrays, pixels_BHWC)
     torch.testing.assert_close(features, expected, rtol=1e-3, atol=1e-3 * expected.std().item())
+    assert initialization == "Keras's ImageNet weights"
 
 
-def test_the_mean_of_the_pixels_is_keras_to_half_a_grey_value():
+def test_the_mean_of_the_pixels_is_that_of_keras_to_half_a_grey_level():
     assert 255 * np.array(MEAN[::-1]) == pytest.approx(KERAS_MEAN_BGR, abs=0.5)
-
-
-def test_what_was_begun_from_is_recorded_without_the_path(tmp_path: Path):
-    folder = write_keras_model({"conv1/bias": np.zeros(1, np.float32)}, tmp_path)
-
-    assert resolved(LesionTraining(init=str(folder)))["init"] == "keras"
 
 
 def test_a_missing_file_is_named(tmp_path: Path):
     folder = write_keras_model(SMALL, tmp_path)
     (folder / "group1-shard2of2.bin").unlink()
 
-    with pytest.raises(PretrainedWeightsError, match=r"does not hold Keras's ResNet50 .*shard2of2"):
-        _load(folder)
+    with pytest.raises(KerasWeightsError, match=r"does not hold Keras's ResNet50 .*shard2of2"):
+        convert(folder)
 
 
-def test_a_file_cut_short_is_refused(tmp_path: Path):
+def test_a_truncated_file_is_rejected(tmp_path: Path):
     folder = write_keras_model(SMALL, tmp_path)
     shard = folder / "group1-shard2of2.bin"
     shard.write_bytes(shard.read_bytes()[:-400])
 
-    with pytest.raises(PretrainedWeightsError, match=r"does not hold Keras's ResNet50 .*buffer"):
-        _load(folder)
+    with pytest.raises(KerasWeightsError, match=r"does not hold Keras's ResNet50 .*buffer"):
+        convert(folder)
 
 
-def test_another_network_is_refused(tmp_path: Path):
+def test_another_network_is_rejected_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     folder = write_keras_model({"Conv1/kernel": np.zeros((3, 3, 3, 8), np.float32)}, tmp_path)
 
-    with pytest.raises(PretrainedWeightsError, match="does not hold Keras's ResNet50"):
-        _load(folder)
+    assert main([str(folder), str(tmp_path / "backbone.safetensors")]) == 1
+
+    message = capsys.readouterr().err
+    assert "does not hold Keras's ResNet50" in message and message.count("\n") == 1
 
 
-def test_layers_of_other_shapes_are_refused(tmp_path: Path):
-    arrays = draw_keras_arrays()
-    arrays["conv1/kernel"] = arrays["conv1/kernel"][:3, :3]
-
-    with pytest.raises(PretrainedWeightsError, match="has layers of other shapes"):
-        _load(write_keras_model(arrays, tmp_path))
-
-
-def test_weights_stored_in_fewer_bits_are_refused(tmp_path: Path):
+def test_quantized_weights_are_rejected(tmp_path: Path):
     folder = write_keras_model(SMALL, tmp_path)
     model = (folder / "model.json").read_text()
     (folder / "model.json").write_text(model.replace("float32", "uint8"))
 
-    with pytest.raises(PretrainedWeightsError, match="conv1/kernel is not stored as float32"):
-        _load(folder)
-
-
-def test_a_checkpoint_is_a_checkpoint_whatever_lies_beside_it(tmp_path: Path):
-    folder = write_lesion(write_keras_model(SMALL, tmp_path / "both"))
-    net = LesionNet(num_diagnoses=4, input_px=64)
-
-    start = load_pretrained(net, str(folder), kind="lesion", labels=(), cache=tmp_path)
-
-    assert start.startswith("the weights of")
-
-
-def test_the_progress_network_does_not_take_it(tmp_path: Path):
-    folder = write_keras_model(SMALL, tmp_path)
-
-    with pytest.raises(ValueError, match="for the lesion network"):
-        ProgressTraining(init=str(folder))
-
-
-def _load(folder: Path) -> None:
-    net = LesionNet(num_diagnoses=2, input_px=64)
-    load_pretrained(net, str(folder), kind="lesion", labels=(), cache=folder)
+    with pytest.raises(KerasWeightsError, match="conv1/kernel is not stored as float32"):
+        convert(folder)
 
 
 def _with_keras_strides(backbone: ResNet, net: LesionNet) -> ResNet:

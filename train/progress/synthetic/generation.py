@@ -14,19 +14,19 @@ from typing import NamedTuple
 import numpy as np
 
 from models.face.alignment import MARGIN
-from train.config import ProgressTraining
 from train.loop import Batch
-from train.progress.face_crops import CUT_MARGIN, CutFace, Faces
+from train.progress.config import ProgressTraining
+from train.progress.face_crops import CROP_MARGIN, FaceCrop, Faces
 from train.progress.series import Series, to_batch
 from train.progress.synthetic.rendering import draw_lesions, take_photo
 from train.progress.synthetic.trajectory import (
-    Course,
-    SequenceDrawing,
+    SeriesDrawing,
+    Trajectory,
     draw_camera,
     draw_length,
     draw_present,
     draw_worsening,
-    for_steady_validation,
+    for_no_change_validation,
     for_validation,
 )
 
@@ -45,7 +45,7 @@ class Pair(NamedTuple):
 
 def draw_pair(
     faces: Faces,
-    drawing: SequenceDrawing,
+    drawing: SeriesDrawing,
     rng: np.random.Generator,
     *,
     size_px: int = 80,
@@ -63,18 +63,18 @@ def draw_pair(
     person = str(rng.choice(list(faces)))
     if num_photos is None:
         num_photos = draw_length(drawing, rng)
-    course = draw_worsening(drawing, rng, num_photos)
+    trajectory = draw_worsening(drawing, rng, num_photos)
     chosen = rng.integers(len(faces[person]), size=num_photos)
     if rng.random() < drawing.one_photo_chance:
         chosen[:] = chosen[0]
-    photos_THWC = _photographed([faces[person][i] for i in chosen], course, drawing, rng, size_px=size_px)
+    photos_THWC = _photographed([faces[person][i] for i in chosen], trajectory, drawing, rng, size_px=size_px)
     present_T = draw_present(drawing, rng, num_photos)
     photos_THWC = photos_THWC * present_T[:, None, None, None].astype(np.uint8)
     both = [
         Series(
             photos_THWC=photos_THWC[::step],
             present_T=present_T[::step],
-            improvement_T=improvement_of(course.trend_T[::step], present_T[::step]),
+            improvement_T=improvement_of(trajectory.trend_T[::step], present_T[::step]),
             person=person,
         )
         for step in (1, -1)
@@ -98,29 +98,29 @@ def improvement_of(trend_T: np.ndarray, present_T: np.ndarray) -> np.ndarray:
     return (0.5 + 0.5 * np.sign(change_T) * sure_T).astype(np.float32)
 
 
-def validation_sequences(
-    faces: Faces, drawing: SequenceDrawing, *, num_sequences: int, seed: int, size_px: int = 80
+def validation_series(
+    faces: Faces, drawing: SeriesDrawing, *, num_series: int, seed: int, size_px: int = 80
 ) -> list[Series]:
     """Return the same series at every call, drawn a little differently from those of training."""
-    return _drawn(faces, for_validation(drawing), num_sequences, [seed, VALIDATION], size_px)
+    return _drawn(faces, for_validation(drawing), num_series, [seed, VALIDATION], size_px)
 
 
-def practice_sequences(
-    faces: Faces, drawing: SequenceDrawing, *, num_sequences: int, seed: int, size_px: int = 80
+def training_series(
+    faces: Faces, drawing: SeriesDrawing, *, num_series: int, seed: int, size_px: int = 80
 ) -> list[Series]:
     """Return the same series at every call, drawn as those of training that have a verdict."""
-    return _drawn(faces, replace(drawing, steady_chance=0.0), num_sequences, [seed, PRACTICE], size_px)
+    return _drawn(faces, replace(drawing, no_change_chance=0.0), num_series, [seed, PRACTICE], size_px)
 
 
-def steady_sequences(
-    faces: Faces, drawing: SequenceDrawing, *, num_sequences: int, seed: int, size_px: int = 80
+def no_change_series(
+    faces: Faces, drawing: SeriesDrawing, *, num_series: int, seed: int, size_px: int = 80
 ) -> list[Series]:
     """Return the same series at every call, of lesions that relapse but do not change."""
-    return _drawn(faces, for_steady_validation(drawing), num_sequences, [seed, STEADY], size_px)
+    return _drawn(faces, for_no_change_validation(drawing), num_series, [seed, STEADY], size_px)
 
 
-def undrawn_sequences(
-    faces: Faces, drawing: SequenceDrawing, *, num_sequences: int, seed: int
+def real_no_change_series(
+    faces: Faces, drawing: SeriesDrawing, *, num_series: int, seed: int
 ) -> list[Series]:
     """Return the same series at every call, of different photos of one person as they are served.
 
@@ -128,7 +128,7 @@ def undrawn_sequences(
     """
     series: list[Series] = []
     several = [person for person, cuts in faces.items() if len(cuts) > 1]
-    for index in range(num_sequences if several else 0):
+    for index in range(num_series if several else 0):
         rng = np.random.default_rng([seed, UNDRAWN, index])
         person = str(rng.choice(several))
         cuts = faces[person]
@@ -145,7 +145,7 @@ def undrawn_sequences(
     return series
 
 
-class SequenceBatches:
+class SyntheticSeriesBatches:
     """Batches of one epoch after the other.
 
     The series of a batch are equally long, and each is in it forwards and backwards, so that photos, light
@@ -185,7 +185,7 @@ class SequenceBatches:
         return self._drawn[epoch, number]
 
 
-def batches_of(series: Sequence[Series], config: ProgressTraining) -> Iterator[Batch]:
+def in_batches(series: Sequence[Series], config: ProgressTraining) -> Iterator[Batch]:
     """Yield all series once, in order."""
     for start in range(0, len(series), config.batch_size):
         yield to_batch(series[start : start + config.batch_size], config.device)
@@ -196,24 +196,29 @@ def _mirrored(pair: Pair) -> Pair:
 
 
 def _drawn(
-    faces: Faces, drawing: SequenceDrawing, num_sequences: int, seed: list[int], size_px: int
+    faces: Faces, drawing: SeriesDrawing, num_series: int, seed: list[int], size_px: int
 ) -> list[Series]:
     """Draw every series by a random generator of its own; half of them improve."""
-    generators = [np.random.default_rng([*seed, index]) for index in range(num_sequences)]
+    generators = [np.random.default_rng([*seed, index]) for index in range(num_series)]
     return [draw_pair(faces, drawing, rng, size_px=size_px)[int(rng.integers(2))] for rng in generators]
 
 
 def _photographed(
-    cuts: list[CutFace], course: Course, drawing: SequenceDrawing, rng: np.random.Generator, *, size_px: int
+    cuts: list[FaceCrop],
+    trajectory: Trajectory,
+    drawing: SeriesDrawing,
+    rng: np.random.Generator,
+    *,
+    size_px: int,
 ) -> np.ndarray:
     photos = [
         take_photo(
             draw_lesions(cut.crop_HWC, cut.skin_HW, cut.map_23, lesions) if lesions else cut.crop_HWC,
             draw_camera(drawing, rng),
-            crop_share=(1 + 2 * MARGIN) / (1 + 2 * CUT_MARGIN),
+            crop_share=(1 + 2 * MARGIN) / (1 + 2 * CROP_MARGIN),
             size_px=size_px,
             rng=rng,
         )
-        for cut, lesions in zip(cuts, course.lesions_T, strict=True)
+        for cut, lesions in zip(cuts, trajectory.lesions_T, strict=True)
     ]
     return np.stack(photos)
