@@ -55,7 +55,7 @@ def main() -> None:
     commands.choices["pack"].add_argument("--every", type=int, default=1, help="take one photo in so many")
     train = commands.add_parser("train")
     train.add_argument("--packed", type=Path, required=True, help="folder written by pack")
-    train.add_argument("--imagenet", type=Path, required=True, help="ResNet50 trunk, safetensors")
+    train.add_argument("--imagenet", type=Path, required=True, help="backbone of ResNet50, safetensors")
     train.add_argument("--imagenet-small", type=Path, required=True, help="EfficientNet-Lite0, safetensors")
     train.add_argument("--out", type=Path, required=True)
     train.add_argument("--seconds", type=float, required=True, help="for everything, loading included")
@@ -139,7 +139,7 @@ class _Session:
 
     def small(self) -> None:
         if self.teacher is None:
-            raise RuntimeError("the small network learns from the lesion network, which was not trained")
+            raise RuntimeError("the small network is distilled from the lesion network, which failed")
         net = SmallLesionNet(num_diagnoses=len(DIAGNOSES), input_px=self.recipe.stages[-1][0])
         net.load_imagenet(load_file(self.arguments.imagenet_small))
         recipe = replace(self.recipe, learning_rate=1e-3, seed=2, batch_size=2 * self.recipe.batch_size)
@@ -160,10 +160,7 @@ class _Session:
 
     def _resnet(self) -> LesionNet:
         net = LesionNet(num_diagnoses=len(DIAGNOSES), input_px=max(160, self.recipe.stages[-1][0]))
-        weights = {f"trunk.{name}": value for name, value in load_file(self.arguments.imagenet).items()}
-        missing, unexpected = net.load_state_dict(weights, strict=False)
-        if unexpected or any(not name.startswith(("risk_head", "diagnosis_head")) for name in missing):
-            raise ValueError(f"{self.arguments.imagenet} is no ResNet50: {unexpected[:3]} {missing[:3]}")
+        net.backbone.load_state_dict(load_file(self.arguments.imagenet))
         return net
 
     def _run(
