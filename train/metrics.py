@@ -1,73 +1,15 @@
-"""Figures that say how good a classifier is, each with its 95% interval.
+"""Metrics as functions of bootstrap counts: each call evaluates all resamples at once.
 
-Axes: B example, K class, G group of examples.
+Axes: B example, K class, bin or point of a curve, R resample, S distinct score.
 """
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
-from functools import partial
-from typing import Any
-
 import numpy as np
-from sklearn.metrics import roc_auc_score
 
-from train.report import bootstrap
-from train.report.bootstrap import NUM_RESAMPLES, Resamples
+from models.metrics import ChanceError
+from train.bootstrap import DECIMALS, MAX_COUNTS, NUM_RESAMPLES, Statistic
 
-WANTED_SENSITIVITY = 0.95
-"""At which the specificity of the risk head is reported."""
-
-
-def interval(
-    figure: Callable[[np.ndarray], float],
-    target_B: np.ndarray,
-    *,
-    seed: int = 0,
-    num_resamples: int = NUM_RESAMPLES,
-) -> dict[str, Any]:
-    """Return a figure and its 95% percentile bootstrap interval, resampled within each class.
-
-    Args:
-        figure: indices of examples to the figure on them; NaN where they do not define it.
-        target_B: class of each example.
-    """
-    random = np.random.default_rng(seed)
-    members = [np.flatnonzero(target_B == klass) for klass in np.unique(target_B)]
-    resampled = [
-        figure(np.concatenate([random.choice(index, len(index)) for index in members]))
-        for _ in range(num_resamples)
-    ]
-    return _with_interval(figure(np.arange(len(target_B))), resampled)
-
-
-def interval_over_groups(
-    figure: Callable[[np.ndarray], float],
-    group_B: np.ndarray,
-    *,
-    seed: int = 0,
-    num_resamples: int = NUM_RESAMPLES,
-) -> dict[str, Any]:
-    """Return a figure and its 95% percentile bootstrap interval, groups resampled first, then their examples.
-
-    Args:
-        figure: indices of examples to the figure on them; NaN where they do not define it.
-        group_B: of each example, the person or lesion that other examples share; of none, no figure.
-    """
-    if not len(group_B):
-        return _with_interval(np.nan, [])
-    random = np.random.default_rng(seed)
-    members = [np.flatnonzero(group_B == group) for group in np.unique(group_B)]
-    resampled = []
-    for _ in range(num_resamples):
-        chosen = random.integers(len(members), size=len(members))
-        resampled.append(figure(np.concatenate([random.choice(members[g], len(members[g])) for g in chosen])))
-    return _with_interval(figure(np.arange(len(group_B))), resampled)
-
-
-def bracketed(figure: Mapping[str, Any]) -> str:
-    """Return a figure with its interval, as ``0.470 [0.420, 0.520]``."""
-    if figure["value"] is None:
-        return "not defined on these photos"
-    return f"{figure['value']:.3f} [{figure['low']:.3f}, {figure['high']:.3f}]"
+NUM_BINS = 15
+"""Bins of equal width in a reliability diagram."""
 
 
 def recalls(target_B: np.ndarray, predicted_B: np.ndarray) -> np.ndarray:
@@ -75,146 +17,153 @@ def recalls(target_B: np.ndarray, predicted_B: np.ndarray) -> np.ndarray:
     return np.array([(predicted_B[target_B == klass] == klass).mean() for klass in np.unique(target_B)])
 
 
-def lesion_metrics(
-    *,
-    malignant_B: np.ndarray,
-    diagnosis_B: np.ndarray,
-    malignant_probability_B: np.ndarray,
-    probability_BK: np.ndarray,
-    labels: Sequence[str],
-    threshold: float,
-    group_B: Sequence[Hashable] | None = None,
-) -> dict[str, Any]:
-    """Return the figures of both heads, balanced accuracy and recalls first.
+def class_recalls(target_B: np.ndarray, predicted_B: np.ndarray, num_classes: int) -> Statistic:
+    """Return the recall of every class, (R, K)."""
+    member_BK = np.eye(num_classes)[target_B]
+    correct_BK = member_BK * (target_B == predicted_B)[:, None]
+    return lambda count_RB: _ratio(count_RB @ correct_BK, count_RB @ member_BK)
 
-    A figure that these examples do not define, such as an AUROC with one class only, has the value None.
 
-    Args:
-        group_B: of each example, the patient or lesion that others share; the bootstrap draws whole groups.
+def balanced_accuracy(target_B: np.ndarray, predicted_B: np.ndarray, num_classes: int) -> Statistic:
+    """Return the mean recall of the classes that occur."""
+    recall = class_recalls(target_B, predicted_B, num_classes)
+    return lambda count_RB: _nanmean(recall(count_RB))
+
+
+def cohen_kappa(first_B: np.ndarray, second_B: np.ndarray, num_classes: int) -> Statistic:
+    """Return Cohen's kappa of two labels; NaN where both give every example the same label."""
+    first_BK, second_BK = np.eye(num_classes)[first_B], np.eye(num_classes)[second_B]
+    agree_B = (first_B == second_B).astype(np.float64)
+
+    def statistic(count_RB: np.ndarray) -> np.ndarray:
+        n_R = count_RB.sum(1)
+        expected_R = ((count_RB @ first_BK) * (count_RB @ second_BK)).sum(1) / n_R**2
+        return _ratio(count_RB @ agree_B / n_R - expected_R, 1 - expected_R)
+
+    return statistic
+
+
+def auroc(positive_B: np.ndarray, score_B: np.ndarray) -> Statistic:
+    """Return the area under the ROC curve; ties count half, NaN with one class only."""
+    order, starts = _sort_with_ties(score_B)
+    positive = positive_B[order].astype(bool)
+
+    def statistic(count_RB: np.ndarray) -> np.ndarray:
+        ordered = count_RB[:, order]
+        pos = np.add.reduceat(ordered * positive, starts, axis=1)
+        neg = np.add.reduceat(ordered * ~positive, starts, axis=1)
+        below = np.cumsum(neg, axis=1) - neg / 2
+        return _ratio((pos * below).sum(1), pos.sum(1) * neg.sum(1))
+
+    return statistic
+
+
+def macro_auroc(target_B: np.ndarray, probability_BK: np.ndarray) -> Statistic:
+    """Return the mean one-versus-rest AUROC of the classes that occur."""
+    statistics = [auroc(target_B == klass, score_B) for klass, score_B in enumerate(probability_BK.T)]
+    return lambda count_RB: _nanmean(np.stack([statistic(count_RB) for statistic in statistics], axis=1))
+
+
+def specificity_at(positive_B: np.ndarray, score_B: np.ndarray, sensitivity: float) -> Statistic:
+    """Return (R, 2): the best specificity at a sensitivity, and its threshold.
+
+    Each resample chooses its own threshold: the largest score that reaches the sensitivity.
     """
-    return {
-        "n": len(diagnosis_B),
-        "num_groups": len(set(group_B)) if group_B is not None else len(diagnosis_B),
-        "diagnosis": diagnosis_metrics(diagnosis_B, probability_BK, labels, Resamples(group_B, diagnosis_B)),
-        "risk": risk_metrics(
-            malignant_B, malignant_probability_B, threshold, Resamples(group_B, malignant_B)
-        ),
-    }
+    order, starts = _sort_with_ties(-score_B)
+    positive = positive_B[order].astype(bool)
+    score_S = score_B[order][starts]
+
+    def statistic(count_RB: np.ndarray) -> np.ndarray:
+        ordered = count_RB[:, order]
+        pos = np.cumsum(np.add.reduceat(ordered * positive, starts, axis=1), axis=1)
+        neg = np.cumsum(np.add.reduceat(ordered * ~positive, starts, axis=1), axis=1)
+        first = (pos >= sensitivity * pos[:, -1:] - 1e-9).argmax(1)
+        every = np.arange(len(first))
+        found = np.stack([1 - _ratio(neg[every, first], neg[:, -1]), score_S[first]], axis=1)
+        found[pos[:, -1] == 0] = np.nan
+        return found
+
+    return statistic
 
 
-def diagnosis_metrics(
-    diagnosis_B: np.ndarray, probability_BK: np.ndarray, labels: Sequence[str], resamples: Resamples
-) -> dict[str, Any]:
-    """Return the figures of the diagnosis head; its calibration error is that of the first named."""
-    named_B = probability_BK.argmax(1)
-    confidence_B = probability_BK.max(1)
-    recall_K = resamples.intervals(bootstrap.class_recalls(diagnosis_B, named_B, len(labels)))
-    count_K = np.bincount(diagnosis_B, minlength=len(labels)).tolist()
-    return {
-        "num_diagnoses": int((np.bincount(diagnosis_B, minlength=len(labels)) > 0).sum()),
-        "balanced_accuracy": resamples.interval(
-            bootstrap.balanced_accuracy(diagnosis_B, named_B, len(labels))
-        ),
-        "recall": {
-            label: recall | {"n": count}
-            for label, recall, count in zip(labels, recall_K, count_K, strict=True)
-        },
-        "macro_auroc": resamples.interval(bootstrap.macro_auroc(diagnosis_B, probability_BK)),
-        "ece": resamples.interval(bootstrap.calibration_error(confidence_B, named_B == diagnosis_B)),
-        "ece_if_calibrated": bootstrap.error_if_calibrated(confidence_B),
-    }
+def roc_sensitivities(
+    positive_B: np.ndarray, score_B: np.ndarray, false_positive_rate_K: np.ndarray
+) -> Statistic:
+    """Return the sensitivity, (R, K), of the ROC curve at each false positive rate."""
+    order, starts = _sort_with_ties(-score_B)
+    positive = positive_B[order].astype(bool)
+
+    def statistic(count_RB: np.ndarray) -> np.ndarray:
+        ordered = count_RB[:, order]
+        rates = []
+        for members in (positive, ~positive):
+            counted = np.cumsum(np.add.reduceat(ordered * members, starts, axis=1), axis=1)
+            rates.append(np.pad(_ratio(counted, counted[:, -1:]), ((0, 0), (1, 0))))
+        return np.stack([np.interp(false_positive_rate_K, fpr, tpr) for tpr, fpr in zip(*rates, strict=True)])
+
+    return statistic
 
 
-def risk_metrics(
-    malignant_B: np.ndarray, probability_B: np.ndarray, threshold: float, resamples: Resamples
-) -> dict[str, Any]:
-    """Return the figures of the risk head.
+def predicted_shares(predicted_B: np.ndarray, num_classes: int) -> Statistic:
+    """Return the share of each predicted class, (R, K)."""
+    predicted_BK = np.eye(num_classes)[predicted_B]
+    return lambda count_RB: _ratio(count_RB @ predicted_BK, count_RB.sum(1, keepdims=True))
 
-    Its calibration error is that of the probability of malignancy. The error of the predicted side's
-    confidence, also given, is the milder of the two: it lets errors on both sides of one half cancel out.
+
+def observed_frequencies(probability_B: np.ndarray, outcome_B: np.ndarray) -> Statistic:
+    """Return the frequency of the outcome, (R, K), in each bin of a reliability diagram."""
+    bins_BK = np.eye(NUM_BINS)[bin_of(probability_B)]
+    outcome_BK = bins_BK * outcome_B[:, None]
+    return lambda count_RB: _ratio(count_RB @ outcome_BK, count_RB @ bins_BK)
+
+
+def calibration_error(probability_B: np.ndarray, outcome_B: np.ndarray) -> Statistic:
+    """Return the expected calibration error: 15 bins of equal width, weighted by their size.
+
+    Source: Naeini et al. 2015, AAAI; Guo et al. 2017, arXiv:1706.04599.
     """
-    flagged_B = (probability_B >= threshold).astype(int)
-    likelier_B = (probability_B >= 0.5).astype(int)
-    side_B = np.maximum(probability_B, 1 - probability_B)
-    specificity, sensitivity = resamples.intervals(bootstrap.class_recalls(malignant_B, flagged_B, 2))
-    best, best_threshold = resamples.intervals(
-        bootstrap.specificity_at(malignant_B, probability_B, WANTED_SENSITIVITY)
+    gap_BK = np.eye(NUM_BINS)[bin_of(probability_B)] * (probability_B - outcome_B)[:, None]
+    return lambda count_RB: _ratio(np.abs(count_RB @ gap_BK).sum(1), count_RB.sum(1))
+
+
+def bin_of(probability_B: np.ndarray) -> np.ndarray:
+    """Return the bin of each probability, 0 to 14."""
+    return np.minimum((probability_B * NUM_BINS).astype(int), NUM_BINS - 1)
+
+
+def chance_calibration_error(probability_B: np.ndarray, *, seed: int = 0) -> ChanceError:
+    """Simulate outcomes at these probabilities and return the calibration error that results.
+
+    In a bin with few photos the frequency differs from the probability by chance. No measured error can be
+    expected below this one.
+    """
+    random = np.random.default_rng(seed)
+    bins_BK = np.eye(NUM_BINS)[bin_of(probability_B)]
+    step = max(1, MAX_COUNTS // len(probability_B))
+    parts: list[np.ndarray] = []
+    for start in range(0, NUM_RESAMPLES, step):
+        shape = (min(step, NUM_RESAMPLES - start), len(probability_B))
+        gap_RB = probability_B - (random.random(shape) < probability_B)
+        parts.append(np.abs(gap_RB @ bins_BK).sum(1) / len(probability_B))
+    error_R = np.concatenate(parts)
+    return ChanceError(
+        mean=round(float(error_R.mean()), DECIMALS),
+        high=round(float(np.percentile(error_R, 95)), DECIMALS),
     )
-    return {
-        "balanced_accuracy": resamples.interval(bootstrap.balanced_accuracy(malignant_B, flagged_B, 2)),
-        "sensitivity": sensitivity,
-        "specificity": specificity,
-        "auroc": resamples.interval(bootstrap.auroc(malignant_B, probability_B)),
-        "specificity_at_95_sensitivity": best,
-        "threshold_at_95_sensitivity": best_threshold,
-        "ece": resamples.interval(bootstrap.calibration_error(probability_B, malignant_B)),
-        "ece_of_predicted_side": resamples.interval(
-            bootstrap.calibration_error(side_B, likelier_B == malignant_B)
-        ),
-        "ece_if_calibrated": bootstrap.error_if_calibrated(probability_B),
-    }
 
 
-def progress_metrics(
-    *,
-    improved_B: np.ndarray,
-    improved_probability_B: np.ndarray,
-    num_photos_B: np.ndarray,
-    person_B: np.ndarray,
-) -> dict[str, Any]:
-    """Return the figures of the verdict at probability 0.5, balanced accuracy and recalls first.
-
-    A figure that these series do not define, such as an AUROC with one verdict only, has the value None.
-
-    Args:
-        improved_B: 0 or 1.
-        num_photos_B: photos with a face in each series.
-        person_B: whose series it is.
-    """
-    verdict_B = (improved_probability_B >= 0.5).astype(int)
-
-    def balanced_accuracy(index: np.ndarray) -> float:
-        return float(recalls(improved_B[index], verdict_B[index]).mean())
-
-    def recall(index: np.ndarray, verdict: int) -> float:
-        said_B = verdict_B[index][improved_B[index] == verdict]
-        return float((said_B == verdict).mean()) if len(said_B) else np.nan
-
-    def auroc(index: np.ndarray) -> float:
-        if len(np.unique(improved_B[index])) < 2:
-            return np.nan
-        return float(roc_auc_score(improved_B[index], improved_probability_B[index]))
-
-    lengths = {"2 to 3": (2, 3), "4 to 6": (4, 6), "7 and more": (7, np.inf)}
-    members = {
-        name: np.flatnonzero((num_photos_B >= a) & (num_photos_B <= b)) for name, (a, b) in lengths.items()
-    }
-    return {
-        "n": len(improved_B),
-        "num_people": len(np.unique(person_B)),
-        "balanced_accuracy": interval(balanced_accuracy, improved_B),
-        "balanced_accuracy_over_people": interval_over_groups(balanced_accuracy, person_B),
-        "recall": {
-            label: interval(partial(recall, verdict=verdict), improved_B)
-            | {"n": int((improved_B == verdict).sum())}
-            for verdict, label in enumerate(("worsened", "improved"))
-        },
-        "auroc": interval(auroc, improved_B),
-        "balanced_accuracy_by_photos": {
-            name: {"value": round(balanced_accuracy(index), 4), "n": len(index)}
-            for name, index in members.items()
-            if len(index)
-        },
-        "balanced_accuracy_by_person": {
-            str(person): round(balanced_accuracy(np.flatnonzero(person_B == person)), 4)
-            for person in np.unique(person_B)
-        },
-    }
+def _sort_with_ties(score_B: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the ascending order of the scores and the start of each run of equal scores."""
+    order = np.argsort(score_B, kind="stable")
+    ordered = score_B[order]
+    return order, np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
 
 
-def _with_interval(value: float, resampled: Sequence[float]) -> dict[str, Any]:
-    defined = np.array(resampled)[~np.isnan(resampled)]
-    if np.isnan(value) or not len(defined):
-        return {"value": None, "low": None, "high": None}
-    low, high = np.percentile(defined, [2.5, 97.5])
-    return {"value": round(value, 4), "low": round(float(low), 4), "high": round(float(high), 4)}
+def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
+    numerator, denominator = np.broadcast_arrays(numerator, denominator)
+    return np.divide(numerator, denominator, out=np.full(numerator.shape, np.nan), where=denominator > 0)
+
+
+def _nanmean(value_RK: np.ndarray) -> np.ndarray:
+    defined = ~np.isnan(value_RK)
+    return _ratio(np.where(defined, value_RK, 0).sum(1), defined.sum(1))

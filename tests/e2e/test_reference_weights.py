@@ -7,12 +7,14 @@ import pytest
 from models.checkpoint import read_meta, read_model_card
 from models.diagnoses import find_diagnosis, in_column_order
 from models.lesion.engine_loader import load_lesion_engine
+from models.lesion.metrics import LesionMetrics
 from models.progress.engine import load_progress_engine
+from models.progress.metrics import ProgressMetrics
 from train.data.ingest.convert import Ingest, ingest
 from train.data.manifest import read_manifest
 from train.data.split import split_rows
 from train.lesion.dataset import LesionPhotos
-from train.lesion.predictions import measure_lesion
+from train.lesion.predictions import evaluate_engine
 
 WEIGHTS = Path(__file__).parents[2] / "weights"
 MAX_TRACKED_BYTES = 60_000_000
@@ -36,7 +38,7 @@ def test_card_and_meta_state_the_licence_the_data_and_that_it_is_no_device(name:
 
     assert meta.data_licence in card and meta.data_licence in (WEIGHTS / "LICENSE").read_text()
     assert "not a medical device" in card
-    assert meta.metrics["n"] > 0
+    assert isinstance(meta.metrics, LesionMetrics | ProgressMetrics) and meta.metrics.n > 0
 
 
 def test_the_weights_leave_room_in_the_repository():
@@ -57,11 +59,11 @@ def test_the_lesion_network_reaches_its_figures_on_ham10000(request: pytest.Fixt
     if split.fingerprint != meta.data_fingerprint:
         pytest.skip("these are other photos than those that the figures were measured on")
 
-    found = measure_lesion(engine, LesionPhotos(split.val, labels=meta.labels, side_px=meta.input_px))
+    found = evaluate_engine(engine, LesionPhotos(split.val, labels=meta.labels, side_px=meta.input_px))
 
-    assert found["diagnosis"]["macro_auroc"]["value"] == pytest.approx(
-        meta.metrics["diagnosis"]["macro_auroc"]["value"], abs=0.002
-    )
-    assert found["diagnosis"]["balanced_accuracy"]["value"] == pytest.approx(
-        meta.metrics["diagnosis"]["balanced_accuracy"]["value"], abs=0.02
+    assert isinstance(meta.metrics, LesionMetrics)
+    released = meta.metrics.diagnosis
+    assert found.diagnosis.macro_auroc.value == pytest.approx(released.macro_auroc.value, abs=0.002)
+    assert found.diagnosis.balanced_accuracy.value == pytest.approx(
+        released.balanced_accuracy.value, abs=0.02
     )

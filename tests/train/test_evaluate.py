@@ -1,4 +1,4 @@
-"""A checkpoint and a manifest to report.json and report.html, or to one line that says why not."""
+"""The evaluation command: report.json and report.html, or an error of one line."""
 
 import json
 import re
@@ -55,7 +55,7 @@ def evaluate(checkpoint: Path, tmp_path: Path) -> Evaluate:
     return run
 
 
-def test_the_report_has_every_figure_with_its_interval(evaluate: Evaluate, rows: list[Row]):
+def test_the_report_has_every_metric_with_its_interval(evaluate: Evaluate, rows: list[Row]):
     report, page = evaluate(rows)
 
     risk = report["metrics"]["risk"]
@@ -71,10 +71,10 @@ def test_the_report_has_every_figure_with_its_interval(evaluate: Evaluate, rows:
         assert risk[name]["low"] <= risk[name]["value"] <= risk[name]["high"]
     assert [sum(row["counts"]) for row in report["confusion"]] == [4, 4, 4, 4]
     assert sum(one["n"] for one in report["reliability"]["risk"]) == 16
-    assert page.index("Balanced accuracy") < page.index("Every diagnosis") < page.index("ROC curve")
+    assert page.index("Balanced accuracy") < page.index("Metrics by diagnosis") < page.index("ROC curve")
 
 
-def test_the_page_is_one_file_that_asks_for_nothing(evaluate: Evaluate, rows: list[Row]):
+def test_the_page_is_one_file_without_external_resources(evaluate: Evaluate, rows: list[Row]):
     _, page = evaluate(rows)
 
     assert page.count("<svg") == 3
@@ -82,9 +82,7 @@ def test_the_page_is_one_file_that_asks_for_nothing(evaluate: Evaluate, rows: li
     assert not re.search(r"(src|href)=\"(?!#)", page)
 
 
-def test_subgroups_that_are_small_are_flagged_and_what_is_not_recorded_is_said(
-    evaluate: Evaluate, rows: list[Row]
-):
+def test_small_subgroups_are_marked_and_missing_attributes_are_stated(evaluate: Evaluate, rows: list[Row]):
     report, page = evaluate(rows)
 
     ages = report["subgroups"]["age"]
@@ -94,10 +92,10 @@ def test_subgroups_that_are_small_are_flagged_and_what_is_not_recorded_is_said(
         ("not recorded", 5),
     ]
     assert all(group["few"] for group in ages)
-    assert "Not recorded for any of these photos: nothing is known of differences by skin type." in page
+    assert "Not recorded for any of these photos: differences by skin type are unknown." in page
 
 
-def test_photos_whose_diagnosis_the_checkpoint_cannot_name_are_counted_apart(
+def test_photos_with_a_diagnosis_unknown_to_the_checkpoint_are_counted_apart(
     evaluate: Evaluate, rows: list[Row], capsys: pytest.CaptureFixture[str]
 ):
     strange = [
@@ -111,7 +109,7 @@ def test_photos_whose_diagnosis_the_checkpoint_cannot_name_are_counted_apart(
 
     assert report["n"] == 16
     assert report["left_out"] == {
-        "Melanoma: the checkpoint was not trained to name it": 1,
+        "Melanoma: not among the checkpoint's diagnoses": 1,
         "no diagnosis given": 1,
         "unknown diagnosis 'Wart'": 1,
         "the photo cannot be read": 1,
@@ -120,7 +118,7 @@ def test_photos_whose_diagnosis_the_checkpoint_cannot_name_are_counted_apart(
     assert "1 photos left out: Melanoma" in capsys.readouterr().out
 
 
-def test_photos_of_one_group_only_give_a_report_that_says_what_is_undefined(
+def test_photos_of_one_risk_group_give_a_report_that_states_undefined_metrics(
     evaluate: Evaluate, rows: list[Row]
 ):
     report, page = evaluate([row for row in rows if row.label in KNOWN[:2]])

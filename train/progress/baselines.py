@@ -1,8 +1,8 @@
-"""What simpler judges score on the same series, and what the network says where nothing changed.
+"""Baseline models on the evaluated series, and the network on no-change controls.
 
-A network that reads courses must beat judges that cannot: one that always says the same, one that sees the
-last photo only, one that subtracts the last photo from the first. It must lose when the photos are shuffled.
-Axes: B series, T photo, F feature.
+The network reads whole series. It must beat models that cannot: the majority verdict, and logistic
+regressions on the last photo or on the first minus the last. It must lose when the photos are shuffled.
+Axes: B series, F feature, T photo.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,68 +15,78 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from models.metrics import Metric
 from models.preprocessing import normalize
 from models.progress.engine import ProgressEngine
-from models.progress.network import skin_features
-from train.metrics import interval_over_groups, recalls
+from models.progress.metrics import BaselineMetrics, NoChangeMetrics
+from models.progress.skin_features import skin_features
+from train.bootstrap import DECIMALS, two_stage_metric
+from train.metrics import recalls
+from train.progress.predictions import predict_improved
 from train.progress.series import Series
 
+MODEL_NAMES = {
+    "majority": "the more frequent verdict of the training set",
+    "last_photo": "logistic regression on the last face",
+    "first_minus_last": "logistic regression on the first face minus the last",
+    "convlstm": "this network",
+    "convlstm_shuffled_photos": "this network, photos shuffled",
+}
+NO_CHANGE_NAMES = {
+    "drawn": "synthetic lesions that relapse but do not change",
+    "undrawn": "different real photos of one person, without synthetic lesions",
+}
+NOT_FITTED = "The logistic regressions are missing: the training set does not contain both verdicts."
 FEATURE_GRID = 5
-"""The simple judges see a face in squares, this many from side to side."""
-FREEDOM = 0.01
-"""Of the simple judges: ``C`` of scikit-learn, small because the training people are few."""
+"""The baseline models read a face as a grid of this many cells in each direction."""
+INVERSE_REGULARIZATION = 0.01
+"""``C`` of scikit-learn's logistic regression; small, because the training set has few people."""
 UNSURE = (0.2, 0.8)
-"""On skin that has not changed, a probability outside of these is confident and wrong."""
+"""For a no-change control, a probability outside of this range is a confident error."""
 
 
-def answers_of(engine: ProgressEngine, series: Sequence[Series]) -> np.ndarray:
-    """Return the probability of improved after the last photo, (B,); each asked alone, as is usual."""
-    answers = [engine(one.photos_THWC[None], one.present_T[None]).improved_BT[0, -1] for one in series]
-    return np.array(answers, np.float64)
-
-
-def compare(
+def baseline_metrics(
     engine: ProgressEngine, train_series: Sequence[Series], val_series: Sequence[Series], *, seed: int = 0
-) -> dict[str, Any]:
-    """Return balanced accuracy and recalls of every judge on the validation series, people resampled.
+) -> dict[str, BaselineMetrics]:
+    """Return the metrics of every model on the validation series; the bootstrap resamples people.
 
-    The simple judges learn from ``train_series``; the engine learned before. Those that cannot learn, from
-    none or from one verdict only, are left out. Series without a verdict are not for this.
+    A baseline model that cannot be fitted on ``train_series`` is left out. Every series needs a verdict.
     """
     improved_B = np.array([int(one.improved) for one in val_series])
     person_B = np.array([one.person for one in val_series])
     shuffled = [_shuffled(one, np.random.default_rng([seed, row])) for row, one in enumerate(val_series)]
     verdicts = {
-        **_simple_verdicts(train_series, val_series),
-        "convlstm": (answers_of(engine, val_series) >= 0.5).astype(int),
-        "convlstm_shuffled_photos": (answers_of(engine, shuffled) >= 0.5).astype(int),
+        **_baseline_verdicts(train_series, val_series),
+        "convlstm": (predict_improved(engine, val_series) >= 0.5).astype(int),
+        "convlstm_shuffled_photos": (predict_improved(engine, shuffled) >= 0.5).astype(int),
     }
-    return {name: _figures(improved_B, verdict_B, person_B) for name, verdict_B in verdicts.items()}
+    return {name: _metrics_of(improved_B, verdict_B, person_B) for name, verdict_B in verdicts.items()}
 
 
-def spread(engine: ProgressEngine, steady_series: Sequence[Series]) -> dict[str, Any]:
-    """Return how far from one half the engine answers where nothing changed, people resampled."""
-    probability_B = answers_of(engine, steady_series)
-    person_B = np.array([one.person for one in steady_series])
-    outside_B = (probability_B < UNSURE[0]) | (probability_B > UNSURE[1])
-    return {
-        "n": len(steady_series),
-        "num_people": len(np.unique(person_B)),
-        "mean": interval_over_groups(lambda i: float(probability_B[i].mean()), person_B),
-        "std": interval_over_groups(lambda i: float(probability_B[i].std()), person_B),
-        "outside_0.2_to_0.8": interval_over_groups(lambda i: float(outside_B[i].mean()), person_B),
-        "lowest": round(float(probability_B.min()), 4),
-        "highest": round(float(probability_B.max()), 4),
-    }
+def no_change_metrics(
+    engine: ProgressEngine, controls: Mapping[str, Sequence[Series]]
+) -> dict[str, NoChangeMetrics]:
+    """Return the distribution of the probability on every kind of no-change control that has series."""
+    return {kind: _distribution(engine, series) for kind, series in controls.items() if series}
 
 
-def spreads(engine: ProgressEngine, steady: Mapping[str, Sequence[Series]]) -> dict[str, Any]:
-    """Return ``spread`` of every kind of steady series that there is."""
-    return {kind: spread(engine, series) for kind, series in steady.items() if series}
+def _distribution(engine: ProgressEngine, series: Sequence[Series]) -> NoChangeMetrics:
+    probability_B = predict_improved(engine, series)
+    person_B = np.array([one.person for one in series])
+    confident_B = (probability_B < UNSURE[0]) | (probability_B > UNSURE[1])
+    return NoChangeMetrics(
+        n=len(series),
+        num_people=len(np.unique(person_B)),
+        mean=two_stage_metric(lambda i: float(probability_B[i].mean()), person_B),
+        std=two_stage_metric(lambda i: float(probability_B[i].std()), person_B),
+        confident_share=two_stage_metric(lambda i: float(confident_B[i].mean()), person_B),
+        lowest=round(float(probability_B.min()), DECIMALS),
+        highest=round(float(probability_B.max()), DECIMALS),
+    )
 
 
-def _simple_verdicts(train_series: Sequence[Series], val_series: Sequence[Series]) -> dict[str, np.ndarray]:
-    """What the judges say that learn from ``train_series``, 0 or 1, (B,); as many judges as can learn."""
+def _baseline_verdicts(train_series: Sequence[Series], val_series: Sequence[Series]) -> dict[str, np.ndarray]:
+    """Return the verdicts, 0 or 1, (B,), of every baseline model that ``train_series`` can fit."""
     if not train_series:
         return {}
     improved_B = np.array([int(one.improved) for one in train_series])
@@ -89,27 +99,27 @@ def _simple_verdicts(train_series: Sequence[Series], val_series: Sequence[Series
     return verdicts
 
 
-def _figures(improved_B: np.ndarray, verdict_B: np.ndarray, person_B: np.ndarray) -> dict[str, Any]:
-    def recall_of(label: int) -> dict[str, Any]:
+def _metrics_of(improved_B: np.ndarray, verdict_B: np.ndarray, person_B: np.ndarray) -> BaselineMetrics:
+    def recall_of(label: int) -> Metric:
         members = np.flatnonzero(improved_B == label)
-        right_B = (verdict_B == improved_B)[members]
-        return interval_over_groups(lambda i: float(right_B[i].mean()), person_B[members])
+        correct_B = (verdict_B == improved_B)[members]
+        return two_stage_metric(lambda i: float(correct_B[i].mean()), person_B[members])
 
-    return {
-        "balanced_accuracy": interval_over_groups(
+    return BaselineMetrics(
+        balanced_accuracy=two_stage_metric(
             lambda i: float(recalls(improved_B[i], verdict_B[i]).mean()), person_B
         ),
-        "recall": {"worsened": recall_of(0), "improved": recall_of(1)},
-    }
+        recall={"worsened": recall_of(0), "improved": recall_of(1)},
+    )
 
 
 def _fitted(features_BF: np.ndarray, improved_B: np.ndarray) -> Any:
-    judge = make_pipeline(StandardScaler(), LogisticRegression(C=FREEDOM, max_iter=1000))
-    return judge.fit(features_BF, improved_B)
+    model = make_pipeline(StandardScaler(), LogisticRegression(C=INVERSE_REGULARIZATION, max_iter=1000))
+    return model.fit(features_BF, improved_B)
 
 
 def _first_and_last(series: Sequence[Series]) -> tuple[np.ndarray, np.ndarray]:
-    """Features of the first and of the last face of each series, (B, F) each."""
+    """Return the features of the first and of the last face of each series, (B, F) each."""
     positions = [np.flatnonzero(one.present_T)[[0, -1]] for one in series]
     faces_B2HWC = np.stack([one.photos_THWC[pair] for one, pair in zip(series, positions, strict=True)])
     with torch.inference_mode():
@@ -124,7 +134,7 @@ def _features(faces_B2HWC: np.ndarray) -> np.ndarray:
 
 
 def _shuffled(one: Series, rng: np.random.Generator) -> Series:
-    """The same faces in an order drawn by lot; photos without one stay where they are."""
+    """Return the series with its faces in random order; photos without a face keep their positions."""
     faces = np.flatnonzero(one.present_T)
     photos_THWC = one.photos_THWC.copy()
     photos_THWC[faces] = one.photos_THWC[rng.permutation(faces)]

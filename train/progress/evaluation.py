@@ -1,63 +1,45 @@
-"""All that is told of a progress checkpoint on series of people, beside what simpler judges score."""
+"""Evaluation of a progress checkpoint on labelled or synthetic series."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from dataclasses import fields
 from typing import Any
 
 from models.checkpoint import CheckpointMeta
-from models.face.detector import MtcnnFaceDetector
 from models.progress.engine import ProgressEngine
 from train.data.manifest import Row
-from train.lesion.evaluation import EvaluationError
-from train.progress.baselines import compare, spreads
-from train.progress.face_crops import crop_faces
-from train.progress.release import JUDGES, NOT_FITTED, STEADY, UNCLEAR, measure_progress, with_verdict
-from train.progress.series import Series
-from train.progress.synthetic.generation import (
-    no_change_series,
-    real_no_change_series,
-    training_series,
-    validation_series,
-)
+from train.progress.baselines import baseline_metrics, no_change_metrics
+from train.progress.evaluation_series import UNCLEAR, SeriesSource, clear_series, evaluation_series
+from train.progress.predictions import evaluate_engine
+from train.progress.report import ProgressReport
 from train.progress.synthetic.trajectory import SeriesDrawing
+from train.task import EvaluationError
 
 NUM_SERIES = 600
-
-
-@dataclass(frozen=True, kw_only=True)
-class Material:
-    """The series that a checkpoint is judged by."""
-
-    judged: Sequence[Series]
-    practised: Sequence[Series]
-    """Of other people, for the simple judges to learn from; may be empty."""
-    steady: Mapping[str, Sequence[Series]]
-    real: bool
+RENAMED_SETTINGS = {"steady_chance": "no_change_chance", "bare_chance": "unmodified_chance"}
+"""Of ``SeriesDrawing``, in the ``meta.json`` of older checkpoints."""
 
 
 def evaluate_progress(
     engine: ProgressEngine,
     rows: Sequence[Row],
-    others: Sequence[Row],
+    train_rows: Sequence[Row],
     *,
     faces: str,
     num_series: int = NUM_SERIES,
-) -> dict[str, Any]:
-    """Return the content of ``report.json`` but for where the photos come from.
+) -> ProgressReport:
+    """Evaluate an engine beside the baseline models.
 
     Args:
-        rows: photos of the people to judge by.
-        others: photos of other people, whom the simple judges learn from; none, no comparison.
-        faces: folder of ``train.progress.extract_faces`` with labelled series; empty: lesions are drawn.
-        num_series: drawn ones; a third as many steady ones.
+        rows: photos of the people to evaluate on.
+        train_rows: photos of other people, for the baseline models; empty: no baselines.
+        faces: folder of ``skinserve extract-faces`` with labelled series; empty: series are synthetic.
+        num_series: synthetic ones; of each kind of no-change control a third as many.
 
     Raises:
-        EvaluationError: no series is left to judge by.
+        EvaluationError: no series has a clear verdict.
     """
     meta = engine.meta
-    material = material_of(
-        rows,
-        others,
+    source = SeriesSource(
         faces=faces,
         drawing=_drawing_of(meta),
         size_px=meta.input_px,
@@ -65,68 +47,45 @@ def evaluate_progress(
         num_series=num_series,
         device=engine.device,
     )
-    scored = with_verdict(material.judged, real=material.real)
-    if not scored:
+    series = evaluation_series(rows, train_rows, source)
+    val_series, train_series = series.with_verdict, clear_series(series.baseline_train, real=series.real)
+    if not val_series:
         raise EvaluationError(
             f"the {len(rows)} photos give no series with a clear verdict; label them with "
-            "train.data.followup, or leave --faces out to draw lesions on them"
+            "skinserve followup, or leave --faces out to evaluate on synthetic series"
         )
-    return {
-        "kind": "progress",
-        "n": len(scored),
-        "num_without_verdict": len(material.judged) - len(scored),
-        "unclear": UNCLEAR,
-        "real": material.real,
-        "threshold": engine.meta.thresholds["improved"],
-        "metrics": measure_progress(engine, scored),
-        "judges": compare(engine, with_verdict(material.practised, real=material.real), scored)
-        if material.practised
-        else {},
-        "judge_names": JUDGES,
-        "not_fitted": NOT_FITTED,
-        "steady": spreads(engine, material.steady),
-        "steady_names": STEADY,
-    }
-
-
-def material_of(
-    rows: Sequence[Row],
-    others: Sequence[Row],
-    *,
-    faces: str,
-    drawing: SeriesDrawing,
-    size_px: int,
-    seed: int,
-    num_series: int,
-    device: str,
-) -> Material:
-    """Return the series by which a checkpoint is released and evaluated; see ``evaluate_progress``."""
-    if faces:
-        from train.progress.extract_faces import read_series
-
-        practised = read_series(faces, others) if others else ()
-        return Material(judged=read_series(faces, rows), practised=practised, steady={}, real=True)
-    detector = MtcnnFaceDetector(device=device, size_px=size_px)
-    mine, theirs = crop_faces(rows, detector), crop_faces(others, detector) if others else {}
-    how = {"seed": seed, "size_px": size_px}
-    num_steady = max(1, num_series // 3)
-    return Material(
-        judged=validation_series(mine, drawing, num_sequences=num_series, **how),
-        practised=training_series(theirs, drawing, num_sequences=num_series, **how) if theirs else (),
-        steady={
-            "drawn": no_change_series(mine, drawing, num_sequences=num_steady, **how),
-            "undrawn": real_no_change_series(mine, drawing, num_sequences=num_steady, seed=seed),
-        },
-        real=False,
+    report = ProgressReport(
+        n=len(val_series),
+        num_without_verdict=len(series.val) - len(val_series),
+        unclear=UNCLEAR,
+        real=series.real,
+        threshold=meta.thresholds["improved"],
+        metrics=evaluate_engine(engine, val_series),
+        baselines=baseline_metrics(engine, train_series, val_series) if series.baseline_train else {},
+        no_change=no_change_metrics(engine, series.no_change),
     )
+    return report.model_copy(update={"notices": _notices(report)})
 
 
 def _drawing_of(meta: CheckpointMeta) -> SeriesDrawing:
-    """The drawing that the checkpoint was trained with, as far as this code still knows it."""
+    """Return the synthesis settings of the training run that this version of the code knows."""
     known = {field.name for field in fields(SeriesDrawing)}
-    stored: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value
-        for name, value in meta.training.get("drawing", {}).items()
-        if name in known
-    }
+    stored: dict[str, Any] = {}
+    for name, value in meta.training.get("drawing", {}).items():
+        name = RENAMED_SETTINGS.get(name, name)
+        if name in known:
+            stored[name] = tuple(value) if isinstance(value, list) else value
     return SeriesDrawing(**stored)
+
+
+def _notices(report: ProgressReport) -> tuple[str, ...]:
+    """Return what a reader of the report must know before its metrics."""
+    notices: list[str] = []
+    if report.num_without_verdict:
+        low, high = report.unclear
+        notices.append(
+            f"{report.num_without_verdict:,} series left out: their label lies between {low} and {high}."
+        )
+    if report.metrics.auroc.value is None:
+        notices.append("All series here have one verdict: AUROC and the recall of the other are undefined.")
+    return tuple(notices)

@@ -1,84 +1,84 @@
-"""An evaluation as ``report.json``, and as ``report.html``: one file, readable on a phone."""
+"""Evaluation reports: ``report.json``, and ``report.html`` as one file that is readable on a phone."""
 
-import json
 from pathlib import Path
-from typing import Any
+from typing import ClassVar
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from models.metrics import Metric, MetricsModel
 from models.storage import join, write_bytes
-from train.metrics import WANTED_SENSITIVITY
-from train.report.plots import reliability_plot, roc_plot
-
-TEMPLATE = "report.html.jinja"
 
 
-def write_report(content: dict[str, Any], address: str) -> None:
+class ReportedModel(MetricsModel):
+    """Identify the evaluated checkpoint."""
+
+    name: str
+    version: str
+    weights_sha256: str
+    labels: tuple[str, ...]
+
+
+class Report(MetricsModel):
+    """Hold the content of ``report.json``; each task extends it.
+
+    Attributes:
+        template: Jinja template of ``report.html``; it extends ``page.html.jinja`` of this folder.
+        unit: noun for the evaluated examples.
+    """
+
+    template: ClassVar[Path]
+    unit: ClassVar[str]
+
+    kind: str
+    n: int
+    """Evaluated examples."""
+    notices: tuple[str, ...] = ()
+    """Printed on the command line and above the metrics."""
+    model: ReportedModel | None = None
+    side: str = ""
+    """Of the split: val, train or all."""
+    summary: str = ""
+
+    def plots(self) -> dict[str, str]:
+        """Return the report's plots by name, SVG."""
+        return {}
+
+
+def write_report(report: Report, address: str) -> None:
     """Write both files into a folder or under an ``s3://`` address."""
-    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
+    text = report.model_dump_json(indent=1)
     write_bytes(join(address, "report.json"), f"{text}\n".encode())
-    write_bytes(join(address, "report.html"), render(content).encode())
+    write_bytes(join(address, "report.html"), render(report).encode())
 
 
-def render(content: dict[str, Any]) -> str:
-    """Return the page."""
+def render(report: Report) -> str:
+    """Return the HTML page."""
     environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
+        loader=FileSystemLoader([report.template.parent, Path(__file__).parent]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.filters |= {"number": number, "interval": interval, "percent": percent}
-    plots = _lesion_plots(content) if content["kind"] == "lesion" else {}
-    return environment.get_template(TEMPLATE).render(report=content, plots=plots)
+    # the plots are drawn from numbers and fixed texts: they need no escaping
+    plots = {name: Markup(svg) for name, svg in report.plots().items()}
+    return environment.get_template(report.template.name).render(report=report, plots=plots)
 
 
 def number(value: float | None, decimals: int = 2) -> str:
-    """Return a figure as text, a dash where it is not defined."""
+    """Return a value as text, a dash where it is not defined."""
     return "-" if value is None else f"{value:.{decimals}f}"
 
 
-def interval(figure: dict[str, Any], decimals: int = 2) -> str:
-    """Return an interval as text, nothing where it is not defined."""
-    if figure["value"] is None:
+def interval(metric: Metric, decimals: int = 2) -> str:
+    """Return an interval as text, an empty text where it is not defined."""
+    if metric.low is None or metric.high is None:
         return ""
-    return f"{figure['low']:.{decimals}f} to {figure['high']:.{decimals}f}"
+    return f"{metric.low:.{decimals}f} to {metric.high:.{decimals}f}"
 
 
 def percent(value: float | None) -> str:
-    """Return a share as a number from 0 to 100 for a style sheet, 0 where it is not defined."""
+    """Return a share as a number from 0 to 100 for CSS, 0 where it is not defined."""
     return f"{100 * (value or 0):.1f}"
-
-
-def _lesion_plots(content: dict[str, Any]) -> dict[str, Markup]:
-    risk, roc = content["metrics"]["risk"], content["roc"]
-    plots = {
-        "diagnosis": reliability_plot(
-            content["reliability"]["diagnosis"],
-            said="probability of the diagnosis that is named",
-            happened="share of photos where it was right",
-        ),
-        "risk": reliability_plot(
-            content["reliability"]["risk"],
-            said="probability of malignancy",
-            happened="share of photos that were malignant",
-        ),
-    }
-    if roc:
-        points = [
-            (
-                f"threshold {content['threshold']:.3g}, as released",
-                1 - risk["specificity"]["value"],
-                risk["sensitivity"]["value"],
-            ),
-            (
-                f"threshold {risk['threshold_at_95_sensitivity']['value']:.3g}, for 95% sensitivity",
-                1 - risk["specificity_at_95_sensitivity"]["value"],
-                WANTED_SENSITIVITY,
-            ),
-        ]
-        plots["roc"] = roc_plot(roc, points)
-    # drawn by our own code from numbers: nothing in it needs escaping
-    return {name: Markup(svg) for name, svg in plots.items()}

@@ -1,77 +1,84 @@
-"""The plots of the evaluation report as SVG text, to stand in the page itself."""
+"""Plots of an evaluation report, as SVG for the page itself."""
 
 import io
 from collections.abc import Sequence
-from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
-from train.report.bootstrap import NUM_BINS
+from train.metrics import NUM_BINS
+from train.report.sections import ReliabilityBin, RocCurve
 
 INK, LINE, BAND, MARK, FAINT = "#1d2733", "#1f6f8b", "#bcdbe5", "#b3471d", "#98a5b0"
 SIDE_IN = 4.3
-"""As wide as a phone at the size of its text."""
+"""Width of a phone at its text size."""
 
 
-def roc_plot(roc: dict[str, Any], points: Sequence[tuple[str, float, float]]) -> str:
-    """Draw the ROC curve of the risk head with its 95% band.
+def roc_plot(roc: RocCurve, points: Sequence[tuple[str, float, float]]) -> str:
+    """Draw a ROC curve with its 95% band.
 
     Args:
-        points: thresholds to mark: what to call them, share of false alarms, sensitivity.
+        points: thresholds to mark: name, false positive rate, sensitivity.
     """
     figure, axes = _square("roc")
-    band = roc["band"]
-    axes.fill_between(band["false_alarms"], band["low"], band["high"], color=BAND, linewidth=0)
-    axes.plot(roc["false_alarms"], roc["sensitivity"], color=LINE, linewidth=1.8)
+    band = roc.band
+    low, high = (np.array(bound, dtype=float) for bound in (band.low, band.high))  # None becomes NaN
+    axes.fill_between(band.false_positive_rate, low, high, color=BAND, linewidth=0)
+    axes.plot(roc.false_positive_rate, roc.sensitivity, color=LINE, linewidth=1.8)
     axes.plot([0, 1], [0, 1], color=FAINT, linewidth=1, linestyle=(0, (4, 4)))
-    for (name, false_alarms, sensitivity), shape in zip(points, "oD", strict=False):
-        axes.plot([false_alarms], [sensitivity], shape, color=MARK, markeredgecolor="white", label=name)
-    axes.set_xlabel("false alarms: benign photos called malignant")
-    axes.set_ylabel("sensitivity: malignant photos found")
+    for (name, x, y), marker in zip(points, "oD", strict=False):
+        axes.plot([x], [y], marker, color=MARK, markeredgecolor="white", label=name)
+    axes.set_xlabel("false positive rate: share of benign photos")
+    axes.set_ylabel("sensitivity: share of malignant photos")
     if points:
         axes.legend(loc="lower right", frameon=False, fontsize=9, handletextpad=0.2)
     return _svg(figure, "roc")
 
 
-def reliability_plot(bins: Sequence[dict[str, Any]], *, said: str, happened: str) -> str:
-    """Draw what happened against what was said, with 95% intervals, and below it how often it was said."""
+def reliability_plot(bins: Sequence[ReliabilityBin], *, predicted: str, observed: str) -> str:
+    """Draw a reliability diagram with 95% intervals above a histogram of the probabilities.
+
+    Args:
+        predicted: label of the axis of predicted probabilities.
+        observed: label of the axis of observed frequencies.
+    """
     figure = Figure(figsize=(SIDE_IN, SIDE_IN * 1.22), layout="constrained")
     axes, counts = figure.subplots(2, 1, sharex=True, height_ratios=[4.2, 1])
-    _dress(axes)
-    _dress(counts)
+    _set_style(axes)
+    _set_style(counts)
     axes.plot([0, 1], [0, 1], color=FAINT, linewidth=1, linestyle=(0, (4, 4)))
-    for one in bins:
-        if one["n"]:
-            x, share = one["mean_probability"], one["happened"]
-            axes.plot([x, x], [share["low"], share["high"]], color=BAND, linewidth=5, solid_capstyle="butt")
-    full = [one for one in bins if one["n"]]
-    x = [one["mean_probability"] for one in full]
-    axes.plot(x, [one["happened"]["value"] for one in full], "-o", color=LINE, linewidth=1.2, markersize=5)
+    full = [one for one in bins if one.n]
+    for one in full:
+        x = one.mean_probability
+        interval = [one.observed.low, one.observed.high]
+        axes.plot([x, x], interval, color=BAND, linewidth=5, solid_capstyle="butt")
+    x = [one.mean_probability for one in full]
+    axes.plot(x, [one.observed.value for one in full], "-o", color=LINE, linewidth=1.2, markersize=5)
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1)
-    axes.set_ylabel(happened)
+    axes.set_ylabel(observed)
     middles = [(number + 0.5) / NUM_BINS for number in range(NUM_BINS)]
-    counts.bar(middles, [one["n"] for one in bins], width=0.9 / NUM_BINS, color=FAINT)
+    counts.bar(middles, [one.n for one in bins], width=0.9 / NUM_BINS, color=FAINT)
     counts.set_ylabel("photos")
     counts.locator_params(axis="y", nbins=3)
-    counts.set_xlabel(said)
-    return _svg(figure, said)
+    counts.set_xlabel(predicted)
+    return _svg(figure, predicted)
 
 
 def _square(name: str) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(SIDE_IN, SIDE_IN), layout="constrained")
     axes = figure.subplots()
-    _dress(axes)
+    _set_style(axes)
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1)
     axes.set_gid(name)
     return figure, axes
 
 
-def _dress(axes: Axes) -> None:
+def _set_style(axes: Axes) -> None:
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     for side in ("left", "bottom"):
@@ -85,7 +92,7 @@ def _dress(axes: Axes) -> None:
 
 
 def _svg(figure: Figure, name: str) -> str:
-    """Without the XML header, and the same for the same plot: ids do not depend on the moment."""
+    """Return the SVG without XML header; ids depend on the content alone, not on the time."""
     text = io.StringIO()
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": name, "font.family": "sans-serif"}):
         FigureCanvasSVG(figure).print_svg(text, metadata={"Date": None})

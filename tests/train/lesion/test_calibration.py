@@ -5,25 +5,25 @@ import torch
 from models.lesion.network import LesionEnsemble, LesionNet
 from train.lesion.calibration import (
     Calibration,
-    Judged,
+    LabelledLogits,
+    assign_folds,
     calibration_metrics,
     fit_calibration,
     fit_platt,
     fit_temperature,
     fold_in,
-    parts_of,
-    threshold_for,
+    threshold_for_sensitivity,
 )
 
 
-def drawn(num: int, *, seed: int = 0) -> Judged:
-    """Logits that are right once the diagnosis is divided by 0.5, the risk by 2 and shifted by -1."""
+def random_logits(num: int, *, seed: int = 0) -> LabelledLogits:
+    """Logits calibrated by temperature 0.5 of the diagnosis, 2 of the risk and a shift of -1."""
     random = np.random.default_rng(seed)
     logits_BK = random.normal(0, 2, (num, 3))
     truth_B = (logits_BK + random.gumbel(size=logits_BK.shape)).argmax(1)
     margin_B = random.normal(-1, 2, num)
     malignant_B = (random.random(num) < 1 / (1 + np.exp(-margin_B))).astype(int)
-    return Judged(
+    return LabelledLogits(
         risk_BR=np.stack([np.zeros(num), 2 * (margin_B + 1)], axis=1),
         diagnosis_BK=logits_BK * 0.5,
         malignant_B=malignant_B,
@@ -32,48 +32,51 @@ def drawn(num: int, *, seed: int = 0) -> Judged:
     )
 
 
-def test_the_temperature_is_found_again():
-    judged = drawn(4000)
+def test_fit_temperature_recovers_the_temperature():
+    logits = random_logits(4000)
 
-    assert fit_temperature(judged.diagnosis_BK, judged.truth_B) == pytest.approx(0.5, rel=0.08)
+    assert fit_temperature(logits.diagnosis_BK, logits.truth_B) == pytest.approx(0.5, rel=0.08)
 
 
-def test_temperature_and_shift_of_the_risk_are_found_again():
-    judged = drawn(4000)
+def test_fit_platt_recovers_temperature_and_shift_of_the_risk():
+    logits = random_logits(4000)
 
-    temperature, shift = fit_platt(judged.risk_BR, judged.malignant_B)
+    temperature, shift = fit_platt(logits.risk_BR, logits.malignant_B)
 
     assert temperature == pytest.approx(2, rel=0.1)
     assert shift == pytest.approx(-1, abs=0.12)
 
 
-def test_calibration_lowers_the_errors_on_halves_it_was_not_fitted_on():
-    judged = drawn(1500)
+def test_calibration_lowers_the_cross_fitted_errors():
+    logits = random_logits(1500)
 
-    figures = calibration_metrics(judged, fit_calibration(judged))
+    metrics = calibration_metrics(logits, fit_calibration(logits))
 
-    for head in ("risk", "diagnosis"):
-        before, after = figures[f"{head}_ece_before"], figures[f"{head}_ece_after"]
-        assert before["value"] > 0.06 and after["value"] < 0.03
-        assert after["low"] <= after["value"] <= after["high"]
+    for before, after in (
+        (metrics.risk_ece_before, metrics.risk_ece_after),
+        (metrics.diagnosis_ece_before, metrics.diagnosis_ece_after),
+    ):
+        assert before.value is not None and before.value > 0.06
+        assert after.value is not None and after.low is not None and after.high is not None
+        assert after.low <= after.value <= after.high and after.value < 0.03
 
 
 @pytest.mark.parametrize("malignant", [[0, 0, 0, 0], [0, 1, 0, 1], [1, 1, 1, 1]])
-def test_a_handful_of_photos_does_not_ask_for_certainty(malignant: list[int]):
-    told_apart = np.array([[0.0, 20 * m - 10] for m in malignant])
-    judged = Judged(
-        risk_BR=told_apart,
-        diagnosis_BK=told_apart,
+def test_a_handful_of_photos_does_not_lead_to_probabilities_of_0_and_1(malignant: list[int]):
+    separated = np.array([[0.0, 20 * m - 10] for m in malignant])
+    logits = LabelledLogits(
+        risk_BR=separated,
+        diagnosis_BK=separated,
         malignant_B=np.array(malignant),
         truth_B=np.array(malignant),
     )
 
-    calibration = fit_calibration(judged)
+    calibration = fit_calibration(logits)
 
-    probability = calibration.malignant_probability(told_apart)
+    probability = calibration.malignant_probability(separated)
     assert ((probability > 0.001) & (probability < 0.999)).all()
     assert 0.1 <= calibration.diagnosis_temperature <= 10
-    assert np.isfinite(calibration_metrics(judged, calibration)["risk_ece_after"]["value"])
+    assert calibration_metrics(logits, calibration).risk_ece_after.value is not None
 
 
 @pytest.mark.parametrize("num_members", [0, 2], ids=["one network", "ensemble"])
@@ -99,12 +102,12 @@ def test_folding_in_changes_the_logits_as_the_calibration_says(num_members: int)
 
 
 def test_a_threshold_reaches_its_sensitivity_on_other_photos():
-    judged, others = drawn(1000), drawn(20_000, seed=1)
+    logits, others = random_logits(1000), random_logits(20_000, seed=1)
     probability = Calibration().malignant_probability
     found = probability(others.risk_BR)[others.malignant_B == 1]
 
     thresholds = [
-        threshold_for(wanted, probability(judged.risk_BR), judged.malignant_B, judged.group_B)
+        threshold_for_sensitivity(wanted, probability(logits.risk_BR), logits.malignant_B, logits.group_B)
         for wanted in (0.8, 0.9, 0.95)
     ]
 
@@ -113,19 +116,19 @@ def test_a_threshold_reaches_its_sensitivity_on_other_photos():
     assert sorted(thresholds, reverse=True) == thresholds
 
 
-def test_with_few_malignant_photos_the_threshold_catches_them_all():
+def test_with_few_malignant_photos_the_threshold_detects_all_of_them():
     probability, malignant = np.array([0.1, 0.2, 0.35, 0.4]), np.array([0, 0, 1, 1])
 
-    assert threshold_for(0.95, probability, malignant) == pytest.approx(0.35, abs=1e-4)
+    assert threshold_for_sensitivity(0.95, probability, malignant) == pytest.approx(0.35, abs=1e-4)
     with pytest.raises(ValueError, match="there are none"):
-        threshold_for(0.95, probability, np.zeros(4, int))
+        threshold_for_sensitivity(0.95, probability, np.zeros(4, int))
 
 
-def test_halves_keep_groups_whole_and_classes_alike():
+def test_folds_keep_groups_whole_and_classes_balanced():
     group = [str(index // 3) for index in range(90)]
     klass = np.repeat([0, 0, 0, 0, 1], 18)
 
-    half = parts_of(group, klass, 2, seed=0)
+    half = assign_folds(group, klass, 2, seed=0)
 
     assert all(len(set(half[i : i + 3])) == 1 for i in range(0, 90, 3))
     assert (half == 0).sum() == 45 and (half[klass == 1] == 0).sum() == 9

@@ -5,12 +5,12 @@ import torch
 from models.lesion.engines import LesionOutput
 from models.lesion.network import LesionNet
 from models.lesion.quantization.int8 import activation_names, is_valid_range
-from train.lesion.calibration import Judged
-from train.lesion.calibration_ranges import compare, least_error, measure_ranges
+from train.lesion.calibration import LabelledLogits
+from train.lesion.calibration_ranges import int8_metrics, least_error_range, measure_ranges
 
 
 class Noise:
-    """What ``LesionPhotos`` offers for measuring ranges."""
+    """Replace ``LesionPhotos`` for measuring ranges."""
 
     def __len__(self) -> int:
         return 20
@@ -21,7 +21,7 @@ class Noise:
 
 
 @pytest.mark.parametrize("side_px", [32, 160])
-def test_every_activation_has_a_range_that_holds_zero(side_px: int):
+def test_every_activation_has_a_range_that_contains_zero(side_px: int):
     torch.manual_seed(0)
     net = LesionNet(num_diagnoses=2, input_px=side_px)
 
@@ -34,28 +34,28 @@ def test_every_activation_has_a_range_that_holds_zero(side_px: int):
     assert not net.backbone.maxpool._forward_pre_hooks
 
 
-def test_an_outlier_is_cut_off_and_an_even_spread_is_not():
+def test_an_outlier_is_clipped_and_a_uniform_distribution_is_not():
     even = np.full(2048, 100.0)
     outlier = np.zeros(2048)
     outlier[:400], outlier[-1] = 1e6, 1
 
-    assert least_error(even, 0, 10) == pytest.approx((0, 10), rel=0.01)
-    assert least_error(outlier, 0, 10)[1] < 5
+    assert least_error_range(even, 0, 10) == pytest.approx((0, 10), rel=0.01)
+    assert least_error_range(outlier, 0, 10)[1] < 5
 
 
-def test_two_sided_values_keep_both_sides():
+def test_values_of_both_signs_keep_both_signs():
     count = np.full(2048, 100.0)
 
-    assert least_error(count, -4, 6) == pytest.approx((-4, 6), rel=0.01)
+    assert least_error_range(count, -4, 6) == pytest.approx((-4, 6), rel=0.01)
 
 
-def test_a_range_without_values_still_can_be_rounded_to():
-    assert least_error(np.zeros(2048), 0, 0) == (0, 1e-6)
+def test_a_range_without_values_has_a_positive_width():
+    assert least_error_range(np.zeros(2048), 0, 0) == (0, 1e-6)
 
 
-def judged(truth: list[int]) -> Judged:
+def logits_of(truth: list[int]) -> LabelledLogits:
     truth_B = np.array(truth)
-    return Judged(
+    return LabelledLogits(
         risk_BR=np.zeros((len(truth), 2)),
         diagnosis_BK=np.zeros((len(truth), 2)),
         malignant_B=truth_B,
@@ -71,32 +71,32 @@ def output(second_B: list[float]) -> LesionOutput:
     )
 
 
-def test_the_cost_of_8_bits_is_counted_and_judged():
-    truth = judged([0, 0, 1, 1])
-    exact = output([0.1, 0.4, 0.6, 0.9])
+def test_the_cost_of_int8_is_measured_and_limited():
+    logits = logits_of([0, 0, 1, 1])
+    float32 = output([0.1, 0.4, 0.6, 0.9])
 
-    same = compare(exact, exact, truth)
-    changed = compare(output([0.1, 0.7, 0.6, 0.9]), exact, truth)
-    broken = compare(output([0.1, 0.4, np.nan, 0.9]), exact, truth)
+    same = int8_metrics("onednn-int8", float32, float32, logits)
+    changed = int8_metrics("onednn-int8", output([0.1, 0.7, 0.6, 0.9]), float32, logits)
+    not_finite = int8_metrics("onednn-int8", output([0.1, 0.4, np.nan, 0.9]), float32, logits)
 
-    assert same["passed"] and same["macro_auroc_difference"] == 0 == same["changed_share"]
-    assert not changed["passed"] and changed["changed_share"] == 0.25
-    assert changed["macro_auroc_difference"] == -0.25
-    assert changed["balanced_accuracy_difference"]["value"] == -0.25
-    assert changed["largest_difference"] == pytest.approx(0.3)
-    assert not broken["passed"]
-
-
-def test_a_lost_order_alone_is_enough_to_refuse():
-    truth = judged([0, 0, 1, 1])
-
-    cost = compare(output([0.1, 0.45, 0.4, 0.9]), output([0.1, 0.35, 0.4, 0.9]), truth)
-
-    assert cost["changed_share"] == 0 and cost["macro_auroc_difference"] == -0.25
-    assert not cost["passed"]
+    assert same.passed and same.macro_auroc_difference == 0 == same.changed_share
+    assert not changed.passed and changed.changed_share == 0.25
+    assert changed.macro_auroc_difference == -0.25
+    assert changed.balanced_accuracy_difference.value == -0.25
+    assert changed.largest_difference == pytest.approx(0.3)
+    assert not not_finite.passed
 
 
-def test_photos_of_one_diagnosis_have_no_auroc_to_lose():
-    cost = compare(output([0.6, 0.7]), output([0.6, 0.7]), judged([1, 1]))
+def test_a_lower_auroc_alone_rejects_int8():
+    logits = logits_of([0, 0, 1, 1])
 
-    assert cost["passed"] and cost["macro_auroc_difference"] is None
+    cost = int8_metrics("onednn-int8", output([0.1, 0.45, 0.4, 0.9]), output([0.1, 0.35, 0.4, 0.9]), logits)
+
+    assert cost.changed_share == 0 and cost.macro_auroc_difference == -0.25
+    assert not cost.passed
+
+
+def test_photos_of_one_diagnosis_have_no_auroc_difference():
+    cost = int8_metrics("onednn-int8", output([0.6, 0.7]), output([0.6, 0.7]), logits_of([1, 1]))
+
+    assert cost.passed and cost.macro_auroc_difference is None

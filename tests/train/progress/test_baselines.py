@@ -1,16 +1,18 @@
-"""Judges of series in which the answer is known: grey faces that get a red spot, or lose it."""
+"""Baseline models on series with a known verdict: grey faces that get a red spot, or lose it."""
+
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from models.progress.engine import ProgressEngine, ProgressOutput, load_progress_engine
 from tests.random_checkpoints import write_progress
-from train.progress.baselines import compare, spread, spreads
+from train.progress.baselines import baseline_metrics, no_change_metrics
 from train.progress.series import Series
 
 
 class RednessEngine(ProgressEngine):
-    """Stands in for a trained network: it says improved where the last face is less red than the first."""
+    """Replace a trained network: improved if the last face is less red than the first."""
 
     def __init__(self) -> None:
         pass
@@ -22,8 +24,8 @@ class RednessEngine(ProgressEngine):
         return ProgressOutput(improved_BT=np.full((1, len(present_BT[0])), probability))
 
 
-def course(redness: list[float], *, seed: int, person: str) -> Series:
-    """Spots in places of this series' own, as red as is said at each photo; 40 px."""
+def draw_series(redness: list[float], *, seed: int, person: str) -> Series:
+    """Draw red spots at random positions, with the given redness at each photo; 40 px."""
     rng = np.random.default_rng(seed)
     photos_THWC = np.full((len(redness), 40, 40, 3), 150, np.uint8)
     for y, x in rng.integers(8, 32, (6, 2)):
@@ -39,43 +41,43 @@ def course(redness: list[float], *, seed: int, person: str) -> Series:
     )
 
 
-def courses(first_seed: int) -> list[Series]:
-    """Half of them improve; where they start says nothing about the end."""
+def alternating_series(first_seed: int) -> list[Series]:
+    """Draw series of which every second improves; the first photo does not determine the verdict."""
     made: list[Series] = []
     for number in range(40):
         rng = np.random.default_rng([first_seed, number])
         low = rng.uniform(0, 0.5)
         rising = [low, low + 0.25, low + 0.5]
         redness = rising if number % 2 else rising[::-1]
-        made.append(course(redness, seed=first_seed + number, person=f"p{number % 3}"))
+        made.append(draw_series(redness, seed=first_seed + number, person=f"p{number % 3}"))
     return made
 
 
-def test_judges_that_see_the_change_beat_those_that_cannot():
-    judges = compare(RednessEngine(), courses(100), courses(500))
+def test_a_model_that_reads_the_change_beats_those_that_cannot():
+    metrics = baseline_metrics(RednessEngine(), alternating_series(100), alternating_series(500))
 
-    found = {name: figures["balanced_accuracy"]["value"] for name, figures in judges.items()}
+    found = {name: model.balanced_accuracy.value or 0 for name, model in metrics.items()}
     assert found["majority"] == 0.5
     assert 0.5 < found["last_photo"] < found["first_minus_last"]
     assert found["convlstm"] == 1.0
     assert found["convlstm_shuffled_photos"] < 0.75
-    assert judges["majority"]["recall"]["improved"]["value"] + judges["majority"]["recall"]["worsened"][
-        "value"
-    ] == pytest.approx(1)
+    recall = metrics["majority"].recall
+    assert {recall["improved"].value, recall["worsened"].value} == {0.0, 1.0}
 
 
-def test_an_engine_that_is_sure_of_steady_faces_is_found_out(tmp_path):
-    steady = [course([0.4] * 3, seed=seed, person=f"p{seed % 2}") for seed in range(6)]
-    relapsing = [course([0.0, 0.3 * (-1) ** seed + 0.3], seed=seed, person="p0") for seed in range(6)]
+def test_confident_errors_on_no_change_controls_are_counted():
+    steady = [draw_series([0.4] * 3, seed=seed, person=f"p{seed % 2}") for seed in range(6)]
+    relapsing = [draw_series([0.0, 0.3 * (-1) ** seed + 0.3], seed=seed, person="p0") for seed in range(6)]
 
-    calm, sure = spread(RednessEngine(), steady), spread(RednessEngine(), relapsing)
+    found = no_change_metrics(RednessEngine(), {"steady": steady, "relapsing": relapsing})
 
-    assert calm["outside_0.2_to_0.8"]["value"] <= sure["outside_0.2_to_0.8"]["value"]
-    assert calm["std"]["value"] < sure["std"]["value"]
-    assert (calm["n"], calm["num_people"]) == (6, 2)
+    unsure, confident = found["steady"], found["relapsing"]
+    assert (unsure.confident_share.value or 0) <= (confident.confident_share.value or 0)
+    assert (unsure.std.value or 0) < (confident.std.value or 0)
+    assert (unsure.n, unsure.num_people) == (6, 2)
 
 
-def test_kinds_without_series_are_not_reported(tmp_path):
+def test_kinds_of_controls_without_series_are_omitted(tmp_path: Path):
     engine = load_progress_engine(write_progress(tmp_path))
     faces = [
         Series(
@@ -86,25 +88,25 @@ def test_kinds_without_series_are_not_reported(tmp_path):
         )
     ] * 2
 
-    found = spreads(engine, {"undrawn": faces, "drawn": []})
+    found = no_change_metrics(engine, {"undrawn": faces, "drawn": []})
 
     assert set(found) == {"undrawn"}
-    assert found["undrawn"]["std"]["value"] == 0.0
+    assert found["undrawn"].std.value == 0.0
 
 
-@pytest.mark.parametrize(("num_train", "judges"), [(0, set()), (20, {"majority"})])
-def test_judges_that_cannot_learn_are_left_out(num_train: int, judges: set[str]):
-    improving = [one for one in courses(100) if one.improved][:num_train]
+@pytest.mark.parametrize(("num_train", "baselines"), [(0, set()), (20, {"majority"})])
+def test_baseline_models_that_cannot_be_fitted_are_omitted(num_train: int, baselines: set[str]):
+    improving = [one for one in alternating_series(100) if one.improved][:num_train]
 
-    found = compare(RednessEngine(), improving, courses(500))
+    found = baseline_metrics(RednessEngine(), improving, alternating_series(500))
 
-    assert set(found) == judges | {"convlstm", "convlstm_shuffled_photos"}
+    assert set(found) == baselines | {"convlstm", "convlstm_shuffled_photos"}
 
 
 def test_series_of_one_verdict_have_no_recall_of_the_other():
-    improving = [one for one in courses(500) if one.improved]
+    improving = [one for one in alternating_series(500) if one.improved]
 
-    judges = compare(RednessEngine(), courses(100), improving)
+    recall = baseline_metrics(RednessEngine(), alternating_series(100), improving)["convlstm"].recall
 
-    assert judges["convlstm"]["recall"]["improved"]["value"] == 1.0
-    assert judges["convlstm"]["recall"]["worsened"]["value"] is None
+    assert recall["improved"].value == 1.0
+    assert recall["worsened"].value is None

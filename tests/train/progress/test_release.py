@@ -1,7 +1,6 @@
-"""From a trained progress network to a checkpoint that the engine loads, with figures and simpler judges."""
+"""Release of a progress network: its checkpoint, metrics, baselines and model card."""
 
 from copy import deepcopy
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,15 +11,15 @@ from models.checkpoint import read_meta, read_model_card
 from models.face.detector import MtcnnFaceDetector
 from models.preprocessing import normalize
 from models.progress.engine import load_progress_engine
+from models.progress.metrics import ProgressMetrics
 from models.progress.network import ProgressNet
 from samples.face import draw_face
-from train.config import ProgressTraining
 from train.data.manifest import Row
 from train.data.split import Split
-from train.lesion.release import ReleaseError
-from train.losses import progress_loss
-from train.metrics import interval, interval_over_groups
+from train.progress.config import ProgressTraining
+from train.progress.evaluation_series import EvaluationSeries
 from train.progress.face_crops import Faces, crop_face
+from train.progress.loss import progress_loss
 from train.progress.release import release_progress
 from train.progress.series import Series
 from train.progress.synthetic.generation import (
@@ -30,6 +29,7 @@ from train.progress.synthetic.generation import (
     validation_series,
 )
 from train.progress.synthetic.trajectory import SeriesDrawing
+from train.task import ReleaseError, TrainedRun
 
 ARCHITECTURE = {"input_px": 40, "filters": (20, 10), "hidden": 8, "dropout": 0.3}
 NOTES = {"licence": "CC0 1.0", "training_data": "drawn faces"}
@@ -61,27 +61,43 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> ProgressTraining:
     )
 
 
+NO_ROWS = Split(train=(), val=(), fingerprint="f" * 64)
+
+
+def run_of(
+    net: ProgressNet, config: ProgressTraining, split: Split = NO_ROWS, notes: dict[str, str] | None = None
+) -> TrainedRun:
+    return TrainedRun(
+        config=config, net=net, split=split, architecture=ARCHITECTURE, labels=(), notes=notes or {}
+    )
+
+
+def metrics_of(folder: Path) -> ProgressMetrics:
+    metrics = read_meta(folder).metrics
+    assert isinstance(metrics, ProgressMetrics)
+    return metrics
+
+
 @pytest.fixture(scope="module")
 def checkpoint(net: ProgressNet, faces: Faces, config: ProgressTraining) -> Path:
     rows = tuple(Row(image=f"/{person}.png", label="", person=person) for person in ("p0", "p1", "p2"))
     split = Split(train=rows[2:], val=rows[:2], fingerprint="f" * 64)
-    drawn = {"num_sequences": 12, "seed": 1, "size_px": 40}
-    return release_progress(
-        net,
-        config,
-        split,
-        ARCHITECTURE,
-        validation_series(faces, config.drawing, **drawn),
-        NOTES,
-        train_series=training_series(faces, config.drawing, **drawn),
-        steady_series={
+    drawn = {"num_series": 12, "seed": 1, "size_px": 40}
+    series = EvaluationSeries(
+        val=validation_series(faces, config.drawing, **drawn),
+        baseline_train=training_series(faces, config.drawing, **drawn),
+        no_change={
             "drawn": no_change_series(faces, config.drawing, **drawn),
-            "undrawn": real_no_change_series(faces, config.drawing, num_sequences=6, seed=1),
+            "undrawn": real_no_change_series(faces, config.drawing, num_series=6, seed=1),
         },
+        real=False,
     )
+    folder = Path(config.run, "checkpoint")
+    release_progress(run_of(net, config, split, NOTES), series, folder)
+    return folder
 
 
-def test_the_engine_answers_as_the_network_does_at_the_temperature(checkpoint: Path, net: ProgressNet):
+def test_the_engine_matches_the_network_at_the_temperature(checkpoint: Path, net: ProgressNet):
     photos_BTHWC = np.random.default_rng(0).integers(0, 256, (2, 3, 40, 40, 3), dtype=np.uint8)
     present_BT = np.array([[True, True, False], [True] * 3])
 
@@ -92,31 +108,32 @@ def test_the_engine_answers_as_the_network_does_at_the_temperature(checkpoint: P
     np.testing.assert_allclose(answer.improved_BT, logits.softmax(2)[..., 1], atol=0.01)
 
 
-def test_meta_and_card_say_what_was_measured(checkpoint: Path, config: ProgressTraining):
-    meta, card = read_meta(checkpoint), read_model_card(checkpoint)
+def test_meta_and_card_state_the_metrics(checkpoint: Path, config: ProgressTraining):
+    meta, card, metrics = read_meta(checkpoint), read_model_card(checkpoint), metrics_of(checkpoint)
 
-    assert meta.metrics["n"] == 12 and meta.metrics["num_without_verdict"] == 0
-    assert meta.metrics["largest_difference_from_training"] < 0.01
-    assert meta.metrics["num_people"] == len(meta.training["val_people"]) == 2
+    assert metrics.n == 12 and metrics.num_without_verdict == 0
+    assert metrics.largest_difference_from_training is not None
+    assert metrics.largest_difference_from_training < 0.01
+    assert metrics.num_people == len(meta.training["val_people"]) == 2
     assert (meta.data_licence, meta.training_data) == ("CC0 1.0", "drawn faces")
-    assert meta.metrics["judges"]["majority"]["balanced_accuracy"]["value"] == 0.5
-    assert meta.metrics["steady"]["undrawn"]["n"] == 6
+    assert metrics.baselines["majority"].balanced_accuracy.value == 0.5
+    assert metrics.no_change["undrawn"].n == 6
     assert "all lesions" in card.replace("\n", " ") and "not a medical device" in card
-    assert "| this network, photos shuffled |" in card and "nothing drawn | 6 |" in card
+    assert "| this network, photos shuffled |" in card and "without synthetic lesions | 6 |" in card
     assert config.run not in meta.model_dump_json() + card
 
 
-def test_nothing_is_said_of_judges_that_were_not_asked(
-    net: ProgressNet, faces: Faces, config: ProgressTraining, tmp_path
+def test_the_card_omits_baselines_and_controls_that_were_not_evaluated(
+    net: ProgressNet, faces: Faces, config: ProgressTraining, tmp_path: Path
 ):
-    split = Split(train=(), val=(), fingerprint="f" * 64)
-    series = validation_series(faces, config.drawing, num_sequences=12, seed=1, size_px=40)
+    series = validation_series(faces, config.drawing, num_series=12, seed=1, size_px=40)
 
-    card = read_model_card(
-        release_progress(net, config, split, ARCHITECTURE, series, {}, folder=tmp_path / "released")
+    release_progress(
+        run_of(net, config), EvaluationSeries(val=series, no_change={}, real=False), tmp_path / "released"
     )
 
-    assert "simpler judges" not in card and "nothing changed" not in card
+    card = read_model_card(tmp_path / "released")
+    assert "Baseline models" not in card and "No-change controls" not in card
     assert "not stated" in card
 
 
@@ -134,48 +151,50 @@ def labelled(*improvements: float) -> list[Series]:
     ]
 
 
-NOBODY = Split(train=(), val=(), fingerprint="f" * 64)
+def real_series(val: list[Series], train: list[Series] | None = None) -> EvaluationSeries:
+    return EvaluationSeries(val=val, baseline_train=train or [], no_change={}, real=True)
 
 
-def test_people_of_one_verdict_are_released_with_what_they_define(net: ProgressNet, config: ProgressTraining):
-    real = replace(config, faces="faces")
+def test_people_of_one_verdict_are_released_with_the_metrics_that_they_define(
+    net: ProgressNet, config: ProgressTraining, tmp_path: Path
+):
+    series = real_series(labelled(1, 1, 0.75), labelled(1, 1, 0.3))
 
-    folder = release_progress(
-        net, real, NOBODY, ARCHITECTURE, labelled(1, 1, 0.75), {}, train_series=labelled(1, 1, 0.3)
-    )
+    release_progress(run_of(net, config), series, tmp_path / "checkpoint")
 
-    metrics, card = read_meta(folder).metrics, read_model_card(folder)
-    assert metrics["auroc"]["value"] is None and metrics["recall"]["worsened"]["value"] is None
-    assert set(metrics["judges"]) == {"majority", "convlstm", "convlstm_shuffled_photos"}
-    assert "| recall of worsened | not defined" in card and "do not show both" in card
+    metrics, card = metrics_of(tmp_path / "checkpoint"), read_model_card(tmp_path / "checkpoint")
+    assert metrics.auroc.value is None and metrics.recall["worsened"].value is None
+    assert set(metrics.baselines) == {"majority", "convlstm", "convlstm_shuffled_photos"}
+    assert "| recall of worsened | not defined" in card and "does not contain both verdicts" in card
 
 
-def test_real_series_without_a_clear_label_are_counted_not_scored(net: ProgressNet, config: ProgressTraining):
-    real = replace(config, faces="faces")
+def test_real_series_without_a_clear_label_are_counted_not_scored(
+    net: ProgressNet, config: ProgressTraining, tmp_path: Path
+):
+    folder = tmp_path / "checkpoint"
 
-    folder = release_progress(net, real, NOBODY, ARCHITECTURE, labelled(1, 0, 0.5, 0.26, 0.25), {})
+    release_progress(run_of(net, config), real_series(labelled(1, 0, 0.5, 0.26, 0.25)), folder)
 
-    metrics = read_meta(folder).metrics
-    assert (metrics["n"], metrics["num_without_verdict"]) == (3, 2)
+    metrics = metrics_of(folder)
+    assert (metrics.n, metrics.num_without_verdict) == (3, 2)
     assert "2 more are not scored: their label lies between 0.25 and 0.75" in read_model_card(folder)
-    with pytest.raises(ReleaseError, match="none of the 2 series to judge by has a clear verdict"):
-        release_progress(net, real, NOBODY, ARCHITECTURE, labelled(0.5, 0.6), {})
+    with pytest.raises(ReleaseError, match="none of the 2 validation series has a clear verdict"):
+        release_progress(run_of(net, config), real_series(labelled(0.5, 0.6)), folder)
 
 
 @pytest.mark.parametrize("weight", [1e6, float("nan")], ids=["too large for float16", "diverged"])
-def test_a_network_that_is_served_otherwise_leaves_the_good_checkpoint(
+def test_a_network_that_differs_after_writing_does_not_replace_the_checkpoint(
     net: ProgressNet, config: ProgressTraining, tmp_path: Path, weight: float
 ):
-    folder = release_progress(
-        net, config, NOBODY, ARCHITECTURE, labelled(1, 0), {}, folder=tmp_path / "checkpoint"
-    )
+    folder, series = tmp_path / "checkpoint", real_series(labelled(1, 0))
+    release_progress(run_of(net, config), series, folder)
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     broken = deepcopy(net)
     with torch.no_grad():
         broken.get_parameter("head.1.weight").fill_(weight)
 
-    with pytest.raises(ReleaseError, match="away from the network it is made of"):
-        release_progress(broken, config, NOBODY, ARCHITECTURE, labelled(1, 0), {}, folder=folder)
+    with pytest.raises(ReleaseError, match="differ by up to"):
+        release_progress(run_of(broken, config), series, folder)
 
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint"]
@@ -190,17 +209,3 @@ def test_loss_counts_present_photos_and_the_last_one():
     assert progress_loss(logits_BTC, present_BT, improvement_BT).item() == pytest.approx(-right)
     mean = progress_loss(logits_BTC, present_BT, improvement_BT, last_photo_weight=0.0).item()
     assert mean == pytest.approx((np.log(2) - right) / 2)
-
-
-def test_people_who_disagree_widen_the_interval():
-    right_B = np.repeat([1.0, 1.0, 0.0], 50)
-    person_B = np.repeat(["anna", "ben", "carl"], 50)
-
-    def accuracy(index: np.ndarray) -> float:
-        return float(right_B[index].mean())
-
-    over_series = interval(accuracy, np.zeros(150))
-    over_people = interval_over_groups(accuracy, person_B)
-
-    assert over_series["value"] == over_people["value"] == 0.6667
-    assert over_people["low"] < over_series["low"] < over_series["high"] < over_people["high"]

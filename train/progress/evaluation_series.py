@@ -1,0 +1,93 @@
+"""The series that a progress network is evaluated on: labelled by doctors, or synthetic."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from models.face.detector import MtcnnFaceDetector
+from train.data.manifest import Row
+from train.progress.extract_faces import read_series
+from train.progress.face_crops import crop_faces
+from train.progress.series import Series
+from train.progress.synthetic.generation import (
+    no_change_series,
+    real_no_change_series,
+    training_series,
+    validation_series,
+)
+from train.progress.synthetic.trajectory import SeriesDrawing
+
+UNCLEAR = (0.25, 0.75)
+"""A doctor's note with a label between these has no clear verdict."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeriesSource:
+    """Settings that determine the evaluated series."""
+
+    faces: str
+    """Folder of extracted faces with labelled series; empty: series are synthetic."""
+    drawing: SeriesDrawing
+    size_px: int
+    seed: int
+    num_series: int
+    """Synthetic series; of each kind of no-change control a third as many."""
+    device: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationSeries:
+    """Series to evaluate a network on."""
+
+    val: Sequence[Series]
+    baseline_train: Sequence[Series] = ()
+    """Training set of the baseline models, of other people; empty: no baselines."""
+    no_change: Mapping[str, Sequence[Series]]
+    """Controls by kind."""
+    real: bool
+    """Labelled by doctors' notes, not synthetic."""
+
+    @property
+    def with_verdict(self) -> list[Series]:
+        """The validation series with a clear verdict; synthetic ones all have one."""
+        return clear_series(self.val, real=self.real)
+
+
+def evaluation_series(
+    rows: Sequence[Row], train_rows: Sequence[Row], source: SeriesSource
+) -> EvaluationSeries:
+    """Read or draw the series to evaluate on.
+
+    Args:
+        rows: photos of the validation set.
+        train_rows: photos of other people, for the baseline models; empty: no baselines.
+    """
+    if source.faces:
+        return EvaluationSeries(
+            val=read_series(source.faces, rows),
+            baseline_train=read_series(source.faces, train_rows) if train_rows else (),
+            no_change={},
+            real=True,
+        )
+    detector = MtcnnFaceDetector(device=source.device, size_px=source.size_px)
+    faces = crop_faces(rows, detector)
+    train_faces = crop_faces(train_rows, detector) if train_rows else {}
+    drawing, seed, size_px = source.drawing, source.seed, source.size_px
+    num_controls = max(1, source.num_series // 3)
+    drawn = {"seed": seed, "size_px": size_px}
+    return EvaluationSeries(
+        val=validation_series(faces, drawing, num_series=source.num_series, **drawn),
+        baseline_train=training_series(train_faces, drawing, num_series=source.num_series, **drawn)
+        if train_faces
+        else (),
+        no_change={
+            "drawn": no_change_series(faces, drawing, num_series=num_controls, **drawn),
+            "undrawn": real_no_change_series(faces, drawing, num_series=num_controls, seed=seed),
+        },
+        real=False,
+    )
+
+
+def clear_series(series: Sequence[Series], *, real: bool) -> list[Series]:
+    """Return the series with a clear verdict: of real ones those labelled clearly, of synthetic ones all."""
+    low, high = UNCLEAR
+    return [one for one in series if not (real and low < one.improvement_T[-1] < high)]

@@ -1,0 +1,95 @@
+"""Model card of a progress checkpoint, from the template ``model_card.md``."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from models.checkpoint import CheckpointMeta
+from models.progress.metrics import BaselineMetrics, NoChangeMetrics, ProgressMetrics
+from train.pretrained import initialization_of
+from train.progress.baselines import MODEL_NAMES, NO_CHANGE_NAMES, NOT_FITTED
+from train.progress.evaluation_series import UNCLEAR
+from train.report.html_report import number
+
+PROGRESS_CARD = Path(__file__).with_name("model_card.md")
+SYNTHETIC_DATA = """There is no public set of face photos labelled improved or worsened, so **all lesions in
+training and in the metrics below are synthetic**: red papules and patches whose number, size and redness rise
+or fall, on photos of real people taken on different days in different light. The few photos that are too dark
+to show a lesion are left out."""
+REAL_DATA = """Follow-up photos of people, labelled improved or worsened from their doctors' latest notes."""
+SYNTHETIC_NOTE = """The visibility of the synthetic lesions was set while looking at all people. It has a
+large effect on these metrics."""
+SYNTHETIC_LIMITS = """No real course of a skin disease was part of training or evaluation: the metrics measure
+how well the network detects changes of synthetic lesions on unseen people."""
+REAL_LIMITS = """The labels are a machine's reading of doctors' notes, not a diagnosis from the photos."""
+
+
+def progress_card(meta: CheckpointMeta, metrics: ProgressMetrics, *, real: bool) -> str:
+    """Return the model card, Markdown.
+
+    Args:
+        real: the series are labelled by doctors' notes, not synthetic.
+    """
+    by_photos = [
+        f"| {name} photos with a face | {metric.n} | {number(metric.value)} |"
+        for name, metric in metrics.balanced_accuracy_by_photos.items()
+    ]
+    return PROGRESS_CARD.read_text(encoding="utf-8").format(
+        meta=meta,
+        metrics=metrics,
+        start=initialization_of(meta.training),
+        data=REAL_DATA if real else SYNTHETIC_DATA,
+        note="" if real else SYNTHETIC_NOTE,
+        left_out=_left_out(metrics.num_without_verdict or 0),
+        limits=REAL_LIMITS if real else SYNTHETIC_LIMITS,
+        balanced_accuracy=metrics.balanced_accuracy.with_interval(),
+        balanced_accuracy_over_people=metrics.balanced_accuracy_over_people.with_interval(),
+        auroc=metrics.auroc.with_interval(),
+        recall={label: recall.with_interval() for label, recall in metrics.recall.items()},
+        by_photos="\n".join(by_photos),
+        baselines=_baselines_table(metrics.baselines),
+        no_change=_no_change_table(metrics.no_change),
+    )
+
+
+def _left_out(num_series: int) -> str:
+    if not num_series:
+        return ""
+    low, high = UNCLEAR
+    return f"{num_series} more are not scored: their label lies between {low} and {high}."
+
+
+def _baselines_table(baselines: Mapping[str, BaselineMetrics]) -> str:
+    if not baselines:
+        return ""
+    rows = [
+        f"| {MODEL_NAMES[name]} | {metrics.balanced_accuracy.with_interval()} "
+        f"| {number(metrics.recall['worsened'].value)} |"
+        for name, metrics in baselines.items()
+    ]
+    return "\n".join(
+        [
+            "Baseline models on the same series; people are resampled:\n",
+            "| model | balanced accuracy | recall of worsened |",
+            "|---|---|---|",
+            *rows,
+            *([] if "last_photo" in baselines else [f"\n{NOT_FITTED}"]),
+        ]
+    )
+
+
+def _no_change_table(controls: Mapping[str, NoChangeMetrics]) -> str:
+    if not controls:
+        return ""
+    rows = [
+        f"| {NO_CHANGE_NAMES[kind]} | {metrics.n} | {number(metrics.mean.value)} "
+        f"| {metrics.std.with_interval()} | {metrics.confident_share.with_interval()} |"
+        for kind, metrics in controls.items()
+    ]
+    return "\n".join(
+        [
+            "No-change controls: the probability p of improved should be one half; people are resampled:\n",
+            "| series of | number | mean of p | standard deviation of p | share outside 0.2 to 0.8 |",
+            "|---|---|---|---|---|",
+            *rows,
+        ]
+    )
