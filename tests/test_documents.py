@@ -24,6 +24,14 @@ def test_links_lead_somewhere_and_nothing_was_left_to_fill_in(document: Path):
     assert "@@" not in text and "TODO" not in text
 
 
+def test_every_path_of_the_contributing_guide_exists():
+    guide = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    named = re.findall(r"`((?:bench|cli|deploy|docs|models|samples|serve|tests|train|ui|weights)/[^`]*)`", guide)
+
+    assert len(named) > 30
+    assert [path for path in named if not (ROOT / path).exists()] == []
+
+
 def test_every_make_target_of_the_readme_exists():
     named = set(re.findall(r"^make (\w+)", README, re.MULTILINE))
     targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
