@@ -1,1 +1,1 @@
-"""What we measure; the results stand in docs/performance.md."""
+"""Benchmarks: ``scenarios`` measure, ``baselines`` are servers to compare with, ``gpu`` checks a GPU."""

@@ -1,119 +1,116 @@
-"""Load over HTTP/1.1 from one process: at a fixed rate of arrivals, or by clients that wait for answers.
-
-It shares the machine with what it measures, so it is as cheap as Python gets: requests are bytes made once,
-answers are read by a parser in C and only their status is kept. Run it under ``uvloop.run``.
-"""
+"""Load generator over HTTP/1.1 in one process, with an open or a closed loop; run it under ``uvloop.run``."""
 
 import asyncio
 import itertools
 import math
 import time
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import cast
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 import httptools
 
+from bench.http_client import Connection, RecordingConnection, RequestTemplate, Response
 
-@dataclass(frozen=True, kw_only=True)
-class Shot:
-    """One request that is sent over and over."""
-
-    name: str
-    path: str
-    body: bytes
-    """Empty: a GET; else a POST."""
-    content_type: str
-    headers: Mapping[str, str] = field(default_factory=dict)
+OnResponse = Callable[[RequestTemplate, Response, float], None]
+"""Called with each response and its latency in seconds."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """What came back."""
+class LoadResult:
+    """Latencies and errors of one load."""
 
     latencies_s: dict[int, list[float]]
-    """By HTTP status, each from its planned arrival to the end of its answer."""
+    """By HTTP status, each from its planned arrival to the end of the response."""
     errors: Counter[str]
-    """Requests without an answer, by the name of the exception; ``TimeoutError`` is ours."""
+    """Requests without a response, by name of the exception; ``TimeoutError`` is the generator's own."""
     seconds: float
-    """From the first planned arrival to the last answer or error."""
+    """From the first planned arrival to the last response or error."""
     cpu_s: float
-    """CPU time of the process that sent the load."""
+    """CPU time of the load generator."""
 
-    def p(self, status: int, q: float) -> float:
-        """Return the seconds within which a share ``q`` of the answers with ``status`` came; NaN if none."""
+    def percentile(self, status: int, q: float) -> float:
+        """Return the latency in seconds at quantile ``q`` of one status; NaN without responses."""
         ordered = sorted(self.latencies_s.get(status, ()))
         return ordered[max(0, math.ceil(q * len(ordered)) - 1)] if ordered else math.nan
 
     def rate(self, status: int) -> float:
-        """Return the answers with ``status`` per second."""
+        """Return the responses per second with one status."""
         return len(self.latencies_s.get(status, ())) / self.seconds if self.seconds else 0.0
 
 
-async def open_loop(
-    url: str,
-    shots: Sequence[Shot],
-    *,
-    rate_per_s: float,
-    seconds: float,
-    timeout_s: float,
-    max_connections: int = 1000,
-) -> Outcome:
-    """Send the shots in turn at evenly spaced times, whether or not earlier ones have been answered.
+@dataclass(frozen=True, kw_only=True)
+class LoadGenerator:
+    """Send request templates in rotation to one server."""
 
-    A request for which none of ``max_connections`` is free waits for one, and its wait counts: the server's
-    slowness delays no arrival and hides in no latency.
-    """
-    load = _Load(url, shots, timeout_s)
-    places = asyncio.Semaphore(max_connections)
-    loop = asyncio.get_running_loop()
+    url: str
+    templates: Sequence[RequestTemplate]
+    timeout_s: float = 60.0
+    on_response: OnResponse | None = None
+    """Without it, headers and bodies of responses are not kept."""
 
-    async def arrive(request: bytes, planned: float) -> None:
-        await load.send(request, planned, places)
+    async def open_loop(
+        self, *, rate_per_s: float, seconds: float, max_connections: int = 1000
+    ) -> LoadResult:
+        """Send requests at evenly spaced times, independent of responses.
 
-    async with asyncio.TaskGroup() as waiting:
-        for number in range(math.ceil(rate_per_s * seconds)):
-            planned = load.began + number / rate_per_s
-            if planned > loop.time():
-                await asyncio.sleep(planned - loop.time())
-            elif number % 64 == 0:
-                await asyncio.sleep(0)  # behind the plan: catch up, but let answers in
-            waiting.create_task(arrive(load.next_request(), planned))
-    return load.outcome()
+        A request waits if none of ``max_connections`` is free. The wait counts as latency, so a slow server
+        delays no arrival and hides no latency.
+        """
+        run = _Run(self)
+        connections = asyncio.Semaphore(max_connections)
+        loop = asyncio.get_running_loop()
+        async with asyncio.TaskGroup() as in_flight:
+            for number in range(math.ceil(rate_per_s * seconds)):
+                planned = run.began + number / rate_per_s
+                if planned > loop.time():
+                    await asyncio.sleep(planned - loop.time())
+                elif number % 64 == 0:
+                    await asyncio.sleep(0)  # behind the plan: catch up, but read responses
+                in_flight.create_task(run.send(run.next_request(), planned, connections))
+        return run.result()
+
+    async def closed_loop(
+        self, *, clients: int, seconds: float, honor_retry_after: bool = False
+    ) -> LoadResult:
+        """Send requests from ``clients``, each its next request after the last response.
+
+        No request starts after ``seconds``; requests in flight complete and count.
+
+        Args:
+            honor_retry_after: pause a client for ``Retry-After`` seconds after a 503; needs ``on_response``.
+        """
+        run = _Run(self)
+        connections = asyncio.Semaphore(clients)
+        loop = asyncio.get_running_loop()
+
+        async def client() -> None:
+            while (now := loop.time()) < run.began + seconds:
+                response = await run.send(run.next_request(), now, connections)
+                if honor_retry_after and response and response.status == 503:
+                    await asyncio.sleep(float(response.headers.get("retry-after", 0)))
+
+        async with asyncio.TaskGroup() as running:
+            for _ in range(clients):
+                running.create_task(client())
+        return run.result()
 
 
-async def closed_loop(
-    url: str, shots: Sequence[Shot], *, clients: int, seconds: float, timeout_s: float
-) -> Outcome:
-    """Let ``clients`` send the shots in turn, each its next request after the answer to its last.
-
-    After ``seconds`` nobody sends any more; what is under way is waited for and counts.
-    """
-    load = _Load(url, shots, timeout_s)
-    places = asyncio.Semaphore(clients)
-    loop = asyncio.get_running_loop()
-
-    async def client() -> None:
-        while (now := loop.time()) < load.began + seconds:
-            await load.send(load.next_request(), now, places)
-
-    async with asyncio.TaskGroup() as sending:
-        for _ in range(clients):
-            sending.create_task(client())
-    return load.outcome()
+_Request = tuple[RequestTemplate, bytes]
 
 
-class _Load:
-    """The connections to one server, and what came back through them."""
+class _Run:
+    """Hold the connections and the measurements of one load."""
 
-    def __init__(self, url: str, shots: Sequence[Shot], timeout_s: float) -> None:
-        parts = urlsplit(url)
+    def __init__(self, generator: LoadGenerator) -> None:
+        parts = urlsplit(generator.url)
         self._address = parts.hostname or "", parts.port or 80
-        self._requests = itertools.cycle([_request(shot, parts.netloc) for shot in shots])
-        self._timeout_s = timeout_s
-        self._idle: list[_Connection] = []
+        self._requests = itertools.cycle([(one, one.encode(parts.netloc)) for one in generator.templates])
+        self._timeout_s = generator.timeout_s
+        self._on_response = generator.on_response
+        self._connection_type = RecordingConnection if generator.on_response else Connection
+        self._idle: list[Connection] = []
         self._latencies_s: defaultdict[int, list[float]] = defaultdict(list)
         self._errors: Counter[str] = Counter()
         self._loop = asyncio.get_running_loop()
@@ -121,94 +118,49 @@ class _Load:
         self.began = self._loop.time()
         self._last_event = self.began
 
-    def next_request(self) -> bytes:
+    def next_request(self) -> _Request:
         return next(self._requests)
 
-    async def send(self, request: bytes, planned: float, places: asyncio.Semaphore) -> None:
-        """Send one request when a connection is free, and note what becomes of it."""
+    async def send(
+        self, request: _Request, planned: float, connections: asyncio.Semaphore
+    ) -> Response | None:
+        """Send one request when a connection is free; return the response, or None after an error."""
+        template, encoded = request
         try:
-            async with asyncio.timeout_at(planned + self._timeout_s), places:
-                status = await self._ask(request)
+            async with asyncio.timeout_at(planned + self._timeout_s), connections:
+                response = await self._exchange(encoded)
         except (OSError, httptools.HttpParserError) as error:  # TimeoutError is an OSError
             self._errors[type(error).__name__] += 1
             self._last_event = self._loop.time()
-            return
+            return None
         self._last_event = self._loop.time()
-        self._latencies_s[status].append(self._last_event - planned)
+        self._latencies_s[response.status].append(self._last_event - planned)
+        if self._on_response:
+            self._on_response(template, response, self._last_event - planned)
+        return response
 
-    async def _ask(self, request: bytes) -> int:
+    async def _exchange(self, encoded: bytes) -> Response:
         while self._idle and not self._idle[-1].open:
             self._idle.pop()
         if self._idle:
             connection = self._idle.pop()
         else:
-            _, connection = await self._loop.create_connection(_Connection, *self._address)
+            _, connection = await self._loop.create_connection(self._connection_type, *self._address)
         try:
-            status = await connection.ask(request)
+            response = await connection.send(encoded)
         except BaseException:
             connection.close()
             raise
         if connection.open:
             self._idle.append(connection)
-        return status
+        return response
 
-    def outcome(self) -> Outcome:
+    def result(self) -> LoadResult:
         for connection in self._idle:
             connection.close()
-        return Outcome(
+        return LoadResult(
             latencies_s=dict(self._latencies_s),
             errors=self._errors,
             seconds=self._last_event - self.began,
             cpu_s=time.process_time() - self._cpu_s,
         )
-
-
-class _Connection(asyncio.Protocol):
-    """One connection, one request at a time."""
-
-    open = False
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by inheritance
-        self._answer: asyncio.Future[int] | None = None
-        self.open = True
-
-    def ask(self, request: bytes) -> "asyncio.Future[int]":
-        """Return the future status of the answer."""
-        self._parser = httptools.HttpResponseParser(self)
-        self._answer = asyncio.get_running_loop().create_future()
-        self._transport.write(request)
-        return self._answer
-
-    def close(self) -> None:
-        self.open = False
-        self._transport.abort()
-
-    def data_received(self, data: bytes) -> None:
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserError as error:
-            self._fail(error)
-
-    def on_message_complete(self) -> None:
-        """Answer; the parser calls this. An answer that came before the body had left ends the connection."""
-        if not self._parser.should_keep_alive() or self._transport.get_write_buffer_size():
-            self.close()
-        if self._answer is not None and not self._answer.done():
-            self._answer.set_result(self._parser.get_status_code())
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._fail(exc or ConnectionResetError("closed before the answer was complete"))
-
-    def _fail(self, error: Exception) -> None:
-        self.open = False
-        if self._answer is not None and not self._answer.done():
-            self._answer.set_exception(error)
-
-
-def _request(shot: Shot, host: str) -> bytes:
-    lines = [f"{'POST' if shot.body else 'GET'} {shot.path} HTTP/1.1", f"Host: {host}"]
-    lines += [f"{name}: {value}" for name, value in shot.headers.items()]
-    if shot.body:
-        lines += [f"Content-Type: {shot.content_type}", f"Content-Length: {len(shot.body)}"]
-    return "\r\n".join([*lines, "", ""]).encode("latin-1") + shot.body

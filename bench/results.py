@@ -1,4 +1,4 @@
-"""What was measured, as JSON in ``bench/results``; the measurements write it, ``bench.report`` reads it."""
+"""Write measurements as JSON to ``bench/results``; ``bench.report`` reads them."""
 
 import dataclasses
 import json
@@ -12,44 +12,39 @@ from typing import Any
 
 import psutil
 
-from bench.load import Outcome
+from bench.load import LoadResult
 from bench.servers import ROOT, num_cores
 
 FOLDER = Path(__file__).parent / "results"
+Metrics = dict[str, Any]
 
 
-def save(name: str, settings: Any, figures: dict[str, Any], *, load_before: float, folder: Path) -> None:
-    """Write one measurement.
+def save(name: str, settings: Any, metrics: Metrics, *, load_before: float, folder: Path) -> None:
+    """Write the results of one measurement.
 
     Args:
-        settings: the dataclass it ran with.
-        figures: what came out, rounds and all.
-        load_before: cores that were busy when it began; the machine was not at rest above 0.2.
-        folder: ``FOLDER``, or another place for a trial.
+        settings: dataclass of the measurement's settings.
+        metrics: all results, round by round.
+        load_before: busy cores before the start; above 0.2 the machine was not idle.
+        folder: ``FOLDER``, or another one for a trial.
     """
-    found = {
+    content = {
         "measured_on": date.today().isoformat(),
         "machine": machine(),
         "load_before": round(load_before, 2),
         "settings": {key: _plain(value) for key, value in dataclasses.asdict(settings).items()},
-        **figures,
+        **metrics,
     }
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{name}.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    (folder / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
 def machine() -> dict[str, Any]:
-    """Say what a measurement ran on."""
-    model = next(
-        (
-            line.partition(":")[2].strip()
-            for line in _lines(Path("/proc/cpuinfo"))
-            if line.startswith("model name")
-        ),
-        platform.processor(),
-    )
+    """Return processor, memory and versions of this machine."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").is_file() else []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return {
-        "cpu": model,
+        "cpu": models[0] if models else platform.processor(),
         "cores": num_cores(),
         "memory_gib": round(psutil.virtual_memory().total / 2**30),
         "system": platform.system(),
@@ -58,32 +53,50 @@ def machine() -> dict[str, Any]:
     }
 
 
-def load_now() -> float:
-    """Return the cores that are busy now, over two seconds."""
+def busy_cores() -> float:
+    """Return the number of busy cores of this machine, over two seconds."""
     return psutil.cpu_percent(interval=2) / 100 * num_cores()
 
 
-def of_outcome(outcome: Outcome) -> dict[str, Any]:
-    """Reduce one load to figures.
+def summarize(result: LoadResult) -> Metrics:
+    """Reduce one load to metrics.
 
-    ``fair_per_s`` is the rate with the load generator's own CPU time given back to the server, so that it
-    compares with a loop that no generator feeds.
+    ``corrected_per_s`` is the rate as if the load generator had used no CPU time, so that it compares with an
+    in-process loop.
     """
-    capacity_s = num_cores() * outcome.seconds
-    others = {str(code): len(times) for code, times in outcome.latencies_s.items() if code != 200}
+    capacity_s = num_cores() * result.seconds
+    others = {str(code): len(times) for code, times in result.latencies_s.items() if code != 200}
     return {
-        "per_s": _round(outcome.rate(200)),
-        "fair_per_s": _round(outcome.rate(200) * capacity_s / max(capacity_s - outcome.cpu_s, 1e-9)),
-        **{f"p{round(100 * q)}_ms": _round(1000 * outcome.p(200, q)) for q in (0.5, 0.95, 0.99)},
-        "answers": len(outcome.latencies_s.get(200, ())),
-        "errors": {**others, **outcome.errors},
-        "generator_cpu_s": _round(outcome.cpu_s),
-        "seconds": _round(outcome.seconds),
+        "per_s": _round(result.rate(200)),
+        "corrected_per_s": _round(result.rate(200) * capacity_s / max(capacity_s - result.cpu_s, 1e-9)),
+        **{f"p{round(100 * q)}_ms": _round(1000 * result.percentile(200, q)) for q in (0.5, 0.95, 0.99)},
+        "responses": len(result.latencies_s.get(200, ())),
+        "errors": {**others, **result.errors},
+        "generator_cpu_s": _round(result.cpu_s),
+        "seconds": _round(result.seconds),
     }
 
 
+def successful(result: LoadResult, url: str) -> Metrics:
+    """Reduce one load to metrics.
+
+    Raises:
+        RuntimeError: a response was not 200, or there was none.
+    """
+    metrics = summarize(result)
+    if metrics["errors"] or not metrics["responses"]:
+        raise RuntimeError(f"{url}: {metrics}; every response must be 200")
+    return metrics
+
+
+def rotated(items: Sequence[Any], number: int) -> list[Any]:
+    """Return the items from another start, so that the order changes from round to round."""
+    start = number % len(items)
+    return [*items[start:], *items[:start]]
+
+
 def spread(values: Sequence[float]) -> dict[str, float]:
-    """Return median, lowest and highest of one figure over the rounds."""
+    """Return median, lowest and highest value over the rounds."""
     return {
         "median": _round(statistics.median(values)),
         "low": _round(min(values)),
@@ -91,15 +104,16 @@ def spread(values: Sequence[float]) -> dict[str, float]:
     }
 
 
+def ratios(values: Sequence[float], references: Sequence[float]) -> dict[str, float]:
+    """Return the spread of the ratios of values to references, round by round."""
+    return spread([value / reference for value, reference in zip(values, references, strict=True)])
+
+
 def _round(value: float) -> float:
     return float(f"{value:.4g}")
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, Path):  # no path of this machine goes into a result
+    if isinstance(value, Path):  # results contain no absolute path
         return str(value.relative_to(ROOT)) if value.is_relative_to(ROOT) else value.name
     return value
-
-
-def _lines(file: Path) -> list[str]:
-    return file.read_text().splitlines() if file.is_file() else []

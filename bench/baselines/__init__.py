@@ -1,1 +1,1 @@
-"""What others would serve our network with, each as its documentation recommends, in ``.venv-baselines``."""
+"""Servers to compare with, each written as its documentation recommends; they run in ``.venv-baselines``."""

@@ -1,4 +1,4 @@
-"""BentoML: a file in a form in, its length out: ``bentoml serve bench.baselines.echo_bentoml:Echo``."""
+"""Echo in BentoML: ``bentoml serve bench.baselines.echo_bentoml:Echo``."""
 
 from pathlib import Path
 
@@ -7,9 +7,9 @@ import bentoml  # pyright: ignore[reportMissingImports]
 
 @bentoml.service(workers=1)
 class Echo:
-    """Counts bytes."""
+    """Return the size of an uploaded file."""
 
     @bentoml.api
     def echo(self, file: Path) -> dict[str, int]:
-        """Return the length of a file."""
+        """Return the size of the file."""
         return {"bytes": file.stat().st_size}

@@ -1,4 +1,4 @@
-"""Bare FastAPI: a body in, its length out: ``uvicorn bench.baselines.echo_fastapi:app``."""
+"""Echo in plain FastAPI: ``uvicorn bench.baselines.echo_fastapi:app``."""
 
 from fastapi import FastAPI, Request
 
@@ -7,10 +7,10 @@ app = FastAPI()
 
 @app.get("/health")
 async def health() -> None:
-    """Say that it runs."""
+    """Respond when the server runs."""
 
 
 @app.post("/echo")
 async def echo(request: Request) -> dict[str, int]:
-    """Return the length of the body."""
+    """Return the size of the body."""
     return {"bytes": len(await request.body())}

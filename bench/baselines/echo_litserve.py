@@ -1,4 +1,4 @@
-"""LitServe: a file in a form in, its length out: ``python -m bench.baselines.echo_litserve PORT``."""
+"""Echo in LitServe: ``python -m bench.baselines.echo_litserve PORT``."""
 
 import sys
 
@@ -7,21 +7,21 @@ from fastapi import Request
 
 
 class EchoAPI(litserve.LitAPI):
-    """Counts bytes."""
+    """Return the size of an uploaded file."""
 
     def setup(self, device: str) -> None:
-        """Nothing to load."""
+        """Load nothing."""
 
     def decode_request(self, request: Request) -> bytes:
         """Return the file of the form."""
         return request["file"].file.read()  # pyright: ignore[reportIndexIssue]
 
     def predict(self, x: bytes) -> int:
-        """Return its length."""
+        """Return the size of the file."""
         return len(x)
 
     def encode_response(self, output: int) -> dict[str, int]:
-        """Return the answer."""
+        """Return the response."""
         return {"bytes": output}
 
 

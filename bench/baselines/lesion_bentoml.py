@@ -11,12 +11,12 @@ from bench.baselines.classifier import MAX_BATCH_SIZE, WORKERS, Classifier
 
 @bentoml.service(workers=WORKERS, traffic={"timeout": 300})
 class Lesion:
-    """One photo of a form in, one answer out."""
+    """Classify the uploaded photo of each request."""
 
     def __init__(self) -> None:
         self.classifier = Classifier()
 
     @bentoml.api(batchable=True, max_batch_size=MAX_BATCH_SIZE, max_latency_ms=60_000)
     def predict(self, file: list[Image.Image]) -> list[dict[str, Any]]:
-        """Classify a batch that BentoML gathered."""
-        return self.classifier(np.stack([self.classifier.fit(image) for image in file]))
+        """Classify one batch."""
+        return self.classifier(np.stack([self.classifier.resize(image) for image in file]))

@@ -1,6 +1,6 @@
-"""FastAPI and uvicorn: files in a form, decoded in Starlette's threads; a task gathers batches for a thread.
+"""FastAPI and uvicorn: ``uvicorn bench.baselines.lesion_fastapi:app --workers N``.
 
-``uvicorn bench.baselines.lesion_fastapi:app --workers N``.
+Starlette's threads decode; a task collects batches for a compute thread.
 """
 
 import asyncio
@@ -14,15 +14,15 @@ from fastapi.concurrency import run_in_threadpool
 
 from bench.baselines.classifier import BATCH_WAIT_S, MAX_BATCH_SIZE, Classifier
 
-Waiting = tuple[np.ndarray, "asyncio.Future[dict[str, Any]]"]
+QueuedPhoto = tuple[np.ndarray, "asyncio.Future[dict[str, Any]]"]
 
 
 @contextlib.asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-    """Load the network and gather batches until the server ends."""
+    """Load the network and compute batches until the server ends."""
     app.state.classifier = Classifier()
     app.state.queue = asyncio.Queue()
-    batches = asyncio.create_task(_answer_batches(app.state.classifier, app.state.queue))
+    batches = asyncio.create_task(_compute_batches(app.state.classifier, app.state.queue))
     yield
     batches.cancel()
 
@@ -32,26 +32,26 @@ app = FastAPI(lifespan=lifespan)
 
 @app.get("/health")
 async def health() -> None:
-    """Say that the network is loaded."""
+    """Respond when the network is loaded."""
 
 
 @app.post("/predict")
 async def predict(file: UploadFile) -> dict[str, Any]:
     """Classify one photo."""
     image_HWC = await run_in_threadpool(app.state.classifier.decode, await file.read())
-    answer: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
-    await app.state.queue.put((image_HWC, answer))
-    return await answer
+    result: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+    await app.state.queue.put((image_HWC, result))
+    return await result
 
 
-async def _answer_batches(classifier: Classifier, queue: "asyncio.Queue[Waiting]") -> None:
+async def _compute_batches(classifier: Classifier, queue: "asyncio.Queue[QueuedPhoto]") -> None:
     while True:
         batch = [await queue.get()]
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(BATCH_WAIT_S):
                 while len(batch) < MAX_BATCH_SIZE:
                     batch.append(await queue.get())
-        answers = await asyncio.to_thread(classifier, np.stack([image for image, _ in batch]))
-        for (_, future), answer in zip(batch, answers, strict=True):
+        results = await asyncio.to_thread(classifier, np.stack([image for image, _ in batch]))
+        for (_, future), result in zip(batch, results, strict=True):
             if not future.done():
-                future.set_result(answer)
+                future.set_result(result)

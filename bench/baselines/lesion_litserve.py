@@ -12,19 +12,19 @@ from bench.baselines.classifier import BATCH_WAIT_S, MAX_BATCH_SIZE, THREADS, WO
 
 
 class LesionAPI(litserve.LitAPI):
-    """One photo of a form in, one answer out; a batch is decoded in parallel when it is put together."""
+    """Classify the uploaded photo of each request; the photos of a batch are decoded in parallel."""
 
     def setup(self, device: str) -> None:
-        """Load the network, once a worker."""
+        """Load the network, once per worker."""
         self.classifier = Classifier()
         self.threads = ThreadPoolExecutor(THREADS)
 
     def decode_request(self, request: Request) -> bytes:
-        """Return the photo's bytes."""
+        """Return the bytes of the photo."""
         return request["file"].file.read()
 
     def batch(self, inputs: list[bytes]) -> np.ndarray:
-        """Decode and stack."""
+        """Decode and stack the photos of a batch."""
         return np.stack(list(self.threads.map(self.classifier.decode, inputs)))
 
     def predict(self, x: np.ndarray) -> list[dict[str, Any]]:
@@ -32,11 +32,11 @@ class LesionAPI(litserve.LitAPI):
         return self.classifier(x)
 
     def unbatch(self, output: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Return one answer a photo."""
+        """Return the responses of a batch one by one."""
         return output
 
     def encode_response(self, output: dict[str, Any]) -> dict[str, Any]:
-        """Return an answer as it is."""
+        """Return a response unchanged."""
         return output
 
 

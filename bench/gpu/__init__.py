@@ -1,1 +1,1 @@
-"""Checks of correctness, memory and speed on a GPU."""
+"""Checks of correctness, memory and speed on a GPU: ``python -m bench.gpu.checklist``."""

@@ -1,9 +1,9 @@
 """Check the GPU code on a real GPU in under 10 minutes: ``python -m bench.gpu.checklist --out gpu.json``.
 
-Each item runs in a process of its own, with a time limit. When it ends, it prints one line of JSON; ``--out``
-then holds the results of all items so far. The exit code is 1 if an item failed.
+Each item runs in a process of its own with a time limit and prints one line of JSON. ``--out`` holds the
+results of all items so far. The exit code is 1 if an item failed.
 
-``--device cpu --small`` rehearses without a GPU: items that need CUDA are skipped, and sizes are small.
+``--device cpu --small`` is a rehearsal without a GPU: items that need CUDA are skipped, and sizes are small.
 
 Ray is not needed. All items need PyTorch, torchvision, numpy, pillow, pydantic, pyyaml, safetensors and tqdm.
 ``faces``, ``training`` and ``resume`` need facenet-pytorch, filelock, pyarrow, scikit-learn, tensorboard too.
@@ -26,8 +26,8 @@ from pathlib import Path
 import torch
 
 from bench.child_processes import one_line, start
-from bench.gpu import inference, training
-from bench.gpu.setup import ROOT, SMALL, Found, Setup, SkippedError, read_setup
+from bench.gpu import inference, memory, training
+from bench.gpu.setup import ROOT, SMALL, Result, Setup, SkippedError, read_setup
 from train.placement import LOWEST_DRIVER, visible_gpus
 
 
@@ -35,7 +35,7 @@ from train.placement import LOWEST_DRIVER, visible_gpus
 class Item:
     """One check."""
 
-    run: Callable[[Setup], Iterator[Found]]
+    run: Callable[[Setup], Iterator[Result]]
     limit_s: float
     needs_cuda: bool = False
 
@@ -44,38 +44,38 @@ ITEMS = {
     "environment": Item(inference.environment, 30),
     "replay": Item(inference.replay, 60, needs_cuda=True),
     "bf16": Item(inference.bf16, 60),
-    "memory": Item(inference.memory, 45, needs_cuda=True),
+    "memory": Item(memory.memory, 45, needs_cuda=True),
     "training": Item(training.training, 90),
     "resume": Item(training.resume, 90),
-    "sharing": Item(inference.sharing, 90),
+    "sharing": Item(memory.sharing, 90),
     "faces": Item(inference.faces, 45),
     "progress": Item(inference.progress, 45),
     "ddp": Item(training.ddp, 60),
-    "second_card": Item(inference.second_card, 30, needs_cuda=True),
+    "second_gpu": Item(inference.second_gpu, 30, needs_cuda=True),
     "compile": Item(inference.compiled, 300, needs_cuda=True),
 }
-"""In the order in which they run."""
+"""In the order of execution."""
 
 
 def main() -> None:
     """Run the items that the command line names."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("items", nargs="*", help=f"all if none is named; of {', '.join(ITEMS)}")
+    parser.add_argument("items", nargs="*", help=f"default: all of {', '.join(ITEMS)}")
     parser.add_argument("--device", default="cuda")
-    parser.add_argument("--small", action="store_true", help="small sizes, to rehearse")
+    parser.add_argument("--small", action="store_true", help="small sizes, for a rehearsal")
     parser.add_argument("--limit-s", type=float, default=570, help="for all items together")
     parser.add_argument("--out", type=Path, help="file for the results")
     options = parser.parse_args()
     unknown = set(options.items) - ITEMS.keys()
     if unknown:
-        parser.error(f"there is no item {', '.join(sorted(unknown))}; take of {', '.join(ITEMS)}")
+        parser.error(f"unknown item {', '.join(sorted(unknown))}; the items are {', '.join(ITEMS)}")
     if problem := _option_error(options):
         parser.error(problem)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # end the item's processes too
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the processes of the item end too
     setup = read_setup(options.device)
     setup = replace(setup, **SMALL) if options.small else setup
     deadline = time.monotonic() + options.limit_s
-    results: dict[str, Found] = {"conditions": _conditions(setup)}
+    results: dict[str, Result] = {"conditions": _conditions(setup)}
     print(json.dumps(results["conditions"]), flush=True)
     for name in dict.fromkeys(options.items or ITEMS):
         if ITEMS[name].needs_cuda and not setup.on_gpu:
@@ -84,7 +84,7 @@ def main() -> None:
             left_s = deadline - time.monotonic()
             limit_s = left_s if options.small else min(ITEMS[name].limit_s, left_s)
             results[name] = (
-                run_apart(name, setup, limit_s)
+                run_in_child(name, setup, limit_s)
                 if left_s > 0
                 else {"status": f"skipped: no time left of --limit-s {options.limit_s:g}; run it alone"}
             )
@@ -95,7 +95,7 @@ def main() -> None:
 
 
 def _option_error(options: argparse.Namespace) -> str | None:
-    """Return one line on options that no item could run with, or None."""
+    """Return an error message for invalid options, or None."""
     device = re.fullmatch(r"cpu|cuda(:(\d+))?", options.device)
     if device is None:
         return f"--device is {options.device}, must be cpu, cuda or cuda:N"
@@ -109,15 +109,15 @@ def _option_error(options: argparse.Namespace) -> str | None:
     if not num_visible:
         return (
             f"PyTorch {torch.__version__} sees no CUDA device ({reason}); install the NVIDIA driver "
-            f"{LOWEST_DRIVER} or newer and a CUDA build of PyTorch, or rehearse with --device cpu --small"
+            f"{LOWEST_DRIVER} or newer and a CUDA build of PyTorch, or use --device cpu --small"
         )
     if int(device[2] or 0) >= num_visible:
         return f"--device is {options.device}, and PyTorch sees {num_visible} CUDA device(s), from cuda:0 on"
     return None
 
 
-def _conditions(setup: Setup) -> Found:
-    """Return what the measured values depend on: settings, threads, date and commit."""
+def _conditions(setup: Setup) -> Result:
+    """Return settings, number of threads, date and commit."""
     git = subprocess.run(
         ["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True, check=False
     )
@@ -129,10 +129,10 @@ def _conditions(setup: Setup) -> Found:
     }
 
 
-def run_apart(name: str, setup: Setup, limit_s: float) -> Found:
-    """Run an item in a process of its own, and end it with all that it started after ``limit_s``."""
+def run_in_child(name: str, setup: Setup, limit_s: float) -> Result:
+    """Run an item in a child process; kill its process group after ``limit_s``."""
     started = time.monotonic()
-    result: Found = (
+    result: Result = (
         {"status": "failed", "error": f"stopped after {limit_s:.0f} s; run this item alone"}
         if limit_s >= ITEMS[name].limit_s
         else {"status": f"skipped: stopped after {limit_s:.0f} s, the rest of --limit-s; run it alone"}
@@ -157,17 +157,17 @@ def run_apart(name: str, setup: Setup, limit_s: float) -> Found:
 
 def _item_process(pipe: Connection, name: str, setup: Setup) -> None:
     os.setsid()  # a process group of its own
-    os.dup2(2, 1)  # the results alone go to stdout
+    os.dup2(2, 1)  # stdout is for results only
     if not setup.on_gpu:
         torch.set_num_threads(1)
-    run_here(name, setup, pipe.send)
+    run_in_process(name, setup, pipe.send)
 
 
-def run_here(name: str, setup: Setup, report: Callable[[Found], None]) -> None:
-    """Run an item in this process; report its findings one by one, then its status."""
+def run_in_process(name: str, setup: Setup, report: Callable[[Result], None]) -> None:
+    """Run an item in this process; report its results one by one, then its status."""
     try:
-        for found in ITEMS[name].run(setup):
-            report(found)
+        for result in ITEMS[name].run(setup):
+            report(result)
         report({"status": "passed"})
     except SkippedError as error:
         report({"status": f"skipped: {error}"})

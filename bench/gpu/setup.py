@@ -1,4 +1,4 @@
-"""What the items of ``bench.gpu.checklist`` share: device, sizes, limits and errors."""
+"""Device, sizes, limits and errors of all checklist items."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,28 +10,28 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 SERIES_PHOTOS = 30
-Found = dict[str, Any]
-"""What an item found: texts, numbers, lists and dictionaries that JSON can hold."""
+Result = dict[str, Any]
+"""Result of an item in types of JSON."""
 
 
 class CheckError(RuntimeError):
-    """An item found a wrong answer."""
+    """An item computed a wrong answer."""
 
 
 class SkippedError(RuntimeError):
-    """An item cannot run here; the message says why."""
+    """An item cannot run here; the message gives the reason."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Setup:
-    """The device and the sizes of all items."""
+    """Device and sizes of all items."""
 
     device: str
     lesion_batch: int
     progress_photos: int
     face_batch: int
     lesion_share: float
-    """Of a GPU, as the share of progress."""
+    """Of a GPU, like ``progress_share``."""
     progress_share: float
     input_px: int = 224
     train_batch: int = 64
@@ -41,12 +41,12 @@ class Setup:
     num_faces: int = 16
     face_px: int = 640
     measure_s: float = 3.0
-    """For each rate."""
+    """Per rate."""
     compile_batches: tuple[int, ...] = (1, 8, 32, 256)
 
     @property
     def num_series(self) -> int:
-        """Series of the longest kind that fill a batch of the progress network."""
+        """Number of series of full length in a batch of the progress network."""
         return self.progress_photos // SERIES_PHOTOS
 
     @property
@@ -55,7 +55,7 @@ class Setup:
         return self.device.startswith("cuda")
 
 
-SMALL: Found = {
+SMALL: Result = {
     "lesion_batch": 2,
     "progress_photos": 2 * SERIES_PHOTOS,
     "input_px": 32,
@@ -72,7 +72,7 @@ SMALL: Found = {
 
 
 def read_setup(device: str, config: Path = ROOT / "serve" / "gpu.yaml") -> Setup:
-    """Read batch sizes and shares of a GPU from the configuration of a cluster."""
+    """Read batch sizes and shares of a GPU from the Serve config of a cluster."""
     api = yaml.safe_load(config.read_text(encoding="utf-8"))["applications"][0]
     share = {one["name"]: one["ray_actor_options"].get("num_gpus", 0) for one in api["deployments"]}
     return Setup(
@@ -86,14 +86,14 @@ def read_setup(device: str, config: Path = ROOT / "serve" / "gpu.yaml") -> Setup
 
 
 def check(value: float, limit: float, what: str) -> None:
-    """Raise CheckError if ``value`` is above ``limit``, or no number."""
+    """Raise ``CheckError`` if ``value`` is NaN or above ``limit``."""
     if not value <= limit:
         raise CheckError(f"{what}: {value:.3g}, at most {limit:.3g} is allowed")
 
 
-def difference(found: Sequence[np.ndarray], expected: Sequence[np.ndarray]) -> float:
-    """Return the largest relative difference of two lists of arrays, by their norms."""
+def relative_error(values: Sequence[np.ndarray], expected: Sequence[np.ndarray]) -> float:
+    """Return the largest relative error of pairs of arrays, by their norms."""
     return max(
         float(np.linalg.norm(one - other) / max(np.linalg.norm(other), 1e-12))
-        for one, other in zip(found, expected, strict=True)
+        for one, other in zip(values, expected, strict=True)
     )

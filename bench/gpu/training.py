@@ -1,6 +1,6 @@
-"""Items of ``bench.gpu.checklist`` on training: step time, waits, resuming on a CPU, several processes.
+"""Checklist items on training: step time, synchronizations, resuming on a CPU, several processes.
 
-Each yields what it finds as soon as it has it, and raises ``CheckError`` if that is wrong.
+Each item yields results as soon as it has them, and raises ``CheckError`` if one is wrong.
 """
 
 import tempfile
@@ -20,24 +20,24 @@ import torch
 import torch.distributed
 from torch import Tensor, nn
 
-from bench.child_processes import place, receive, start
-from bench.gpu.setup import CheckError, Found, Setup, check, difference
+from bench.child_processes import location, receive, start
+from bench.gpu.setup import CheckError, Result, Setup, check, relative_error
 from models.lesion.network import LesionNet
 
 NUM_DIAGNOSES = 3
-"""That train.lesion.drawn_lesions draws."""
+"""Of the photos that ``train.lesion.drawn_lesions`` draws."""
 MAX_STEP_ERROR = 0.02
-"""Relative, of the weights' change in a training step. Convolutions compute in TF32 on a GPU."""
+"""Relative error of the change of the weights in a step. Convolutions compute in TF32 on a GPU."""
 
 
-def training(setup: Setup) -> Iterator[Found]:
-    """Train on random tensors and on drawn photos; count the waits for the device, with their places."""
+def training(setup: Setup) -> Iterator[Result]:
+    """Train on random tensors and on drawn photos; count the synchronizations by location."""
     from train.loop import train_epoch
 
     size = setup.train_batch
     run = _new_run(setup, setup.device, setup.input_px, setup.train_steps, bf16=setup.on_gpu)
     image_BCHW = torch.rand(size, 3, setup.input_px, setup.input_px)
-    made = {
+    random_batch = {
         "image": image_BCHW.contiguous(memory_format=torch.channels_last).to(setup.device),
         "risk": torch.eye(2)[[0] * size].to(setup.device),
         "diagnosis": torch.eye(NUM_DIAGNOSES)[[0] * size].to(setup.device),
@@ -48,17 +48,18 @@ def training(setup: Setup) -> Iterator[Found]:
         train_epoch(run.state, batches, run.task_setup.train_loss, max_grad_norm=1.0, bf16=setup.on_gpu)
         return (time.perf_counter() - started) / setup.train_steps
 
-    step_s([made] * setup.train_steps)  # cuDNN chooses its kernels
-    yield {"batch_size": size, "bf16": setup.on_gpu, "random_step_s": step_s([made] * setup.train_steps)}
-    yield {"photo_step_s": [step_s(run.task_setup.train_batches) for _ in range(2)]}  # of two epochs
-    yield {"batches_alone": _seconds_without_network(run.task_setup.train_batches, setup)}
+    random_batches = [random_batch] * setup.train_steps
+    step_s(random_batches)  # cuDNN selects its kernels
+    yield {"batch_size": size, "bf16": setup.on_gpu, "random_step_s": step_s(random_batches)}
+    yield {"photo_step_s": [step_s(run.task_setup.train_batches) for _ in range(2)]}  # two epochs
+    yield {"batches_without_network": _seconds_without_network(run.task_setup.train_batches, setup)}
     if not setup.on_gpu:
         return
-    waits: Counter[str] = Counter()
+    synchronizations: Counter[str] = Counter()
 
     def count(message: object, *_: object) -> None:
         if "synchronizing" in str(message):
-            waits[place(traceback.extract_stack()[:-1])] += 1
+            synchronizations[location(traceback.extract_stack()[:-1])] += 1
 
     with warnings.catch_warnings():
         warnings.simplefilter("always")
@@ -68,12 +69,17 @@ def training(setup: Setup) -> Iterator[Found]:
             step_s(run.task_setup.train_batches)
         finally:
             torch.cuda.set_sync_debug_mode("default")
-    yield {"num_steps": setup.train_steps, "num_waits": waits.total(), "waits": dict(waits.most_common())}
-    check(waits.total(), setup.train_steps - 1, "waits of all steps, which must be fewer than the steps")
+    total = synchronizations.total()
+    yield {
+        "num_steps": setup.train_steps,
+        "num_synchronizations": total,
+        "synchronizations": dict(synchronizations.most_common()),
+    }
+    check(total, setup.train_steps - 1, "synchronizations, fewer than one per step")
 
 
-def _seconds_without_network(batches: Iterable[dict[str, Tensor]], setup: Setup) -> Found:
-    """Measure where the time of an epoch goes: to its first batch, to each later one, and to its end."""
+def _seconds_without_network(batches: Iterable[dict[str, Tensor]], setup: Setup) -> Result:
+    """Measure the first batch of an epoch, each later one, and the end of the loader."""
     started = time.perf_counter()
     remaining = iter(batches)
     next(remaining)
@@ -94,8 +100,8 @@ def _seconds_without_network(batches: Iterable[dict[str, Tensor]], setup: Setup)
     }
 
 
-def resume(setup: Setup) -> Iterator[Found]:
-    """Resume a training checkpoint of the device on a CPU, and compare the next epoch with the device's."""
+def resume(setup: Setup) -> Iterator[Result]:
+    """Resume a training checkpoint on a CPU and compare the next epoch with that of the device."""
     from train.run_folder import RunFolder
 
     with tempfile.TemporaryDirectory() as scratch:
@@ -110,7 +116,7 @@ def resume(setup: Setup) -> Iterator[Found]:
     resumed: dict[str, list[float]] = {}
     for device in ("cpu", setup.device):
         run = _new_run(setup, device, setup.resume_px, num_steps=2)
-        run.state.load_state_dict(deepcopy(saved))  # the optimizer goes on in the tensors that it loads
+        run.state.load_state_dict(deepcopy(saved))  # the optimizer updates the loaded tensors in place
         resumed[device] = run.epoch()
     yield {"saved_equals_trained": same, "losses": losses, "losses_after_resuming": resumed}
     if not same:
@@ -126,7 +132,7 @@ class _Run:
     state: Any
 
     def epoch(self) -> list[float]:
-        """Train the next epoch in float32 and return the losses of its steps."""
+        """Train one epoch in float32 and return the loss of each step."""
         from train.loop import train_epoch
 
         self.task_setup.train_batches.epoch = self.state.epoch
@@ -138,7 +144,7 @@ class _Run:
 
 
 def _new_run(setup: Setup, device: str, side_px: int, num_steps: int, *, bf16: bool = False) -> _Run:
-    """Return a run on drawn photos before its first step, the same at every call."""
+    """Return a seeded run on drawn photos before its first step."""
     from train.data.split import Split
     from train.distributed import DistributedContext
     from train.lesion.config import LesionTraining
@@ -151,7 +157,7 @@ def _new_run(setup: Setup, device: str, side_px: int, num_steps: int, *, bf16: b
         input_px=side_px,
         start_px=side_px,
         batch_size=setup.train_batch,
-        dropout=0,  # its random numbers differ between devices
+        dropout=0,  # random numbers differ between devices
         bf16=bf16,
         device=device,
     )
@@ -170,7 +176,7 @@ def _new_run(setup: Setup, device: str, side_px: int, num_steps: int, *, bf16: b
     return _Run(task_setup, new_state(task_setup.net, config, steps_per_epoch=steps_per_epoch, settings={}))
 
 
-def ddp(setup: Setup) -> Iterator[Found]:
+def ddp(setup: Setup) -> Iterator[Result]:
     """Compare two steps of several processes with the same steps of one process."""
     num = min(2, torch.cuda.device_count()) if setup.on_gpu else 2
     yield {"num_processes": num, "backend": "nccl" if setup.on_gpu else "gloo"}
@@ -178,9 +184,9 @@ def ddp(setup: Setup) -> Iterator[Found]:
         pipes = [start(_ddp_rank, rank, num, setup, f"{scratch}/ranks")[1] for rank in range(num)]
         (losses, change), *_ = [receive(pipe) for pipe in pipes]
     expected_losses, expected = _two_steps(setup, setup.device)
-    error = difference([change], [expected])
+    error = relative_error([change], [expected])
     yield {"losses": losses, "losses_of_one_process": expected_losses, "relative_error_of_change": error}
-    check(error, MAX_STEP_ERROR, "relative difference of the weights' change")
+    check(error, MAX_STEP_ERROR, "relative error of the change of the weights")
     check(float(np.abs(np.subtract(losses, expected_losses)).max()), MAX_STEP_ERROR, "difference of a loss")
 
 
@@ -196,7 +202,7 @@ def _ddp_rank(pipe: Connection, rank: int, num: int, setup: Setup, file: str) ->
 
 
 def _two_steps(setup: Setup, device: str, rank: int = 0, num: int = 1) -> tuple[list[float], np.ndarray]:
-    """Train two steps on this process's share; return the losses and the change of the weights."""
+    """Train two steps on the share of one rank; return losses and change of the weights."""
     from train.lesion.loss import lesion_loss
     from train.loop import TrainingState, new_ema, train_epoch
 
@@ -218,7 +224,7 @@ def _two_steps(setup: Setup, device: str, rank: int = 0, num: int = 1) -> tuple[
         batches,
         lambda net, batch: lesion_loss(net(batch["image"]), batch["risk"], batch["diagnosis"]),
         max_grad_norm=1e9,
-        freeze_batch_norm=True,  # or each process would normalise by its own photos
+        freeze_batch_norm=True,  # else each process would normalise by its own photos
     )
     after = nn.utils.parameters_to_vector(net.parameters()).detach().cpu().numpy()
     return losses.steps, after - before

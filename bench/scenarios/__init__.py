@@ -1,1 +1,1 @@
-"""Measurements, one command each; results go to bench/results."""
+"""Measurements, one command each; results go to ``bench/results``."""

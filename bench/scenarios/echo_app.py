@@ -1,6 +1,6 @@
-"""Applications that hold no network, for Ray Serve as our server starts it: what the way of a request costs.
+"""Ray Serve applications without a network, for the cost of the request path.
 
-``/readyz`` and ``/ui/`` are what ``serve.runtime.supervisor`` waits for.
+They respond on ``/readyz`` and ``/ui/``, which ``serve.runtime.supervisor`` polls.
 """
 
 import asyncio
@@ -17,53 +17,52 @@ routes = FastAPI()
 @ray.serve.deployment(max_ongoing_requests=1000)
 @ray.serve.ingress(routes)
 class Echo:
-    """Says how long a body was, and lets a stage hold a request for a while."""
+    """Return the size of a body, directly or through a second deployment."""
 
-    def __init__(self, stage: DeploymentHandle) -> None:
-        self._stage = stage
+    def __init__(self, backend: DeploymentHandle) -> None:
+        self._backend = backend
 
     @routes.post("/echo")
     async def echo(self, request: Request) -> dict[str, int]:
-        """Return the length of the body."""
+        """Return the size of the body."""
         return {"bytes": len(await request.body())}
 
-    @routes.post("/staged")
-    async def staged(self, request: Request) -> dict[str, int]:
-        """Return the length of the body, as a stage says."""
-        return await self._stage.hold.remote(await request.body())
+    @routes.post("/backend")
+    async def call_backend(self, request: Request) -> dict[str, int]:
+        """Return the size of the body, computed by ``Backend``."""
+        return await self._backend.hold.remote(await request.body())
 
     @routes.get("/readyz")
     @routes.get("/ui/")
     async def ready(self) -> None:
-        """Say that it runs."""
+        """Respond when the application runs."""
 
 
 @ray.serve.deployment(max_ongoing_requests=16)
-class Stage:
-    """Holds one request after the other for ``hold_s``, as a network on a device of its own would."""
+class Backend:
+    """Hold one request at a time for ``hold_s`` without CPU, like a network on its own device."""
 
     def __init__(self, hold_s: float) -> None:
         self._hold_s = hold_s
         self._device = asyncio.Lock()
 
     async def hold(self, body: bytes) -> dict[str, int]:
-        """Return the length of a body, after the time that it takes."""
+        """Return the size of a body after ``hold_s``."""
         async with self._device:
             await asyncio.sleep(self._hold_s)
         return {"bytes": len(body)}
 
 
 def build_app(args: dict[str, Any]) -> Application:
-    """Build the application; Serve calls this with the ``args`` of its config."""
-    return Echo.bind(Stage.bind(args["hold_s"]))  # pyright: ignore[reportAttributeAccessIssue]
+    """Build the application from the ``args`` of its Serve config."""
+    return Echo.bind(Backend.bind(args["hold_s"]))  # pyright: ignore[reportAttributeAccessIssue]
 
 
-def config(*, gateways: int = 1, stages: int = 1, hold_s: float = 0) -> dict[str, Any]:
-    """Return the Serve config for ``serve.runtime.server_process``."""
+def config(*, backends: int = 1, hold_s: float = 0) -> dict[str, Any]:
+    """Return the Serve config of the application."""
 
-    def part(name: str, replicas: int) -> dict[str, Any]:
-        options = {"num_cpus": 0.1}
-        return {"name": name, "num_replicas": replicas, "ray_actor_options": options}
+    def deployment(name: str, replicas: int) -> dict[str, Any]:
+        return {"name": name, "num_replicas": replicas, "ray_actor_options": {"num_cpus": 0.1}}
 
     return {
         "proxy_location": "EveryNode",
@@ -74,7 +73,7 @@ def config(*, gateways: int = 1, stages: int = 1, hold_s: float = 0) -> dict[str
                 "route_prefix": "/",
                 "import_path": "bench.scenarios.echo_app:build_app",
                 "args": {"hold_s": hold_s},
-                "deployments": [part("Echo", gateways), part("Stage", stages)],
+                "deployments": [deployment("Echo", 1), deployment("Backend", backends)],
             }
         ],
     }

@@ -1,7 +1,7 @@
-"""Decode and engine called in a loop, without a server: the limit of what a server on these cores can do.
+"""Decode and classify in a loop without a server: the upper bound for any server on these cores.
 
-``bench.scenarios.lesion_http`` starts it in a process of its own, and reads the JSON that it prints. With
-``python -m bench.scenarios.in_process --disturbed 0.3`` another process takes a share of one core meanwhile.
+``bench.scenarios.lesion_http`` runs it as a child process and reads its JSON. With
+``python -m bench.scenarios.in_process --background-load 0.3`` another process uses 30% of one core meanwhile.
 """
 
 import contextlib
@@ -23,17 +23,15 @@ import numpy as np
 import torch
 import tyro
 
-from bench.photos import spots
+from bench.photos import lesion_photos
+from bench.random_checkpoint import write_random_checkpoint
 from bench.servers import num_cores
 from models.images import decode_square
 from models.lesion.engine_loader import load_lesion_engine
-from models.lesion.quantization.int8 import activation_names
 from models.lesion.runtimes import EngineName
-from tests.random_checkpoints import write_lesion
 
-INPUT_PX = 224
-NUM_LONELY = 9
-DISTURBER = """
+NUM_SINGLE_PHOTOS = 9
+BACKGROUND_LOAD = """
 import sys, time
 busy_s = 0.005 * float(sys.argv[1])
 while True:
@@ -45,53 +43,56 @@ while True:
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Classify the photos of a folder, over and over."""
+    """Classify the photos of a folder repeatedly."""
 
     checkpoint: Path | None = None
-    """A lesion checkpoint; else random weights, ResNet50 at 224 px."""
+    """Lesion checkpoint; default: random weights, ResNet50 at 224 px."""
     photos: Path | None = None
-    """Folder of JPEGs; else drawn spots of 224 px."""
+    """Folder of JPEGs; default: drawn lesions of 224 px."""
     engine: EngineName = "auto"
     batch_size: int = 8
     seconds: float = 5.0
-    disturbed: float = 0
-    """Share of one core that another process takes meanwhile."""
+    background_load: float = 0
+    """Share of one core that another process uses meanwhile."""
 
 
 def main(settings: Settings) -> None:
-    """Print photos per second the better way, both ways, and the median milliseconds of a single photo."""
-    with tempfile.TemporaryDirectory() as scratch, disturbance(settings.disturbed):
-        checkpoint = settings.checkpoint or random_weights(Path(scratch) / "lesion")
+    """Print photos per second of both ways to batch, and the median latency of a single photo."""
+    with tempfile.TemporaryDirectory() as scratch, background_load(settings.background_load):
+        checkpoint = settings.checkpoint or write_random_checkpoint(Path(scratch) / "lesion")
         photos = settings.photos or Path(scratch) / "photos"
         if settings.photos is None:
-            draw("224 px", photos)
+            write_photos("224 px", photos)
         print(json.dumps(measure(settings, checkpoint, photos)))
 
 
-class Loop:
-    """Decodes and classifies the photos of a folder, over and over."""
+class InProcessLoop:
+    """Decode and classify the photos of a folder repeatedly."""
 
     def __init__(self, checkpoint: Path, folder: Path, *, engine: EngineName, batch_size: int = 8) -> None:
         self._cores = num_cores()
         self.engine = load_lesion_engine(checkpoint, num_threads=self._cores, engine=engine)
         self._photos = [file.read_bytes() for file in sorted(folder.glob("*.jpg"))]
         self._batch_size = batch_size
-        self.ways = {"whole": self.whole, "apart": self.apart}
-        for way in self.ways.values():
-            way(0.5)  # warm
+        self.strategies = {
+            "one_batch_on_all_cores": self.one_batch_on_all_cores,
+            "one_batch_per_core": self.one_batch_per_core,
+        }
+        for run in self.strategies.values():
+            run(0.5)  # warm up
 
-    def whole(self, seconds: float) -> float:
-        """Let all cores work on one batch, decoded in threads; return photos per second."""
+    def one_batch_on_all_cores(self, seconds: float) -> float:
+        """Return photos per second with all cores on one batch, decoded in threads."""
         batch = list(itertools.islice(itertools.cycle(self._photos), self._batch_size))
         with ThreadPoolExecutor(self._cores) as threads:
             began, num_photos = time.perf_counter(), 0
-            while (passed := time.perf_counter() - began) < seconds:
+            while (elapsed := time.perf_counter() - began) < seconds:
                 self.engine(np.stack(list(threads.map(self._decode, batch))))
                 num_photos += self._batch_size
-        return num_photos / passed
+        return num_photos / elapsed
 
-    def apart(self, seconds: float) -> float:
-        """Let each core work on a smaller batch of its own; return photos per second."""
+    def one_batch_per_core(self, seconds: float) -> float:
+        """Return photos per second with a smaller batch on each core."""
         size = math.ceil(self._batch_size / self._cores)
         batch = list(itertools.islice(itertools.cycle(self._photos), size))
 
@@ -107,11 +108,11 @@ class Loop:
             began = time.perf_counter()
             return sum(threads.map(loop, range(self._cores))) / (time.perf_counter() - began)
 
-    def lonely_ms(self) -> float:
-        """Return the median milliseconds of a single photo."""
-        return 1000 * statistics.median(self._one(self._photos[0]) for _ in range(NUM_LONELY))
+    def single_photo_ms(self) -> float:
+        """Return the median latency of a single photo in milliseconds."""
+        return 1000 * statistics.median(self._single_s(self._photos[0]) for _ in range(NUM_SINGLE_PHOTOS))
 
-    def _one(self, data: bytes) -> float:
+    def _single_s(self, data: bytes) -> float:
         began = time.perf_counter()
         self.engine(self._decode(data)[None])
         return time.perf_counter() - began
@@ -121,39 +122,35 @@ class Loop:
 
 
 def measure(settings: Settings, checkpoint: Path, folder: Path) -> dict[str, Any]:
-    """Return what ``main`` prints."""
-    loop = Loop(checkpoint, folder, engine=settings.engine, batch_size=settings.batch_size)
-    per_s = {name: way(settings.seconds) for name, way in loop.ways.items()}
-    lonely_ms = loop.lonely_ms()
-    return {"per_s": max(per_s.values()), **per_s, "lonely_ms": lonely_ms, "engine": loop.engine.runtime}
+    """Return the metrics that ``main`` prints."""
+    loop = InProcessLoop(checkpoint, folder, engine=settings.engine, batch_size=settings.batch_size)
+    per_s = {name: run(settings.seconds) for name, run in loop.strategies.items()}
+    return {
+        "per_s": max(per_s.values()),
+        **per_s,
+        "single_photo_ms": loop.single_photo_ms(),
+        "engine": loop.engine.runtime,
+    }
 
 
 @contextlib.contextmanager
-def disturbance(share: float) -> Iterator[None]:
-    """Let another process take a share of one core, in pieces of milliseconds, as a server's others do."""
+def background_load(share: float) -> Iterator[None]:
+    """Run a process that uses a share of one core, in bursts of milliseconds like a server's processes."""
     if not share:
         yield
         return
-    disturber = subprocess.Popen([sys.executable, "-c", DISTURBER, str(share)])
+    process = subprocess.Popen([sys.executable, "-c", BACKGROUND_LOAD, str(share)])
     try:
         yield
     finally:
-        disturber.kill()
-        disturber.wait()
+        process.kill()
+        process.wait()
 
 
-def random_weights(folder: Path) -> Path:
-    """Write random weights with ranges for 8 bits, which change answers but not how long they take."""
-    before_sum = (".conv3", ".shortcut")  # the others are behind a ReLU, which some engines then leave out
-    names = activation_names(INPUT_PX)
-    ranges = {name: (-8.0 if name.endswith(before_sum) else 0.0, 8.0) for name in names}
-    return write_lesion(folder, input_px=INPUT_PX, int8_ranges=ranges)
-
-
-def draw(size: str, folder: Path) -> list[bytes]:
-    """Draw spots of one of the ``SIZES`` into a folder, and return them."""
+def write_photos(size: str, folder: Path) -> list[bytes]:
+    """Draw lesion photos in one of the ``SIZES``, write them to a folder and return them."""
     folder.mkdir(parents=True)
-    photos = spots(size, num=4)
+    photos = lesion_photos(size, num=4)
     for number, photo in enumerate(photos):
         (folder / f"{number}.jpg").write_bytes(photo)
     return photos

@@ -1,10 +1,10 @@
-"""Ours, the peers with our engine and the limit in turns of seconds.
+"""skinserve, baselines with its engine, and the upper bound, interleaved in turns of seconds.
 
 Command: ``python -m bench.scenarios.interleaved``.
 
-A shared machine is faster in one minute than in the next, by more than what is asked here. So all servers
-live at once, and whoever has no turn is stopped by a signal, with all its processes, and uses no core. What
-is compared ran within the same half minute.
+The speed of a shared machine changes from minute to minute by more than the differences measured here. So all
+servers run at once. All but one are suspended by SIGSTOP, with all their processes. Ratios compare turns
+within half a minute.
 """
 
 import contextlib
@@ -16,131 +16,134 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
 import tyro
 import uvloop
 
 from bench import results
-from bench.baselines.servers import classifiers
-from bench.load import Shot, closed_loop
-from bench.photos import form
-from bench.scenarios.in_process import Loop, draw, random_weights
-from bench.scenarios.lesion_http import LIMIT, SKINSERVE, ours
-from bench.servers import Running, num_cores, running
+from bench.baselines.servers import lesion_servers
+from bench.load import LoadGenerator
+from bench.random_checkpoint import write_random_checkpoint
+from bench.scenarios.in_process import InProcessLoop, write_photos
+from bench.scenarios.lesion_http import SKINSERVE, UPPER_BOUND, lesion_requests, skinserve_for_clients
+from bench.servers import RunningServer, num_cores, run_server
 from models.lesion.runtimes import EngineName
 
-WARM_S = 1.0
-"""Before each turn, for what was stopped to catch up."""
+WARM_UP_S = 1.0
+"""Before each turn: a resumed server first catches up."""
+SINGLE_CLIENT = ", single client ms"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Measure spots over HTTP in turns."""
+    """Measure lesion photos over HTTP, interleaved."""
 
     engine: EngineName = "auto"
-    """Of ours, of the peers and of the limit."""
+    """Engine of skinserve, baselines and upper bound."""
     sizes: tuple[str, ...] = ("224 px", "12 MP")
     clients: int = 16
     seconds: float = 3.0
-    """A turn."""
+    """Per turn."""
     cycles: int = 5
-    """Turns of each."""
+    """Turns of each server."""
     out: Path = results.FOLDER
 
 
 def main(settings: Settings) -> None:
     """Measure, and write ``interleaved.json``."""
-    load_before = results.load_now()
-    figures: dict[str, Any] = {}
+    load_before = results.busy_cores()
+    metrics: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as scratch, contextlib.ExitStack() as stack:
         folder = Path(scratch)
-        checkpoint = random_weights(folder / "lesion")
-        photos = {size: draw(size, folder / "photos" / size) for size in settings.sizes}
+        checkpoint = write_random_checkpoint(folder / "lesion")
+        photos = {size: write_photos(size, folder / "photos" / size) for size in settings.sizes}
         loops = {
-            size: Loop(checkpoint, folder / "photos" / size, engine=settings.engine)
+            size: InProcessLoop(checkpoint, folder / "photos" / size, engine=settings.engine)
             for size in settings.sizes
         }
-        servers: dict[str, Running] = {}
+        servers: dict[str, RunningServer] = {}
         for server in (
-            ours(checkpoint, folder, engine=settings.engine, clients=settings.clients),
-            *classifiers(checkpoint, settings.engine, workers=num_cores()),
+            skinserve_for_clients(checkpoint, folder, engine=settings.engine, clients=settings.clients),
+            *lesion_servers(checkpoint, settings.engine, workers=num_cores()),
         ):
-            servers[server.name] = stack.enter_context(running(server))
-            stack.callback(_signal, servers[server.name], signal.SIGCONT)  # else it could not end
-            _signal(servers[server.name], signal.SIGSTOP)
+            running = servers[server.name] = stack.enter_context(run_server(server))
+            stack.callback(running.send_signal, signal.SIGCONT)  # a suspended process cannot end
+            running.send_signal(signal.SIGSTOP)
         for size in settings.sizes:
             cycles = [
-                _cycle(servers, loops[size], size, photos[size], settings, first=number)
+                _cycle(
+                    servers,
+                    loops[size],
+                    {name: _generator(name, servers[name], size, photos[size]) for name in servers},
+                    settings,
+                    number,
+                )
                 for number in range(settings.cycles)
             ]
-            figures[size] = {"cycles": cycles, "summary": summary(cycles)}
-            print(size, figures[size]["summary"], flush=True)
-    results.save("interleaved", settings, figures, load_before=load_before, folder=settings.out)
+            metrics[size] = {"cycles": cycles, "summary": summary(cycles)}
+            print(size, metrics[size]["summary"], flush=True)
+    results.save("interleaved", settings, metrics, load_before=load_before, folder=settings.out)
 
 
 def summary(cycles: list[dict[str, float]]) -> dict[str, dict[str, float]]:
-    """Compare, cycle by cycle, photos per second, and the milliseconds of a lonely request."""
-    peers = [name for name in cycles[0] if name not in (SKINSERVE, LIMIT) and not name.endswith(" ms")]
+    """Return rates and ratios, cycle by cycle, and the extra latency of a single client."""
+    names = [name for name in cycles[0] if not name.endswith(SINGLE_CLIENT)]
+    baselines = [name for name in names if name not in (SKINSERVE, UPPER_BOUND)]
+    skinserve = [one[SKINSERVE] for one in cycles]
+    single_client_ms = [one[SKINSERVE + SINGLE_CLIENT] - one[UPPER_BOUND + SINGLE_CLIENT] for one in cycles]
     return {
         **{
             f"{name} per_s": results.spread([one[name] for one in cycles])
-            for name in (SKINSERVE, LIMIT, *peers)
+            for name in (SKINSERVE, UPPER_BOUND, *baselines)
         },
-        "share_of_limit": results.spread([one[SKINSERVE] / one[LIMIT] for one in cycles]),
-        "times_best_peer_with_our_engine": results.spread(
-            [one[SKINSERVE] / max(one[name] for name in peers) for one in cycles]
+        "share_of_upper_bound": results.ratios(skinserve, [one[UPPER_BOUND] for one in cycles]),
+        "times_best_baseline_with_engine": results.ratios(
+            skinserve, [max(one[name] for name in baselines) for one in cycles]
         ),
-        "lonely_extra_ms": results.spread(
-            [one[f"{SKINSERVE}, lonely ms"] - one[f"{LIMIT}, lonely ms"] for one in cycles]
-        ),
+        "single_client_extra_ms": results.spread(single_client_ms),
     }
 
 
 def _cycle(
-    servers: dict[str, Running], loop: Loop, size: str, photos: list[bytes], settings: Settings, *, first: int
+    servers: dict[str, RunningServer],
+    loop: InProcessLoop,
+    generators: dict[str, LoadGenerator],
+    settings: Settings,
+    number: int,
 ) -> dict[str, float]:
-    """Give each a turn; return photos per second by name, and milliseconds of a lonely photo."""
-    found: dict[str, float] = {}
-    names = [*servers, LIMIT]
-    for name in names[first % len(names) :] + names[: first % len(names)]:
-        if name == LIMIT:
-            found[name] = max(way(settings.seconds / 2) for way in loop.ways.values())
-            found[f"{name}, lonely ms"] = loop.lonely_ms()
+    """Measure each in turn; return photos per second by name, and latencies of a single client."""
+    metrics: dict[str, float] = {}
+    for name in results.rotated([*servers, UPPER_BOUND], number):
+        if name == UPPER_BOUND:
+            metrics[name] = max(run(settings.seconds / 2) for run in loop.strategies.values())
+            metrics[name + SINGLE_CLIENT] = loop.single_photo_ms()
             continue
-        path = "/v1/lesion" if name == SKINSERVE else "/predict"
-        forms = [form(size, path, [photo], field="file") for photo in photos]
-        with _awake(servers[name]) as server:
-            _load(server, forms, clients=settings.clients, seconds=WARM_S)
-            load = _load(server, forms, clients=settings.clients, seconds=settings.seconds)
-            found[name] = load["fair_per_s"]
+        with _resumed(servers[name]):
+            _measure(generators[name], settings.clients, WARM_UP_S)
+            load = _measure(generators[name], settings.clients, settings.seconds)
+            metrics[name] = load["corrected_per_s"]
             if name == SKINSERVE:
-                lonely = _load(server, forms, clients=1, seconds=settings.seconds / 2)
-                found[f"{name}, lonely ms"] = lonely["p50_ms"]
-    return found
+                single = _measure(generators[name], 1, settings.seconds / 2)
+                metrics[name + SINGLE_CLIENT] = single["p50_ms"]
+    return metrics
 
 
-def _load(server: Running, shots: list[Shot], *, clients: int, seconds: float) -> dict[str, Any]:
-    outcome = uvloop.run(closed_loop(server.url, shots, clients=clients, seconds=seconds, timeout_s=300))
-    found = results.of_outcome(outcome)
-    if found["errors"] or not found["answers"]:
-        raise RuntimeError(f"{server.url} answered {found}; every answer must be 200")
-    return found
+def _generator(name: str, server: RunningServer, size: str, photos: list[bytes]) -> LoadGenerator:
+    return LoadGenerator(url=server.url, templates=lesion_requests(name, size, photos), timeout_s=300)
+
+
+def _measure(generator: LoadGenerator, clients: int, seconds: float) -> results.Metrics:
+    result = uvloop.run(generator.closed_loop(clients=clients, seconds=seconds))
+    return results.successful(result, generator.url)
 
 
 @contextlib.contextmanager
-def _awake(server: Running) -> Iterator[Running]:
-    _signal(server, signal.SIGCONT)
+def _resumed(server: RunningServer) -> Iterator[None]:
+    server.send_signal(signal.SIGCONT)
     try:
-        yield server
+        yield
     finally:
-        _signal(server, signal.SIGSTOP)
+        server.send_signal(signal.SIGSTOP)
         time.sleep(0.05)
-
-
-def _signal(server: Running, number: signal.Signals) -> None:
-    for process in (*server.process.children(recursive=True), server.process):
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.send_signal(number)
 
 
 if __name__ == "__main__":

@@ -1,177 +1,189 @@
-"""JPEG to lesion answer over HTTP, against the peers and the limit.
+"""Lesion responses per second over HTTP, against baselines and the in-process upper bound.
 
 Command: ``python -m bench.scenarios.lesion_http``.
 
-One server at a time, all of them in every round, so that ratios compare what ran within minutes of each
-other. The network is a ResNet50 at 224 px with random weights. Every server gets the same forms; ours is told
-to let all clients in, where it would refuse those who wait for more than two batches.
+One server runs at a time, all of them in each round, so ratios compare measurements of the same minutes. The
+network is a ResNet50 at 224 px with random weights. All servers receive the same multipart forms. The limits
+of skinserve are raised to admit all clients; by default it rejects requests beyond two waiting batches.
 """
 
 import json
 import subprocess
+import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import tyro
 import uvloop
 import yaml
 
 from bench import results
-from bench.baselines.servers import EAGER, classifiers
-from bench.load import Shot, closed_loop, open_loop
-from bench.photos import SIZES, form
-from bench.scenarios.in_process import draw, random_weights
-from bench.servers import OURS, ROOT, Running, Server, num_cores, running, since, skinserve
+from bench.baselines.servers import EAGER, lesion_servers
+from bench.http_client import RequestTemplate
+from bench.load import LoadGenerator
+from bench.photos import SIZES, multipart_request
+from bench.random_checkpoint import write_random_checkpoint
+from bench.results import Metrics
+from bench.scenarios.in_process import write_photos
+from bench.servers import (
+    ROOT,
+    RunningServer,
+    Server,
+    cpu_s_between,
+    num_cores,
+    run_server,
+    skinserve_server,
+)
 from models.lesion.runtimes import EngineName
 
-SKINSERVE, LIMIT = "skinserve", "limit"
+SKINSERVE, UPPER_BOUND = "skinserve", "in-process upper bound"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Measure spots over HTTP."""
+    """Measure lesion photos over HTTP."""
 
     checkpoint: Path | None = None
-    """A lesion checkpoint; else random weights."""
+    """Lesion checkpoint; default: random weights."""
     engine: EngineName = "auto"
-    """Engine of ours, and inside the peers beside plain PyTorch."""
+    """Engine of skinserve; the baselines run with it and with plain PyTorch."""
     sizes: tuple[str, ...] = tuple(SIZES)
     clients: tuple[int, ...] = (16,)
-    """Ours is asked by a single client too, for the lonely request."""
+    """For skinserve also a single client."""
     seconds: float = 6.0
-    """A load."""
-    arrivals: float = 0
-    """Share of the rate that a server reached with the most clients, at which photos then arrive in an open
-    loop; 0: no open loop."""
+    """Per load."""
+    open_loop_share: float = 0
+    """Arrival rate of the open loop, as a share of the rate with the most clients; 0: no open loop."""
     rounds: int = 3
-    peer_workers: int = 0
-    """Processes of a peer, which share the cores; 0: one a core."""
+    baseline_workers: int = 0
+    """Processes of a baseline, which share the cores; 0: one per core."""
     out: Path = results.FOLDER
 
 
 def main(settings: Settings) -> None:
     """Measure, and write ``lesion_http.json``."""
-    load_before = results.load_now()
-    rounds: list[dict[str, Any]] = []
+    load_before = results.busy_cores()
+    rounds: list[Metrics] = []
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        checkpoint = settings.checkpoint or random_weights(folder / "lesion")
-        shots = {size: draw(size, folder / "photos" / size) for size in settings.sizes}
-        workers = settings.peer_workers or num_cores()
+        checkpoint = settings.checkpoint or write_random_checkpoint(folder / "lesion")
+        photos = {size: write_photos(size, folder / "photos" / size) for size in settings.sizes}
+        workers = settings.baseline_workers or num_cores()
+        clients = max(settings.clients, default=1)
         servers = [
-            ours(checkpoint, folder, engine=settings.engine, clients=max(settings.clients, default=1)),
-            *classifiers(checkpoint, "eager", workers=workers),
-            *classifiers(checkpoint, settings.engine, workers=workers),
+            skinserve_for_clients(checkpoint, folder, engine=settings.engine, clients=clients),
+            *lesion_servers(checkpoint, "eager", workers=workers),
+            *lesion_servers(checkpoint, settings.engine, workers=workers),
         ]
         for number in range(settings.rounds):
-            turn = servers[number % len(servers) :] + servers[: number % len(servers)]
-            found = {server.name: _round(server, shots, settings) for server in turn}
-            found[LIMIT] = {size: _limit(checkpoint, folder / "photos" / size, settings) for size in shots}
-            rounds.append(found)
-            print(found, flush=True)
-    figures = {"rounds": rounds, "summary": summary(rounds)}
-    results.save("lesion_http", settings, figures, load_before=load_before, folder=settings.out)
+            order = results.rotated(servers, number)
+            metrics = {server.name: _measure_server(server, photos, settings) for server in order}
+            metrics[UPPER_BOUND] = {
+                size: _measure_in_process(checkpoint, folder / "photos" / size, settings) for size in photos
+            }
+            rounds.append(metrics)
+            print(metrics, flush=True)
+    metrics = {"rounds": rounds, "summary": summary(rounds)}
+    results.save("lesion_http", settings, metrics, load_before=load_before, folder=settings.out)
 
 
-def summary(rounds: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return by size: rates by server and clients; what stands in issue 4, compared round by round."""
-    names = [name for name in rounds[0] if name != LIMIT]
-    found: dict[str, Any] = {}
-    for size in rounds[0][LIMIT]:
-        loads = rounds[0][SKINSERVE][size]
-
-        def rates(name: str, load: str, size: str = size) -> list[float]:
-            return [one[name][size][load]["fair_per_s"] for one in rounds]
-
-        def best_peer(load: str, *, eager: bool, size: str = size) -> list[float]:
-            peers = [name for name in names if name != SKINSERVE and name.endswith(EAGER) == eager]
-            return [max(one[name][size][load]["fair_per_s"] for name in peers) for one in rounds]
-
-        saturated = max(loads, key=int)
-        ours = rates(SKINSERVE, saturated)
-        limit = [one[LIMIT][size]["per_s"] for one in rounds]
-        lonely_ms = [one[SKINSERVE][size]["1"]["p50_ms"] - one[LIMIT][size]["lonely_ms"] for one in rounds]
-        found[size] = {
-            "per_s": {
-                load: {
-                    name: results.spread(rates(name, load)) for name in names if load in rounds[0][name][size]
-                }
-                for load in loads
-            },
-            "limit_per_s": results.spread(limit),
-            "share_of_limit": _ratios(ours, limit),
-            "times_best_eager_peer": _ratios(ours, best_peer(saturated, eager=True)),
-            "times_best_peer_with_our_engine": _ratios(ours, best_peer(saturated, eager=False)),
-            "lonely_extra_ms": results.spread(lonely_ms),
-        }
-    return found
+def summary(rounds: list[Metrics]) -> Metrics:
+    """Return by photo size: rates by server and number of clients, and ratios round by round."""
+    return {size: _summary_of_size(rounds, size) for size in rounds[0][UPPER_BOUND]}
 
 
-def _ratios(ones: list[float], others: list[float]) -> dict[str, float]:
-    return results.spread([one / other for one, other in zip(ones, others, strict=True)])
+def _summary_of_size(rounds: list[Metrics], size: str) -> Metrics:
+    names = [name for name in rounds[0] if name != UPPER_BOUND]
+    loads = rounds[0][SKINSERVE][size]
+    most_clients = max(loads, key=int)
+
+    def rates(name: str, load: str) -> list[float]:
+        return [one[name][size][load]["corrected_per_s"] for one in rounds]
+
+    def best_baseline(*, eager: bool) -> list[float]:
+        baselines = [name for name in names if name != SKINSERVE and name.endswith(EAGER) == eager]
+        return [
+            max(values) for values in zip(*(rates(name, most_clients) for name in baselines), strict=True)
+        ]
+
+    skinserve = rates(SKINSERVE, most_clients)
+    upper_bound = [one[UPPER_BOUND][size]["per_s"] for one in rounds]
+    extra_ms = [
+        one[SKINSERVE][size]["1"]["p50_ms"] - one[UPPER_BOUND][size]["single_photo_ms"] for one in rounds
+    ]
+    return {
+        "per_s": {
+            load: {name: results.spread(rates(name, load)) for name in names if load in rounds[0][name][size]}
+            for load in loads
+        },
+        "upper_bound_per_s": results.spread(upper_bound),
+        "share_of_upper_bound": results.ratios(skinserve, upper_bound),
+        "times_best_eager_baseline": results.ratios(skinserve, best_baseline(eager=True)),
+        "times_best_baseline_with_engine": results.ratios(skinserve, best_baseline(eager=False)),
+        "single_client_extra_ms": results.spread(extra_ms),
+    }
 
 
-def ours(checkpoint: Path, folder: Path, *, engine: EngineName, clients: int) -> Server:
-    """Return our server as ``local.yaml`` says, with this network and room for all clients."""
+def skinserve_for_clients(checkpoint: Path, folder: Path, *, engine: EngineName, clients: int) -> Server:
+    """Return skinserve with ``local.yaml``, this network, and limits that admit all clients."""
     config = yaml.safe_load((ROOT / "serve" / "local.yaml").read_text(encoding="utf-8"))
-    room = 2 * clients
+    limit = max(24, 2 * clients)
     api = config["applications"][0]
     api["args"]["lesion"] |= {
         "checkpoint": str(checkpoint),
         "engine": engine,
         "num_threads": num_cores(),
-        "max_photos_per_replica": max(24, room),
-        "max_photos_per_gateway": max(24, room),
+        "max_photos_per_replica": limit,
+        "max_photos_per_gateway": limit,
     }
     for deployment in api["deployments"]:
         if deployment["name"] == "LesionClassifier":
-            deployment |= {"max_ongoing_requests": max(24, room), "max_queued_requests": max(24, room)}
-    return skinserve(config, folder, name=SKINSERVE)
+            deployment |= {"max_ongoing_requests": limit, "max_queued_requests": limit}
+    return skinserve_server(config, folder, name=SKINSERVE)
 
 
-def _round(server: Server, shots: dict[str, list[bytes]], settings: Settings) -> dict[str, Any]:
-    ours = server.name == SKINSERVE
-    clients = sorted({1, *settings.clients} if ours else settings.clients)
-    path = "/v1/lesion" if ours else "/predict"
-    found: dict[str, Any] = {}
-    with running(server) as started:
-        for size, photos in shots.items():
-            forms = [form(size, path, [photo], field="file") for photo in photos]
-            found[size] = {str(number): _load(started, forms, number, settings) for number in clients}
-    return found
+def lesion_requests(server_name: str, size: str, photos: list[bytes]) -> list[RequestTemplate]:
+    """Return the requests that upload each photo to skinserve or to a baseline."""
+    path = "/v1/lesion" if server_name == SKINSERVE else "/predict"
+    return [multipart_request(size, path, [photo], field="file") for photo in photos]
 
 
-def _load(server: Running, shots: list[Shot], clients: int, settings: Settings) -> dict[str, Any]:
-    for seconds in (1.0, settings.seconds):  # the first warms up
-        before = server.cpu_s()
-        outcome = uvloop.run(closed_loop(server.url, shots, clients=clients, seconds=seconds, timeout_s=300))
-        spent = since(before, server.cpu_s())
-    found = results.of_outcome(outcome)
-    found["cpu_ms_per_photo"] = {
-        kind: round(1000 * seconds / max(found["answers"], 1), 3) for kind, seconds in spent.items()
+def _measure_server(server: Server, photos: dict[str, list[bytes]], settings: Settings) -> Metrics:
+    counts = {1, *settings.clients} if server.name == SKINSERVE else settings.clients
+    metrics: Metrics = {}
+    with run_server(server) as running:
+        for size, photos_of_size in photos.items():
+            requests = lesion_requests(server.name, size, photos_of_size)
+            generator = LoadGenerator(url=running.url, templates=requests, timeout_s=300)
+            metrics[size] = {
+                str(clients): _measure_load(running, generator, clients, settings)
+                for clients in sorted(counts)
+            }
+    return metrics
+
+
+def _measure_load(
+    server: RunningServer, generator: LoadGenerator, clients: int, settings: Settings
+) -> Metrics:
+    uvloop.run(generator.closed_loop(clients=clients, seconds=1.0))  # warm up
+    before = server.cpu_s()
+    result = uvloop.run(generator.closed_loop(clients=clients, seconds=settings.seconds))
+    spent = cpu_s_between(before, server.cpu_s())
+    metrics = results.successful(result, server.url)
+    metrics["cpu_ms_per_photo"] = {
+        kind: round(1000 * seconds / metrics["responses"], 3) for kind, seconds in spent.items()
     }
-    if found["errors"] or not found["answers"]:
-        raise RuntimeError(f"{server.url} answered {found}; every answer must be 200")
-    if settings.arrivals and clients == max(settings.clients):
-        rate = settings.arrivals * found["per_s"]
-        found["open_loop"] = results.of_outcome(
-            uvloop.run(open_loop(server.url, shots, rate_per_s=rate, seconds=settings.seconds, timeout_s=300))
-        )
-    return found
+    if settings.open_loop_share and clients == max(settings.clients):
+        rate = settings.open_loop_share * metrics["per_s"]
+        open_loop = generator.open_loop(rate_per_s=rate, seconds=settings.seconds)
+        metrics["open_loop"] = results.summarize(uvloop.run(open_loop))
+    return metrics
 
 
-def _limit(checkpoint: Path, photos: Path, settings: Settings) -> dict[str, Any]:
-    command = [
-        OURS,
-        "-m",
-        "bench.scenarios.in_process",
-        "--checkpoint",
-        str(checkpoint),
-        "--photos",
-        str(photos),
-    ]
+def _measure_in_process(checkpoint: Path, photos: Path, settings: Settings) -> Metrics:
+    command = [sys.executable, "-m", "bench.scenarios.in_process"]
+    command += ["--checkpoint", str(checkpoint), "--photos", str(photos)]
     command += ["--engine", settings.engine, "--seconds", str(settings.seconds)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])

@@ -1,35 +1,34 @@
-"""Several Ray nodes on one machine, one of which dies under load: ``python -m bench.scenarios.node_failure``.
+"""Failure of one of three Ray nodes under load: ``python -m bench.scenarios.node_failure``.
 
-Three raylets, each with a gateway, a lesion network and a face stage of its own, and HAProxy on the first.
-Clients ask it for spots; in the second of three phases every process of the third node is killed.
+Three raylets run on one machine, each with a gateway, a lesion network and a face detector. HAProxy runs on
+the first. Clients send lesion photos. In the second of three phases all processes of the third node are
+killed.
 """
 
 import asyncio
-import io
 import json
 import os
 import tempfile
-import time
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx
 import tyro
 import uvloop
 
 from bench import results
-from bench.load import Outcome, Shot, closed_loop
-from bench.scenarios.mixed_workload import _free_port
+from bench.load import LoadGenerator, LoadResult
+from bench.photos import encode_jpeg, raw_request
+from bench.results import Metrics
+from bench.servers import free_port, wait_until_ready
 from samples.lesion import draw_lesion
 from serve.__main__ import LOCAL_YAML
 from serve.runtime.ray_env import local_environment
 from serve.runtime.server_process import read_config
 
 NUM_NODES = 3
-SPREAD = ("Gateway", "LesionClassifier", "FaceDetector")
-TIMEOUT_S = 30.0
+ON_ALL_NODES = ("Gateway", "LesionClassifier", "FaceDetector")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,24 +37,24 @@ class Settings:
 
     clients: int = 6
     seconds: float = 15.0
-    """Of each phase: before, while a node dies, after."""
+    """Per phase: before, during and after the failure."""
     out: Path = results.FOLDER
 
 
 def main() -> None:
     """Start the nodes, measure, stop them, and write ``node_failure.json``."""
     settings = tyro.cli(Settings)
-    load_before = results.load_now()
+    load_before = results.busy_cores()
     with tempfile.TemporaryDirectory(prefix="nodes-", dir="/tmp") as home:
         (Path(home) / "tmp" / "ray").mkdir(parents=True)
         os.environ |= local_environment(Path(home), "127.0.0.1")
-        found = measure(settings, Path(home))
-    print(json.dumps(found, indent=2))
-    results.save("node_failure", settings, found, load_before=load_before, folder=settings.out)
+        metrics = measure(settings, Path(home))
+    print(json.dumps(metrics, indent=2))
+    results.save("node_failure", settings, metrics, load_before=load_before, folder=settings.out)
 
 
-def measure(settings: Settings, home: Path) -> dict[str, Any]:
-    """Return what clients saw in each phase, and where the replicas were."""
+def measure(settings: Settings, home: Path) -> Metrics:
+    """Return responses and errors of each phase, and the placement of replicas."""
     import ray
     import ray.serve
     from ray.cluster_utils import Cluster
@@ -63,7 +62,7 @@ def measure(settings: Settings, home: Path) -> dict[str, Any]:
 
     from serve.runtime.serve_client import deploy_config
 
-    port = _free_port()
+    port = free_port()
     url = f"http://127.0.0.1:{port}"
     head: Any = {"num_cpus": 2, "temp_dir": str(home / "ray"), "include_dashboard": False}
     cluster = Cluster(initialize_head=True, head_node_args=head)
@@ -77,83 +76,65 @@ def measure(settings: Settings, home: Path) -> dict[str, Any]:
             logging_config=schema.logging_config,
         )
         deploy_config(schema)
-        _wait_until_ready(url)
-        found: dict[str, Any] = {"clients": settings.clients, "replicas_per_node": _replicas_per_node()}
-        shots = [_shot(seed) for seed in range(4)]
-        for phase, victim in (("before", None), ("while a node dies", others[-1]), ("after", None)):
-            found[phase] = _told(uvloop.run(_load(url, shots, settings, cluster, victim)))
-        found["replicas_per_node_at_the_end"] = _replicas_per_node()
-        return found
+        wait_until_ready(f"{url}/readyz")
+        metrics: Metrics = {"clients": settings.clients, "replicas_per_node": _replicas_per_node()}
+        photos = [encode_jpeg(draw_lesion(seed=seed)) for seed in range(4)]
+        templates = [raw_request("lesion", "/v1/lesion", photo) for photo in photos]
+        generator = LoadGenerator(url=url, templates=templates, timeout_s=30)
+        for phase, node in (("before", None), ("during", others[-1]), ("after", None)):
+            metrics[phase] = _phase_metrics(uvloop.run(_load(generator, settings, cluster, node)))
+        metrics["replicas_per_node_after"] = _replicas_per_node()
+        return metrics
     finally:
         ray.shutdown()
         cluster.shutdown()
 
 
-async def _load(url: str, shots: list[Shot], settings: Settings, cluster: Any, victim: Any) -> Outcome:
+async def _load(generator: LoadGenerator, settings: Settings, cluster: Any, node: Any) -> LoadResult:
+    """Run one phase; kill ``node``, if any, after a third of it."""
+
     async def kill() -> None:
         await asyncio.sleep(settings.seconds / 3)
-        if victim is not None:
-            await asyncio.to_thread(cluster.remove_node, victim, allow_graceful=False)
+        if node is not None:
+            await asyncio.to_thread(cluster.remove_node, node, allow_graceful=False)
 
-    load = closed_loop(url, shots, clients=settings.clients, seconds=settings.seconds, timeout_s=TIMEOUT_S)
-    outcome, _ = await asyncio.gather(load, kill())
-    return outcome
+    load = generator.closed_loop(clients=settings.clients, seconds=settings.seconds)
+    result, _ = await asyncio.gather(load, kill())
+    return result
 
 
-def _told(outcome: Outcome) -> dict[str, Any]:
+def _phase_metrics(result: LoadResult) -> Metrics:
+    counts = {str(status): len(times) for status, times in sorted(result.latencies_s.items())}
     return {
-        "answers": {str(status): len(times) for status, times in sorted(outcome.latencies_s.items())},
-        "failed": {
-            **{str(status): len(times) for status, times in outcome.latencies_s.items() if status != 200},
-            **outcome.errors,
-        },
-        "p50_s": round(outcome.p(200, 0.5), 3),
-        "p99_s": round(outcome.p(200, 0.99), 3),
+        "responses": counts,
+        "failed": {status: count for status, count in counts.items() if status != "200"} | result.errors,
+        "p50_s": round(result.percentile(200, 0.5), 3),
+        "p99_s": round(result.percentile(200, 0.99), 3),
     }
 
 
 def _config(port: int, home: Path) -> dict[str, Any]:
-    """The product of one machine without its page, spread over the nodes."""
+    """Return ``local.yaml`` without the page, with replicas spread over the nodes."""
     config = read_config(LOCAL_YAML, host="127.0.0.1", port=port, uploads=home / "uploads")
     config["applications"] = [one for one in config["applications"] if one["name"] == "api"]
     for deployment in config["applications"][0]["deployments"]:
-        if deployment["name"] in SPREAD:
-            deployment |= {"num_replicas": NUM_NODES, "max_replicas_per_node": 1}
-        else:
-            deployment |= {"num_replicas": NUM_NODES - 1, "max_replicas_per_node": 1}
+        replicas = NUM_NODES if deployment["name"] in ON_ALL_NODES else NUM_NODES - 1
+        deployment |= {"num_replicas": replicas, "max_replicas_per_node": 1}
     return config
 
 
 def _replicas_per_node() -> dict[str, list[int]]:
-    """How many running replicas of each deployment the nodes have, the fullest first."""
+    """Return the number of running replicas per node, by deployment, highest first."""
     from serve.runtime.serve_client import application_details
 
     deployments = application_details()["api"]["deployments"]
     return {
         name: sorted(
-            Counter(one["node_id"] for one in found["replicas"] if one["state"] == "RUNNING").values(),
+            Counter(one["node_id"] for one in details["replicas"] if one["state"] == "RUNNING").values(),
             reverse=True,
         )
-        for name, found in deployments.items()
+        for name, details in deployments.items()
     }
-
-
-def _wait_until_ready(url: str) -> None:
-    until = time.monotonic() + 300
-    while time.monotonic() < until:
-        try:
-            if httpx.get(url + "/readyz", timeout=5).status_code == 200:
-                return
-        except httpx.TransportError:
-            pass
-        time.sleep(0.5)
-    raise SystemExit("the server was not ready after 5 minutes")
-
-
-def _shot(seed: int) -> Shot:
-    buffer = io.BytesIO()
-    draw_lesion(seed=seed).save(buffer, "JPEG", quality=90)
-    return Shot(name="spot", path="/v1/lesion", body=buffer.getvalue(), content_type="image/jpeg")
 
 
 if __name__ == "__main__":

@@ -1,122 +1,114 @@
-"""Ten times more photos than the server can answer, for a minute: ``python -m bench.scenarios.overload``.
+"""Ten times more requests than the server can answer, for a minute: ``python -m bench.scenarios.overload``.
 
-The arrivals do not wait for answers. Asked is whether those that are let in are answered soon, the others
-refused at once, the memory stays flat, and all is as before a few seconds later.
+Arrivals do not depend on responses. Measured are the latency of accepted and of rejected requests, memory,
+and the time until a single client has its usual latency again.
 """
 
 import asyncio
-import itertools
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import tyro
 import uvloop
 import yaml
 
-from bench.load import Shot, closed_loop, open_loop
-from bench.photos import spots
-from bench.results import FOLDER, load_now, of_outcome, save
-from bench.scenarios.mixed_workload import memory_bytes
-from bench.servers import Running, running, skinserve
+from bench.load import LoadGenerator
+from bench.photos import lesion_photos, raw_request
+from bench.results import FOLDER, Metrics, busy_cores, save, summarize
+from bench.servers import RunningServer, run_server, skinserve_server
 from serve.__main__ import LOCAL_YAML
 from serve.lesion.config import LesionConfig
 
-TIMEOUT_S = 60.0
-NORMAL = 2.0
-"""Normal again: a lonely request takes at most this many times what it took before the flood."""
+RECOVERY_TIMEOUT_S = 60.0
+RECOVERED_FACTOR = 2.0
+"""Largest latency of a single client after recovery, as a multiple of the p95 before the overload."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Flood the server of a config file."""
+    """Overload the server of a config file."""
 
     config: Path = LOCAL_YAML
     size: str = "224 px"
-    """Of the photos: one of ``bench.photos.SIZES``."""
-    times: float = 10
-    """Arrivals, as a multiple of the capacity."""
+    """Size of the photos: one of ``bench.photos.SIZES``."""
+    load_factor: float = 10
+    """Arrival rate as a multiple of the capacity."""
     seconds: float = 60
     capacity_seconds: float = 15
-    """How long the capacity is measured."""
+    """Length of the load that measures the capacity."""
     out: Path = FOLDER
 
 
 def main() -> None:
-    """Start the server, flood it, stop it, and keep the figures."""
+    """Start the server, overload it, stop it, and write ``overload.json``."""
     settings = tyro.cli(Settings)
-    load_before = load_now()
+    load_before = busy_cores()
     config = yaml.safe_load(settings.config.read_text(encoding="utf-8"))
-    with tempfile.TemporaryDirectory() as folder, running(skinserve(config, Path(folder))) as server:
-        arguments = config["applications"][0]["args"]
-        figures = uvloop.run(
-            flood(server, settings, LesionConfig.model_validate(arguments["lesion"]).max_batch_size)
-        )
-    save("overload", settings, figures, load_before=load_before, folder=settings.out)
-    print(yaml.safe_dump(figures, sort_keys=False))
+    lesion = LesionConfig.model_validate(config["applications"][0]["args"]["lesion"])
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        run_server(skinserve_server(config, Path(folder))) as server,
+    ):
+        metrics = uvloop.run(measure(server, settings, lesion.max_batch_size))
+    save("overload", settings, metrics, load_before=load_before, folder=settings.out)
+    print(yaml.safe_dump(metrics, sort_keys=False))
 
 
-async def flood(server: Running, settings: Settings, batch_size: int) -> dict[str, Any]:
-    """Measure before, during and after.
+async def measure(server: RunningServer, settings: Settings, batch_size: int) -> Metrics:
+    """Measure before, during and after the overload.
 
     Args:
-        batch_size: photos of a full batch of the lesion network.
+        batch_size: photos in a full batch of the lesion network.
     """
-    shots = [
-        Shot(name="spot", path="/v1/lesion", body=photo, content_type="image/jpeg")
-        for photo in spots(settings.size, num=8)
-    ]
-    await closed_loop(server.url, shots, clients=1, seconds=3, timeout_s=TIMEOUT_S)
-    alone = await closed_loop(server.url, shots, clients=1, seconds=5, timeout_s=TIMEOUT_S)
-    # two batches' worth of clients: one is always full while the other computes, and nobody is refused
-    full = await closed_loop(
-        server.url, shots, clients=2 * batch_size, seconds=settings.capacity_seconds, timeout_s=TIMEOUT_S
-    )
-    capacity = full.rate(200)
+    photos = lesion_photos(settings.size, num=8)
+    templates = [raw_request("lesion", "/v1/lesion", photo) for photo in photos]
+    generator = LoadGenerator(url=server.url, templates=templates)
+    await generator.closed_loop(clients=1, seconds=3)
+    single = await generator.closed_loop(clients=1, seconds=5)
+    # clients for two batches: one computes while the other fills, and none is rejected
+    saturated = await generator.closed_loop(clients=2 * batch_size, seconds=settings.capacity_seconds)
+    capacity = saturated.rate(200)
     batch_s = batch_size / capacity
-    before = memory_bytes(server.process.pid)
-    with _watched_memory(server) as seen:
-        outcome = await open_loop(
-            server.url,
-            shots,
-            rate_per_s=settings.times * capacity,
-            seconds=settings.seconds,
-            timeout_s=TIMEOUT_S,
+    memory_before = server.memory_bytes()
+    with _sampled_memory(server) as samples:
+        overload = await generator.open_loop(
+            rate_per_s=settings.load_factor * capacity, seconds=settings.seconds
         )
-    recovered = await _recovery_s(server, shots, NORMAL * alone.p(200, 0.95))
-    accepted, refused = outcome.p(200, 0.99), outcome.p(503, 0.99)
+    recovery_s = await _recovery_s(generator, RECOVERED_FACTOR * single.percentile(200, 0.95))
+    accepted_p99 = overload.percentile(200, 0.99)
     return {
-        "alone": of_outcome(alone),
-        "full": of_outcome(full),
+        "single_client": summarize(single),
+        "saturated": summarize(saturated),
         "full_batch_ms": round(1000 * batch_s, 1),
-        "flood": of_outcome(outcome),
-        "arrivals_per_s": round(settings.times * capacity, 1),
-        "accepted_p99_ms": round(1000 * accepted, 1),
-        "accepted_p99_in_batches": round(accepted / batch_s, 2),
-        "refused_p50_ms": round(1000 * outcome.p(503, 0.5), 1),
-        "refused_p99_ms": round(1000 * refused, 1),
-        "share_of_capacity": round(outcome.rate(200) / capacity, 3),
+        "overload": summarize(overload),
+        "arrivals_per_s": round(settings.load_factor * capacity, 1),
+        "accepted_p99_ms": round(1000 * accepted_p99, 1),
+        "accepted_p99_in_batches": round(accepted_p99 / batch_s, 2),
+        "rejected_p50_ms": round(1000 * overload.percentile(503, 0.5), 1),
+        "rejected_p99_ms": round(1000 * overload.percentile(503, 0.99), 1),
+        "share_of_capacity": round(overload.rate(200) / capacity, 3),
         "memory_mb": {
-            "before": round(before / 1e6),
-            "highest": round(max(seen) / 1e6),
-            "after": round(memory_bytes(server.process.pid) / 1e6),
+            "before": round(memory_before / 1e6),
+            "highest": round(max(samples) / 1e6),
+            "after": round(server.memory_bytes() / 1e6),
         },
-        "normal_after_s": recovered,
+        "recovery_s": recovery_s,
     }
 
 
-async def _recovery_s(server: Running, shots: list[Shot], normal_s: float) -> float | None:
-    """Return the seconds until three lonely requests in a row are answered as quickly as before."""
+async def _recovery_s(generator: LoadGenerator, usual_s: float) -> float | None:
+    """Return the seconds until three single requests in a row take at most ``usual_s``."""
     began = time.monotonic()
     in_a_row = 0
-    for _ in itertools.takewhile(lambda _: time.monotonic() - began < TIMEOUT_S, itertools.count()):
-        one = await closed_loop(server.url, shots, clients=1, seconds=0.001, timeout_s=TIMEOUT_S)
-        good = one.p(200, 1) <= normal_s  # NaN, when it was not answered, is not
-        in_a_row = in_a_row + 1 if good else 0
+    while time.monotonic() - began < RECOVERY_TIMEOUT_S:
+        result = await generator.closed_loop(clients=1, seconds=0.001)
+        recovered = result.percentile(200, 1) <= usual_s  # false for NaN, after an error
+        in_a_row = in_a_row + 1 if recovered else 0
         if in_a_row == 3:
             return round(time.monotonic() - began, 2)
         await asyncio.sleep(0.05)
@@ -124,19 +116,19 @@ async def _recovery_s(server: Running, shots: list[Shot], normal_s: float) -> fl
 
 
 @contextmanager
-def _watched_memory(server: Running):
-    """Yield a list that gets the memory of the server every few seconds."""
-    seen = [memory_bytes(server.process.pid)]
+def _sampled_memory(server: RunningServer) -> Iterator[list[int]]:
+    """Yield a list to which a thread adds the memory of the server every five seconds."""
+    samples = [server.memory_bytes()]
     done = threading.Event()
 
-    def watch() -> None:
+    def sample() -> None:
         while not done.wait(5):
-            seen.append(memory_bytes(server.process.pid))
+            samples.append(server.memory_bytes())
 
-    thread = threading.Thread(target=watch)
+    thread = threading.Thread(target=sample)
     thread.start()
     try:
-        yield seen
+        yield samples
     finally:
         done.set()
         thread.join()

@@ -1,4 +1,4 @@
-"""The checklist for a GPU, rehearsed in processes on the CPU and on the stand-in for CUDA."""
+"""The GPU checklist on a CPU, and in this process on a fake of CUDA."""
 
 import contextlib
 import json
@@ -15,29 +15,30 @@ from unittest import mock
 import pytest
 import torch
 
-from bench.gpu import checklist, inference
-from bench.gpu.setup import SMALL, Found, read_setup
+from bench.gpu import checklist, inference, memory
+from bench.gpu.setup import SMALL, Result, read_setup
 from serve.runtime.gpu_memory import HEADROOM
-from tests import fake_cuda
-from tests.fake_cuda import FakeCuda, FakeGraph
+from tests.fake_cuda import FakeCuda
+from tests.fake_cuda_graph import FakeGraph
+from tests.fake_cuda_tensor import DeviceCalls
 
 SETUP = replace(read_setup("cuda"), **SMALL)
 
 
-def run(name: str) -> Found:
-    found: Found = {}
-    checklist.run_here(name, SETUP, found.update)
-    return found
+def run(name: str) -> Result:
+    result: Result = {}
+    checklist.run_in_process(name, SETUP, result.update)
+    return result
 
 
 def in_thread(call: Callable[[], Any]) -> Any:
-    """As inference.in_thread; the stand-in's functions must be switched on in each thread."""
+    """Run in a thread like ``inference.in_thread``, with the fake enabled in that thread."""
 
-    def on_stand_in() -> Any:
-        with fake_cuda._Devices():
+    def with_fake() -> Any:
+        with DeviceCalls():
             return call()
 
-    return original_in_thread(on_stand_in)
+    return original_in_thread(with_fake)
 
 
 original_in_thread = inference.in_thread
@@ -47,7 +48,7 @@ original_in_thread = inference.in_thread
 def cuda() -> Iterator[FakeCuda]:
     with contextlib.ExitStack() as stack:
         stack.callback(torch.set_num_threads, torch.get_num_threads())
-        torch.set_num_threads(1)  # small batches on a busy machine: ten times faster
+        torch.set_num_threads(1)  # ten times faster with small batches
         cuda = stack.enter_context(FakeCuda(num_devices=2))
         stack.enter_context(mock.patch.object(inference, "in_thread", in_thread))
         for name in ("set_sync_debug_mode", "reset_peak_memory_stats"):
@@ -60,29 +61,29 @@ def cuda() -> Iterator[FakeCuda]:
 
 
 @pytest.mark.parametrize(
-    "name", ["replay", "bf16", "memory", "training", "resume", "faces", "progress", "second_card", "compile"]
+    "name", ["replay", "bf16", "memory", "training", "resume", "faces", "progress", "second_gpu", "compile"]
 )
-def test_an_item_passes_on_the_stand_in_for_cuda(name: str, cuda: FakeCuda):
-    found = run(name)
+def test_an_item_passes_on_fake_cuda(name: str, cuda: FakeCuda):
+    result = run(name)
 
-    assert found.pop("status") == "passed", found
-    assert json.dumps(found) != "{}"
+    assert result.pop("status") == "passed", result
+    assert json.dumps(result) != "{}"
 
 
 def test_wrong_graphs_fail_in_one_line(cuda: FakeCuda):
     with mock.patch.object(FakeGraph, "replay", lambda graph: None):
-        found = run("replay")
+        result = run("replay")
 
-    assert found["status"] == "failed"
-    assert found["error"].startswith("EngineError: batch size 1: CUDA graph replay on cuda differs")
-    assert "models/cuda_graphs.py:" in found["error"] and "\n" not in found["error"]
+    assert result["status"] == "failed"
+    assert result["error"].startswith("EngineError: batch size 1: CUDA graph replay on cuda differs")
+    assert "models/cuda_graphs.py:" in result["error"] and "\n" not in result["error"]
 
 
 def test_noise_in_one_residual_convolution_fails_the_replay(cuda: FakeCuda):
     engines: list[Any] = []
     original = inference.random_engine
 
-    def differing(setup: Any) -> Any:
+    def with_noise(setup: Any) -> Any:
         engine = original(setup)
         engines.append(engine)
         if len(engines) == 2:
@@ -91,18 +92,18 @@ def test_noise_in_one_residual_convolution_fails_the_replay(cuda: FakeCuda):
                 weight.host.normal_()
         return engine
 
-    with mock.patch.object(inference, "random_engine", differing):
-        found = run("replay")
+    with mock.patch.object(inference, "random_engine", with_noise):
+        result = run("replay")
 
-    assert found["status"] == "failed" and "replay against computation" in found["error"]
+    assert result["status"] == "failed" and "replay against eager mode" in result["error"]
 
 
-def test_memory_limits_are_those_of_the_server():
-    assert inference.MEMORY_HEADROOM == HEADROOM
+def test_memory_headroom_is_that_of_the_server():
+    assert memory.MEMORY_HEADROOM == HEADROOM
     assert SETUP.lesion_share + SETUP.progress_share <= 1
 
 
-def test_the_command_runs_without_ray_and_tyro_and_writes_every_result(tmp_path: Path):
+def test_the_command_runs_without_ray_and_tyro_and_writes_all_results(tmp_path: Path):
     for name in ("ray", "tyro"):
         (tmp_path / f"{name}.py").write_text("raise ImportError('not installed here')\n")
     out = tmp_path / "gpu.json"
@@ -130,21 +131,21 @@ def test_the_command_runs_without_ray_and_tyro_and_writes_every_result(tmp_path:
     assert [line["item"] for line in lines] == names
 
 
-def test_an_item_is_ended_at_its_limit(monkeypatch: pytest.MonkeyPatch):
+def test_an_item_is_stopped_at_its_time_limit(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(checklist.ITEMS, "sharing", replace(checklist.ITEMS["sharing"], limit_s=1))
 
-    found = checklist.run_apart("sharing", replace(SETUP, device="cpu"), 1)
+    result = checklist.run_in_child("sharing", replace(SETUP, device="cpu"), 1)
 
-    assert found["status"] == "failed"
-    assert found["error"] == "stopped after 1 s; run this item alone"
-    assert found["seconds"] < 10
+    assert result["status"] == "failed"
+    assert result["error"] == "stopped after 1 s; run this item alone"
+    assert result["seconds"] < 10
 
 
-def test_an_item_with_too_little_time_left_is_skipped_and_has_not_failed():
-    found = checklist.run_apart("sharing", replace(SETUP, device="cpu"), 1)
+def test_an_item_stopped_by_the_total_time_limit_is_skipped():
+    result = checklist.run_in_child("sharing", replace(SETUP, device="cpu"), 1)
 
-    assert found["status"] == "skipped: stopped after 1 s, the rest of --limit-s; run it alone"
-    assert "error" not in found
+    assert result["status"] == "skipped: stopped after 1 s, the rest of --limit-s; run it alone"
+    assert "error" not in result
 
 
 @pytest.mark.parametrize(
@@ -154,10 +155,10 @@ def test_an_item_with_too_little_time_left_is_skipped_and_has_not_failed():
         (["--device", "cpu", "--limit-s", "0"], "--limit-s is 0, must be above 0"),
         (["--device", "cpu", "--out", "/no/such/folder/x.json"], "its folder does not exist; create it"),
         (["--device", "cuda"], r"sees no CUDA device \(.+\); install the NVIDIA driver 580 or newer"),
-        (["nope"], "there is no item nope"),
+        (["nope"], "unknown item nope"),
     ],
 )
-def test_options_that_no_item_can_run_with_are_rejected_first(
+def test_invalid_options_are_rejected(
     options: list[str], message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     if options[-1] == "cuda" and torch.cuda.is_available():
