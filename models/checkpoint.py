@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import (
     BaseModel,
@@ -35,7 +35,8 @@ if TYPE_CHECKING:
 FORMAT_VERSION = 1
 WEIGHTS, META, CARD, INT8 = "weights.safetensors", "meta.json", "MODEL_CARD.md", "int8.json"
 
-Kind = Literal["lesion", "progress"]
+Kind = str
+"""Name of the task that a network belongs to."""
 
 
 class CheckpointError(SkinserveError):
@@ -54,7 +55,7 @@ class CheckpointMeta(BaseModel):
     architecture: dict[str, Any] = Field(description="keyword arguments of the network's class")
     labels: tuple[str, ...] = Field(description="in the order of the output columns")
     groups: dict[str, Group] = Field(
-        description="benign or malignant, of each label; empty for the progress network"
+        description="benign or malignant, of each label; empty if the labels have no groups"
     )
     input_px: int = Field(gt=0, description="side of the square input, pixels")
     mean: tuple[float, float, float] = Field(description="of pixels scaled to 0..1")
@@ -79,7 +80,7 @@ class CheckpointMeta(BaseModel):
     def _check_consistency(self) -> CheckpointMeta:
         if len(set(self.labels)) != len(self.labels):
             raise ValueError(f"labels has duplicates: {', '.join(self.labels)}")
-        if self.kind == "lesion" and set(self.groups) != set(self.labels):
+        if self.groups and set(self.groups) != set(self.labels):
             raise ValueError("groups must have the labels as its keys")
         if self.architecture.get("num_diagnoses", len(self.labels)) != len(self.labels):
             raise ValueError("architecture.num_diagnoses must be the number of labels")

@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from models.checkpoint import CheckpointError, CheckpointMeta, Kind, load_weights, read_meta
+from models.checkpoint import CheckpointError, CheckpointMeta, load_weights, read_meta
 
 _Net = TypeVar("_Net", bound=nn.Module)
 
 
-def read_meta_of_kind(folder: Path, kind: Kind) -> CheckpointMeta:
+def read_meta_of_kind(folder: Path, kind: str) -> CheckpointMeta:
     """Read ``meta.json`` of a checkpoint and check its kind.
 
     Raises:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import create_model
+from pydantic import Field, create_model
 
 from serve.config import ApiConfig
 from serve.lesion.task import LESION_TASK
@@ -19,5 +19,7 @@ def read_config(arguments: Mapping[str, Any]) -> ApiConfig:
     Raises:
         ValidationError: a section or a setting is unknown or out of range.
     """
-    sections: dict[str, Any] = {task.name: (task.config, task.config.model_validate({})) for task in TASKS}
+    sections: dict[str, Any] = {
+        task.name: (task.config, Field(default_factory=task.config)) for task in TASKS
+    }
     return create_model("ApiConfig", __base__=ApiConfig, **sections).model_validate(arguments)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from models.checkpoint import CheckpointMeta, Kind, save_checkpoint
+from models.checkpoint import CheckpointMeta, save_checkpoint
 from models.diagnoses import DIAGNOSES
 from models.lesion.metrics import DiagnosisMetrics, Int8Metrics, LesionMetrics, RiskMetrics
 from models.lesion.network import LesionNet
@@ -34,7 +34,7 @@ def int8_accepted(engines: dict[str, bool]) -> LesionMetrics:
     return LesionMetrics(n=0, diagnosis=diagnosis, risk=risk, int8=int8)
 
 
-def random_meta(kind: Kind, **changes: object) -> CheckpointMeta:
+def random_meta(kind: str, **changes: object) -> CheckpointMeta:
     """Return the meta of a network with random weights; two diagnoses, 64 px, for a lesion network."""
     is_lesion = kind == "lesion"
     settings = {

@@ -46,6 +46,8 @@ def load_lesion_engine(
     """
     _check_engine(engine, device)
     meta = read_meta_of_kind(folder, "lesion")
+    if not meta.groups:
+        raise CheckpointError(f"lesion checkpoint {folder} has no groups; release it again with groups")
     if num_threads is not None:
         torch.set_num_threads(num_threads)
     if engine == "auto":

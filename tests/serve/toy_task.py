@@ -1,0 +1,67 @@
+"""The serving part of a third task, the area of a wound: in ``serve`` it would be one folder."""
+
+from functools import partial
+
+import numpy as np
+import ray.serve
+from fastapi import APIRouter, Request
+
+from models.checkpoint import load_weights, local_checkpoint, read_meta, read_model_card
+from models.images import decode_square
+from serve.config import TaskConfig
+from serve.runtime.admission import AdaptiveLimiter, request_slot
+from serve.runtime.loaded_model import loaded_model
+from serve.runtime.uploads import read_photo
+from serve.schemas import LoadedModel
+from serve.task import GatewayContext, ServeTask, TaskApp
+
+router = APIRouter(tags=["wound"])
+
+
+@router.post("/v1/wound")
+async def wound(request: Request) -> dict[str, float]:
+    service: WoundService = request.app.state.services["wound"]
+    file = await read_photo(request, request_slot(request), max_bytes=1_000_000)
+    with service.limiters["/v1/wound"].acquire():
+        photo = await service.context.decode_pool.decode(service.decoder, file)
+        return {"area": await service.context.replicas["wound"].call("measure", photo.image_HWC)}
+
+
+class WoundService:
+    def __init__(self, input_px: int, context: GatewayContext) -> None:
+        self.context = context
+        self.decoder = partial(decode_square, side_px=input_px)
+        self.limiters = {"/v1/wound": AdaptiveLimiter(8, "photos of wounds", retry_after_s=2)}
+
+
+@ray.serve.deployment
+class WoundRegressor:
+    def __init__(self, checkpoint: str) -> None:
+        folder = local_checkpoint(checkpoint)
+        self.meta, self._card = read_meta(folder), read_model_card(folder)
+        self._weights = load_weights(folder, self.meta)  # of a linear layer on the mean colour, 0 to 1
+
+    async def measure(self, image_HWC: np.ndarray) -> float:
+        weight, bias = self._weights["weight"].numpy(), self._weights["bias"].numpy()
+        return float((weight @ image_HWC.mean((0, 1)) / 255 + bias)[0])
+
+    def check_health(self) -> None: ...
+
+    def describe(self) -> LoadedModel:
+        return loaded_model(self.meta, device="cpu", engine="numpy", model_card=self._card)
+
+
+def build(config: TaskConfig) -> TaskApp:
+    meta = read_meta(local_checkpoint(config.checkpoint))
+    regressor = WoundRegressor.bind(config.checkpoint)  # pyright: ignore[reportFunctionMemberAccess]
+    return TaskApp(deployments={"wound": regressor}, create_service=partial(WoundService, meta.input_px))
+
+
+WOUND_TASK = ServeTask(
+    name="wound",
+    description="How large is it?",
+    config=TaskConfig,
+    router=router,
+    models=("wound",),
+    build=build,
+)
