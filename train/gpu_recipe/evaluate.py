@@ -219,6 +219,7 @@ def main() -> None:
     parser.add_argument("--reference", type=Path, required=True, help="checkpoint folder to compare with")
     parser.add_argument("--out", type=Path, required=True, help=".npz file")
     parser.add_argument("--every", type=int, default=1, help="take one photo in so many")
+    parser.add_argument("--views", nargs="*", help="names of the views to compute; all if left out")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     began = time.perf_counter()
@@ -243,6 +244,7 @@ def main() -> None:
         "small_crop_192": View(net=small, side_px=192, is_crop=True, on_degraded=False),
         "small_frame_192": View(net=small, side_px=192, is_crop=False, on_degraded=False),
     }
+    views = {name: view for name, view in views.items() if not arguments.views or name in arguments.views}
     stream = pictures(
         arguments.lesions,
         arguments.split,
