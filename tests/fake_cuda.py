@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from models import preprocessing
-from models.progress import network as progress_network
+from models.progress import skin_features
 from tests import fake_cuda_tensor
 from tests.fake_cuda_graph import FakeCapture, FakeGraph, FakeStream
 from tests.fake_cuda_tensor import DeviceCalls
@@ -161,7 +161,7 @@ class FakeCuda:
 def _clear_cached_constants() -> None:
     """Clear the tensors that product code keeps on devices, which exist for one ``with`` block only."""
     preprocessing._shift_and_scale.cache_clear()
-    progress_network._skin_constants.cache_clear()
+    skin_features._skin_constants.cache_clear()
 
 
 class _Autocast(torch.autocast):

@@ -7,28 +7,24 @@ Source: Shi et al. 2015, arXiv:1506.04214, without peephole connections; layer s
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cache
-from typing import NamedTuple
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.face.alignment import crop_coordinates
-from models.preprocessing import MEAN, STD
+from models.progress.skin_features import (
+    LESION_WINDOWS_PX,
+    NUM_CELLS,
+    average_and_max_pool,
+    mean_filter,
+    skin_features,
+)
 
 LABELS = ("worsened", "improved")
 """In the order of the output columns."""
 
-NUM_CELLS = 20
-"""Cells along one side of the skin feature maps."""
 HEAD_GRID = 5
 """Cells along one side of the input of the dense layer."""
-REFERENCE_QUANTILE = 0.3
-"""Quantile of the redness of a face's cells that is subtracted from all of them."""
-LESION_WINDOWS_PX = (7, 11)
-"""Sides of the windows whose mean redness is subtracted to find small red lesions."""
 NUM_INPUTS = 1 + 2 * len(LESION_WINDOWS_PX) + 1 + len(LESION_WINDOWS_PX)
 
 
@@ -91,10 +87,10 @@ class ProgressNet(nn.Module):
             skin_features(photos_BTCHW.flatten(0, 1)).unflatten(0, shape), present_BT
         )
         state_BTCHW = self.first_norm(self.first(cells_BTCHW, present_BT), present_N)
-        pooled_NCHW = _average_and_maximum(state_BTCHW.flatten(0, 1), NUM_CELLS // 2)
+        pooled_NCHW = average_and_max_pool(state_BTCHW.flatten(0, 1), NUM_CELLS // 2)
         state_BTCHW = self.second(pooled_NCHW.unflatten(0, shape), present_BT)
         state_BTCHW = self.second_norm(state_BTCHW, present_N)
-        logits_NC = self.head(_average_and_maximum(state_BTCHW.flatten(0, 1), HEAD_GRID))
+        logits_NC = self.head(average_and_max_pool(state_BTCHW.flatten(0, 1), HEAD_GRID))
         return _repeat_where_absent(logits_NC.unflatten(0, shape), present_BT)
 
     @torch.inference_mode()
@@ -108,13 +104,13 @@ class ProgressNet(nn.Module):
         if not len(photo_NCHW):
             return photo_NCHW.new_zeros(*index.last_BT.shape, len(LABELS))
         cells_NCHW = skin_features(photo_NCHW)
-        blurred = _mean_around(cells_NCHW[:, : 1 + len(LESION_WINDOWS_PX)], 3)
+        blurred = mean_filter(cells_NCHW[:, : 1 + len(LESION_WINDOWS_PX)], 3)
         change = blurred - blurred[index.first_N]
         rows = index.steps_N.split(index.step_sizes)
         state_NCHW = self.first.packed(torch.cat([cells_NCHW, change], dim=1), rows)
-        pooled = _average_and_maximum(self.first_norm.norm(state_NCHW), NUM_CELLS // 2)
+        pooled = average_and_max_pool(self.first_norm.norm(state_NCHW), NUM_CELLS // 2)
         state_NCHW = self.second_norm.norm(self.second.packed(pooled, rows))
-        logits_NC = self.head(_average_and_maximum(state_NCHW, HEAD_GRID))
+        logits_NC = self.head(average_and_max_pool(state_NCHW, HEAD_GRID))
         return F.pad(logits_NC, (0, 0, 1, 0))[index.last_BT]
 
 
@@ -156,66 +152,6 @@ class PackedIndex:
         """Return a copy with ``tensors``, the same values on another device."""
         first_N, steps_N, last_BT = tensors
         return replace(self, first_N=first_N, steps_N=steps_N, last_BT=last_BT)
-
-
-def skin_features(photo_NCHW: Tensor) -> Tensor:
-    """Compute redness and lesion maps of the skin of aligned face crops; a fixed step without weights.
-
-    Redness is the logarithm of red over green and blue, which is invariant to brightness. Subtracting the
-    ``REFERENCE_QUANTILE`` of each face makes it invariant to white balance. A lesion is redder than the mean
-    of the window around it. Background, eyes and lips are masked, at the same position in every crop.
-
-    Args:
-        photo_NCHW: float, crops of ``models.face.detector``, normalised by ``models.preprocessing``.
-
-    Returns:
-        cells_NCHW: (N, 5, NUM_CELLS, NUM_CELLS): redness, then mean and maximum of lesions of two sizes.
-    """
-    skin = _skin_constants(photo_NCHW.shape[-1], photo_NCHW.dtype, photo_NCHW.device)
-    red, green, blue = (photo_NCHW * skin.std_C11 + skin.mean_C11).clamp_min(0).add(0.05).log().unbind(1)
-    redness = _mean_around((red - (green + blue) / 2).unsqueeze(1), 3)
-    lesions = [
-        (redness - _mean_around(redness, side)).clamp(0, 0.5) * skin.mask_HW for side in LESION_WINDOWS_PX
-    ]
-    level = F.avg_pool2d(redness, photo_NCHW.shape[-1] // NUM_CELLS)
-    on_face = level.flatten(-2)[..., skin.cells_F].sort(dim=-1).values
-    reference = on_face[..., int(REFERENCE_QUANTILE * on_face.shape[-1])][..., None, None]
-    level = (5 * (level - reference)).clamp(-3, 3) * skin.cell_HW
-    return torch.cat([level, _average_and_maximum(20 * torch.cat(lesions, dim=1), NUM_CELLS)], dim=1)
-
-
-class _SkinConstants(NamedTuple):
-    mean_C11: Tensor
-    std_C11: Tensor
-    mask_HW: Tensor
-    """1 for a skin pixel, else 0."""
-    cell_HW: Tensor
-    """Fraction of skin pixels in each cell."""
-    cells_F: Tensor
-    """int64, the cells with more than half skin."""
-
-
-@cache
-def _skin_constants(size_px: int, dtype: torch.dtype, device: torch.device) -> _SkinConstants:
-    """Return the constants of ``skin_features``, copied to each device once."""
-    with torch.inference_mode(False):  # training uses them too
-        mask_HW = torch.from_numpy(skin_mask(size_px))
-        cell_HW = F.avg_pool2d(mask_HW[None], size_px // NUM_CELLS)[0]
-        mean_C11, std_C11 = (torch.tensor(values)[:, None, None] for values in (MEAN, STD))
-        cells_F = (cell_HW > 0.5).flatten().nonzero()[:, 0]
-        floats = [one.to(device, dtype) for one in (mean_C11, std_C11, mask_HW, cell_HW)]
-        return _SkinConstants._make([*floats, cells_F.to(device)])
-
-
-@cache
-def skin_mask(size_px: int) -> np.ndarray:
-    """Return the mask of cheeks, forehead, nose and chin in an aligned crop: float32 (H, W), 0 or 1."""
-    x_HW, y_HW = crop_coordinates(size_px)
-    x_HW = abs(x_HW)
-    face_HW = (x_HW / 1.0) ** 2 + ((y_HW - 0.45) / 1.3) ** 2 < 1
-    eyes_HW = (x_HW > 0.2) & (x_HW < 0.8) & (abs(y_HW) < 0.18)
-    mouth_HW = (x_HW < 0.5) & (abs(y_HW - 1.1) < 0.18)
-    return (face_HW & ~eyes_HW & ~mouth_HW).astype(np.float32)
 
 
 class MaskedConvLSTM(nn.Module):
@@ -297,22 +233,11 @@ class MaskedBatchNorm(nn.Module):
 
 def _append_change(cells_BTCHW: Tensor, present_BT: Tensor) -> Tensor:
     """Append the change of redness and mean lesions since the first face: (B, T, NUM_INPUTS, H, W)."""
-    blurred = _mean_around(cells_BTCHW[:, :, : 1 + len(LESION_WINDOWS_PX)].flatten(0, 1), 3)
+    blurred = mean_filter(cells_BTCHW[:, :, : 1 + len(LESION_WINDOWS_PX)].flatten(0, 1), 3)
     blurred_BTCHW = blurred.unflatten(0, present_BT.shape)
     first_B = present_BT.int().argmax(dim=1)
     first_face = blurred_BTCHW[torch.arange(len(first_B), device=first_B.device), first_B].unsqueeze(1)
     return torch.cat([cells_BTCHW, blurred_BTCHW - first_face], dim=2)
-
-
-def _mean_around(image_NCHW: Tensor, side: int) -> Tensor:
-    """Return the mean of a ``side`` x ``side`` window around each pixel; a separable filter is cheaper."""
-    rows = F.avg_pool2d(image_NCHW, (1, side), 1, (0, side // 2), count_include_pad=False)
-    return F.avg_pool2d(rows, (side, 1), 1, (side // 2, 0), count_include_pad=False)
-
-
-def _average_and_maximum(image_NCHW: Tensor, side: int) -> Tensor:
-    size = image_NCHW.shape[-1] // side
-    return torch.cat([F.avg_pool2d(image_NCHW, size), F.max_pool2d(image_NCHW, size)], dim=1)
 
 
 def _repeat_where_absent(logits_BTC: Tensor, present_BT: Tensor) -> Tensor:

@@ -5,13 +5,11 @@ from torch import Tensor
 from models.face.alignment import crop_coordinates
 from models.preprocessing import normalize
 from models.progress.network import (
-    NUM_CELLS,
     MaskedBatchNorm,
     PackedIndex,
     ProgressNet,
-    skin_features,
-    skin_mask,
 )
+from models.progress.skin_features import NUM_CELLS, skin_features, skin_mask
 
 
 @pytest.fixture(scope="module")

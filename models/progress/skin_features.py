@@ -1,0 +1,94 @@
+"""Redness and lesion maps of aligned face crops, the input of the progress network.
+
+Axes: N crop, C channel, H row, W column, F cell of the face.
+"""
+
+from functools import cache
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from models.face.alignment import crop_coordinates
+from models.preprocessing import MEAN, STD
+
+NUM_CELLS = 20
+"""Cells along one side of the skin feature maps."""
+REFERENCE_QUANTILE = 0.3
+"""Quantile of the redness of a face's cells that is subtracted from all of them."""
+LESION_WINDOWS_PX = (7, 11)
+"""Sides of the windows whose mean redness is subtracted to find small red lesions."""
+
+
+def skin_features(photo_NCHW: Tensor) -> Tensor:
+    """Compute redness and lesion maps of the skin of aligned face crops; a fixed step without weights.
+
+    Redness is the logarithm of red over green and blue, which is invariant to brightness. Subtracting the
+    ``REFERENCE_QUANTILE`` of each face makes it invariant to white balance. A lesion is redder than the mean
+    of the window around it. Background, eyes and lips are masked, at the same position in every crop.
+
+    Args:
+        photo_NCHW: float, crops of ``models.face.detector``, normalised by ``models.preprocessing``.
+
+    Returns:
+        cells_NCHW: (N, 5, NUM_CELLS, NUM_CELLS): redness, then mean and maximum of lesions of two sizes.
+    """
+    skin = _skin_constants(photo_NCHW.shape[-1], photo_NCHW.dtype, photo_NCHW.device)
+    red, green, blue = (photo_NCHW * skin.std_C11 + skin.mean_C11).clamp_min(0).add(0.05).log().unbind(1)
+    redness = mean_filter((red - (green + blue) / 2).unsqueeze(1), 3)
+    lesions = [
+        (redness - mean_filter(redness, side)).clamp(0, 0.5) * skin.mask_HW for side in LESION_WINDOWS_PX
+    ]
+    level = F.avg_pool2d(redness, photo_NCHW.shape[-1] // NUM_CELLS)
+    on_face = level.flatten(-2)[..., skin.cells_F].sort(dim=-1).values
+    reference = on_face[..., int(REFERENCE_QUANTILE * on_face.shape[-1])][..., None, None]
+    level = (5 * (level - reference)).clamp(-3, 3) * skin.cell_HW
+    return torch.cat([level, average_and_max_pool(20 * torch.cat(lesions, dim=1), NUM_CELLS)], dim=1)
+
+
+class _SkinConstants(NamedTuple):
+    mean_C11: Tensor
+    std_C11: Tensor
+    mask_HW: Tensor
+    """1 for a skin pixel, else 0."""
+    cell_HW: Tensor
+    """Fraction of skin pixels in each cell."""
+    cells_F: Tensor
+    """int64, the cells with more than half skin."""
+
+
+@cache
+def _skin_constants(size_px: int, dtype: torch.dtype, device: torch.device) -> _SkinConstants:
+    """Return the constants of ``skin_features``, copied to each device once."""
+    with torch.inference_mode(False):  # training uses them too
+        mask_HW = torch.from_numpy(skin_mask(size_px))
+        cell_HW = F.avg_pool2d(mask_HW[None], size_px // NUM_CELLS)[0]
+        mean_C11, std_C11 = (torch.tensor(values)[:, None, None] for values in (MEAN, STD))
+        cells_F = (cell_HW > 0.5).flatten().nonzero()[:, 0]
+        floats = [one.to(device, dtype) for one in (mean_C11, std_C11, mask_HW, cell_HW)]
+        return _SkinConstants._make([*floats, cells_F.to(device)])
+
+
+@cache
+def skin_mask(size_px: int) -> np.ndarray:
+    """Return the mask of cheeks, forehead, nose and chin in an aligned crop: float32 (H, W), 0 or 1."""
+    x_HW, y_HW = crop_coordinates(size_px)
+    x_HW = abs(x_HW)
+    face_HW = (x_HW / 1.0) ** 2 + ((y_HW - 0.45) / 1.3) ** 2 < 1
+    eyes_HW = (x_HW > 0.2) & (x_HW < 0.8) & (abs(y_HW) < 0.18)
+    mouth_HW = (x_HW < 0.5) & (abs(y_HW - 1.1) < 0.18)
+    return (face_HW & ~eyes_HW & ~mouth_HW).astype(np.float32)
+
+
+def mean_filter(image_NCHW: Tensor, side: int) -> Tensor:
+    """Return the mean of a ``side`` x ``side`` window around each pixel; a separable filter is cheaper."""
+    rows = F.avg_pool2d(image_NCHW, (1, side), 1, (0, side // 2), count_include_pad=False)
+    return F.avg_pool2d(rows, (side, 1), 1, (side // 2, 0), count_include_pad=False)
+
+
+def average_and_max_pool(image_NCHW: Tensor, side: int) -> Tensor:
+    """Return average and maximum pooling to ``side`` x ``side``, concatenated along the channels."""
+    size = image_NCHW.shape[-1] // side
+    return torch.cat([F.avg_pool2d(image_NCHW, size), F.max_pool2d(image_NCHW, size)], dim=1)
