@@ -151,6 +151,7 @@ class LesionTrainBatches:
         config, context = self._config, self._context
         generator = torch.Generator().manual_seed(context.epoch_seed(config.seed, self.epoch, shared=False))
         side_px = config.side_px(self.epoch)
+        torch.empty((), dtype=torch.int64).random_()  # as DataLoader did: a seed keeps its dropout masks
         for batch in _gathered(self._photos, self.order().tolist(), context.device):
             if not config.augment:
                 batch = to_device(batch, context.device)
