@@ -38,7 +38,7 @@ COMMANDS = {
     "labels": Command(
         module="train.data.labels.__main__",
         purpose="compare the labels of a manifest with labels set by hand",
-        example="skinserve labels audit data/followup/manifest.parquet hand.csv",
+        example="skinserve labels agreement data/followup/manifest.parquet hand.csv",
     ),
     "extract-faces": Command(
         module="train.progress.extract_faces",

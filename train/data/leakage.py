@@ -1,26 +1,24 @@
-"""Check that no group and no picture is on both sides of a split: ``skinserve check-leakage MANIFEST``."""
+"""Check of a split for leakage: ``skinserve check-leakage MANIFEST``."""
 
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 import tyro
 
 from models.errors import EXIT_DONE, EXIT_FAILED, command
-from train.lesion.config import LesionTraining
-from train.progress.config import ProgressTraining
 from train.data.duplicates import find_duplicates
-from train.data.manifest import read_manifest
-from train.data.split import Split, groups_of, read_split, split_people, split_rows
+from train.data.manifest import Row, read_manifest
+from train.data.split import Split, groups_of, read_split
 
 _MAX_LISTED = 20
 
 
 @dataclass(frozen=True, kw_only=True)
-class Audit:
-    """What was looked at and what was found; a leak is on both sides."""
+class LeakageReport:
+    """Groups and duplicates of a split, and those in both sets."""
 
     split: Split
     num_groups: int
@@ -29,58 +27,49 @@ class Audit:
     num_without_thumbnail: int
     leaking_groups: Sequence[str]
     leaking_duplicates: Sequence[tuple[str, str]]
-    """Names of the photos; the first is in train."""
+    """Names of the photos; the first is in the training set."""
 
     @property
     def leaks(self) -> bool:
-        """Whether anything is on both sides."""
+        """Whether training and validation set share a group or a picture."""
         return bool(self.leaking_groups or self.leaking_duplicates)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
-    """Prove that no patient, lesion, person or picture is on both sides of a split; else exit status 1."""
+class LeakageCheck:
+    """Check that training and validation set share no patient, lesion, person or picture; else exit 1."""
 
     manifest: Annotated[str, tyro.conf.Positional]
-    """Parquet file that skinserve ingest wrote, or its s3:// address."""
+    """Parquet file from skinserve ingest, or its s3:// address."""
     split: str | None = None
-    """The split.parquet of a training run; without it the split that training would draw is looked at."""
+    """The split.parquet of a training run; by default the split that training would make: of the progress
+    task for photos of people, else of the lesion task."""
     val_fraction: float | None = None
-    """As the recipe of the network has it, if left out: of people the progress network's."""
+    """Share of the validation set; by default the task's."""
     seed: int | None = None
-    """Likewise."""
+    """Of the split; by default the task's."""
 
 
 @command("skinserve check-leakage")
 def main(prog: str, arguments: Sequence[str] | None) -> int:
-    """Print what a split's two sides share; a leak is a failure."""
-    settings = tyro.cli(Settings, args=arguments, prog=prog)
+    """Print what both sets of a split share; a leak is a failure."""
+    settings = tyro.cli(LeakageCheck, args=arguments, prog=prog)
     rows = read_manifest(settings.manifest)
-    if settings.split is None:
-        of_people = any(row.person for row in rows)
-        recipe = ProgressTraining() if of_people else LesionTraining()
-        draw = split_people if of_people else split_rows
-        split = draw(
-            rows,
-            val_fraction=recipe.val_fraction if settings.val_fraction is None else settings.val_fraction,
-            seed=recipe.seed if settings.seed is None else settings.seed,
-        )
-    else:
-        split = read_split(rows, settings.split)
-    found = audit(split)
-    print("\n".join(report(found)))
-    return EXIT_FAILED if found.leaks else EXIT_DONE
+    split = read_split(rows, settings.split) if settings.split else _new_split(rows, settings)
+    report = check_leakage(split)
+    print("\n".join(format_report(report)))
+    return EXIT_FAILED if report.leaks else EXIT_DONE
 
 
-def audit(split: Split) -> Audit:
-    """Look for groups and for pairs of the same picture, and for those on both sides."""
+def check_leakage(split: Split) -> LeakageReport:
+    """Find groups and pairs of the same picture, and those in both sets."""
     rows = (*split.train, *split.val)
     pairs = find_duplicates([row.thumbnail for row in rows])
     sides: dict[str, set[bool]] = defaultdict(set)
     for place, group in enumerate(groups_of(rows, duplicates=pairs)):
         sides[group].add(place < len(split.train))
     crossing = [(i, j) for i, j in pairs if i < len(split.train) <= j]
-    return Audit(
+    return LeakageReport(
         split=split,
         num_groups=len(sides),
         num_duplicates=len(pairs),
@@ -90,18 +79,18 @@ def audit(split: Split) -> Audit:
     )
 
 
-def report(found: Audit) -> list[str]:
-    """Return the lines to print."""
-    train, val = found.split.train, found.split.val
+def format_report(report: LeakageReport) -> list[str]:
+    """Return the report as lines of text."""
+    train, val = report.split.train, report.split.val
     lines = [
         f"rows               {len(train) + len(val)}: {len(train)} train, {len(val)} validation",
-        f"groups             {found.num_groups}",
-        f"duplicates found   {found.num_duplicates} pairs of photos show the same picture",
-        f"fingerprint        {found.split.fingerprint}",
+        f"groups             {report.num_groups}",
+        f"duplicates found   {report.num_duplicates} pairs of photos show the same picture",
+        f"fingerprint        {report.split.fingerprint}",
     ]
-    if found.num_without_thumbnail:
+    if report.num_without_thumbnail:
         lines.append(
-            f"not compared       {found.num_without_thumbnail} rows have no thumbnail; ingest them again"
+            f"not compared       {report.num_without_thumbnail} rows have no thumbnail; ingest them again"
         )
     count_train, count_val = Counter(row.label for row in train), Counter(row.label for row in val)
     labels = sorted(count_train | count_val)
@@ -110,14 +99,23 @@ def report(found: Audit) -> list[str]:
     lines += [
         f"{label or '(none)':<{width}} {count_train[label]:>7} {count_val[label]:>7}" for label in labels
     ]
-    if not found.leaks:
-        return [*lines, "no leak: no group and no picture is on both sides"]
+    if not report.leaks:
+        return [*lines, "no leak: no group and no picture is in both sets"]
     lines.append(
-        f"LEAK: {len(found.leaking_groups)} groups and {len(found.leaking_duplicates)} pairs of the same "
-        "picture are on both sides; draw the split again"
+        f"LEAK: {len(report.leaking_groups)} groups and {len(report.leaking_duplicates)} pairs of the same "
+        "picture are in both sets; make the split again"
     )
-    lines += _listed([f"  group {group}" for group in found.leaking_groups])
-    return lines + _listed([f"  pair {one} {other}" for one, other in found.leaking_duplicates])
+    lines += _listed([f"  group {group}" for group in report.leaking_groups])
+    return lines + _listed([f"  pair {one} {other}" for one, other in report.leaking_duplicates])
+
+
+def _new_split(rows: list[Row], settings: LeakageCheck) -> Split:
+    from train.tasks import TASKS  # imports torch
+
+    task = TASKS["progress" if any(row.person for row in rows) else "lesion"]
+    given = {"val_fraction": settings.val_fraction, "seed": settings.seed}
+    config = replace(task.config(), **{name: value for name, value in given.items() if value is not None})
+    return task.split(config, rows)[0]
 
 
 def _listed(lines: list[str]) -> list[str]:

@@ -7,7 +7,7 @@ from PIL import Image
 from samples.lesion import draw_lesion
 from tests.photo_copies import random_copy
 from train.data.duplicates import thumbnail_of
-from train.data.leakage import audit, main
+from train.data.leakage import check_leakage, main
 from train.data.manifest import Row, fingerprint_of, write_manifest
 from train.data.split import Split, split_rows, write_split
 
@@ -62,7 +62,7 @@ def rows(request: pytest.FixtureRequest) -> tuple[list[Row], list[Row]]:
 def test_all_injected_duplicates_are_found_on_both_sides(rows: tuple[list[Row], list[Row]]):
     photos, copies = rows
 
-    found = audit(split_of(photos, copies))
+    found = check_leakage(split_of(photos, copies))
 
     injected = {(f"photo{number}", f"copy{number}") for number in range(NUM_COPIES)}
     assert injected <= set(found.leaking_duplicates)
@@ -77,7 +77,7 @@ def test_no_injected_duplicate_is_on_both_sides_of_a_drawn_split(rows: tuple[lis
 
     val = {row.name for row in split.val}
     assert all((f"photo{number}" in val) == (f"copy{number}" in val) for number in range(NUM_COPIES))
-    assert not audit(split).leaks
+    assert not check_leakage(split).leaks
     assert 0.1 < len(split.val) / len([*photos, *copies]) < 0.2
 
 
@@ -85,12 +85,12 @@ def small() -> list[Row]:
     return rows_of("photo", [lesion(seed) for seed in range(20)])
 
 
-def test_a_manifest_alone_is_audited(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_a_manifest_alone_is_checked_with_a_new_split(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     write_manifest([*small(), Row(image="/x.jpg", label="Nevus")], tmp_path / "manifest.parquet")
 
     status = main([str(tmp_path / "manifest.parquet"), "--val-fraction", "0.2"])
 
-    said = capsys.readouterr().out
+    printed = capsys.readouterr().out
     assert status == 0
     for part in (
         "rows               21: ",
@@ -98,12 +98,12 @@ def test_a_manifest_alone_is_audited(tmp_path: Path, capsys: pytest.CaptureFixtu
         "found   0 pairs",
         "not compared       1 rows",
     ):
-        assert part in said
-    assert "Melanoma                 8       2\n" in said
-    assert "no leak" in said
+        assert part in printed
+    assert "Melanoma                 8       2\n" in printed
+    assert "no leak" in printed
 
 
-def test_a_leak_ends_with_status_1_and_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_a_leak_ends_with_status_1_and_is_listed(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     photos = small()
     copy = rows_of("copy", [random_copy(lesion(3, 224), np.random.default_rng(0))])
     same_lesion = Row(image="/again.jpg", label="Nevus", lesion="photo5")
@@ -113,20 +113,20 @@ def test_a_leak_ends_with_status_1_and_is_named(tmp_path: Path, capsys: pytest.C
 
     status = main([str(tmp_path / "manifest.parquet"), "--split", str(tmp_path / "split.parquet")])
 
-    said = capsys.readouterr().out
+    printed = capsys.readouterr().out
     assert status == 1
-    assert "LEAK: 2 groups and 1 pairs" in said
-    assert "group lesion:copy0\n" in said and "group lesion:photo5\n" in said
-    assert "pair photo3 copy0" in said
+    assert "LEAK: 2 groups and 1 pairs" in printed
+    assert "group lesion:copy0\n" in printed and "group lesion:photo5\n" in printed
+    assert "pair photo3 copy0" in printed
 
 
 def test_the_same_row_on_both_sides_is_a_leak():
     photos = small()
 
-    assert audit(split_of(photos, photos[:1])).leaking_groups == ["lesion:photo0"]
+    assert check_leakage(split_of(photos, photos[:1])).leaking_groups == ["lesion:photo0"]
 
 
-def test_people_are_audited_by_person(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_photos_of_people_are_checked_by_person(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     rows = [Row(image=f"/{n}.jpg", label="", person=str(n // 3)) for n in range(30)]
     write_manifest(rows, tmp_path / "manifest.parquet")
 
@@ -134,8 +134,8 @@ def test_people_are_audited_by_person(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "groups             10" in capsys.readouterr().out
 
 
-def test_a_missing_manifest_ends_with_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_a_missing_manifest_is_one_line_on_stderr(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert main([str(tmp_path / "manifest.parquet")]) == 1
-    said = capsys.readouterr()
-    assert said.out == ""
-    assert said.err.startswith("skinserve check-leakage: no manifest at") and said.err.count("\n") == 1
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith("skinserve check-leakage: no manifest at") and printed.err.count("\n") == 1

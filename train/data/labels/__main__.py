@@ -1,4 +1,4 @@
-"""``skinserve labels audit MANIFEST HAND.csv``: how far labels agree with labels set by hand."""
+"""Command line: ``skinserve labels agreement MANIFEST HAND.csv``."""
 
 import sys
 from collections.abc import Sequence
@@ -8,13 +8,13 @@ from typing import Annotated
 import tyro
 
 from models.errors import EXIT_DONE, command
-from train.data.labels.audit import audit, read_hand
+from train.data.labels.agreement import label_agreement, read_hand_labels
 from train.data.manifest import read_manifest
 
 
 @dataclass(frozen=True, kw_only=True)
-class Audit:
-    """Print Cohen's kappa of a manifest's labels against a hand-checked CSV, with its 95% interval."""
+class LabelAgreement:
+    """Print Cohen's kappa of a manifest's labels and labels set by hand, with its 95% interval."""
 
     manifest: Annotated[str, tyro.conf.Positional]
     """Made by skinserve followup."""
@@ -25,8 +25,8 @@ class Audit:
 @command("skinserve labels")
 def main(prog: str, arguments: Sequence[str] | None) -> int:
     """Print the agreement of two sets of labels."""
-    settings = tyro.extras.subcommand_cli_from_dict({"audit": Audit}, args=arguments, prog=prog)
-    agreement = audit(read_manifest(settings.manifest), read_hand(settings.hand))
+    settings = tyro.extras.subcommand_cli_from_dict({"agreement": LabelAgreement}, args=arguments, prog=prog)
+    agreement = label_agreement(read_manifest(settings.manifest), read_hand_labels(settings.hand))
     print(agreement.text())
     return EXIT_DONE
 

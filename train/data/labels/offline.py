@@ -59,8 +59,8 @@ class Vader:
         return [self._read(note) for note in notes]
 
     def remarks(self) -> list[str]:
-        """Return what VADER cannot do."""
-        return ["VADER knows English only; compare its labels with some of your own: skinserve labels audit"]
+        """Return the limits of VADER."""
+        return ["VADER reads English only; check some labels by hand: skinserve labels agreement"]
 
     def _read(self, note: str) -> Sentiment:
         scores = self._analyzer.polarity_scores(note)
