@@ -8,6 +8,7 @@ from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import JSONResponse, RedirectResponse
 from ray.serve.handle import DeploymentHandle
 
+from models.images import PhotoLimits
 from serve import tasks
 from serve.config import GatewayConfig
 from serve.runtime import openapi
@@ -31,8 +32,8 @@ router = APIRouter(tags=["server"])
 class Gateway:
     """Accept a bounded number of requests and answer them with the replicas of all tasks.
 
-    Serve's limit on ongoing requests is far above ours, so that we reject requests, in JSON. On shutdown a
-    replica finishes its requests; the timeout is longer than the default deadline.
+    Serve's limit on ongoing requests is far above those of ``serve.runtime.admission``, which reject in JSON.
+    On shutdown a replica finishes its requests; the timeout is longer than the default deadline.
     """
 
     def __init__(
@@ -59,7 +60,10 @@ class Gateway:
 def create_app(config: GatewayConfig, services: Services, replicas: Mapping[str, ReplicaClient]) -> FastAPI:
     """Build the HTTP API; tests pass fake replicas."""
     context = GatewayContext(
-        config=config, decode_pool=DecodePool(config.num_decode_threads), replicas=replicas
+        config=config,
+        photo_limits=PhotoLimits(max_bytes=config.max_photo_bytes, max_pixels=config.max_photo_pixels),
+        decode_pool=DecodePool(config.num_decode_threads),
+        replicas=replicas,
     )
     app = openapi.new_app({task.name: task.description for task in tasks.TASKS})
     app.state.replicas = replicas

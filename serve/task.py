@@ -7,6 +7,7 @@ from typing import Any, Protocol
 from fastapi import APIRouter
 from ray.serve import Application
 
+from models.images import PhotoLimits
 from serve.config import GatewayConfig, TaskConfig
 from serve.runtime.admission import AdaptiveLimiter
 from serve.runtime.decode_pool import DecodePool
@@ -18,6 +19,7 @@ class GatewayContext:
     """What the service of a task uses of its gateway."""
 
     config: GatewayConfig
+    photo_limits: PhotoLimits
     decode_pool: DecodePool
     replicas: Mapping[str, ReplicaClient]
     """Clients of the deployments of all tasks, by the names in ``TaskApp.deployments``."""

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import StreamingResponse
 
-from models.images import PhotoError, PhotoLimits, decode_square
+from models.images import PhotoError, decode_square
 from models.limits import DEFAULT_TOP_K, MAX_TOP_K
 from serve.lesion import openapi
 from serve.lesion.batch import stream_lines
@@ -88,8 +88,7 @@ class LesionService:
         self.limiters = {"/v1/lesion": self.photo_limiter, "/v1/lesion/batch": self.batch_limiter}
         self._batch_photos = asyncio.Semaphore(config.batch_concurrency)
         self._pool = context.decode_pool
-        limits = PhotoLimits(max_bytes=self.gateway.max_photo_bytes, max_pixels=self.gateway.max_photo_pixels)
-        self._decoder = partial(decode_square, side_px=input_px, limits=limits)
+        self._decoder = partial(decode_square, side_px=input_px, limits=context.photo_limits)
         self._coalescer = RequestCoalescer[LesionPhoto, LesionReport](
             partial(context.replicas["lesion"].call, "classify"), threshold=config.coalesce_above
         )

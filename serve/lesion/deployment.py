@@ -63,7 +63,7 @@ class LesionClassifier:
         """Classify the photos of one call, in batches with those of other calls.
 
         Raises:
-            Exception: whatever the engine raised for one of the photos.
+            Exception: the engine's error for one of the photos.
         """
         if self._photos.num_in_progress >= self._max_photos:
             return Overloaded(num_photos=self._photos.num_in_progress)

@@ -9,7 +9,7 @@ from typing import TypeVar
 import numpy as np
 from fastapi import APIRouter, Request
 
-from models.images import Photo, PhotoError, PhotoLimits, bound_array, decode_bounded
+from models.images import Photo, PhotoError, bound_array, decode_bounded
 from models.limits import MIN_SERIES_PHOTOS
 from serve.progress import openapi
 from serve.progress.config import ProgressConfig
@@ -71,8 +71,9 @@ class ProgressService:
         )
         self.limiters = {"/v1/progress": self.photo_limiter, "/predict": self.photo_limiter}
         self._pool = context.decode_pool
-        limits = PhotoLimits(max_bytes=self.gateway.max_photo_bytes, max_pixels=self.gateway.max_photo_pixels)
-        self._decoder = partial(decode_bounded, max_side_px=config.max_photo_side_px, limits=limits)
+        self._decoder = partial(
+            decode_bounded, max_side_px=config.max_photo_side_px, limits=context.photo_limits
+        )
         self._detect_face = partial(context.replicas["face"].call, "detect")
         self._classify = partial(context.replicas["progress"].call, "classify")
 

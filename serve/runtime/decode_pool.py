@@ -42,7 +42,7 @@ class DecodePool:
         """
         if isinstance(file, PhotoError):
             raise file
-        work = partial(decoder, file, jpeg_checked=True)  # by is_slow
+        work = partial(decoder, file, jpeg_checked=True)  # is_slow checks it
         first = self._fast.submit(self._decode_or_defer, file, work)
         try:
             result = await asyncio.wrap_future(first)
