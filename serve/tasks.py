@@ -1,6 +1,7 @@
 """Registry of the tasks: the only generic module that imports one. A third task adds its entry here."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from pydantic import Field, create_model
@@ -20,6 +21,7 @@ def read_config(arguments: Mapping[str, Any]) -> ApiConfig:
         ValidationError: a section or a setting is unknown or out of range.
     """
     sections: dict[str, Any] = {
-        task.name: (task.config, Field(default_factory=task.config)) for task in TASKS
+        task.name: (task.config, Field(default_factory=partial(task.config.model_validate, {})))
+        for task in TASKS
     }
     return create_model("ApiConfig", __base__=ApiConfig, **sections).model_validate(arguments)
