@@ -35,9 +35,6 @@ if TYPE_CHECKING:
 FORMAT_VERSION = 1
 WEIGHTS, META, CARD, INT8 = "weights.safetensors", "meta.json", "MODEL_CARD.md", "int8.json"
 
-Kind = str
-"""Name of the task that a network belongs to."""
-
 
 class CheckpointError(SkinserveError):
     """Report a folder that is no checkpoint, is damaged or has another format version."""
@@ -49,7 +46,7 @@ class CheckpointMeta(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     format_version: int = FORMAT_VERSION
-    kind: Kind
+    kind: str = Field(description="name of the task")
     name: str
     version: str
     architecture: dict[str, Any] = Field(description="keyword arguments of the network's class")
