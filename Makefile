@@ -12,7 +12,7 @@ help:
 	@echo 'make check    lint, formatting, types, import contracts'
 	@echo 'make format   let ruff format and fix'
 	@echo 'make lock     compile requirements.lock from pyproject.toml, and that of bench/baselines'
-	@echo 'make bench    measure the main table of docs/performance.md, about half an hour; make bench-full the whole matrix'
+	@echo 'make bench    measure the main table of docs/performance.md in half an hour; make bench-full more sizes and loads'
 
 serve: .venv/installed
 	@exec $(BIN)/python -m serve --host $(HOST) --port $(PORT)
@@ -49,7 +49,7 @@ bench-full: .venv/installed .venv-baselines/installed
 clean:
 	rm -rf .venv .venv-baselines
 
-# What we are compared with, in an environment of its own.
+# Baselines of the benchmarks, in an environment of their own.
 .venv-baselines/installed: bench/baselines/requirements.lock | .venv/installed
 	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv-baselines
 	$(BIN)/uv pip sync --quiet --python .venv-baselines/bin/python --require-hashes bench/baselines/requirements.lock

@@ -19,8 +19,8 @@ def lesion_tables(metrics: Metrics) -> str:
     has_open_loop = any("open_loop" in one[most] for one in metrics["rounds"][0][SKINSERVE].values())
     head = ["photo", "server"]
     head += [f"photos/s, {load} client{'s' if load != '1' else ''}" for load in loads]
-    head += [f"p50 / p95 / p99 ms, {most} clients"]
-    head += ["p50 / p95 / p99 ms, open loop"] if has_open_loop else []
+    head += [f"p50 / p99 ms, {most} clients"]
+    head += ["p50 / p99 ms, open loop"] if has_open_loop else []
     rows = (
         row
         for size, summary in metrics["summary"].items()
@@ -49,11 +49,9 @@ def _lesion_rows(
 
 
 def _latencies(loads: list[Metrics]) -> str:
-    """Return the medians of p50, p95 and p99 over the rounds."""
+    """Return the medians of p50 and p99 over the rounds."""
     return " / ".join(
-        number(statistics.median(load[name] for load in loads))
-        for name in ("p50_ms", "p95_ms", "p99_ms")
-        if loads
+        number(statistics.median(load[name] for load in loads)) for name in ("p50_ms", "p99_ms") if loads
     )
 
 
