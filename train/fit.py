@@ -85,8 +85,8 @@ def _fit_on_ray(task: Task[Any], training: Training, scale: Scale) -> None:
     import ray.train
     from ray.train.torch import TorchConfig, TorchTrainer
 
-    cpus = _cpus_per_worker(scale)
-    has_room = _check_room(scale, cpus)
+    cpus = cpus_per_worker(scale)
+    has_room = check_room(scale, cpus)
     if scale.gpu:
         check_gpus(alive_nodes())
     _check_writable(training.run)
@@ -133,7 +133,7 @@ def _check_writable(folder: str) -> None:
     delete(probe)
 
 
-def _check_room(scale: Scale, cpus: int) -> bool:
+def check_room(scale: Scale, cpus: int) -> bool:
     """Return whether the workers fit; reject on a cluster started here, warn on one that may grow.
 
     Raises:
@@ -150,7 +150,7 @@ def _check_room(scale: Scale, cpus: int) -> bool:
     return not missing
 
 
-def _cpus_per_worker(scale: Scale) -> int:
+def cpus_per_worker(scale: Scale) -> int:
     """Return the CPUs of one worker: as set, else the largest equal share with which all fit."""
     if scale.cpus_per_worker:
         return scale.cpus_per_worker

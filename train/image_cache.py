@@ -1,4 +1,4 @@
-"""Photos decoded once for all epochs, workers and later runs of a machine: one file of uint8 squares.
+"""Cache of decoded photos for all epochs, workers and later runs of a machine: one file of uint8 squares.
 
 Axes: B photo, H row, W column, C colour.
 """
@@ -26,27 +26,26 @@ from train.data.manifest import ManifestError, Row
 log = logging.getLogger(__name__)
 
 NUM_READERS = 16
-"""Threads; most of them wait for a disk or for S3."""
-PHOTOS_PER_MARK = 500
-"""Photos after which the progress of a decode is stored; a restarted decode repeats at most so many."""
-ROOM_LEFT_BYTES = 2 << 30
-"""That a cache leaves free on its disk."""
+"""Threads; most of the time they wait for a disk or for S3."""
+PHOTOS_PER_SAVE = 500
+"""Photos between two records of the progress; a restart decodes at most so many again."""
+RESERVED_BYTES = 2 << 30
+"""Free space that a cache leaves on its disk."""
 
 Unreadable = dict[int, str]
-"""Position of a photo that cannot be read, and why."""
+"""Reason by position of the unreadable photo."""
 
 
 def decoded_photos(rows: Sequence[Row], *, side_px: int, cache: str) -> tuple[Tensor, Unreadable]:
-    """Return uint8 squares, (B, side_px, side_px, 3), zero where a photo cannot be read, and which those are.
+    """Return uint8 squares, (B, side_px, side_px, 3), and the unreadable photos, which are zero.
 
     Args:
-        cache: folder for the file; the first process on a machine writes it, the others wait and read it
-            through the same memory. After a kill the next process decodes the rest. Empty: nothing is written
-            and the squares are in this process alone.
+        cache: folder for the file; empty: in the memory of this process. The first process of a machine
+            writes the file; the others wait and map it. After a kill the next process decodes the rest.
 
     Raises:
-        ManifestError: the disk has no room for the file.
-        StorageError: disk or bucket cannot be read just now.
+        ManifestError: the disk is too full for the file.
+        StorageError: disk or bucket cannot be read at the moment.
     """
     shape = (len(rows), side_px, side_px, 3)
     if not cache:
@@ -57,19 +56,19 @@ def decoded_photos(rows: Sequence[Row], *, side_px: int, cache: str) -> tuple[Te
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ManifestError(
-            f"--cache {cache} cannot be made: {error.strerror}; name another folder"
+            f"--cache {cache} cannot be created: {error.strerror}; name another folder"
         ) from error
     path = folder / f"{_key(rows, side_px)}.npy"
     with FileLock(path.with_suffix(".lock")):
         if not path.is_file():
             _write(path, rows, shape)
-        unreadable = _tried_again(path, rows)
-    # copy-on-write: PyTorch wants writable memory; nothing writes it
+        unreadable = _retry_unreadable(path, rows)
+    # copy-on-write: PyTorch requires writable memory
     return torch.from_numpy(np.load(path, mmap_mode="c")), unreadable
 
 
-def _tried_again(path: Path, rows: Sequence[Row]) -> Unreadable:
-    """Read the photos that could not be read when the file was written; they may be there or whole by now."""
+def _retry_unreadable(path: Path, rows: Sequence[Row]) -> Unreadable:
+    """Read photos again that were missing or damaged when the file was written."""
     notes = path.with_suffix(".json")
     before = {int(index): why for index, why in json.loads(notes.read_text(encoding="utf-8")).items()}
     if not before:
@@ -82,7 +81,7 @@ def _tried_again(path: Path, rows: Sequence[Row]) -> Unreadable:
 
 
 def _write(path: Path, rows: Sequence[Row], shape: tuple[int, ...]) -> None:
-    """Decode into ``.part``, from where a killed process stopped, and rename it when it is complete.
+    """Decode into ``.part``, continue after a killed process, and rename the complete file.
 
     Pixels reach the disk before ``.progress`` counts them.
     """
@@ -90,18 +89,18 @@ def _write(path: Path, rows: Sequence[Row], shape: tuple[int, ...]) -> None:
     done, unreadable = _read_progress(part, progress)
     needed = (len(rows) - done) * int(np.prod(shape[1:]))
     free = shutil.disk_usage(path.parent).free
-    if needed + ROOM_LEFT_BYTES > free:
+    if needed + RESERVED_BYTES > free:
         raise ManifestError(
             f"{len(rows) - done} decoded photos need {needed / 1e9:.1f} GB in {path.parent}, "
-            f"{free / 1e9:.1f} GB are free there; make room, or name a folder on another disk with --cache"
+            f"{free / 1e9:.1f} GB are free there; free some, or name a folder on another disk with --cache"
         )
     if done:
-        log.info("%d of %d photos were decoded before; decoding the rest", done, len(rows))
+        log.info("%d of %d photos are decoded already; decoding the rest", done, len(rows))
     else:
-        progress.unlink(missing_ok=True)  # of a part that was deleted
+        progress.unlink(missing_ok=True)  # of a deleted part
     image_BHWC = np.lib.format.open_memmap(part, mode="r+" if done else "w+", dtype=np.uint8, shape=shape)
-    for start in range(done, len(rows), PHOTOS_PER_MARK):
-        stop = min(start + PHOTOS_PER_MARK, len(rows))
+    for start in range(done, len(rows), PHOTOS_PER_SAVE):
+        stop = min(start + PHOTOS_PER_SAVE, len(rows))
         unreadable |= _fill(image_BHWC, rows, shape[1], range(start, stop))
         image_BHWC.flush()
         _write_json(progress, {"done": stop, "unreadable": unreadable})
@@ -111,7 +110,7 @@ def _write(path: Path, rows: Sequence[Row], shape: tuple[int, ...]) -> None:
 
 
 def _read_progress(part: Path, progress: Path) -> tuple[int, Unreadable]:
-    """Return how many photos ``part`` holds already, and which of them cannot be read."""
+    """Return the number of photos in ``part``, and the unreadable ones."""
     if not (part.is_file() and progress.is_file()):
         return 0, {}
     found = json.loads(progress.read_text(encoding="utf-8"))
@@ -119,7 +118,7 @@ def _read_progress(part: Path, progress: Path) -> tuple[int, Unreadable]:
 
 
 def _write_json(path: Path, content: Any) -> None:
-    """Replace a file whole: after a crash it is the old one or the new one."""
+    """Replace a file atomically."""
     scratch = path.with_name(f"{path.name}.tmp")
     with scratch.open("w", encoding="utf-8") as file:
         json.dump(content, file)
@@ -142,7 +141,7 @@ def _fill(image_BHWC: np.ndarray, rows: Sequence[Row], side_px: int, which: Sequ
 
 
 def _square(row: Row, side_px: int) -> np.ndarray | str:
-    """A photo, or why there is none; trouble with a disk or a bucket says nothing of photos and is raised."""
+    """Return a photo or the reason why it is unreadable; other storage errors are raised."""
     try:
         return decode_square(read_bytes(row.image), side_px=side_px).image_HWC
     except (PhotoError, MissingError) as error:

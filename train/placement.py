@@ -1,4 +1,4 @@
-"""Room for the workers of a training run on the nodes of a Ray cluster."""
+"""Placement of the workers of a training run on the nodes of a Ray cluster."""
 
 import logging
 import threading
@@ -16,18 +16,18 @@ from train.distributed import RunStoppedError
 log = logging.getLogger(__name__)
 
 WARN_AFTER_S = 30.0
-"""Time without a place for the workers after which a warning is logged; Ray Train retries without a word."""
+"""Time without placement after which a warning is logged; Ray Train retries silently."""
 POLL_S = 5.0
 CHECK_TIMEOUT_S = 120.0
-"""For the nodes to import PyTorch; a node that takes longer is not checked."""
+"""Of the GPU check, which imports PyTorch on each node; slower nodes are not checked."""
 WHAT_TO_DO = "waiting; add nodes, stop other work, or lower --workers or --cpus-per-worker"
 LOWEST_DRIVER = 580
-"""Of NVIDIA, for the CUDA 13 libraries that the locked PyTorch brings."""
+"""NVIDIA driver that the CUDA 13 libraries of the locked PyTorch need."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Node:
-    """What one Ray node offers in all, whether in use or not."""
+    """Resources of a Ray node, in use or not."""
 
     node_id: str = ""
     address: str = ""
@@ -35,13 +35,13 @@ class Node:
     gpus: float = 0
 
     def slots(self, cpus: int, *, gpu: bool) -> int:
-        """Return how many workers with ``cpus`` each, and one GPU each if ``gpu``, fit on this node."""
+        """Return the number of workers that fit, with ``cpus`` each, and one GPU each if ``gpu``."""
         slots = int(self.cpus // cpus)
         return min(slots, int(self.gpus)) if gpu else slots
 
 
 def alive_nodes() -> list[Node]:
-    """List the nodes of the connected cluster that are alive."""
+    """List the living nodes of the connected cluster."""
     import ray
 
     return [
@@ -62,10 +62,10 @@ def count_slots(nodes: Sequence[Node], cpus: int, *, gpu: bool) -> int:
 
 
 def largest_share(nodes: Sequence[Node], num_workers: int, *, gpu: bool) -> int:
-    """Return the most CPUs per worker with which all workers fit, at least 1.
+    """Return the largest number of CPUs per worker with which all workers fit, at least 1.
 
-    If they do not fit with one CPU each, the share is that of as many workers as fit: nodes of the same kind
-    that are added later have room for it.
+    If they do not fit with one CPU each, the share is that of as many workers as fit, which nodes of the same
+    kind can host when they are added.
     """
     fitting = min(num_workers, count_slots(nodes, 1, gpu=gpu))
     most = max((int(node.cpus) for node in nodes), default=1)
@@ -76,13 +76,13 @@ def largest_share(nodes: Sequence[Node], num_workers: int, *, gpu: bool) -> int:
 
 
 def describe_demand(num_workers: int, cpus: int, *, gpu: bool) -> str:
-    """Return what the workers need, as part of a message."""
+    """Describe the resources of the workers, for a message."""
     each = _count(cpus, "CPU") + (" and 1 GPU" if gpu else "")
     return f"1 worker needs {each}" if num_workers == 1 else f"{num_workers} workers need {each} each"
 
 
 def describe_nodes(nodes: Sequence[Node]) -> str:
-    """Return the kinds of nodes with CPUs or GPUs and how many there are of each, most GPUs first."""
+    """Describe the nodes with CPUs or GPUs by kind, most GPUs first, for a message."""
     kinds = Counter((node.gpus, node.cpus) for node in nodes if node.cpus or node.gpus)
     parts = [
         f"{_count(number, 'node')} with {_count(cpus, 'CPU')} and {_count(gpus, 'GPU')}"
@@ -96,7 +96,7 @@ def _count(number: float, what: str) -> str:
 
 
 def shortage(nodes: Sequence[Node], num_workers: int, cpus: int, *, gpu: bool) -> str:
-    """Return what was needed and found if the workers do not fit on ``nodes``; nothing if they do."""
+    """Describe demand and nodes if the workers do not fit; return an empty string if they do."""
     slots = count_slots(nodes, cpus, gpu=gpu)
     if slots >= num_workers:
         return ""
@@ -107,21 +107,21 @@ def shortage(nodes: Sequence[Node], num_workers: int, cpus: int, *, gpu: bool) -
 
 
 def check_gpus(nodes: Sequence[Node]) -> None:
-    """Refuse GPUs that Ray offers and PyTorch does not see.
+    """Reject GPUs that Ray declares and PyTorch does not detect.
 
-    Ray believes what it was started with. Without this check every worker fails when it joins the others,
-    with a page of traceback.
+    Ray trusts its start options. Without this check every worker fails when it joins the process group, with
+    a page of traceback.
 
     Raises:
-        RunStoppedError: PyTorch sees fewer CUDA devices on a node than Ray counts.
+        RunStoppedError: PyTorch detects fewer CUDA devices on a node than Ray declares.
     """
     import ray
     from ray.exceptions import RayError
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    look = ray.remote(num_cpus=0, max_retries=0)(visible_gpus)
+    count = ray.remote(num_cpus=0, max_retries=0)(visible_gpus)
     tasks = {
-        look.options(
+        count.options(
             scheduling_strategy=NodeAffinitySchedulingStrategy(node.node_id, soft=False)
         ).remote(): node
         for node in nodes
@@ -152,7 +152,7 @@ def check_gpus(nodes: Sequence[Node]) -> None:
 
 
 def visible_gpus() -> tuple[int, str]:
-    """Return how many CUDA devices PyTorch sees in this process, and the reason if there is none."""
+    """Return the number of CUDA devices of this process, and the reason if there is none."""
     try:
         torch.cuda.init()
     except (RuntimeError, AssertionError) as error:  # AssertionError: PyTorch without CUDA
@@ -162,12 +162,12 @@ def visible_gpus() -> tuple[int, str]:
 
 @contextmanager
 def warn_while_unplaced(num_workers: int, cpus: int, *, gpu: bool, warned: bool = False) -> Iterator[None]:
-    """Log one warning each time that the workers wait for room for longer than ``WARN_AFTER_S``.
+    """Log a warning when the workers wait for placement for longer than ``WARN_AFTER_S``.
 
     Ray Train creates a placement group, waits for a minute, removes it and retries indefinitely.
 
     Args:
-        warned: the shortage at the start has already been logged.
+        warned: the shortage at the start was logged before.
     """
     from ray.util import placement_group_table
 
@@ -200,7 +200,7 @@ def warn_while_unplaced(num_workers: int, cpus: int, *, gpu: bool, warned: bool 
 
 
 def _states(table: dict[str, Any], known: set[str], bundles: list[dict[str, float]]) -> dict[str, str]:
-    """Return the states of the placement groups that were created since and have these bundles, by id."""
+    """Return the states of new placement groups with these bundles, by id."""
     return {
         group_id: group["state"]
         for group_id, group in table.items()

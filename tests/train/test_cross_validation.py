@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from models.lesion.engine_loader import load_lesion_engine
+from models.lesion.metrics import LesionMetrics
 from train.config import Scale
 from train.cross_validation import format_table, run_folds
 from train.data.manifest import Manifest, ManifestError, load_manifest, read_manifest
@@ -33,14 +34,15 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> LesionTraining:
     )
 
 
-def test_the_folds_are_told_and_released_as_one_checkpoint(
+def test_the_metrics_of_folds_are_printed_and_one_ensemble_is_released(
     config: LesionTraining, capsys: pytest.CaptureFixture[str]
 ):
     address = run_folds(LesionTask(), config, Scale(workers=0, folds=2), load_manifest(config.manifest))
 
     engine = load_lesion_engine(Path(address))
     assert engine.meta.architecture["num_members"] == 2
-    assert engine.meta.metrics["n"] == 24
+    assert isinstance(engine.meta.metrics, LesionMetrics)
+    assert engine.meta.metrics.n == 24
     table = capsys.readouterr().out
     assert [line.split()[0] for line in table.splitlines()] == ["fold", "1", "2", "mean", "sd"]
     rows = read_manifest(config.manifest)
@@ -48,7 +50,7 @@ def test_the_folds_are_told_and_released_as_one_checkpoint(
     assert sorted(row.name for part in judged for row in part) == sorted(row.name for row in rows)
 
 
-def test_more_folds_than_groups_are_refused(config: LesionTraining):
+def test_more_folds_than_groups_are_rejected(config: LesionTraining):
     with pytest.raises(ManifestError, match="30 folds"):
         run_folds(LesionTask(), config, Scale(workers=0, folds=30), load_manifest(config.manifest))
 
@@ -63,13 +65,13 @@ def test_the_progress_network_has_no_folds(tmp_path: Path):
         )
 
 
-def test_mean_and_deviation_are_over_the_folds():
+def test_mean_and_standard_deviation_are_over_the_folds():
     table = format_table([{"balanced_accuracy": 0.5}, {"balanced_accuracy": 0.7}])
 
     assert "mean              0.6000" in table
     assert "sd                0.1414" in table
 
 
-def test_one_fold_is_none():
+def test_one_fold_is_rejected():
     with pytest.raises(ValueError, match="folds is 1"):
         replace(Scale(), folds=1)

@@ -1,4 +1,4 @@
-"""Training steps on a GPU: what they copy and how often they wait; the numbers may only fall."""
+"""Copies and waits of training steps on a GPU; the numbers may only fall."""
 
 from collections.abc import Callable
 from dataclasses import replace

@@ -5,7 +5,7 @@ from models.errors import SkinserveError
 from train.distributed import DistributedContext, RunStoppedError
 
 
-def test_a_refusal_stops_the_run_with_its_message():
+def test_an_expected_error_stops_the_run_with_its_message():
     def refuse() -> None:
         raise SkinserveError("no such photo")
 
@@ -13,18 +13,18 @@ def test_a_refusal_stops_the_run_with_its_message():
         DistributedContext().run_on_all_ranks(refuse)
 
 
-def test_one_process_agrees_with_itself():
+def test_a_single_process_holds_equal_values():
     DistributedContext().assert_equal_across_ranks("the epoch", 3)
 
 
-def test_processes_that_differ_stop(monkeypatch: pytest.MonkeyPatch):
+def test_processes_with_different_values_stop(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(DistributedContext, "_all_gather", lambda self, value: [value, value + 1])
 
     with pytest.raises(RunStoppedError, match="the workers differ in the epoch: 3, 4"):
         DistributedContext(world_size=2).assert_equal_across_ranks("the epoch", 3)
 
 
-def test_a_fault_is_not_a_refusal():
+def test_an_unexpected_error_is_raised():
     def fail() -> None:
         raise KeyError("bug")
 

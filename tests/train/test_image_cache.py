@@ -23,7 +23,7 @@ def rows(tmp_path: Path) -> list[Row]:
 
 
 @pytest.mark.parametrize("cached", [True, False])
-def test_photos_are_what_serving_decodes(rows: list[Row], tmp_path: Path, cached: bool):
+def test_photos_equal_those_that_serving_decodes(rows: list[Row], tmp_path: Path, cached: bool):
     image_BHWC, unreadable = decoded_photos(rows, side_px=32, cache=str(tmp_path / "cache") if cached else "")
 
     served_HWC = decode_square(Path(rows[4].image).read_bytes(), side_px=32).image_HWC
@@ -58,7 +58,7 @@ def read_until_killed(address):
     return read_bytes(address)
 
 photo_cache.NUM_READERS = 1
-photo_cache.PHOTOS_PER_MARK = 3
+photo_cache.PHOTOS_PER_SAVE = 3
 photo_cache.read_bytes = read_until_killed
 photo_cache.decoded_photos(read_manifest(sys.argv[1]), side_px=32, cache=sys.argv[2])
 """
@@ -94,7 +94,7 @@ def test_after_a_kill_only_the_rest_is_decoded(
     assert {path.suffix for path in cache.iterdir()} == {".npy", ".json", ".lock"}
 
 
-def test_pixels_that_were_not_marked_as_decoded_are_decoded_again(rows: list[Row], tmp_path: Path):
+def test_pixels_without_recorded_progress_are_decoded_again(rows: list[Row], tmp_path: Path):
     expected, _ = decoded_photos(rows, side_px=32, cache=str(tmp_path / "cache"))
     (whole,) = (tmp_path / "cache").glob("*.npy")
     part = whole.rename(whole.with_suffix(".part"))
@@ -105,7 +105,7 @@ def test_pixels_that_were_not_marked_as_decoded_are_decoded_again(rows: list[Row
     assert torch.equal(again, expected)
 
 
-def test_a_photo_that_changed_is_decoded_again(rows: list[Row], tmp_path: Path):
+def test_a_changed_photo_is_decoded_again(rows: list[Row], tmp_path: Path):
     decoded_photos(rows, side_px=32, cache=str(tmp_path / "cache"))
     shutil.copy(rows[1].image, rows[0].image)
     changed = [replace(rows[0], thumbnail=rows[1].thumbnail), *rows[1:]]
@@ -115,7 +115,7 @@ def test_a_photo_that_changed_is_decoded_again(rows: list[Row], tmp_path: Path):
     assert torch.equal(image_BHWC[0], image_BHWC[1])
 
 
-def test_a_damaged_and_a_missing_photo_are_told_and_black(rows: list[Row], tmp_path: Path):
+def test_a_damaged_and_a_missing_photo_are_reported_and_black(rows: list[Row], tmp_path: Path):
     Path(rows[2].image).write_bytes(b"\xff\xd8\xff broken")
     Path(rows[5].image).unlink()
 
@@ -123,12 +123,12 @@ def test_a_damaged_and_a_missing_photo_are_told_and_black(rows: list[Row], tmp_p
         image_BHWC, unreadable = decoded_photos(rows, side_px=32, cache=str(tmp_path / "cache"))
 
         assert sorted(unreadable) == [2, 5]
-        assert "damaged or cut off" in unreadable[2]
+        assert "damaged or truncated" in unreadable[2]
         assert "no file" in unreadable[5]
         assert not image_BHWC[2].any()
 
 
-def test_a_photo_that_came_back_is_read(rows: list[Row], tmp_path: Path):
+def test_a_photo_that_was_missing_before_is_read(rows: list[Row], tmp_path: Path):
     hidden = tmp_path / "hidden.jpg"
     Path(rows[3].image).rename(hidden)
     _, unreadable = decoded_photos(rows, side_px=32, cache=str(tmp_path / "cache"))
@@ -141,7 +141,7 @@ def test_a_photo_that_came_back_is_read(rows: list[Row], tmp_path: Path):
     assert image_BHWC[3].any()
 
 
-def test_trouble_with_the_storage_says_nothing_about_photos(
+def test_a_storage_error_is_raised_and_marks_no_photo_as_unreadable(
     rows: list[Row], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     def refuse(address: str) -> bytes:
@@ -155,7 +155,7 @@ def test_trouble_with_the_storage_says_nothing_about_photos(
     assert not decoded_photos(rows, side_px=32, cache=str(tmp_path / "cache"))[1]
 
 
-def test_a_disk_without_room_is_told_before_the_work(
+def test_a_full_disk_is_reported_before_decoding(
     rows: list[Row], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     usage = namedtuple("usage", "total used free")

@@ -1,4 +1,4 @@
-"""Ctrl-C ends a training run in every place where it may fall."""
+"""Ctrl-C ends a training run wherever it occurs."""
 
 import subprocess
 import sys
@@ -30,7 +30,7 @@ time.sleep(60)
 """
 
 
-def test_an_interrupt_that_python_drops_ends_the_run_all_the_same():
+def test_an_interrupt_dropped_by_python_ends_the_run():
     done = subprocess.run([sys.executable, "-c", DROPPED], capture_output=True, text=True, timeout=50)
 
     assert "Exception ignored" in done.stderr
@@ -38,7 +38,7 @@ def test_an_interrupt_that_python_drops_ends_the_run_all_the_same():
     assert done.returncode == 130
 
 
-def test_workers_wait_for_each_other_as_long_as_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_the_collective_timeout_reaches_the_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     given: dict[str, Any] = {}
 
     class Recorder:
@@ -49,7 +49,7 @@ def test_workers_wait_for_each_other_as_long_as_set(tmp_path: Path, monkeypatch:
             return SimpleNamespace(return_value="")
 
     monkeypatch.setattr("ray.train.torch.TorchTrainer", Recorder)
-    monkeypatch.setattr("train.fit._check_room", lambda scale, cpus: True)
+    monkeypatch.setattr("train.fit.check_room", lambda scale, cpus: True)
     monkeypatch.setattr("train.fit.warn_while_unplaced", lambda *args, **kwargs: nullcontext())
     training = LesionTraining(run=str(tmp_path))
 

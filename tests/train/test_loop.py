@@ -52,7 +52,7 @@ def run(state: TrainingState, num_epochs: int) -> None:
 
 
 def stored(state: TrainingState) -> dict[str, object]:
-    """What a state is after it was written and read."""
+    """Return a state after it was written and read."""
     buffer = io.BytesIO()
     torch.save(state.state_dict(), buffer)
     return torch.load(io.BytesIO(buffer.getvalue()), weights_only=True)
@@ -92,7 +92,7 @@ def test_a_run_with_other_settings_does_not_resume():
         new_state(seed=4, learning_rate=0.1).load_state_dict(stored(new_state()))
 
 
-def test_a_mean_loss_counts_examples_not_batches():
+def test_the_mean_loss_is_over_examples_not_batches():
     net = nn.Linear(4, 1)
     batches = batches_of(0, sizes=(9, 1))
     losses = torch.cat([squared_error(net, batch) for batch in batches])
@@ -100,7 +100,7 @@ def test_a_mean_loss_counts_examples_not_batches():
     assert evaluate(net, batches, squared_error) == pytest.approx(losses.mean().item(), rel=1e-5)
 
 
-def test_the_loss_of_every_step_is_told():
+def test_the_loss_of_every_step_is_returned():
     losses = train_epoch(new_state(), batches_of(0, sizes=(6, 3)), squared_error, max_grad_norm=1.0)
 
     assert len(losses.steps) == 2
@@ -138,7 +138,7 @@ def test_a_plateau_lowers_the_rate_when_validation_stalls():
     assert state.optimizer.param_groups[0]["lr"] < 0.002
 
 
-def test_the_mean_of_the_weights_of_a_short_run_is_not_what_it_started_from():
+def test_the_average_of_a_short_run_differs_from_the_initial_weights():
     state = new_state()
     state.ema = new_ema(state.net, 0.999)
     before = state.net.get_parameter("0.weight").detach().clone()
@@ -150,7 +150,7 @@ def test_the_mean_of_the_weights_of_a_short_run_is_not_what_it_started_from():
     assert (mean - now).norm() < 0.5 * (now - before).norm()
 
 
-def test_the_running_mean_is_that_of_pytorch_and_loads_what_pytorch_stored():
+def test_the_moving_average_equals_that_of_pytorch_and_loads_its_state():
     def update(mean: Any, now: Any, num_averaged: Any) -> None:
         steps = int(num_averaged)
         get_ema_multi_avg_fn(min(0.9, (1 + steps) / (10 + steps)))(mean, now, num_averaged)
@@ -172,7 +172,7 @@ def test_the_running_mean_is_that_of_pytorch_and_loads_what_pytorch_stored():
 
 
 @pytest.mark.parametrize("bad_step", [0, 3, CHECK_EVERY + 2])
-def test_a_gradient_that_is_no_number_stops_the_run(bad_step: int):
+def test_a_gradient_that_is_not_finite_stops_the_run(bad_step: int):
     state = new_state()
     batches = batches_of(0, sizes=(6,) * (CHECK_EVERY + 5))
     batches[bad_step]["point"] = torch.full((6, 4), torch.nan)

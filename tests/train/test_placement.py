@@ -1,4 +1,4 @@
-"""Room for the workers of a training run, on clusters that are only described."""
+"""Placement of the workers of a training run, on fake nodes."""
 
 import logging
 import time
@@ -7,12 +7,10 @@ import pytest
 import ray.util
 import torch
 
-import train.launch
-from train import cross_validation as folds
+import train.fit
 from train import placement
 from train.config import Scale
-from train.cross_validation import side_by_side
-from train.launch import _check_room, cpus_per_worker
+from train.fit import check_room, cpus_per_worker, parallel_folds
 from train.placement import Node, largest_share, shortage, visible_gpus, warn_while_unplaced
 from train.ray_cluster import ClusterError
 
@@ -22,7 +20,7 @@ MIXED = [HEAD, *8 * [PHOTOS], *2 * [NETWORKS]]
 
 @pytest.fixture
 def mixed(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (placement, train.launch, folds):
+    for module in (placement, train.fit):
         monkeypatch.setattr(module, "alive_nodes", lambda: MIXED)
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
 
@@ -49,20 +47,20 @@ def test_the_share_is_the_largest_with_which_all_fit_node_by_node(
     assert largest_share(nodes, num_workers, gpu=gpu) == share
 
 
-def test_workers_without_room_share_as_if_nodes_of_the_same_kind_were_added():
+def test_workers_that_do_not_fit_get_the_share_of_added_nodes_of_the_same_kind():
     assert largest_share(MIXED, 5, gpu=True) == 8
     assert largest_share([HEAD], 5, gpu=True) == 1
 
 
-def test_folds_run_side_by_side_as_the_nodes_allow(mixed: None):
+def test_folds_run_in_parallel_as_the_nodes_allow(mixed: None):
     with_gpus = Scale(workers=1, gpu=True, folds=5, address="auto")
 
-    assert side_by_side(with_gpus) == 2
+    assert parallel_folds(with_gpus) == 2
     assert cpus_per_worker(with_gpus) == 8
-    assert side_by_side(Scale(workers=6, cpus_per_worker=8, folds=5, address="auto")) == 1
+    assert parallel_folds(Scale(workers=6, cpus_per_worker=8, folds=5, address="auto")) == 1
 
 
-def test_a_shortage_says_what_is_needed_and_what_there_is():
+def test_a_shortage_names_demand_and_nodes():
     assert shortage(MIXED, 2, 8, gpu=True) == ""
     assert shortage(MIXED, 5, 8, gpu=True) == (
         "5 workers need 8 CPUs and 1 GPU each, and the cluster has room for 2: "
@@ -74,22 +72,24 @@ def test_a_shortage_says_what_is_needed_and_what_there_is():
     )
 
 
-def test_a_cluster_that_was_started_here_is_refused_at_once(mixed: None):
+def test_a_shortage_on_a_cluster_started_here_is_rejected_at_once(mixed: None):
     with pytest.raises(ClusterError, match=r"5 workers need .* room for 2.*; lower --workers"):
-        _check_room(Scale(workers=5, gpu=True), 8)
+        check_room(Scale(workers=5, gpu=True), 8)
 
 
-def test_a_cluster_that_may_grow_is_warned_of_in_one_line(mixed: None, caplog: pytest.LogCaptureFixture):
+def test_a_shortage_on_a_joined_cluster_is_a_warning_of_one_line(
+    mixed: None, caplog: pytest.LogCaptureFixture
+):
     joined = Scale(workers=5, gpu=True, address="auto")
 
-    assert not _check_room(joined, 8)
-    assert _check_room(Scale(workers=2, gpu=True, address="auto"), 8)
+    assert not check_room(joined, 8)
+    assert check_room(Scale(workers=2, gpu=True, address="auto"), 8)
 
     [line] = caplog.messages
     assert "room for 2" in line and line.endswith("or lower --workers or --cpus-per-worker")
 
 
-def test_workers_that_wait_behind_other_work_are_told_of_once_and_when_they_are_placed(
+def test_waiting_workers_are_logged_once_and_again_when_placed(
     mixed: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
     monkeypatch.setattr(placement, "WARN_AFTER_S", 0.1)
@@ -119,7 +119,7 @@ def test_workers_that_wait_behind_other_work_are_told_of_once_and_when_they_are_
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
-def test_a_machine_without_cuda_says_why_in_one_line():
+def test_a_machine_without_cuda_gives_the_reason_in_one_line():
     number, reason = visible_gpus()
 
     assert number == 0

@@ -1,4 +1,4 @@
-"""The last step of a run: from its folder to a checkpoint."""
+"""Release of a run as a checkpoint."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from models.lesion.engine_loader import load_lesion_engine
+from models.lesion.metrics import LesionMetrics
 from train.config import Job, Scale
 from train.data.manifest import read_manifest
 from train.data.split import split_rows, write_split
@@ -18,7 +19,7 @@ from train.task import ReleaseError
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory) -> LesionTraining:
-    """Of a run that ended."""
+    """Settings of a finished run."""
     folder = tmp_path_factory.mktemp("release")
     draw_lesion_photos(folder / "photos", folder / "manifest.parquet", num_photos=60)
     config = LesionTraining(
@@ -38,10 +39,11 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> LesionTraining:
     return config
 
 
-def test_a_run_ends_in_a_checkpoint_that_knows_more_than_chance(config: LesionTraining):
+def test_a_run_ends_in_a_checkpoint_better_than_chance(config: LesionTraining):
     meta = load_lesion_engine(Path(config.run, "checkpoint")).meta
 
-    assert meta.metrics["diagnosis"]["balanced_accuracy"]["value"] > 0.5
+    assert isinstance(meta.metrics, LesionMetrics)
+    assert (meta.metrics.diagnosis.balanced_accuracy.value or 0) > 0.5
     assert meta.training["examples_per_step"] == meta.training["batch_size"] == 8
     assert meta.data_licence == "CC0 1.0"
     assert str(Path(config.run).parent) not in meta.model_dump_json()
@@ -54,7 +56,7 @@ def test_a_run_is_released_again_elsewhere(config: LesionTraining, tmp_path: Pat
     assert again == first
 
 
-def test_the_card_says_what_the_weights_began_as(config: LesionTraining, tmp_path: Path):
+def test_the_model_card_names_the_initial_weights(config: LesionTraining, tmp_path: Path):
     first = Path(config.run, "checkpoint")
     second = replace(config, run=str(tmp_path / "run"), init=str(first), num_epochs=1, keep_checkpoints=0)
 
@@ -66,7 +68,7 @@ def test_the_card_says_what_the_weights_began_as(config: LesionTraining, tmp_pat
     assert told in card and "which began as random weights" in card
 
 
-def test_another_split_than_that_of_training_is_refused(config: LesionTraining, tmp_path: Path):
+def test_a_split_other_than_that_of_training_is_rejected(config: LesionTraining, tmp_path: Path):
     kept = Path(config.run, "split.parquet").read_bytes()
     rows = read_manifest(config.manifest)
     write_split(split_rows(rows, val_fraction=0.25, seed=9), f"{config.run}/split.parquet")
@@ -77,11 +79,11 @@ def test_another_split_than_that_of_training_is_refused(config: LesionTraining, 
         Path(config.run, "split.parquet").write_bytes(kept)
 
 
-def test_a_folder_without_a_run_is_named(tmp_path: Path):
+def test_a_folder_without_a_run_is_rejected(tmp_path: Path):
     with pytest.raises(ReleaseError, match="has no training checkpoint"):
         release_run(str(tmp_path))
 
 
-def test_more_workers_than_the_machine_has_room_for_are_refused(config: LesionTraining):
+def test_gpus_without_ray_workers_are_rejected(config: LesionTraining):
     with pytest.raises(ValueError, match="--gpu is for Ray workers"):
         replace(Scale(), workers=0, gpu=True)

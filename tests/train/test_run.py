@@ -1,4 +1,4 @@
-"""Training runs in one process without Ray, on drawn pictures at the smallest size."""
+"""Training runs in one process without Ray, on synthetic photos of the smallest size."""
 
 import json
 from collections.abc import Callable
@@ -47,7 +47,7 @@ def finished(config: LesionTraining) -> RunFolder:
     return RunFolder(address=config.run)
 
 
-def test_a_run_leaves_the_state_of_its_last_epoch(finished: RunFolder, config: LesionTraining):
+def test_a_run_leaves_the_training_checkpoint_of_its_last_epoch(finished: RunFolder, config: LesionTraining):
     content = finished.latest_checkpoint()
 
     assert content is not None
@@ -56,9 +56,7 @@ def test_a_run_leaves_the_state_of_its_last_epoch(finished: RunFolder, config: L
     assert config.run not in json.dumps(content["settings"])
 
 
-def test_the_split_is_stored_and_is_the_one_that_was_learned_from(
-    finished: RunFolder, config: LesionTraining
-):
+def test_the_split_of_the_training_is_stored(finished: RunFolder, config: LesionTraining):
     split = read_split(read_manifest(config.manifest), finished.split)
 
     content = finished.latest_checkpoint()
@@ -88,7 +86,7 @@ def _run_an_epoch(config: LesionTraining) -> None:
         run(TASK, config, DistributedContext(report=stop))
 
 
-def test_a_run_remembers_what_its_weights_began_as(config: LesionTraining, tmp_path: Path):
+def test_a_resumed_run_keeps_the_description_of_its_initial_weights(config: LesionTraining, tmp_path: Path):
     first = write_lesion(tmp_path / "first")
     begun = replace(config, run=str(tmp_path / "run"), init=str(first))
     _run_an_epoch(begun)
@@ -104,7 +102,7 @@ def test_a_run_remembers_what_its_weights_began_as(config: LesionTraining, tmp_p
     assert "99" not in after["notes"]["start"].partition("(")[0]
 
 
-def test_stopped_at_an_epochs_end_and_resumed_equals_not_stopped(
+def test_a_run_resumed_at_the_end_of_an_epoch_equals_an_uninterrupted_one(
     finished: RunFolder, config: LesionTraining, tmp_path: Path
 ):
     stopped = replace(config, run=str(tmp_path / "run"))
@@ -121,7 +119,7 @@ def test_stopped_at_an_epochs_end_and_resumed_equals_not_stopped(
             assert torch.equal(resumed[part][name], tensor), name
 
 
-def test_a_run_goes_on_where_the_processor_has_no_bfloat16(
+def test_a_run_resumes_on_a_processor_without_bfloat16(
     config: LesionTraining, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
     begun = replace(config, run=str(tmp_path / "run"), bf16=True)
@@ -169,7 +167,7 @@ def test_bfloat16_changes_losses_less_than_another_seed_does(config: LesionTrain
         ({"batch_size": 4}, "differs in examples_per_step"),
     ],
 )
-def test_a_run_with_other_settings_is_refused_and_nothing_of_it_changes(
+def test_other_settings_are_rejected_and_the_run_stays_unchanged(
     finished: RunFolder, config: LesionTraining, change: dict[str, Any], message: str
 ):
     before = {path: path.read_bytes() for path in Path(config.run).rglob("*") if path.is_file()}
@@ -180,7 +178,7 @@ def test_a_run_with_other_settings_is_refused_and_nothing_of_it_changes(
     assert {path: path.read_bytes() for path in Path(config.run).rglob("*") if path.is_file()} == before
 
 
-def test_a_loss_that_is_no_number_ends_the_run_in_one_message(config: LesionTraining, tmp_path: Path):
+def test_a_loss_that_is_not_finite_ends_the_run_in_one_message(config: LesionTraining, tmp_path: Path):
     wild = replace(config, run=str(tmp_path / "run"), learning_rate=1e30, warmup_fraction=0.5)
 
     with pytest.raises(RunStoppedError, match="the gradient is not finite in epoch 1"):
@@ -213,14 +211,14 @@ def test_a_run_that_stalls_ends_early(config: LesionTraining, tmp_path: Path):
         ({"split": "nowhere.parquet"}, "no split at nowhere.parquet"),
     ],
 )
-def test_what_a_run_needs_and_does_not_have_is_named(
+def test_missing_inputs_of_a_run_are_named(
     config: LesionTraining, tmp_path: Path, change: dict[str, Any], message: str
 ):
     with pytest.raises(RunStoppedError, match=message):
         run(TASK, replace(config, run=str(tmp_path / "run"), **change), DistributedContext())
 
 
-def test_weights_of_the_other_network_are_refused(config: LesionTraining, tmp_path: Path):
+def test_weights_of_the_other_task_are_rejected(config: LesionTraining, tmp_path: Path):
     folder = write_progress(tmp_path / "progress")
 
     with pytest.raises(RunStoppedError, match="is a progress checkpoint, this run trains a lesion network"):
@@ -244,7 +242,7 @@ def test_weights_of_the_other_network_are_refused(config: LesionTraining, tmp_pa
         (lambda c: replace(c, augmentation=Augmentation(min_scale=0.0)), "min_scale is 0.0"),
     ],
 )
-def test_settings_without_sense_are_refused(
+def test_invalid_settings_are_rejected(
     config: LesionTraining, make: Callable[[LesionTraining], LesionTraining], message: str
 ):
     with pytest.raises(ValueError, match=message):

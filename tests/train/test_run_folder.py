@@ -32,7 +32,7 @@ def save_all(folder: RunFolder, *val_losses: float) -> None:
         folder.save(state_after(*val_losses[:epoch]), {"kind": "lesion"}, [0.5, 0.4])
 
 
-def test_the_last_state_and_the_best_are_kept(tmp_path: Path):
+def test_the_last_and_the_best_checkpoints_are_kept(tmp_path: Path):
     folder = RunFolder(address=str(tmp_path), keep_checkpoints=2)
 
     save_all(folder, 0.9, 0.5, 0.7, 0.6, 0.8)
@@ -45,7 +45,7 @@ def test_the_last_state_and_the_best_are_kept(tmp_path: Path):
     assert latest["net"]["weight"].dtype == torch.float32
 
 
-def test_every_epoch_is_logged_once_whatever_was_logged_before(tmp_path: Path):
+def test_every_epoch_is_logged_once_after_a_restart(tmp_path: Path):
     folder = RunFolder(address=str(tmp_path))
     save_all(folder, 0.9, 0.5)
 
@@ -55,7 +55,7 @@ def test_every_epoch_is_logged_once_whatever_was_logged_before(tmp_path: Path):
     assert epochs == [1, 2, 3]
 
 
-def test_what_a_stop_left_untold_is_told_later_and_once(tmp_path: Path):
+def test_logs_missing_after_a_stop_are_written_once(tmp_path: Path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     folder = RunFolder(address=str(tmp_path))
@@ -70,7 +70,7 @@ def test_what_a_stop_left_untold_is_told_later_and_once(tmp_path: Path):
     assert sorted(event.step for event in events.Scalars("step_loss")) == [0, 1, 2, 3]
 
 
-def test_a_damaged_state_is_passed_over(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+def test_a_damaged_checkpoint_is_skipped(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     folder = RunFolder(address=str(tmp_path))
     save_all(folder, 0.9, 0.5)
     path = tmp_path / "states" / "epoch-0002.pt"
@@ -83,7 +83,7 @@ def test_a_damaged_state_is_passed_over(tmp_path: Path, caplog: pytest.LogCaptur
     assert "epoch 2 is damaged" in caplog.text
 
 
-def test_a_state_with_code_in_it_is_not_run_and_not_written_over(tmp_path: Path):
+def test_a_checkpoint_with_code_is_neither_run_nor_overwritten(tmp_path: Path):
     folder = RunFolder(address=str(tmp_path))
     (tmp_path / "states").mkdir()
     torch.save({"history": [], "net": print}, tmp_path / "states" / "epoch-0001.pt")
@@ -92,9 +92,7 @@ def test_a_state_with_code_in_it_is_not_run_and_not_written_over(tmp_path: Path)
         folder.latest_checkpoint()
 
 
-def test_a_state_that_cannot_be_read_just_now_is_not_passed_over(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_a_checkpoint_behind_a_storage_error_is_not_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     folder = RunFolder(address=str(tmp_path))
     save_all(folder, 0.9, 0.5)
 
@@ -106,7 +104,7 @@ def test_a_state_that_cannot_be_read_just_now_is_not_passed_over(
         folder.latest_checkpoint()
 
 
-def test_later_states_are_never_removed(tmp_path: Path):
+def test_later_checkpoints_are_never_removed(tmp_path: Path):
     folder = RunFolder(address=str(tmp_path), keep_checkpoints=0)
     save_all(folder, 0.9, 0.5, 0.4)
 
@@ -115,7 +113,7 @@ def test_later_states_are_never_removed(tmp_path: Path):
     assert folder.epochs() == [1, 3]
 
 
-def test_a_full_disk_leaves_the_states_before_as_they_were(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_full_disk_leaves_earlier_checkpoints_unchanged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     folder = RunFolder(address=str(tmp_path))
     save_all(folder, 0.9)
 

@@ -5,7 +5,7 @@ Axes: B image of a batch, H row, W column, C colour, K diagnosis, R risk group.
 
 import logging
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
@@ -176,7 +176,7 @@ def val_batches(photos: LesionPhotos, batch_size: int, context: DistributedConte
         yield batch | {"image": normalized(batch["image"])}
 
 
-def _gathered(photos: LesionPhotos, batches: list[list[int]], device: str) -> Iterator[Batch]:
+def _gathered(photos: LesionPhotos, batches: list[list[int]], device: str) -> Generator[Batch, None, None]:
     """Gather batches; for a GPU ahead, in threads, which copy photos while this thread starts kernels.
 
     Processes would have to be started and ended in each epoch, forked from one that uses CUDA.

@@ -1,4 +1,4 @@
-"""Pictures drawn by code that a small network can tell apart: for the smoke recipe, tests and benchmarks."""
+"""Synthetic photos of lesions for a small network: the smoke recipe, tests and benchmarks."""
 
 from pathlib import Path
 
@@ -8,8 +8,8 @@ from PIL import Image, ImageDraw, ImageFilter
 from train.data.duplicates import thumbnail_of
 from train.data.manifest import Row, write_manifest
 
-SPOTS = {"Nevus": (120, 75, 50), "Melanoma": (45, 35, 45), "Vascular Lesion": (175, 30, 45)}
-"""Diagnosis and the colour of its spots."""
+COLOURS = {"Nevus": (120, 75, 50), "Melanoma": (45, 35, 45), "Vascular Lesion": (175, 30, 45)}
+"""Colour of the drawn lesions by diagnosis."""
 NOTES = {
     "licence": "CC0 1.0",
     "training_data": "pictures drawn by train/lesion/drawn_lesions.py, which show no skin",
@@ -17,9 +17,9 @@ NOTES = {
 
 
 def draw_lesion_photo(label: str, rng: np.random.Generator, *, size_px: int = 96) -> Image.Image:
-    """Draw one spot on something like skin; a melanoma's is ragged, the others' are round."""
+    """Draw one lesion on a skin-coloured background: ragged for melanoma, else round."""
     skin = np.array([225, 180, 160]) + rng.normal(0, 8, 3)
-    coarse_HWC = rng.normal(0, 14, (5, 5, 3))  # light and shadow, so that no two pictures are alike
+    coarse_HWC = rng.normal(0, 14, (5, 5, 3))  # uneven light, or pictures would count as duplicates
     ground_HWC = np.clip(skin + coarse_HWC, 0, 255).astype(np.uint8)
     picture = Image.fromarray(ground_HWC).resize((size_px, size_px), Image.Resampling.BICUBIC)
     angle = np.linspace(0, 2 * np.pi, 24, endpoint=False)
@@ -30,21 +30,21 @@ def draw_lesion_photo(label: str, rng: np.random.Generator, *, size_px: int = 96
     outline = [
         (float(x + r * np.cos(a)), float(y + r * np.sin(a))) for r, a in zip(radius, angle, strict=True)
     ]
-    red, green, blue = (int(c) for c in np.clip(np.array(SPOTS[label]) + rng.normal(0, 10, 3), 0, 255))
+    red, green, blue = (int(c) for c in np.clip(np.array(COLOURS[label]) + rng.normal(0, 10, 3), 0, 255))
     ImageDraw.Draw(picture).polygon(outline, fill=(red, green, blue))
     return picture.filter(ImageFilter.GaussianBlur(size_px / 60))
 
 
 def draw_lesion_photos(folder: Path, manifest: Path, *, num_photos: int, size_px: int = 96) -> list[Row]:
-    """Draw photos of every diagnosis in turn into ``folder`` and write their manifest; return its rows.
+    """Draw photos of the diagnoses in turn into ``folder`` and write their manifest; return its rows.
 
-    One lesion each; ages, sexes and sites are drawn by lot.
+    Each photo has a lesion of its own; ages, sexes and sites are random.
     """
     folder.mkdir(parents=True, exist_ok=True)
     rows = []
     for number in range(num_photos):
         rng = np.random.default_rng(number)
-        label = list(SPOTS)[number % len(SPOTS)]
+        label = list(COLOURS)[number % len(COLOURS)]
         picture = draw_lesion_photo(label, rng, size_px=size_px)
         path = folder / f"lesion-{number:05d}.jpg"
         picture.save(path, quality=90)

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from models.face.detector import MtcnnFaceDetector
 from train.data.manifest import Row
-from train.progress.extract_faces import read_series
 from train.progress.face_crops import crop_faces
+from train.progress.labelled_series import read_series
 from train.progress.series import Series
 from train.progress.synthetic.generation import (
     no_change_series,

@@ -1,18 +1,16 @@
 """Crop the faces of a manifest's photos once: ``skinserve extract-faces``.
 
-The folder gets Parquet parts, each written as a whole; what is in a part is never done again.
+The folder gets Parquet parts, each written as a whole; photos in a part are not processed again.
 
-Axes: T photo, H row, W column, C colour.
+Axes: H row, W column, C colour.
 """
 
 import logging
 import sys
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
@@ -25,36 +23,33 @@ from models.errors import EXIT_DONE, command
 from models.images import PhotoError, decode_bounded
 from train.data.followup.source import time_of
 from train.data.manifest import ManifestError, Row, read_manifest
-from train.progress.face_store import LOST, NO_FACE, SCHEMA, FaceExtractionError, read_records, write_part
-from train.progress.series import Series
+from train.progress.face_store import MISSING, NO_FACE, SCHEMA, FaceExtractionError, read_records, write_part
+from train.progress.labelled_series import photos_by_person
 from train.ray_cluster import ray_cluster
 
 PHOTO_PX = 640
-"""Long side of the photos in which faces are searched, as in serving."""
-MIN_FACES = 2
-MAX_PHOTOS = 30
-"""Of a series, as in serving."""
+"""Long side of the photos for the face detector, as in serving."""
 NUM_READERS = 8
 """Threads of one process that read photos, most of the time waiting for S3."""
 BATCH_SIZE = 16
-"""Photos that one process holds decoded at a time, at most 1.3 MB each."""
-TROUBLE = "trouble: "
-"""Begins the problem of photos that could not be looked at just now."""
-logger = logging.getLogger(__name__)
+"""Decoded photos in the memory of one process, at most 1.3 MB each."""
+STORAGE_ERROR = "storage error: "
+"""Prefix of the problem of a part whose photos cannot be read at the moment."""
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cut:
-    """Cut the faces out of a manifest's photos. The same command again does only what is missing."""
+class FaceExtraction:
+    """Crop the faces of a manifest's photos. The same command again processes only what is missing."""
 
     manifest: Annotated[str, tyro.conf.Positional]
-    """Made by skinserve followup; every manifest that names people will do."""
+    """Manifest that names people, such as one of skinserve followup."""
     folder: Annotated[str, tyro.conf.Positional]
-    """For the Parquet parts, local or s3://."""
+    """Folder for the Parquet parts, local or s3://."""
     num_actors: int | None = None
-    """Processes that search for faces, one CPU each; none: one for each CPU of the cluster."""
+    """Processes with a face detector, one CPU each; None: one for each CPU of the cluster."""
     photos_per_part: int = 64
-    """Photos of one file, and the most that a process loses when it is killed."""
+    """Photos of one file, and the most that are lost when a process is killed."""
     size_px: int = 80
     """Side of the faces."""
     address: str = "local"
@@ -69,114 +64,60 @@ class Cut:
 @command("skinserve extract-faces", when_stopped="stopped; the same command resumes")
 def main(prog: str, arguments: Sequence[str] | None) -> int:
     """Crop the missing faces and print the counts."""
-    settings = tyro.cli(Cut, args=arguments, prog=prog)
-    found = cut(settings)
-    problems = "".join(f", {num:,} {problem}" for problem, num in sorted(found.items()) if problem)
-    print(f"{found.total():,} photos done now, {found['']:,} with a face{problems}; see {settings.folder}")
+    settings = tyro.cli(FaceExtraction, args=arguments, prog=prog)
+    counts = extract_faces(settings)
+    problems = "".join(f", {num:,} {problem}" for problem, num in sorted(counts.items()) if problem)
+    print(f"{counts.total():,} photos done now, {counts['']:,} with a face{problems}; see {settings.folder}")
     return EXIT_DONE
 
 
-def cut(settings: Cut) -> Counter[str]:
-    """Cut the faces that are not in the folder yet; return how many photos had which problem, "" for none.
+def extract_faces(settings: FaceExtraction) -> Counter[str]:
+    """Crop the faces that are not in the folder; return the number of photos by problem, "" for none.
 
     Raises:
-        ClusterError: there is no Ray at the address.
-        FaceExtractionError: a photo cannot be had just now, or the folder has faces of another size.
+        ClusterError: there is no Ray cluster at the address.
+        FaceExtractionError: a photo cannot be read at the moment, or the folder has faces of another size.
         ManifestError: the manifest cannot be read or names no people.
         models.storage.StorageError: the folder cannot be read or written.
     """
-    ordered = in_order(read_manifest(settings.manifest))
-    if not ordered:
+    rows_by_person = photos_by_person(read_manifest(settings.manifest))
+    if not rows_by_person:
         raise ManifestError(f"{settings.manifest} names no person; make it with skinserve followup")
-    _report_order(ordered)
-    parts = _missing_parts(ordered, settings)
-    found: Counter[str] = Counter()
+    _log_order(rows_by_person)
+    parts = _missing_parts(rows_by_person, settings)
+    counts: Counter[str] = Counter()
     if not parts:
-        return found
+        return counts
     num_photos = sum(map(len, parts))
     with (
         ray_cluster(settings.address),
         tqdm(total=num_photos, desc="faces", unit="photo", disable=None) as progress,
     ):
-        for part in _cut_by_actors(parts, settings):
-            trouble = part["problem"][0].as_py().partition(TROUBLE)[2]
-            if trouble:
-                raise FaceExtractionError(f"{trouble}; {_kept(settings)}")
+        for part in _extract_with_actors(parts, settings):
+            _, is_error, reason = part["problem"][0].as_py().partition(STORAGE_ERROR)
+            if is_error:
+                raise FaceExtractionError(f"{reason}; {_resume_hint(settings)}")
             write_part(part, settings.folder, size_px=settings.size_px)
-            found.update(part["problem"].to_pylist())
+            counts.update(part["problem"].to_pylist())
             progress.update(len(part))
-    return found
-
-
-def read_series(folder: str | Path, rows: Sequence[Row]) -> list[Series]:
-    """Return the faces of each person in order of time; a photo without a face is absent at its place.
-
-    People with fewer than two faces or without a label are left out, and their number is logged. Of a series
-    with more photos than serving accepts, the first, the last and others evenly spread in between remain.
-
-    Args:
-        folder: made by ``skinserve extract-faces``.
-        rows: of a manifest; they say whose photos count, in which order, and how the person did.
-
-    Raises:
-        FaceExtractionError: photos of these rows were not looked at yet, or the folder is damaged.
-        models.storage.StorageError: the folder cannot be read.
-    """
-    faces = read_records(str(folder))
-    ordered = in_order(rows)
-    uncut = sum((person, row.image) not in faces for person, own in ordered.items() for row in own)
-    if uncut:
-        raise FaceExtractionError(
-            f"{uncut:,} photos are not in {folder}; run skinserve extract-faces with this manifest"
-        )
-    series: list[Series] = []
-    noted: Counter[str] = Counter()
-    for person, own in ordered.items():
-        places = np.linspace(0, len(own) - 1, min(len(own), MAX_PHOTOS)).round().astype(int)
-        found = [faces[person, own[place].image]["face"] for place in places]
-        improvement = own[0].improvement
-        if improvement is None:
-            noted["left out, without a label"] += 1
-        elif sum(face is not None for face in found) < MIN_FACES:
-            noted[f"left out, with fewer than {MIN_FACES} faces"] += 1
-        else:
-            noted[f"with more than {MAX_PHOTOS} photos, shortened"] += len(places) < len(own)
-            series.append(_series(person, improvement, found))
-    for what, num in noted.items():
-        if num:
-            logger.warning("%s: %d of %d people %s", folder, num, len(ordered), what)
-    return series
-
-
-def in_order(rows: Sequence[Row]) -> dict[str, list[Row]]:
-    """Return each person's photos by time; those without one come last, equals stay as in the manifest."""
-    rows_of: defaultdict[str, list[Row]] = defaultdict(list)
-    for row in rows:
-        if row.person:
-            rows_of[row.person].append(row)
-    at_the_end = datetime.max.replace(tzinfo=UTC)
-    return {
-        person: sorted(own, key=lambda row: time_of(row.taken_at) or at_the_end)
-        for person, own in rows_of.items()
-    }
+    return counts
 
 
 class FaceExtractor:
-    """Reads photos and cuts their faces as serving does; Ray keeps one in each process of the pool."""
+    """Read photos and crop their faces as serving does; one runs in each actor of the pool."""
 
     def __init__(self, size_px: int) -> None:
-        from models.face.detector import (
-            MtcnnFaceDetector,  # here: the process that hands out the work needs no torch
-        )
+        from models.face.detector import MtcnnFaceDetector  # the driver process needs no torch
 
-        self._find = MtcnnFaceDetector(size_px=size_px, num_threads=1)
+        self._detect = MtcnnFaceDetector(size_px=size_px, num_threads=1)
 
     def __call__(self, part: pa.Table) -> pa.Table:
-        """Fill the columns face and problem of one part; trouble that may pass is every photo's problem."""
+        """Fill the columns face and problem of one part; a storage error fills every problem."""
         try:
             return self._filled(part)
-        except storage.StorageError as error:  # said as data: Ray wraps errors beyond recognition
-            return pa.table(part.to_pydict() | {"problem": [f"{TROUBLE}{error}"] * len(part)}, schema=SCHEMA)
+        except storage.StorageError as error:  # as data: Ray wraps exceptions in tracebacks
+            problems = [f"{STORAGE_ERROR}{error}"] * len(part)
+            return pa.table(part.to_pydict() | {"problem": problems}, schema=SCHEMA)
 
     def _filled(self, part: pa.Table) -> pa.Table:
         images = part["image"].to_pylist()
@@ -185,40 +126,40 @@ class FaceExtractor:
         with ThreadPoolExecutor(NUM_READERS) as pool:
             for start in range(0, len(images), BATCH_SIZE):
                 decoded = list(pool.map(_decode, images[start : start + BATCH_SIZE]))
-                found = iter(self._find([photo for photo in decoded if not isinstance(photo, str)]))
+                detected = iter(self._detect([photo for photo in decoded if not isinstance(photo, str)]))
                 for photo in decoded:
-                    face = None if isinstance(photo, str) else next(found)
+                    face = None if isinstance(photo, str) else next(detected)
                     faces.append(face.crop_HWC.tobytes() if face else None)
                     problems.append(photo if isinstance(photo, str) else "" if face else NO_FACE)
         return pa.table(part.to_pydict() | {"face": faces, "problem": problems}, schema=SCHEMA)
 
 
 def _decode(image: str) -> np.ndarray | str:
-    """Return the pixels of a photo, or why there are none for good; trouble that may pass is raised."""
+    """Return the pixels of a photo, or a permanent problem; a temporary one raises StorageError."""
     try:
         return decode_bounded(storage.read_bytes(image), max_side_px=PHOTO_PX).image_HWC
     except storage.MissingError:
-        return LOST
+        return MISSING
     except PhotoError as error:
         return error.code
 
 
-def _missing_parts(ordered: dict[str, list[Row]], settings: Cut) -> list[pa.Table]:
-    """Return what is to be cut: not in the folder yet, or lost then and there now."""
+def _missing_parts(rows_by_person: dict[str, list[Row]], settings: FaceExtraction) -> list[pa.Table]:
+    """Return the photos that are not in the folder, or were missing then and exist now."""
     done = read_records(settings.folder, with_faces=False, size_px=settings.size_px)
     items: list[dict[str, Any]] = []
-    for person, own in ordered.items():
+    for person, own in rows_by_person.items():
         for position, row in enumerate(own):
             before = done.get((person, row.image))
-            if before is None or (before["problem"] == LOST and storage.exists(row.image)):
+            if before is None or (before["problem"] == MISSING and storage.exists(row.image)):
                 item = {name: getattr(row, name) for name in ("taken_at", "image", "name", "improvement")}
                 items.append(item | {"person": person, "position": position})
     starts = range(0, len(items), settings.photos_per_part)
     return [pa.Table.from_pylist(items[i : i + settings.photos_per_part], schema=SCHEMA) for i in starts]
 
 
-def _cut_by_actors(parts: list[pa.Table], settings: Cut) -> Iterator[pa.Table]:
-    """Yield the parts as they are finished, in whatever order."""
+def _extract_with_actors(parts: list[pa.Table], settings: FaceExtraction) -> Iterator[pa.Table]:
+    """Yield the parts as they are finished, in any order."""
     import ray.data
     from ray.exceptions import RayError
 
@@ -236,42 +177,31 @@ def _cut_by_actors(parts: list[pa.Table], settings: Cut) -> Iterator[pa.Table]:
     try:
         yield from faces.iter_batches(batch_size=None, batch_format="pyarrow")  # pyright: ignore[reportReturnType]
     except RayError as error:
-        what = str(error).strip().partition("\n")[0]
+        reason = str(error).strip().partition("\n")[0]
         raise FaceExtractionError(
-            f"Ray failed ({type(error).__name__}: {what}); {_kept(settings)}"
+            f"Ray failed ({type(error).__name__}: {reason}); {_resume_hint(settings)}"
         ) from error
 
 
-def _kept(settings: Cut) -> str:
-    return f"what was cut is kept in {settings.folder}, the same command goes on"
+def _resume_hint(settings: FaceExtraction) -> str:
+    return f"extracted faces are kept in {settings.folder}, the same command resumes"
 
 
-def _report_order(ordered: dict[str, list[Row]]) -> None:
+def _log_order(rows_by_person: dict[str, list[Row]]) -> None:
     undated = tied = 0
-    for own in ordered.values():
+    for own in rows_by_person.values():
         times = [time_of(row.taken_at) for row in own]
         undated += None in times
         tied += len(set(times) - {None}) < sum(time is not None for time in times)
+    num_people = len(rows_by_person)
     if undated:
-        logger.warning("%d of %d people have photos without a time; these come last", undated, len(ordered))
+        log.warning("%d of %d people have photos without a time; these come last", undated, num_people)
     if tied:
-        logger.warning(
-            "%d of %d people have photos of the same time; these stay as in the manifest", tied, len(ordered)
+        log.warning(
+            "%d of %d people have photos of the same time; these keep the order of the manifest",
+            tied,
+            num_people,
         )
-
-
-def _series(person: str, improvement: float, faces: Sequence[bytes | None]) -> Series:
-    size_px = round((max(len(face) for face in faces if face) // 3) ** 0.5)
-    photos_THWC = np.zeros((len(faces), size_px, size_px, 3), np.uint8)
-    for photo_HWC, face in zip(photos_THWC, faces, strict=True):
-        if face is not None:
-            photo_HWC[:] = np.frombuffer(face, np.uint8).reshape(size_px, size_px, 3)
-    return Series(
-        photos_THWC=photos_THWC,
-        present_T=np.array([face is not None for face in faces]),
-        improvement_T=np.full(len(faces), improvement, np.float32),
-        person=person,
-    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A folder of Parquet parts with the faces that ``train.progress.extract_faces`` cropped, local or on S3."""
+"""A folder of Parquet parts, local or on S3, with the faces that ``skinserve extract-faces`` cropped."""
 
 import functools
 import hashlib
@@ -25,27 +25,27 @@ SCHEMA = pa.schema(
         ("name", pa.string()),
         ("improvement", pa.float64()),
         ("face", pa.binary()),  # uint8 (size_px, size_px, 3), or null
-        ("problem", pa.string()),  # why there is no face; empty where there is one
+        ("problem", pa.string()),  # reason for a missing face, else empty
     ]
 )
-LOST, NO_FACE = "missing", "no_face"
-"""Problems beside the codes of ``models.images.PhotoError``."""
+MISSING, NO_FACE = "missing", "no_face"
+"""Problems besides the codes of ``models.images.PhotoError``."""
 FACE_SOURCES = ("face/detector.py", "face/alignment.py", "images.py")
-"""Of ``models/``: what decides how a cut face looks."""
-logger = logging.getLogger(__name__)
+"""Files of ``models/`` that determine the pixels of a crop."""
+log = logging.getLogger(__name__)
 
 
 class FaceExtractionError(SkinserveError):
-    """Faces cannot be cut or read; the message says why and what to do. What was cut until then is kept."""
+    """Faces cannot be extracted or read; faces extracted before are kept."""
 
 
 def write_part(part: pa.Table, folder: str, *, size_px: int) -> None:
-    """Write one part as a whole, beside those that are there.
+    """Write one part as a whole, beside existing parts.
 
     Raises:
         models.storage.StorageError: the folder cannot be written.
     """
-    metadata = {"size_px": str(size_px), "finder": detector_version()}
+    metadata = {"size_px": str(size_px), "finder": detector_version()}  # the key of format version 1
     file = io.BytesIO()
     pq.write_table(part.cast(SCHEMA.with_metadata(metadata)), file, compression="zstd")
     storage.write_bytes(storage.join(folder, f"part-{uuid.uuid4().hex}.parquet"), file.getvalue())
@@ -54,12 +54,12 @@ def write_part(part: pa.Table, folder: str, *, size_px: int) -> None:
 def read_records(
     folder: str, *, with_faces: bool = True, size_px: int | None = None
 ) -> dict[tuple[str, str], dict[str, Any]]:
-    """Return what is in the folder by person and image; a photo that was lost at first counts as found later.
+    """Return the records of a folder by person and image; the latest of a photo that was missing at first.
 
     Args:
-        folder: local or ``s3://``; one that does not exist is empty.
-        with_faces: without them only person, image and problem are read.
-        size_px: side that the faces must have; none: whichever, but all the same. Also set, it is filled in.
+        folder: local or ``s3://``; a missing folder is empty.
+        with_faces: False reads person, image and problem only.
+        size_px: required side of the faces; None: that of the first part.
 
     Raises:
         FaceExtractionError: a part cannot be read, or has faces of another size.
@@ -70,21 +70,21 @@ def read_records(
     for address in storage.list_files(folder):
         if not fnmatch(address, "*/part-*.parquet"):
             continue
-        table, cut_px, version = _read_part(address, None if with_faces else ["person", "image", "problem"])
+        table, part_px, version = _read_part(address, None if with_faces else ["person", "image", "problem"])
         versions.add(version)
-        size_px = size_px or cut_px
-        if cut_px != size_px:
+        size_px = size_px or part_px
+        if part_px != size_px:
             raise FaceExtractionError(
-                f"{address} has faces of {cut_px} px, not {size_px}; choose another folder or --size-px"
+                f"{address} has faces of {part_px} px, not {size_px}; choose another folder or --size-px"
             )
         for record in table.to_pylist():
             key = record["person"], record["image"]
-            if key not in records or records[key]["problem"] == LOST:
+            if key not in records or records[key]["problem"] == MISSING:
                 records[key] = record
     if versions - {detector_version()}:
-        logger.warning(
-            "%s has faces cut by another version of models/face/detector.py than serves now; if its crops "
-            "changed, cut into a new folder",
+        log.warning(
+            "%s has faces of another version of models/face/detector.py; if its crops changed, extract them "
+            "into a new folder",
             folder,
         )
     return records
@@ -92,7 +92,7 @@ def read_records(
 
 @functools.cache
 def detector_version() -> str:
-    """Return the sha256 of the code that cuts."""
+    """Return the sha256 of the code that crops faces."""
     sources = [Path(folder) / name for folder in models.__path__ for name in FACE_SOURCES]
     return hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()
 
@@ -106,5 +106,5 @@ def _read_part(address: str, columns: list[str] | None) -> tuple[pa.Table, int, 
         return part.read(columns=columns), size_px, version
     except (pa.ArrowException, KeyError, ValueError, OSError) as error:
         raise FaceExtractionError(
-            f"{address} is damaged or not ours; remove it and run train.progress.extract_faces again"
+            f"{address} is damaged or not a part of faces; remove it and run skinserve extract-faces again"
         ) from error

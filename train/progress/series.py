@@ -1,4 +1,4 @@
-"""One person over time, drawn or real, as the progress network learns from it.
+"""A series of face crops of one person, synthetic or labelled, and batches of series.
 
 Axes: B series, T photo, H row, W column, C colour.
 """
@@ -22,26 +22,26 @@ class Series:
     present_T: np.ndarray
     """bool; at least two photos have a face."""
     improvement_T: np.ndarray
-    """float32, what a perfect judge says after each photo: 0 worsened, 0.5 no change so far, 1 improved.
+    """float32, target after each photo: 0 worsened, 0.5 no change so far, 1 improved.
 
-    Of a real series only the verdict is known; it stands at every photo.
+    A labelled series has its verdict at every photo.
     """
     person: str
 
     @property
     def improved(self) -> bool:
-        """Whether the last face is better than the first."""
+        """Whether the skin improved from the first to the last face."""
         return bool(self.improvement_T[np.flatnonzero(self.present_T)[-1]] >= 0.5)
 
 
 def backwards(series: Series) -> Series:
-    """Return a real series in the opposite order, which turns its verdict around.
+    """Reverse a labelled series, which inverts its verdict.
 
     Raises:
-        ValueError: its judge changes his mind on the way; what he says from the other end is not known then.
+        ValueError: the target differs between photos; that of the reversed series is unknown.
     """
     if np.ptp(series.improvement_T) > 0:
-        raise ValueError("the improvement differs from photo to photo; draw the series from its other end")
+        raise ValueError("the improvement differs between photos; draw the reversed series instead")
     return replace(
         series,
         photos_THWC=series.photos_THWC[::-1],
@@ -51,10 +51,10 @@ def backwards(series: Series) -> Series:
 
 
 def to_batch(series: Sequence[Series], device: str = "cpu") -> Batch:
-    """Pad series at their end to one length and copy them to a device.
+    """Pad series at the end to one length and copy them to a device.
 
     Returns:
-        ``photos``, ``present`` and ``improvement``, (B, T), and ``present_index``, (N,), the positions of the
+        ``photos``, ``present`` and ``improvement``, (B, T), and ``present_index``, (N,): positions of the
         present photos among all B x T.
     """
     longest = max(len(one.present_T) for one in series)

@@ -1,4 +1,4 @@
-"""Real, labelled series to batches, in an order that all workers share."""
+"""Batches of labelled series, in one order for all workers."""
 
 from collections.abc import Iterator, Sequence
 
@@ -12,9 +12,9 @@ from train.progress.series import Series, backwards, to_batch
 
 
 class LabelledSeriesBatches:
-    """Batches of one epoch after the other; each series is in its batch forwards and backwards.
+    """Yield batches with each series forwards and backwards.
 
-    Backwards, what became better becomes worse, so both verdicts have the same photos, light and people.
+    Backwards, an improvement is a worsening: both verdicts have the same photos, light and people.
     """
 
     def __init__(
@@ -22,7 +22,7 @@ class LabelledSeriesBatches:
     ) -> None:
         if not series:
             raise ManifestError(
-                "no series has two photos with a face; see the report of train.progress.extract_faces"
+                "no series has two photos with a face; see the output of skinserve extract-faces"
             )
         self.epoch = 0
         self._series = series

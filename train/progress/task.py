@@ -17,8 +17,8 @@ from train.pretrained import load_checkpoint_weights
 from train.progress.config import ProgressTraining
 from train.progress.evaluation import evaluate_progress
 from train.progress.evaluation_series import SeriesSource, evaluation_series
-from train.progress.extract_faces import read_series
 from train.progress.face_crops import crop_faces
+from train.progress.labelled_series import read_series
 from train.progress.loss import batch_loss
 from train.progress.release import release_progress
 from train.progress.series import Series

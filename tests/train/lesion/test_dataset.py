@@ -48,7 +48,7 @@ def test_labels_become_the_columns_of_both_heads(photos: LesionPhotos):
     assert batch["risk"].argmax(1).tolist() == [0, 1, 0]
 
 
-def test_a_few_damaged_photos_are_left_out_and_named(rows: list[Row], caplog: pytest.LogCaptureFixture):
+def test_a_few_damaged_photos_are_skipped_and_named(rows: list[Row], caplog: pytest.LogCaptureFixture):
     Path(rows[2].image).write_bytes(b"\xff\xd8\xff broken")
 
     photos = LesionPhotos(rows, labels=LABELS, side_px=32, max_unreadable_share=0.1)
@@ -57,7 +57,7 @@ def test_a_few_damaged_photos_are_left_out_and_named(rows: list[Row], caplog: py
     assert photos.diagnosis_B.tolist() == [0, 2, 0, 2, 1, 0, 2, 1, 0, 2, 1]
     served_HWC = decode_square(Path(rows[3].image).read_bytes(), side_px=32).image_HWC
     assert torch.equal(photos.__getitems__([2])["image"][0], torch.from_numpy(served_HWC))
-    assert "1 of 12 photos cannot be read and are left out: lesion-00002" in caplog.text
+    assert "1 of 12 photos cannot be read and are skipped: lesion-00002" in caplog.text
 
 
 def test_half_the_photos_missing_ends_the_run(rows: list[Row]):
@@ -73,12 +73,12 @@ def test_an_unknown_label_is_named(rows: list[Row]):
         class_names([*rows, Row(image="a", label="mole")])
 
 
-def test_one_diagnosis_is_no_task():
+def test_a_single_diagnosis_is_rejected():
     with pytest.raises(ManifestError, match="photos of Nevus only"):
         class_names([Row(image="a", label="nv")])
 
 
-def test_balanced_batches_draw_rare_classes_as_often(rows: list[Row]):
+def test_balanced_batches_sample_all_classes_equally(rows: list[Row]):
     common = [row for row in rows if row.label == "Nevus"] * 3
     rare = [row for row in rows if row.label == "Melanoma"][:2]
     photos = LesionPhotos([*common, *rare], labels=("Nevus", "Melanoma"), side_px=32)
@@ -91,7 +91,7 @@ def test_balanced_batches_draw_rare_classes_as_often(rows: list[Row]):
     assert drawn[1] / drawn.total() == pytest.approx(0.5, abs=0.07)
 
 
-def test_two_workers_take_together_the_step_that_one_takes(photos: LesionPhotos):
+def test_two_workers_together_take_the_step_of_one(photos: LesionPhotos):
     alone = LesionTrainBatches(photos, settings(), DistributedContext())
     pair = [
         LesionTrainBatches(photos, settings(batch_size=2), DistributedContext(rank=rank, world_size=2))
@@ -104,13 +104,13 @@ def test_two_workers_take_together_the_step_that_one_takes(photos: LesionPhotos)
         assert torch.equal(torch.cat([batches.order() for batches in pair], dim=1), alone.order())
 
 
-def test_every_photo_is_drawn_once_where_classes_are_not_balanced(photos: LesionPhotos):
+def test_every_photo_is_sampled_once_without_class_balance(photos: LesionPhotos):
     order = LesionTrainBatches(photos, settings(), DistributedContext()).order()
 
     assert sorted(order.flatten().tolist()) == list(range(12))
 
 
-def test_an_epoch_is_the_same_at_every_call_and_another_one_is_not(photos: LesionPhotos):
+def test_an_epoch_is_deterministic_and_differs_from_another(photos: LesionPhotos):
     batches = LesionTrainBatches(photos, settings(), DistributedContext())
 
     first, again = (torch.cat([batch["image"] for batch in batches]) for _ in range(2))
@@ -121,7 +121,7 @@ def test_an_epoch_is_the_same_at_every_call_and_another_one_is_not(photos: Lesio
     assert not torch.equal(first, other)
 
 
-def test_without_augmentation_a_photo_is_what_serving_sees(rows: list[Row]):
+def test_a_photo_without_augmentation_equals_the_input_of_serving(rows: list[Row]):
     photos = LesionPhotos(rows, labels=LABELS, side_px=32)
     batches = LesionTrainBatches(photos, settings(augment=False), DistributedContext())
 
@@ -131,7 +131,7 @@ def test_without_augmentation_a_photo_is_what_serving_sees(rows: list[Row]):
     assert torch.equal(batch["image"], normalize(photos.__getitems__(first)["image"]))
 
 
-def test_batches_gathered_ahead_of_a_gpu_are_those_of_a_cpu(photos: LesionPhotos):
+def test_batches_gathered_ahead_for_a_gpu_equal_those_of_a_cpu(photos: LesionPhotos):
     order = [[index % 12, (index + 5) % 12] for index in range(3 * NUM_AHEAD)]
 
     found = list(_gathered(photos, order, "cuda:0"))
@@ -140,7 +140,7 @@ def test_batches_gathered_ahead_of_a_gpu_are_those_of_a_cpu(photos: LesionPhotos
         assert all(torch.equal(batch[name], expected[name]) for name in expected)
 
 
-def test_an_epoch_may_end_while_batches_are_gathered_ahead(photos: LesionPhotos):
+def test_an_epoch_can_end_while_batches_are_gathered_ahead(photos: LesionPhotos):
     batches = _gathered(photos, [[0, 1]] * 10 * NUM_AHEAD, "cuda:0")
     next(batches)
 
@@ -167,7 +167,7 @@ def test_workers_share_the_validation_photos(photos: LesionPhotos):
     assert torch.equal(whole[1::2], shares[1])
 
 
-def test_mixed_targets_still_add_up_to_one():
+def test_mixed_targets_sum_to_one():
     generator = torch.Generator().manual_seed(0)
     batch = {"image": torch.rand(6, 3, 16, 16), "risk": torch.eye(2)[[0, 1] * 3], "diagnosis": torch.eye(6)}
 
@@ -180,8 +180,8 @@ def test_mixed_targets_still_add_up_to_one():
 
 
 @pytest.mark.parametrize(("seed", "cuts"), [(0, False), (3, True)])
-def test_a_seed_draws_the_mixing_that_it_always_drew(seed: int, cuts: bool):
-    """A run resumed with newer code must see the photos that it would have seen."""
+def test_the_mixing_of_a_seed_never_changes(seed: int, cuts: bool):
+    """A run resumed with newer code must train on the same photos."""
     generator = torch.Generator().manual_seed(seed)
 
     mixing = draw_mixing(6, 16, generator)
@@ -197,6 +197,6 @@ def test_a_seed_draws_the_mixing_that_it_always_drew(seed: int, cuts: bool):
     assert torch.equal(generator.get_state(), again.get_state())
 
 
-def test_more_workers_than_photos_are_refused(photos: LesionPhotos):
-    with pytest.raises(ManifestError, match=r"12 photos are fewer than one step takes, 4 x 4"):
+def test_more_workers_than_photos_are_rejected(photos: LesionPhotos):
+    with pytest.raises(ManifestError, match=r"12 photos are fewer than the examples of one step, 4 x 4"):
         LesionTrainBatches(photos, settings(), DistributedContext(world_size=4))

@@ -12,8 +12,9 @@ from models.face.detector import MtcnnFaceDetector
 from models.images import decode_bounded
 from samples.face import draw_face
 from train.data.manifest import ManifestError, Row, write_manifest
-from train.progress.extract_faces import Cut, FaceExtractor, cut, in_order, read_series
+from train.progress.extract_faces import FaceExtraction, FaceExtractor, extract_faces
 from train.progress.face_store import SCHEMA, FaceExtractionError, read_records, write_part
+from train.progress.labelled_series import photos_by_person, read_series
 
 PX = 4
 FACE = bytes(range(PX * PX * 3))
@@ -60,7 +61,7 @@ def test_series_are_in_order_of_time_with_gaps_where_no_face_is(tmp_path: Path) 
     assert len(ben.present_T) == 2
 
 
-def test_people_without_two_faces_or_a_label_are_left_out_and_counted(
+def test_people_without_two_faces_or_a_label_are_skipped_and_counted(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     rows = [row("anna", "a", 1), row("anna", "b", 2), row("ben", "c", 1, None), row("ben", "d", 2, None)]
@@ -68,8 +69,8 @@ def test_people_without_two_faces_or_a_label_are_left_out_and_counted(
     write_faces(tmp_path, rows, without="b")
 
     assert [series.person for series in read_series(tmp_path, rows)] == ["cleo"]
-    assert "1 of 3 people left out, with fewer than 2 faces" in caplog.text
-    assert "1 of 3 people left out, without a label" in caplog.text
+    assert "1 of 3 people skipped, with fewer than 2 faces" in caplog.text
+    assert "1 of 3 people skipped, without a label" in caplog.text
 
 
 def test_long_series_keep_first_and_last(tmp_path: Path) -> None:
@@ -91,7 +92,7 @@ def test_long_series_keep_first_and_last(tmp_path: Path) -> None:
     assert not series.present_T[0] and not series.present_T[-1]
 
 
-def test_photos_that_were_not_cut_are_an_error(tmp_path: Path) -> None:
+def test_photos_missing_in_the_folder_are_an_error(tmp_path: Path) -> None:
     rows = [row("anna", "a", 1), row("anna", "b", 2), row("anna", "c", 3)]
     write_faces(tmp_path, rows[:1])
 
@@ -99,7 +100,7 @@ def test_photos_that_were_not_cut_are_an_error(tmp_path: Path) -> None:
         read_series(tmp_path, rows)
 
 
-def test_a_photo_found_later_replaces_the_lost_one(tmp_path: Path) -> None:
+def test_a_photo_found_later_replaces_the_missing_one(tmp_path: Path) -> None:
     rows = [row("anna", "a", 1)]
     for _ in range(4):
         write_faces(tmp_path, rows, without="a", problem="missing")
@@ -110,17 +111,17 @@ def test_a_photo_found_later_replaces_the_lost_one(tmp_path: Path) -> None:
     assert record["face"] == FACE
 
 
-def test_damaged_parts_and_other_sizes_are_refused(tmp_path: Path) -> None:
+def test_damaged_parts_and_other_sizes_are_rejected(tmp_path: Path) -> None:
     write_faces(tmp_path, [row("anna", "a", 1)], px=80)
 
     with pytest.raises(FaceExtractionError, match=r"has faces of 80 px, not 64"):
         read_records(str(tmp_path), size_px=64)
     (tmp_path / "part-0.parquet").write_bytes(b"PAR1")
-    with pytest.raises(FaceExtractionError, match=r"part-0.parquet is damaged or not ours; remove it"):
+    with pytest.raises(FaceExtractionError, match=r"part-0.parquet is damaged or not a part of faces"):
         read_records(str(tmp_path))
 
 
-def test_faces_of_another_finder_are_pointed_out(
+def test_faces_of_another_detector_version_are_logged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     write_faces(tmp_path, [row("anna", "a", 1)])
@@ -130,7 +131,7 @@ def test_faces_of_another_finder_are_pointed_out(
     monkeypatch.setattr("train.progress.face_store.detector_version", lambda: "new")
     read_records(str(tmp_path))
 
-    assert "cut by another version of models/face/detector.py" in caplog.text
+    assert "faces of another version of models/face/detector.py" in caplog.text
 
 
 def test_photos_without_a_time_come_last_and_equal_times_stay() -> None:
@@ -142,16 +143,16 @@ def test_photos_without_a_time_come_last_and_equal_times_stay() -> None:
         row("", "n", 1),
     ]
 
-    assert {who: [each.name for each in own] for who, own in in_order(rows).items()} == {
+    assert {who: [each.name for each in own] for who, own in photos_by_person(rows).items()} == {
         "anna": ["c", "b", "a", "x"]
     }
 
 
-def test_a_manifest_without_people_is_refused(tmp_path: Path) -> None:
+def test_a_manifest_without_people_is_rejected(tmp_path: Path) -> None:
     write_manifest([row("", "a", 1)], tmp_path / "m.parquet")
 
     with pytest.raises(ManifestError, match=r"names no person"):
-        cut(Cut(manifest=str(tmp_path / "m.parquet"), folder=str(tmp_path / "faces")))
+        extract_faces(FaceExtraction(manifest=str(tmp_path / "m.parquet"), folder=str(tmp_path / "faces")))
 
 
 @pytest.fixture(scope="module")
@@ -172,7 +173,7 @@ def part_of(photos: Path, *names: str) -> pa.Table:
     )
 
 
-def test_faces_are_those_that_serving_cuts(photos: Path) -> None:
+def test_faces_equal_those_of_serving(photos: Path) -> None:
     photo = decode_bounded((photos / "face.jpg").read_bytes(), max_side_px=640).image_HWC
     (served,) = MtcnnFaceDetector(size_px=80)([photo])
     assert served is not None
@@ -198,7 +199,7 @@ def ray_of_one_cpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.mark.cluster
 @pytest.mark.usefixtures("ray_of_one_cpu")
-def test_ray_cuts_what_is_missing_and_only_that(
+def test_ray_extracts_only_missing_faces(
     photos: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     names = ("face.jpg", "wall.png", "damaged.jpg", "lost.jpg")
@@ -213,17 +214,19 @@ def test_ray_cuts_what_is_missing_and_only_that(
         for name in names
     ]
     write_manifest(rows, tmp_path / "m.parquet")
-    settings = Cut(manifest=str(tmp_path / "m.parquet"), folder=str(tmp_path / "faces"), photos_per_part=2)
+    settings = FaceExtraction(
+        manifest=str(tmp_path / "m.parquet"), folder=str(tmp_path / "faces"), photos_per_part=2
+    )
     caplog.set_level(logging.WARNING, "train.progress.extract_faces")
 
-    first = cut(settings)
-    again = cut(settings)
+    first = extract_faces(settings)
+    again = extract_faces(settings)
     (photos / "lost.jpg").write_bytes((photos / "face.jpg").read_bytes())
     of_first_two = next(
         p for p in (tmp_path / "faces").iterdir() if "face" in pq.read_table(p)["name"].to_pylist()
     )
     of_first_two.unlink()
-    restarted = cut(settings)
+    restarted = extract_faces(settings)
 
     assert first == {"": 1, "no_face": 1, "unreadable_image": 1, "missing": 1}
     assert again.total() == 0
@@ -238,5 +241,5 @@ def test_ray_cuts_what_is_missing_and_only_that(
         [row("ben", "x", 1), Row(image=str(photos / "folder.jpg"), label="", person="ben")],
         tmp_path / "m.parquet",
     )
-    with pytest.raises(FaceExtractionError, match=r"folder.jpg cannot be read.*the same command goes on"):
-        cut(settings)
+    with pytest.raises(FaceExtractionError, match=r"folder.jpg cannot be read.*the same command resumes"):
+        extract_faces(settings)

@@ -27,7 +27,7 @@ def test_the_verdict_is_the_label_of_the_manifest(improvement: float):
     assert series.improved == (label_of(improvement) == "improved")
 
 
-def test_backwards_turns_order_and_verdict_around():
+def test_backwards_inverts_order_and_verdict():
     series = series_of([True, True, False], [0.9, 0.9, 0.9])
 
     back = backwards(series)
@@ -38,8 +38,8 @@ def test_backwards_turns_order_and_verdict_around():
     assert series.improved and not back.improved
 
 
-def test_a_drawn_course_cannot_be_turned_around_afterwards():
-    with pytest.raises(ValueError, match="draw the series from its other end"):
+def test_a_synthetic_series_cannot_be_reversed():
+    with pytest.raises(ValueError, match="draw the reversed series instead"):
         backwards(series_of([True, True], [0.5, 1.0]))
 
 

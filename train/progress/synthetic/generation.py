@@ -1,8 +1,7 @@
-"""Progress series made from photos of people: lesions are drawn that come and redden, or fade and go.
+"""Synthetic progress series: lesions on photos of people that appear and redden, or fade and disappear.
 
-There is no public set of face photos labelled improved and worsened. Every series is drawn as worsening;
-half of them are played backwards. All else (which photos, light, pose, camera) is drawn by lot without regard
-to the label, so it cannot give the label away.
+No public data set has face photos labelled improved and worsened. Every series is drawn as worsening; half of
+them are reversed. Photos, light, pose and camera are sampled independently of the label.
 
 Axes: T photo, H row, W column, C colour.
 """
@@ -31,13 +30,13 @@ from train.progress.synthetic.trajectory import (
 )
 
 UNCLEAR_CHANGE, CLEAR_CHANGE = 0.1, 0.3
-"""Changes of severity up to which a judge sees none, and from which on he has no doubt."""
-TRAINING, VALIDATION, STEADY, UNDRAWN, PRACTICE, DRAWN = range(6)
-"""Seeds of the kinds of series are never the same."""
+"""Changes of severity with target 0.5 below the first, 0 or 1 above the second, interpolated between."""
+MIRRORING, VALIDATION, NO_CHANGE, REAL_NO_CHANGE, BASELINES, TRAINING = range(6)
+"""Parts of the seeds; each use has its own."""
 
 
 class Pair(NamedTuple):
-    """The same photos in both orders."""
+    """A series and its reverse."""
 
     worsening: Series
     improving: Series
@@ -51,14 +50,14 @@ def draw_pair(
     size_px: int = 80,
     num_photos: int | None = None,
 ) -> Pair:
-    """Draw one series and its mirror in time; equal states of ``rng`` give equal series.
+    """Draw one series and its reverse; equal states of ``rng`` give equal series.
 
     Args:
-        faces: whose photos to draw on; each person is equally likely.
-        drawing: what may happen.
-        rng: all randomness.
+        faces: photos to draw on; each person is equally likely.
+        drawing: ranges of the sampled parameters.
+        rng: source of all randomness.
         size_px: side of the photos.
-        num_photos: drawn by lot if not given.
+        num_photos: sampled if not given.
     """
     person = str(rng.choice(list(faces)))
     if num_photos is None:
@@ -67,7 +66,7 @@ def draw_pair(
     chosen = rng.integers(len(faces[person]), size=num_photos)
     if rng.random() < drawing.one_photo_chance:
         chosen[:] = chosen[0]
-    photos_THWC = _photographed([faces[person][i] for i in chosen], trajectory, drawing, rng, size_px=size_px)
+    photos_THWC = _take_photos([faces[person][i] for i in chosen], trajectory, drawing, rng, size_px=size_px)
     present_T = draw_present(drawing, rng, num_photos)
     photos_THWC = photos_THWC * present_T[:, None, None, None].astype(np.uint8)
     both = [
@@ -83,60 +82,57 @@ def draw_pair(
 
 
 def improvement_of(trend_T: np.ndarray, present_T: np.ndarray) -> np.ndarray:
-    """Return what a perfect judge says after each photo: float32 (T,), 0.5 and 0 or 1 for a clear change.
+    """Return the target after each photo: float32 (T,), 0 or 1 for a clear change, else towards 0.5.
 
-    A photo without a face repeats the one before it.
+    A photo without a face has the target of the photo before it.
 
     Args:
-        trend_T: severity, 0 to 1, without the relapses.
-        present_T: which photos have a face.
+        trend_T: severity, 0 to 1, without relapses.
+        present_T: whether a photo has a face.
     """
     position_T = np.where(present_T, np.arange(len(present_T)), -1)
     seen_T = np.maximum(np.maximum.accumulate(position_T), present_T.argmax())
     change_T = trend_T[present_T.argmax()] - trend_T[seen_T]
-    sure_T = np.clip((np.abs(change_T) - UNCLEAR_CHANGE) / (CLEAR_CHANGE - UNCLEAR_CHANGE), 0, 1)
-    return (0.5 + 0.5 * np.sign(change_T) * sure_T).astype(np.float32)
+    clear_T = np.clip((np.abs(change_T) - UNCLEAR_CHANGE) / (CLEAR_CHANGE - UNCLEAR_CHANGE), 0, 1)
+    return (0.5 + 0.5 * np.sign(change_T) * clear_T).astype(np.float32)
 
 
 def validation_series(
     faces: Faces, drawing: SeriesDrawing, *, num_series: int, seed: int, size_px: int = 80
 ) -> list[Series]:
-    """Return the same series at every call, drawn a little differently from those of training."""
+    """Draw the validation series, with wider ranges than in training; equal at every call."""
     return _drawn(faces, for_validation(drawing), num_series, [seed, VALIDATION], size_px)
 
 
 def training_series(
     faces: Faces, drawing: SeriesDrawing, *, num_series: int, seed: int, size_px: int = 80
 ) -> list[Series]:
-    """Return the same series at every call, drawn as those of training that have a verdict."""
-    return _drawn(faces, replace(drawing, no_change_chance=0.0), num_series, [seed, PRACTICE], size_px)
+    """Draw the training series of the baselines, all with a verdict; equal at every call."""
+    return _drawn(faces, replace(drawing, no_change_chance=0.0), num_series, [seed, BASELINES], size_px)
 
 
 def no_change_series(
     faces: Faces, drawing: SeriesDrawing, *, num_series: int, seed: int, size_px: int = 80
 ) -> list[Series]:
-    """Return the same series at every call, of lesions that relapse but do not change."""
-    return _drawn(faces, for_no_change_validation(drawing), num_series, [seed, STEADY], size_px)
+    """Draw no-change controls: lesions that relapse but do not change; equal at every call."""
+    return _drawn(faces, for_no_change_validation(drawing), num_series, [seed, NO_CHANGE], size_px)
 
 
 def real_no_change_series(
     faces: Faces, drawing: SeriesDrawing, *, num_series: int, seed: int
 ) -> list[Series]:
-    """Return the same series at every call, of different photos of one person as they are served.
-
-    Nothing is drawn on them and no camera is drawn by lot: what differs is what differed between the photos.
-    """
+    """Choose no-change controls: unmodified photos of one person, as in serving; equal at every call."""
     series: list[Series] = []
-    several = [person for person, cuts in faces.items() if len(cuts) > 1]
+    several = [person for person, crops in faces.items() if len(crops) > 1]
     for index in range(num_series if several else 0):
-        rng = np.random.default_rng([seed, UNDRAWN, index])
+        rng = np.random.default_rng([seed, REAL_NO_CHANGE, index])
         person = str(rng.choice(several))
-        cuts = faces[person]
-        num_photos = min(draw_length(drawing, rng), len(cuts))
-        chosen = rng.choice(len(cuts), num_photos, replace=False)
+        crops = faces[person]
+        num_photos = min(draw_length(drawing, rng), len(crops))
+        chosen = rng.choice(len(crops), num_photos, replace=False)
         series.append(
             Series(
-                photos_THWC=np.stack([cuts[i].served_HWC for i in chosen]),
+                photos_THWC=np.stack([crops[i].served_HWC for i in chosen]),
                 present_T=np.ones(num_photos, bool),
                 improvement_T=np.full(num_photos, 0.5, np.float32),
                 person=person,
@@ -146,11 +142,10 @@ def real_no_change_series(
 
 
 class SyntheticSeriesBatches:
-    """Batches of one epoch after the other.
+    """Yield batches with each series forwards and backwards, all of one length.
 
-    The series of a batch are equally long, and each is in it forwards and backwards, so that photos, light
-    and camera are the same for both labels. The first ``drawn_epochs`` epochs are drawn when they are asked
-    for; later ones show the same series again. Each is mirrored left to right or not, by lot.
+    Photos, light and camera are thus the same for both labels. The first ``drawn_epochs`` epochs are drawn on
+    demand; later epochs repeat them. Each pair is mirrored left to right with probability 0.5.
     """
 
     def __init__(self, faces: Faces, config: ProgressTraining) -> None:
@@ -165,7 +160,7 @@ class SyntheticSeriesBatches:
     def __iter__(self) -> Iterator[Batch]:
         config = self._config
         for number in range(len(self)):
-            rng = np.random.default_rng([config.seed, TRAINING, self.epoch, number])
+            rng = np.random.default_rng([config.seed, MIRRORING, self.epoch, number])
             pairs = [
                 _mirrored(pair) if rng.random() < 0.5 else pair
                 for pair in self._pairs(self.epoch % config.drawn_epochs, number)
@@ -176,7 +171,7 @@ class SyntheticSeriesBatches:
     def _pairs(self, epoch: int, number: int) -> list[Pair]:
         config = self._config
         if (epoch, number) not in self._drawn:
-            rng = np.random.default_rng([config.seed, DRAWN, epoch, number])
+            rng = np.random.default_rng([config.seed, TRAINING, epoch, number])
             num_photos = draw_length(config.drawing, rng)
             self._drawn[epoch, number] = [
                 draw_pair(self._faces, config.drawing, rng, size_px=config.input_px, num_photos=num_photos)
@@ -186,7 +181,7 @@ class SyntheticSeriesBatches:
 
 
 def in_batches(series: Sequence[Series], config: ProgressTraining) -> Iterator[Batch]:
-    """Yield all series once, in order."""
+    """Yield all series once, in order, as batches."""
     for start in range(0, len(series), config.batch_size):
         yield to_batch(series[start : start + config.batch_size], config.device)
 
@@ -198,13 +193,13 @@ def _mirrored(pair: Pair) -> Pair:
 def _drawn(
     faces: Faces, drawing: SeriesDrawing, num_series: int, seed: list[int], size_px: int
 ) -> list[Series]:
-    """Draw every series by a random generator of its own; half of them improve."""
+    """Draw every series with a random generator of its own; half of them improve."""
     generators = [np.random.default_rng([*seed, index]) for index in range(num_series)]
     return [draw_pair(faces, drawing, rng, size_px=size_px)[int(rng.integers(2))] for rng in generators]
 
 
-def _photographed(
-    cuts: list[FaceCrop],
+def _take_photos(
+    crops: list[FaceCrop],
     trajectory: Trajectory,
     drawing: SeriesDrawing,
     rng: np.random.Generator,
@@ -213,12 +208,12 @@ def _photographed(
 ) -> np.ndarray:
     photos = [
         take_photo(
-            draw_lesions(cut.crop_HWC, cut.skin_HW, cut.map_23, lesions) if lesions else cut.crop_HWC,
+            draw_lesions(crop.crop_HWC, crop.skin_HW, crop.map_23, lesions) if lesions else crop.crop_HWC,
             draw_camera(drawing, rng),
             crop_share=(1 + 2 * MARGIN) / (1 + 2 * CROP_MARGIN),
             size_px=size_px,
             rng=rng,
         )
-        for cut, lesions in zip(cuts, trajectory.lesions_T, strict=True)
+        for crop, lesions in zip(crops, trajectory.lesions_T, strict=True)
     ]
     return np.stack(photos)

@@ -1,7 +1,7 @@
-"""Skin lesions drawn on a face crop, and the camera that takes the photo.
+"""Draw skin lesions on a face crop, and simulate the camera.
 
-Places are in the face's own coordinates (``models.face.alignment``), which follow its landmarks.
-Axes: H row, W column, C colour, K lesion, N place.
+Positions are in face coordinates (``models.face.alignment``), which follow the landmarks.
+Axes: H row, W column, C colour, K lesion, N position.
 """
 
 import io
@@ -15,37 +15,38 @@ from models.face.alignment import FACE_LANDMARKS_52
 LIGHT_HALO = np.array([0.02, 0.30, 0.27])
 LIGHT_CORE = np.array([0.22, 0.62, 0.56])
 LIGHT_MOLE = np.array([0.45, 0.58, 0.62])
-"""Share of red, green and blue light that a halo, a core and a mole at full strength take away."""
+"""Share of red, green and blue light that a halo, a core and a mole at full strength absorb."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Lesions:
-    """Lesions of one person at one time: places and sizes in face coordinates."""
+    """Lesions of one person at one time: positions and sizes in face coordinates."""
 
-    place_K2: np.ndarray
+    position_K2: np.ndarray
     radius_K: np.ndarray
     """Of the core; the halo is wider by ``halo_K``."""
     halo_K: np.ndarray
     strength_K: np.ndarray
-    """0 (not there) to 1 (as red as can be)."""
+    """0 (invisible) to 1 (full strength)."""
     brown_K: np.ndarray
-    """bool: a mole, which is no disease."""
+    """bool: a mole, independent of severity."""
 
 
 def face_to_pixels(landmarks_52: np.ndarray) -> np.ndarray:
-    """Return the (2, 3) map from face coordinates to pixels that fits the landmarks best."""
+    """Return the affine map (2, 3) from face coordinates to pixels, fitted to the landmarks."""
     source_53 = np.concatenate([FACE_LANDMARKS_52, np.ones((5, 1))], axis=1)
     return np.linalg.lstsq(source_53, np.asarray(landmarks_52, float), rcond=None)[0].T
 
 
 def skin_of(crop_HWC: np.ndarray, map_23: np.ndarray) -> np.ndarray:
-    """Return how much each pixel looks like this face's cheeks and forehead: float (H, W), 0 to 1.
+    """Return the likelihood of skin of each pixel: float (H, W), 0 to 1.
 
-    Hair, background, beards, eyes and glasses get no lesions; what decides is the colour, not the brightness.
+    It compares the colour, more than the brightness, with cheeks and forehead: hair, background, beards, eyes
+    and glasses get no lesions.
     """
     log_HWC = np.log(crop_HWC.astype(np.float32) + 8)
-    places_N2 = np.array([[-0.45, 0.6], [0.45, 0.6], [0.0, -0.5], [0.0, 0.35], [0.0, 1.5]])
-    pixels_N2 = np.clip(_to_pixels(places_N2, map_23).round().astype(int), 2, len(crop_HWC) - 3)
+    positions_N2 = np.array([[-0.45, 0.6], [0.45, 0.6], [0.0, -0.5], [0.0, 0.35], [0.0, 1.5]])
+    pixels_N2 = np.clip(_to_pixels(positions_N2, map_23).round().astype(int), 2, len(crop_HWC) - 3)
     cheek = np.median([log_HWC[y - 2 : y + 3, x - 2 : x + 3].mean((0, 1)) for x, y in pixels_N2], axis=0)
     away_HWC = log_HWC - cheek
     chroma_HWC = away_HWC - away_HWC.mean(-1, keepdims=True)
@@ -59,10 +60,9 @@ def draw_lesions(
 ) -> np.ndarray:
     """Return the crop with the lesions in its skin: float32 (H, W, C), 0 to 255.
 
-    A lesion takes green and blue light away and leaves the shading of the skin, so it suits any skin and
-    light.
+    A lesion absorbs green and blue light and keeps the shading, so it suits any skin and light.
     """
-    centre_K2 = _to_pixels(lesions.place_K2, map_23)
+    centre_K2 = _to_pixels(lesions.position_K2, map_23)
     scale = float(np.sqrt(abs(np.linalg.det(map_23[:, :2]))))
     radius_K = lesions.radius_K * scale
     brown_K = lesions.brown_K
@@ -80,7 +80,7 @@ def draw_lesions(
 def _bumps(
     shape: tuple[int, ...], centre_K2: np.ndarray, sigma_K: np.ndarray, strength_K: np.ndarray
 ) -> np.ndarray:
-    """The strongest of round soft bumps at each pixel, (H, W); flat in the middle, nothing beyond 2 sigma."""
+    """Return the maximum of round soft bumps at each pixel, (H, W); flat in the middle, 0 beyond 2 sigma."""
     height, width = shape
     shown = strength_K > 0
     centre_K2, sigma_K, strength_K = centre_K2[shown], sigma_K[shown], strength_K[shown]
@@ -102,7 +102,7 @@ def _bumps(
 
 @dataclass(frozen=True, kw_only=True)
 class Camera:
-    """How one photo was taken."""
+    """Pose, light and camera of one photo."""
 
     turn_deg: float
     scale: float
@@ -111,7 +111,7 @@ class Camera:
     gain_C: tuple[float, float, float]
     gamma: float
     side_light_C: tuple[float, float, float]
-    """How much brighter one side is than the middle, as a fraction; light from two lamps has two colours."""
+    """Brightness of one side relative to the middle, as a fraction for each colour."""
     side_light_deg: float
     blur_px: float
     noise: float
@@ -125,8 +125,8 @@ def take_photo(
     """Photograph a face: uint8 (size_px, size_px, C).
 
     Args:
-        face_HWC: float32, 0 to 255, with more border than the photo shall have.
-        camera: how it is taken.
+        face_HWC: float32, 0 to 255, with a wider border than the photo.
+        camera: pose, light and camera.
         crop_share: side of the photo in a straight shot, as a fraction of the side of ``face_HWC``.
         size_px: side of the photo in pixels.
         rng: of the noise.
@@ -154,5 +154,5 @@ def take_photo(
     return np.asarray(Image.open(file).convert("RGB"))
 
 
-def _to_pixels(place_N2: np.ndarray, map_23: np.ndarray) -> np.ndarray:
-    return place_N2 @ map_23[:, :2].T + map_23[:, 2]
+def _to_pixels(position_N2: np.ndarray, map_23: np.ndarray) -> np.ndarray:
+    return position_N2 @ map_23[:, :2].T + map_23[:, 2]

@@ -1,4 +1,4 @@
-"""What happens in a progress sequence, drawn by lot: numbers only, no pictures.
+"""Sampled parameters of a synthetic series: lesions over time, camera, absent photos; no pixels.
 
 Ranges are lowest and highest. Axes: T photo, K lesion, C colour.
 """
@@ -14,36 +14,36 @@ Range = tuple[float, float]
 
 @dataclass(frozen=True, kw_only=True)
 class SeriesDrawing:
-    """How the lesions, the person and the camera of a sequence may vary."""
+    """Ranges of lesions, photos and camera of synthetic series."""
 
     num_photos: tuple[int, int] = (2, 12)
     absent_chance: float = 0.1
-    """Of each photo, to have no face; two faces remain."""
+    """Probability that a photo has no face; two faces remain."""
     one_photo_chance: float = 0.25
-    """Of a sequence, to be drawn on one and the same photo of the person throughout."""
+    """Probability that a series is drawn on one photo of the person throughout."""
     num_lesions: tuple[int, int] = (12, 60)
-    """At the worst time."""
+    """At the highest severity."""
     radius: Range = (0.035, 0.075)
-    """Of a lesion's core, in distances between the eyes."""
+    """Of a lesion's core, as a fraction of the distance between the eyes."""
     start: Range = (0.0, 0.4)
-    """Severity at the better end, of 1."""
+    """Severity, 0 to 1, at the milder end."""
     change: Range = (0.5, 1.0)
-    """By how much severity differs at the worse end, at most up to 1."""
+    """Difference of severity at the other end, at most up to severity 1."""
     no_change_chance: float = 0.45
-    """Of a sequence, to have no change but relapses; it teaches that one half is an answer."""
+    """Probability that a series has relapses but no change; its target is 0.5."""
     unmodified_chance: float = 0.4
-    """Of a steady sequence, to have nothing drawn on it: the person as photographed on different days."""
+    """Probability that a no-change series has no drawn lesions: photos of the person on different days."""
     relapse: float = 0.07
     """Standard deviation of a photo's severity from its trend."""
     turn_deg: float = 2.0
     scale: float = 0.05
     shift: float = 0.015
-    """What is left of the pose when the crop is aligned by the landmarks, and a little more."""
+    """Rest of the pose after the alignment by landmarks, and a little more."""
     gain: float = 0.12
     white_balance: float = 0.05
     side_light: float = 0.15
     side_tint: float = 0.03
-    """Standard deviation between the colours of the light from one side."""
+    """Standard deviation between the colour channels of the side light."""
     blur_px: float = 0.6
     noise: float = 4.0
     jpeg_quality: tuple[int, int] = (45, 95)
@@ -65,7 +65,7 @@ class SeriesDrawing:
 
 
 def for_validation(drawing: SeriesDrawing) -> SeriesDrawing:
-    """Return what validation draws from: a little more varied than what was practised, and never steady."""
+    """Return the ranges of the validation set: wider than in training, without no-change series."""
     return replace(
         drawing,
         no_change_chance=0.0,
@@ -79,39 +79,39 @@ def for_validation(drawing: SeriesDrawing) -> SeriesDrawing:
 
 
 def for_no_change_validation(drawing: SeriesDrawing) -> SeriesDrawing:
-    """Return the same for skin that has lesions and relapses but does not change."""
+    """Return the ranges of no-change controls: lesions that relapse but do not change."""
     return replace(for_validation(drawing), no_change_chance=1.0, unmodified_chance=0.0)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Trajectory:
-    """What the skin of one person does over time."""
+    """Lesions of one person over time."""
 
     lesions_T: tuple[Lesions | None, ...]
-    """None where nothing is drawn."""
+    """None: no drawn lesions."""
     trend_T: np.ndarray
-    """Severity, 0 to 1, without the relapses."""
+    """Severity, 0 to 1, without relapses."""
 
     def backwards(self) -> "Trajectory":
-        """Return the same in the opposite order."""
+        """Return the reverse."""
         return Trajectory(lesions_T=self.lesions_T[::-1], trend_T=self.trend_T[::-1])
 
 
 def draw_length(drawing: SeriesDrawing, rng: np.random.Generator) -> int:
-    """Draw a number of photos; short series are commoner."""
+    """Sample a number of photos; short series are more frequent."""
     low, high = drawing.num_photos
     return int(np.exp(rng.uniform(np.log(low), np.log(high + 1))))
 
 
 def draw_worsening(drawing: SeriesDrawing, rng: np.random.Generator, num_photos: int) -> Trajectory:
-    """Draw the lesions of one person at ``num_photos`` times, mildest first; they stay where they are.
+    """Sample the lesions of one person at ``num_photos`` times, mildest first, at fixed positions.
 
-    Their number, size and redness follow one severity, each to its own degree; number or redness always does.
-    Moles, and lesions that come and go by themselves, do not.
+    Number, size and redness depend on one severity, each to its own degree; number or redness always does.
+    Moles do not, nor do lesions that appear and disappear at random.
     """
-    steady = rng.random() < drawing.no_change_chance
-    trend_T = _draw_trend(drawing, rng, num_photos, steady=steady)
-    if steady and rng.random() < drawing.unmodified_chance:
+    no_change = rng.random() < drawing.no_change_chance
+    trend_T = _draw_trend(drawing, rng, num_photos, no_change=no_change)
+    if no_change and rng.random() < drawing.unmodified_chance:
         return Trajectory(lesions_T=(None,) * num_photos, trend_T=trend_T)
     severity_T = np.clip(trend_T + rng.normal(0, drawing.relapse, num_photos), 0, 1)
     follows_number, follows_redness = (1, 1) if rng.random() < 0.6 else rng.permutation(2)
@@ -122,7 +122,7 @@ def draw_worsening(drawing: SeriesDrawing, rng: np.random.Generator, num_photos:
     most = round(float(np.exp(rng.uniform(*np.log(drawing.num_lesions)))))
     num_moles = int(rng.integers(0, 4))
     brown_K = np.arange(most + num_moles) >= most
-    place_K2 = _draw_places(rng, len(brown_K))
+    position_K2 = _sample_positions(rng, len(brown_K))
     radius_K = np.exp(
         rng.uniform(np.log(drawing.radius[0]), np.log(drawing.radius[1]), len(brown_K))
     ) * rng.uniform(0.8, 1.2)
@@ -136,7 +136,7 @@ def draw_worsening(drawing: SeriesDrawing, rng: np.random.Generator, num_photos:
         strength_K = there_K * redness_K * (1 - by_redness + by_redness * severity)
         lesions_T.append(
             Lesions(
-                place_K2=place_K2,
+                position_K2=position_K2,
                 radius_K=np.where(brown_K, radius_K, radius_K * (1 - by_size + by_size * severity)),
                 halo_K=halo_K,
                 strength_K=np.where(brown_K, redness_K, strength_K),
@@ -147,18 +147,18 @@ def draw_worsening(drawing: SeriesDrawing, rng: np.random.Generator, num_photos:
 
 
 def _draw_trend(
-    drawing: SeriesDrawing, rng: np.random.Generator, num_photos: int, *, steady: bool
+    drawing: SeriesDrawing, rng: np.random.Generator, num_photos: int, *, no_change: bool
 ) -> np.ndarray:
     start = rng.uniform(*drawing.start)
     change = rng.uniform(drawing.change[0], min(drawing.change[1], 1 - start))
-    if steady:
+    if no_change:
         return np.full(num_photos, start + change * rng.random())
     way_T = np.concatenate([[0], np.sort(rng.random(num_photos - 2)), [1]])
     return start + change * way_T
 
 
 def draw_camera(drawing: SeriesDrawing, rng: np.random.Generator) -> Camera:
-    """Draw how one photo was taken."""
+    """Sample the camera of one photo."""
     gain = np.exp(rng.normal(0, drawing.gain) + rng.normal(0, drawing.white_balance, 3))
     side = rng.uniform(0, drawing.side_light) + rng.normal(0, drawing.side_tint, 3)
     x, y = rng.uniform(-drawing.shift, drawing.shift, 2)
@@ -177,23 +177,23 @@ def draw_camera(drawing: SeriesDrawing, rng: np.random.Generator) -> Camera:
 
 
 def draw_present(drawing: SeriesDrawing, rng: np.random.Generator, num_photos: int) -> np.ndarray:
-    """Draw which photos have a face: bool (T,), at least two of them true."""
+    """Sample whether each photo has a face: bool (T,), at least two true."""
     present_T = rng.random(num_photos) >= drawing.absent_chance
     present_T[rng.choice(num_photos, 2, replace=False)] = True
     return present_T
 
 
-def _draw_places(rng: np.random.Generator, count: int) -> np.ndarray:
-    """(count, 2) places on cheeks, forehead, nose and chin; half of them near a few centres, as acne is."""
+def _sample_positions(rng: np.random.Generator, count: int) -> np.ndarray:
+    """Sample positions on the skin of the face, (count, 2); half near a few centres, as in acne."""
     centres = rng.uniform([-0.8, -0.8], [0.8, 1.7], (3, 2))
-    places: list[np.ndarray] = []
-    while len(places) < count:
-        place = rng.uniform([-1.0, -0.9], [1.0, 1.8])
+    positions: list[np.ndarray] = []
+    while len(positions) < count:
+        position = rng.uniform([-1.0, -0.9], [1.0, 1.8])
         if rng.random() < 0.5:
-            place = centres[rng.integers(3)] + rng.normal(0, 0.25, 2)
-        x, y = place
+            position = centres[rng.integers(3)] + rng.normal(0, 0.25, 2)
+        x, y = position
         on_face = (x / 0.95) ** 2 + ((y - 0.45) / 1.3) ** 2 < 1
         on_feature = (abs(y) < 0.22 and 0.2 < abs(x) < 0.8) or (abs(y - 1.1) < 0.2 and abs(x) < 0.5)
         if on_face and not on_feature:
-            places.append(place)
-    return np.array(places).reshape(count, 2)
+            positions.append(position)
+    return np.array(positions).reshape(count, 2)

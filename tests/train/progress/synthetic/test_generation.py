@@ -40,7 +40,7 @@ def faces(detector: MtcnnFaceDetector) -> Faces:
     return found
 
 
-def test_the_same_seed_draws_the_same_sequence(faces: Faces):
+def test_the_same_seed_draws_the_same_series(faces: Faces):
     one, same, other = (
         draw_pair(faces, SeriesDrawing(), np.random.default_rng(seed), num_photos=4).worsening
         for seed in (1, 1, 2)
@@ -51,7 +51,7 @@ def test_the_same_seed_draws_the_same_sequence(faces: Faces):
     assert not np.array_equal(one.photos_THWC, other.photos_THWC)
 
 
-def test_sequences_have_the_promised_length_size_and_two_faces(faces: Faces):
+def test_series_have_the_requested_length_and_size_and_two_faces(faces: Faces):
     drawing = SeriesDrawing(num_photos=(2, 5), absent_chance=0.6)
     drawn = [
         draw_pair(faces, drawing, np.random.default_rng(seed), size_px=40).improving for seed in range(30)
@@ -63,21 +63,21 @@ def test_sequences_have_the_promised_length_size_and_two_faces(faces: Faces):
     assert all((sequence.photos_THWC[~sequence.present_T] == 0).all() for sequence in drawn)
 
 
-def test_lesions_stay_where_they_are_and_get_worse():
+def test_lesions_keep_their_positions_and_get_worse():
     trajectory = draw_worsening(SeriesDrawing(relapse=0.0, no_change_chance=0.0), np.random.default_rng(3), 6)
 
     first, last = trajectory.lesions_T[0], trajectory.lesions_T[-1]
     assert (
         first
         and last
-        and all(lesions and lesions.place_K2 is first.place_K2 for lesions in trajectory.lesions_T)
+        and all(lesions and lesions.position_K2 is first.position_K2 for lesions in trajectory.lesions_T)
     )
     assert (np.diff(trajectory.trend_T) >= 0).all()
     assert last.strength_K[~last.brown_K].sum() > first.strength_K[~first.brown_K].sum()
     np.testing.assert_array_equal(last.strength_K[last.brown_K], first.strength_K[first.brown_K])
 
 
-def test_landmarks_carry_lesions_to_the_same_place_of_a_moved_face():
+def test_lesions_follow_the_landmarks_of_a_moved_face():
     straight = face_to_pixels(FACE_LANDMARKS_52 * 30 + 60)
     turn = np.array([[0.96, -0.28], [0.28, 0.96]])
     moved = face_to_pixels(FACE_LANDMARKS_52 @ turn.T * 24 + [70, 50])
@@ -86,7 +86,7 @@ def test_landmarks_carry_lesions_to_the_same_place_of_a_moved_face():
     np.testing.assert_allclose(moved @ [0.3, 0.6, 1], turn @ [0.3, 0.6] * 24 + [70, 50], atol=1e-6)
 
 
-def test_a_lesion_reddens_its_own_place_only():
+def test_a_lesion_changes_only_its_own_position():
     trajectory = draw_worsening(
         SeriesDrawing(num_lesions=(1, 1), no_change_chance=0.0), np.random.default_rng(0), 2
     )
@@ -94,7 +94,7 @@ def test_a_lesion_reddens_its_own_place_only():
     map_23 = face_to_pixels(FACE_LANDMARKS_52 * 30 + [56, 44])
     lesions = trajectory.lesions_T[-1]
     assert lesions is not None
-    x, y = map_23 @ [*lesions.place_K2[0], 1]
+    x, y = map_23 @ [*lesions.position_K2[0], 1]
 
     drawn_HWC = draw_lesions(crop_HWC, np.ones((CROP_PX, CROP_PX), np.float32), map_23, lesions)
 
@@ -103,7 +103,7 @@ def test_a_lesion_reddens_its_own_place_only():
     assert (drawn_HWC[:5] == 180).all()
 
 
-def test_a_pair_is_one_course_from_both_ends(faces: Faces):
+def test_a_pair_is_one_series_and_its_reverse(faces: Faces):
     drawing = SeriesDrawing(no_change_chance=0.0)
 
     worsening, improving = draw_pair(faces, drawing, np.random.default_rng(5), num_photos=5)
@@ -113,7 +113,7 @@ def test_a_pair_is_one_course_from_both_ends(faces: Faces):
     np.testing.assert_array_equal(improving.photos_THWC, worsening.photos_THWC[::-1])
 
 
-def test_improvement_is_measured_from_the_first_face_and_stands_still_without_one():
+def test_improvement_is_relative_to_the_first_face_and_constant_without_a_face():
     trend_T = np.array([0.9, 0.8, 0.75, 0.6, 0.1, 0.2])
     present_T = np.array([False, True, True, True, False, True])
 
@@ -136,7 +136,7 @@ def test_training_batches_repeat_for_an_epoch_and_change_with_it(faces: Faces):
     assert bool((first[0]["photos"][:2].flip(1) == first[0]["photos"][2:]).all())
 
 
-def test_later_epochs_show_drawn_series_again_some_of_them_mirrored(faces: Faces):
+def test_later_epochs_repeat_series_some_of_them_mirrored(faces: Faces):
     config = ProgressTraining(batches_per_epoch=4, batch_size=4, input_px=40, drawn_epochs=1)
     batches = SyntheticSeriesBatches(faces, config)
     first = [series for batch in batches for series in batch["photos"]]
@@ -151,7 +151,7 @@ def test_later_epochs_show_drawn_series_again_some_of_them_mirrored(faces: Faces
     )
 
 
-def test_validation_and_practice_are_fixed_never_steady_and_of_both_verdicts(faces: Faces):
+def test_validation_and_training_series_are_fixed_and_have_both_verdicts(faces: Faces):
     drawing = SeriesDrawing(num_photos=(2, 3))
     for draw in (validation_series, training_series):
         one, same = (draw(faces, drawing, num_series=12, seed=1, size_px=40) for _ in range(2))
@@ -160,7 +160,7 @@ def test_validation_and_practice_are_fixed_never_steady_and_of_both_verdicts(fac
         assert {float(series.improvement_T[-1]) for series in one} == {0.0, 1.0}
 
 
-def test_steady_series_have_no_verdict_but_differ_from_photo_to_photo(faces: Faces):
+def test_no_change_series_have_no_verdict_and_differ_between_photos(faces: Faces):
     drawing = SeriesDrawing(num_photos=(3, 3), one_photo_chance=1.0)
 
     for series in no_change_series(faces, drawing, num_series=3, seed=1, size_px=40):
@@ -168,7 +168,9 @@ def test_steady_series_have_no_verdict_but_differ_from_photo_to_photo(faces: Fac
         assert not np.array_equal(series.photos_THWC[0], series.photos_THWC[1])
 
 
-def test_undrawn_series_show_different_photos_as_they_are_served(faces: Faces, detector: MtcnnFaceDetector):
+def test_real_no_change_series_have_different_photos_cropped_as_in_serving(
+    faces: Faces, detector: MtcnnFaceDetector
+):
     series = real_no_change_series(faces, SeriesDrawing(), num_series=4, seed=1)
 
     served = [face.crop_HWC for face in detector([draw(1), draw(2)]) if face is not None]
@@ -182,7 +184,7 @@ def draw(seed: int) -> np.ndarray:
     return np.asarray(draw_face(num_lesions=0, redness=0, seed=seed, size_px=240))
 
 
-def test_bare_series_have_nothing_drawn_on_them():
+def test_unmodified_series_have_no_drawn_lesions():
     drawing = SeriesDrawing(no_change_chance=1.0, unmodified_chance=1.0)
 
     trajectory = draw_worsening(drawing, np.random.default_rng(0), 4)
@@ -191,18 +193,18 @@ def test_bare_series_have_nothing_drawn_on_them():
     assert np.ptp(trajectory.trend_T) == 0
 
 
-def test_photos_that_cannot_be_used_are_left_out_and_counted(tmp_path, detector: MtcnnFaceDetector, caplog):
+def test_unusable_photos_are_skipped_and_counted(tmp_path, detector: MtcnnFaceDetector, caplog):
     draw_face(num_lesions=0, redness=0, seed=1, size_px=200).save(tmp_path / "good.png")
     (tmp_path / "broken.jpg").write_bytes(b"no photo")
     names = ("good.png", "broken.jpg", "lost.jpg")
     rows = [Row(image=str(tmp_path / name), label="", person=name[0]) for name in names]
 
     with caplog.at_level(logging.WARNING):
-        cut = crop_faces(rows, detector)
+        crops = crop_faces(rows, detector)
 
-    assert [*cut] == ["g"] and cut["g"][0].served_HWC.shape == (80, 80, 3)
+    assert [*crops] == ["g"] and crops["g"][0].served_HWC.shape == (80, 80, 3)
     assert (
-        "of 3 photos 2 cannot be read and 0 have no face bright enough; 2 people are left out" in caplog.text
+        "of 3 photos 2 cannot be read and 0 have no face bright enough; 2 people are skipped" in caplog.text
     )
     with pytest.raises(ManifestError, match="no usable face in any of 2 photos, 2 of them unreadable"):
         crop_faces(rows[1:], detector)
@@ -218,6 +220,6 @@ def test_photos_that_cannot_be_used_are_left_out_and_counted(tmp_path, detector:
         ({"start": (0.0, 0.8)}, "leaves no room"),
     ],
 )
-def test_impossible_drawings_are_refused(settings: dict, message: str):
+def test_invalid_ranges_are_rejected(settings: dict, message: str):
     with pytest.raises(ValueError, match=message):
         SeriesDrawing(**settings)
