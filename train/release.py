@@ -122,8 +122,8 @@ def _config_of(task: Task[Any], run: str, content: dict[str, Any]) -> Training:
     notes, stored = content["notes"], dict(content["settings"])
     del stored["data_fingerprint"], stored["examples_per_step"]
     paths = {name: notes[name] for name in task.config.PATHS if name in notes}
-    adapter: TypeAdapter[Training] = TypeAdapter(task.config)
-    config = adapter.validate_python(stored | paths | {"run": run, "batch_size": notes["batch_size"]})
+    settings = stored | paths | {"run": run, "batch_size": notes["batch_size"]}
+    config: Any = TypeAdapter(task.config).validate_python(settings)
     known = stored_settings(config)
     changed = sorted(name for name in stored if known.get(name) != stored[name])
     if changed:
