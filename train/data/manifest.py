@@ -1,6 +1,6 @@
-"""The manifest: one Parquet file that lists photos, what they show and what must not be parted.
+"""The manifest: one Parquet file of photos with their labels and groups.
 
-``skinserve ingest`` and ``skinserve followup`` write it; everything else in ``train/`` reads it.
+``skinserve ingest`` and ``skinserve followup`` write it; training reads it.
 """
 
 import hashlib
@@ -23,34 +23,34 @@ _NOTES = b"skinserve"
 
 
 class ManifestError(SkinserveError):
-    """A manifest that cannot be used; the message says why and what to do."""
+    """Report a manifest that cannot be used."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One photo. An empty text means that the source does not say."""
+    """One photo; an empty text means that the source has no value."""
 
     image: str
-    """Absolute path or ``s3://`` address; in the file, relative to the manifest's folder where possible."""
+    """Absolute path or ``s3://`` address; the file stores it relative to its folder where possible."""
     label: str
     """A diagnosis of ``models.diagnoses``, "improved" or "worsened" of a follow-up photo, or empty."""
     patient: str = ""
     lesion: str = ""
     person: str = ""
     age_years: float | None = None
-    """85 stands for 85 and more."""
+    """85 means 85 and older."""
     sex: str = ""
     """"female" or "male"."""
     site: str = ""
-    """Of the body, in lower case, in the source's own words."""
+    """On the body, in lower case, as the source names it."""
     skin_type: str = ""
     """Fitzpatrick, "I" to "VI"."""
     taken_at: str = ""
     """ISO 8601."""
     improvement: float | None = None
-    """Follow-up only: probability that the person improved, the same in all rows of the person."""
+    """Of a follow-up photo: probability that the person improved, equal in all rows of the person."""
     labeller: str = ""
-    """Who set a follow-up label: "comprehend", "vader" or "hand"."""
+    """Origin of a follow-up label: "comprehend", "vader" or "hand"."""
     label_scores: str = ""
     """The labeller's scores as JSON."""
     licence: str = ""
@@ -65,11 +65,11 @@ class Row:
 
 
 class Manifest(NamedTuple):
-    """Content of a manifest file."""
+    """Rows and notes of a manifest file."""
 
     rows: list[Row]
     notes: dict[str, str]
-    """What the manifest says about itself: source format, policy, licence, description of the data."""
+    """Source format, policy for indeterminate lesions, licence and description of the data."""
 
 
 _TYPES = {"age_years": pa.float64(), "improvement": pa.float64(), "thumbnail": pa.binary()}
@@ -78,24 +78,15 @@ _SCHEMA = pa.schema([(field.name, _TYPES.get(field.name, pa.string())) for field
 
 
 def read_manifest(address: str | Path) -> list[Row]:
-    """Return the rows of ``load_manifest``; raises as it does."""
+    """Read the rows of a manifest; see ``load_manifest``."""
     return load_manifest(address).rows
 
 
-def read_manifest_notes(address: str | Path) -> dict[str, str]:
-    """Return what the manifest says about itself: source format, policy, licence, description of the data.
-
-    Raises:
-        ManifestError: there is no manifest, or it is no Parquet file.
-    """
-    return _notes_of(_open(str(address)))
-
-
 def load_manifest(address: str | Path) -> Manifest:
-    """Read rows and notes at once; the photos are not opened.
+    """Read the rows and notes of a manifest without opening the photos.
 
     Raises:
-        ManifestError: there is no manifest, it is no Parquet file, or a column is missing.
+        ManifestError: the file or a column is missing, or it is no Parquet file.
         models.storage.StorageError: the bucket cannot be read.
     """
     address = str(address)
@@ -119,7 +110,7 @@ def load_manifest(address: str | Path) -> Manifest:
 def write_manifest(
     rows: Iterable[Row], address: str | Path, *, notes: Mapping[str, str] | None = None
 ) -> None:
-    """Write rows, and notes about them, as a whole.
+    """Write rows and notes.
 
     Raises:
         models.storage.StorageError: the file or object cannot be written.
@@ -136,7 +127,7 @@ def write_manifest(
 
 
 def fingerprint_of(train: Sequence[Row], val: Sequence[Row]) -> str:
-    """Return the sha256 over every row and its side, whatever their order and wherever the photos lie."""
+    """Return the sha256 over all rows and their sets, independent of order and of the photos' folder."""
     lines = sorted(
         json.dumps([side, row.name, row.label, row.patient, row.lesion, row.person])
         for side, part in (("train", train), ("val", val))
@@ -173,7 +164,7 @@ def _relative(image: str, folder: str) -> str:
         return image.removeprefix(f"{folder}/")
     if storage.is_remote(folder):
         return os.path.abspath(image)
-    # The folder is resolved, the photo itself is not: a link has the photo's name, its target may have none.
+    # Only the folder is resolved: a link may have the photo's name and its target another.
     parent, name = os.path.split(image)
     return os.path.relpath(os.path.join(os.path.realpath(parent), name), folder)
 

@@ -1,4 +1,4 @@
-"""Rows to the sides of a split: what shows the same patient, lesion, person or picture stays together."""
+"""Split rows by group: photos of one patient, lesion, person or picture stay together."""
 
 import io
 from collections import Counter, defaultdict
@@ -20,23 +20,23 @@ _SCHEMA = pa.schema([("image", pa.string()), ("side", pa.string())])
 
 @dataclass(frozen=True, kw_only=True)
 class Split:
-    """Rows to learn from and rows to judge by; no group is in both."""
+    """Training set and validation set; no group is in both."""
 
     train: tuple[Row, ...]
     val: tuple[Row, ...]
     fingerprint: str
-    """sha256 over every row and its side."""
+    """sha256 over every row and its set."""
 
 
 def groups_of(rows: Sequence[Row], *, duplicates: Iterable[tuple[int, int]] | None = None) -> list[str]:
-    """Return for every row the name of its group: all photos that may not be parted.
+    """Return the name of every row's group; photos of one group must stay together.
 
-    Photos are of one group if they share a patient, a lesion or a person, or show the same picture, and so is
-    whatever these share with others. A group has the name of its smallest key, of patients if it has any,
-    else of lesions, people or photos. Only what the rows say counts, not their order.
+    Photos that share a patient, a lesion, a person or a picture are of one group, directly or through others.
+    The name of a group is its smallest key: of its patients if it has any, else of its lesions, people or
+    photos. The result does not depend on the order of the rows.
 
     Args:
-        duplicates: pairs of rows that show the same picture, where they have been looked for already.
+        duplicates: pairs of rows with the same picture; by default they are searched.
     """
     if duplicates is None:
         duplicates = find_duplicates([row.thumbnail for row in rows])
@@ -48,16 +48,16 @@ def groups_of(rows: Sequence[Row], *, duplicates: Iterable[tuple[int, int]] | No
 
 
 def split_rows(rows: Sequence[Row], *, val_fraction: float, seed: int) -> Split:
-    """Put whole groups on one side or the other, keeping the shares of the labels as alike as groups allow.
+    """Split by group, stratified by label.
 
     Raises:
-        ManifestError: a row has no label, or there are too few groups of some label to have it on both sides.
+        ManifestError: a row has no label, or some label has too few groups for both sets.
     """
     return fold_rows(rows, num_folds=max(2, round(1 / val_fraction)), seed=seed)[0]
 
 
 def fold_rows(rows: Sequence[Row], *, num_folds: int, seed: int) -> list[Split]:
-    """Return as many splits; every row is in the validation part of exactly one of them.
+    """Return the splits of a cross-validation; every row is in exactly one validation set.
 
     Raises:
         ManifestError: a row has no label, or there are too few groups, of all or of some label.
@@ -65,8 +65,8 @@ def fold_rows(rows: Sequence[Row], *, num_folds: int, seed: int) -> list[Split]:
     groups = groups_of(rows)
     labels = [row.label for row in rows]
     _check_folds(labels, groups, num_folds)
-    # Folds are drawn without regard to duplicates, and a group then goes where its smallest key is: so one
-    # more duplicate that is found moves one photo, and does not draw everything anew.
+    # Folds are assigned without regard to duplicates, and a group then goes to the fold of its smallest key:
+    # one more duplicate moves one photo and does not change the other folds.
     keyed = groups_of(rows, duplicates=())
     folds = StratifiedGroupKFold(num_folds, shuffle=True, random_state=seed).split(labels, labels, keyed)
     fold_of = {keyed[i]: number for number, (_, val_index) in enumerate(folds) for i in val_index}
@@ -77,10 +77,9 @@ def fold_rows(rows: Sequence[Row], *, num_folds: int, seed: int) -> list[Split]:
 
 
 def split_people(rows: Sequence[Row], *, val_fraction: float, seed: int) -> Split:
-    """Put whole people on one side or the other, by lot, and as many of each kind as their number allows.
+    """Split by person at random, stratified by label or, without labels, by number of photos.
 
-    Kinds are the labels, where there are any, else people with many photos and people with few. Unlike
-    ``split_rows`` this counts people, not photos, and another seed holds out others.
+    Unlike ``split_rows`` this counts people, not photos, and another seed holds out other people.
 
     Raises:
         ManifestError: there are too few people.
@@ -99,7 +98,7 @@ def split_people(rows: Sequence[Row], *, val_fraction: float, seed: int) -> Spli
 
 
 def write_split(split: Split, address: str | Path) -> None:
-    """Store the side of every row, and the fingerprint, as Parquet in a folder or on S3."""
+    """Write the set of every row, and the fingerprint, as Parquet to a file or S3."""
     sided = [(row, "train") for row in split.train] + [(row, "val") for row in split.val]
     sided.sort(key=lambda pair: _identity(pair[0]))
     table = pa.table(
@@ -112,10 +111,10 @@ def write_split(split: Split, address: str | Path) -> None:
 
 
 def read_split(rows: Sequence[Row], address: str | Path) -> Split:
-    """Return the split that was stored of these rows, whatever order they are in.
+    """Read the stored split of these rows, in any order.
 
     Raises:
-        ManifestError: there is no split at ``address``, or the rows are not those that were split.
+        ManifestError: there is no split at ``address``, or it is a split of other rows.
     """
     if not exists(str(address)):
         raise ManifestError(f"no split at {address}; a training run writes one, or leave --split out")
@@ -148,7 +147,7 @@ def _split(rows: Sequence[Row], val_index: set[int]) -> Split:
 
 
 Key = tuple[str, ...]
-"""Rank of the kind of key, its kind, and the key itself: a patient comes before a lesion."""
+"""Rank of the kind of key, the kind, and the key itself; patients rank before lesions."""
 
 
 def _keys(row: Row) -> list[Key]:
@@ -157,12 +156,12 @@ def _keys(row: Row) -> list[Key]:
 
 
 def _identity(row: Row) -> tuple[str, ...]:
-    """What the fingerprint knows of a row."""
+    """Return the fields of a row that determine the fingerprint."""
     return row.name, row.label, row.patient, row.lesion, row.person
 
 
 def _smallest_linked(links: Iterable[tuple[Key, Key]]) -> dict[Key, Key]:
-    """Return for every key the smallest of those it is linked to, directly or through others."""
+    """Return the smallest linked key of every key, directly or through others."""
     neighbours: dict[Key, set[Key]] = defaultdict(set)
     for one, other in links:
         neighbours[one].add(other)
@@ -182,11 +181,11 @@ def _check_folds(labels: Sequence[str], groups: Sequence[str], num_folds: int) -
     if not labels:
         raise ManifestError("the manifest is empty; ingest photos first")
     if num_folds < 2:
-        raise ManifestError(f"{num_folds} folds are asked for, at least 2 are needed")
+        raise ManifestError(f"{num_folds} folds are requested, at least 2 are needed")
     if "" in labels:
         raise ManifestError(
             f"{labels.count('')} of {len(labels)} rows have no label, first row {labels.index('') + 1}; "
-            "label them or take them out of the manifest"
+            "label them or remove them from the manifest"
         )
     num_groups = len(set(groups))
     if num_groups == 1:
@@ -195,19 +194,19 @@ def _check_folds(labels: Sequence[str], groups: Sequence[str], num_folds: int) -
         )
     if num_groups < num_folds:
         raise ManifestError(
-            f"{num_folds} folds need as many groups, the manifest has {num_groups}; ask for fewer folds"
+            f"{num_folds} folds need as many groups, the manifest has {num_groups}; use fewer folds"
         )
     groups_of_label = Counter(label for label, _ in set(zip(labels, groups, strict=True)))
     rare = [f"{label} ({count})" for label, count in groups_of_label.items() if count < num_folds]
     if rare:
         raise ManifestError(
             f"{num_folds} folds (or {1 / num_folds:.0%} for validation) need {num_folds} groups of every "
-            f"label; too few: {', '.join(rare)}; add photos, ask for fewer folds or raise --val-fraction"
+            f"label; too few: {', '.join(rare)}; add photos, use fewer folds or raise --val-fraction"
         )
 
 
 def _kinds(rows: Sequence[Row], groups: Sequence[str], people: Sequence[str]) -> list[Hashable]:
-    """Return what is alike in the people: the label of their photos, else whether they have many or few."""
+    """Return the stratum of each person: the label, or without labels, many photos or few."""
     label_of = {group: row.label for row, group in zip(rows, groups, strict=True) if row.label}
     count = Counter(groups)
     middle = (min(count.values()) + max(count.values())) / 2

@@ -11,7 +11,7 @@ from train.data.followup.build import Rules, build_rows
 from train.data.followup.source import person_name, time_of, user_number
 from train.data.ingest.report import Report
 from train.data.labels.offline import Vader
-from train.data.manifest import ManifestError, Row, read_manifest, read_manifest_notes
+from train.data.manifest import ManifestError, Row, load_manifest, read_manifest
 
 Entry = dict[str, Any]
 BETTER, WORSE, DULL = "Much better, improved.", "Worse, it deteriorated.", "Use the cream."
@@ -219,7 +219,7 @@ def test_the_command_writes_a_manifest_and_its_exit_code_tells_of_dropped_users(
     assert f"wrote 2 photos of 1 people to {manifest}" in capsys.readouterr().out
     rows = read_manifest(manifest)
     assert names(rows) == ["p1", "p2"] and Path(rows[0].image).is_file()
-    assert read_manifest_notes(manifest)["format"] == "skincredible"
+    assert load_manifest(manifest).notes["format"] == "skincredible"
 
 
 def test_a_source_without_its_table_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,7 +8,7 @@ from tests.photo_source import Make, maker_in, put_photos
 from train.data.duplicates import thumbnail_of
 from train.data.ingest.tables import IngestError
 from train.data.ingest.vocabulary import diagnosis_of
-from train.data.manifest import read_manifest_notes
+from train.data.manifest import load_manifest
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def test_ham10000_is_told_by_its_columns(made: Make, tmp_path: Path):
 def test_the_manifest_says_where_it_came_from(made: Make, tmp_path: Path):
     made("lesion_id,image_id,dx\nHAM_1,ISIC_1,nv\n", "ISIC_1.jpg", indeterminate="exclude")
 
-    assert read_manifest_notes(tmp_path / "out" / "manifest.parquet") == {
+    assert load_manifest(tmp_path / "out" / "manifest.parquet").notes == {
         "format": "ham10000",
         "indeterminate": "exclude",
         "licence": "CC BY-NC 4.0",
@@ -79,7 +79,7 @@ def test_an_isic_export_of_few_columns_is_read(made: Make, tmp_path: Path):
     )
 
     assert [(row.label, row.patient, row.sex) for row in rows] == [("Squamous Cell Carcinoma", "", "")] * 2
-    notes = read_manifest_notes(tmp_path / "out" / "manifest.parquet")
+    notes = load_manifest(tmp_path / "out" / "manifest.parquet").notes
     assert notes["licence"] == "CC-BY (1 photos), CC-0 (1 photos)"
 
 

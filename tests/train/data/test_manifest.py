@@ -13,8 +13,8 @@ from train.data.manifest import (
     ManifestError,
     Row,
     fingerprint_of,
+    load_manifest,
     read_manifest,
-    read_manifest_notes,
     write_manifest,
 )
 
@@ -51,14 +51,14 @@ def test_rows_and_notes_survive_the_file(tmp_path: Path):
     write_manifest([FULL, BARE], path, notes={"licence": "CC-BY", "indeterminate": "exclude"})
 
     assert read_manifest(path) == [FULL, BARE]
-    assert read_manifest_notes(path) == {"licence": "CC-BY", "indeterminate": "exclude"}
+    assert load_manifest(path).notes == {"licence": "CC-BY", "indeterminate": "exclude"}
 
 
 def test_rows_and_notes_survive_the_bucket(bucket: str):
     write_manifest([FULL, BARE], f"{bucket}/manifest.parquet", notes={"format": "isic"})
 
     assert read_manifest(f"{bucket}/manifest.parquet") == [FULL, BARE]
-    assert read_manifest_notes(f"{bucket}/manifest.parquet") == {"format": "isic"}
+    assert load_manifest(f"{bucket}/manifest.parquet").notes == {"format": "isic"}
 
 
 def test_a_folder_can_be_moved_with_its_photos(tmp_path: Path):
@@ -113,8 +113,6 @@ def test_a_file_of_another_kind_is_refused(tmp_path: Path):
 
     with pytest.raises(ManifestError, match=r"manifest\.csv is no Parquet file; make the manifest again"):
         read_manifest(path)
-    with pytest.raises(ManifestError, match="no Parquet file"):
-        read_manifest_notes(path)
 
 
 def test_missing_columns_are_named(tmp_path: Path):
@@ -123,7 +121,6 @@ def test_missing_columns_are_named(tmp_path: Path):
 
     with pytest.raises(ManifestError, match=r"has no column patient, lesion, person.*skinserve ingest"):
         read_manifest(path)
-    assert read_manifest_notes(path) == {}
 
 
 def test_a_bucket_without_credentials_is_no_missing_manifest(bucket: str):

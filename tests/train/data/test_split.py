@@ -125,7 +125,7 @@ def test_the_same_seed_gives_the_same_split_and_another_seed_another():
     ("rows", "num_folds", "message"),
     [
         ([], 5, "the manifest is empty"),
-        (rows_of(30), 1, "1 folds are asked for, at least 2"),
+        (rows_of(30), 1, "1 folds are requested, at least 2"),
         ([*rows_of(60), Row(image="x.jpg", label="Scar")], 5, r"need 5 groups of every label.*Scar \(1\)"),
         ([*rows_of(60), Row(image="x.jpg", label="")], 5, "1 of 121 rows have no label, first row 121"),
         ([Row(image=f"{n}", label="Nevus", patient="p") for n in range(9)], 3, "one group, patient:p"),
