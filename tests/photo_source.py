@@ -9,10 +9,10 @@ from PIL import Image
 
 from models import storage
 from train.data.ingest.convert import Ingest, ingest
-from train.data.ingest.report import Report
+from train.data.ingest.report import RowReport
 from train.data.manifest import Row, read_manifest
 
-Make = Callable[..., tuple[list[Row], Report]]
+Make = Callable[..., tuple[list[Row], RowReport]]
 
 
 def photo_bytes(name: str) -> bytes:
@@ -32,7 +32,7 @@ def put_photos(folder: str, *names: str) -> None:
 def maker_in(folder: Path) -> Make:
     """Return what writes a CSV and photos named by it into a folder and ingests them."""
 
-    def make(metadata: str, *photos: str, **settings: object) -> tuple[list[Row], Report]:
+    def make(metadata: str, *photos: str, **settings: object) -> tuple[list[Row], RowReport]:
         source, manifest = folder / "metadata.csv", str(folder / "out" / "manifest.parquet")
         source.write_bytes(metadata.encode())
         put_photos(str(folder / "photos"), *photos)

@@ -152,8 +152,8 @@ def test_the_side_of_a_split_is_taken_and_its_fingerprint_tells_whether_it_was_s
     held_out = json.loads((tmp_path / "out" / "report.json").read_text())
 
     assert plain["n"] == held_out["n"] == len(split.val) and plain["side"] == "val"
-    assert "cannot be told" in plain["notices"][0]
-    assert "did not learn from these photos" in held_out["notices"][0]
+    assert "Unknown whether" in plain["notices"][0]
+    assert "was not trained on these photos" in held_out["notices"][0]
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from PIL import Image
 from train.data.followup.__main__ import main
 from train.data.followup.build import Rules, build_rows
 from train.data.followup.source import person_name, time_of, user_number
-from train.data.ingest.report import Report
+from train.data.ingest.report import RowReport
 from train.data.labels.offline import Vader
 from train.data.manifest import ManifestError, Row, load_manifest, read_manifest
 
@@ -42,7 +42,7 @@ def write_source(folder: Path, users: dict[int, list[Entry]], *, column: str = "
 
 
 def build(source: Path, **rules: Any) -> tuple[list[Row], str]:
-    report = Report()
+    report = RowReport()
     rows = build_rows(str(source), Vader(), Rules(**rules), report)
     return rows, report.text()
 

@@ -8,7 +8,7 @@ from tests.local_bucket import environment_of, new_bucket, s3_server
 from tests.photo_source import Make, maker_in, photo_bytes, put_photos
 from train.data.ingest.__main__ import main
 from train.data.ingest.convert import Ingest, ingest
-from train.data.ingest.report import Report
+from train.data.ingest.report import RowReport
 from train.data.ingest.tables import IngestError
 from train.data.manifest import read_manifest
 
@@ -165,7 +165,7 @@ def test_photos_that_show_no_single_lesion_are_left_out(made: Make):
 
 
 def test_few_row_numbers_of_many_are_printed():
-    report = Report()
+    report = RowReport()
     for number in range(2, 1002):
         report.drop(number, "photo missing")
 
@@ -360,7 +360,7 @@ def test_a_photo_that_the_disk_refuses_is_one_dropped_row(made: Make, tmp_path: 
 def test_ctrl_c_ends_with_130_and_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
-    def stop(_: Ingest) -> Report:
+    def stop(_: Ingest) -> RowReport:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("train.data.ingest.__main__.ingest", stop)

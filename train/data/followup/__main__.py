@@ -11,7 +11,7 @@ import tyro
 
 from models.errors import EXIT_DONE, EXIT_ROWS_LEFT_OUT, SkinserveError, command
 from train.data.followup.build import Rules, build_rows
-from train.data.ingest.report import Report
+from train.data.ingest.report import RowReport
 from train.data.labels.cache import AnswerCache
 from train.data.labels.comprehend import Comprehend
 from train.data.labels.offline import Vader
@@ -46,7 +46,7 @@ class Followup:
 def main(prog: str, arguments: Sequence[str] | None) -> int:
     """Write the manifest and print the report."""
     settings = tyro.cli(Followup, args=arguments, prog=prog)
-    report = Report()
+    report = RowReport()
     try:
         num_rows = followup(settings, report)
     except SkinserveError:
@@ -58,7 +58,7 @@ def main(prog: str, arguments: Sequence[str] | None) -> int:
     return EXIT_ROWS_LEFT_OUT if report.num_dropped and not settings.allow_dropped else EXIT_DONE
 
 
-def followup(settings: Followup, report: Report) -> int:
+def followup(settings: Followup, report: RowReport) -> int:
     """Write the manifest and return its number of rows.
 
     Raises:

@@ -10,7 +10,7 @@ from models.images import PhotoError, decode_bounded
 from models.storage import MissingError, read_bytes
 from train.data.duplicates import thumbnail_of
 from train.data.followup.source import MIN_PHOTOS, NUM_READERS, FollowedPerson, read_people
-from train.data.ingest.report import NUM_SHOWN, Report
+from train.data.ingest.report import NUM_SHOWN, RowReport
 from train.data.labels.sentiment import Labeller, Refusal, Sentiment, improvement_of, label_of
 from train.data.manifest import ManifestError, Row
 
@@ -32,7 +32,7 @@ class Rules:
     """Whom to name; written to every row."""
 
 
-def build_rows(source: str, labeller: Labeller, rules: Rules, report: Report) -> list[Row]:
+def build_rows(source: str, labeller: Labeller, rules: Rules, report: RowReport) -> list[Row]:
     """Read, label and check; the report says what became of every user.
 
     Raises:
@@ -65,7 +65,7 @@ def build_rows(source: str, labeller: Labeller, rules: Rules, report: Report) ->
     return _with_thumbnails(rows, {person.person: person.number for person in people}, report)
 
 
-def _until_note(person: FollowedPerson, rules: Rules, report: Report) -> FollowedPerson | None:
+def _until_note(person: FollowedPerson, rules: Rules, report: RowReport) -> FollowedPerson | None:
     """Return the person with the photos that may be shown, or None if they are too few."""
     noted_at = person.noted_at
     before = tuple(photo for photo in person.photos if noted_at is None or photo.taken_at <= noted_at)
@@ -100,7 +100,7 @@ def _rows_of(
     ]
 
 
-def _with_thumbnails(rows: Sequence[Row], number_of: dict[str, int], report: Report) -> list[Row]:
+def _with_thumbnails(rows: Sequence[Row], number_of: dict[str, int], report: RowReport) -> list[Row]:
     """Open every photo; one that is missing or damaged stays, for its place in the series."""
     with ThreadPoolExecutor(NUM_READERS) as pool:
         looked_at = list(pool.map(_thumbnail, [row.image for row in rows]))

@@ -19,7 +19,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from models import storage
-from train.data.ingest.report import Report
+from train.data.ingest.report import RowReport
 from train.data.manifest import ManifestError
 
 STATS = "dr_msg_stats.csv"
@@ -55,7 +55,7 @@ class FollowedPerson:
     """In order of time."""
 
 
-def read_people(source: str, report: Report) -> list[FollowedPerson]:
+def read_people(source: str, report: RowReport) -> list[FollowedPerson]:
     """Read all users; the report says who was dropped and why.
 
     Raises:
@@ -75,7 +75,7 @@ def read_people(source: str, report: Report) -> list[FollowedPerson]:
     return people
 
 
-def _users(source: str, report: Report) -> dict[int, int]:
+def _users(source: str, report: RowReport) -> dict[int, int]:
     """Return the users by their row in the table."""
     address = storage.join(source, STATS)
     try:
@@ -125,7 +125,7 @@ def _entries_file(source: str, user: int) -> bytes | None:
 
 
 def _person(
-    source: str, number: int, user: int, content: bytes | None, report: Report
+    source: str, number: int, user: int, content: bytes | None, report: RowReport
 ) -> FollowedPerson | str:
     """Return a user who can be labelled and shown, or why not."""
     if content is None:
@@ -162,7 +162,7 @@ def _kind(entry: dict[str, Any]) -> object:
 
 
 def _latest_note(
-    entries: Sequence[dict[str, Any]], number: int, report: Report
+    entries: Sequence[dict[str, Any]], number: int, report: RowReport
 ) -> tuple[str, datetime | None] | None:
     notes = [
         (entry["dr_note"], time_of(entry.get("created_at")))
@@ -184,7 +184,7 @@ def _latest_note(
 
 
 def _photos(
-    source: str, entries: Sequence[dict[str, Any]], number: int, report: Report
+    source: str, entries: Sequence[dict[str, Any]], number: int, report: RowReport
 ) -> list[FollowupPhoto]:
     shots = [entry for entry in entries if _kind(entry) == "Annotation"]
     listed = sorted(_dated_images(source, shots, number, report), key=lambda each: each[1])
@@ -199,7 +199,7 @@ def _photos(
 
 
 def _dated_images(
-    source: str, shots: Sequence[dict[str, Any]], number: int, report: Report
+    source: str, shots: Sequence[dict[str, Any]], number: int, report: RowReport
 ) -> Iterator[tuple[str, datetime]]:
     problems = set()
     for shot in shots:

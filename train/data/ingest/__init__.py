@@ -1,1 +1,1 @@
-"""Public and private data sets to the one manifest that training reads: ``skinserve ingest --help``."""
+"""Conversion of data sets to the manifest that training reads: ``skinserve ingest --help``."""

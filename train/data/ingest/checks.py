@@ -1,16 +1,22 @@
-"""What makes a row usable: a diagnosis of the taxonomy, and no contradiction with itself or other rows."""
+"""Drop rows without a known diagnosis, and rows that contradict themselves or others."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from train.data.ingest.entries import Entry
-from train.data.ingest.report import Report
-from train.data.ingest.vocabulary import INDETERMINATE, MALIGNANT_NAME_OF, Policy, diagnosis_of, most_telling
+from train.data.ingest.report import RowReport
+from train.data.ingest.vocabulary import (
+    INDETERMINATE,
+    MALIGNANT_NAME_OF,
+    Policy,
+    diagnosis_of,
+    first_diagnosis_text,
+)
 
 
-def without_problems(entries: Iterable[Entry], report: Report) -> list[Entry]:
-    """Drop what the format itself found unusable."""
+def drop_unusable(entries: Iterable[Entry], report: RowReport) -> list[Entry]:
+    """Drop entries in which the reader of the format found a problem."""
     kept = []
     for entry in entries:
         if entry.problem:
@@ -20,8 +26,8 @@ def without_problems(entries: Iterable[Entry], report: Report) -> list[Entry]:
     return kept
 
 
-def labelled(entries: Iterable[Entry], policy: Policy, report: Report) -> list[Entry]:
-    """Give every entry the name of its diagnosis, or drop it."""
+def set_labels(entries: Iterable[Entry], policy: Policy, report: RowReport) -> list[Entry]:
+    """Set the diagnosis of every entry; drop entries without one."""
     kept = []
     for entry in entries:
         label, reason = _label(entry, policy, report)
@@ -32,13 +38,13 @@ def labelled(entries: Iterable[Entry], policy: Policy, report: Report) -> list[E
     return kept
 
 
-def _label(entry: Entry, policy: Policy, report: Report) -> tuple[str, str]:
-    """Return a label, or why there is none."""
+def _label(entry: Entry, policy: Policy, report: RowReport) -> tuple[str, str]:
+    """Return a label, or the reason that there is none."""
     found = diagnosis_of(entry.diagnoses)
     if found is None:
-        said = most_telling(entry.diagnoses)
+        unknown = first_diagnosis_text(entry.diagnoses)
         known = f", only {entry.claim!r}" if entry.claim else ""
-        return "", f"diagnosis {said!r} is not in the taxonomy" if said else f"no diagnosis{known}"
+        return "", f"diagnosis {unknown!r} is not in the taxonomy" if unknown else f"no diagnosis{known}"
     name = found.name
     if name not in INDETERMINATE and entry.claim != "indeterminate":
         if entry.claim and entry.claim != found.group:
@@ -57,44 +63,44 @@ def _label(entry: Entry, policy: Policy, report: Report) -> tuple[str, str]:
     return name, ""
 
 
-def without_patient_contradictions(entries: Sequence[Entry], report: Report) -> list[Entry]:
-    """Drop all rows of a lesion that has two patients."""
-    return _without(
+def drop_lesions_of_two_patients(entries: Sequence[Entry], report: RowReport) -> list[Entry]:
+    """Drop all rows of a lesion with two patients."""
+    return _drop_contradictions(
         entries,
-        key=lambda entry: entry.lesion,
-        differs=lambda entry: entry.patient,
+        key_of=lambda entry: entry.lesion,
+        value_of=lambda entry: entry.patient,
         reason="one lesion of two patients",
         report=report,
     )
 
 
-def without_label_contradictions(entries: Sequence[Entry], report: Report) -> list[Entry]:
+def drop_lesions_of_two_diagnoses(entries: Sequence[Entry], report: RowReport) -> list[Entry]:
     """Drop all rows of a lesion with two diagnoses."""
-    return _without(
+    return _drop_contradictions(
         entries,
-        key=lambda entry: entry.lesion,
-        differs=lambda entry: entry.label,
+        key_of=lambda entry: entry.lesion,
+        value_of=lambda entry: entry.label,
         reason="one lesion with two diagnoses",
         report=report,
     )
 
 
-def _without(
+def _drop_contradictions(
     entries: Sequence[Entry],
     *,
-    key: Callable[[Entry], str],
-    differs: Callable[[Entry], str],
+    key_of: Callable[[Entry], str],
+    value_of: Callable[[Entry], str],
     reason: str,
-    report: Report,
+    report: RowReport,
 ) -> list[Entry]:
-    """Drop the entries of every key that has two values of something; an empty key or value says nothing."""
+    """Drop the entries of every key with two different values; empty keys and values are ignored."""
     values: dict[str, set[str]] = defaultdict(set)
     for entry in entries:
-        if differs(entry):
-            values[key(entry)].add(differs(entry))
+        if value_of(entry):
+            values[key_of(entry)].add(value_of(entry))
     kept = []
     for entry in entries:
-        if key(entry) and len(values[key(entry)]) > 1:
+        if key_of(entry) and len(values[key_of(entry)]) > 1:
             report.drop(entry.number, reason)
         else:
             kept.append(entry)

@@ -1,4 +1,4 @@
-"""A source, its photos and the choices of its owner to a manifest."""
+"""Convert the metadata and photos of a data set to a manifest."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -11,8 +11,8 @@ from models import storage
 from train.data.ingest import checks
 from train.data.ingest.entries import Entry
 from train.data.ingest.formats import Format, FormatName, entries_of
-from train.data.ingest.photos import Checked, Located, PhotoIndex, checked, located
-from train.data.ingest.report import Report
+from train.data.ingest.photos import LocatedPhoto, PhotoCheck, PhotoIndex, check_photos, locate_photos
+from train.data.ingest.report import RowReport
 from train.data.ingest.source import find_companion, find_source, folder_of
 from train.data.ingest.tables import IngestError, Table
 from train.data.ingest.vocabulary import Policy
@@ -21,54 +21,54 @@ from train.data.manifest import Row, write_manifest
 
 @dataclass(frozen=True, kw_only=True)
 class Ingest:
-    """Write a manifest from the metadata of a data set, and say what became of every row."""
+    """Write a manifest from the metadata of a data set, and report dropped and changed rows."""
 
     source: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")]
-    """CSV with the metadata, or the folder that it is in; a path or an s3:// address."""
+    """CSV with the metadata, or its folder; a path or an s3:// address."""
     manifest: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MANIFEST")]
     """Parquet file to write; a path or an s3:// address."""
     photos: str = ""
-    """Folder that holds the photos, directly or deeper; the folder of the source if left out."""
+    """Folder of the photos, searched recursively; by default the folder of the source."""
     format: FormatName | None = None
-    """Of the source; told by its columns if left out."""
+    """Of the source; by default detected from its columns."""
     companion: str = ""
-    """Second file of ISIC 2018 (LesionGroupings) or 2019 (Metadata); else looked for beside the source."""
+    """Second file of ISIC 2018 (LesionGroupings) or 2019 (Metadata); by default found beside the source."""
     indeterminate: Policy = "skinsense"
-    """What becomes of actinic keratosis, AIMP, atypical melanocytic proliferation and atypical Spitz tumor:
-    grouped as SkinSense has them (AIMP benign, the others malignant), left out, or all malignant."""
+    """Policy for actinic keratosis, AIMP, atypical melanocytic proliferation and atypical Spitz tumor:
+    SkinSense's groups (AIMP benign, the others malignant), excluded, or all malignant."""
     licence: str = ""
-    """Of the photos whose row names none; the licence of the data set, where we know it, if left out."""
+    """Of photos whose row has none; by default the licence of the data set, where it is known."""
     attribution: str = ""
-    """Of the photos whose row names none; likewise."""
+    """Of photos whose row has none; by default likewise."""
     report: str = ""
-    """CSV to write with every dropped or changed row, not only the first that are printed."""
+    """CSV to write with all dropped and changed rows; only the first are printed."""
     allow_dropped: bool = False
-    """End with 0, not 3, when rows were dropped."""
+    """Exit with 0 instead of 3 if rows were dropped."""
     num_threads: int = 16
-    """Photos that are read at once."""
+    """Photos read in parallel."""
 
     def __post_init__(self) -> None:
         if self.num_threads < 1:
             raise ValueError(f"num_threads is {self.num_threads}, must be at least 1")
 
 
-def ingest(settings: Ingest) -> Report:
-    """Write the manifest and return what became of the rows.
+def ingest(settings: Ingest) -> RowReport:
+    """Write the manifest and return the report of its rows.
 
     Raises:
-        IngestError: the source is of no known format, or no row could be kept; no manifest is written.
+        IngestError: the format is unknown, or no row is usable; no manifest is written.
         models.storage.StorageError: a file cannot be read or written.
     """
-    report = Report()
+    report = RowReport()
     table, found = find_source(settings.source, settings.format)
     entries = _usable(table, found, settings, report)
     index = PhotoIndex(settings.photos or folder_of(settings.source, table))
     rows = []
-    for item, answer in checked(located(entries, index, report), num_threads=settings.num_threads):
-        if answer.problem:
-            report.drop(item.entry.number, answer.problem)
+    for item, check in check_photos(locate_photos(entries, index, report), num_threads=settings.num_threads):
+        if check.problem:
+            report.drop(item.entry.number, check.problem)
         else:
-            rows.append(_row(item, answer, found, settings))
+            rows.append(_row(item, check, found, settings))
     report.num_kept = len(rows)
     if settings.report:
         storage.write_bytes(settings.report, report.csv_bytes())
@@ -82,23 +82,24 @@ def ingest(settings: Ingest) -> Report:
     return report
 
 
-def _usable(table: Table, found: Format, settings: Ingest, report: Report) -> list[Entry]:
-    """Return the entries that have a diagnosis, where there must be one, and that nothing contradicts."""
+def _usable(table: Table, found: Format, settings: Ingest, report: RowReport) -> list[Entry]:
+    """Return the entries without contradictions and, unless they are of people, with a diagnosis."""
     companion = find_companion(table, found, settings.companion)
     if found.companion and companion is None:
         report.remarks.append(
             f"no file with image and {' or '.join(sorted(found.companion))} lies beside {table.name}: every "
-            "photo counts as a lesion of its own, two of one may be parted; name the file with --companion"
+            "photo counts as a lesion of its own, so photos of one lesion may be in both sets; name the "
+            "file with --companion"
         )
-    entries = checks.without_problems(entries_of(table, found, companion, report), report)
-    entries = checks.without_patient_contradictions(entries, report)
+    entries = checks.drop_unusable(entries_of(table, found, companion, report), report)
+    entries = checks.drop_lesions_of_two_patients(entries, report)
     if found.name == "people":
         return entries
-    entries = checks.labelled(entries, settings.indeterminate, report)
-    return checks.without_label_contradictions(entries, report)
+    entries = checks.set_labels(entries, settings.indeterminate, report)
+    return checks.drop_lesions_of_two_diagnoses(entries, report)
 
 
-def _row(item: Located, answer: Checked, found: Format, settings: Ingest) -> Row:
+def _row(item: LocatedPhoto, check: PhotoCheck, found: Format, settings: Ingest) -> Row:
     entry = item.entry
     return Row(
         image=item.address,
@@ -112,12 +113,12 @@ def _row(item: Located, answer: Checked, found: Format, settings: Ingest) -> Row
         skin_type=entry.skin_type,
         licence=entry.licence or settings.licence or found.licence,
         attribution=entry.attribution or settings.attribution or found.attribution,
-        thumbnail=answer.thumbnail,
+        thumbnail=check.thumbnail,
     )
 
 
 def _notes(rows: Sequence[Row], found: Format, settings: Ingest) -> dict[str, str]:
-    """Return what a checkpoint that is trained on these rows must say about them."""
+    """Return the notes for the manifest; checkpoints that are trained on it repeat them."""
     licences = Counter(row.licence or "not stated" for row in rows)
     named = (
         f"{name} ({num:,} photos)" if len(licences) > 1 else name for name, num in licences.most_common()
@@ -131,7 +132,7 @@ def _notes(rows: Sequence[Row], found: Format, settings: Ingest) -> dict[str, st
 
 
 def _counts(rows: Sequence[Row], found: Format) -> str:
-    """Say how many photos, patients, lesions, people and diagnoses there are."""
+    """Return the numbers of photos, patients, lesions, people and diagnoses as text."""
     seen = {
         found.patients: {row.patient for row in rows if row.patient},
         "lesions": {row.lesion for row in rows if row.lesion},

@@ -1,4 +1,4 @@
-"""A row of a source as a format understood it, before its diagnosis is looked up and its photo is read."""
+"""A row of a source, before its diagnosis is looked up and its photo is read."""
 
 from dataclasses import dataclass
 
@@ -7,20 +7,20 @@ from train.data.ingest.vocabulary import Claim
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """One photo, as the source has it."""
+    """One photo with the metadata of its row."""
 
     number: int
     """Row in the spreadsheet; the header is row 1."""
     image: str
     """Name of the photo in the source: an id, a file name, a path or an address."""
     diagnoses: tuple[str, ...] = ()
-    """All that the source calls the lesion, most specific first."""
+    """All names that the source gives the lesion, most specific first."""
     claim: Claim = ""
-    """What the source says about malignancy."""
+    """The source's own group of the lesion."""
     problem: str = ""
-    """Why the row cannot be used, if the format already knows."""
+    """Reason to drop the row, from the reader of the format; or empty."""
     label: str = ""
-    """Name of the diagnosis, once it was looked up."""
+    """Name of the diagnosis after the lookup."""
     patient: str = ""
     lesion: str = ""
     person: str = ""

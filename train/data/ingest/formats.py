@@ -1,4 +1,4 @@
-"""The formats that people have: which columns tell each, its licence, and what reads its rows."""
+"""The known formats: their columns, licences and readers."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from train.data.ingest import readers
 from train.data.ingest.entries import Entry
-from train.data.ingest.report import Report
+from train.data.ingest.report import RowReport
 from train.data.ingest.tables import IngestError, Table
 
 FormatName = Literal[
@@ -16,36 +16,36 @@ FormatName = Literal[
 
 @dataclass(frozen=True, kw_only=True)
 class Format:
-    """How one kind of source is told and read."""
+    """Describe how a format is detected and read."""
 
     name: FormatName
     title: str
     needs: frozenset[str]
-    """Columns that every file of the format has."""
-    read: Callable[[readers.Cells, int, Report], dict[str, Any]]
-    """Fields of an Entry from one row; what is not understood goes to the report."""
+    """Columns of every file of the format."""
+    read: Callable[[readers.Cells, int, RowReport], dict[str, Any]]
+    """Returns the fields of an Entry from one row; unreadable cells go to the report."""
     one_of: frozenset[str] = frozenset()
-    """Columns of which at least one is there."""
+    """Columns of which the file has at least one."""
     companion: frozenset[str] = frozenset()
-    """Columns that a second file adds, joined by ``image``; empty if there is no second file."""
+    """Columns of a second file, joined by ``image``; empty without a second file."""
     patients: str = "patients"
-    """What the people or groups are called that ``read`` returns as patients."""
+    """Plural noun for what ``read`` returns as patients."""
     licence: str = ""
     attribution: str = ""
 
     def matches(self, columns: Sequence[str]) -> bool:
-        """Whether a table with these columns is of this format."""
+        """Return whether a table with these columns has this format."""
         has = set(columns)
         return self.needs <= has and (not self.one_of or bool(self.one_of & has))
 
 
 def detect(columns: Sequence[str], candidates: Sequence[Format]) -> Format | None:
-    """Return the first of some formats that a table's columns tell, if any."""
+    """Return the first candidate that a table's columns match, or None."""
     return next((found for found in candidates if found.matches(columns)), None)
 
 
-def entries_of(table: Table, found: Format, companion: Table | None, report: Report) -> Iterator[Entry]:
-    """Read every row; ``companion`` is the second file of a format that has one."""
+def entries_of(table: Table, found: Format, companion: Table | None, report: RowReport) -> Iterator[Entry]:
+    """Yield an entry for every row; ``companion`` is the second file, if the format has one."""
     more = {cells["image"]: cells for cells in companion.cells} if companion else {}
     for number, cells in enumerate(table.cells, start=2):
         if not any(cells.values()):
@@ -62,7 +62,7 @@ def entries_of(table: Table, found: Format, companion: Table | None, report: Rep
 
 
 def by_name(name: FormatName, table: Table) -> Format:
-    """Return a format by its name, for a table that must have its columns.
+    """Return a format by its name and check the columns of the table.
 
     Raises:
         IngestError: the table lacks columns.

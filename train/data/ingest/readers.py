@@ -1,9 +1,9 @@
-"""One row of each format to the fields of an ``Entry``; what is not understood goes to the report."""
+"""Readers of one row of each format; they return the fields of an ``Entry``."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from train.data.ingest.report import Report
+from train.data.ingest.report import RowReport
 from train.data.ingest.vocabulary import Claim, age_of, claim_of, known, sex_of, skin_type_of
 
 Cells = Mapping[str, str]
@@ -14,11 +14,11 @@ LEVELS = tuple(f"diagnosis_{level}" for level in (5, 4, 3, 2, 1))
 CODES_2018 = ("MEL", "NV", "BCC", "AKIEC", "BKL", "DF", "VASC")
 CODES_2019 = ("MEL", "NV", "BCC", "AK", "BKL", "DF", "VASC", "SCC")
 CLOSE_UPS = ("dermoscopic", "clinical", "clinical: close-up", "TBP tile: close-up")
-"""Kinds of photo in the ISIC archive that show one lesion; others are overviews or taken by a microscope."""
+"""Image types of the ISIC archive that show one lesion; others are overviews or microscopic images."""
 
 
-def read_isic(cells: Cells, number: int, report: Report) -> dict[str, Any]:
-    """Read a row of the archive's export; a column that is empty for all photos is not in the file."""
+def read_isic(cells: Cells, number: int, report: RowReport) -> dict[str, Any]:
+    """Read a row of an ISIC archive export, which omits empty columns."""
     diagnoses = tuple(known(cells.get(name, "")) for name in (*LEVELS, "diagnosis"))
     claim, problem = _claim({name: cells.get(name, "") for name in ("diagnosis_1", "benign_malignant")})
     kind = known(cells.get("image_type", ""))
@@ -41,7 +41,7 @@ def read_isic(cells: Cells, number: int, report: Report) -> dict[str, Any]:
     }
 
 
-def read_ham10000(cells: Cells, number: int, report: Report) -> dict[str, Any]:
+def read_ham10000(cells: Cells, number: int, report: RowReport) -> dict[str, Any]:
     """Read a row of HAM10000_metadata.csv."""
     return {
         "image": cells["image_id"],
@@ -52,7 +52,7 @@ def read_ham10000(cells: Cells, number: int, report: Report) -> dict[str, Any]:
     }
 
 
-def read_isic2018(cells: Cells, number: int, report: Report) -> dict[str, Any]:
+def read_isic2018(cells: Cells, number: int, report: RowReport) -> dict[str, Any]:
     """Read a row of the ground truth, joined with the lesion groupings."""
     return {
         "image": cells["image"],
@@ -61,8 +61,8 @@ def read_isic2018(cells: Cells, number: int, report: Report) -> dict[str, Any]:
     }
 
 
-def read_isic2019(cells: Cells, number: int, report: Report) -> dict[str, Any]:
-    """Read a row of the ground truth, joined with the metadata, whose lesion may be blank."""
+def read_isic2019(cells: Cells, number: int, report: RowReport) -> dict[str, Any]:
+    """Read a row of the ground truth, joined with the metadata; its lesion may be blank."""
     return {
         "image": cells["image"],
         "lesion": known(cells.get("lesion_id", "")),
@@ -72,8 +72,8 @@ def read_isic2019(cells: Cells, number: int, report: Report) -> dict[str, Any]:
     }
 
 
-def read_isic2020(cells: Cells, number: int, report: Report) -> dict[str, Any]:
-    """Read a row of the competition; where the diagnosis is unknown the target is left, which is no label."""
+def read_isic2020(cells: Cells, number: int, report: RowReport) -> dict[str, Any]:
+    """Read a row of the competition; a target without a diagnosis is not a label."""
     target = {"0": "benign", "1": "malignant"}.get(cells["target"].removesuffix(".0"), "")
     claim, problem = _claim({"target": target, "benign_malignant": cells.get("benign_malignant", "")})
     return {
@@ -88,8 +88,8 @@ def read_isic2020(cells: Cells, number: int, report: Report) -> dict[str, Any]:
     }
 
 
-def read_pad(cells: Cells, number: int, report: Report) -> dict[str, Any]:
-    """Read a row of PAD-UFES-20's metadata.csv, which spells Fitzpatrick with an s."""
+def read_pad(cells: Cells, number: int, report: RowReport) -> dict[str, Any]:
+    """Read a row of PAD-UFES-20's metadata.csv, which spells it "fitspatrick"."""
     skin_type = cells.get("fitspatrick", "") or cells.get("fitzpatrick", "")
     return {
         "image": cells["img_id"],
@@ -102,8 +102,8 @@ def read_pad(cells: Cells, number: int, report: Report) -> dict[str, Any]:
     }
 
 
-def read_plain(cells: Cells, number: int, report: Report) -> dict[str, Any]:
-    """Read image, label and group; nothing says what a group is, so it counts as the widest: a patient."""
+def read_plain(cells: Cells, number: int, report: RowReport) -> dict[str, Any]:
+    """Read image, label and group; a group counts as a patient, the largest unit."""
     return {
         "image": cells["image"],
         "diagnoses": tuple(filter(None, (known(cells["label"]),))),
@@ -111,14 +111,14 @@ def read_plain(cells: Cells, number: int, report: Report) -> dict[str, Any]:
     }
 
 
-def read_people(cells: Cells, number: int, report: Report) -> dict[str, Any]:
-    """Read image and person; there is no diagnosis."""
+def read_people(cells: Cells, number: int, report: RowReport) -> dict[str, Any]:
+    """Read image and person, without a diagnosis."""
     person = known(cells["person"])
     return {"image": cells["image"], "person": person, "problem": "" if person else "no person is named"}
 
 
 def _claim(columns: Mapping[str, str]) -> tuple[Claim, str]:
-    """Return what the first column that says it says about malignancy, and whether others contradict it."""
+    """Return the first group that the columns state, and a problem if they contradict each other."""
     claims: list[Claim] = [claim for text in columns.values() if (claim := claim_of(text))]
     contradict = {"benign", "malignant"} <= set(claims)
     problem = f"{' and '.join(columns)} contradict each other" if contradict else ""
@@ -126,7 +126,7 @@ def _claim(columns: Mapping[str, str]) -> tuple[Claim, str]:
 
 
 def _one_hot(cells: Cells, codes: Sequence[str]) -> dict[str, Any]:
-    """Return the diagnosis whose column holds a one, or why there is none."""
+    """Return the diagnosis whose column is 1, or a problem."""
     try:
         hot = [code for code in codes if float(cells.get(code) or 0) == 1]
     except ValueError:
@@ -136,14 +136,14 @@ def _one_hot(cells: Cells, codes: Sequence[str]) -> dict[str, Any]:
     return {"diagnoses": tuple(code for code in hot if code != "UNK")}
 
 
-def _age_and_sex(age: str, sex: str, number: int, report: Report) -> dict[str, Any]:
+def _age_and_sex(age: str, sex: str, number: int, report: RowReport) -> dict[str, Any]:
     return {
         "age_years": _or_empty(age_of, age, "age", number, report, None),
         "sex": _or_empty(sex_of, sex, "sex", number, report, ""),
     }
 
 
-def _or_empty(parse: Callable[[str], T], text: str, what: str, number: int, report: Report, empty: T) -> T:
+def _or_empty(parse: Callable[[str], T], text: str, what: str, number: int, report: RowReport, empty: T) -> T:
     try:
         return parse(text)
     except ValueError:

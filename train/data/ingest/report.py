@@ -1,4 +1,4 @@
-"""What became of every row of the source: kept, dropped and why, or kept with something left out."""
+"""RowReport of the rows of a source: kept, changed or dropped, with reasons."""
 
 import csv
 import io
@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 NUM_SHOWN = 20
-"""Row numbers that are printed of each reason."""
+"""Row numbers printed for each reason."""
 
 
 @dataclass(kw_only=True)
-class Report:
-    """Counts and row numbers; row 1 is the header, as in a spreadsheet."""
+class RowReport:
+    """Count kept, changed and dropped rows by reason; row 1 is the header, as in a spreadsheet."""
 
     num_read: int = 0
     num_kept: int = 0
@@ -23,19 +23,19 @@ class Report:
 
     @property
     def num_dropped(self) -> int:
-        """Rows that are not in the manifest."""
+        """Number of rows that are not in the manifest."""
         return sum(map(len, self._dropped.values()))
 
     def drop(self, number: int, reason: str) -> None:
-        """Note that a row is not in the manifest."""
+        """Record a row that is not in the manifest."""
         self._dropped[reason].append(number)
 
     def change(self, number: int, what: str) -> None:
-        """Note that a row is in the manifest, but not as the source has it."""
+        """Record a row that the manifest has in a changed form."""
         self._changed[what].append(number)
 
     def text(self) -> str:
-        """Return the report for people, most frequent reason first."""
+        """Return the report as text, most frequent reason first."""
         lines = [f"{self.num_read:,} rows read, {self.num_kept:,} kept, {self.num_dropped:,} dropped"]
         for title, reasons in (("dropped", self._dropped), ("kept, but", self._changed)):
             if reasons:
@@ -45,7 +45,7 @@ class Report:
         return "\n".join(lines + self.remarks)
 
     def csv_bytes(self) -> bytes:
-        """Return every dropped or changed row as CSV: row, outcome, reason."""
+        """Return all dropped and changed rows as CSV: row, outcome, reason."""
         file = io.StringIO(newline="")
         writer = csv.writer(file)
         writer.writerow(("row", "outcome", "reason"))

@@ -1,4 +1,4 @@
-"""From what the user named to the one table that can be read, its format, and the file that goes with it."""
+"""Find the metadata table of a source, its format and its companion file."""
 
 from collections.abc import Sequence
 
@@ -10,10 +10,10 @@ _SUFFIXES = (".csv", ".tsv", ".tab")
 
 
 def find_source(source: str, name: FormatName | None) -> tuple[Table, Format]:
-    """Return the one table at ``source``, a file or a folder, that can be read, and its format.
+    """Return the only readable table at ``source``, a file or a folder, and its format.
 
     Args:
-        name: of the format, or None to tell it by the columns.
+        name: of the format, or None to detect it from the columns.
 
     Raises:
         IngestError: there is no such table, or there are several.
@@ -34,7 +34,7 @@ def find_source(source: str, name: FormatName | None) -> tuple[Table, Format]:
 
 
 def find_companion(table: Table, found: Format, named: str) -> Table | None:
-    """Return the second file of a format that has one: the named one, or that beside it that fits best.
+    """Return the companion file of a format that has one: the named file, or the best match beside it.
 
     Raises:
         IngestError: the named file has other columns.
@@ -62,7 +62,7 @@ def find_companion(table: Table, found: Format, named: str) -> Table | None:
 
 
 def folder_of(source: str, table: Table) -> str:
-    """Return the folder in which the photos are looked for unless another is named."""
+    """Return the default folder of the photos."""
     return storage.parent(source) if table.address == source else source
 
 
@@ -81,7 +81,7 @@ def _tables(source: str) -> list[Table]:
 
 
 def _readable(files: Sequence[str]) -> tuple[list[Table], list[IngestError]]:
-    """Read all files that may be tables: in a folder lies much that is none."""
+    """Return the files that are tables, and the errors of the others."""
     tables, errors = [], []
     for address in filter(_may_be_table, files):
         try:
@@ -92,7 +92,7 @@ def _readable(files: Sequence[str]) -> tuple[list[Table], list[IngestError]]:
 
 
 def _may_be_table(address: str) -> bool:
-    """Whether a file is worth a look; HAM10000_metadata comes without an extension, too."""
+    """Return whether a file may be a table; HAM10000_metadata also exists without an extension."""
     name = address.rpartition("/")[2]
     return not name.startswith(".") and ("." not in name or name.lower().endswith(_SUFFIXES))
 

@@ -1,4 +1,4 @@
-"""CSV files as people have them: any delimiter, with or without byte order mark, local or in a bucket."""
+"""CSV files with any delimiter, with or without byte order mark, local or on S3."""
 
 import csv
 import io
@@ -12,18 +12,18 @@ _DELIMITERS = ",;\t"
 
 
 class IngestError(SkinserveError):
-    """A source that no manifest can be made of; the message says why and what to do."""
+    """Report a source that cannot be converted to a manifest."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """One CSV file. The row with index 0 is row 2 of a spreadsheet: row 1 holds the names of the columns."""
+    """One CSV file; the row with index 0 is row 2 of a spreadsheet."""
 
     address: str
     columns: tuple[str, ...]
     cells: tuple[dict[str, str], ...]
     too_long: frozenset[int] = frozenset()
-    """Indices of rows with more cells than columns: some cell holds a delimiter without quotes."""
+    """Indices of rows with more cells than columns, from a delimiter without quotes."""
 
     @property
     def name(self) -> str:
@@ -34,8 +34,8 @@ class Table:
 def read_table(address: str) -> Table:
     """Read one CSV file.
 
-    White space around a cell goes, and with it the tab by which the ISIC archive keeps text that starts with
-    one of ``= - + @`` from being a formula. A short row is filled up with empty cells.
+    White space around cells is removed. This includes the tab that the ISIC archive writes before text that
+    starts with one of ``= - + @``, against formulas. Short rows are padded with empty cells.
 
     Raises:
         IngestError: it is not text, or no CSV.

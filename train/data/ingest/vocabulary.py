@@ -1,4 +1,4 @@
-"""What the sources call a diagnosis, an age, a sex: their words to ours.
+"""Mapping of the sources' names of diagnoses, ages, sexes and skin types to ours.
 
 Sources: the diagnoses of the ISIC archive as in its own package isic-metadata (the older flat list, and the
 tree of ``diagnosis_1`` to ``diagnosis_5``); PAD-UFES-20, Pacheco et al. 2020, doi:10.1016/j.dib.2020.106221.
@@ -14,15 +14,15 @@ Policy = Literal["skinsense", "exclude", "malignant"]
 Claim = Literal["benign", "malignant", "indeterminate", ""]
 
 OLDEST_YEARS = 85.0
-"""Higher ages are given as this one, as in the ISIC archive, so that nobody is known by a high age."""
+"""Higher ages are stored as this one, as in the ISIC archive: a rare age can identify a person."""
 
 INDETERMINATE = frozenset(
     {"Actinic Keratosis", "AIMP", "Atypical Melanocytic Proliferation", "Atypical Spitz Tumor"}
 )
-"""What the ISIC archive calls neither benign nor malignant."""
+"""Diagnoses that the ISIC archive calls indeterminate."""
 
 MALIGNANT_NAME_OF = {"AIMP": "Atypical Melanocytic Proliferation"}
-"""Indeterminate diagnoses that the taxonomy calls benign, and the malignant one that each is a kind of."""
+"""Malignant diagnosis for each indeterminate one that our taxonomy calls benign."""
 
 _ALIASES = {
     # PAD-UFES-20
@@ -75,17 +75,17 @@ _SKIN_TYPES = ("I", "II", "III", "IV", "V", "VI")
 
 
 def is_unknown(text: str) -> bool:
-    """Whether a cell is empty or says that nothing is known."""
+    """Return whether a cell is empty or means unknown."""
     return text.casefold() in _UNKNOWN
 
 
 def known(text: str) -> str:
-    """Return a cell's text, empty if it says that nothing is known."""
+    """Return a cell's text, empty if it means unknown."""
     return "" if is_unknown(text) else text
 
 
 def diagnosis_of(texts: Iterable[str]) -> Diagnosis | None:
-    """Return the diagnosis of the first text that names one; give the most specific text first."""
+    """Return the diagnosis of the first text that names one, or None."""
     for text in texts:
         key = " ".join(text.casefold().split())
         try:
@@ -96,20 +96,20 @@ def diagnosis_of(texts: Iterable[str]) -> Diagnosis | None:
 
 
 def claim_of(text: str) -> Claim:
-    """Return what a source says about malignancy, empty if it says nothing."""
+    """Return the group that a text states, or an empty text."""
     return _GROUPS.get(text.casefold(), "")
 
 
-def most_telling(texts: Iterable[str]) -> str:
-    """Return the first text that says more than benign or malignant, or nothing."""
+def first_diagnosis_text(texts: Iterable[str]) -> str:
+    """Return the first text that is more than a group, or an empty text."""
     return next((text for text in texts if known(text) and not claim_of(text)), "")
 
 
 def age_of(text: str) -> float | None:
-    """Return an age in years, at most the oldest that is told apart; "85+" is understood.
+    """Parse an age in years, at most 85; "85+" is valid.
 
     Raises:
-        ValueError: it is no age.
+        ValueError: the text is no age.
     """
     if is_unknown(text):
         return None
@@ -120,23 +120,23 @@ def age_of(text: str) -> float | None:
 
 
 def sex_of(text: str) -> str:
-    """Return "female", "male" or, if nothing is known, an empty text.
+    """Parse a sex: "female", "male" or, if unknown, an empty text.
 
     Raises:
-        ValueError: it is a word that we do not know.
+        ValueError: the text is none of these.
     """
     if is_unknown(text):
         return ""
     if text.casefold() not in _SEXES:
-        raise ValueError(f"{text} is no sex that we know")
+        raise ValueError(f"{text} is no known sex")
     return _SEXES[text.casefold()]
 
 
 def skin_type_of(text: str) -> str:
-    """Return the Fitzpatrick skin type as "I" to "VI"; 1 to 6 and 1.0 to 6.0 are understood.
+    """Parse a Fitzpatrick skin type to "I" to "VI"; 1 to 6 and 1.0 to 6.0 are valid.
 
     Raises:
-        ValueError: it is no skin type.
+        ValueError: the text is no skin type.
     """
     if is_unknown(text) or text in ("0", "0.0"):
         return ""
