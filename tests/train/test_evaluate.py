@@ -164,7 +164,7 @@ def test_the_side_of_a_split_is_taken_and_its_fingerprint_tells_whether_it_was_s
         (["Nevus"] * 4, ["--split", "nowhere.parquet"], "nowhere.parquet"),
     ],
 )
-def test_what_cannot_be_evaluated_is_refused_in_one_line(
+def test_what_cannot_be_evaluated_is_rejected_in_one_line(
     checkpoint: Path,
     rows: list[Row],
     tmp_path: Path,
@@ -178,9 +178,9 @@ def test_what_cannot_be_evaluated_is_refused_in_one_line(
 
     status = main([str(checkpoint), str(tmp_path / "manifest.parquet"), *options])
 
-    said = capsys.readouterr().err
+    printed = capsys.readouterr().err
     assert status == 1
-    assert message in said and said.count("\n") == 1
+    assert message in printed and printed.count("\n") == 1
 
 
 def stop(*_: object, **__: object) -> None:
@@ -194,8 +194,8 @@ def test_ctrl_c_ends_with_130_and_one_line(
     monkeypatch.setattr("train.evaluate.read_manifest", stop)
 
     assert main([str(checkpoint), "manifest.parquet"]) == 130
-    said = capsys.readouterr().err
-    assert said.startswith("skinserve evaluate: stopped") and said.count("\n") == 1
+    printed = capsys.readouterr().err
+    assert printed.startswith("skinserve evaluate: stopped") and printed.count("\n") == 1
 
 
 @pytest.fixture
@@ -232,11 +232,11 @@ def test_followed_people_of_one_verdict_give_a_report_that_says_so(followed: lis
     assert "All series here have one verdict" in page
 
 
-def test_faces_that_were_not_cut_are_refused_in_one_line(
+def test_faces_that_were_not_cut_are_rejected_in_one_line(
     followed: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     (tmp_path / "faces" / "part-0.parquet").write_bytes(b"PAR1")
 
     assert main(followed) == 1
-    said = capsys.readouterr().err
-    assert "is damaged or not ours" in said and said.count("\n") == 1
+    printed = capsys.readouterr().err
+    assert "is damaged or not ours" in printed and printed.count("\n") == 1

@@ -67,14 +67,14 @@ def test_the_order_of_the_photos_does_not_matter():
     assert sorted(tuple(sorted((order[i], order[j]))) for i, j in found) == [(0, 2), (3, 4)]
 
 
-def test_blank_and_missing_pictures_are_like_no_other():
+def test_blank_and_missing_pictures_are_not_paired():
     blank = [thumbnail_of(np.full((40, 30, 3), grey, np.uint8)) for grey in (0, 1, 128, 255)]
 
     assert find_duplicates([*blank, b"", b"", thumbnail_of(np.asarray(lesion(0)))]) == []
     assert find_duplicates([]) == find_duplicates([b""]) == []
 
 
-def test_the_frame_of_the_lens_does_not_make_photos_alike():
+def test_the_frame_of_the_lens_does_not_make_photos_duplicates():
     side_px = 64
     distance_HW = np.hypot(*(np.mgrid[:side_px, :side_px] - (side_px - 1) / 2))
     framed = [
@@ -85,7 +85,7 @@ def test_the_frame_of_the_lens_does_not_make_photos_alike():
     assert find_duplicates([thumbnail_of(image_HWC) for image_HWC in framed]) == []
 
 
-def test_a_thumbnail_of_another_size_is_refused():
+def test_a_thumbnail_of_another_size_is_rejected():
     with pytest.raises(ValueError, match=r"has 100 bytes, needs 1024"):
         find_duplicates([bytes(100), bytes(THUMBNAIL_PX**2)])
 

@@ -98,7 +98,7 @@ def test_times_that_are_equal_or_missing_are_reported(tmp_path: Path) -> None:
 
     assert names(rows) == ["p3", "p2", "p1"]
     assert "photos of the same time are in the order of the file: row 2" in text
-    assert "a photo without a time has no place in the series and is left out: row 2" in text
+    assert "a photo without a time is left out: row 2" in text
 
 
 def test_entries_of_others_and_repeated_photos_are_left_out(tmp_path: Path) -> None:
@@ -115,10 +115,10 @@ def test_entries_of_others_and_repeated_photos_are_left_out(tmp_path: Path) -> N
     rows, text = build(source)
 
     assert names(rows) == ["p1", "p2"] and rows[0].label == "improved"
-    assert "name another user" in text and "listed more than once" in text
+    assert "of another user" in text and "listed more than once" in text
 
 
-def test_lost_and_damaged_photos_keep_their_place(tmp_path: Path) -> None:
+def test_missing_and_damaged_photos_keep_their_place(tmp_path: Path) -> None:
     entries = [note(WORSE), *(photo(f"p{k}.jpg", 1 + k) for k in range(4))]
     source = write_source(tmp_path, {1: entries})
     (source / "images/p1.jpg").unlink()
@@ -132,7 +132,7 @@ def test_lost_and_damaged_photos_keep_their_place(tmp_path: Path) -> None:
     assert "a photo cannot be used (unreadable_image)" in text
 
 
-def test_everybody_who_is_dropped_is_reported_with_the_row(tmp_path: Path) -> None:
+def test_dropped_users_are_reported_with_their_rows(tmp_path: Path) -> None:
     good = [note(BETTER), photo("p1.jpg", 1), photo("p2.jpg", 2)]
     users = {
         1: good,
@@ -160,8 +160,8 @@ def test_everybody_who_is_dropped_is_reported_with_the_row(tmp_path: Path) -> No
         "the file in followup_data is no JSON: row 6",
         "fewer than 2 photos can be read: row 7",
         "user_id is no whole number: row 9",
-        "the user of an earlier row again, read once: row 10",
-        "leads nowhere under images/ is left out: row 8",
+        "a user of an earlier row; read once: row 10",
+        "image_path is not under images/ is left out: row 8",
     ):
         assert line in text
 
@@ -177,7 +177,7 @@ def test_photos_after_the_note_are_reported_or_left_out(tmp_path: Path) -> None:
     assert names(cut_off) == ["p1", "p5"]
 
 
-def test_undated_notes_give_way_to_dated_ones(tmp_path: Path) -> None:
+def test_notes_with_a_time_take_precedence(tmp_path: Path) -> None:
     photos = [photo("p1.jpg", 1), photo("p2.jpg", 2)]
     users = {
         1: [note(BETTER, 5), note(WORSE, None), *photos],
@@ -188,7 +188,7 @@ def test_undated_notes_give_way_to_dated_ones(tmp_path: Path) -> None:
     rows, text = build(source)
 
     assert {row.label for row in rows} == {"improved"}
-    assert "a note without a time is passed over: row 2" in text
+    assert "a note without a time is ignored: row 2" in text
     assert "no note has a time; the last in the file counts as the latest: row 3" in text
 
 
@@ -204,7 +204,7 @@ def test_the_column_of_users_may_have_other_names(tmp_path: Path, column: str) -
     assert names(rows) == ["p1", "p2"] and Path(rows[1].image).is_file()
 
 
-def test_the_command_writes_a_manifest_and_its_exit_code_tells_of_dropped_users(
+def test_the_command_writes_a_manifest_and_exits_with_3_for_dropped_users(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     source = write_source(
@@ -222,7 +222,7 @@ def test_the_command_writes_a_manifest_and_its_exit_code_tells_of_dropped_users(
     assert load_manifest(manifest).notes["format"] == "skincredible"
 
 
-def test_a_source_without_its_table_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_source_without_its_table_is_rejected(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(tmp_path), str(tmp_path / "m.parquet"), "--labeller", "vader"]) == 1
 
     assert "must hold dr_msg_stats.csv, followup_data/ and images/" in capsys.readouterr().err
@@ -230,20 +230,20 @@ def test_a_source_without_its_table_is_refused(tmp_path: Path, capsys: pytest.Ca
 
 
 @pytest.mark.parametrize(
-    ("table", "complaint"),
-    [("name,n\nanna,1\n", "has the columns name, n; one must be user_id"), ("user_id\n", "names no users")],
+    ("table", "message"),
+    [("name,n\nanna,1\n", "has the columns name, n; one must be user_id"), ("user_id\n", "has no users")],
 )
-def test_a_table_without_users_is_refused(tmp_path: Path, table: str, complaint: str) -> None:
+def test_a_table_without_users_is_rejected(tmp_path: Path, table: str, message: str) -> None:
     (tmp_path / "dr_msg_stats.csv").write_text(table)
 
-    with pytest.raises(ManifestError, match=complaint):
+    with pytest.raises(ManifestError, match=message):
         build(tmp_path)
 
 
-def test_nobody_left_is_refused(tmp_path: Path) -> None:
+def test_a_source_without_labelled_people_is_rejected(tmp_path: Path) -> None:
     source = write_source(tmp_path, {1: [note(DULL), photo("p1.jpg", 1), photo("p2.jpg", 2)]})
 
-    with pytest.raises(ManifestError, match=r"nobody is left with a label"):
+    with pytest.raises(ManifestError, match=r"no person with a label"):
         build(source)
 
 
@@ -259,21 +259,21 @@ def test_nobody_left_is_refused(tmp_path: Path) -> None:
         {"$date": "2019-03-01T10:00:00.000Z"},
     ],
 )
-def test_times_are_read_in_the_ways_that_occur(value: object) -> None:
+def test_all_formats_of_times_are_parsed(value: object) -> None:
     assert time_of(value) == datetime(2019, 3, 1, 10, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(
     "value", [None, "", "yesterday", float("nan"), 1e30, True, {}, [2019], "0001-01-01T00:00:00+10:00"]
 )
-def test_what_is_no_time_is_none(value: object) -> None:
+def test_invalid_times_are_none(value: object) -> None:
     assert time_of(value) is None
 
 
 @pytest.mark.parametrize(
     ("value", "number"), [("12", 12), (12.0, 12), ("user_000000000012", 12), ("x", None), (-1, None)]
 )
-def test_user_numbers_are_read_in_the_ways_that_occur(value: object, number: int | None) -> None:
+def test_all_formats_of_user_numbers_are_parsed(value: object, number: int | None) -> None:
     assert user_number(value) == number
 
 
@@ -286,5 +286,5 @@ def test_ctrl_c_ends_with_130_and_one_line(
     monkeypatch.setattr("train.data.followup.__main__.followup", stop)
 
     assert main(["source", "m.parquet", "--labeller", "vader"]) == 130
-    said = capsys.readouterr().err
-    assert said.startswith("skinserve followup: stopped") and said.count("\n") == 1
+    printed = capsys.readouterr().err
+    assert printed.startswith("skinserve followup: stopped") and printed.count("\n") == 1

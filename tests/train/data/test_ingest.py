@@ -41,7 +41,7 @@ def bucket(endpoint: str) -> Iterator[str]:
         ),
     ],
 )
-def test_what_is_indeterminate_follows_the_policy(made: Make, policy: str, labels: list[str]):
+def test_indeterminate_diagnoses_follow_the_policy(made: Make, policy: str, labels: list[str]):
     melanocytic = "Indeterminate,Indeterminate melanocytic proliferations"
     rows, report = made(
         "isic_id,diagnosis_1,diagnosis_2,diagnosis_3\n"
@@ -73,7 +73,7 @@ def test_an_indeterminate_nevus_cannot_be_malignant(made: Make):
     )
 
 
-def test_everything_that_is_dropped_is_said(made: Make, tmp_path: Path):
+def test_all_dropped_rows_are_reported(made: Make, tmp_path: Path):
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "cut_off.jpg").write_bytes(photo_bytes("cut_off")[:400])
     (tmp_path / "photos" / "page.jpg").write_bytes(b"<html>not found</html>")
@@ -136,7 +136,7 @@ def test_a_lesion_of_two_patients_is_dropped_whole(made: Make):
     assert "2  one lesion of two patients: rows 2, 3" in report.text()
 
 
-def test_what_is_not_understood_is_left_empty_and_said(made: Make):
+def test_unreadable_cells_are_left_empty_and_reported(made: Make):
     rows, report = made(
         "isic_id,diagnosis_3,age_approx,sex,fitzpatrick_skin_type\n"
         "ISIC_1,Nevus,85+,x,IX\nISIC_2,Nevus,old,f,iv\nISIC_3,Nevus,-3,M,\n",
@@ -190,14 +190,14 @@ def test_few_row_numbers_of_many_are_printed():
         ('image,label\n"a,nv\n', {}, "is no CSV: unexpected end of data"),
     ],
 )
-def test_a_source_that_does_not_fit_is_refused(
+def test_a_source_of_an_unknown_format_is_rejected(
     made: Make, metadata: str, settings: dict[str, str], message: str
 ):
     with pytest.raises(IngestError, match=message):
         made(metadata, **settings)
 
 
-def test_a_source_in_another_encoding_is_refused(tmp_path: Path):
+def test_a_source_in_another_encoding_is_rejected(tmp_path: Path):
     (tmp_path / "m.csv").write_bytes("image,label\nä.jpg,nv\n".encode("latin-1"))
 
     with pytest.raises(IngestError, match=r"is not UTF-8 text .*; save it as CSV in UTF-8"):
@@ -223,7 +223,7 @@ def test_a_folder_is_searched_for_its_one_source(tmp_path: Path):
     assert read_manifest(tmp_path / "m.parquet")[0].person == "p01"
 
 
-def test_an_empty_place_is_refused(tmp_path: Path):
+def test_an_empty_folder_is_rejected(tmp_path: Path):
     with pytest.raises(IngestError, match=r"there is nothing at .*nowhere; name the CSV"):
         ingest(Ingest(source=str(tmp_path / "nowhere"), manifest="m"))
     put_photos(str(tmp_path), "a.jpg")
@@ -231,7 +231,7 @@ def test_an_empty_place_is_refused(tmp_path: Path):
         ingest(Ingest(source=str(tmp_path), manifest="m"))
 
 
-def test_everything_may_be_in_a_bucket(bucket: str):
+def test_source_photos_and_manifest_may_be_on_s3(bucket: str):
     put_photos(f"{bucket}/isic/images", *(f"ISIC_{number}.jpg" for number in range(20)))
     storage.write_bytes(
         f"{bucket}/isic/metadata.csv",
@@ -246,7 +246,7 @@ def test_everything_may_be_in_a_bucket(bucket: str):
     assert "photo missing: row 22" in report.text()
 
 
-def test_photos_may_be_in_a_bucket_and_the_rest_here(bucket: str, made: Make):
+def test_photos_may_be_on_s3_with_a_local_manifest(bucket: str, made: Make):
     put_photos(f"{bucket}/images", "1.jpg", "2.jpg")
     storage.write_bytes(f"{bucket}/images/broken.jpg", b"\xff\xd8\xff")
 
@@ -260,7 +260,7 @@ def test_photos_may_be_in_a_bucket_and_the_rest_here(bucket: str, made: Make):
     assert "photo missing: row 5" in report.text()
 
 
-def test_a_bucket_that_fails_ends_the_command_and_writes_nothing(
+def test_a_bucket_error_stops_the_command_without_a_manifest(
     bucket: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     (tmp_path / "m.csv").write_text(f"image,label\n{bucket}/1.jpg,nv\n{bucket}/2.jpg,nv\n")
@@ -273,7 +273,7 @@ def test_a_bucket_that_fails_ends_the_command_and_writes_nothing(
     assert not (tmp_path / "m.parquet").exists()
 
 
-def test_the_exit_status_says_whether_rows_were_dropped(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_the_exit_code_depends_on_dropped_rows(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     put_photos(str(tmp_path), "1.jpg")
     source, target = str(tmp_path / "m.csv"), str(tmp_path / "m.parquet")
 
@@ -288,7 +288,7 @@ def test_the_exit_status_says_whether_rows_were_dropped(tmp_path: Path, capsys: 
     assert "no row of" in capsys.readouterr().err
 
 
-def test_half_the_photos_missing_leaves_the_other_half(made: Make):
+def test_rows_with_photos_are_kept_if_half_the_photos_are_missing(made: Make):
     rows, report = made(
         "image,label\n" + "".join(f"{number}.jpg,nv\n" for number in range(10)),
         *(f"{number}.jpg" for number in range(5)),
@@ -298,7 +298,7 @@ def test_half_the_photos_missing_leaves_the_other_half(made: Make):
     assert "5  photo missing: rows 7, 8, 9, 10, 11" in report.text()
 
 
-def test_photos_are_read_one_a_thread(made: Make, monkeypatch: pytest.MonkeyPatch):
+def test_memory_holds_one_photo_per_thread(made: Make, monkeypatch: pytest.MonkeyPatch):
     read = storage.read_bytes
     now, most = 0, 0
 
@@ -322,12 +322,12 @@ def test_photos_are_read_one_a_thread(made: Make, monkeypatch: pytest.MonkeyPatc
     assert most <= 2
 
 
-def test_no_thread_at_all_is_refused():
+def test_zero_threads_are_rejected():
     with pytest.raises(ValueError, match="num_threads is 0, must be at least 1"):
         Ingest(source="a", manifest="b", num_threads=0)
 
 
-def test_the_public_data_is_read_whole(request: pytest.FixtureRequest, tmp_path: Path):
+def test_the_public_data_sets_are_read_completely(request: pytest.FixtureRequest, tmp_path: Path):
     folder = request.config.getoption("--ham10000")
     if folder is None:
         pytest.skip("needs --ham10000 FOLDER")
@@ -343,14 +343,14 @@ def test_the_public_data_is_read_whole(request: pytest.FixtureRequest, tmp_path:
     assert report.num_kept == report.num_read > 0
 
 
-def test_a_row_with_a_delimiter_too_many_is_dropped(made: Make):
+def test_a_row_with_an_extra_delimiter_is_dropped(made: Make):
     rows, report = made("image,label\n1.jpg,nv\n2.jpg,nv,blue\n3.jpg,nv,\n", "1.jpg", "2.jpg", "3.jpg")
 
     assert len(rows) == 2
     assert "the row has more cells than the header: row 3" in report.text()
 
 
-def test_a_photo_that_the_disk_refuses_is_one_dropped_row(made: Make, tmp_path: Path):
+def test_a_photo_with_a_disk_error_is_one_dropped_row(made: Make, tmp_path: Path):
     rows, report = made(f"image,label\n1.jpg,nv\n{tmp_path},nv\n", "1.jpg")
 
     assert len(rows) == 1
@@ -366,5 +366,5 @@ def test_ctrl_c_ends_with_130_and_one_line(
     monkeypatch.setattr("train.data.ingest.__main__.ingest", stop)
 
     assert main(["photos.csv", "manifest.parquet"]) == 130
-    said = capsys.readouterr().err
-    assert said.startswith("skinserve ingest: stopped") and said.count("\n") == 1
+    printed = capsys.readouterr().err
+    assert printed.startswith("skinserve ingest: stopped") and printed.count("\n") == 1

@@ -16,7 +16,7 @@ def made(tmp_path: Path) -> Make:
     return maker_in(tmp_path)
 
 
-def test_ham10000_is_told_by_its_columns(made: Make, tmp_path: Path):
+def test_ham10000_is_detected_by_its_columns(made: Make, tmp_path: Path):
     rows, report = made(
         "lesion_id,image_id,dx,dx_type,age,sex,localization,dataset\n"
         "HAM_1,ISIC_1,akiec,histo,85,female,lower extremity,rosendahl\n"
@@ -35,7 +35,7 @@ def test_ham10000_is_told_by_its_columns(made: Make, tmp_path: Path):
         assert first.thumbnail != second.thumbnail == thumbnail_of(np.asarray(image.convert("RGB")))
 
 
-def test_the_manifest_says_where_it_came_from(made: Make, tmp_path: Path):
+def test_the_notes_of_the_manifest_describe_the_source(made: Make, tmp_path: Path):
     made("lesion_id,image_id,dx\nHAM_1,ISIC_1,nv\n", "ISIC_1.jpg", indeterminate="exclude")
 
     assert load_manifest(tmp_path / "out" / "manifest.parquet").notes == {
@@ -134,7 +134,7 @@ def test_isic_2018_without_its_lesions_warns(made: Make):
     assert "every photo counts as a lesion of its own" in report.text()
 
 
-def test_isic_2019_is_joined_with_the_metadata_that_knows_its_photos(made: Make, tmp_path: Path):
+def test_isic_2019_is_joined_with_the_metadata_of_its_photos(made: Make, tmp_path: Path):
     header = "image,age_approx,anatom_site_general,lesion_id,sex\n"
     (tmp_path / "a_test_metadata.csv").write_text(f"{header}ISIC_9,30,,,male\n")
     (tmp_path / "training_metadata.csv").write_text(
@@ -172,7 +172,7 @@ def test_a_companion_can_be_named_and_must_be_one(made: Make, tmp_path: Path):
         made(truth, companion=str(groups))
 
 
-def test_isic_2020_keeps_what_has_a_diagnosis(made: Make):
+def test_isic_2020_keeps_rows_with_a_diagnosis(made: Make):
     rows, report = made(
         "image_name,patient_id,sex,age_approx,anatom_site_general_challenge,diagnosis,benign_malignant,target\n"
         "ISIC_1,IP_1,male,45.0,head/neck,unknown,benign,0\n"
@@ -219,7 +219,7 @@ def test_pad_ufes_20_is_read(made: Make):
     )
 
 
-def test_a_plain_list_is_read_with_photos_anywhere(made: Make, tmp_path: Path):
+def test_a_plain_list_is_read_with_photos_in_any_folder(made: Make, tmp_path: Path):
     put_photos(str(tmp_path.parent / "beside"), "c.jpg")
     rows, report = made(
         "image;label;group\n"
@@ -313,7 +313,7 @@ def test_a_branch_of_the_archives_tree_is_the_nearest_diagnosis_above_it(branch:
     assert found is None or levels[0] in ("Indeterminate", found.group.capitalize())
 
 
-def test_an_isic_export_that_contradicts_itself_is_not_believed(made: Make):
+def test_contradicting_columns_of_an_isic_export_are_dropped(made: Make):
     rows, report = made(
         "isic_id,benign_malignant,diagnosis_1,diagnosis_3\n"
         "ISIC_1,benign,Malignant,Nevus\nISIC_2,benign,Malignant,Basal cell carcinoma\n"

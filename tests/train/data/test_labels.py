@@ -4,10 +4,10 @@ from pathlib import Path
 import pytest
 
 from tests.train.fake_comprehend import MODEL, FakeComprehend
-from train.data.labels.cache import AnswerCache
-from train.data.labels.comprehend import LANGUAGES, MAX_ROUNDS, Comprehend, cut_to_bytes
+from train.data.labels.cache import ResponseCache
+from train.data.labels.comprehend import LANGUAGES, MAX_ROUNDS, Comprehend, truncate_to_bytes
 from train.data.labels.offline import COURTESY, Vader
-from train.data.labels.sentiment import LabelError, Refusal, Sentiment, improvement_of, label_of
+from train.data.labels.sentiment import LabelError, NoSentiment, Sentiment, improvement_of, label_of
 
 
 @pytest.fixture
@@ -31,27 +31,27 @@ def no_aws(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def cache(tmp_path: Path) -> Iterator[AnswerCache]:
-    cache = AnswerCache(tmp_path / "answers.sqlite")
+def cache(tmp_path: Path) -> Iterator[ResponseCache]:
+    cache = ResponseCache(tmp_path / "answers.sqlite")
     yield cache
     cache.close()
 
 
-def labeller_on(cache: AnswerCache) -> Comprehend:
+def labeller_on(cache: ResponseCache) -> Comprehend:
     return Comprehend(cache, region="us-east-1", sleep=lambda seconds: None)
 
 
-def verdicts(answers: list[Sentiment | Refusal]) -> list[str]:
+def verdicts(answers: list[Sentiment | NoSentiment]) -> list[str]:
     return [answer.verdict if isinstance(answer, Sentiment) else answer.reason for answer in answers]
 
 
-def test_the_languages_are_those_that_the_service_names() -> None:
+def test_the_languages_are_those_of_the_service() -> None:
     shape = MODEL.operation_model("BatchDetectSentiment").input_shape.members["LanguageCode"]  # pyright: ignore[reportAttributeAccessIssue]
 
     assert sorted(LANGUAGES) == sorted(shape.enum)
 
 
-def test_comprehend_takes_25_notes_a_call_of_one_language(fake: FakeComprehend, cache: AnswerCache) -> None:
+def test_one_call_has_25_notes_of_one_language(fake: FakeComprehend, cache: ResponseCache) -> None:
     notes = [f"better {i}" for i in range(30)] + [f"mejor, worse {i}" for i in range(3)]
 
     answers = labeller_on(cache)(notes)
@@ -65,8 +65,8 @@ def test_comprehend_takes_25_notes_a_call_of_one_language(fake: FakeComprehend, 
     assert isinstance(answers[32], Sentiment) and answers[32].language == "es"
 
 
-def test_a_second_run_calls_nobody_and_needs_no_account(
-    fake: FakeComprehend, cache: AnswerCache, monkeypatch: pytest.MonkeyPatch
+def test_a_second_run_needs_no_call_and_no_account(
+    fake: FakeComprehend, cache: ResponseCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     notes = ["better", "worse", "lepsza", "better"]
     first = labeller_on(cache)(notes)
@@ -78,18 +78,16 @@ def test_a_second_run_calls_nobody_and_needs_no_account(
 
     assert again == first
     assert fake.calls.total() == calls == 4
-    assert labeller.remarks() == ["Comprehend was called 0 times; 5 answers were in the cache"]
+    assert labeller.remarks() == ["Comprehend was called 0 times; 5 responses were in the cache"]
 
 
-def test_the_cache_holds_no_note(fake: FakeComprehend, cache: AnswerCache, tmp_path: Path) -> None:
+def test_the_cache_holds_no_note(fake: FakeComprehend, cache: ResponseCache, tmp_path: Path) -> None:
     labeller_on(cache)(["a secret that got better"])
 
     assert b"secret" not in (tmp_path / "answers.sqlite").read_bytes()
 
 
-def test_documents_that_fail_in_a_batch_are_asked_again_alone(
-    fake: FakeComprehend, cache: AnswerCache
-) -> None:
+def test_failed_documents_of_a_batch_are_retried(fake: FakeComprehend, cache: ResponseCache) -> None:
     fake.flaky = {"worse 1": 2}
 
     answers = labeller_on(cache)(["better 0", "worse 1", "better 2"])
@@ -98,8 +96,8 @@ def test_documents_that_fail_in_a_batch_are_asked_again_alone(
     assert [call["TextList"] for call in fake.batches[1:]] == [["worse 1"], ["worse 1"]]
 
 
-def test_a_document_that_always_fails_is_refused_and_not_cached(
-    fake: FakeComprehend, cache: AnswerCache
+def test_a_document_that_always_fails_has_no_sentiment_and_is_not_cached(
+    fake: FakeComprehend, cache: ResponseCache
 ) -> None:
     fake.flaky = {"worse": MAX_ROUNDS}
 
@@ -109,73 +107,73 @@ def test_a_document_that_always_fails_is_refused_and_not_cached(
     assert verdicts(labeller_on(cache)(["worse"])) == ["NEGATIVE"]
 
 
-def test_throttling_is_survived(fake: FakeComprehend, cache: AnswerCache) -> None:
+def test_throttled_calls_are_retried(fake: FakeComprehend, cache: ResponseCache) -> None:
     fake.throttled = 4
 
     assert verdicts(labeller_on(cache)(["better"])) == ["POSITIVE"]
 
 
-def test_endless_throttling_ends_with_what_to_do(fake: FakeComprehend, cache: AnswerCache) -> None:
+def test_endless_throttling_ends_with_what_to_do(fake: FakeComprehend, cache: ResponseCache) -> None:
     fake.throttled = 1000
 
-    with pytest.raises(LabelError, match=r"Throttl.* after 10 attempts.*run the same command again"):
+    with pytest.raises(LabelError, match=r"Throttl.* in 10 attempts.*run the same command again"):
         labeller_on(cache)(["better"])
 
 
-def test_a_refused_call_says_what_is_needed(fake: FakeComprehend, cache: AnswerCache) -> None:
+def test_a_rejected_call_names_the_needed_permissions(fake: FakeComprehend, cache: ResponseCache) -> None:
     fake.denied = True
 
     with pytest.raises(LabelError, match=r"AccessDeniedException.*comprehend:BatchDetectSentiment.*vader"):
         labeller_on(cache)(["better"])
 
 
-def test_languages_without_sentiment_are_refused_by_name(fake: FakeComprehend, cache: AnswerCache) -> None:
+def test_languages_without_sentiment_are_named(fake: FakeComprehend, cache: ResponseCache) -> None:
     answers = labeller_on(cache)(["lepsza", "...", "worse"])
 
     assert verdicts(answers) == [
-        "Comprehend reads no sentiment in this language: pl",
+        "Comprehend has no sentiment for language pl",
         "Comprehend recognised no language",
         "NEGATIVE",
     ]
 
 
-def test_long_notes_are_cut_at_a_character_and_counted(fake: FakeComprehend, cache: AnswerCache) -> None:
+def test_long_notes_are_truncated_and_counted(fake: FakeComprehend, cache: ResponseCache) -> None:
     labeller = labeller_on(cache)
 
     labeller(["better " + "é" * 4000])
 
     (sent,) = fake.batches[0]["TextList"]
     assert len(sent.encode()) == 4999
-    assert "1 notes are longer than 5000 bytes; their beginning was read" in labeller.remarks()
+    assert "1 notes were truncated to 5000 bytes" in labeller.remarks()
 
 
 @pytest.mark.parametrize(("max_bytes", "kept"), [(4, "aé"), (3, "aé"), (2, "a"), (6, "aé"), (7, "aé😀")])
-def test_a_cut_leaves_whole_characters(max_bytes: int, kept: str) -> None:
-    assert cut_to_bytes(" aé😀 ", max_bytes) == kept
+def test_truncation_keeps_whole_characters(max_bytes: int, kept: str) -> None:
+    assert truncate_to_bytes(" aé😀 ", max_bytes) == kept
 
 
-def test_half_a_surrogate_pair_can_be_sent() -> None:
-    assert cut_to_bytes("better \ud83d", 5000) == "better ?"
+def test_a_lone_surrogate_can_be_sent() -> None:
+    assert truncate_to_bytes("better \ud83d", 5000) == "better ?"
 
 
 @pytest.mark.usefixtures("no_aws")
-def test_without_credentials_the_message_names_vader(cache: AnswerCache) -> None:
+def test_without_credentials_the_message_names_vader(cache: ResponseCache) -> None:
     with pytest.raises(LabelError, match=r"no AWS credentials.*--labeller vader"):
         labeller_on(cache)(["better"])
 
 
 @pytest.mark.usefixtures("no_aws")
-def test_without_a_region_the_message_names_vader(cache: AnswerCache) -> None:
+def test_without_a_region_the_message_names_vader(cache: ResponseCache) -> None:
     with pytest.raises(LabelError, match=r"no AWS region.*--labeller vader"):
         Comprehend(cache)(["better"])
 
 
-def test_a_cache_that_is_something_else_is_refused(tmp_path: Path) -> None:
+def test_a_cache_file_of_another_kind_is_rejected(tmp_path: Path) -> None:
     file = tmp_path / "notes.txt"
     file.write_text("not a database, but long enough to be looked at as one" * 10)
 
-    with pytest.raises(LabelError, match=r"cannot keep answers in .*notes.txt.*--cache"):
-        AnswerCache(file)
+    with pytest.raises(LabelError, match=r"cannot store responses in .*notes.txt.*--cache"):
+        ResponseCache(file)
 
 
 @pytest.mark.parametrize(
@@ -190,13 +188,13 @@ def test_a_cache_that_is_something_else_is_refused(tmp_path: Path) -> None:
         ("Hello dear, thanks for the photos, take care", "NEUTRAL"),
     ],
 )
-def test_vader_reads_the_course_and_not_the_manners(note: str, verdict: str) -> None:
+def test_vader_scores_skin_words_and_not_polite_words(note: str, verdict: str) -> None:
     (answer,) = Vader()([note])
 
     assert isinstance(answer, Sentiment) and answer.verdict == verdict
 
 
-def test_courtesy_is_in_vaders_own_list() -> None:
+def test_polite_words_are_in_vaders_list() -> None:
     from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
 
     assert set(COURTESY) <= SentimentIntensityAnalyzer().lexicon.keys()
@@ -230,7 +228,7 @@ def test_soft_labels_are_for_neutral_and_mixed_notes(
     assert found == (None if improvement is None else pytest.approx(improvement))
 
 
-def test_a_note_with_neither_mood_has_no_soft_label() -> None:
+def test_a_note_without_positive_or_negative_score_has_no_soft_label() -> None:
     (answer,) = Vader()(["the cream"])
 
     assert isinstance(answer, Sentiment) and improvement_of(answer, soft=True) is None

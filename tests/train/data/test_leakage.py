@@ -59,7 +59,7 @@ def rows(request: pytest.FixtureRequest) -> tuple[list[Row], list[Row]]:
     return photos_and_copies([Image.open(paths[place]) for place in chosen])
 
 
-def test_all_injected_duplicates_are_found_on_both_sides(rows: tuple[list[Row], list[Row]]):
+def test_all_injected_duplicates_in_both_sets_are_found(rows: tuple[list[Row], list[Row]]):
     photos, copies = rows
 
     found = check_leakage(split_of(photos, copies))
@@ -70,7 +70,7 @@ def test_all_injected_duplicates_are_found_on_both_sides(rows: tuple[list[Row], 
     assert len(found.leaking_groups) >= NUM_COPIES - 2
 
 
-def test_no_injected_duplicate_is_on_both_sides_of_a_drawn_split(rows: tuple[list[Row], list[Row]]):
+def test_no_injected_duplicate_is_in_both_sets_of_a_new_split(rows: tuple[list[Row], list[Row]]):
     photos, copies = rows
 
     split = split_rows([*photos, *copies], val_fraction=0.15, seed=1)
@@ -120,7 +120,7 @@ def test_a_leak_ends_with_status_1_and_is_listed(tmp_path: Path, capsys: pytest.
     assert "pair photo3 copy0" in printed
 
 
-def test_the_same_row_on_both_sides_is_a_leak():
+def test_the_same_row_in_both_sets_is_a_leak():
     photos = small()
 
     assert check_leakage(split_of(photos, photos[:1])).leaking_groups == ["lesion:photo0"]

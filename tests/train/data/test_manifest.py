@@ -45,7 +45,7 @@ def bucket() -> Iterator[str]:
         yield address
 
 
-def test_rows_and_notes_survive_the_file(tmp_path: Path):
+def test_rows_and_notes_are_read_back_from_a_file(tmp_path: Path):
     path = tmp_path / "deep" / "manifest.parquet"
 
     write_manifest([FULL, BARE], path, notes={"licence": "CC-BY", "indeterminate": "exclude"})
@@ -54,7 +54,7 @@ def test_rows_and_notes_survive_the_file(tmp_path: Path):
     assert load_manifest(path).notes == {"licence": "CC-BY", "indeterminate": "exclude"}
 
 
-def test_rows_and_notes_survive_the_bucket(bucket: str):
+def test_rows_and_notes_are_read_back_from_s3(bucket: str):
     write_manifest([FULL, BARE], f"{bucket}/manifest.parquet", notes={"format": "isic"})
 
     assert read_manifest(f"{bucket}/manifest.parquet") == [FULL, BARE]
@@ -79,7 +79,7 @@ def test_a_bucket_can_be_copied_with_its_photos(bucket: str):
     assert read_manifest(f"{bucket}/new/m.parquet")[0].image == f"{bucket}/new/photos/1.jpg"
 
 
-def test_a_linked_folder_and_a_linked_photo_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_links_to_folders_and_photos_are_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     for folder in ("disk/store", "disk/photos", "project"):
         (tmp_path / folder).mkdir(parents=True)
     (tmp_path / "disk" / "store" / "a1b2").write_bytes(b"photo")
@@ -107,7 +107,7 @@ def test_a_missing_manifest_says_how_to_make_one(tmp_path: Path):
         read_manifest(tmp_path / "m.parquet")
 
 
-def test_a_file_of_another_kind_is_refused(tmp_path: Path):
+def test_a_file_of_another_kind_is_rejected(tmp_path: Path):
     path = tmp_path / "manifest.csv"
     path.write_text("image,label,group\n")
 
@@ -123,7 +123,7 @@ def test_missing_columns_are_named(tmp_path: Path):
         read_manifest(path)
 
 
-def test_a_bucket_without_credentials_is_no_missing_manifest(bucket: str):
+def test_missing_credentials_are_not_a_missing_manifest(bucket: str):
     with (
         environment_of("http://127.0.0.1:9", with_credentials=False),
         pytest.raises(StorageError, match="no AWS credentials"),
@@ -131,7 +131,7 @@ def test_a_bucket_without_credentials_is_no_missing_manifest(bucket: str):
         read_manifest(f"{bucket}/manifest.parquet")
 
 
-def test_the_fingerprint_knows_no_order_and_no_folder():
+def test_the_fingerprint_does_not_depend_on_order_and_folder():
     moved = replace(FULL, image="s3://elsewhere/ISIC_1.jpg", licence="other")
 
     assert fingerprint_of([FULL, BARE], []) == fingerprint_of([BARE, moved], [])
@@ -140,11 +140,11 @@ def test_the_fingerprint_knows_no_order_and_no_folder():
 @pytest.mark.parametrize(
     "change", [{"label": "Melanoma"}, {"patient": "x"}, {"lesion": "x"}, {"person": "x"}]
 )
-def test_the_fingerprint_knows_what_a_row_is(change: dict[str, str]):
+def test_the_fingerprint_depends_on_labels_and_groups(change: dict[str, str]):
     assert fingerprint_of([FULL], []) != fingerprint_of([replace(FULL, **change)], [])
 
 
-def test_the_fingerprint_knows_the_sides():
+def test_the_fingerprint_depends_on_the_sets():
     assert (
         len({fingerprint_of(*sides) for sides in (([FULL], [BARE]), ([BARE], [FULL]), ([FULL, BARE], []))})
         == 3

@@ -37,7 +37,7 @@ def names(rows: tuple[Row, ...]) -> set[str]:
 
 @settings(max_examples=30)
 @given(num_lesions=st.integers(40, 90), per_lesion=st.integers(1, 4), seed=st.integers(0, 99))
-def test_no_group_is_on_both_sides_and_no_row_is_lost(num_lesions: int, per_lesion: int, seed: int):
+def test_no_group_is_in_both_sets_and_no_row_is_lost(num_lesions: int, per_lesion: int, seed: int):
     rows = rows_of(num_lesions, per_lesion)
 
     split = split_rows(rows, val_fraction=0.15, seed=seed)
@@ -49,7 +49,7 @@ def test_no_group_is_on_both_sides_and_no_row_is_lost(num_lesions: int, per_lesi
 
 @settings(max_examples=30)
 @given(num_lesions=st.integers(40, 70), num_folds=st.integers(2, 6), seed=st.integers(0, 99))
-def test_every_row_is_judged_in_one_fold(num_lesions: int, num_folds: int, seed: int):
+def test_every_row_is_in_the_validation_set_of_one_fold(num_lesions: int, num_folds: int, seed: int):
     rows = rows_of(num_lesions)
 
     folds = fold_rows(rows, num_folds=num_folds, seed=seed)
@@ -74,7 +74,7 @@ def test_the_order_of_the_rows_does_not_matter(seed: int, shuffle: random.Random
 
 @settings(max_examples=20)
 @given(seed=st.integers(0, 99), copies=st.lists(st.tuples(*[st.integers(0, 59)] * 2), max_size=12))
-def test_the_same_picture_is_on_one_side_and_the_others_stay(seed: int, copies: list[tuple[int, int]]):
+def test_duplicates_are_in_one_set_and_other_photos_keep_theirs(seed: int, copies: list[tuple[int, int]]):
     shows = list(range(60))
     for one, other in copies:
         shows[other] = shows[one]
@@ -92,7 +92,7 @@ def test_the_same_picture_is_on_one_side_and_the_others_stay(seed: int, copies: 
             assert (str(n) in val) == (str(n) in names(before.val))
 
 
-def test_groups_are_joined_by_whatever_is_shared():
+def test_groups_are_joined_by_any_shared_key():
     rows = [
         Row(image="a.jpg", label="", patient="1", lesion="x"),
         Row(image="b.jpg", label="", lesion="x", thumbnail=picture(0)),
@@ -105,7 +105,7 @@ def test_groups_are_joined_by_whatever_is_shared():
     assert groups_of(rows) == ["patient:1"] * 4 + ["lesion:1", "photo:f:Nevus"]
 
 
-def test_every_label_is_on_both_sides_in_its_share():
+def test_every_label_has_its_share_in_both_sets():
     split = split_rows(rows_of(60), val_fraction=0.2, seed=0)
 
     count = Counter(row.label for row in split.val)
@@ -132,7 +132,7 @@ def test_the_same_seed_gives_the_same_split_and_another_seed_another():
         (rows_of(4), 10, r"10 folds need as many groups, the manifest has 3"),
     ],
 )
-def test_rows_that_cannot_be_split_are_refused_in_one_line(rows: list[Row], num_folds: int, message: str):
+def test_rows_that_cannot_be_split_are_rejected_in_one_line(rows: list[Row], num_folds: int, message: str):
     with pytest.raises(ManifestError, match=message) as refused:
         fold_rows(rows, num_folds=num_folds, seed=0)
 
@@ -147,7 +147,7 @@ def people(num_people: int, label: str = "") -> list[Row]:
     ]
 
 
-def test_people_are_split_whole_and_of_each_kind():
+def test_whole_people_are_split_and_stratified():
     rows = people(20)
 
     split = split_people(rows, val_fraction=0.2, seed=0)
@@ -158,19 +158,19 @@ def test_people_are_split_whole_and_of_each_kind():
     assert Counter(split.train + split.val) == Counter(rows)
 
 
-def test_people_with_labels_are_split_by_them():
+def test_labelled_people_are_stratified_by_label():
     split = split_people([*people(16, "improved"), *people(4, "worsened")], val_fraction=0.25, seed=0)
 
     kinds = Counter(label for label, _ in {(row.label, row.person) for row in split.val})
     assert kinds == {"improved": 4, "worsened": 1}
 
 
-def test_three_people_are_too_few():
+def test_three_people_are_rejected():
     with pytest.raises(ManifestError, match="has 3 people, 4 are needed"):
         split_people(people(3), val_fraction=0.3, seed=0)
 
 
-def test_a_stored_split_is_read_back_whatever_the_order(tmp_path: Path):
+def test_a_stored_split_is_read_back_in_any_order(tmp_path: Path):
     rows = rows_of(40)
     split = split_rows(rows, val_fraction=0.2, seed=3)
     write_split(split, tmp_path / "split.parquet")
@@ -182,7 +182,7 @@ def test_a_stored_split_is_read_back_whatever_the_order(tmp_path: Path):
     assert names(reordered.val) == names(split.val)
 
 
-def test_photos_of_the_same_name_keep_their_sides(tmp_path: Path):
+def test_photos_of_the_same_name_keep_their_sets(tmp_path: Path):
     rows = [
         Row(image=f"/{n}/front.jpg", label=LABELS[n % 2], patient=f"{n:02}")
         for n in range(20)
@@ -194,7 +194,7 @@ def test_photos_of_the_same_name_keep_their_sides(tmp_path: Path):
     assert read_split(rows, tmp_path / "split.parquet") == split
 
 
-def test_a_split_of_other_rows_is_refused(tmp_path: Path):
+def test_a_split_of_other_rows_is_rejected(tmp_path: Path):
     rows = rows_of(40)
     path = tmp_path / "split.parquet"
     write_split(split_rows(rows, val_fraction=0.2, seed=3), path)

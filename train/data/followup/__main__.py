@@ -1,4 +1,4 @@
-"""``skinserve followup``: SkinCredible's follow-up data to a manifest of labelled series."""
+"""Command line: ``skinserve followup``."""
 
 import sys
 from collections.abc import Iterator, Sequence
@@ -12,7 +12,7 @@ import tyro
 from models.errors import EXIT_DONE, EXIT_ROWS_LEFT_OUT, SkinserveError, command
 from train.data.followup.build import Rules, build_rows
 from train.data.ingest.report import RowReport
-from train.data.labels.cache import AnswerCache
+from train.data.labels.cache import ResponseCache
 from train.data.labels.comprehend import Comprehend
 from train.data.labels.offline import Vader
 from train.data.labels.sentiment import Labeller
@@ -23,8 +23,8 @@ from train.data.manifest import write_manifest
 class Followup:
     """Write a manifest of series, each labelled by its latest doctor's note.
 
-    Exit code: 0 every user is in the manifest or was left out by a setting; 3 some were dropped; 1 nothing
-    was written.
+    Exit code: 0 done; 3 some users were dropped, not counting those excluded by a setting; 1 nothing was
+    written.
     """
 
     source: Annotated[str, tyro.conf.Positional]
@@ -32,14 +32,14 @@ class Followup:
     manifest: Annotated[str, tyro.conf.Positional]
     """Parquet file to write, local or s3://."""
     labeller: Literal["comprehend", "vader"]
-    """comprehend: AWS Comprehend, paid, 12 languages. vader: on this machine, English only."""
+    """comprehend: AWS Comprehend, paid, 12 languages. vader: local, English only."""
     rules: Annotated[Rules, tyro.conf.arg(name="")] = field(default_factory=Rules)
     cache: Path = Path("runs/comprehend.sqlite")
-    """What Comprehend answered, by sha256 of the notes; a second run costs nothing."""
+    """SQLite cache of Comprehend's responses; a second run costs nothing."""
     region: str | None = None
-    """AWS region of Comprehend; else as the AWS configuration says."""
+    """AWS region of Comprehend; by default that of the AWS configuration."""
     allow_dropped: bool = False
-    """End with status 0 although users were dropped."""
+    """Exit with 0 instead of 3 if users were dropped."""
 
 
 @command("skinserve followup", when_stopped="stopped before the manifest was written")
@@ -62,9 +62,9 @@ def followup(settings: Followup, report: RowReport) -> int:
     """Write the manifest and return its number of rows.
 
     Raises:
-        ManifestError: there is nothing to write.
+        ManifestError: no person remains.
         models.storage.StorageError: source or target cannot be used.
-        LabelError: the labeller cannot work.
+        LabelError: the labeller cannot be used.
     """
     with _labeller(settings) as labeller:
         rows = build_rows(settings.source, labeller, settings.rules, report)
@@ -85,7 +85,7 @@ def _labeller(settings: Followup) -> Iterator[Labeller]:
     if settings.labeller == "vader":
         yield Vader()
         return
-    with closing(AnswerCache(settings.cache)) as cache:
+    with closing(ResponseCache(settings.cache)) as cache:
         yield Comprehend(cache, region=settings.region)
 
 

@@ -1,4 +1,4 @@
-"""Labelled people to rows of a manifest."""
+"""Label people and build the rows of their manifest."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -11,62 +11,62 @@ from models.storage import MissingError, read_bytes
 from train.data.duplicates import thumbnail_of
 from train.data.followup.source import MIN_PHOTOS, NUM_READERS, FollowedPerson, read_people
 from train.data.ingest.report import NUM_SHOWN, RowReport
-from train.data.labels.sentiment import Labeller, Refusal, Sentiment, improvement_of, label_of
+from train.data.labels.sentiment import Labeller, NoSentiment, Sentiment, improvement_of, label_of
 from train.data.manifest import ManifestError, Row
 
 THUMBNAIL_FROM_PX = 128
-"""A thumbnail needs no more; JPEGs are decoded reduced."""
+"""Long side of the decoded photo; JPEGs are decoded at a reduced scale."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rules:
-    """What becomes a series, and what its rows say beside the label."""
+    """Rules for the series and metadata of their rows."""
 
     neutral: Literal["exclude", "soft"] = "exclude"
-    """Notes that are NEUTRAL or MIXED: leave their people out, or label them P+ / (P+ + P-)."""
+    """Of NEUTRAL and MIXED notes: exclude the people, or label them P+ / (P+ + P-)."""
     after_note: Literal["keep", "exclude"] = "keep"
-    """Photos taken after the note that labels them: SkinCredible keeps them; the doctor had not seen them."""
+    """Of photos taken after the note, which the doctor had not seen; SkinCredible keeps them."""
     licence: str = ""
-    """Of the photos; written to every row."""
+    """Of the photos, for every row."""
     attribution: str = ""
-    """Whom to name; written to every row."""
+    """Of the photos, for every row."""
 
 
 def build_rows(source: str, labeller: Labeller, rules: Rules, report: RowReport) -> list[Row]:
-    """Read, label and check; the report says what became of every user.
+    """Read and label people, check their photos and return rows; reasons for exclusions go to ``report``.
 
     Raises:
-        ManifestError: nobody is left.
+        ManifestError: no person remains.
         models.storage.StorageError: the folder or bucket cannot be read.
-        train.data.labels.sentiment.LabelError: the labeller cannot work.
+        train.data.labels.sentiment.LabelError: the labeller cannot be used.
     """
     people = [_until_note(person, rules, report) for person in read_people(source, report)]
     people = [person for person in people if person is not None]
-    answers = labeller([person.note for person in people])
+    sentiments = labeller([person.note for person in people])
     rows: list[Row] = []
     left_out: defaultdict[str, list[int]] = defaultdict(list)
-    for person, answer in zip(people, answers, strict=True):
-        if isinstance(answer, Refusal):
-            report.drop(person.number, answer.reason)
+    for person, sentiment in zip(people, sentiments, strict=True):
+        if isinstance(sentiment, NoSentiment):
+            report.drop(person.number, sentiment.reason)
             continue
-        improvement = improvement_of(answer, soft=rules.neutral == "soft")
+        improvement = improvement_of(sentiment, soft=rules.neutral == "soft")
         if improvement is None:
-            left_out[answer.verdict].append(person.number)
+            left_out[sentiment.verdict].append(person.number)
             continue
         report.num_kept += 1
-        rows += _rows_of(person, answer, improvement, labeller.name, rules)
+        rows += _rows_of(person, sentiment, improvement, labeller.name, rules)
     report.remarks += [
         f"{len(numbers):,} left out because their note is {verdict}: {_listed(numbers)}"
         for verdict, numbers in sorted(left_out.items())
     ]
     report.remarks += labeller.remarks()
     if not rows:
-        raise ManifestError(f"nothing to learn from in {source}: nobody is left with a label and two photos")
+        raise ManifestError(f"{source} has no person with a label and two photos")
     return _with_thumbnails(rows, {person.person: person.number for person in people}, report)
 
 
 def _until_note(person: FollowedPerson, rules: Rules, report: RowReport) -> FollowedPerson | None:
-    """Return the person with the photos that may be shown, or None if they are too few."""
+    """Return the person with the photos that the rules keep, or None if they are too few."""
     noted_at = person.noted_at
     before = tuple(photo for photo in person.photos if noted_at is None or photo.taken_at <= noted_at)
     if len(before) == len(person.photos):
@@ -101,13 +101,13 @@ def _rows_of(
 
 
 def _with_thumbnails(rows: Sequence[Row], number_of: dict[str, int], report: RowReport) -> list[Row]:
-    """Open every photo; one that is missing or damaged stays, for its place in the series."""
+    """Add the thumbnails; a missing or damaged photo keeps its place in the series."""
     with ThreadPoolExecutor(NUM_READERS) as pool:
-        looked_at = list(pool.map(_thumbnail, [row.image for row in rows]))
+        thumbnails = list(pool.map(_thumbnail, [row.image for row in rows]))
     checked = []
     num_seen: defaultdict[str, int] = defaultdict(int)
     problems: dict[tuple[int, str], None] = {}
-    for row, thumbnail in zip(rows, looked_at, strict=True):
+    for row, thumbnail in zip(rows, thumbnails, strict=True):
         if isinstance(thumbnail, str):
             problems[number_of[row.person], thumbnail] = None
             thumbnail = b""
@@ -115,15 +115,13 @@ def _with_thumbnails(rows: Sequence[Row], number_of: dict[str, int], report: Row
         checked.append(replace(row, thumbnail=thumbnail))
     for number, problem in problems:
         report.change(number, f"{problem}; it keeps its place in the series, without a face")
-    blind = {person for person, num in num_seen.items() if num < MIN_PHOTOS}
-    for person in sorted(blind):
+    unreadable = {person for person, num in num_seen.items() if num < MIN_PHOTOS}
+    for person in sorted(unreadable):
         report.drop(number_of[person], f"fewer than {MIN_PHOTOS} photos can be read")
-    report.num_kept -= len(blind)
-    if len(blind) == len(num_seen):
-        raise ManifestError(
-            "nothing to learn from: nobody has two photos that can be read; look into images/"
-        )
-    return [row for row in checked if row.person not in blind]
+    report.num_kept -= len(unreadable)
+    if len(unreadable) == len(num_seen):
+        raise ManifestError("no person has two photos that can be read; check images/")
+    return [row for row in checked if row.person not in unreadable]
 
 
 def _listed(numbers: Sequence[int]) -> str:

@@ -1,4 +1,4 @@
-"""Reads what the app has of each user: doctors' notes, and photos in order of time.
+"""Read the app's data of each user: doctors' notes, and photos in order of time.
 
 ``dr_msg_stats.csv`` names the users, a row each; ``followup_data/user_%012d.json`` lists the entries of one
 user, of which ``DrMessage`` has ``dr_note`` and ``Annotation`` has ``image_path``, a photo under ``images/``.
@@ -24,12 +24,12 @@ from train.data.manifest import ManifestError
 
 STATS = "dr_msg_stats.csv"
 USER_COLUMNS = ("userid", "user", "id")
-"""Names of the column with the user's number, without case and underscores."""
+"""Names of the column of user numbers, in lower case without underscores."""
 NUM_READERS = 16
-"""Threads; they wait for a disk or for S3."""
+"""Threads; reads from a disk or S3 are slow."""
 MIN_PHOTOS = 2
 _MILLISECONDS_FROM = 1e11
-"""As seconds this is the year 5138; a greater timestamp counts milliseconds."""
+"""Larger timestamps are in milliseconds; in seconds this is the year 5138."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +37,7 @@ class FollowupPhoto:
     """One photo of a user."""
 
     image: str
-    """Its address."""
+    """Address of the photo."""
     taken_at: datetime
 
 
@@ -49,17 +49,17 @@ class FollowedPerson:
     number: int
     """Row in ``dr_msg_stats.csv``; row 1 is the header."""
     note: str
-    """The latest that is not blank."""
+    """The latest note that is not blank."""
     noted_at: datetime | None
     photos: tuple[FollowupPhoto, ...]
     """In order of time."""
 
 
 def read_people(source: str, report: RowReport) -> list[FollowedPerson]:
-    """Read all users; the report says who was dropped and why.
+    """Read all users; reasons for exclusions go to ``report``.
 
     Raises:
-        ManifestError: no ``dr_msg_stats.csv``, or it names no users.
+        ManifestError: ``dr_msg_stats.csv`` is missing or has no users.
         models.storage.StorageError: the folder or bucket cannot be read.
     """
     users = _users(source, report)
@@ -76,7 +76,7 @@ def read_people(source: str, report: RowReport) -> list[FollowedPerson]:
 
 
 def _users(source: str, report: RowReport) -> dict[int, int]:
-    """Return the users by their row in the table."""
+    """Return the user numbers by row of the table."""
     address = storage.join(source, STATS)
     try:
         text = storage.read_bytes(address).decode("utf-8-sig")
@@ -98,22 +98,22 @@ def _users(source: str, report: RowReport) -> dict[int, int]:
         if user is None:
             report.drop(number, f"{column} is no whole number")
         elif user in number_of:
-            report.change(number, "the user of an earlier row again, read once")
+            report.change(number, "a user of an earlier row; read once")
         else:
             number_of[user] = number
     if not report.num_read:
-        raise ManifestError(f"{address} names no users; it needs a row for each")
+        raise ManifestError(f"{address} has no users; it needs a row for each")
     return {number: user for user, number in number_of.items()}
 
 
 def user_number(value: object) -> int | None:
-    """Return a user's number, from 12, 12.0, "000000000012" or "user_000000000012"; None from all else."""
+    """Parse a user number such as 12, 12.0, "000000000012" or "user_000000000012"; None for other values."""
     found = re.fullmatch(r"(?:user_)?(\d{1,18})(?:\.0+)?", str(value).strip())
     return int(found[1]) if found else None
 
 
 def person_name(user: int) -> str:
-    """Return the name of a user's file, which names the person in a manifest too."""
+    """Return the name of a user's file and of the person in a manifest."""
     return f"user_{user:012d}"
 
 
@@ -127,7 +127,7 @@ def _entries_file(source: str, user: int) -> bytes | None:
 def _person(
     source: str, number: int, user: int, content: bytes | None, report: RowReport
 ) -> FollowedPerson | str:
-    """Return a user who can be labelled and shown, or why not."""
+    """Return a user with a note and photos, or the reason to drop the user."""
     if content is None:
         return "no file in followup_data"
     try:
@@ -138,7 +138,7 @@ def _person(
         return "the file in followup_data is no list of entries"
     own = [entry for entry in entries if isinstance(entry, dict) and _is_of(entry, user)]
     if len(own) < len(entries):
-        report.change(number, "entries that are no entries, or name another user, are left out")
+        report.change(number, "entries of another form, or of another user, are left out")
     latest = _latest_note(own, number, report)
     if latest is None:
         return "no doctor's note"
@@ -152,9 +152,9 @@ def _person(
 
 
 def _is_of(entry: dict[str, Any], user: int) -> bool:
-    said = entry.get("userId")
-    unsaid = said is None or said == "" or (isinstance(said, float) and math.isnan(said))
-    return unsaid or user_number(said) == user
+    stated = entry.get("userId")
+    missing = stated is None or stated == "" or (isinstance(stated, float) and math.isnan(stated))
+    return missing or user_number(stated) == user
 
 
 def _kind(entry: dict[str, Any]) -> object:
@@ -173,7 +173,7 @@ def _latest_note(
     if len(dated) < len(notes) and len(notes) > 1:
         report.change(
             number,
-            "a note without a time is passed over"
+            "a note without a time is ignored"
             if dated
             else "no note has a time; the last in the file counts as the latest",
         )
@@ -205,9 +205,9 @@ def _dated_images(
     for shot in shots:
         image, taken_at = _address(source, shot.get("image_path")), time_of(shot.get("created_at"))
         if image is None:
-            problems.add("an image_path that leads nowhere under images/ is left out")
+            problems.add("a photo whose image_path is not under images/ is left out")
         elif taken_at is None:
-            problems.add("a photo without a time has no place in the series and is left out")
+            problems.add("a photo without a time is left out")
         else:
             yield image, taken_at
     for problem in problems:
@@ -215,7 +215,7 @@ def _dated_images(
 
 
 def _address(source: str, image_path: object) -> str | None:
-    """Return where a photo lies; never outside ``images/``."""
+    """Return the address of a photo under ``images/``, or None for other paths."""
     if not isinstance(image_path, str) or not image_path.strip():
         return None
     path = PurePosixPath(image_path.strip())
@@ -226,7 +226,7 @@ def _address(source: str, image_path: object) -> str | None:
 
 
 def time_of(value: object) -> datetime | None:
-    """Read ISO 8601 (UTC unless it says otherwise), seconds or milliseconds since 1970, or {"$date": ...}."""
+    """Parse ISO 8601 (by default UTC), seconds or milliseconds since 1970, or {"$date": ...}."""
     if isinstance(value, dict):
         return time_of(value.get("$date"))
     try:

@@ -1,1 +1,1 @@
-"""Labels for follow-up series: what the words of a doctor's note say about the course."""
+"""Labels of follow-up series from the sentiment of doctors' notes."""

@@ -1,4 +1,4 @@
-"""Answers of a paid service in a local file, found by the sha256 of the text; the text is not kept."""
+"""Local cache of a paid service's responses, by the sha256 of the text; the text is not stored."""
 
 import hashlib
 import json
@@ -10,14 +10,14 @@ from typing import Any
 from train.data.labels.sentiment import LabelError
 
 
-class AnswerCache:
-    """A table of answers; what was put in is there after a crash.
+class ResponseCache:
+    """Store responses in SQLite; stored ones survive a crash.
 
     Args:
-        file: made if it does not exist.
+        file: created if it does not exist.
 
     Raises:
-        LabelError: the file cannot be opened, or is something else.
+        LabelError: the file cannot be opened or is no such cache.
     """
 
     def __init__(self, file: Path) -> None:
@@ -32,33 +32,34 @@ class AnswerCache:
                 )
         except (OSError, sqlite3.Error) as error:
             raise LabelError(
-                f"cannot keep answers in {file} ({error}); name another file by --cache"
+                f"cannot store responses in {file} ({error}); name another file by --cache"
             ) from error
 
-    def find(self, question: str, text: str) -> Any | None:
-        """Return what was answered to this question about this text, or None."""
+    def get(self, operation: str, text: str) -> Any | None:
+        """Return the stored response of this operation for this text, or None."""
         row = self._table.execute(
-            "SELECT answer FROM answer WHERE question = ? AND sha256 = ?", (question, _sha256(text))
+            "SELECT answer FROM answer WHERE question = ? AND sha256 = ?", (operation, _sha256(text))
         ).fetchone()
         return None if row is None else json.loads(row[0])
 
-    def keep(self, question: str, answers: Iterable[tuple[str, Any]]) -> None:
-        """Store text and answer pairs, at once and for good.
+    def put(self, operation: str, responses: Iterable[tuple[str, Any]]) -> None:
+        """Store pairs of text and response in one transaction.
 
         Raises:
             LabelError: the file cannot be written.
         """
-        rows = [(question, _sha256(text), json.dumps(answer)) for text, answer in answers]
+        rows = [(operation, _sha256(text), json.dumps(response)) for text, response in responses]
         try:
             with self._table:
                 self._table.executemany("INSERT OR REPLACE INTO answer VALUES (?, ?, ?)", rows)
         except sqlite3.Error as error:
             raise LabelError(
-                f"cannot keep answers in {self._file} ({error}); make room, or name another file by --cache"
+                f"cannot store responses in {self._file} ({error}); free disk space, or name another file "
+                "by --cache"
             ) from error
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._table.close()
 
 

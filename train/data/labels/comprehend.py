@@ -1,4 +1,4 @@
-"""AWS Comprehend reads doctors' notes: which language, then how they sound.
+"""Sentiment of notes by AWS Comprehend: first the language, then the sentiment.
 
 Limits: https://docs.aws.amazon.com/comprehend/latest/dg/guidelines-and-limits.html
 """
@@ -11,105 +11,105 @@ from typing import Any
 
 from tqdm import tqdm
 
-from train.data.labels.cache import AnswerCache
-from train.data.labels.sentiment import LabelError, Refusal, Sentiment, verdict_of
+from train.data.labels.cache import ResponseCache
+from train.data.labels.sentiment import LabelError, NoSentiment, Sentiment, parse_verdict
 
 MAX_DOCUMENTS = 25
-"""Of one call of BatchDetectSentiment."""
+"""In one call of BatchDetectSentiment."""
 MAX_BYTES = 5000
 """Of one document, in UTF-8."""
 LANGUAGES = ("en", "es", "fr", "de", "it", "pt", "ar", "hi", "ja", "ko", "zh", "zh-TW")
-"""In which Comprehend reads sentiment; it recognises many more."""
+"""Languages of Comprehend's sentiment; it recognises many more."""
 MAX_ATTEMPTS = 10
-"""Of one call; throttling and failures of the service are backed off from, up to 20 s at a time."""
+"""For one call; back-off after throttling and service failures takes up to 20 s each."""
 MAX_ROUNDS = 5
-"""For documents that fail within a call that works."""
-REFUSED_DOCUMENT = ("InvalidRequestException", "TextSizeLimitExceededException")
+"""For documents that fail in a successful call."""
+REJECTED_DOCUMENT = ("InvalidRequestException", "TextSizeLimitExceededException")
 THROTTLED = ("ThrottlingException", "TooManyRequestsException", "Throttling", "RequestLimitExceeded")
 OFFLINE = "or label offline with --labeller vader"
 
 
 class Comprehend:
-    """Asks Comprehend about every text once; later runs are answered from the cache.
+    """Call Comprehend once for every text; later runs use the cache.
 
     Args:
-        cache: where answers are kept.
-        region: of AWS; none: as the AWS configuration of this machine says.
-        sleep: waits between rounds.
+        cache: of the responses.
+        region: of AWS; by default that of the AWS configuration.
+        sleep: waits between rounds; tests replace it.
     """
 
     name = "comprehend"
 
     def __init__(
-        self, cache: AnswerCache, *, region: str | None = None, sleep: Callable[[float], None] = time.sleep
+        self, cache: ResponseCache, *, region: str | None = None, sleep: Callable[[float], None] = time.sleep
     ) -> None:
         self._cache = cache
         self._region = region
         self._sleep = sleep
         self._opened: Any = None
-        self._num_calls = self._num_cached = self._num_cut = 0
+        self._num_calls = self._num_cached = self._num_truncated = 0
 
-    def __call__(self, notes: Sequence[str]) -> list[Sentiment | Refusal]:
-        """Return one answer for each note; languages that Comprehend does not read are refused.
+    def __call__(self, notes: Sequence[str]) -> list[Sentiment | NoSentiment]:
+        """Return one result for each note; unsupported languages have no sentiment.
 
         Raises:
-            LabelError: no credentials, no region, no permission, or the service stays away.
+            LabelError: credentials, region or permission are missing, or the service is unavailable.
         """
-        texts = [cut_to_bytes(note, MAX_BYTES) for note in notes]
-        self._num_cut += sum(text != clean(note) for text, note in zip(texts, notes, strict=True))
-        answers: dict[str, Sentiment | Refusal] = {}
+        texts = [truncate_to_bytes(note, MAX_BYTES) for note in notes]
+        self._num_truncated += sum(text != clean(note) for text, note in zip(texts, notes, strict=True))
+        results: dict[str, Sentiment | NoSentiment] = {}
         texts_of: defaultdict[str, list[str]] = defaultdict(list)
         for text, language in self._languages(list(dict.fromkeys(texts))):
             if language in LANGUAGES:
                 texts_of[language].append(text)
             else:
-                answers[text] = Refusal(
-                    reason=f"Comprehend reads no sentiment in this language: {language}"
+                results[text] = NoSentiment(
+                    reason=f"Comprehend has no sentiment for language {language}"
                     if language
                     else "Comprehend recognised no language"
                 )
         for language, group in texts_of.items():
-            answers |= self._sentiments(group, language)
-        return [answers[text] for text in texts]
+            results |= self._sentiments(group, language)
+        return [results[text] for text in texts]
 
     def remarks(self) -> list[str]:
-        """Return how many calls were made, what the cache answered, and what was cut."""
+        """Return the numbers of calls, cache hits and truncated notes."""
         lines = [
-            f"Comprehend was called {self._num_calls} times; {self._num_cached} answers were in the cache"
+            f"Comprehend was called {self._num_calls} times; {self._num_cached} responses were in the cache"
         ]
-        if self._num_cut:
-            lines.append(f"{self._num_cut} notes are longer than {MAX_BYTES} bytes; their beginning was read")
+        if self._num_truncated:
+            lines.append(f"{self._num_truncated} notes were truncated to {MAX_BYTES} bytes")
         return lines
 
     def _languages(self, texts: list[str]) -> Iterator[tuple[str, str]]:
-        """Yield each text with its language; "" where Comprehend saw none."""
+        """Yield each text with its language, empty if Comprehend recognised none."""
         for text in tqdm(texts, desc="languages", unit="note", disable=None, leave=False):
-            language = self._cache.find("language", text)
+            language = self._cache.get("language", text)
             self._num_cached += language is not None
             if language is None:
                 language = self._language(text)
-                self._cache.keep("language", [(text, language)])
+                self._cache.put("language", [(text, language)])
             yield text, language
 
     def _language(self, text: str) -> str:
-        found = self._ask("detect_dominant_language", Text=text)["Languages"]
+        found = self._call("detect_dominant_language", Text=text)["Languages"]
         return max(found, key=lambda each: each["Score"])["LanguageCode"] if found else ""
 
-    def _sentiments(self, texts: list[str], language: str) -> dict[str, Sentiment | Refusal]:
-        answers: dict[str, Sentiment | Refusal] = {}
+    def _sentiments(self, texts: list[str], language: str) -> dict[str, Sentiment | NoSentiment]:
+        results: dict[str, Sentiment | NoSentiment] = {}
         for text in texts:
-            kept = self._cache.find("sentiment", text)
-            if kept is not None:
-                answers[text] = Sentiment(**kept)
-        self._num_cached += len(answers)
-        waiting = [text for text in texts if text not in answers]
+            stored = self._cache.get("sentiment", text)
+            if stored is not None:
+                results[text] = Sentiment(**stored)
+        self._num_cached += len(results)
+        waiting = [text for text in texts if text not in results]
         errors: dict[str, str] = {}
         for round_ in range(MAX_ROUNDS):
             errors = {}
             for start in range(0, len(waiting), MAX_DOCUMENTS):
                 batch = waiting[start : start + MAX_DOCUMENTS]
                 found, failed = self._batch(batch, language)
-                answers |= found
+                results |= found
                 errors |= failed
             waiting = list(errors)
             if not waiting:
@@ -117,20 +117,20 @@ class Comprehend:
             if round_ + 1 < MAX_ROUNDS:
                 self._sleep(random.uniform(0.5, 1) * 2**round_)
         for text, code in errors.items():
-            answers[text] = Refusal(reason=f"Comprehend failed on it {MAX_ROUNDS} times: {code}")
-        return answers
+            results[text] = NoSentiment(reason=f"Comprehend failed on it {MAX_ROUNDS} times: {code}")
+        return results
 
     def _batch(self, texts: list[str], language: str) -> tuple[dict[str, Sentiment], dict[str, str]]:
-        """Ask about 25 texts at most; return the answers, and the error codes of the others."""
-        reply = self._ask("batch_detect_sentiment", TextList=texts, LanguageCode=language)
+        """Request at most 25 texts; return their sentiments, and the error codes of the others."""
+        reply = self._call("batch_detect_sentiment", TextList=texts, LanguageCode=language)
         found = {
             texts[result["Index"]]: _sentiment(result, language) for result in reply.get("ResultList", ())
         }
-        self._cache.keep("sentiment", [(text, vars(sentiment)) for text, sentiment in found.items()])
+        self._cache.put("sentiment", [(text, vars(sentiment)) for text, sentiment in found.items()])
         codes = {texts[error["Index"]]: str(error.get("ErrorCode")) for error in reply.get("ErrorList", ())}
-        return found, {text: codes.get(text, "no answer") for text in texts if text not in found}
+        return found, {text: codes.get(text, "no response") for text in texts if text not in found}
 
-    def _ask(self, operation: str, **arguments: Any) -> dict[str, Any]:
+    def _call(self, operation: str, **arguments: Any) -> dict[str, Any]:
         from botocore.exceptions import BotoCoreError, ClientError
 
         try:
@@ -140,7 +140,7 @@ class Comprehend:
             return getattr(self._opened, operation)(**arguments)
         except ClientError as error:
             code = error.response.get("Error", {}).get("Code", "")
-            if operation == "detect_dominant_language" and code in REFUSED_DOCUMENT:
+            if operation == "detect_dominant_language" and code in REJECTED_DOCUMENT:
                 return {"Languages": []}
             raise LabelError(_explained(code)) from error
         except BotoCoreError as error:
@@ -148,12 +148,12 @@ class Comprehend:
 
 
 def clean(note: str) -> str:
-    """Return a note as it can be written in UTF-8, without blanks around it."""
-    return note.strip().encode(errors="replace").decode()  # JSON may hold halves of surrogate pairs
+    """Return a note as valid UTF-8 text without surrounding white space."""
+    return note.strip().encode(errors="replace").decode()  # JSON may contain lone surrogates
 
 
-def cut_to_bytes(note: str, max_bytes: int) -> str:
-    """Return as much of a note's beginning as fits into ``max_bytes`` of UTF-8, cut between characters."""
+def truncate_to_bytes(note: str, max_bytes: int) -> str:
+    """Return the longest beginning of a note with at most ``max_bytes`` of UTF-8."""
     return clean(note).encode()[:max_bytes].decode(errors="ignore")
 
 
@@ -169,7 +169,7 @@ def _open_client(region: str | None) -> Any:
 def _sentiment(result: dict[str, Any], language: str) -> Sentiment:
     score = result["SentimentScore"]
     return Sentiment(
-        verdict=verdict_of(result["Sentiment"]),
+        verdict=parse_verdict(result["Sentiment"]),
         positive=score["Positive"],
         negative=score["Negative"],
         neutral=score["Neutral"],
@@ -181,11 +181,11 @@ def _sentiment(result: dict[str, Any], language: str) -> Sentiment:
 def _explained(code: str) -> str:
     if code in THROTTLED:
         return (
-            f"Comprehend still says {code} after {MAX_ATTEMPTS} attempts; the answers so far are kept: "
+            f"Comprehend returned {code} in {MAX_ATTEMPTS} attempts; the responses so far are stored: "
             "run the same command again later"
         )
     return (
-        f"Comprehend refused the call: {code}; give valid AWS credentials that allow "
+        f"Comprehend rejected the call: {code}; give valid AWS credentials that allow "
         f"comprehend:DetectDominantLanguage and comprehend:BatchDetectSentiment, {OFFLINE}"
     )
 
@@ -207,6 +207,6 @@ def _unreachable(error: Exception) -> str:
             f"AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, {OFFLINE}"
         )
     return (
-        f"Comprehend cannot be reached ({type(error).__name__}); look at the network and AWS_ENDPOINT_URL "
-        f"and run the same command again, the answers so far are kept; {OFFLINE}"
+        f"Comprehend cannot be reached ({type(error).__name__}); check the network and AWS_ENDPOINT_URL "
+        f"and run the same command again, the responses so far are stored; {OFFLINE}"
     )

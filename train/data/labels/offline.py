@@ -1,4 +1,4 @@
-"""VADER reads doctors' notes without a network: a list of English words with a mood, and rules.
+"""Offline sentiment of English notes by VADER: a word list and rules.
 
 Source: Hutto and Gilbert 2014, VADER: a parsimonious rule-based model for sentiment analysis.
 """
@@ -7,12 +7,12 @@ from collections.abc import Sequence
 
 from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
 
-from train.data.labels.sentiment import Refusal, Sentiment, Verdict
+from train.data.labels.sentiment import NoSentiment, Sentiment, Verdict
 
 THRESHOLD = 0.05
-"""Of the compound score, as VADER's authors recommend; between -0.05 and 0.05 a note is neutral."""
+"""Of the compound score, as VADER's authors recommend; from -0.05 to 0.05 a note is neutral."""
 COURTESY = ("please", "thanks", "thank", "dear", "welcome", "care", "kindly")
-"""Words of manners. In VADER's list they are good news: "please continue the cream" would say improved."""
+"""Polite words, which VADER counts as positive: "please continue the cream" would mean improved."""
 SKIN_WORDS = {
     "improving": 2.1,
     "cleared": 2.0,
@@ -40,11 +40,11 @@ SKIN_WORDS = {
     "inflamed": -1.8,
     "redder": -1.8,
 }
-"""What the course of a skin disease is called, on VADER's scale from -4 to 4."""
+"""Words about skin diseases, on VADER's scale from -4 to 4."""
 
 
 class Vader:
-    """Labels English notes on this machine, without an account and without a cost."""
+    """Label English notes locally, without an account."""
 
     name = "vader"
 
@@ -54,8 +54,8 @@ class Vader:
             self._analyzer.lexicon.pop(word, None)
         self._analyzer.lexicon.update(SKIN_WORDS)
 
-    def __call__(self, notes: Sequence[str]) -> list[Sentiment | Refusal]:
-        """Return one answer for each note; a note without a word that VADER knows is neutral."""
+    def __call__(self, notes: Sequence[str]) -> list[Sentiment | NoSentiment]:
+        """Return one result for each note; a note without a word of VADER's list is neutral."""
         return [self._read(note) for note in notes]
 
     def remarks(self) -> list[str]:

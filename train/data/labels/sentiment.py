@@ -1,4 +1,4 @@
-"""What a labeller says of one note, and the label that follows from it."""
+"""The sentiment of one note, and the label that follows from it."""
 
 import json
 from collections.abc import Sequence
@@ -12,12 +12,12 @@ IMPROVED, WORSENED = "improved", "worsened"
 
 
 class LabelError(SkinserveError):
-    """Labels cannot be made or compared; the message says what is missing and what to do."""
+    """Report that labels cannot be made or compared."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sentiment:
-    """The mood of one note, in the words of AWS Comprehend; the four scores add up to 1."""
+    """Sentiment of one note in the terms of AWS Comprehend; the four scores add up to 1."""
 
     verdict: Verdict
     positive: float
@@ -25,47 +25,47 @@ class Sentiment:
     neutral: float
     mixed: float
     language: str
-    """Code as Comprehend writes it: en, es, zh-TW."""
+    """Language code of Comprehend: en, es, zh-TW."""
 
     def to_json(self) -> str:
-        """Write the scores as a manifest keeps them."""
+        """Return the JSON that a manifest stores."""
         return json.dumps(asdict(self))
 
 
 @dataclass(frozen=True, kw_only=True)
-class Refusal:
-    """Why a labeller has nothing to say of a note; the text never repeats the note."""
+class NoSentiment:
+    """A note without a sentiment; the reason never quotes the note."""
 
     reason: str
 
 
 class Labeller(Protocol):
-    """Reads notes and says how each sounds."""
+    """Determine the sentiment of notes."""
 
     @property
     def name(self) -> str:
-        """Return what the manifest calls it."""
+        """Return the labeller's name in manifests."""
         ...
 
-    def __call__(self, notes: Sequence[str]) -> list[Sentiment | Refusal]:
-        """Return one answer for each note, in their order; notes are not blank.
+    def __call__(self, notes: Sequence[str]) -> list[Sentiment | NoSentiment]:
+        """Return one result for each note, in order; notes are not blank.
 
         Raises:
-            LabelError: the labeller cannot work at all.
+            LabelError: the labeller cannot be used.
         """
         ...
 
     def remarks(self) -> list[str]:
-        """Return what its user should know of the work done so far, a line each."""
+        """Return remarks for the user on the notes so far, one per line."""
         ...
 
 
 def improvement_of(sentiment: Sentiment, *, soft: bool) -> float | None:
-    """Return the probability of "improved" that a note stands for: 1 if positive, 0 if negative.
+    """Return the probability of "improved" for a sentiment: 1 if positive, 0 if negative.
 
     Args:
         sentiment: of the note.
-        soft: NEUTRAL and MIXED notes count as P+ / (P+ + P-); otherwise, or where both are zero, None.
+        soft: return P+ / (P+ + P-) for NEUTRAL and MIXED; otherwise, or if both are 0, None.
     """
     if sentiment.verdict == "POSITIVE":
         return 1.0
@@ -76,14 +76,18 @@ def improvement_of(sentiment: Sentiment, *, soft: bool) -> float | None:
 
 
 def label_of(improvement: float) -> str:
-    """Name the more probable class."""
+    """Return the more probable class."""
     return IMPROVED if improvement >= 0.5 else WORSENED
 
 
-def verdict_of(text: str) -> Verdict:
-    """Check a verdict that came from outside."""
+def parse_verdict(text: str) -> Verdict:
+    """Return the verdict named by a labeller.
+
+    Raises:
+        LabelError: the verdict is unknown.
+    """
     if text not in get_args(Verdict):
         raise LabelError(
-            f"a labeller said {text!r}, known are {', '.join(get_args(Verdict))}; update skinserve"
+            f"the labeller returned {text!r}, known are {', '.join(get_args(Verdict))}; update skinserve"
         )
     return cast(Verdict, text)
