@@ -6,11 +6,11 @@ from train.distributed import DistributedContext, RunStoppedError
 
 
 def test_an_expected_error_stops_the_run_with_its_message():
-    def refuse() -> None:
+    def fail() -> None:
         raise SkinserveError("no such photo")
 
     with pytest.raises(RunStoppedError, match="no such photo"):
-        DistributedContext().run_on_all_ranks(refuse)
+        DistributedContext().run_on_all_ranks(fail)
 
 
 def test_a_single_process_holds_equal_values():

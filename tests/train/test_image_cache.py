@@ -144,10 +144,10 @@ def test_a_photo_that_was_missing_before_is_read(rows: list[Row], tmp_path: Path
 def test_a_storage_error_is_raised_and_marks_no_photo_as_unreadable(
     rows: list[Row], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    def refuse(address: str) -> bytes:
+    def fail(address: str) -> bytes:
         raise StorageError("the bucket answered 503 8 times")
 
-    monkeypatch.setattr("train.image_cache.read_bytes", refuse)
+    monkeypatch.setattr("train.image_cache.read_bytes", fail)
     with pytest.raises(StorageError, match="503"):
         decoded_photos(rows, side_px=32, cache=str(tmp_path / "cache"))
 

@@ -101,7 +101,7 @@ def test_waiting_workers_are_logged_once_and_again_when_placed(
     monkeypatch.setattr(ray.util, "placement_group_table", lambda: dict(table))
 
     with warn_while_unplaced(2, 8, gpu=True):
-        time.sleep(0.2)  # Ray Train has not asked for room yet
+        time.sleep(0.2)  # Ray Train has not requested resources yet
         assert caplog.messages == []
         table["smaller"] = {"state": "CREATED", "bundles": {0: {"CPU": 8.0}}}
         table["first try"] = {"state": "PENDING", "bundles": bundles}

@@ -62,10 +62,10 @@ def test_the_model_card_names_the_initial_weights(config: LesionTraining, tmp_pa
 
     launch(Job(training=second, scale=Scale(workers=0)))
 
-    told = "the weights of lesion-reference 2 (sha256 "
+    origin = "the weights of lesion-reference 2 (sha256 "
     assert "trained at 32 px from random weights" in (first / "MODEL_CARD.md").read_text()
     card = Path(second.run, "checkpoint", "MODEL_CARD.md").read_text()
-    assert told in card and "which began as random weights" in card
+    assert origin in card and "which began as random weights" in card
 
 
 def test_a_split_other_than_that_of_training_is_rejected(config: LesionTraining, tmp_path: Path):

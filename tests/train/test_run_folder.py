@@ -96,10 +96,10 @@ def test_a_checkpoint_behind_a_storage_error_is_not_skipped(tmp_path: Path, monk
     folder = RunFolder(address=str(tmp_path))
     save_all(folder, 0.9, 0.5)
 
-    def refuse(address: str) -> bytes:
+    def fail(address: str) -> bytes:
         raise StorageError("the bucket answered 503 8 times")
 
-    monkeypatch.setattr("train.run_folder.read_bytes", refuse)
+    monkeypatch.setattr("train.run_folder.read_bytes", fail)
     with pytest.raises(StorageError, match="503"):
         folder.latest_checkpoint()
 

@@ -92,16 +92,16 @@ def test_balanced_batches_sample_all_classes_equally(rows: list[Row]):
 
 
 def test_two_workers_together_take_the_step_of_one(photos: LesionPhotos):
-    alone = LesionTrainBatches(photos, settings(), DistributedContext())
+    single = LesionTrainBatches(photos, settings(), DistributedContext())
     pair = [
         LesionTrainBatches(photos, settings(batch_size=2), DistributedContext(rank=rank, world_size=2))
         for rank in (0, 1)
     ]
 
     for epoch in range(3):
-        for batches in (alone, *pair):
+        for batches in (single, *pair):
             batches.epoch = epoch
-        assert torch.equal(torch.cat([batches.order() for batches in pair], dim=1), alone.order())
+        assert torch.equal(torch.cat([batches.order() for batches in pair], dim=1), single.order())
 
 
 def test_every_photo_is_sampled_once_without_class_balance(photos: LesionPhotos):
