@@ -63,6 +63,20 @@ class Int8Metrics(MetricsModel):
     """Whether each engine of the releasing machine passed."""
 
 
+class SourceMetrics(MetricsModel):
+    """Metrics of the photos of one source, at the released threshold."""
+
+    n: int
+    num_malignant: int
+    auroc: Metric
+    """Of malignancy."""
+    sensitivity: Metric
+    specificity: Metric
+    balanced_accuracy: Metric
+    """Of the diagnoses that occur."""
+    risk_ece: Metric
+
+
 class FoldMetrics(MetricsModel):
     """Metrics of one fold of a cross-validation, without intervals."""
 
@@ -89,6 +103,12 @@ class LesionMetrics(TaskMetrics):
     largest_difference_from_training: float | None = omitted_if_empty()
     """In probability, between the checkpoint and the calibrated network that it was made from."""
     int8: Int8Metrics | None = omitted_if_empty()
+    by_source: dict[str, SourceMetrics] = omitted_if_empty({})
+    """On the validation set, by the engine that serves."""
+    test_by_source: dict[str, SourceMetrics] = omitted_if_empty({})
+    """On the test set, by the engine that serves."""
+    silent_misses: dict[str, Metric] = omitted_if_empty({})
+    """By degradation: share of the detected malignant test photos that it turns benign."""
 
     @property
     def is_calibrated(self) -> bool:

@@ -63,13 +63,18 @@ class LabelledLogits:
     malignant_B: np.ndarray
     """0 or 1."""
     truth_B: np.ndarray
-    """Column of the diagnosis."""
+    """Column of the diagnosis; negative for a photo without one."""
     group_B: Sequence[Hashable] | None = None
     """Patient or lesion; photos of one group are never separated."""
 
     def __post_init__(self) -> None:
         for name in ("risk_BR", "diagnosis_BK"):
             object.__setattr__(self, name, np.asarray(getattr(self, name), np.float64))
+
+    @property
+    def diagnosed(self) -> np.ndarray:
+        """Indices of the photos with a diagnosis."""
+        return np.flatnonzero(self.truth_B >= 0)
 
     def __getitem__(self, index: np.ndarray) -> "LabelledLogits":
         group_B = None if self.group_B is None else [self.group_B[i] for i in index.tolist()]
@@ -83,10 +88,11 @@ class LabelledLogits:
 
 
 def fit_calibration(logits: LabelledLogits) -> Calibration:
-    """Fit the calibration of both heads by log loss."""
+    """Fit the calibration of both heads by log loss, each on the photos with its label."""
+    diagnosed = logits[logits.diagnosed]
     temperature, shift = fit_platt(logits.risk_BR, logits.malignant_B)
     return Calibration(
-        diagnosis_temperature=fit_temperature(logits.diagnosis_BK, logits.truth_B),
+        diagnosis_temperature=fit_temperature(diagnosed.diagnosis_BK, diagnosed.truth_B),
         risk_temperature=temperature,
         risk_shift=shift,
     )
@@ -142,7 +148,9 @@ def calibration_metrics(logits: LabelledLogits, calibration: Calibration) -> Cal
     risk_SB, diagnosis_SBK = _cross_fitted(logits)
     uncalibrated = Calibration()
     by_risk = Resamples(logits.group_B, logits.malignant_B)
-    by_diagnosis = Resamples(logits.group_B, logits.truth_B)
+    diagnosed_B = logits.diagnosed
+    diagnosed = logits[diagnosed_B]
+    by_diagnosis = Resamples(diagnosed.group_B, diagnosed.truth_B)
     return CalibrationMetrics(
         **{name: round(value, DECIMALS) for name, value in asdict(calibration).items()},
         risk_ece_before=by_risk.metric(
@@ -150,10 +158,10 @@ def calibration_metrics(logits: LabelledLogits, calibration: Calibration) -> Cal
         ),
         risk_ece_after=by_risk.metric(_mean([_risk_error(risk_B, logits) for risk_B in risk_SB])),
         diagnosis_ece_before=by_diagnosis.metric(
-            _diagnosis_error(uncalibrated.diagnosis_probability(logits.diagnosis_BK), logits)
+            _diagnosis_error(uncalibrated.diagnosis_probability(diagnosed.diagnosis_BK), diagnosed)
         ),
         diagnosis_ece_after=by_diagnosis.metric(
-            _mean([_diagnosis_error(diagnosis_BK, logits) for diagnosis_BK in diagnosis_SBK])
+            _mean([_diagnosis_error(one_BK[diagnosed_B], diagnosed) for one_BK in diagnosis_SBK])
         ),
     )
 

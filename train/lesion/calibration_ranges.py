@@ -90,12 +90,16 @@ def int8_metrics(
         Differences, int8 minus float32, and whether they are small enough. The interval of the balanced
         accuracy's difference is of paired resamples.
     """
-    truth_B, num_classes = logits.truth_B, int8.diagnosis_BK.shape[1]
     first_B, first_float32_B = int8.diagnosis_BK.argmax(1), float32.diagnosis_BK.argmax(1)
-    auroc = _difference(macro_auroc(truth_B, int8.diagnosis_BK), macro_auroc(truth_B, float32.diagnosis_BK))
+    known_B, num_classes = logits.diagnosed, int8.diagnosis_BK.shape[1]
+    known = logits[known_B]
+    truth_B = known.truth_B
+    auroc = _difference(
+        macro_auroc(truth_B, int8.diagnosis_BK[known_B]), macro_auroc(truth_B, float32.diagnosis_BK[known_B])
+    )
     accuracy = _difference(
-        balanced_accuracy(truth_B, first_B, num_classes),
-        balanced_accuracy(truth_B, first_float32_B, num_classes),
+        balanced_accuracy(truth_B, first_B[known_B], num_classes),
+        balanced_accuracy(truth_B, first_float32_B[known_B], num_classes),
     )
     auroc_gain = float(auroc(np.ones((1, len(truth_B))))[0])
     changed_share = float((first_B != first_float32_B).mean())
@@ -105,10 +109,10 @@ def int8_metrics(
     )
     return Int8Metrics(
         engine=engine,
-        n=len(truth_B),
+        n=len(first_B),
         macro_auroc_difference=round(auroc_gain, DECIMALS) if np.isfinite(auroc_gain) else None,
         changed_share=round(changed_share, DECIMALS),
-        balanced_accuracy_difference=Resamples(logits.group_B, truth_B).metric(accuracy),
+        balanced_accuracy_difference=Resamples(known.group_B, truth_B).metric(accuracy),
         largest_difference=round(float(difference), DECIMALS),
         # photos of one class have no AUROC; an output that is NaN does not pass
         passed=bool(

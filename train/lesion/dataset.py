@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models.diagnoses import GROUPS, UnknownDiagnosisError, find_diagnosis, in_column_order
+from models.diagnoses import GROUPS, Group, UnknownDiagnosisError, find_diagnosis, in_column_order
 from models.preprocessing import augment, normalize, sample_augmentation
 from train.data.manifest import ManifestError, Row
 from train.distributed import DistributedContext
@@ -24,6 +24,8 @@ from train.loop import Batch, to_device
 log = logging.getLogger(__name__)
 
 TARGETS = ("risk", "diagnosis")
+UNDIAGNOSED = -1
+"""Column of a photo that is labelled with a risk group and no diagnosis."""
 NUM_AHEAD = 4
 """Batches gathered ahead of a GPU."""
 
@@ -32,6 +34,7 @@ class LesionPhotos:
     """Decoded photos as uint8 squares, with their target probabilities.
 
     Args:
+        rows: labelled with a diagnosis or, for calibration and evaluation, with a risk group only.
         labels: names of the diagnoses in column order.
         side_px: side of the squares; 128 px are 48 kB a photo.
         cache: folder of the files that hold them; empty: in memory.
@@ -66,11 +69,11 @@ class LesionPhotos:
             )
         self._kept = [index for index in range(len(rows)) if index not in unreadable]
         self.rows = [rows[index] for index in self._kept]
-        found = [find_diagnosis(row.label) for row in self.rows]
-        self.diagnosis_B = torch.tensor([labels.index(diagnosis.name) for diagnosis in found])
-        self.malignant_B = torch.tensor([int(diagnosis.group == "malignant") for diagnosis in found])
+        targets = [_target(row.label, labels) for row in self.rows]
+        self.diagnosis_B = torch.tensor([column for column, _ in targets])
+        self.malignant_B = torch.tensor([GROUPS.index(group) for _, group in targets])
         self._risk_BR = F.one_hot(self.malignant_B, len(GROUPS)).float()
-        self._diagnosis_BK = F.one_hot(self.diagnosis_B, len(labels)).float()
+        self._diagnosis_BK = F.one_hot(self.diagnosis_B + 1, 1 + len(labels))[:, 1:].float()
         self._position_B = torch.tensor(self._kept)
 
     def __len__(self) -> int:
@@ -91,9 +94,19 @@ class LesionPhotos:
 def _check_labels(rows: Sequence[Row]) -> None:
     try:
         for row in rows:
-            find_diagnosis(row.label)
+            if row.label not in GROUPS:
+                find_diagnosis(row.label)
     except UnknownDiagnosisError as error:
         raise ManifestError(str(error)) from error
+
+
+def _target(label: str, labels: Sequence[str]) -> tuple[int, Group]:
+    """Return the column of the diagnosis and the risk group of a label."""
+    for group in GROUPS:
+        if label == group:
+            return UNDIAGNOSED, group
+    diagnosis = find_diagnosis(label)
+    return labels.index(diagnosis.name), diagnosis.group
 
 
 def class_names(rows: Sequence[Row], *, at_least: int = 2) -> tuple[str, ...]:

@@ -26,13 +26,18 @@ def lesion_metrics(
 
     Args:
         malignant_B: ground truth, 0 or 1.
-        diagnosis_B: ground truth, column of the diagnosis.
+        diagnosis_B: ground truth, column of the diagnosis; negative for a photo without one.
         group_B: patient or lesion of each photo; the bootstrap resamples whole groups.
     """
+    known_B = np.flatnonzero(diagnosis_B >= 0)
+    truth_B = diagnosis_B[known_B]
+    resamples = Resamples(
+        None if group_B is None else [group_B[index] for index in known_B.tolist()], truth_B
+    )
     return LesionMetrics(
         n=len(diagnosis_B),
         num_groups=len(set(group_B)) if group_B is not None else len(diagnosis_B),
-        diagnosis=_diagnosis_metrics(diagnosis_B, probability_BK, labels, Resamples(group_B, diagnosis_B)),
+        diagnosis=_diagnosis_metrics(truth_B, probability_BK[known_B], labels, resamples),
         risk=_risk_metrics(malignant_B, malignant_probability_B, threshold, Resamples(group_B, malignant_B)),
     )
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from models.checkpoint import CheckpointMeta
-from models.diagnoses import find_diagnosis
+from models.diagnoses import GROUPS, find_diagnosis
 from models.lesion.metrics import LesionMetrics
 from models.metrics import Metric, MetricsModel
 from train.data.manifest import Row
@@ -16,7 +16,7 @@ LESION_CARD = Path(__file__).with_name("model_card.md")
 
 def lesion_card(meta: CheckpointMeta, metrics: LesionMetrics, train_rows: Sequence[Row]) -> str:
     """Return the model card, Markdown."""
-    counts = Counter(find_diagnosis(row.label).name for row in train_rows)
+    counts = Counter(find_diagnosis(row.label).name for row in train_rows if row.label not in GROUPS)
     recalls = [
         f"| {label} | {meta.groups[label]} | {counts[label]} | {recall.n} | {recall.with_interval()} |"
         for label, recall in metrics.diagnosis.recall.items()

@@ -19,7 +19,7 @@ from torch import nn
 from models.checkpoint import INT8, CheckpointMeta, save_checkpoint, unwrap
 from models.diagnoses import find_diagnosis
 from models.lesion.engine_loader import load_lesion_engine, supported_int8_runtimes
-from models.lesion.engines import LesionEngine, LesionOutput
+from models.lesion.engines import LesionOutput
 from models.lesion.metrics import FoldMetrics, Int8Metrics, LesionMetrics
 from models.lesion.network import LesionEnsemble, LesionNet
 from models.lesion.quantization.int8 import CalibrationRanges
@@ -71,21 +71,21 @@ def release_lesion(run: TrainedRun, folder: Path) -> None:
     meta = _meta(run, run.architecture, (split.train, split.val), split.fingerprint)
     meta = _with_threshold(meta, config, logits, calibration)
 
-    def evaluate(engine: LesionEngine) -> LesionMetrics:
-        output = predict(engine, batches_of(photos))
+    def evaluate(output: LesionOutput) -> LesionMetrics:
+        difference = _difference(output, logits, calibration)  # first: outputs may not be finite
         return _metrics_of(output, logits, meta).model_copy(
             update={
                 "split": VALIDATION,
                 "calibration": calibration_metrics(logits, calibration),
-                "largest_difference_from_training": _difference(output, logits, calibration),
+                "largest_difference_from_training": difference,
             }
         )
 
     calibrated = fold_in(net, calibration)
     sample = random.Random(config.seed).sample(split.train, min(NUM_PHOTOS, len(split.train)))
     ranges = measure_ranges(calibrated, _photos(run, sample, cache=""))
-    int8 = Int8Candidate(ranges=ranges, photos=photos, logits=logits)
-    _write(calibrated, meta, evaluate, split.train, folder, int8)
+    validation = _Validation(photos=photos, logits=logits, evaluate=evaluate, ranges=ranges)
+    _write(calibrated, meta, validation, split.train, folder)
 
 
 def release_ensemble(runs: Sequence[TrainedRun], folder: Path) -> list[FoldMetrics]:
@@ -112,10 +112,9 @@ def release_ensemble(runs: Sequence[TrainedRun], folder: Path) -> list[FoldMetri
     meta = _meta(first, architecture, (rows, rows), hashlib.sha256(fingerprints.encode()).hexdigest())
     meta = _with_threshold(meta, first.config, logits, calibration)
     fold_metrics = [_fold_metrics(part, calibration, meta) for part in parts]
+    photos = _photos(first, first.split.val)
 
-    def evaluate(engine: LesionEngine) -> LesionMetrics:
-        photos = _photos(first, first.split.val)
-        output = predict(engine, batches_of(photos))
+    def evaluate(output: LesionOutput) -> LesionMetrics:
         difference = _difference(output, _finite_logits(ensemble, photos), calibration)
         return _metrics_of(_calibrated(logits, calibration), logits, meta).model_copy(
             update={
@@ -126,40 +125,43 @@ def release_ensemble(runs: Sequence[TrainedRun], folder: Path) -> list[FoldMetri
             }
         )
 
-    _write(fold_in(ensemble, calibration), meta, evaluate, rows, folder)
+    validation = _Validation(photos=photos, logits=logits, evaluate=evaluate)
+    _write(fold_in(ensemble, calibration), meta, validation, rows, folder)
     return fold_metrics
 
 
 @dataclass(frozen=True, kw_only=True)
-class Int8Candidate:
-    """Hold int8 calibration ranges and the photos that decide whether int8 is released."""
+class _Validation:
+    """Hold the photos that the written checkpoint is evaluated on."""
 
-    ranges: CalibrationRanges
     photos: LesionPhotos
     logits: LabelledLogits
+    evaluate: Callable[[LesionOutput], LesionMetrics]
+    ranges: CalibrationRanges | None = None
+    """Of int8, which is released if it costs little on these photos; None: float32 only."""
 
 
 def _write(
     net: LesionNet | LesionEnsemble,
     meta: CheckpointMeta,
-    evaluate: Callable[[LesionEngine], LesionMetrics],
+    validation: _Validation,
     train_rows: Sequence[Row],
     folder: Path,
-    int8: Int8Candidate | None = None,
 ) -> None:
     """Write the checkpoint beside ``folder``, evaluate it, and only then move it there."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     device = str(next(net.parameters()).device)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".release-") as name:
         scratch = Path(name)
-        ranges = None if int8 is None else int8.ranges
+        ranges = validation.ranges
         save_checkpoint(scratch, net, meta, model_card="", int8_ranges=ranges)
         reference = load_lesion_engine(scratch, device=device, engine="pytorch")
-        metrics = evaluate(reference)
-        if int8 is None:
+        output = predict(reference, batches_of(validation.photos))
+        metrics = validation.evaluate(output)
+        if ranges is None:
             log.info("no int8 for an ensemble: its training sets together contain every photo")
         else:
-            cost = _evaluate_int8(scratch, reference, int8)
+            cost = _evaluate_int8(scratch, validation, output)
             metrics = metrics.model_copy(update={"int8": cost})
             ranges = ranges if cost.passed else None
         meta = meta.model_copy(update={"metrics": metrics})
@@ -171,16 +173,15 @@ def _write(
             os.replace(path, folder / path.name)
 
 
-def _evaluate_int8(folder: Path, reference: LesionEngine, int8: Int8Candidate) -> Int8Metrics:
+def _evaluate_int8(folder: Path, validation: _Validation, float32: LesionOutput) -> Int8Metrics:
     """Return the metrics of the worst int8 engine that this machine supports.
 
     ``engines`` holds each engine's result; serving uses no engine that is missing there.
     """
-    float32 = predict(reference, batches_of(int8.photos))
     results: list[Int8Metrics] = []
     for runtime in supported_int8_runtimes():
-        output = predict(load_lesion_engine(folder, engine=runtime), batches_of(int8.photos))
-        cost = int8_metrics(runtime, output, float32, int8.logits)
+        output = predict(load_lesion_engine(folder, engine=runtime), batches_of(validation.photos))
+        cost = int8_metrics(runtime, output, float32, validation.logits)
         log.info(
             "int8 by %s: macro AUROC %+.4f, %.1f%% of first diagnoses changed, n = %d: %s",
             runtime,

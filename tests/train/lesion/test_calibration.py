@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -59,6 +61,18 @@ def test_calibration_lowers_the_cross_fitted_errors():
         assert before.value is not None and before.value > 0.06
         assert after.value is not None and after.low is not None and after.high is not None
         assert after.low <= after.value <= after.high and after.value < 0.03
+
+
+def test_photos_without_a_diagnosis_calibrate_the_risk_alone():
+    logits = random_logits(400)
+    truth_B = np.where(np.arange(400) < 100, -1, logits.truth_B)
+    partly = replace(logits, truth_B=truth_B)
+
+    calibration, diagnosed = fit_calibration(partly), logits[np.arange(100, 400)]
+
+    assert calibration.diagnosis_temperature == fit_calibration(diagnosed).diagnosis_temperature
+    assert calibration.risk_shift == fit_calibration(logits).risk_shift
+    assert calibration_metrics(partly, calibration).diagnosis_ece_after.value is not None
 
 
 @pytest.mark.parametrize("malignant", [[0, 0, 0, 0], [0, 1, 0, 1], [1, 1, 1, 1]])

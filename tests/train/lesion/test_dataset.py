@@ -48,6 +48,13 @@ def test_labels_become_the_columns_of_both_heads(photos: LesionPhotos):
     assert batch["risk"].argmax(1).tolist() == [0, 1, 0]
 
 
+def test_a_photo_labelled_with_its_risk_group_has_no_diagnosis(rows: list[Row]):
+    batch = LesionPhotos([replace(rows[1], label="benign"), rows[1]], labels=LABELS, side_px=32)
+
+    assert batch.diagnosis_B.tolist() == [-1, 2] and batch.malignant_B.tolist() == [0, 1]
+    assert batch.__getitems__([0])["diagnosis"].sum() == 0
+
+
 def test_a_few_damaged_photos_are_skipped_and_named(rows: list[Row], caplog: pytest.LogCaptureFixture):
     Path(rows[2].image).write_bytes(b"\xff\xd8\xff broken")
 
