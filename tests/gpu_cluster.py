@@ -77,11 +77,13 @@ def training(home: Path, address: str) -> Found:
     import ray
     import ray.train.torch
 
-    import train.launch
+    import train.fit
     from train import placement
-    from train.config import LesionTraining, Scale
+    from train.config import Scale
     from train.distributed import RunStoppedError
+    from train.lesion.config import LesionTraining
     from train.lesion.drawn_lesions import draw_lesion_photos
+    from train.lesion.task import LesionTask
     from train.run_folder import RunFolder
 
     lines = _Lines()
@@ -107,13 +109,13 @@ def training(home: Path, address: str) -> Found:
     ):
         started = time.monotonic()
         try:
-            train.launch.fit(config, scale)
+            train.fit.fit(LesionTask(), config, scale)
         except RunStoppedError as error:
             found[name] = {"error": str(error), "seconds": time.monotonic() - started, "log": lines.take()}
 
     placement.WARN_AFTER_S, placement.POLL_S = 1.0, 0.2
-    train.launch.check_gpus = lambda nodes: None
-    train.launch.train_on_ray = train_on_cpu
+    train.fit.check_gpus = lambda nodes: None
+    train.fit.train_worker = train_on_cpu
     trainer, torch_config = ray.train.torch.TorchTrainer, ray.train.torch.TorchConfig
 
     def over_gloo(*args: Any, **settings: Any) -> Any:
@@ -126,7 +128,7 @@ def training(home: Path, address: str) -> Found:
     groups: list[Found] = []
     observer = threading.Thread(target=_observe, args=(lines, holder, groups), daemon=True)
     observer.start()
-    train.launch.fit(config, Scale(workers=2, gpu=True, address=address))
+    train.fit.fit(LesionTask(), config, Scale(workers=2, gpu=True, address=address))
     observer.join(TIMEOUT_S)
     found["trained"] = {
         "log": lines.take(),
@@ -138,18 +140,18 @@ def training(home: Path, address: str) -> Found:
     return found
 
 
-def train_on_cpu(how: dict[str, Any]) -> str:
+def train_on_cpu(settings: dict[str, Any]) -> str:
     """Train as a worker with a GPU does, on its CPUs."""
     import ray.train.torch
     import torch
     from torch.nn.parallel import DistributedDataParallel
 
-    from train.run import train_on_ray
+    from train.fit import train_worker
 
     assert str(ray.train.torch.get_device()) == "cuda:0" and len(ray.get_gpu_ids()) == 1
     ray.train.torch.get_device = lambda: torch.device("cpu")
     ray.train.torch.prepare_model = DistributedDataParallel
-    return train_on_ray(how)
+    return train_worker(settings)
 
 
 class _Holder:

@@ -92,10 +92,6 @@ class Trajectory:
     trend_T: np.ndarray
     """Severity, 0 to 1, without relapses."""
 
-    def backwards(self) -> "Trajectory":
-        """Return the reverse."""
-        return Trajectory(lesions_T=self.lesions_T[::-1], trend_T=self.trend_T[::-1])
-
 
 def draw_length(drawing: SeriesDrawing, rng: np.random.Generator) -> int:
     """Sample a number of photos; short series are more frequent."""
