@@ -104,7 +104,7 @@ def _fit_on_ray(task: Task[Any], training: Training, scale: Scale) -> None:
             storage_path=training.run,
             failure_config=ray.train.FailureConfig(max_failures=scale.max_failures),
             worker_runtime_env={"env_vars": WORKER_ENVIRONMENT},
-            logging_config=ray.train.LoggingConfig(log_level="WARNING"),
+            logging_config=ray.train.LoggingConfig(log_level="ERROR"),  # a busy cluster warns often
         ),
     )
     try:
