@@ -56,6 +56,8 @@ def ray_cluster(address: str, *, with_dashboard: bool = False) -> Iterator[None]
     if ray.is_initialized():
         yield
         return
+    root = logging.getLogger()
+    level, handlers = root.level, root.handlers[:]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -68,6 +70,9 @@ def ray_cluster(address: str, *, with_dashboard: bool = False) -> Iterator[None]
             )
         except (OSError, ValueError, OverflowError, AuthenticationError) as error:
             raise ClusterError(f"no Ray cluster at {address} ({error}); correct or omit --address") from error
+        finally:  # the logging configuration is for Ray's processes, not for this one
+            root.setLevel(level)
+            root.handlers[:] = handlers
     try:
         yield
     finally:
