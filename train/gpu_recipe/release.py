@@ -43,7 +43,7 @@ from train.lesion.predictions import batches_of, predict
 from train.lesion.release import release_lesion
 from train.task import TrainedRun
 
-LICENCE = "CC BY-NC 4.0 (HAM10000, ISIC 2018, MSK and UDA, ISIC 2020); CC BY 4.0 (PAD-UFES-20)"
+LICENCE = "CC BY-NC 4.0 (HAM10000, MSK and UDA, ISIC 2020); CC BY 4.0 (PAD-UFES-20)"
 SKIN_TYPES = ("I", "II", "III", "IV", "V", "VI")
 BATCH_SIZE = 32
 
@@ -71,6 +71,7 @@ def release(weights: Path, parts: dict[str, list[Row]], out: Path, *, input_px: 
     config = LesionTraining(
         version=version,
         input_px=input_px,
+        start_px=input_px,
         min_sensitivity=0.90,
         cache="",
         data_licence=LICENCE,

@@ -12,11 +12,12 @@ from ui.preview import make_preview
 from ui.rendering import render
 from ui.services import Services
 from ui.tabs.lesion_result import lesion_card, lesion_photo
+from ui.tabs.titles import TITLES
 from ui.theme import html_block
 
 _LEAD = render(
     "lead",
-    title="Is this lesion harmful?",
+    title=TITLES["lesion"],
     text="Add one sharp, close photo of one skin lesion. It is classified as soon as it is uploaded.",
 )
 _GUIDE = guide_card(
@@ -24,7 +25,7 @@ _GUIDE = guide_card(
     [
         ("One lesion, in the middle.", "It should fill about half of the picture."),
         ("Sharp and bright.", "Daylight, no flash, no shadow, no filter."),
-        ("Best through a dermatoscope.", "The network was trained on such photos."),
+        ("Best through a dermatoscope.", "Most training photos are of this kind; some are by phones."),
     ],
 )
 _PHOTO_PX = 900
