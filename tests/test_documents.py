@@ -26,7 +26,8 @@ def test_links_lead_somewhere_and_nothing_was_left_to_fill_in(document: Path):
 
 def test_every_path_of_the_contributing_guide_exists():
     guide = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    named = re.findall(r"`((?:bench|cli|deploy|docs|models|samples|serve|tests|train|ui|weights)/[^`]*)`", guide)
+    folders = "bench|cli|deploy|docs|models|samples|scripts|serve|tests|train|ui|weights"
+    named = re.findall(rf"`((?:{folders})/[^`]*)`", guide)
 
     assert len(named) > 30
     assert [path for path in named if not (ROOT / path).exists()] == []

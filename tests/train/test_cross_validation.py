@@ -47,7 +47,7 @@ def test_the_metrics_of_folds_are_printed_and_one_ensemble_is_released(
     assert [line.split()[0] for line in table.splitlines()] == ["fold", "1", "2", "mean", "sd"]
     rows = read_manifest(config.manifest)
     val_sets = [read_split(rows, RunFolder(address=f"{config.run}/fold-{k}").split).val for k in (1, 2)]
-    assert sorted(row.name for rows_of_fold in val_sets for row in rows_of_fold) == sorted(row.name for row in rows)
+    assert sorted(row.name for fold in val_sets for row in fold) == sorted(row.name for row in rows)
 
 
 def test_more_folds_than_groups_are_rejected(config: LesionTraining):
