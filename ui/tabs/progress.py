@@ -13,11 +13,12 @@ from ui.preview import make_preview
 from ui.rendering import TEMPLATES, render
 from ui.services import Services
 from ui.tabs.progress_result import progress_card
+from ui.tabs.titles import TITLES
 from ui.theme import html_block
 
 _LEAD = render(
     "lead",
-    title="Is my face getting better?",
+    title=TITLES["progress"],
     text=f"Add {MIN_SERIES_PHOTOS} to {MAX_SERIES_PHOTOS} photos of one face from different days, "
     "then press Compare.",
 )

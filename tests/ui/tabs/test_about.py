@@ -2,8 +2,9 @@ import re
 
 import pytest
 
+from models.metrics import TaskMetrics
 from serve.schemas import LoadedModel
-from ui.tabs.about import api_section, models_section
+from ui.tabs.about import api_section, model_cards, models_section
 
 
 @pytest.fixture
@@ -30,3 +31,14 @@ def test_the_api_section_names_the_address_that_the_browser_used():
 
     assert "curl -F file=@lesion.jpg https://skin.example:8443/v1/lesion" in html
     assert 'href="/docs"' in html
+
+
+def test_a_third_task_is_listed_by_its_name_and_with_its_model_card(models: list[LoadedModel]):
+    wound = models[0].model_copy(
+        update={"kind": "wound", "name": "wound-toy", "metrics": TaskMetrics(), "model_card": "# Wound\n"}
+    )
+
+    html, cards = models_section([*models, wound]), model_cards([*models, wound])
+
+    assert html.count('class="card model"') == 3 and "<h4>wound-toy</h4>" in html
+    assert cards.count("<summary>Model card: ") == 3 and "\n\n# Wound\n" in cards
