@@ -21,12 +21,16 @@ from models.limits import (
     MAX_JPEG_SEGMENTS,
     MAX_PHOTO_BYTES,
     MAX_PHOTO_PIXELS,
+    PHOTO_FORMAT_NAMES,
+    PHOTO_FORMATS,
 )
 
 # PhotoLimits is checked on every header before decoding; Pillow's limit would only warn
 Image.MAX_IMAGE_PIXELS = None
 
 Size = tuple[int, int]
+
+_PILLOW_FORMATS = tuple(format.name.upper() for format in PHOTO_FORMATS)
 
 _JPEG_SEGMENT = re.compile(rb"\xff([^\x00\x01\xd0-\xd8\xff])")
 """Start of a segment. In the data of a scan only 00 and the restart markers follow an FF."""
@@ -47,7 +51,7 @@ class UnreadableImageError(PhotoError):
 
 
 class UnsupportedTypeError(PhotoError):
-    """Report content that is no JPEG, PNG or WebP."""
+    """Report content in none of the accepted formats."""
 
     code = "unsupported_type"
 
@@ -100,7 +104,7 @@ def decode_square(
     """Decode the central square of a photo, the input of the lesion network.
 
     Args:
-        data: a JPEG, PNG or WebP file.
+        data: a file in one of ``PHOTO_FORMATS``.
         side_px: side of the returned square.
         jpeg_checked: skip ``jpeg_decoding_cost``, 20 ms for 20 MB; the caller has called it.
 
@@ -189,7 +193,7 @@ def _decode(
     if not jpeg_checked and data.startswith(b"\xff\xd8"):
         jpeg_decoding_cost(data)
     try:
-        with Image.open(io.BytesIO(data), formats=("JPEG", "PNG", "WEBP")) as image:
+        with Image.open(io.BytesIO(data), formats=_PILLOW_FORMATS) as image:
             original = image.size
             _check_pixels(original, limits)
             image.draft(None, needed(original))
@@ -211,9 +215,7 @@ def _decode(
 def _check_type(data: bytes) -> None:
     if not data:
         raise UnreadableImageError("the photo is empty (0 bytes); send the file itself")
-    if data.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")) or (
-        data[:4] == b"RIFF" and data[8:12] == b"WEBP"
-    ):
+    if any(re.match(format.signature, data, re.DOTALL) for format in PHOTO_FORMATS):
         return
     what = "this is not"
     if data[4:8] == b"ftyp" and data[8:12] in (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1"):
@@ -224,7 +226,7 @@ def _check_type(data: bytes) -> None:
         what = "this is a PDF, not"
     elif data[:64].lstrip().lower().startswith((b"<!doctype", b"<html")):
         what = "this is a web page, not"
-    raise UnsupportedTypeError(f"{what} a JPEG, PNG or WebP image; save it as JPEG and send that")
+    raise UnsupportedTypeError(f"{what} a {PHOTO_FORMAT_NAMES} image; save it as JPEG and send that")
 
 
 def _two_bytes(data: bytes, position: int) -> int:

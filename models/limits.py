@@ -3,7 +3,29 @@
 Configuration defaults, messages, the OpenAPI document and the page are made from these constants.
 """
 
+from typing import NamedTuple
+
 from models.diagnoses import DIAGNOSES
+
+
+class PhotoFormat(NamedTuple):
+    """Define one accepted format of photos."""
+
+    name: str
+    """In messages; Pillow's name is the same in upper case."""
+    mime_type: str
+    suffixes: tuple[str, ...]
+    signature: bytes
+    """Regular expression for the first bytes of a file."""
+
+
+PHOTO_FORMATS = (
+    PhotoFormat("JPEG", "image/jpeg", (".jpg", ".jpeg"), rb"\xff\xd8\xff"),
+    PhotoFormat("PNG", "image/png", (".png",), rb"\x89PNG\r\n\x1a\n"),
+    PhotoFormat("WebP", "image/webp", (".webp",), rb"RIFF.{4}WEBP"),
+)
+PHOTO_FORMAT_NAMES = " or ".join(", ".join(format.name for format in PHOTO_FORMATS).rsplit(", ", 1))
+"""``JPEG, PNG or WebP``."""
 
 MAX_PHOTO_BYTES = 20_000_000
 """Size of one photo file."""

@@ -12,6 +12,7 @@ from models.limits import DEFAULT_DEADLINE_S as DEFAULT_DEADLINE_S
 from models.limits import MAX_PHOTO_BYTES as MAX_PHOTO_BYTES
 from models.limits import MAX_SERIES_PHOTOS as MAX_SERIES_PHOTOS
 from models.limits import MIN_SERIES_PHOTOS as MIN_SERIES_PHOTOS
+from models.limits import PHOTO_FORMAT_NAMES as PHOTO_FORMAT_NAMES
 from models.metrics import Metric as Metric
 from models.metrics import TaskMetrics
 from models.progress.metrics import ProgressMetrics

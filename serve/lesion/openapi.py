@@ -1,19 +1,24 @@
 """Request bodies, examples and errors of the lesion routes in the OpenAPI document."""
 
-from models.limits import MAX_BATCH_PHOTOS, MAX_PHOTO_BYTES, MAX_PHOTO_PIXELS, MAX_REQUEST_BYTES
+from models.limits import (
+    MAX_BATCH_PHOTOS,
+    MAX_PHOTO_BYTES,
+    MAX_PHOTO_PIXELS,
+    MAX_REQUEST_BYTES,
+    PHOTO_FORMAT_NAMES,
+    PHOTO_FORMATS,
+)
 from serve.lesion.schemas import BatchLine, DiagnosisScore, LesionAnswer
 from serve.runtime.errors import error_responses
 from serve.runtime.openapi import ANY_ROUTE, BINARY, ONE_PHOTO, json_response, multipart_form, request_body
 from serve.schemas import ModelName
 
 LESION_BODY = request_body(
-    f"One photo of one lesion, JPEG, PNG or WebP, at most {MAX_PHOTO_BYTES / 1e6:g} MB and "
+    f"One photo of one lesion, {PHOTO_FORMAT_NAMES}, at most {MAX_PHOTO_BYTES / 1e6:g} MB and "
     f"{MAX_PHOTO_PIXELS / 1e6:g} megapixels.",
     {
         "multipart/form-data": multipart_form({"file": BINARY}, ["file"]),
-        "image/jpeg": {"schema": BINARY},
-        "image/png": {"schema": BINARY},
-        "image/webp": {"schema": BINARY},
+        **{format.mime_type: {"schema": BINARY} for format in PHOTO_FORMATS},
     },
 )
 

@@ -38,10 +38,12 @@ _EXAMPLES: dict[ErrorCode, str] = {
     "too_large": f"the photo has 31.0 MB, at most {limits.MAX_PHOTO_BYTES / 1e6:g} MB are allowed; "
     "send a smaller or more compressed one",
     "too_many_pixels": "the photo has 10000 x 6000 = 60.0 megapixels, "
-    f"at most {limits.MAX_PHOTO_PIXELS / 1e6:g} are allowed",
-    "unsupported_type": "this is a web page, not a JPEG, PNG or WebP image; save it as JPEG and send that",
+    f"at most {limits.MAX_PHOTO_PIXELS / 1e6:g} are allowed; make it smaller",
+    "unsupported_type": f"this is a web page, not a {limits.PHOTO_FORMAT_NAMES} image; "
+    "save it as JPEG and send that",
     "invalid_request": "query parameter top_k is 0: must be greater than or equal to 1",
-    "no_face": "no face was found in any of the 3 photos; send photos that show the whole face",
+    "no_face": "no face was found in any of the 3 photos; send photos that show the whole face "
+    "from the front, in good light",
     "too_few_photos": f"1 photo was sent, at least {limits.MIN_SERIES_PHOTOS} are needed; "
     "add photos of the same face from other days",
     "too_many_photos": f"more than {limits.MAX_SERIES_PHOTOS} photos were sent; "

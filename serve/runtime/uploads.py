@@ -14,11 +14,10 @@ from models.limits import (
     MAX_FORM_OVERHEAD_BYTES,
     MAX_UPLOAD_PAUSE_S,
     MIN_UPLOAD_BYTES_PER_S,
+    PHOTO_FORMAT_NAMES,
 )
 from serve.runtime.admission import RequestSlot
 from serve.runtime.errors import ApiError
-
-RAW_TYPES = ("image/jpeg", "image/png", "image/webp")
 
 
 @dataclass
@@ -70,7 +69,8 @@ async def read_photo(request: Request, slot: RequestSlot, *, max_bytes: int) -> 
     if not (kind.startswith("image/") or kind in ("application/octet-stream", "")):
         raise ApiError(
             "unsupported_type",
-            f"the body is {kind!r}; send the photo as {', '.join(RAW_TYPES)}, or a form with 'file'",
+            f"the body is {kind!r}; send a {PHOTO_FORMAT_NAMES} photo as image/*, as "
+            "application/octet-stream, without a content type, or as 'file' of a form",
         )
     body = await read_body(request, slot, max_bytes=max_bytes)
     if not body:

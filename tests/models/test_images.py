@@ -22,6 +22,7 @@ from models.images import (
     decode_square,
     jpeg_decoding_cost,
 )
+from models.limits import PHOTO_FORMATS, PhotoFormat
 
 RED, BLUE = (200, 30, 30), (30, 30, 200)
 
@@ -48,6 +49,15 @@ def mean_colour(photo: Photo, part: str) -> list[float]:
         "bottom": photo.image_HWC[-height // 4 :],
     }
     return parts[part].reshape(-1, 3).mean(0).tolist()
+
+
+@pytest.mark.parametrize("format", PHOTO_FORMATS, ids=lambda format: format.name)
+def test_an_accepted_format_agrees_with_pillow(format: PhotoFormat):
+    name = format.name.upper()
+
+    assert decode_bounded(encoded(split_picture(), name)).width_px == 400
+    assert format.mime_type == Image.MIME[name]
+    assert {Image.registered_extensions()[suffix] for suffix in format.suffixes} == {name}
 
 
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP"])

@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from PIL import Image
 
 import ui.site
-from serve.schemas import DISCLAIMER
+from serve.schemas import DISCLAIMER, PHOTO_FORMAT_NAMES
 from ui.config import UiConfig
 from ui.examples import Example, make_example
 from ui.page import build_page
@@ -167,6 +167,7 @@ async def test_the_page_shows_the_configured_limits(site):
     assert config.count("at the latest after 1 minute.") == 1
     assert config.count("deleted at the latest 1 minute after its upload") == 1
     assert "up to 1 MB" in config and '"max_mb":1' in config.replace(": ", ":")
+    assert config.count(PHOTO_FORMAT_NAMES) == 2
     assert "20 MB" not in config and "ten minutes" not in config
 
 

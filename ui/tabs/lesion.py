@@ -6,6 +6,7 @@ from typing import Any
 
 import gradio as gr
 
+from serve.schemas import PHOTO_FORMAT_NAMES
 from ui.cards import exception_card, guide_card, working_card
 from ui.examples import Example, clicked_example, example_tiles
 from ui.preview import make_preview
@@ -89,7 +90,7 @@ class _Handlers:
 
 def _photo_picker(max_bytes: int) -> gr.Image:
     """Return a picker; its photo stays unprocessed, so that handlers read the bytes of the browser."""
-    kinds = f"JPG, PNG or WebP, up to {max_bytes / 1e6:.0f} MB"
+    kinds = f"{PHOTO_FORMAT_NAMES}, up to {max_bytes / 1e6:.0f} MB"
     return gr.Image(
         sources=["upload", "webcam", "clipboard"],
         webcam_options=gr.WebcamOptions(mirror=False, constraints={"video": {"facingMode": "environment"}}),

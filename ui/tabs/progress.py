@@ -6,7 +6,7 @@ from typing import Any
 
 import gradio as gr
 
-from serve.schemas import MAX_SERIES_PHOTOS, MIN_SERIES_PHOTOS
+from serve.schemas import MAX_SERIES_PHOTOS, MIN_SERIES_PHOTOS, PHOTO_FORMAT_NAMES
 from ui.cards import error_card, exception_card, guide_card, working_card
 from ui.examples import Example, clicked_example, example_tiles
 from ui.preview import make_preview
@@ -111,6 +111,7 @@ def _photos_picker(max_bytes: int) -> gr.HTML:
         js_on_load=(TEMPLATES / "picker.js").read_text(encoding="utf-8"),
         apply_default_css=False,
         elem_id="progress-picker",
+        formats=PHOTO_FORMAT_NAMES,
         max_mb=round(max_bytes / 1e6),
         uploading=0,
         problem="",

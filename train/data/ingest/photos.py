@@ -11,11 +11,12 @@ from tqdm import tqdm
 
 from models import storage
 from models.images import PhotoError, decode_bounded
+from models.limits import PHOTO_FORMATS
 from train.data.duplicates import thumbnail_of
 from train.data.ingest.entries import Entry
 from train.data.ingest.report import RowReport
 
-_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
+_SUFFIXES = tuple(suffix for format in PHOTO_FORMATS for suffix in format.suffixes)
 _DECODED_PX = 256
 """Long side of decoded photos: the whole file is read, at little cost."""
 
