@@ -1,5 +1,6 @@
 """Start or join a Ray cluster for the duration of a command."""
 
+import contextlib
 import logging
 import os
 import socket
@@ -7,6 +8,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any, TextIO
 
 from models.errors import SkinserveError
 
@@ -21,6 +23,8 @@ LOCAL_ENVIRONMENT = {
     "RAY_TRAIN_METRICS_ENABLED": "0",  # for a Prometheus server; a run has TensorBoard
 }
 """Environment of a cluster started on this machine."""
+CLEANER = "(PlacementGroupCleaner pid="
+"""Prefix of the lines that Ray forwards from an actor of Ray Train."""
 
 
 class ClusterError(SkinserveError):
@@ -30,9 +34,6 @@ class ClusterError(SkinserveError):
 @contextmanager
 def ray_cluster(address: str, *, with_dashboard: bool = False) -> Iterator[None]:
     """Join a Ray cluster or start one on this machine; leave or stop it at the end.
-
-    Ray's own processes log errors only. Without this, Ray Train's PlacementGroupCleaner warns every second of
-    the missing dashboard.
 
     Args:
         address: ``local`` starts a cluster, unless ``RAY_ADDRESS`` names one, as in a submitted job; ``auto``
@@ -56,8 +57,6 @@ def ray_cluster(address: str, *, with_dashboard: bool = False) -> Iterator[None]
     if ray.is_initialized():
         yield
         return
-    root = logging.getLogger()
-    level, handlers = root.level, root.handlers[:]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -65,18 +64,37 @@ def ray_cluster(address: str, *, with_dashboard: bool = False) -> Iterator[None]
             ray.init(
                 address=address,
                 logging_level=logging.WARNING,
-                logging_config=ray.LoggingConfig(log_level="ERROR"),
                 include_dashboard=with_dashboard if starts else None,
             )
         except (OSError, ValueError, OverflowError, AuthenticationError) as error:
             raise ClusterError(f"no Ray cluster at {address} ({error}); correct or omit --address") from error
-        finally:  # the logging configuration is for Ray's processes, not for this one
-            root.setLevel(level)
-            root.handlers[:] = handlers
-    try:
-        yield
-    finally:
-        ray.shutdown()
+    with contextlib.redirect_stderr(WithoutCleaner(sys.stderr)):
+        try:
+            yield
+        finally:
+            ray.shutdown()
+
+
+class WithoutCleaner:
+    """Pass text to a stream, except for the output of Ray Train's PlacementGroupCleaner.
+
+    This actor warns every second of a missing dashboard. It ends with a traceback when the cluster stops, or
+    if the machine has another cluster. Ray 2.60 has no setting for it; it documents the prefix of the lines.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._drops_newline = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        """Write a text; ``print`` writes a line and its end separately."""
+        drops, self._drops_newline = self._drops_newline and text == "\n", CLEANER in text
+        if drops or self._drops_newline:
+            return len(text)
+        return self._stream.write(text)
 
 
 def _check_reachable(address: str) -> None:

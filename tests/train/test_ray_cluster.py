@@ -1,31 +1,25 @@
-import logging
-from typing import Any
+import io
 
 import pytest
-import ray
 
-from train.ray_cluster import ClusterError, ray_cluster
+from train.ray_cluster import ClusterError, WithoutCleaner, ray_cluster
 
 
-def test_rays_logging_configuration_does_not_change_this_process(monkeypatch: pytest.MonkeyPatch):
-    root = logging.getLogger()
-    before = root.level, root.handlers[:]
-    given: list[Any] = []
+def test_only_lines_of_rays_placement_group_cleaner_are_dropped():
+    terminal = io.StringIO()
+    stream = WithoutCleaner(terminal)
 
-    def init(**settings: Any) -> None:
-        given.append(settings["logging_config"])
-        root.setLevel(logging.ERROR)
-        root.addHandler(logging.StreamHandler())
+    for line in (
+        "(RayTrainWorker pid=7) epoch 1 of 6",
+        "\x1b[36m(PlacementGroupCleaner pid=8)\x1b[0m Traceback (most recent call last):",
+        "(PlacementGroupCleaner pid=8, ip=192.0.2.3) ConnectionError",
+        "",
+        "stopped",
+    ):
+        print(line, file=stream)  # pyright: ignore[reportArgumentType]
 
-    monkeypatch.setattr(ray, "init", init)
-    monkeypatch.setattr(ray, "is_initialized", lambda: False)
-    monkeypatch.setattr(ray, "shutdown", lambda: None)
-    monkeypatch.delenv("RAY_ADDRESS", raising=False)
-
-    with ray_cluster("local"):
-        assert (root.level, root.handlers) == before
-
-    assert given[0].log_level == "ERROR"
+    assert terminal.getvalue() == "(RayTrainWorker pid=7) epoch 1 of 6\n\nstopped\n"
+    assert not stream.isatty()
 
 
 def test_an_address_without_a_cluster_is_rejected_at_once():
