@@ -232,11 +232,11 @@ def test_followed_people_of_one_verdict_give_a_report_that_says_so(followed: lis
     assert "All series here have one verdict" in page
 
 
-def test_faces_that_were_not_cut_are_rejected_in_one_line(
+def test_a_damaged_part_of_the_faces_is_rejected_in_one_line(
     followed: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     (tmp_path / "faces" / "part-0.parquet").write_bytes(b"PAR1")
 
     assert main(followed) == 1
     printed = capsys.readouterr().err
-    assert "is damaged or not ours" in printed and printed.count("\n") == 1
+    assert "is damaged or not a part of faces" in printed and printed.count("\n") == 1

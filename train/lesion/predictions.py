@@ -9,28 +9,12 @@ import numpy as np
 import torch
 
 from models.lesion.engines import LesionEngine, LesionOutput
-from models.lesion.metrics import LesionMetrics
 from models.lesion.network import LesionEnsemble, LesionLogits, LesionNet
 from train.data.split import groups_of
 from train.lesion.calibration import LabelledLogits
 from train.lesion.dataset import LesionPhotos, normalized
-from train.lesion.metrics import lesion_metrics
 
 BATCH_SIZE = 64
-
-
-def evaluate_engine(engine: LesionEngine, photos: LesionPhotos) -> LesionMetrics:
-    """Return the metrics of an engine on photos decoded at its input size."""
-    output = predict(engine, batches_of(photos))
-    return lesion_metrics(
-        malignant_B=photos.malignant_B.numpy(),
-        diagnosis_B=photos.diagnosis_B.numpy(),
-        malignant_probability_B=output.malignant_B,
-        probability_BK=output.diagnosis_BK,
-        labels=engine.meta.labels,
-        threshold=engine.meta.thresholds["malignant"],
-        group_B=groups_of(photos.rows),
-    )
 
 
 @torch.inference_mode()

@@ -17,8 +17,9 @@ from train.data.manifest import Row
 from train.data.split import Split, fold_rows
 from train.lesion.config import LesionTraining
 from train.lesion.dataset import LesionPhotos
+from train.lesion.evaluation import evaluate_lesion
 from train.lesion.model_card import lesion_card
-from train.lesion.predictions import evaluate_engine, predict_logits
+from train.lesion.predictions import predict_logits
 from train.lesion.release import release_ensemble, release_lesion
 from train.task import ReleaseError, TrainedRun
 
@@ -98,8 +99,7 @@ def test_the_checkpoint_answers_as_the_calibrated_network(config: LesionTraining
 def test_its_metrics_are_those_of_the_written_weights(config: LesionTraining, folds: list[Split]):
     folder = release(network(), config, folds[0])
 
-    photos = LesionPhotos(folds[0].val, labels=LABELS, side_px=32)
-    found = evaluate_engine(load_lesion_engine(folder, engine="pytorch"), photos)
+    found = evaluate_lesion(load_lesion_engine(folder, engine="pytorch"), folds[0].val).metrics
 
     meta, metrics = read_meta(folder), metrics_of(folder)
     assert (metrics.diagnosis, metrics.risk, metrics.num_groups) == (found.diagnosis, found.risk, 8)
