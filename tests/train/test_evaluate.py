@@ -159,7 +159,7 @@ def test_the_side_of_a_split_is_taken_and_its_fingerprint_tells_whether_it_was_s
 @pytest.mark.parametrize(
     ("labels", "options", "message"),
     [
-        (["Melanoma"] * 4, [], "none of the 4 photos has a diagnosis that checkpoint lesion-random knows"),
+        (["Melanoma"] * 4, [], "none of the 4 photos has a diagnosis of checkpoint lesion-random"),
         (["Nevus"] * 4, ["--side", "val"], "name the split with --split"),
         (["Nevus"] * 4, ["--split", "nowhere.parquet"], "nowhere.parquet"),
     ],
@@ -228,7 +228,7 @@ def test_followed_people_of_one_verdict_give_a_report_that_says_so(followed: lis
     report = json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     assert (report["n"], report["num_without_verdict"]) == (3, 1)
-    assert "1 series left out: their label lies between 0.25 and 0.75." in page
+    assert "1 series left out: their label is between 0.25 and 0.75." in page
     assert "All series here have one verdict" in page
 
 

@@ -69,7 +69,7 @@ def evaluate_lesion(engine: LesionEngine, rows: Sequence[Row]) -> LesionReport:
 
 
 def _known_rows(engine: LesionEngine, rows: Sequence[Row]) -> tuple[list[Row], dict[str, int]]:
-    """Return the rows whose diagnosis the checkpoint knows, and the number of others by reason."""
+    """Return the rows with a diagnosis of the checkpoint, and the number of others by reason."""
     labels = set(engine.meta.labels)
     left_out: Counter[str] = Counter()
     known: list[Row] = []
@@ -85,7 +85,7 @@ def _known_rows(engine: LesionEngine, rows: Sequence[Row]) -> tuple[list[Row], d
             left_out[f"{name}: not among the checkpoint's diagnoses"] += 1
     if not known:
         raise EvaluationError(
-            f"none of the {len(rows)} photos has a diagnosis that checkpoint {engine.meta.name} knows "
+            f"none of the {len(rows)} photos has a diagnosis of checkpoint {engine.meta.name} "
             f"({', '.join(engine.meta.labels)}); give a manifest with some of these, or another checkpoint"
         )
     return known, dict(left_out.most_common())
@@ -109,7 +109,7 @@ def _predict(engine: LesionEngine, rows: Sequence[Row]) -> tuple[Predictions, in
             bar.update(len(chunk))
     if not readable:
         raise EvaluationError(
-            f"none of the {len(rows)} photos can be read; check that they are where the manifest says, "
+            f"none of the {len(rows)} photos can be read; check their addresses in the manifest, "
             "or run skinserve ingest again"
         )
     if not all(np.isfinite(part).all() for part in (*risk, *diagnosis)):

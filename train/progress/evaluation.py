@@ -68,7 +68,7 @@ def evaluate_progress(
 
 
 def _drawing_of(meta: CheckpointMeta) -> SeriesDrawing:
-    """Return the synthesis settings of the training run that this version of the code knows."""
+    """Return the synthesis settings of the training run, as far as they still exist."""
     known = {field.name for field in fields(SeriesDrawing)}
     stored: dict[str, Any] = {}
     for name, value in meta.training.get("drawing", {}).items():
@@ -84,7 +84,7 @@ def _notices(report: ProgressReport) -> tuple[str, ...]:
     if report.num_without_verdict:
         low, high = report.unclear
         notices.append(
-            f"{report.num_without_verdict:,} series left out: their label lies between {low} and {high}."
+            f"{report.num_without_verdict:,} series left out: their label is between {low} and {high}."
         )
     if report.metrics.auroc.value is None:
         notices.append("All series here have one verdict: AUROC and the recall of the other are undefined.")

@@ -55,7 +55,7 @@ def _left_out(num_series: int) -> str:
     if not num_series:
         return ""
     low, high = UNCLEAR
-    return f"{num_series} more are not scored: their label lies between {low} and {high}."
+    return f"{num_series} more are not scored: their label is between {low} and {high}."
 
 
 def _baselines_table(baselines: Mapping[str, BaselineMetrics]) -> str:

@@ -16,7 +16,7 @@ class ProgressReport(Report):
 
     kind: str = "progress"
     num_without_verdict: int
-    """Series whose label lies within ``unclear``."""
+    """Series whose label is within ``unclear``."""
     unclear: tuple[float, float]
     real: bool
     """Labelled by doctors' notes, not synthetic."""

@@ -177,7 +177,7 @@ def test_real_series_without_a_clear_label_are_counted_not_scored(
 
     metrics = metrics_of(folder)
     assert (metrics.n, metrics.num_without_verdict) == (3, 2)
-    assert "2 more are not scored: their label lies between 0.25 and 0.75" in read_model_card(folder)
+    assert "2 more are not scored: their label is between 0.25 and 0.75" in read_model_card(folder)
     with pytest.raises(ReleaseError, match="none of the 2 validation series has a clear verdict"):
         release_progress(run_of(net, config), real_series(labelled(0.5, 0.6)), folder)
 

@@ -87,7 +87,7 @@ def _usable(table: Table, found: Format, settings: Ingest, report: RowReport) ->
     companion = find_companion(table, found, settings.companion)
     if found.companion and companion is None:
         report.remarks.append(
-            f"no file with image and {' or '.join(sorted(found.companion))} lies beside {table.name}: every "
+            f"no file with image and {' or '.join(sorted(found.companion))} is beside {table.name}: every "
             "photo counts as a lesion of its own, so photos of one lesion may be in both sets; name the "
             "file with --companion"
         )

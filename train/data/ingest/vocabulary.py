@@ -33,7 +33,7 @@ _ALIASES = {
     "nevus spilus": "Nevus",
     "cafe-au-lait macule": "Café-au-lait Macule",
     "angiofibroma or fibrous papule": "Angiofibroma",  # a fibrous papule is an angiofibroma of the face
-    # The archive's tree: a branch that is one diagnosis of ours, whatever stands below it
+    # The archive's tree: branches that are one diagnosis of ours, with all their leaves
     "malignant melanocytic proliferations (melanoma)": "Melanoma",
     "indeterminate epidermal proliferations": "Actinic Keratosis",  # of the skin or, as cheilitis, of the lip
     "indeterminate melanocytic proliferations": "Atypical Melanocytic Proliferation",
