@@ -170,6 +170,14 @@ def jpeg_decoding_cost(data: bytes) -> int:
     )
 
 
+def photo_too_large(num_bytes: int, max_bytes: int) -> TooLargeError:
+    """Return the error of a photo with more than ``max_bytes``."""
+    return TooLargeError(
+        f"the photo has {num_bytes / 1e6:.1f} MB, at most {max_bytes / 1e6:g} MB are allowed; "
+        "send a smaller or more compressed one"
+    )
+
+
 def bound_array(image_HWC: np.ndarray, *, max_side_px: int = MAX_FACE_PHOTO_SIDE_PX) -> Photo:
     """Reduce decoded pixels, uint8 (H, W, 3), as ``decode_bounded`` does."""
     height, width = image_HWC.shape[:2]
@@ -185,10 +193,7 @@ def _decode(
     jpeg_checked: bool,
 ) -> Photo:
     if len(data) > limits.max_bytes:
-        raise TooLargeError(
-            f"the photo has {len(data) / 1e6:.1f} MB, at most {limits.max_bytes / 1e6:g} MB are allowed; "
-            "send a smaller or more compressed one"
-        )
+        raise photo_too_large(len(data), limits.max_bytes)
     _check_type(data)
     if not jpeg_checked and data.startswith(b"\xff\xd8"):
         jpeg_decoding_cost(data)

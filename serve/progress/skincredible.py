@@ -41,8 +41,8 @@ def check_num_photos(num_photos: int, *, at_most: int) -> None:
     if num_photos < MIN_SERIES_PHOTOS:
         raise ApiError(
             "too_few_photos",
-            f"{num_photos} photo{'' if num_photos == 1 else 's'} came, at least {MIN_SERIES_PHOTOS} are "
-            "needed; add photos of the same face from other days",
+            f"{num_photos} {'photo was' if num_photos == 1 else 'photos were'} sent, at least "
+            f"{MIN_SERIES_PHOTOS} are needed; add photos of the same face from other days",
         )
     if num_photos > at_most:
         raise ApiError("too_many_photos", f"{num_photos} photos were sent; send at most {at_most}")

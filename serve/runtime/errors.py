@@ -31,17 +31,18 @@ STATUS: dict[ErrorCode, int] = {
     "internal": 500,
 }
 
-_EXAMPLES: dict[ErrorCode, str] = {
+# tests/serve/test_gateway.py compares these with the messages that are sent
+EXAMPLES: dict[ErrorCode, str] = {
     "unreadable_image": "the photo is empty (0 bytes); send the file itself",
     "not_found": "there is no route GET /v2/lesion; /docs lists all routes",
     "method_not_allowed": "/v1/lesion does not support GET; /docs lists all routes",
-    "too_large": f"the photo has 31.0 MB, at most {limits.MAX_PHOTO_BYTES / 1e6:g} MB are allowed; "
+    "too_large": f"the photo has 20.5 MB, at most {limits.MAX_PHOTO_BYTES / 1e6:g} MB are allowed; "
     "send a smaller or more compressed one",
     "too_many_pixels": "the photo has 10000 x 6000 = 60.0 megapixels, "
     f"at most {limits.MAX_PHOTO_PIXELS / 1e6:g} are allowed; make it smaller",
     "unsupported_type": f"this is a web page, not a {limits.PHOTO_FORMAT_NAMES} image; "
     "save it as JPEG and send that",
-    "invalid_request": "query parameter top_k is 0: must be greater than or equal to 1",
+    "invalid_request": "query parameter top_k is '0': must be greater than or equal to 1",
     "no_face": "no face was found in any of the 3 photos; send photos that show the whole face "
     "from the front, in good light",
     "too_few_photos": f"1 photo was sent, at least {limits.MIN_SERIES_PHOTOS} are needed; "
@@ -134,7 +135,7 @@ def error_responses(*codes: ErrorCode) -> dict[int | str, dict[str, Any]]:
     """Return the error responses of a route for OpenAPI, with an example of each code."""
     responses: dict[int | str, dict[str, Any]] = {}
     for code in codes:
-        example = ErrorBody(error=ErrorDetail(code=code, message=_EXAMPLES[code])).model_dump()
+        example = ErrorBody(error=ErrorDetail(code=code, message=EXAMPLES[code])).model_dump()
         entry = responses.setdefault(
             STATUS[code],
             {"model": ErrorBody, "description": "", "content": {"application/json": {"examples": {}}}},

@@ -8,7 +8,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import Request
 
-from models.images import PhotoError, TooLargeError
+from models.images import PhotoError, photo_too_large
 from models.limits import (
     MAX_FORM_FIELD_BYTES,
     MAX_FORM_OVERHEAD_BYTES,
@@ -230,12 +230,7 @@ class _FormBuilder:
         if self._name != self._spec.file_field:
             self.form.fields.setdefault(self._name, []).append(content.decode("utf-8", "replace"))
         elif self._num_bytes > self._spec.max_file_bytes:
-            self.form.files.append(
-                TooLargeError(
-                    f"the photo has {self._num_bytes / 1e6:.1f} MB, at most "
-                    f"{self._spec.max_file_bytes / 1e6:g} MB are allowed; send a smaller one"
-                )
-            )
+            self.form.files.append(photo_too_large(self._num_bytes, self._spec.max_file_bytes))
         else:
             self.form.files.append(content)
         self._chunks = []

@@ -2,6 +2,8 @@
 
 import asyncio
 import io
+import struct
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -193,6 +195,17 @@ def picture(
     file = io.BytesIO()
     Image.new("RGB", size, colour).save(file, kind, exif=exif)
     return file.getvalue()
+
+
+def png_bomb(width: int, height: int) -> bytes:
+    """A small PNG whose header promises many pixels."""
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    pixels = zlib.compress(bytes(1000))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
 
 
 def photo_without_face() -> bytes:

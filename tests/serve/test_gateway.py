@@ -4,8 +4,16 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
-from serve.runtime.errors import STATUS
-from tests.serve.fakes import FakeModels, error_of, fake_app, picture, uploads
+from serve.runtime.errors import EXAMPLES, STATUS
+from tests.serve.fakes import (
+    FakeModels,
+    error_of,
+    fake_app,
+    photo_without_face,
+    picture,
+    png_bomb,
+    uploads,
+)
 
 OPENAPI = Path(__file__).with_name("openapi.json")
 JPEG = {"content-type": "image/jpeg"}
@@ -89,6 +97,30 @@ def test_every_error_of_the_table_is_described(client: TestClient):
         for code in response.get("content", {}).get("application/json", {}).get("examples", {})
     }
     assert described == set(STATUS) - {"not_found", "method_not_allowed"}
+
+
+def test_the_documented_examples_of_errors_are_real_messages(client: TestClient):
+    faceless = uploads(*[photo_without_face()] * 3)
+    dated = {"taken_at": ["2026-03-01", "monday"]}
+    found = [
+        client.get("/v2/lesion"),
+        client.get("/v1/lesion"),
+        client.post("/v1/lesion", content=b"<html>"),
+        client.post("/v1/lesion", files=uploads(b"", field_name="file")),
+        client.post("/v1/lesion", files=uploads(bytes(20_500_000), field_name="file")),
+        client.post("/v1/lesion", content=png_bomb(10_000, 6000)),
+        client.post("/v1/lesion?top_k=0", content=picture()),
+        client.post("/v1/progress", files=faceless),
+        client.post("/v1/progress", files=uploads(picture())),
+        client.post("/v1/progress", files=uploads(*[picture()] * 31)),
+        client.post("/v1/progress", files=uploads(picture(), picture()), data=dated),
+    ]
+
+    messages = dict(error_of(response)[1:] for response in found)
+    assert messages.keys() == STATUS.keys() - {"overloaded", "deadline_exceeded", "internal"}
+    assert {code: message.removeprefix("photo 1: ") for code, message in messages.items()} == {
+        code: EXAMPLES[code] for code in messages
+    }
 
 
 def test_limits_are_settings():

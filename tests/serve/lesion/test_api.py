@@ -1,8 +1,6 @@
 import base64
 import io
 import json
-import struct
-import zlib
 
 import pytest
 from fastapi.testclient import TestClient
@@ -10,22 +8,11 @@ from PIL import Image
 
 from serve.lesion.api import lesion_answer, named_diagnosis
 from serve.lesion.schemas import DiagnosisScore, LesionAnswer
-from tests.serve.fakes import INPUT_PX, FakeModels, error_of, lesion_report, picture, score, uploads
+from tests.serve.fakes import INPUT_PX, FakeModels, error_of, lesion_report, picture, png_bomb, score, uploads
 
 JPEG = {"content-type": "image/jpeg"}
 MELANOMA, NEVUS = score("Melanoma", "malignant", 0.6), score("Nevus", "benign", 0.3)
 CARCINOMA, WART = score("Basal cell carcinoma", "malignant", 0.06), score("Wart", "benign", 0.04)
-
-
-def png_bomb(width: int, height: int) -> bytes:
-    """A small PNG whose header promises many pixels."""
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    pixels = zlib.compress(bytes(1000))
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
@@ -76,7 +63,7 @@ def test_top_k_limits_the_diagnoses(client: TestClient):
         (b"<!doctype html><html></html>", "image/jpeg", 415, "unsupported_type", "web page"),
         (b"\0\0\0\x18ftypheic" + bytes(50), "image/heic", 415, "unsupported_type", "HEIC"),
         (picture(), "text/html", 415, "unsupported_type", "text/html"),
-        (picture(), "application/x-www-form-urlencoded", 415, "unsupported_type", "image/jpeg"),
+        (picture(), "application/x-www-form-urlencoded", 415, "unsupported_type", "octet-stream"),
         (png_bomb(10_000, 6_000), "image/png", 413, "too_many_pixels", "60.0 megapixels"),
         (bytes(20_000_001), "image/jpeg", 413, "too_large", "20 MB"),
     ],
