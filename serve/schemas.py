@@ -20,7 +20,7 @@ from models.task_metrics import parse_metrics
 
 DISCLAIMER = (
     "Research software, not a medical device. It can be wrong. "
-    "Show any spot that worries you, or that changes, to a doctor."
+    "Show any lesion that worries you, or that changes, to a doctor."
 )
 
 Risk = Literal["benign", "malignant"]
