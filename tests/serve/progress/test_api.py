@@ -49,7 +49,7 @@ def test_photos_are_sorted_by_exif_only_if_every_photo_has_it(client: TestClient
 @pytest.mark.parametrize(
     ("photos", "times", "code", "match"),
     [
-        ([picture()], [], "too_few_photos", "1 photo came"),
+        ([picture()], [], "too_few_photos", "1 photo was sent"),
         ([picture()] * 31, [], "too_many_photos", "30"),
         ([photo_without_face()] * 3, [], "no_face", "any of the 3 photos"),
         ([photo_without_face(), picture()], [], "too_few_photos", "only one shows a face"),
