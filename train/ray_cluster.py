@@ -96,6 +96,10 @@ class WithoutCleaner:
             return len(text)
         return self._stream.write(text)
 
+    def flush(self) -> None:
+        """Flush the stream."""
+        self._stream.flush()
+
 
 def _check_reachable(address: str) -> None:
     """Raise OSError if ``host:port`` is closed; Ray retries for minutes and then ends the process."""
