@@ -132,7 +132,9 @@ def test_a_series_example_is_compared(page: Page):
 
     answer = tab.locator("#progress-answer .answer")
     expect(answer.get_by_role("heading", name=PROGRESS_VERDICT)).to_be_visible()
-    expect(answer).to_contain_text(re.compile(r"% improved.*% worsened", re.DOTALL))
+    expect(answer).to_contain_text(
+        re.compile(r"% ?probability of improvement.*% ?probability of worsening", re.DOTALL)
+    )
     expect(answer).to_contain_text(DISCLAIMER)
     expect(answer.locator("svg.plot:visible circle").first).to_be_visible()
     expect(answer.locator(".photos li")).to_have_count(5)
@@ -143,6 +145,7 @@ def test_uploaded_photos_are_compared_and_one_without_a_face_is_not_used(page: P
     tab = _open_progress(page)
     photos = [_jpeg(photo) for photo in draw_series(improving=True, num_photos=3, seed=1)]
     photos.insert(1, _jpeg(Image.new("RGB", (480, 480), "tan")))
+    expect(tab.get_by_role("button", name="Compare", exact=True)).to_be_disabled()
 
     _add(tab.locator("#progress-picker"), photos)
     expect(tab.locator(".picked li")).to_have_count(4)

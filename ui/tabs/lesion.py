@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import gradio as gr
 
@@ -31,21 +31,29 @@ _GUIDE = guide_card(
 )
 _PHOTO_PX = 900
 
-_Update = tuple[Any, Any, Any, Any, Any]  # picker, photo, again, tiles, answer
+
+class _Update(NamedTuple):
+    """Values of the tab's components after an event, in the order of its outputs."""
+
+    picker: Any = gr.skip()
+    photo: Any = gr.skip()
+    again: Any = gr.skip()
+    tiles: Any = gr.skip()
+    answer: Any = gr.skip()
 
 
 def build_lesion_tab(services: Services, examples: Sequence[Example]) -> None:
     """Lay out the tab and connect it. Call inside a ``gr.Tab``."""
     html_block(_LEAD)
+    again = gr.Button("Check another photo", visible=False, elem_id="lesion-again")
     with gr.Row(elem_classes="columns"):
         with gr.Column(scale=5, min_width=300):
             picker = _photo_picker(services.uploads.max_photo_bytes)
             photo = html_block("", elem_id="lesion-photo", visible=False)
-            again = gr.Button("Check another photo", visible=False, elem_id="lesion-again")
             tiles = example_tiles(examples, elem_id="lesion-examples")
         with gr.Column(scale=6, min_width=300):
             answer = html_block(_GUIDE, elem_id="lesion-answer")
-    outputs = [picker, photo, again, tiles, answer]
+    outputs = list(_Update(picker=picker, photo=photo, again=again, tiles=tiles, answer=answer))
 
     handlers = _Handlers(services, examples)
     quiet = {"concurrency_limit": None, "show_progress": "hidden", "api_visibility": "private"}
@@ -55,7 +63,6 @@ def build_lesion_tab(services: Services, examples: Sequence[Example]) -> None:
 
 
 _WORKING = working_card("Classifying the photo", "This takes a second or two.")
-_UNCHANGED = (gr.skip(), gr.skip(), gr.skip(), gr.skip())
 
 
 class _Handlers:
@@ -68,11 +75,11 @@ class _Handlers:
         if upload is None:
             return
         try:
-            yield *_UNCHANGED, _WORKING
+            yield _Update(answer=_WORKING)
             photo = await asyncio.to_thread(self._services.uploads.read, upload)
             yield await _answer(self._services, photo)
         except Exception as error:
-            yield _ready(exception_card(error))
+            yield _reset(exception_card(error))
         finally:
             self._services.uploads.delete([upload])
 
@@ -81,11 +88,11 @@ class _Handlers:
         example = clicked_example(self._examples, event)
         if example is None:
             return
-        yield *_UNCHANGED, _WORKING
+        yield _Update(answer=_WORKING)
         try:
             yield await _answer(self._services, example.photos[0])
         except Exception as error:
-            yield _ready(exception_card(error))
+            yield _reset(exception_card(error))
 
 
 def _photo_picker(max_bytes: int) -> gr.Image:
@@ -106,29 +113,29 @@ def _photo_picker(max_bytes: int) -> gr.Image:
 async def _answer(services: Services, photo: bytes) -> _Update:
     found = await services.api.lesion(photo)
     preview = await asyncio.to_thread(make_preview, photo, max_side_px=_PHOTO_PX)
-    return (
-        gr.update(value=None, visible=False),
-        gr.update(value=lesion_photo(preview, found.heatmap_png), visible=True),
-        gr.update(visible=True),
-        gr.update(visible=False),
-        lesion_card(found),
+    return _Update(
+        picker=gr.update(value=None, visible=False),
+        photo=gr.update(value=lesion_photo(preview, found.heatmap_png), visible=True),
+        again=gr.update(visible=True),
+        tiles=gr.update(visible=False),
+        answer=lesion_card(found),
     )
 
 
-def _ready(card: str) -> _Update:
-    """Show the picker for the next photo.
+def _reset(card: str) -> _Update:
+    """Reset the tab for the next photo.
 
     Args:
         card: guide, or error of the last photo.
     """
-    return (
-        gr.update(value=None, visible=True),
-        gr.update(value="", visible=False),
-        gr.update(visible=False),
-        gr.update(visible=True),
-        card,
+    return _Update(
+        picker=gr.update(value=None, visible=True),
+        photo=gr.update(value="", visible=False),
+        again=gr.update(visible=False),
+        tiles=gr.update(visible=True),
+        answer=card,
     )
 
 
 async def _start_over() -> _Update:
-    return _ready(_GUIDE)
+    return _reset(_GUIDE)

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import gradio as gr
 
@@ -32,7 +32,14 @@ _GUIDE = guide_card(
 )
 _THUMBNAIL_PX = 320
 
-_Update = tuple[Any, Any, Any, Any]  # picker, inputs, again, answer
+
+class _Update(NamedTuple):
+    """Values of the tab's components after an event, in the order of its outputs."""
+
+    picker: Any = gr.skip()
+    inputs: Any = gr.skip()
+    again: Any = gr.skip()
+    answer: Any = gr.skip()
 
 
 def build_progress_tab(services: Services, examples: Sequence[Example]) -> None:
@@ -43,21 +50,21 @@ def build_progress_tab(services: Services, examples: Sequence[Example]) -> None:
     with gr.Row(elem_classes="columns") as inputs:
         with gr.Column(scale=6, min_width=300):
             picker = _photos_picker(services.uploads.max_photo_bytes)
-            compare = gr.Button("Compare", variant="primary", elem_id="progress-compare")
+            compare = gr.Button("Compare", variant="primary", interactive=False, elem_id="progress-compare")
             tiles = example_tiles(examples, elem_id="progress-examples")
         with gr.Column(scale=5, min_width=300):
             html_block(_GUIDE)
-    outputs = [picker, inputs, again, answer]
+    outputs = list(_Update(picker=picker, inputs=inputs, again=again, answer=answer))
 
     handlers = _Handlers(services, examples)
     quiet = {"concurrency_limit": None, "show_progress": "hidden", "api_visibility": "private"}
+    picker.change(_enable_with_photos, picker, compare, preprocess=False, queue=False, **quiet)
     compare.click(handlers.on_compare, picker, outputs, preprocess=False, **quiet)
     tiles.click(handlers.on_example, None, outputs, **quiet)
     again.click(_start_over, None, outputs, **quiet)
 
 
 _WORKING = working_card("Comparing the photos", "Face detection runs first. This takes a few seconds.")
-_UNCHANGED = (gr.skip(), gr.skip(), gr.skip())
 
 
 class _Handlers:
@@ -69,11 +76,11 @@ class _Handlers:
         """Compare the photos, then delete them; after an error a wrong one can be removed."""
         uploads = uploads or []
         if not MIN_SERIES_PHOTOS <= len(uploads) <= MAX_SERIES_PHOTOS:
-            yield *_UNCHANGED, _wrong_number(len(uploads))
+            yield _Update(answer=_wrong_number(len(uploads)))
             return
         failed = False
         try:
-            yield *_UNCHANGED, _WORKING
+            yield _Update(answer=_WORKING)
             photos = [
                 await asyncio.to_thread(self._services.uploads.read, upload, name=f"Photo {number}")
                 for number, upload in enumerate(uploads, start=1)
@@ -81,7 +88,7 @@ class _Handlers:
             update = await _answer(self._services, photos)
         except Exception as error:
             failed = True
-            update = *_UNCHANGED, exception_card(error)
+            update = _Update(answer=exception_card(error))
         finally:  # also when the browser leaves meanwhile: Gradio then closes this generator
             if not failed:
                 self._services.uploads.delete(uploads)
@@ -92,11 +99,11 @@ class _Handlers:
         example = clicked_example(self._examples, event)
         if example is None:
             return
-        yield *_UNCHANGED, _WORKING
+        yield _Update(answer=_WORKING)
         try:
             yield await _answer(self._services, example.photos)
         except Exception as error:
-            yield *_UNCHANGED, exception_card(error)
+            yield _Update(answer=exception_card(error))
 
 
 def _photos_picker(max_bytes: int) -> gr.HTML:
@@ -121,11 +128,20 @@ def _photos_picker(max_bytes: int) -> gr.HTML:
 async def _answer(services: Services, photos: Sequence[bytes]) -> _Update:
     found = await services.api.progress(photos)
     previews = [await asyncio.to_thread(make_preview, photo, max_side_px=_THUMBNAIL_PX) for photo in photos]
-    return [], gr.update(visible=False), gr.update(visible=True), progress_card(found, previews)
+    return _Update(
+        picker=[],
+        inputs=gr.update(visible=False),
+        again=gr.update(visible=True),
+        answer=progress_card(found, previews),
+    )
+
+
+def _enable_with_photos(uploads: list[dict[str, Any]] | None) -> Any:
+    return gr.update(interactive=bool(uploads))
 
 
 async def _start_over() -> _Update:
-    return [], gr.update(visible=True), gr.update(visible=False), ""
+    return _Update(picker=[], inputs=gr.update(visible=True), again=gr.update(visible=False), answer="")
 
 
 def _wrong_number(num_photos: int) -> str:

@@ -21,7 +21,10 @@ def test_the_verdict_stands_with_both_probabilities_and_the_disclaimer(
     html = progress_card(make_progress_answer(5, improved=improved), [PHOTO] * 5)
 
     assert f"<h3>{headline}</h3>" in html
-    assert f"{improved:.0%} improved {1 - improved:.0%} worsened" in words_of(html)
+    assert (
+        f"{improved:.0%} probability of improvement {1 - improved:.0%} probability of worsening"
+        in words_of(html)
+    )
     assert DISCLAIMER in html
     assert html.count('<circle class="dot') == 2 * 4
 
@@ -36,10 +39,10 @@ def test_a_probability_near_one_half_is_no_clear_change(make_progress_answer):
     [
         (0.4996, "Worsened Both probabilities are close to one half: the photos show no clear change. 49%"),
         (0.5, "Improved Both probabilities are close to one half: the photos show no clear change. 50%"),
-        (0.4996, "49% improved 51% worsened"),
-        (0.5, "50% improved 50% worsened"),
-        (0.625, "62% improved 38% worsened"),
-        (0.004, "&lt;1% improved &gt;99% worsened"),
+        (0.4996, "49% probability of improvement 51% probability of worsening"),
+        (0.5, "50% probability of improvement 50% probability of worsening"),
+        (0.625, "62% probability of improvement 38% probability of worsening"),
+        (0.004, "&lt;1% probability of improvement &gt;99% probability of worsening"),
     ],
 )
 def test_the_two_probabilities_agree_with_the_verdict_and_add_up(make_progress_answer, improved, words):
