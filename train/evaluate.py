@@ -26,9 +26,9 @@ Side = Literal["val", "train", "all"]
 class Evaluation:
     """Evaluate a checkpoint on labelled photos; write report.json and report.html."""
 
-    checkpoint: Annotated[str, tyro.conf.Positional]
+    checkpoint: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="CHECKPOINT")]
     """Checkpoint folder, local or on S3."""
-    manifest: Annotated[str, tyro.conf.Positional]
+    manifest: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MANIFEST")]
     """Parquet file made by ``skinserve ingest``."""
     split: str = ""
     """Split to take the photos from: ``split.parquet`` of a training run."""

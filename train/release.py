@@ -27,7 +27,7 @@ from train.tasks import TASKS
 class Release:
     """Write the checkpoint of a training run, finished or not; skinserve train does so at its end."""
 
-    run: Annotated[str, tyro.conf.Positional]
+    run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     """Folder of the run, local or on S3."""
     out: str = ""
     """Folder for the checkpoint; empty: ``checkpoint`` in the run folder."""

@@ -66,6 +66,17 @@ def test_the_help_of_a_command_ends_with_its_example(name: str, capsys: pytest.C
     assert lines[-1].startswith(f"  skinserve {name} ")
 
 
+@pytest.mark.parametrize("name", sorted(COMMANDS.keys() - {"serve", "train"}))
+def test_the_help_names_the_positional_arguments(name: str, capsys: pytest.CaptureFixture[str]):
+    words = ["labels", "agreement"] if name == "labels" else [name]
+    with pytest.raises(SystemExit):
+        main([*words, "--help"])
+
+    usage = capsys.readouterr().out.split("\n\n")[0].split()
+    assert "STR" not in usage
+    assert {"MANIFEST", "RUN"} & set(usage)
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_an_unknown_option_is_wrong_use(name: str):
     with pytest.raises(SystemExit) as ended:

@@ -37,9 +37,9 @@ class LeakageReport:
 
 @dataclass(frozen=True, kw_only=True)
 class LeakageCheck:
-    """Check that training and validation set share no patient, lesion, person or picture; else exit 1."""
+    """Check that training and validation set share no patient, lesion, person or picture."""
 
-    manifest: Annotated[str, tyro.conf.Positional]
+    manifest: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MANIFEST")]
     """Parquet file from skinserve ingest, or its s3:// address."""
     split: str | None = None
     """The split.parquet of a training run; by default the split that training would make: of the progress

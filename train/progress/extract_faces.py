@@ -42,9 +42,9 @@ log = logging.getLogger(__name__)
 class FaceExtraction:
     """Crop the faces of a manifest's photos. The same command again processes only what is missing."""
 
-    manifest: Annotated[str, tyro.conf.Positional]
+    manifest: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MANIFEST")]
     """Manifest that names people, such as one of skinserve followup."""
-    folder: Annotated[str, tyro.conf.Positional]
+    folder: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="FOLDER")]
     """Folder for the Parquet parts, local or s3://."""
     num_actors: int | None = None
     """Processes with a face detector, one CPU each; None: one for each CPU of the cluster."""

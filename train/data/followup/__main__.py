@@ -27,9 +27,9 @@ class Followup:
     written.
     """
 
-    source: Annotated[str, tyro.conf.Positional]
+    source: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")]
     """Folder or s3:// address with dr_msg_stats.csv, followup_data/ and images/."""
-    manifest: Annotated[str, tyro.conf.Positional]
+    manifest: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MANIFEST")]
     """Parquet file to write, local or s3://."""
     labeller: Literal["comprehend", "vader"]
     """comprehend: AWS Comprehend, paid, 12 languages. vader: local, English only."""

@@ -14,11 +14,11 @@ from train.data.manifest import read_manifest
 
 @dataclass(frozen=True, kw_only=True)
 class LabelAgreement:
-    """Print Cohen's kappa of a manifest's labels and labels set by hand, with its 95% interval."""
+    """Print Cohen's kappa of a manifest's labels and labels set by hand."""
 
-    manifest: Annotated[str, tyro.conf.Positional]
+    manifest: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MANIFEST")]
     """Made by skinserve followup."""
-    hand: Annotated[str, tyro.conf.Positional]
+    hand: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="CSV")]
     """CSV with the columns person (user_000000000012 or 12) and label (improved or worsened)."""
 
 
