@@ -78,7 +78,7 @@ class Resamples:
 def groups_and_strata(
     group_B: Sequence[Hashable] | None, class_B: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the group number of each example and the stratum of each group, its rarest class."""
+    """Return the group of each example and the stratum of each group, its rarest class."""
     classes, class_of_B, count_K = np.unique(class_B, return_inverse=True, return_counts=True)
     if group_B is None:
         return np.arange(len(class_B)), class_of_B

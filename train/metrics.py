@@ -153,7 +153,7 @@ def chance_calibration_error(probability_B: np.ndarray, *, seed: int = 0) -> Cha
 
 
 def _sort_with_ties(score_B: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the ascending order of the scores and the start of each run of equal scores."""
+    """Return the ascending order of the scores and the start of each tie."""
     order = np.argsort(score_B, kind="stable")
     ordered = score_B[order]
     return order, np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])

@@ -127,7 +127,7 @@ def write_manifest(
 
 
 def fingerprint_of(train: Sequence[Row], val: Sequence[Row]) -> str:
-    """Return the sha256 over all rows and their sets, independent of order and of the photos' folder."""
+    """Return the sha256 over rows and sets, independent of order and folder."""
     lines = sorted(
         json.dumps([side, row.name, row.label, row.patient, row.lesion, row.person])
         for side, part in (("train", train), ("val", val))

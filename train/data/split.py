@@ -98,7 +98,7 @@ def split_people(rows: Sequence[Row], *, val_fraction: float, seed: int) -> Spli
 
 
 def write_split(split: Split, address: str | Path) -> None:
-    """Write the set of every row, and the fingerprint, as Parquet to a file or S3."""
+    """Write the set of every row and the fingerprint as Parquet."""
     sided = [(row, "train") for row in split.train] + [(row, "val") for row in split.val]
     sided.sort(key=lambda pair: _identity(pair[0]))
     table = pa.table(

@@ -55,7 +55,7 @@ def auroc_by_diagnosis(predictions: Predictions, labels: Sequence[str]) -> dict[
 
 
 def roc_with_band(predictions: Predictions) -> RocCurve | None:
-    """Return the ROC curve of the risk head; None if all photos are of one risk group."""
+    """Return the ROC curve of the risk head, or None for one risk group."""
     if len(np.unique(predictions.malignant_B)) < 2:
         return None
     fpr, tpr, thresholds = roc_curve(predictions.malignant_B, predictions.malignant_probability_B)

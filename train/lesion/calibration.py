@@ -107,7 +107,7 @@ def fit_temperature(logits_BK: np.ndarray, target_B: np.ndarray) -> float:
 
 
 def fit_platt(risk_BR: np.ndarray, malignant_B: np.ndarray) -> tuple[float, float]:
-    """Fit the temperature of the risk head's logits and the shift of the malignant one after it.
+    """Fit temperature and shift of the risk head's logits by Platt scaling.
 
     The targets are smoothed by the number of photos, after Platt: perfectly separated classes do not lead to
     probabilities of 0 and 1.
@@ -212,7 +212,7 @@ def assign_folds(
 
 
 def _cross_fitted(logits: LabelledLogits) -> tuple[np.ndarray, np.ndarray]:
-    """Return the probabilities of both heads, (S, B) and (S, B, K), calibrated on the other half."""
+    """Return cross-fitted probabilities of both heads, (S, B) and (S, B, K)."""
     risk_SB = np.zeros((NUM_SPLITS, len(logits.truth_B)))
     diagnosis_SBK = np.zeros((NUM_SPLITS, *logits.diagnosis_BK.shape))
     for split in range(NUM_SPLITS):
@@ -238,7 +238,7 @@ def _mean(statistics: Sequence[Statistic]) -> Statistic:
 
 
 def _largest_threshold(probability_B: np.ndarray, malignant_B: np.ndarray, sensitivity: float) -> float:
-    """Return the largest threshold with that sensitivity on these photos; 1 if none of them is malignant."""
+    """Return the largest threshold with that sensitivity; 1 without malignant photos."""
     ascending = np.sort(probability_B[malignant_B == 1])
     return float(ascending[int((1 - sensitivity) * len(ascending) + 1e-9)]) if len(ascending) else 1.0
 

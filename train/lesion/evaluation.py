@@ -69,7 +69,7 @@ def evaluate_lesion(engine: LesionEngine, rows: Sequence[Row]) -> LesionReport:
 
 
 def _known_rows(engine: LesionEngine, rows: Sequence[Row]) -> tuple[list[Row], dict[str, int]]:
-    """Return the rows with a diagnosis of the checkpoint, and the number of others by reason."""
+    """Return the rows with a known diagnosis, and the others' number by reason."""
     labels = set(engine.meta.labels)
     left_out: Counter[str] = Counter()
     known: list[Row] = []

@@ -22,7 +22,7 @@ def lesion_metrics(
     threshold: float,
     group_B: Sequence[Hashable] | None = None,
 ) -> LesionMetrics:
-    """Return the metrics of both heads; a metric without a definition here has the value None.
+    """Return the metrics of both heads; an undefined one has the value None.
 
     Args:
         malignant_B: ground truth, 0 or 1.

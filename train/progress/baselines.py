@@ -119,7 +119,7 @@ def _fitted(features_BF: np.ndarray, improved_B: np.ndarray) -> Any:
 
 
 def _first_and_last(series: Sequence[Series]) -> tuple[np.ndarray, np.ndarray]:
-    """Return the features of the first and of the last face of each series, (B, F) each."""
+    """Return the features of the first and last face of each series, (B, F)."""
     positions = [np.flatnonzero(one.present_T)[[0, -1]] for one in series]
     faces_B2HWC = np.stack([one.photos_THWC[pair] for one, pair in zip(series, positions, strict=True)])
     with torch.inference_mode():
@@ -134,7 +134,7 @@ def _features(faces_B2HWC: np.ndarray) -> np.ndarray:
 
 
 def _shuffled(one: Series, rng: np.random.Generator) -> Series:
-    """Return the series with its faces in random order; photos without a face keep their positions."""
+    """Return the series with its faces in random order, without moving gaps."""
     faces = np.flatnonzero(one.present_T)
     photos_THWC = one.photos_THWC.copy()
     photos_THWC[faces] = one.photos_THWC[rng.permutation(faces)]

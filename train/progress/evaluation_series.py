@@ -88,6 +88,6 @@ def evaluation_series(
 
 
 def clear_series(series: Sequence[Series], *, real: bool) -> list[Series]:
-    """Return the series with a clear verdict: of real ones those labelled clearly, of synthetic ones all."""
+    """Return the series with a clear verdict; synthetic ones all have one."""
     low, high = UNCLEAR
     return [one for one in series if not (real and low < one.improvement_T[-1] < high)]

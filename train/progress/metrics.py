@@ -1,5 +1,6 @@
 """The metrics of a progress network at probability 0.5. Axes: B series."""
 
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
@@ -21,7 +22,7 @@ def progress_metrics(
     num_photos_B: np.ndarray,
     person_B: np.ndarray,
 ) -> ProgressMetrics:
-    """Return the metrics of the verdict; a metric without a definition here has the value None.
+    """Return the metrics of the verdict; an undefined one has the value None.
 
     Args:
         improved_B: ground truth, 0 or 1.
@@ -42,10 +43,6 @@ def progress_metrics(
             return np.nan
         return float(roc_auc_score(improved_B[index], improved_probability_B[index]))
 
-    by_photos = {
-        name: np.flatnonzero((num_photos_B >= least) & (num_photos_B <= most))
-        for name, (least, most) in NUM_PHOTOS.items()
-    }
     return ProgressMetrics(
         n=len(improved_B),
         num_people=len(np.unique(person_B)),
@@ -58,13 +55,22 @@ def progress_metrics(
             for verdict, label in enumerate(("worsened", "improved"))
         },
         auroc=stratified_metric(auroc, improved_B),
-        balanced_accuracy_by_photos={
-            name: Metric(value=round(balanced_accuracy(index), DECIMALS), n=len(index))
-            for name, index in by_photos.items()
-            if len(index)
-        },
+        balanced_accuracy_by_photos=_by_photos(balanced_accuracy, num_photos_B),
         balanced_accuracy_by_person={
             str(person): round(balanced_accuracy(np.flatnonzero(person_B == person)), DECIMALS)
             for person in np.unique(person_B)
         },
     )
+
+
+def _by_photos(function: Callable[[np.ndarray], float], num_photos_B: np.ndarray) -> dict[str, Metric]:
+    """Return a metric for each range of lengths that occurs."""
+    members = {
+        name: np.flatnonzero((num_photos_B >= least) & (num_photos_B <= most))
+        for name, (least, most) in NUM_PHOTOS.items()
+    }
+    return {
+        name: Metric(value=round(function(index), DECIMALS), n=len(index))
+        for name, index in members.items()
+        if len(index)
+    }

@@ -80,5 +80,5 @@ def interval(metric: Metric, decimals: int = 2) -> str:
 
 
 def percent(value: float | None) -> str:
-    """Return a share as a number from 0 to 100 for CSS, 0 where it is not defined."""
+    """Return a share as 0 to 100 for CSS, 0 where it is undefined."""
     return f"{100 * (value or 0):.1f}"

@@ -92,7 +92,7 @@ def _set_style(axes: Axes) -> None:
 
 
 def _svg(figure: Figure, name: str) -> str:
-    """Return the SVG without XML header; ids depend on the content alone, not on the time."""
+    """Return the SVG without XML header; the same plot has the same ids."""
     text = io.StringIO()
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": name, "font.family": "sans-serif"}):
         FigureCanvasSVG(figure).print_svg(text, metadata={"Date": None})

@@ -33,7 +33,7 @@ class Rules:
 
 
 def build_rows(source: str, labeller: Labeller, rules: Rules, report: RowReport) -> list[Row]:
-    """Read and label people, check their photos and return rows; reasons for exclusions go to ``report``.
+    """Read and label people and check their photos; ``report`` gets the exclusions.
 
     Raises:
         ManifestError: no person remains.
@@ -66,7 +66,7 @@ def build_rows(source: str, labeller: Labeller, rules: Rules, report: RowReport)
 
 
 def _until_note(person: FollowedPerson, rules: Rules, report: RowReport) -> FollowedPerson | None:
-    """Return the person with the photos that the rules keep, or None if they are too few."""
+    """Return the person with the photos that the rules keep, or None."""
     noted_at = person.noted_at
     before = tuple(photo for photo in person.photos if noted_at is None or photo.taken_at <= noted_at)
     if len(before) == len(person.photos):

@@ -56,7 +56,7 @@ class FollowedPerson:
 
 
 def read_people(source: str, report: RowReport) -> list[FollowedPerson]:
-    """Read all users; reasons for exclusions go to ``report``.
+    """Read all users; ``report`` gets the exclusions.
 
     Raises:
         ManifestError: ``dr_msg_stats.csv`` is missing or has no users.

@@ -93,7 +93,7 @@ def _drop_contradictions(
     reason: str,
     report: RowReport,
 ) -> list[Entry]:
-    """Drop the entries of every key with two different values; empty keys and values are ignored."""
+    """Drop the entries of every key with two values; empty ones are ignored."""
     values: dict[str, set[str]] = defaultdict(set)
     for entry in entries:
         if value_of(entry):

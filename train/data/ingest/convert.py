@@ -21,7 +21,7 @@ from train.data.manifest import Row, write_manifest
 
 @dataclass(frozen=True, kw_only=True)
 class Ingest:
-    """Write a manifest from the metadata of a data set, and report dropped and changed rows."""
+    """Write the manifest of a data set; report dropped and changed rows."""
 
     source: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")]
     """CSV with the metadata, or its folder; a path or an s3:// address."""

@@ -45,7 +45,7 @@ def detect(columns: Sequence[str], candidates: Sequence[Format]) -> Format | Non
 
 
 def entries_of(table: Table, found: Format, companion: Table | None, report: RowReport) -> Iterator[Entry]:
-    """Yield an entry for every row; ``companion`` is the second file, if the format has one."""
+    """Yield an entry for every row, joined with the row of the companion file."""
     more = {cells["image"]: cells for cells in companion.cells} if companion else {}
     for number, cells in enumerate(table.cells, start=2):
         if not any(cells.values()):

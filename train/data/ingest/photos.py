@@ -38,7 +38,7 @@ class PhotoCheck:
 
 
 class PhotoIndex:
-    """Index the photos under a folder by path, by file name and by name without extension."""
+    """Index the photos under a folder by path, file name and stem."""
 
     def __init__(self, folder: str) -> None:
         self.folder = folder if storage.is_remote(folder) else os.path.abspath(folder)

@@ -62,7 +62,7 @@ def read_isic2018(cells: Cells, number: int, report: RowReport) -> dict[str, Any
 
 
 def read_isic2019(cells: Cells, number: int, report: RowReport) -> dict[str, Any]:
-    """Read a row of the ground truth, joined with the metadata; its lesion may be blank."""
+    """Read a row of the ground truth, joined with the metadata."""
     return {
         "image": cells["image"],
         "lesion": known(cells.get("lesion_id", "")),
@@ -118,7 +118,7 @@ def read_people(cells: Cells, number: int, report: RowReport) -> dict[str, Any]:
 
 
 def _claim(columns: Mapping[str, str]) -> tuple[Claim, str]:
-    """Return the first group that the columns state, and a problem if they contradict each other."""
+    """Return the first stated group, and a problem if the columns contradict each other."""
     claims: list[Claim] = [claim for text in columns.values() if (claim := claim_of(text))]
     contradict = {"benign", "malignant"} <= set(claims)
     problem = f"{' and '.join(columns)} contradict each other" if contradict else ""

@@ -12,7 +12,7 @@ NUM_SHOWN = 20
 
 @dataclass(kw_only=True)
 class RowReport:
-    """Count kept, changed and dropped rows by reason; row 1 is the header, as in a spreadsheet."""
+    """Collect changed and dropped rows by reason; row 1 is the header."""
 
     num_read: int = 0
     num_kept: int = 0

@@ -34,7 +34,7 @@ def find_source(source: str, name: FormatName | None) -> tuple[Table, Format]:
 
 
 def find_companion(table: Table, found: Format, named: str) -> Table | None:
-    """Return the companion file of a format that has one: the named file, or the best match beside it.
+    """Return the companion file: the named one, or the best match beside the source.
 
     Raises:
         IngestError: the named file has other columns.

@@ -133,7 +133,7 @@ def sex_of(text: str) -> str:
 
 
 def skin_type_of(text: str) -> str:
-    """Parse a Fitzpatrick skin type to "I" to "VI"; 1 to 6 and 1.0 to 6.0 are valid.
+    """Parse a Fitzpatrick skin type, I to VI or 1 to 6, to Roman numerals.
 
     Raises:
         ValueError: the text is no skin type.

@@ -55,7 +55,7 @@ class Vader:
         self._analyzer.lexicon.update(SKIN_WORDS)
 
     def __call__(self, notes: Sequence[str]) -> list[Sentiment | NoSentiment]:
-        """Return one result for each note; a note without a word of VADER's list is neutral."""
+        """Return one result for each note; one without listed words is neutral."""
         return [self._read(note) for note in notes]
 
     def remarks(self) -> list[str]:

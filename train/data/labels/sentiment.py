@@ -17,7 +17,7 @@ class LabelError(SkinserveError):
 
 @dataclass(frozen=True, kw_only=True)
 class Sentiment:
-    """Sentiment of one note in the terms of AWS Comprehend; the four scores add up to 1."""
+    """Sentiment of one note as AWS Comprehend returns it; the scores add up to 1."""
 
     verdict: Verdict
     positive: float
