@@ -44,6 +44,12 @@ from train.lesion.release import release_lesion
 from train.task import TrainedRun
 
 LICENCE = "CC BY-NC 4.0 (HAM10000, MSK and UDA, ISIC 2020); CC BY 4.0 (PAD-UFES-20)"
+SOURCE_NAMES = {
+    "ham10000": "HAM10000",
+    "isic2020": "ISIC 2020",
+    "isic_msk": "MSK and UDA of ISIC",
+    "pad_ufes_20": "PAD-UFES-20 (phone photos)",
+}
 SKIN_TYPES = ("I", "II", "III", "IV", "V", "VI")
 BATCH_SIZE = 32
 
@@ -199,7 +205,9 @@ def _source(row: Row) -> str:
 
 def _described(rows: Sequence[Row]) -> str:
     counts = Counter(map(_source, rows))
-    return ", ".join(f"{source} ({count} photos)" for source, count in counts.items())
+    return ", ".join(
+        f"{SOURCE_NAMES.get(source, source)}: {count:,} photos" for source, count in counts.items()
+    )
 
 
 def _write(folder: Path, meta: CheckpointMeta) -> None:
