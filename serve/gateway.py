@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 
 import ray.serve
-from fastapi import APIRouter, FastAPI, Request
+from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.responses import JSONResponse, RedirectResponse
 from ray.serve.handle import DeploymentHandle
 
@@ -18,6 +18,7 @@ from serve.runtime.decode_pool import DecodePool
 from serve.runtime.errors import error_responses, register_error_handlers
 from serve.runtime.readiness import Readiness
 from serve.runtime.replica_client import ReplicaClient
+from serve.runtime.uploads import reject_unknown_parameters
 from serve.schemas import Health, Models
 from serve.task import GatewayContext, Service
 
@@ -75,7 +76,7 @@ def create_app(config: GatewayConfig, services: Services, replicas: Mapping[str,
     }
     app.state.readiness = Readiness(replicas, ready_after_s=config.ready_after_s)
     for task in tasks.TASKS:
-        app.include_router(task.router)
+        app.include_router(task.router, dependencies=[Depends(reject_unknown_parameters)])
     app.include_router(router)
     openapi.add_docs(app)
     register_error_handlers(app)

@@ -1,4 +1,4 @@
-"""Read request bodies into memory, within limits and never to a disk."""
+"""Check query parameters; read request bodies into memory, within limits and never to a disk."""
 
 import asyncio
 from collections.abc import Callable, Collection
@@ -38,6 +38,23 @@ class FormSpec:
     max_files: int
     max_file_bytes: int
     max_bytes: int
+
+
+async def reject_unknown_parameters(request: Request) -> None:
+    """Reject query parameters that the OpenAPI document does not list for the route.
+
+    Raises:
+        ApiError: ``invalid_request``.
+    """
+    if not request.query_params:
+        return
+    path = request.url.path.removeprefix(request.scope.get("root_path", ""))
+    operation = request.app.openapi()["paths"][path][request.method.lower()]
+    known = [parameter["name"] for parameter in operation.get("parameters", [])]
+    unknown = [name for name in request.query_params if name not in known]
+    if unknown:
+        need = f"known are {', '.join(known)}" if known else "this route has none; leave it out"
+        raise ApiError("invalid_request", f"query parameter {unknown[0][:40]!r} is unknown; {need}")
 
 
 def media_type(request: Request) -> str:

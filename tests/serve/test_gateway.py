@@ -123,6 +123,21 @@ def test_the_documented_examples_of_errors_are_real_messages(client: TestClient)
     }
 
 
+def test_an_unknown_query_parameter_is_rejected_with_the_known_ones(client: TestClient):
+    lesion = error_of(client.post("/v1/lesion?topk=3", content=picture()))
+    progress = error_of(client.post("/v1/progress?explain=true", files=uploads(picture(), picture())))
+
+    assert lesion == (422, "invalid_request", "query parameter 'topk' is unknown; known are explain, top_k")
+    assert progress[2] == "query parameter 'explain' is unknown; this route has none; leave it out"
+
+
+def test_query_parameters_are_checked_under_a_route_prefix():
+    client = TestClient(fake_app(FakeModels()), root_path="/skin")
+
+    assert client.post("/skin/v1/lesion?top_k=3", content=picture()).status_code == 200
+    assert "'topk' is unknown" in error_of(client.post("/skin/v1/lesion?topk=3", content=picture()))[2]
+
+
 def test_limits_are_settings():
     app = fake_app(FakeModels(), gateway={"max_photo_bytes": 100}, lesion={"max_batch_photos": 2})
     client = TestClient(app)
