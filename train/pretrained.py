@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
-from models.checkpoint import CheckpointError, load_weights, read_meta
+from models.checkpoint import CheckpointError, CheckpointMeta, load_weights, read_meta
 from models.errors import SkinserveError
 from models.storage import StorageError, fetch_folder
 
@@ -49,17 +49,7 @@ def load_checkpoint_weights(
     """
     if init == RANDOM:
         return DESCRIPTIONS[RANDOM]
-    try:
-        with tempfile.TemporaryDirectory() as scratch:
-            folder = fetch_folder(init, Path(scratch))
-            meta = read_meta(folder)
-            weights = load_weights(folder, meta)
-    except (CheckpointError, StorageError) as error:
-        raise PretrainedWeightsError(f"--init {init}: {error}") from error
-    if meta.kind != kind:
-        raise PretrainedWeightsError(
-            f"--init {init} is a {meta.kind} checkpoint, this run trains a {kind} network"
-        )
+    meta, weights = _load(init, kind)
     if label_layer and tuple(meta.labels) != tuple(labels):
         log.warning(
             "--init %s has the labels %s; this run's data has %s: the last layer of the diagnosis head stays "
@@ -79,3 +69,18 @@ def load_checkpoint_weights(
         f"the weights of {meta.name} {meta.version} (sha256 {meta.weights_sha256[:12]}), "
         f"which began as {initialization_of(meta.training)}"
     )
+
+
+def _load(init: str, kind: str) -> tuple[CheckpointMeta, dict[str, Tensor]]:
+    try:
+        with tempfile.TemporaryDirectory() as scratch:
+            folder = fetch_folder(init, Path(scratch))
+            meta = read_meta(folder)
+            weights = load_weights(folder, meta)
+    except (CheckpointError, StorageError) as error:
+        raise PretrainedWeightsError(f"--init {init}: {error}") from error
+    if meta.kind != kind:
+        raise PretrainedWeightsError(
+            f"--init {init} is a {meta.kind} checkpoint, this run trains a {kind} network"
+        )
+    return meta, weights

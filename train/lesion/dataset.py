@@ -7,7 +7,7 @@ import logging
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
@@ -19,11 +19,11 @@ from train.data.manifest import ManifestError, Row
 from train.distributed import DistributedContext
 from train.image_cache import decoded_photos
 from train.lesion.config import LesionTraining
+from train.lesion.mixing import TARGETS, mix, sample_mixing
 from train.loop import Batch, to_device
 
 log = logging.getLogger(__name__)
 
-TARGETS = ("risk", "diagnosis")
 UNDIAGNOSED = -1
 """Column of a photo that is labelled with a risk group and no diagnosis."""
 NUM_AHEAD = 4
@@ -173,12 +173,12 @@ class LesionTrainBatches:
             drawn = {"numbers": sample_augmentation(config.batch_size, config.augmentation, generator)}
             mixing = None
             if torch.rand((), generator=generator).item() < config.mix_share:
-                mixing = draw_mixing(config.batch_size, side_px, generator)
+                mixing = sample_mixing(config.batch_size, side_px, generator)
                 drawn["other"] = mixing.other_B
             batch = to_device(batch | drawn, context.device)
             image = augment(batch["image"], side_px, config.augmentation, batch["numbers"])
             inputs = {"image": normalized(image), **{name: batch[name] for name in TARGETS}}
-            yield mixed(inputs, replace(mixing, other_B=batch["other"])) if mixing else inputs
+            yield mix(inputs, replace(mixing, other_B=batch["other"])) if mixing else inputs
 
 
 def val_batches(photos: LesionPhotos, batch_size: int, context: DistributedContext) -> Iterator[Batch]:
@@ -209,47 +209,6 @@ def _gathered(photos: LesionPhotos, batches: list[list[int]], device: str) -> Ge
         finally:
             for future in ahead:
                 future.cancel()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Mixing:
-    """Mixing of each image of a batch with another one."""
-
-    other_B: Tensor
-    """int64, index of the other image."""
-    share: float
-    """Share of the image itself in the result."""
-    hole: tuple[slice, slice] | None
-    """Rows and columns taken from the other image (CutMix); None: both images are averaged (mixup)."""
-
-
-def draw_mixing(num_images: int, side_px: int, generator: torch.Generator) -> Mixing:
-    """Sample the mixing of a batch: mixup or CutMix, equally likely; the share is uniform from 0 to 1.
-
-    Source: Zhang et al. 2018, arXiv:1710.09412; Yun et al. 2019, arXiv:1905.04899.
-    """
-    other_B = torch.randperm(num_images, generator=generator)
-    share = torch.rand((), generator=generator).item()
-    if torch.rand((), generator=generator) < 0.5:
-        return Mixing(other_B=other_B, share=share, hole=None)
-    hole_px = round(side_px * (1 - share) ** 0.5)
-    top, left = torch.randint(side_px - hole_px + 1, (2,), generator=generator).tolist()
-    hole = slice(top, top + hole_px), slice(left, left + hole_px)
-    return Mixing(other_B=other_B, share=1 - hole_px**2 / side_px**2, hole=hole)
-
-
-def mixed(batch: Batch, mixing: Mixing) -> Batch:
-    """Mix each image of a batch with another one, and the targets in the same proportion."""
-    share, other_B = mixing.share, mixing.other_B
-    image_BCHW = batch["image"]
-    if mixing.hole is None:
-        image_BCHW = share * image_BCHW + (1 - share) * image_BCHW[other_B]
-    else:
-        hole = (..., *mixing.hole)
-        image_BCHW = image_BCHW.clone()
-        image_BCHW[hole] = batch["image"][other_B][hole]
-    targets = {name: share * batch[name] + (1 - share) * batch[name][other_B] for name in TARGETS}
-    return {"image": image_BCHW, **targets}
 
 
 def resized(image_BHWC: Tensor, side_px: int) -> Tensor:

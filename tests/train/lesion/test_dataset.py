@@ -18,11 +18,10 @@ from train.lesion.dataset import (
     LesionTrainBatches,
     _gathered,
     class_names,
-    draw_mixing,
-    mixed,
     val_batches,
 )
 from train.lesion.drawn_lesions import draw_lesion_photos
+from train.lesion.mixing import mix, sample_mixing
 
 LABELS = ("Nevus", "Vascular Lesion", "Melanoma")
 
@@ -179,11 +178,11 @@ def test_mixed_targets_sum_to_one():
     batch = {"image": torch.rand(6, 3, 16, 16), "risk": torch.eye(2)[[0, 1] * 3], "diagnosis": torch.eye(6)}
 
     for _ in range(20):
-        mix = mixed(batch, draw_mixing(6, 16, generator))
+        mixture = mix(batch, sample_mixing(6, 16, generator))
 
-        assert torch.allclose(mix["risk"].sum(1), torch.ones(6))
-        assert torch.allclose(mix["diagnosis"].sum(1), torch.ones(6))
-        assert not torch.equal(mix["image"], batch["image"])
+        assert torch.allclose(mixture["risk"].sum(1), torch.ones(6))
+        assert torch.allclose(mixture["diagnosis"].sum(1), torch.ones(6))
+        assert not torch.equal(mixture["image"], batch["image"])
 
 
 @pytest.mark.parametrize(("seed", "cuts"), [(0, False), (3, True)])
@@ -191,7 +190,7 @@ def test_the_mixing_of_a_seed_never_changes(seed: int, cuts: bool):
     """A run resumed with newer code must train on the same photos."""
     generator = torch.Generator().manual_seed(seed)
 
-    mixing = draw_mixing(6, 16, generator)
+    mixing = sample_mixing(6, 16, generator)
 
     again = torch.Generator().manual_seed(seed)
     assert torch.equal(mixing.other_B, torch.randperm(6, generator=again))
