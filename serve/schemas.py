@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationInfo, field_validator
 
+from models.diagnoses import Group as Group
 from models.lesion.metrics import LesionMetrics
 from models.limits import DEFAULT_DEADLINE_S as DEFAULT_DEADLINE_S
 from models.limits import MAX_PHOTO_BYTES as MAX_PHOTO_BYTES
@@ -23,7 +24,8 @@ DISCLAIMER = (
     "Show any lesion that worries you, or that changes, to a doctor."
 )
 
-Risk = Literal["benign", "malignant"]
+DEADLINE_HEADER = "x-request-timeout-seconds"
+"""Request header with the time for the response."""
 Probability = Field(ge=0, le=1)
 
 
@@ -48,7 +50,7 @@ class LoadedModel(Body):
     version: str
     sha256: str = Field(description="of weights.safetensors")
     labels: list[str] = Field(description="in the order of the output columns")
-    groups: dict[str, Risk] = Field(description="group of each label; empty without groups")
+    groups: dict[str, Group] = Field(description="group of each label; empty without groups")
     input_px: int = Field(description="side of the square input, pixels")
     thresholds: dict[str, float]
     metrics: LesionMetrics | ProgressMetrics | SerializeAsAny[TaskMetrics] = Field(

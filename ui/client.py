@@ -9,9 +9,7 @@ from pydantic import BaseModel, ValidationError
 
 from serve.lesion.schemas import LesionAnswer
 from serve.progress.schemas import ProgressAnswer
-from serve.schemas import DEFAULT_DEADLINE_S, ErrorBody, Models
-
-DEADLINE_HEADER = "x-request-timeout-seconds"
+from serve.schemas import DEADLINE_HEADER, DEFAULT_DEADLINE_S, ErrorBody, Models
 
 _Answer = TypeVar("_Answer", bound=BaseModel)
 _Files = list[tuple[str, tuple[str, bytes, str]]]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from serve.lesion.schemas import DiagnosisScore
-from serve.schemas import ModelName, Risk
+from serve.schemas import Group, ModelName
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +25,7 @@ class LesionReport:
     model: ModelName
     malignant_probability: float
     threshold: float
-    verdict: Risk
+    verdict: Group
     """Malignant when ``malignant_probability`` reaches ``threshold``."""
     naming_threshold: float
     """Lowest probability of a diagnosis in the response."""

@@ -2,14 +2,14 @@
 
 from pydantic import Field
 
-from serve.schemas import DISCLAIMER, Body, ErrorDetail, ModelName, Probability, Risk
+from serve.schemas import DISCLAIMER, Body, ErrorDetail, Group, ModelName, Probability
 
 
 class DiagnosisScore(Body):
     """Probability of one diagnosis."""
 
     name: str = Field(examples=["Nevus"])
-    group: Risk
+    group: Group
     probability: float = Probability
 
 
@@ -18,7 +18,7 @@ class LesionAnswer(Body):
 
     model: ModelName
     malignant_probability: float = Probability
-    verdict: Risk = Field(description="malignant when malignant_probability reaches the threshold")
+    verdict: Group = Field(description="malignant when malignant_probability reaches the threshold")
     threshold: float = Probability
     diagnosis: DiagnosisScore | None = Field(
         description="most probable diagnosis of the verdict's group; null below probability 0.10"

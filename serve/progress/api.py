@@ -31,7 +31,7 @@ router = APIRouter(tags=["progress"])
 
 @router.post("/v1/progress", openapi_extra=openapi.PROGRESS_BODY, responses=openapi.PROGRESS_RESPONSES)
 async def progress(request: Request) -> ProgressAnswer:
-    """Is this face getting better? Several photos of one face, multipart `files`.
+    """Classify several photos of one face as improved or worsened, multipart `files`.
 
     They are sorted by `taken_at`, one for each file; else by the EXIF capture time if every photo has it;
     else the upload order counts as oldest first. `order` in the response names the source.

@@ -30,9 +30,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serve.config import GatewayConfig
 from serve.runtime.errors import ApiError, QueueFullError, error_response, internal_error, overloaded
+from serve.schemas import DEADLINE_HEADER
 
 REQUEST_ID_HEADER = "x-request-id"
-DEADLINE_HEADER = "x-request-timeout-seconds"
 # Ray Serve answers DEADLINE_HEADER with a plain-text 408 and ignores disconnects after NO_DISCONNECT_HEADER.
 # Hence it sees neither; AdmissionControl reads the deadline from INNER_DEADLINE_HEADER.
 INNER_DEADLINE_HEADER = "x-skinserve-timeout-seconds"
@@ -42,7 +42,7 @@ STREAM_GRACE_S = 5.0
 """Extra time for a response that has started (the lines of a batch) to end by itself."""
 _SLOT = "skinserve.request_slot"
 
-Checks = Mapping[str, Callable[[], None]]
+AdmissionChecks = Mapping[str, Callable[[], None]]
 """By path: raises ``ApiError`` when another request would be rejected."""
 
 _checks_of_process: dict[str, Callable[[], None]] = {}
@@ -56,7 +56,7 @@ def serve_middlewares() -> list[Middleware]:
     return [Middleware(LoadSheddingMiddleware, checks=_checks_of_process), Middleware(RequestIdMiddleware)]
 
 
-def publish_checks(checks: Checks) -> None:
+def publish_checks(checks: AdmissionChecks) -> None:
     """Hand the gateway's checks to ``LoadSheddingMiddleware`` in the same process.
 
     Serve creates the middleware by import path, without arguments, before or after the gateway.
@@ -104,7 +104,7 @@ class LoadSheddingMiddleware:
     ``AdmissionControl`` then rejects the request.
     """
 
-    def __init__(self, app: ASGIApp, checks: Checks) -> None:
+    def __init__(self, app: ASGIApp, checks: AdmissionChecks) -> None:
         self._app = app
         self._checks = checks
 
@@ -112,7 +112,7 @@ class LoadSheddingMiddleware:
         """Pass on or reject one request."""
         if scope["type"] == "http":
             try:
-                _check(self._checks, scope["method"], scope["path"])
+                _check_path(self._checks, scope["method"], scope["path"])
             except ApiError as error:
                 response = error_response(error.code, str(error), error.headers)
                 return await response(scope, receive, send)
@@ -122,7 +122,7 @@ class LoadSheddingMiddleware:
 class AdmissionControl:
     """Limit requests in flight, end each at its deadline, and answer errors."""
 
-    def __init__(self, app: ASGIApp, config: GatewayConfig, checks: Checks) -> None:
+    def __init__(self, app: ASGIApp, config: GatewayConfig, checks: AdmissionChecks) -> None:
         self._app = app
         self._config = config
         self._checks = checks
@@ -138,7 +138,7 @@ class AdmissionControl:
         try:
             timeout_s = _timeout_s(headers, self._config)
             route = scope["path"].removeprefix(scope.get("root_path", ""))
-            _check(self._checks, scope["method"], route)
+            _check_path(self._checks, scope["method"], route)
             deadline = asyncio.get_running_loop().time() + timeout_s
             is_post = scope["method"] == "POST"
             with RequestSlot(self._config, self._in_flight, deadline, counts=is_post) as slot:
@@ -278,7 +278,7 @@ class _TrackedResponse:
         await self._send(message)
 
 
-def _check(checks: Checks, method: str, path: str) -> None:
+def _check_path(checks: AdmissionChecks, method: str, path: str) -> None:
     if method == "POST" and (check := checks.get(path)):
         check()
 

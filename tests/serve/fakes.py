@@ -25,13 +25,13 @@ from serve.progress.api import ProgressService
 from serve.progress.config import ProgressConfig
 from serve.progress.messages import FaceReport, FaceSeries, ProgressReport
 from serve.runtime.errors import STATUS
-from serve.schemas import LoadedModel, ModelName, Risk
+from serve.schemas import Group, LoadedModel, ModelName
 
 INPUT_PX = 32
 CROP_PX = 8
 
 
-def score(name: str, group: Risk, probability: float) -> DiagnosisScore:
+def score(name: str, group: Group, probability: float) -> DiagnosisScore:
     return DiagnosisScore(name=name, group=group, probability=probability)
 
 

@@ -17,12 +17,12 @@ from models.metrics import Metric
 from models.progress.metrics import ProgressMetrics
 from serve.lesion.schemas import DiagnosisScore, LesionAnswer
 from serve.progress.schemas import Box, FoundFace, PhotoReport, ProgressAnswer
-from serve.schemas import ErrorBody, ErrorCode, ErrorDetail, LoadedModel, ModelName, Models, Risk
+from serve.schemas import ErrorBody, ErrorCode, ErrorDetail, Group, LoadedModel, ModelName, Models
 from ui.client import ApiClient
 from ui.services import Services
 from ui.uploads import UploadFolder
 
-DIAGNOSES: tuple[tuple[str, Risk, float], ...] = (
+DIAGNOSES: tuple[tuple[str, Group, float], ...] = (
     ("Nevus", "benign", 0.62),
     ("Melanoma", "malignant", 0.16),
     ("Pigmented Benign Keratosis", "benign", 0.11),

@@ -7,9 +7,9 @@ import pytest
 import ray
 from ray import _raylet  # pyright: ignore[reportAttributeAccessIssue]
 
-from serve.runtime.ray_env import CLUSTER, EVERYWHERE, LOCAL, TESTS, Variable, local_environment
+from serve.runtime.ray_env import CLUSTER, EVERYWHERE, LOCAL, Variable, local_environment
 
-VARIABLES = (*EVERYWHERE, *CLUSTER, *LOCAL, *TESTS)
+VARIABLES = (*EVERYWHERE, *CLUSTER, *LOCAL)
 RAY = Path(ray.__file__).parent
 PYTHON_SOURCES = (
     "serve/_private/constants.py",
