@@ -21,19 +21,21 @@ from typing import Any
 import httpx
 import yaml
 
-from serve.runtime.ray_env import TESTS, local_environment
+from serve.runtime.ray_env import local_environment
 
 ROOT = Path(__file__).parents[1]
 TIMEOUT_S = 300.0
 MACHINES = {"m7i.xlarge": {}, "c7i.2xlarge": {"num_cpus": 8}, "g6.2xlarge": {"num_cpus": 8, "num_gpus": 1}}
 """What AWS says of the machine types; ``resources`` of a node type overrides it."""
+EARLY_WARNINGS = {"RAY_SERVE_SLOW_STARTUP_WARNING_S": "5", "RAY_SERVE_SLOW_STARTUP_WARNING_PERIOD_S": "2"}
+"""They show soon that a replica finds no node."""
 Found = dict[str, Any]
 
 
 def main(home: Path) -> None:
     """Start the nodes, train, serve, stop the nodes."""
     (home / "tmp" / "ray").mkdir(parents=True, exist_ok=True)
-    os.environ |= local_environment(home, "127.0.0.1") | {one.name: one.value for one in TESTS}
+    os.environ |= local_environment(home, "127.0.0.1") | EARLY_WARNINGS
     import ray
     from ray.cluster_utils import Cluster
 

@@ -14,7 +14,7 @@ import yaml
 from ray.serve.schema import ServeDeploySchema
 
 from serve.runtime.autoscaling import TargetLoadPolicy
-from serve.runtime.ray_env import image_environment
+from serve.runtime.ray_env import CLUSTER, EVERYWHERE
 from serve.tasks import read_config
 from tests import ray_launcher
 from train.placement import LOWEST_DRIVER
@@ -247,7 +247,7 @@ def test_the_image_and_the_pods_set_the_environment_of_ray_env():
     dockerfile = (ROOT / "deploy/Dockerfile").read_text(encoding="utf-8")
     environment = dict(re.findall(r"^(?:ENV|   ) (\w+)=(\S+)", dockerfile, flags=re.MULTILINE))
     del environment["PATH"]
-    assert environment == image_environment()
+    assert environment == {variable.name: variable.value for variable in EVERYWHERE + CLUSTER}
     cluster = read("deploy/rayservice.yaml")["spec"]["rayClusterConfig"]
     for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"]):
         [container] = group["template"]["spec"]["containers"]

@@ -103,21 +103,11 @@ LOCAL = (
     Variable("TMPDIR", "{home}/tmp", "/tmp", "deleted with the server's folder"),
 )
 """Only for ``python -m serve``: a short stop, few background tasks, nothing shared by two servers."""
-TESTS = (
-    Variable("RAY_SERVE_SLOW_STARTUP_WARNING_S", "5", "30", "shows soon that a replica finds no node"),
-    Variable("RAY_SERVE_SLOW_STARTUP_WARNING_PERIOD_S", "2", "30", "shows soon that a replica finds no node"),
-)
-"""Only for the tests of a cluster."""
 
 
 def uses_haproxy(host: str) -> bool:
     """Return whether HAProxy serves this host on this platform; otherwise Serve's own proxy does."""
     return sys.platform == "linux" and host in HAPROXY_HOSTS
-
-
-def image_environment() -> dict[str, str]:
-    """Return the environment of every node of a cluster, which deploy/Dockerfile sets."""
-    return {variable.name: variable.value for variable in EVERYWHERE + CLUSTER}
 
 
 def local_environment(home: Path, host: str) -> dict[str, str]:
