@@ -179,7 +179,7 @@ def test_about_shows_both_networks_and_how_to_call_them(page: Page, server_url: 
     page.get_by_role("tab", name="About").click()
 
     expect(page.locator("#about-models .model")).to_have_count(2)
-    expect(page.get_by_text(re.compile("^Model card: "))).to_have_count(2)
+    expect(page.locator("#about-cards summary")).to_have_text([re.compile("^Model card: ")] * 2)
     expect(page.locator("#about-api")).to_contain_text(f"{server_url}/v1/lesion")
 
 
