@@ -204,7 +204,7 @@ def test_int8_is_released_where_it_costs_little(
     assert cost.balanced_accuracy_difference == Metric(value=0.0, low=0.0, high=0.0)
     assert cost.engines == dict.fromkeys(supported_int8_runtimes(), True)
     assert load_lesion_engine(folder).runtime == supported_int8_runtimes()[0]
-    assert "n = 8: released" in caplog.text
+    assert "n = 8: accepted" in caplog.text
     assert "CPUs serve it in int8." in read_model_card(folder)
 
 
