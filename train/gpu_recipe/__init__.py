@@ -1,1 +1,1 @@
-"""Lesion network, small lesion network and localizer, trained in minutes on one GPU that holds all photos."""
+"""Train the lesion network, the small one and the localizer on one GPU that holds all photos."""

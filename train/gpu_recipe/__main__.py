@@ -1,7 +1,7 @@
 """Command line: ``split``, ``pack`` and ``train``, in this order; see ``--help`` of each.
 
-``train`` fits the localizer, the lesion network, the small one and the networks that leave a source out
-into a number of seconds, and writes every result as soon as it is there.
+``train`` trains the localizer, the lesion network, the small one and the networks of the leave-one-source-out
+tests within a number of seconds. It writes each result as soon as the network is trained.
 """
 
 import argparse
@@ -52,15 +52,15 @@ def main() -> None:
     commands.choices["split"].add_argument("--duplicates", type=Path, help="CSV file of image pairs")
     commands.choices["pack"].add_argument("--out", type=Path, required=True)
     commands.choices["pack"].add_argument("--workers", type=int, default=1)
-    commands.choices["pack"].add_argument("--every", type=int, default=1, help="take one photo in so many")
+    commands.choices["pack"].add_argument("--every", type=int, default=1, help="pack every n-th photo only")
     train = commands.add_parser("train")
     train.add_argument("--packed", type=Path, required=True, help="folder written by pack")
     train.add_argument("--imagenet", type=Path, required=True, help="backbone of ResNet50, safetensors")
     train.add_argument("--imagenet-small", type=Path, required=True, help="EfficientNet-Lite0, safetensors")
     train.add_argument("--out", type=Path, required=True)
-    train.add_argument("--seconds", type=float, required=True, help="for everything, loading included")
+    train.add_argument("--seconds", type=float, required=True, help="total time, loading included")
     train.add_argument("--device", default="cuda")
-    train.add_argument("--small", action="store_true", help="tiny batches and pictures, to try it on a CPU")
+    train.add_argument("--small", action="store_true", help="tiny batches and images, for a test on a CPU")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     {"split": _split, "pack": _pack, "train": _train}[arguments.command](arguments)
@@ -85,7 +85,7 @@ def _pack(arguments: argparse.Namespace) -> None:
 
 
 class _Session:
-    """The networks that are trained one after the other, and where their results go."""
+    """Train the networks one after the other and write their results."""
 
     def __init__(self, arguments: argparse.Namespace) -> None:
         self.began = time.perf_counter()
@@ -109,7 +109,7 @@ class _Session:
         return time.perf_counter() - self.began
 
     def budget(self, name: str) -> Budget:
-        """Return the seconds of one network: its share, but never more than what is left."""
+        """Return the seconds of one network: its share, limited by the time left."""
         left = self.arguments.seconds - self.elapsed() - 2
         steps = 5 if self.arguments.small else 1_000_000
         return Budget(seconds=max(1.0, min(SHARES[name] * self.available, left)), max_steps=steps)
@@ -212,13 +212,13 @@ def _train(arguments: argparse.Namespace) -> None:
             continue
         try:
             step()
-        except Exception:  # what is trained already must be written whatever happens to the next network
+        except Exception:  # a failure must not lose the networks trained before
             log.exception("%s failed", name)
     log.info("done after %.1f s", session.elapsed())
 
 
 def _mask_boxes(photos: PhotoSet, found_N4: Tensor) -> Tensor:
-    """Return the boxes of the source's masks, and those of the localizer for photos without one."""
+    """Return the boxes of the source's masks, and the localizer's for photos without a mask."""
     mask_NHW = photos.mask_NHW > 127
     given_N = (photos.source_N == SOURCES.index("ham10000")) & mask_NHW.any(2).any(1)
     bounds = []

@@ -1,6 +1,6 @@
-"""What goes wrong with photos, done to a batch on its device: light, blur, noise, compression, hair.
+"""Degrade a batch of photos on its device: light, blur, noise, compression, hair.
 
-Each change is done to a share of the batch: to a run of rows at a random place, because photos of a batch are
+Each change applies to a share of the batch: a slice of rows at a random position. Photos of a batch are
 independent, and an index would cost a pass over all. Axes: B photo, C colour, H row, W column, K overlay.
 """
 
@@ -21,7 +21,7 @@ from train.gpu_recipe.geometry import Draw
 
 @dataclass(frozen=True, kw_only=True)
 class Degradation:
-    """Shares of a batch that suffer each change, and how far it goes."""
+    """Share of a batch for each change, and its strength."""
 
     colour: float = 0.8
     dark_or_bright: float = 0.2
@@ -86,7 +86,7 @@ def draw_overlays(count: int, side_px: int, seed: int) -> Tensor:
 
 
 def jpeg(image_BCHW: Tensor, quality_B: Tensor) -> Tensor:
-    """Lose what JPEG loses: half of the colour's resolution, and precision in blocks of 8 x 8 pixels."""
+    """Simulate JPEG: halve the resolution of the colours, and quantize blocks of 8 x 8 pixels."""
     luma_B1HW = _luma(image_BCHW)
     chroma_BCHW = torch.cat(
         [(image_BCHW[:, 2:] - luma_B1HW) * 0.564, (image_BCHW[:, :1] - luma_B1HW) * 0.713], dim=1
@@ -103,7 +103,7 @@ def jpeg(image_BCHW: Tensor, quality_B: Tensor) -> Tensor:
 
 
 def gaussian_blur(image_BCHW: Tensor, sigma_B: Tensor) -> Tensor:
-    """Blur each photo by its own standard deviation in pixels."""
+    """Blur each photo with its own standard deviation, in pixels."""
     place = torch.arange(image_BCHW.shape[-1], device=image_BCHW.device)
     distance_HH = (place[:, None] - place).float()
     weight_BHH = torch.exp(-0.5 * (distance_HH / sigma_B.clamp_min(0.05)[:, None, None]) ** 2)
@@ -137,7 +137,7 @@ def _colour(image_BCHW: Tensor, draw: Draw) -> Tensor:
 
 
 def _exposure(image_BCHW: Tensor, draw: Draw) -> Tensor:
-    """Expose far too little or too much, with another tone curve."""
+    """Underexpose or overexpose strongly, with another tone curve."""
     count = len(image_BCHW)
     gamma = draw.log_uniform(0.6, 1.6, count, 1, 1, 1)
     factor = torch.where(
@@ -156,7 +156,7 @@ def _low_resolution(image_BCHW: Tensor, factor: float) -> Tensor:
 
 
 def _noise(image_BCHW: Tensor, draw: Draw) -> Tensor:
-    """Add a camera's noise: finer or coarser grain, more of it in the light."""
+    """Add camera noise: fine or coarse grain, stronger in bright areas."""
     count = len(image_BCHW)
     fine = draw.normal(*image_BCHW.shape)
     coarse = F.avg_pool2d(F.pad(fine, (1, 1, 1, 1), mode="reflect"), 3, stride=1) * 2.2
@@ -182,7 +182,7 @@ def _overlay(image_BCHW: Tensor, draw: Draw, overlay_KHW: Tensor) -> Tensor:
 
 
 def _dark_corners(image_BCHW: Tensor, draw: Draw) -> Tensor:
-    """Darken all outside a circle, as the lens of a dermatoscope or a light does."""
+    """Darken the photo outside a circle, like the lens of a dermatoscope or a lamp."""
     count, _, side_px, _ = image_BCHW.shape
     step = torch.linspace(-1, 1, side_px, device=image_BCHW.device)
     centre = draw.uniform(-0.15, 0.15, count, 2)
@@ -208,7 +208,7 @@ def _quantized(plane_BCHW: Tensor, table: Tensor, scale_B: Tensor, cosines: Tens
 
 @cache
 def _jpeg_tables(device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the example tables of the JPEG standard (ITU-T T.81, annex K) and the 8 x 8 cosine transform."""
+    """Return the JPEG standard's example tables (ITU-T T.81, annex K) and its 8 x 8 cosine transform."""
     luma = (
         "16 11 10 16 24 40 51 61 12 12 14 19 26 58 60 55 14 13 16 24 40 57 69 56 14 17 22 29 51 87 80 62 "
         "18 22 37 56 68 109 103 77 24 35 55 64 81 104 113 92 49 64 78 87 103 121 120 101 "

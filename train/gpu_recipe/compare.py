@@ -1,6 +1,6 @@
-"""Tables of networks from the logits of ``evaluate``: chosen and calibrated on validation, reported on test.
+"""Compare networks by the logits of ``evaluate``: calibrate on the validation set, report on the test set.
 
-Axes: N picture, K output column (benign, malignant, diagnoses).
+Axes: N image, K output column (benign, malignant, diagnoses).
 """
 
 import argparse
@@ -37,17 +37,17 @@ class Part:
 
     @property
     def is_malignant(self) -> np.ndarray:
-        """Whether each picture shows a malignant lesion."""
+        """Whether each image shows a malignant lesion."""
         return np.isin(self.label_N, sorted(MALIGNANT))
 
     @property
     def is_untouched(self) -> np.ndarray:
-        """Whether each picture is as it was taken."""
+        """Whether each image is unchanged."""
         return self.change_N == ""
 
 
 def read_part(path: Path) -> Part:
-    """Read a file of ``evaluate``; views of the reference get a column for each diagnosis that it lacks."""
+    """Read a file of ``evaluate``; add columns for diagnoses that the reference lacks."""
     found = np.load(path)
     logits = {}
     for name in found.files:
@@ -108,7 +108,7 @@ def risk_table(name: str, val: Part, test: Part) -> list[str]:
 
 
 def degradation_table(names: list[str], val: Part, test: Part) -> list[str]:
-    """Return a line per change: of malignant photos flagged when untouched, the share missed after it."""
+    """Return for each change the share of detected malignant photos missed after it."""
     shares = {name: _silent(name, val, test) for name in names}
     lines = []
     for change in [*dict.fromkeys(test.change_N[~test.is_untouched].tolist()), "all"]:
@@ -118,7 +118,7 @@ def degradation_table(names: list[str], val: Part, test: Part) -> list[str]:
 
 
 def verdict_table(name: str, val: Part, test: Part) -> list[str]:
-    """Return the shares of the three verdicts for benign and malignant photos of each source."""
+    """Return the shares of the three verdicts by source and risk group."""
     margin = _margin(test, name)
     low, high = _two_thresholds(name, val)
     lines = []
@@ -136,7 +136,7 @@ def verdict_table(name: str, val: Part, test: Part) -> list[str]:
 
 
 def _silent(name: str, val: Part, test: Part) -> dict[str, tuple[float, float, float]]:
-    """Return for each change: missed by one threshold, missed by the lower of two, inconclusive."""
+    """Return for each change the missed shares by one and two thresholds, and the inconclusive share."""
     margin_val, margin = _margin(val, name), _margin(test, name)
     clean_val = val.is_untouched
     threshold = _threshold(margin_val[clean_val], val.is_malignant[clean_val], SENSITIVITY)
@@ -164,7 +164,7 @@ def _margin(part: Part, name: str) -> np.ndarray:
 
 
 def _threshold(margin_N: np.ndarray, malignant_N: np.ndarray, sensitivity: float) -> float:
-    """Return the largest threshold that flags at least this share of the malignant photos."""
+    """Return the largest threshold with at least this sensitivity."""
     own = np.sort(margin_N[malignant_N])
     return float(own[int(np.floor((1 - sensitivity) * len(own)))])
 
@@ -211,7 +211,7 @@ def main() -> None:
     """Print the tables as Markdown."""
     parser = argparse.ArgumentParser(prog="python -m train.gpu_recipe.compare", description=__doc__)
     parser.add_argument("--val", type=Path, required=True)
-    parser.add_argument("--test", type=Path, required=True, help="may be the validation file again")
+    parser.add_argument("--test", type=Path, required=True, help="the validation file is allowed")
     arguments = parser.parse_args()
     val, test = read_part(arguments.val), read_part(arguments.test)
     columns = ("view", "source", "n", "malignancy AUROC", "bal. acc. own", "bal. acc. all", "macro AUROC")

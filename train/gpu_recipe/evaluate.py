@@ -1,9 +1,9 @@
-"""Logits of networks on one part of the split: whole frames, localizer crops, and degraded photos.
+"""Compute logits of networks on one part of the split: whole frames, localizer crops, degraded photos.
 
 ``python -m train.gpu_recipe.evaluate --part test`` reads photos as the server does (Pillow) and writes one
 file of logits; ``report`` makes tables of two such files, thresholds and calibration from the first.
 
-Axes: N picture, B batch, H row, W column, C colour, K output column.
+Axes: N image, B batch, H row, W column, C colour, K output column.
 """
 
 import argparse
@@ -38,7 +38,7 @@ def _blurred(image: Image.Image, sigma_px: float) -> Image.Image:
 
 
 def _distant(image: Image.Image, share: float) -> Image.Image:
-    """Return the photo at a share of the frame, on a background of its border's colour."""
+    """Shrink the photo to a share of the frame, on a background of its border's colour."""
     edge = max(4, min(image.size) // 14)
     pixels = np.asarray(image).astype(np.float32)
     border = np.concatenate([pixels[:edge].reshape(-1, 3), pixels[-edge:].reshape(-1, 3)])
@@ -90,7 +90,7 @@ CHANGES: dict[str, Callable[[Image.Image], Image.Image]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Picture:
-    """One photo as it is or after a change."""
+    """One photo, unchanged or after a change."""
 
     name: str
     source: str
@@ -101,7 +101,7 @@ class Picture:
 
 @dataclass(frozen=True, kw_only=True)
 class View:
-    """A network and what it sees."""
+    """A network and the part of the photo that it reads."""
 
     net: nn.Module
     side_px: int
@@ -110,7 +110,7 @@ class View:
 
 
 def pictures(lesions: Path, split: Path, part: str, *, degrade: bool, every: int = 1) -> Iterator[Picture]:
-    """Yield the photos of lesions of one part, each malignant one after every change too."""
+    """Yield the lesion photos of one part; malignant ones again after every change."""
     part_of = read_split(split)
     rows = [row for row in read_rows(lesions) if part_of[row["image"]] == part]
     rows = [row for row in rows if row["label"] in (*DIAGNOSES, "benign")]
@@ -125,7 +125,7 @@ def pictures(lesions: Path, split: Path, part: str, *, degrade: bool, every: int
 
 
 def localize(localizer: nn.Module, images: Sequence[Image.Image]) -> tuple[list[Box], np.ndarray]:
-    """Return the square around each lesion, or the central one where none is found; and gate outputs."""
+    """Return the square around each lesion, and the gate outputs; the central square if none is found."""
     size = (LOCALIZER_PX, LOCALIZER_PX)
     small = [np.asarray(image.resize(size, Image.Resampling.BICUBIC, reducing_gap=3.0)) for image in images]
     with torch.no_grad():
@@ -145,7 +145,7 @@ def central_box(image: Image.Image) -> Box:
 
 
 def crop_box(image: Image.Image, box: tuple[float, float, float, float]) -> Box:
-    """Return the square around a box (top, left, bottom, right as shares), inside the photo."""
+    """Return the square around a box inside the photo; top, left, bottom, right are shares."""
     top, left, bottom, right = (
         share * length for share, length in zip(box, (image.height, image.width) * 2, strict=True)
     )
@@ -157,7 +157,7 @@ def crop_box(image: Image.Image, box: tuple[float, float, float, float]) -> Box:
 
 
 def read_square(image: Image.Image, box: Box, side_px: int) -> np.ndarray:
-    """Return a square of the photo as the server would."""
+    """Return a square of the photo as in serving."""
     size = (side_px, side_px)
     return np.asarray(image.resize(size, Image.Resampling.BICUBIC, box=box, reducing_gap=3.0))
 
@@ -165,7 +165,7 @@ def read_square(image: Image.Image, box: Box, side_px: int) -> np.ndarray:
 def evaluate(
     views: dict[str, View], localizer: nn.Module, stream: Iterator[Picture], batch: int = 32
 ) -> dict[str, np.ndarray]:
-    """Return names, sources, labels, changes, gates and logits of each view, NaN where not computed."""
+    """Evaluate the views; return names, sources, labels, changes, gates and logits, NaN if not computed."""
     columns: dict[str, list[np.ndarray]] = {
         name: [] for name in ("name", "source", "label", "change", "gate", *views)
     }
@@ -210,7 +210,7 @@ def _ready(net: nn.Module, weights: dict[str, Tensor]) -> nn.Module:
 
 
 def main() -> None:
-    """Write the logits of one part of the split."""
+    """Write the logits for one part of the split."""
     parser = argparse.ArgumentParser(prog="python -m train.gpu_recipe.evaluate", description=__doc__)
     parser.add_argument("--lesions", type=Path, required=True, help="folder with lesions.csv and photos")
     parser.add_argument("--split", type=Path, default=Path(__file__).with_name("split.csv"))
@@ -218,7 +218,7 @@ def main() -> None:
     parser.add_argument("--run", type=Path, required=True, help="folder with the safetensors of a run")
     parser.add_argument("--reference", type=Path, required=True, help="checkpoint folder to compare with")
     parser.add_argument("--out", type=Path, required=True, help=".npz file")
-    parser.add_argument("--every", type=int, default=1, help="take one photo in so many")
+    parser.add_argument("--every", type=int, default=1, help="evaluate every n-th photo only")
     parser.add_argument("--views", nargs="*", help="names of the views to compute; all if left out")
     arguments = parser.parse_args()
     torch.set_num_threads(1)

@@ -1,4 +1,4 @@
-"""Windows cut out of many photos at once, at any place, scale and angle, on the device that holds them.
+"""Read windows of many photos at once, at any position, scale and angle, on their device.
 
 Axes: B photo, C colour, H row, W column. Lengths are pixels of a photo on its canvas.
 """
@@ -15,7 +15,7 @@ from train.gpu_recipe.photos import CANVAS_HW, MASK_STRIDE, PhotoSet
 
 
 class Draw:
-    """Random numbers on one device, without a copy from or to it."""
+    """Random numbers drawn on one device, without a copy from or to it."""
 
     def __init__(self, device: torch.device, seed: int) -> None:
         self.device = device
@@ -27,7 +27,7 @@ class Draw:
         return low + (high - low) * torch.rand(size, generator=self._generator, device=self.device)
 
     def log_uniform(self, low: float, high: float, *size: int) -> Tensor:
-        """Draw factors: half and double are equally likely around 1."""
+        """Draw factors from the log-uniform distribution."""
         return self.uniform(math.log(low), math.log(high), *size).exp()
 
     def normal(self, *size: int) -> Tensor:
@@ -43,7 +43,7 @@ class Draw:
         return torch.randint(below, size, generator=self._generator, device=self.device)
 
     def weighted(self, weight_N: Tensor, count: int) -> Tensor:
-        """Draw ``count`` places with probabilities in proportion to ``weight_N``, with replacement."""
+        """Draw ``count`` indices with probabilities proportional to ``weight_N``, with replacement."""
         return torch.multinomial(weight_N, count, replacement=True, generator=self._generator)
 
 
@@ -62,13 +62,13 @@ class Window:
 
     @classmethod
     def upright(cls, centre_B2: Tensor, half_B2: Tensor) -> "Window":
-        """Return windows that are neither turned nor mirrored."""
+        """Return windows without rotation or mirroring."""
         zero_B = torch.zeros(len(centre_B2), device=centre_B2.device)
         return cls(centre_B2=centre_B2, half_B2=half_B2, angle_B=zero_B, mirror_B=zero_B + 1)
 
     @classmethod
     def turned(cls, centre_B2: Tensor, half_B2: Tensor, draw: Draw) -> "Window":
-        """Return windows at random angles, every other one mirrored."""
+        """Return windows at random angles; mirror every other one."""
         count = len(centre_B2)
         return cls(
             centre_B2=centre_B2,
@@ -78,7 +78,7 @@ class Window:
         )
 
     def points(self, side_px: int) -> tuple[Tensor, Tensor]:
-        """Return the rows and columns of the photo that a square output reads, (B, H, W) each."""
+        """Return the photo's rows and columns for each pixel of a square output, (B, H, W) each."""
         step = (torch.arange(side_px, device=self.angle_B.device) + 0.5) * (2 / side_px) - 1
         down = step[None, :, None] * self.half_B2[:, 0, None, None]
         right = step[None, None, :] * (self.half_B2[:, 1] * self.mirror_B)[:, None, None]
@@ -95,12 +95,12 @@ def central_square(size_B2: Tensor) -> Window:
 
 
 def whole_frame(size_B2: Tensor) -> Window:
-    """Return the whole of each photo; as a square it is squashed."""
+    """Return the whole of each photo; a square output changes its aspect ratio."""
     return Window.upright(size_B2 / 2, size_B2 / 2)
 
 
 def read_window(photos: PhotoSet, place_B: Tensor, window: Window, side_px: int) -> tuple[Tensor, Tensor]:
-    """Read windows of photos, smoothed by two samples a pixel in each direction; mirrored beyond the edge.
+    """Read windows of photos, two samples a pixel in each direction, mirrored beyond the edge.
 
     Returns:
         image_BCHW: float32, 0 to 1.
@@ -115,7 +115,7 @@ def read_window(photos: PhotoSet, place_B: Tensor, window: Window, side_px: int)
 
 
 def read_mask(photos: PhotoSet, place_B: Tensor, window: Window, side_px: int) -> Tensor:
-    """Read the same windows of the masks, 0 to 1, (B, H, W); nothing lies beyond the photo's edge."""
+    """Read the same windows of the masks, 0 to 1, (B, H, W); 0 beyond the edge."""
     size_B2 = photos.size_N2[place_B]
     row_BHW, column_BHW = window.points(2 * side_px)
     mask_B1HW = photos.mask_NHW[place_B][:, None].float()
@@ -124,7 +124,7 @@ def read_mask(photos: PhotoSet, place_B: Tensor, window: Window, side_px: int) -
 
 
 def read_mirrored_mask(photos: PhotoSet, place_B: Tensor, window: Window, side_px: int) -> Tensor:
-    """Read the masks with the mirror images beyond the edge that ``read_window`` shows there, (B, H, W)."""
+    """Read the masks, (B, H, W), mirrored beyond the edge as in ``read_window``."""
     row_BHW, column_BHW = window.points(2 * side_px)
     mask_B1HW = photos.mask_NHW[place_B][:, None].float()
     read_B1HW = _read(mask_B1HW, row_BHW, column_BHW, photos.size_N2[place_B], MASK_STRIDE)
@@ -132,7 +132,7 @@ def read_mirrored_mask(photos: PhotoSet, place_B: Tensor, window: Window, side_p
 
 
 def skin_background(photos: PhotoSet, draw: Draw, count: int, side_px: int) -> Tensor:
-    """Make pictures of bare skin: squares beside lesions, tiled by mirror images, and some of noise."""
+    """Make images of bare skin: mirrored tiles of squares beside lesions, and some noise."""
     patch_B4 = photos.patch_P4[draw.integers(len(photos.patch_P4), count)]
     place_B, corner_B2, side_B = patch_B4[:, 0], patch_B4[:, 1:3].float(), patch_B4[:, 3:].float()
     half_B1 = side_B * draw.log_uniform(0.35, 1.6, count, 1)
@@ -151,13 +151,13 @@ def skin_background(photos: PhotoSet, draw: Draw, count: int, side_px: int) -> T
 
 
 def smooth_noise(draw: Draw, count: int, side_px: int, num_cells: int) -> Tensor:
-    """Draw noise that changes over ``1 / num_cells`` of the picture, (count, 1, side_px, side_px)."""
+    """Draw noise with a period of ``1 / num_cells`` of the side, (count, 1, side_px, side_px)."""
     coarse = draw.normal(count, 1, num_cells, num_cells)
     return F.interpolate(coarse, size=(side_px, side_px), mode="bicubic", align_corners=False)
 
 
 def recoloured(image_BCHW: Tensor, colour_BC: Tensor) -> Tensor:
-    """Return the pictures at another mean colour, with half of the difference left if it is large."""
+    """Scale the images to another mean colour, by factors of 0.3 to 3."""
     factor_BC = (colour_BC / image_BCHW.mean((2, 3)).clamp_min(0.02)).clamp(0.3, 3)
     return (image_BCHW * factor_BC[:, :, None, None]).clamp(0, 1)
 
@@ -171,7 +171,7 @@ def _depth(window: Window, side_px: int, size_B2: Tensor) -> Tensor:
 
 
 def _read(image_BCHW: Tensor, row_BHW: Tensor, column_BHW: Tensor, size_B2: Tensor, stride: int) -> Tensor:
-    """Read between the pixels of the canvas; points outside a photo read its mirror image."""
+    """Interpolate between pixels of the canvas; mirror points outside a photo."""
     height, width = CANVAS_HW
     margin = 0.5 * stride
     rows = _mirrored(row_BHW, size_B2[:, 0, None, None])
@@ -183,5 +183,5 @@ def _read(image_BCHW: Tensor, row_BHW: Tensor, column_BHW: Tensor, size_B2: Tens
 
 
 def _mirrored(point: Tensor, length: Tensor) -> Tensor:
-    """Fold points beyond 0 and ``length`` back inside."""
+    """Mirror points outside 0 to ``length`` back inside."""
     return length - (point.remainder(2 * length) - length).abs()

@@ -1,4 +1,4 @@
-"""Training of a lesion network on all sources, and of a small one on its answers.
+"""Train a lesion network on all sources, and distil a small one from it.
 
 Axes: B photo, C colour, H row, W column, K diagnosis, R risk group, N photo of the set, S source.
 """
@@ -71,10 +71,10 @@ class LesionRun:
     """One training run over photos that are on the device already.
 
     Args:
-        box_N4: centre, height and width of the lesion in each photo, zeros where unknown, for training.
+        box_N4: centre, height and width of the lesion in each photo for training; zeros where unknown.
         found_box_N4: the same by the localizer alone, for evaluation.
         without: sources that are left out of training.
-        teacher: network whose answers are learned beside the labels.
+        teacher: network whose outputs are training targets beside the labels.
     """
 
     def __init__(
@@ -106,7 +106,7 @@ class LesionRun:
         ).to(photos.device)
 
     def train(self, budget: Budget) -> nn.Module:
-        """Train for the budget and return a network of the selected mean weights, set to evaluation."""
+        """Train for the budget; return a network with the selected mean weights, in evaluation mode."""
         recipe = self.recipe
         trainer = Trainer(
             self.net,
@@ -147,7 +147,7 @@ class LesionRun:
         return mean_net.eval()
 
     def batch(self, side_px: int) -> tuple[Tensor, Tensor]:
-        """Draw photos, cut and degrade them; return pixels from 0 to 1 and their places in the set."""
+        """Draw, crop and degrade photos; return pixels, 0 to 1, and their indices in the set."""
         recipe, photos, draw = self.recipe, self.photos, self.draw
         count = recipe.batch_size
         place_B = self.places[draw.weighted(self.weight_N, count)]
@@ -160,7 +160,7 @@ class LesionRun:
         return degrade(image_BCHW, recipe.degradation, draw, self.overlays), place_B
 
     def _window(self, place_B: Tensor) -> Window:
-        """Choose for each photo a window around the lesion, or a frame that may be wider than the photo."""
+        """Sample for each photo a window around the lesion, or a frame, at times wider than the photo."""
         recipe, draw, count = self.recipe, self.draw, len(place_B)
         size_B2, box_B4 = self.photos.size_N2[place_B], self.box_N4[place_B]
         short_B = size_B2.amin(1)
@@ -212,7 +212,7 @@ class LesionRun:
         return risk + (diagnosis_B * known_B).sum() / known_B.sum().clamp_min(1)
 
     def _evaluate(self, net: nn.Module, side_px: int, steps: int) -> None:
-        """Log validation metrics of frames and crops; keep the weights if they score best so far."""
+        """Log validation metrics of frames and crops; keep the weights with the best score."""
         label_N = self.photos.label_N[self.validation].cpu().numpy()
         source_N = self.photos.source_N[self.validation].cpu().numpy()
         scores, logged = [], {}
@@ -241,7 +241,7 @@ class LesionRun:
 def _sampling_weights(
     photos: PhotoSet, place_N: Tensor, recipe: LesionRecipe, without: frozenset[str]
 ) -> Tensor:
-    """Return the probability of drawing each training photo: sources by share, rare classes more often."""
+    """Return the sampling probability of each training photo: sources by share, rare classes more often."""
     weight_N = torch.zeros(len(place_N), device=photos.device)
     source_N, label_N = photos.source_N[place_N], photos.label_N[place_N]
     for source, share in recipe.source_shares.items():
@@ -266,7 +266,7 @@ def _cross_entropy(logits_BK: Tensor, column_B: Tensor, possible_BK: Tensor, smo
 
 
 def _divergence(logits_BK: Tensor, teacher_BK: Tensor, temperature: float) -> Tensor:
-    """Return the Kullback-Leibler divergence from the teacher's answers, as in arXiv:1503.02531."""
+    """Return the Kullback-Leibler divergence from the teacher's outputs, as in arXiv:1503.02531."""
     return temperature**2 * F.kl_div(
         (logits_BK / temperature).log_softmax(dim=1),
         (teacher_BK / temperature).log_softmax(dim=1),

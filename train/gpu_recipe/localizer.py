@@ -1,6 +1,6 @@
-"""Training of the localizer on lesion masks and on pictures composed of lesions, skin and other things.
+"""Train the localizer on lesion masks and on composites of lesions, skin and other objects.
 
-Axes: B picture, C colour, H row, W column.
+Axes: B image, C colour, H row, W column.
 """
 
 import copy
@@ -48,7 +48,7 @@ class LocalizerRecipe:
 
 @dataclass(frozen=True, kw_only=True)
 class Composed:
-    """Pictures and what they show."""
+    """Composite images with their masks and gate targets."""
 
     image_BCHW: Tensor
     mask_BHW: Tensor
@@ -76,7 +76,7 @@ class LocalizerRun:
         self.num_pictures = 0
 
     def train(self, budget: Budget) -> LesionLocalizer:
-        """Train for the budget and return the network of the mean weights."""
+        """Train for the budget; return the network with the mean weights."""
         trainer = Trainer(
             self.net, learning_rate=self.recipe.learning_rate, ema_decay=0.998, weight_decay=0.02
         )
@@ -90,7 +90,7 @@ class LocalizerRun:
         return self.mean_net
 
     def evaluate(self, part: int = 1) -> dict[str, float]:
-        """Return IoU on masks, and the share of lesions found and of other pictures refused."""
+        """Return the IoU on masks, and the shares of lesions found and of other images rejected."""
         photos, side_px = self.photos, self.recipe.input_px
         masked = photos.where(part=part)
         masked = masked[photos.source_N[masked] == SOURCES.index("ham10000")]
@@ -123,9 +123,9 @@ class LocalizerRun:
         return metrics
 
     def boxes(self) -> Tensor:
-        """Return the boxes (N, 4) of lesions without a mask from their source and of validation photos.
+        """Return the boxes, (N, 4), of validation photos and of lesions without a mask from their source.
 
-        Photos where none is found, and all others, have zeros.
+        All other photos, and photos without a detected lesion, have zeros.
         """
         photos = self.photos
         masked_N = (photos.source_N == SOURCES.index("ham10000")) & (photos.part_N != 1)
@@ -137,7 +137,7 @@ class LocalizerRun:
         return box_N4
 
     def compose(self) -> Composed:
-        """Make one batch of pictures."""
+        """Make one batch of images."""
         counts = [max(1, round(share * self.recipe.batch_size)) for share in self.recipe.shares]
         makers = (self._frames, self._distant, self._pairs, self._skin, self._no_skin, self._unmasked)
         parts = [make(count) for make, count in zip(makers, counts, strict=True)]
@@ -170,7 +170,7 @@ class LocalizerRun:
         return ((2 * cross_B + dice_B) * known_B).sum() / known_B.sum().clamp_min(1) + 0.5 * gate
 
     def _lesion_places(self, count: int) -> Tensor:
-        """Draw training photos with a mask; phone photos more often than they come."""
+        """Sample training photos with a mask; oversample phone photos."""
         photos = self.photos
         weight_N = photos.has_mask_N[self.lesions].float()
         phone_N = photos.source_N[self.lesions] == SOURCES.index("pad_ufes_20")
@@ -180,7 +180,7 @@ class LocalizerRun:
         return self.lesions[self.draw.weighted(weight_N * factor, count)]
 
     def _frames(self, count: int) -> Composed:
-        """Make photos as they are: shifted, turned, nearer or farther, and squashed to a square."""
+        """Make plain photos: shifted, rotated, scaled, and resized to a square."""
         place_B = self._lesion_places(count)
         window = self._frame_window(place_B, 0.45, 1.5)
         image_BCHW, depth_BHW = read_window(self.photos, place_B, window, self.recipe.input_px)
@@ -211,7 +211,7 @@ class LocalizerRun:
         return Window.turned(centre_B2, half_B2, self.draw)
 
     def _distant(self, count: int) -> Composed:
-        """Put lesions small and anywhere on other skin, some of it in front of other things."""
+        """Paste small lesions anywhere on other skin, some of it in front of other objects."""
         place_B = self._lesion_places(count)
         colour_BC = self.photos.border_NC[place_B]
         background = recoloured(
@@ -226,7 +226,7 @@ class LocalizerRun:
         return self._lesion_pictures(*self._paste(place_B, at_B2, background, 1.3, 7.0))
 
     def _pairs(self, count: int) -> Composed:
-        """Put two lesions on one background."""
+        """Paste two lesions on one background."""
         places = self._lesion_places(count), self._lesion_places(count)
         colour_BC = self.photos.border_NC[places[0]]
         image_BCHW = recoloured(
@@ -246,7 +246,7 @@ class LocalizerRun:
     def _paste(
         self, place_B: Tensor, at_B2: Tensor, background: Tensor, near: float, far: float
     ) -> tuple[Tensor, Tensor]:
-        """Put lesions at places from -1 to 1 of the backgrounds; return pictures and masks."""
+        """Paste lesions at positions, -1 to 1, of the backgrounds; return images and masks."""
         photos, draw, count, side_px = self.photos, self.draw, len(place_B), self.recipe.input_px
         size_B2 = photos.size_N2[place_B]
         half_B2 = size_B2 / 2 * draw.log_uniform(near, far, count, 1) * draw.log_uniform(0.85, 1.18, count, 2)
@@ -268,7 +268,7 @@ class LocalizerRun:
         return picture, F.avg_pool2d((mask_BHW * alpha[:, 0].gt(0.3))[:, None], MASK_STRIDE)[:, 0]
 
     def _skin(self, count: int) -> Composed:
-        """Make skin without a lesion, some of it in front of other things, and portraits."""
+        """Make skin without a lesion, some of it in front of other objects, and portraits."""
         image_BCHW = skin_background(self.photos, self.draw, count, self.recipe.input_px)
         band = self._band(self.draw.uniform(-0.8, 0.8, count, 2))
         scene = self._things(count)
@@ -287,7 +287,7 @@ class LocalizerRun:
         return self._empty_pictures(self._things(count), is_skin=False)
 
     def _things(self, count: int) -> Tensor:
-        """Make pictures without skin: objects and scenes, blocks, gradients, noise, one colour."""
+        """Make images without skin: objects and scenes, blocks, gradients, noise, one colour."""
         side_px = self.recipe.input_px
         blocks = self.draw.uniform(0, 1, count, 3, 12, 12)
         drawn = F.interpolate(blocks, size=(side_px, side_px), mode="nearest")
@@ -314,7 +314,7 @@ class LocalizerRun:
         return Composed(**(vars(made) | {"has_mask_B": torch.zeros_like(made.has_mask_B)}))
 
     def _band(self, at_B2: Tensor) -> Tensor:
-        """Make soft bands, as arms and legs lie in a picture, through the given places, (B, 1, H, W)."""
+        """Make soft bands in the shape of arms and legs through these positions, (B, 1, H, W)."""
         count, side_px = len(at_B2), self.recipe.input_px
         step = torch.linspace(-1, 1, side_px, device=at_B2.device)
         angle = self.draw.uniform(0, 6.3, count, 1, 1)
@@ -342,7 +342,7 @@ class LocalizerRun:
         )
 
     def _adopt_masks(self) -> None:
-        """Take the network's own maps as masks of training photos without one, where it is sure of them."""
+        """Use confident maps of the network as masks of training photos without one (pseudo-labels)."""
         photos = self.photos
         place_N = self.lesions[~photos.has_mask_N[self.lesions]]
         if not len(place_N):
@@ -364,6 +364,6 @@ class LocalizerRun:
 
 
 def _soft_edge(depth_BHW: Tensor, draw: Draw) -> Tensor:
-    """Return the opacity of a photo that fades out at its edges, (B, 1, H, W)."""
+    """Return an opacity that fades out at the photo's edges, (B, 1, H, W)."""
     feather = draw.log_uniform(2, 40, len(depth_BHW), 1, 1)
     return (depth_BHW / feather).clamp(0, 1)[:, None]

@@ -1,4 +1,4 @@
-"""Validation metrics of lesion networks and localizers, photo by photo and per source.
+"""Compute validation metrics of lesion networks and localizers, for each photo and source.
 
 Axes: N photo, K diagnosis, B photo of a batch, C colour, H row, W column.
 """
@@ -43,7 +43,7 @@ Transform = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True, kw_only=True)
 class LesionBox:
-    """The lesion that a probability map shows, as shares of the frame."""
+    """Box of the lesion in a probability map, as shares of the frame."""
 
     box: tuple[float, float, float, float]
     """Top, left, bottom, right."""
@@ -53,13 +53,13 @@ class LesionBox:
 
 
 def normalized(image_BCHW: Tensor) -> Tensor:
-    """Scale float pixels from 0..1 by ImageNet's mean and standard deviation, channels last in memory."""
+    """Normalise float pixels, 0 to 1, by ImageNet's mean and standard deviation, channels last in memory."""
     mean_C11, std_C11 = _mean_and_std(image_BCHW.device)
     return ((image_BCHW - mean_C11) / std_C11).contiguous(memory_format=torch.channels_last)
 
 
 def lesion_box(probability_HW: np.ndarray, *, threshold: float = 0.5) -> LesionBox | None:
-    """Return the lesion that is largest and most central, or None if no pixel exceeds the threshold."""
+    """Return the largest and most central lesion; None if no pixel exceeds the threshold."""
     labels_HW = np.empty(probability_HW.shape, np.int32)
     count = int(ndimage.label(probability_HW > threshold, output=labels_HW))  # pyright: ignore[reportArgumentType]
     if not count:
@@ -83,7 +83,7 @@ def lesion_box(probability_HW: np.ndarray, *, threshold: float = 0.5) -> LesionB
 def lesion_maps(
     localizer: nn.Module, photos: PhotoSet, place_N: Tensor, *, side_px: int, batch: int = 256
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the probability maps of whole frames, float32 (N, H, W), and the gate's probabilities (N, G)."""
+    """Return probability maps of whole frames, float32 (N, H, W), and gate probabilities, (N, G)."""
     maps, gates = [], []
     for place_B in place_N.split(batch):
         image_BCHW, _ = read_window(photos, place_B, whole_frame(photos.size_N2[place_B]), side_px)
@@ -95,7 +95,7 @@ def lesion_maps(
 
 
 def boxes_of_maps(map_NHW: np.ndarray, size_N2: np.ndarray) -> np.ndarray:
-    """Return centre row and column, height and width of each lesion in pixels; zeros where there is none."""
+    """Return centre row and column, height and width of each lesion in pixels; zeros if none."""
     box_N4 = np.zeros((len(map_NHW), 4), np.float32)
     for place, (probability_HW, size) in enumerate(zip(map_NHW, size_N2, strict=True)):
         found = lesion_box(probability_HW)
@@ -111,7 +111,7 @@ def boxes_of_maps(map_NHW: np.ndarray, size_N2: np.ndarray) -> np.ndarray:
 
 
 def crop_window(box_B4: Tensor, size_B2: Tensor, margin: float = CROP_MARGIN) -> Window:
-    """Return the square around each box, inside the photo where it fits; the central square without a box."""
+    """Return the square around each box, inside the photo if it fits; without a box, the central one."""
     short_B = size_B2.amin(1)
     half_B = (margin * box_B4[:, 2:].amax(1) / 2).clamp_min(MIN_CROP_SHARE / 2 * short_B).minimum(short_B / 2)
     centre_B2 = box_B4[:, :2].maximum(half_B[:, None]).minimum(size_B2 - half_B[:, None])
@@ -134,11 +134,11 @@ def predictions(
     change: Transform | None = None,
     batch: int = 256,
 ) -> np.ndarray:
-    """Return malignant and diagnosis logits of photos, float32 (N, 2 + K), of central squares or crops.
+    """Return malignant and diagnosis logits of central squares or crops, float32 (N, 2 + K).
 
     Args:
-        box_N4: boxes of all photos of the set; the networks then see crops around them.
-        change: done to the pixels before the network reads them.
+        box_N4: boxes of all photos of the set; the networks then read crops around them.
+        change: transform of the pixels before the network reads them.
     """
     rows = []
     for place_B in place_N.split(batch):
@@ -160,7 +160,7 @@ def lesion_summary(
 
     Args:
         logits_NK: of ``predictions``.
-        label_N: places in ``LESION_CODES``, which lists the diagnoses in the order of the columns.
+        label_N: indices into ``LESION_CODES``, which lists the diagnoses in the order of the columns.
     """
     malignant_K = np.array([code in MALIGNANT for code in (*DIAGNOSES, "benign")])
     summary: dict[str, dict[str, float]] = {}
@@ -200,7 +200,7 @@ def lesion_summary(
 
 
 def mask_iou(photos: PhotoSet, place_N: Tensor, map_NHW: np.ndarray) -> float:
-    """Return the mean intersection over union of maps at 0.5 with the masks of whole frames."""
+    """Return the mean IoU of maps, thresholded at 0.5, with the masks of whole frames."""
     values = []
     for place_B, map_BHW in _batches(place_N, map_NHW):
         truth = read_mask(photos, place_B, whole_frame(photos.size_N2[place_B]), map_BHW.shape[-1]) > 0.5
@@ -217,7 +217,7 @@ def _batches(place_N: Tensor, map_NHW: np.ndarray, size: int = 256) -> Iterator[
 
 @cache
 def _mean_and_std(device: torch.device) -> tuple[Tensor, Tensor]:
-    """Copy them to a device once; a copy waits for all work before it."""
+    """Copy mean and standard deviation to a device once; a copy waits for all work before it."""
     return (
         torch.tensor(MEAN, device=device)[:, None, None],
         torch.tensor(STD, device=device)[:, None, None],
@@ -226,7 +226,7 @@ def _mean_and_std(device: torch.device) -> tuple[Tensor, Tensor]:
 
 @contextmanager
 def _inference(device: torch.device) -> Iterator[None]:
-    """Compute in bfloat16 on a GPU, and let cuDNN search no kernels for batches of odd sizes."""
+    """Compute in bfloat16 on a GPU, without cuDNN's kernel search for batches of odd sizes."""
     searched = torch.backends.cudnn.benchmark
     torch.backends.cudnn.benchmark = False
     try:

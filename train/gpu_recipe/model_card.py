@@ -1,4 +1,4 @@
-"""Model card of the lesion network of this recipe: the common card with the metrics of every source."""
+"""Model card of this recipe's lesion network: the common card and the metrics by source."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -27,7 +27,7 @@ class LocalizerLogits(NamedTuple):
 
 
 class LesionLocalizer(nn.Module):
-    """A small U-Net (Ronneberger et al. 2015, arXiv:1505.04597) with a head for the whole picture.
+    """A small U-Net (Ronneberger et al. 2015, arXiv:1505.04597) with a head for the whole image.
 
     Args:
         channels: of each scale, from a half of the input's side down to a sixteenth.
@@ -76,7 +76,7 @@ EFFICIENTNET_LITE0 = (
 
 
 class SmallLesionNet(nn.Module):
-    """EfficientNet-Lite0 with the two heads of ``LesionNet``: no squeeze, ReLU6 everywhere, made for int8.
+    """EfficientNet-Lite0 with the two heads of ``LesionNet``: suits int8, with ReLU6 and no squeeze.
 
     Args:
         num_diagnoses: columns of the diagnosis head.

@@ -1,4 +1,4 @@
-"""Optimizer, schedule by the clock and running mean of the weights for all networks here."""
+"""Optimizer, schedule by wall-clock time and running mean of the weights."""
 
 import math
 import time
@@ -12,7 +12,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """When training ends: after a number of steps or seconds, whichever comes first."""
+    """Limit of a training: a number of steps or seconds, whichever comes first."""
 
     seconds: float
     max_steps: int = 1_000_000
@@ -23,7 +23,7 @@ class Budget:
 
 
 class RunningMean:
-    """Exponential mean of a network's weights and batch norm statistics; young means forget faster."""
+    """Exponential mean of weights and batch norm statistics; its decay is lower in the first steps."""
 
     def __init__(self, net: nn.Module, decay: float) -> None:
         self.decay = decay
@@ -34,23 +34,23 @@ class RunningMean:
 
     @torch.no_grad()
     def update(self) -> None:
-        """Take in the network's present weights."""
+        """Add the network's current weights to the mean."""
         self.steps += 1
         decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
         get_ema_multi_avg_fn(decay)(self._own, self._theirs, 0)
 
     def load_into(self, net: nn.Module) -> nn.Module:
-        """Copy the mean into another network of the same shape and set it to evaluation."""
+        """Copy the mean into another network of the same shape, in evaluation mode."""
         net.load_state_dict(self.state)
         return net.eval()
 
 
 class Trainer:
-    """Train one network with AdamW in bfloat16, a cosine schedule over the budget, and a running mean.
+    """Train one network by AdamW in bfloat16 with a cosine schedule and a running mean.
 
     Args:
         learning_rate: at the top of the schedule.
-        fresh: prefixes of parameters that start from random values; they learn three times as fast.
+        fresh: prefixes of parameters with random initial values; their learning rate is three times as high.
     """
 
     def __init__(
@@ -130,7 +130,7 @@ class Trainer:
             self.step(loss, progress)
             losses = [*losses[-49:], loss.detach()]
             if self.device.type == "cuda" and self.steps % 8 == 0:
-                losses[0].item()  # the clock must not run ahead of the device
+                losses[0].item()  # wait for the device, or the elapsed time is too short
             if evaluate is not None and waiting and progress >= waiting[0]:
                 waiting.pop(0)
                 evaluate()

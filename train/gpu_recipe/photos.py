@@ -1,4 +1,4 @@
-"""All photos of the data set, decoded once, as arrays that fit into the memory of one GPU.
+"""Decode all photos of the data set once, into arrays that fit into the memory of one GPU.
 
 Axes: N photo, C colour, H row, W column, P patch of skin.
 """
@@ -37,7 +37,7 @@ PATCH_PX = {"ham10000": 80, "pad_ufes_20": 60}
 
 @dataclass(frozen=True, kw_only=True)
 class PhotoSet:
-    """Photos on one device, and what is known about each."""
+    """Photos on one device, with their labels, masks and parts of the split."""
 
     names: list[str]
     image_NCHW: Tensor
@@ -67,7 +67,7 @@ class PhotoSet:
         return self.image_NCHW.device
 
     def where(self, *, part: int | None = None, lesion: bool = True) -> Tensor:
-        """Return the places of photos with (or without) a lesion in one part of the split, int64."""
+        """Return the indices, int64, of photos with or without a lesion in one part of the split."""
         chosen_N = (self.label_N >= 0) == lesion
         if part is not None:
             chosen_N = chosen_N & (self.part_N == part)
@@ -119,7 +119,7 @@ def pack(
 
 
 def load(packed: Path, device: str) -> PhotoSet:
-    """Load what ``pack`` wrote onto one device."""
+    """Load the files of ``pack`` onto one device."""
     with (packed / "table.csv").open(newline="") as file:
         table = list(csv.reader(file))
     arrays = np.load(packed / "table.npz")
@@ -146,7 +146,7 @@ def load(packed: Path, device: str) -> PhotoSet:
 def _decode(
     place: int, row: dict[str, str], *, masks: Path, images: Path
 ) -> tuple[tuple[int, int], np.ndarray, np.ndarray | None, list[tuple[int, int, int]]]:
-    """Write the pixels; return the size, border colour, mask at half size or None, and squares of skin."""
+    """Write the pixels; return size, border colour, mask at half size or None, and squares of skin."""
     with Image.open(row["path"]) as file:
         image = _fitted(file.convert("RGB"))
     image_HWC = np.asarray(image)
@@ -164,7 +164,7 @@ def _decode(
 
 
 def _fitted(image: Image.Image) -> Image.Image:
-    """Return a picture that lies wide and fits on the canvas, reduced and cut at its ends if it must be."""
+    """Fit an image on the canvas: rotate it to landscape, reduce it, and crop its ends if needed."""
     height, width = CANVAS_HW
     if image.height > image.width:
         image = image.transpose(Image.Transpose.ROTATE_90)
@@ -176,7 +176,7 @@ def _fitted(image: Image.Image) -> Image.Image:
 
 
 def _border_colour(image_HWC: np.ndarray) -> np.ndarray:
-    """Return the median colour of the border's brighter half, without the dark corners of a dermatoscope."""
+    """Return the median colour of the border's brighter half, without a dermatoscope's dark corners."""
     edge = max(4, min(image_HWC.shape[:2]) // 14)
     strips = (image_HWC[:edge], image_HWC[-edge:], image_HWC[:, :edge], image_HWC[:, -edge:])
     pixels = np.concatenate([strip.reshape(-1, 3) for strip in strips])[::7].astype(np.float32) / 255
@@ -185,7 +185,7 @@ def _border_colour(image_HWC: np.ndarray) -> np.ndarray:
 
 
 def _skin_squares(image_HWC: np.ndarray, mask_HW: np.ndarray | None, side: int) -> list[tuple[int, int, int]]:
-    """Return at most two squares that show skin alone: outside the mask, evenly lit, without dark corners."""
+    """Return at most two squares of bare skin: outside the mask, evenly lit, without dark corners."""
     height, width = image_HWC.shape[:2]
     if not side or min(height, width) < 2 * side:
         return []
@@ -193,7 +193,7 @@ def _skin_squares(image_HWC: np.ndarray, mask_HW: np.ndarray | None, side: int) 
     for top in (4, height - side - 4):
         for left in (4, (width - side) // 2, width - side - 4):
             if mask_HW is None and left == (width - side) // 2:
-                continue  # without a mask only the corners are likely to be free
+                continue  # without a mask only the corners are likely to show no lesion
             if mask_HW is not None:
                 area = np.s_[
                     max(0, top // MASK_STRIDE - 6) : (top + side) // MASK_STRIDE + 6,

@@ -1,9 +1,9 @@
-"""Release of the lesion network that this recipe trained, as a checkpoint that the server loads.
+"""Release the lesion network of this recipe as a checkpoint that the server loads.
 
 ``python -m train.gpu_recipe.release --lesions DIR --weights FILE --out weights/lesion`` calibrates on the
-validation rows of the split, writes the checkpoint by ``train.lesion.release`` and adds the metrics of each
-source, on the validation and on the test set, by the engine that serves. Without ``--weights`` it evaluates
-the checkpoint in ``--out`` again.
+validation rows of the split and writes the checkpoint by ``train.lesion.release``. It adds the metrics of
+each source on the validation and test sets, measured with the serving engine. Without ``--weights`` it
+evaluates the checkpoint in ``--out`` again.
 
 Axes: B photo, K diagnosis.
 """
@@ -57,7 +57,7 @@ log = logging.getLogger(__name__)
 
 
 def read_parts(lesions: Path, split: Path) -> dict[str, list[Row]]:
-    """Return the photos of lesions in each part of the split; the folder of a photo is its source."""
+    """Return the lesion photos in each part of the split; a photo's folder is its source."""
     part_of = read_split(split)
     parts: dict[str, list[Row]] = {"train": [], "val": [], "test": []}
     with (lesions / "lesions.csv").open(newline="") as file:
@@ -107,10 +107,10 @@ def release(weights: Path, parts: dict[str, list[Row]], out: Path, *, input_px: 
 
 
 def evaluate(lesions: Path, split: Path, parts: dict[str, list[Row]], out: Path, *, every: int) -> None:
-    """Add the metrics of each source and the silent misses under degradations to the checkpoint.
+    """Add the metrics of each source, and the silent misses under degradations, to the checkpoint.
 
     Args:
-        every: take one photo in so many for the degradations.
+        every: degrade every n-th photo only.
     """
     engine = load_lesion_engine(out)
     assert isinstance(engine.meta.metrics, LesionMetrics)
@@ -130,7 +130,7 @@ def evaluate(lesions: Path, split: Path, parts: dict[str, list[Row]], out: Path,
 
 
 def source_metrics(engine: LesionEngine, rows: Sequence[Row]) -> dict[str, SourceMetrics]:
-    """Return the metrics of each source by its name."""
+    """Return the metrics by name of the source."""
     threshold = engine.meta.thresholds["malignant"]
     found: dict[str, SourceMetrics] = {}
     for source in dict.fromkeys(map(_source, rows)):
@@ -160,7 +160,7 @@ def source_metrics(engine: LesionEngine, rows: Sequence[Row]) -> dict[str, Sourc
 
 
 def silent_misses(engine: LesionEngine, lesions: Path, split: Path, *, every: int) -> dict[str, Metric]:
-    """Return for each change the share of detected malignant test photos that turn benign under it."""
+    """Return for each change the share of detected malignant test photos classified benign after it."""
     name_B: list[str] = []
     change_B: list[str] = []
     squares: list[np.ndarray] = []
@@ -223,7 +223,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="checkpoint folder")
     parser.add_argument("--input-px", type=int, default=160)
     parser.add_argument("--version", default="4")
-    parser.add_argument("--every", type=int, default=1, help="degrade one test photo in so many")
+    parser.add_argument("--every", type=int, default=1, help="degrade every n-th test photo only")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     parts = read_parts(arguments.lesions, arguments.split)

@@ -1,6 +1,6 @@
-"""Grouped split of all photos into training, validation and test set, stored as a CSV file.
+"""Split all photos by group into training, validation and test set, stored as a CSV file.
 
-Groups are lesions or patients; near duplicates that carry different groups are joined first.
+Groups are lesions or patients. Groups that share near duplicates are merged first.
 """
 
 import csv
@@ -21,11 +21,11 @@ LESION_CODES = ("nv", "bkl", "df", "vasc", "mel", "bcc", "akiec", "scc", "benign
 
 
 class ReservedPhotoError(ValueError):
-    """A photo that belongs to the final measurement."""
+    """Report a photo that is reserved for the final evaluation."""
 
 
 def read_rows(lesions: Path, faces: Path | None = None) -> list[dict[str, str]]:
-    """Read ``lesions.csv`` and list the pictures without a lesion beside it.
+    """Read ``lesions.csv`` and list the photos without a lesion beside it.
 
     Args:
         lesions: folder with ``lesions.csv`` and the photos that it names; ``not_skin/`` is added.
@@ -33,7 +33,7 @@ def read_rows(lesions: Path, faces: Path | None = None) -> list[dict[str, str]]:
             ``not_skin``.
 
     Raises:
-        ReservedPhotoError: a photo is one of those that nobody may train on.
+        ReservedPhotoError: a photo is reserved for the final evaluation; training must not use it.
     """
     with (lesions / "lesions.csv").open(newline="") as file:
         rows = [
@@ -60,7 +60,7 @@ def read_rows(lesions: Path, faces: Path | None = None) -> list[dict[str, str]]:
 def draw_split(
     rows: Sequence[dict[str, str]], duplicates: Iterable[tuple[str, str]] = (), *, seed: int = 15
 ) -> dict[str, str]:
-    """Return the part of each image: about 80/10/10 for every source and label, whole groups together.
+    """Assign each image to a part: about 80/10/10 for every source and label, by whole groups.
 
     Args:
         duplicates: pairs of images that show the same lesion; pairs within a group change nothing.
@@ -108,7 +108,7 @@ def write_split(path: Path, part_of: dict[str, str]) -> None:
 
 
 def read_split(path: Path) -> dict[str, str]:
-    """Read what ``write_split`` wrote."""
+    """Read a file of ``write_split``."""
     with path.open(newline="") as file:
         return {row["image"]: row["split"] for row in csv.DictReader(file)}
 
@@ -118,6 +118,6 @@ def _row(image: str, label: str, group: str, source: str, path: Path) -> dict[st
 
 
 def _rarity(code: str) -> int:
-    """Order labels from rare to common, so that a patient counts for the rarest of his or her lesions."""
+    """Order labels from rare to common; a patient counts for the rarest lesion."""
     order = ("scc", "mel", "df", "vasc", "akiec", "bcc", "bkl", "nv", "benign")
     return order.index(code) if code in order else len(order)
