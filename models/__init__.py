@@ -1,1 +1,1 @@
-"""Networks, preprocessing and checkpoints, without Ray, FastAPI and Gradio."""
+"""Networks, preprocessing and checkpoints; independent of Ray, FastAPI and Gradio."""

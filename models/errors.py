@@ -1,6 +1,6 @@
-"""The errors that a command prints, and the exit codes of all commands.
+"""Errors and exit codes of all commands.
 
-It stands in the lowest package because ``serve`` and ``train`` share it.
+This module is in the lowest package because ``serve`` and ``train`` share it.
 """
 
 import functools
@@ -18,7 +18,7 @@ EXIT_STOPPED = 130
 
 
 class SkinserveError(Exception):
-    """Report what was found, what is needed and what to do; a command prints it without a traceback."""
+    """Expected error: what was found, what is needed, what to do; printed without a traceback."""
 
 
 class Main(Protocol):

@@ -1,4 +1,4 @@
-"""Parts that the inference engines of every task share."""
+"""Shared parts of all inference engines."""
 
 import contextlib
 from collections.abc import Iterator
@@ -63,7 +63,7 @@ def ieee_float32(device: str) -> Iterator[None]:
 
 
 def check_finite(probability: np.ndarray) -> None:
-    """Check the answer of an engine to a ping.
+    """Check the result of an engine's ping.
 
     Raises:
         RuntimeError: a value is infinite or not a number.

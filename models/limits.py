@@ -1,6 +1,6 @@
-"""Limits of what people and programs may send; each one stands here once.
+"""Limits of requests and photos, each defined once.
 
-Configuration defaults, messages, the OpenAPI document and the page are made from these constants.
+Configuration defaults, messages, the OpenAPI document and the page use these constants.
 """
 
 from typing import NamedTuple

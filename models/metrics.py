@@ -1,4 +1,4 @@
-"""Metrics with 95% intervals: the types that ``meta.json``, ``GET /v1/models`` and the reports share.
+"""Types of metrics with 95% intervals, for ``meta.json``, ``GET /v1/models`` and the reports.
 
 Pydantic only, so that ``serve.schemas`` can use them for the page.
 """
@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 def omitted_if_empty(default: Any = None) -> Any:
-    """Return a field that is left out of the JSON where it is None, an empty text or an empty mapping."""
+    """Return a field that the JSON omits if it is None, an empty text or an empty mapping."""
     return Field(default=default, exclude_if=lambda value: value is None or value in ("", {}))
 
 
@@ -44,7 +44,7 @@ class Metric(MetricsModel):
 
 
 class ChanceError(MetricsModel):
-    """Calibration error that an exactly calibrated network shows by chance."""
+    """Calibration error of an exactly calibrated network, by chance."""
 
     mean: float | None = None
     high: float | None = Field(default=None, description="95th percentile")

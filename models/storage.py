@@ -25,7 +25,7 @@ _CLIENT_LOCK = threading.Lock()
 
 
 def is_remote(address: str) -> bool:
-    """Return whether an address is in a bucket."""
+    """Check whether an address is in a bucket."""
     return address.startswith(SCHEME)
 
 
@@ -72,7 +72,7 @@ def write_bytes(address: str, content: bytes) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         scratch = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}")
         try:
-            with open(scratch, "xb") as file:  # not by tempfile, which ignores the umask
+            with open(scratch, "xb") as file:  # tempfile would ignore the umask
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
@@ -82,7 +82,7 @@ def write_bytes(address: str, content: bytes) -> None:
 
 
 def exists(address: str) -> bool:
-    """Return whether there is a file or an object at an address.
+    """Check whether there is a file or an object at an address.
 
     Raises:
         StorageError: the bucket cannot be accessed.
@@ -159,7 +159,7 @@ def fetch_folder(address: str, cache: Path) -> Path:
                 if ".." in name.split("/"):
                     raise StorageError(f"{SCHEME}{bucket}/{key} points outside its folder; rename it")
                 _download(bucket, key, complete / name)
-            with contextlib.suppress(OSError):  # another process was faster: its folder is the same
+            with contextlib.suppress(OSError):  # another process has stored the same folder
                 complete.rename(folder)
         if not folder.is_dir():
             raise StorageError(f"{address} cannot be moved to {folder}; remove the file of that name")

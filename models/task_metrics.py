@@ -1,4 +1,4 @@
-"""The metrics type of every task: where a task registers its own in this package."""
+"""Registry of the metrics types of all tasks."""
 
 from pydantic import ValidationError
 
@@ -10,7 +10,7 @@ METRICS_OF_TASK: dict[str, type[TaskMetrics]] = {"lesion": LesionMetrics, "progr
 
 
 def parse_metrics(task: str, content: object) -> TaskMetrics:
-    """Return the metrics that a checkpoint of a task holds; ``TaskMetrics`` if it holds none.
+    """Parse the metrics of a task's checkpoint; return ``TaskMetrics`` if it has none.
 
     Raises:
         ValueError: a metric is missing or of another type; one line.

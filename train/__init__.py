@@ -1,1 +1,1 @@
-"""Training: manifest, grouped split, loop, checkpoint."""
+"""Train networks: data sets, grouped split, training loop, evaluation and release."""

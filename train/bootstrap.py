@@ -1,4 +1,4 @@
-"""Bootstrap resamples and 95% percentile intervals.
+"""Compute 95% percentile intervals by the bootstrap.
 
 ``Resamples`` evaluates a metric on all resamples at once: a resample is a row of counts, so a recall is one
 matrix product and an AUROC one sort.
@@ -98,7 +98,7 @@ def stratified_metric(
     seed: int = 0,
     num_resamples: int = NUM_RESAMPLES,
 ) -> Metric:
-    """Return a metric with its 95% percentile interval; examples are resampled within each class.
+    """Return a metric with its 95% percentile interval; resample examples within each class.
 
     Args:
         function: maps indices of examples to the metric; NaN where it is not defined.
@@ -120,7 +120,7 @@ def two_stage_metric(
     seed: int = 0,
     num_resamples: int = NUM_RESAMPLES,
 ) -> Metric:
-    """Return a metric with its 95% percentile interval; groups are resampled, then their examples.
+    """Return a metric with its 95% percentile interval; resample groups, then their examples.
 
     Args:
         function: maps indices of examples to the metric; NaN where it is not defined.

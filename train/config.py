@@ -1,4 +1,4 @@
-"""Settings that every training run has; each task adds its own in ``train/<task>/config.py``."""
+"""Common settings of all training runs; each task adds its own in ``train/<task>/config.py``."""
 
 import json
 from dataclasses import asdict, dataclass, field
@@ -80,7 +80,7 @@ class Training:
 
 @dataclass(frozen=True, kw_only=True)
 class Scale:
-    """Workers, devices and cluster of a run; of the results it changes only the examples per step."""
+    """Workers, devices and cluster of a run; they affect results only by the examples per step."""
 
     workers: int = 1
     """Ray Train workers; 0 trains in this process, without Ray."""

@@ -1,4 +1,4 @@
-"""The processes that train one network together, seen from one of them; independent of Ray."""
+"""Coordinate the processes that train one network; independent of Ray."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass

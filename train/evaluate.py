@@ -1,4 +1,4 @@
-"""The command line of evaluation: ``skinserve evaluate CHECKPOINT MANIFEST --split FILE``."""
+"""Command line: ``skinserve evaluate CHECKPOINT MANIFEST --split FILE``."""
 
 import logging
 import sys
@@ -57,7 +57,7 @@ def main(prog: str, arguments: Sequence[str] | None) -> int:
 
 
 def evaluate(settings: Evaluation) -> Report:
-    """Return the content of ``report.json``.
+    """Evaluate a checkpoint and return the content of ``report.json``.
 
     Raises:
         SkinserveError: checkpoint, manifest, split or faces cannot be read, or no photo can be evaluated.
@@ -106,7 +106,7 @@ def _data_of(settings: Evaluation, rows: Sequence[Row], split: Split | None) -> 
 
 
 def _provenance(meta: CheckpointMeta, split: Split | None, side: Side) -> str:
-    """Say whether the checkpoint was trained on these photos, from the fingerprint of the split."""
+    """Describe whether the checkpoint was trained on these photos, by the fingerprint of the split."""
     if split is None or split.fingerprint != meta.data_fingerprint:
         return (
             "Unknown whether the checkpoint was trained on these photos: the split of its training is not "

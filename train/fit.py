@@ -45,7 +45,7 @@ def fit(task: Task[Any], training: Training, scale: Scale, data: Manifest | None
 
 
 def parallel_folds(scale: Scale) -> int:
-    """Return how many folds of a cross-validation the cluster can train in parallel."""
+    """Return the number of folds that the cluster can train in parallel."""
     slots = count_slots(alive_nodes(), max(1, scale.cpus_per_worker), gpu=scale.gpu)
     return max(1, min(scale.folds, slots // scale.workers))
 
@@ -57,7 +57,7 @@ def train_worker(settings: dict[str, Any]) -> str:
         settings: ``task``, ``training``, and ``shows_progress``: whether stderr is a terminal.
 
     Returns:
-        The message of an expected error, or an empty string. An exception would restart the workers, in vain.
+        The message of an expected error, or an empty string. An exception would restart the workers in vain.
     """
     import ray.train
     import ray.train.torch

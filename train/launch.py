@@ -1,4 +1,4 @@
-"""The command line of training: ``skinserve train lesion --workers 4 --gpu``."""
+"""Command line: ``skinserve train lesion --workers 4 --gpu``."""
 
 import logging
 import os
@@ -29,7 +29,7 @@ UNWIND_S = 3
 
 @command("skinserve train")
 def main(prog: str, arguments: Sequence[str] | None) -> int:
-    """Train by the recipe that the command line names and print the address of the checkpoint."""
+    """Train by the recipe named on the command line and print the checkpoint's address."""
     logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     logging.getLogger("train").setLevel(logging.INFO)  # no other library's INFO
     job = parse(arguments, prog=prog)
@@ -46,7 +46,7 @@ def main(prog: str, arguments: Sequence[str] | None) -> int:
 
 
 def parse(arguments: Sequence[str] | None, *, prog: str) -> Job[Any]:
-    """Return the job of a recipe with the settings that the command line changes."""
+    """Parse the command line into the job of a recipe with changed settings."""
     jobs = tuple(
         Annotated[
             Job[type(recipe.training)],  # pyright: ignore[reportInvalidTypeArguments]
@@ -92,7 +92,7 @@ def launch(job: Job[Any]) -> str:
 
 
 def _in_background(call: Callable[[], str]) -> str:
-    """Run in another thread: in the main thread Ray Train handles Ctrl-C and prints a traceback."""
+    """Run in another thread; in the main thread Ray Train prints a traceback at Ctrl-C."""
     outcome: Future[str] = Future()
 
     def work() -> None:

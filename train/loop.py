@@ -101,7 +101,7 @@ class TrainingState:
 
 
 def computes_bf16(device: str) -> bool:
-    """Return whether a device has instructions for bfloat16; without, float32 is faster."""
+    """Check whether a device has instructions for bfloat16; without them float32 is faster."""
     if torch.device(device).type == "cuda":
         with torch.cuda.device(device):
             return torch.cuda.is_bf16_supported(including_emulation=False)

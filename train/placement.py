@@ -1,4 +1,4 @@
-"""Placement of the workers of a training run on the nodes of a Ray cluster."""
+"""Check that the workers of a training run fit on the nodes of a Ray cluster."""
 
 import logging
 import threading
@@ -162,7 +162,7 @@ def visible_gpus() -> tuple[int, str]:
 
 @contextmanager
 def warn_while_unplaced(num_workers: int, cpus: int, *, gpu: bool, warned: bool = False) -> Iterator[None]:
-    """Log a warning when the workers wait for placement for longer than ``WARN_AFTER_S``.
+    """Log a warning if placement of the workers takes longer than ``WARN_AFTER_S``.
 
     Ray Train creates a placement group, waits for a minute, removes it and retries indefinitely.
 

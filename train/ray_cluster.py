@@ -17,7 +17,7 @@ CONNECT_TIMEOUT_S = 10
 LOCAL_ENVIRONMENT = {
     "RAY_AUTH_MODE": "token",  # Ray's ports listen on all interfaces
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # no cloud provider takes this machine back
-    # Ray's other processes leave the cores to the training:
+    # keep Ray's other processes from using the cores:
     "RAY_prestart_worker_first_driver": "0",  # one worker process a core, for tasks that training has not
     "REPORTER_UPDATE_INTERVAL_MS": "60000",  # Ray's default: 5000
     "RAY_TRAIN_METRICS_ENABLED": "0",  # for a Prometheus server; a run has TensorBoard

@@ -46,7 +46,7 @@ def main(prog: str, arguments: Sequence[str] | None) -> int:
 
 
 def release_run(run: str, *, out: str = "", manifest: str = "", data: Manifest | None = None) -> str:
-    """Release the last or best weights of a run, by its settings; return the checkpoint's address.
+    """Release the last or best weights of a run; return the checkpoint's address.
 
     Args:
         run: address of the run folder.

@@ -1,4 +1,4 @@
-"""One training process, from the manifest to the training checkpoint of the last epoch."""
+"""Run one training process, from the manifest to the training checkpoint of the last epoch."""
 
 import logging
 import time
@@ -171,7 +171,7 @@ def _split_on_all_ranks(
     rows: Sequence[Row],
     folder: RunFolder,
 ) -> Split:
-    """Split in the main process, which searches for duplicates; the others read the stored split."""
+    """Split in the main process; the other processes read the stored split."""
     split = context.run_on_all_ranks(
         lambda: _split_and_store(task, config, rows, folder) if context.is_main_process else None
     )
@@ -179,7 +179,7 @@ def _split_on_all_ranks(
 
 
 def _split_and_store(task: Task[Any], config: Training, rows: Sequence[Row], folder: RunFolder) -> Split:
-    """Return the split of a new run, stored, or the stored one of a run to resume.
+    """Split and store for a new run; read the stored split of a resumed run.
 
     Settings for another split are rejected later, with the stored one unchanged.
     """
@@ -200,7 +200,7 @@ def _settings_of(config: Training, context: DistributedContext, split: Split) ->
 
 
 def _notes_of(task: Task[Any], config: Training, setup: TaskSetup) -> dict[str, Any]:
-    """Return what a release needs besides settings and weights."""
+    """Return the notes that a release needs besides settings and weights."""
     paths = {name: getattr(config, name) for name in config.PATHS if name not in ("run", "split")}
     return {
         "kind": task.name,

@@ -66,7 +66,7 @@ class RunFolder:
                 delete(self._checkpoint(epoch))
 
     def write_log(self, history: list[Metrics], step_losses: list[float]) -> None:
-        """Write log and TensorBoard of a training checkpoint, unless a stopped run has written them."""
+        """Write the log, and the TensorBoard files unless a stopped run has written them."""
         lines = [json.dumps(metrics) for metrics in history]
         write_bytes(join(self.address, "log.jsonl"), ("\n".join(lines) + "\n").encode())
         name = f".{len(history):04d}"
@@ -130,5 +130,5 @@ def best_epochs(history: list[Metrics]) -> list[int]:
 
 
 def stalled(history: list[Metrics], patience: int) -> bool:
-    """Return whether the validation loss has not improved for ``patience`` epochs; 0: never stalled."""
+    """Check whether the validation loss has not improved for ``patience`` epochs; 0: never stalled."""
     return bool(patience) and bool(history) and len(history) - best_epochs(history)[0] >= patience

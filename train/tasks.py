@@ -15,5 +15,5 @@ RECIPES: Mapping[str, Recipe] = {
 
 
 def task_of(config: Training) -> Task[Any]:
-    """Return the task whose settings these are."""
+    """Return the task of these settings."""
     return next(task for task in TASKS.values() if task.config is type(config))

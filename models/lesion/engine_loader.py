@@ -41,7 +41,7 @@ def load_lesion_engine(
     Raises:
         CheckpointError: ``folder`` is no lesion checkpoint of this format version, or has no calibration
             ranges for the requested int8 engine.
-        EngineError: the GPU's answers are wrong.
+        EngineError: the results on the GPU are wrong.
         ValueError: there is no such engine, or it does not run on this device.
     """
     _check_engine(engine, device)

@@ -79,7 +79,7 @@ class LesionEngine(ABC):
         return self._classify(np.ascontiguousarray(image_BHWC), features, explain)
 
     def ping(self) -> None:
-        """Classify one blank photo; raise if the answer is not a probability."""
+        """Classify one blank photo; raise if the result is not a probability."""
         side = self.meta.input_px
         check_finite(self(np.zeros((1, side, side, 3), np.uint8)).malignant_B)
 

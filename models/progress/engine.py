@@ -57,7 +57,7 @@ class ProgressEngine:
         return ProgressOutput(improved_BT=logits_BTC.softmax(2)[..., improved].cpu().numpy())
 
     def ping(self) -> None:
-        """Classify two blank crops; raise if the answer is not a probability."""
+        """Classify two blank crops; raise if the result is not a probability."""
         side = self.meta.input_px
         check_finite(self(np.zeros((1, 2, side, side, 3), np.uint8), np.ones((1, 2), bool)).improved_BT)
 

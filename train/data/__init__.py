@@ -1,1 +1,1 @@
-"""Manifests, splits, duplicates and the conversion of data sets."""
+"""Manifests, splits, duplicates and conversion of data sets."""

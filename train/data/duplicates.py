@@ -1,7 +1,7 @@
 """Find exact and near duplicates among photos from a small grey thumbnail of each.
 
-The perceptual hash is the low frequencies of the thumbnail's discrete cosine transform. A mirrored picture
-differs by signs, a transposed one by transposition. Pairs that correlate are registered, since they may be
+The perceptual hash consists of the low frequencies of the thumbnail's discrete cosine transform. Mirroring
+changes their signs, transposition transposes them. Pairs that correlate are registered, since they may be
 crops, and compared again. The thresholds were measured on HAM10000: docs/training.md.
 
 Axes: N photo, P pair, H row, W column, K frequency, F frequencies in a row, M parameter, X pixel.
@@ -38,7 +38,7 @@ _NUMBER_K = np.arange(NUM_FREQUENCIES, dtype=np.float32)
 _LENGTH_K = np.where(_NUMBER_K == 0, 1, 2) ** 0.5 / THUMBNAIL_PX**0.5
 _COSINES_KW = np.cos(np.pi / THUMBNAIL_PX * np.outer(_NUMBER_K, _PIXEL + 0.5)) * _LENGTH_K[:, None]
 _COSINES_KW = _COSINES_KW.astype(np.float32)
-"""Rows of the orthonormal discrete cosine transform."""
+"""Basis of the orthonormal discrete cosine transform, a row for each frequency."""
 _WEIGHT_KK = np.hypot(*np.meshgrid(_NUMBER_K, _NUMBER_K)) ** 0.75
 """Whitens the spectrum of natural pictures; the mean brightness has weight 0."""
 
@@ -139,7 +139,7 @@ def _registered_correlation(picture_PHW: np.ndarray, target_PHW: np.ndarray) -> 
 
 def _registered(picture_PHW: np.ndarray, target_PHW: np.ndarray) -> np.ndarray:
     """Register the pictures to the targets: Gauss-Newton steps over shift and stretch."""
-    move_PM = np.zeros((len(picture_PHW), 4), np.float32)  # shift and stretch down, then to the right
+    move_PM = np.zeros((len(picture_PHW), 4), np.float32)  # vertical shift and stretch, then horizontal
     for _ in range(_NUM_STEPS):
         moved_PHW = _moved(picture_PHW, move_PM)
         down_PHW, right_PHW = np.gradient(moved_PHW, axis=(1, 2))

@@ -1,4 +1,4 @@
-"""Check of a split for leakage: ``skinserve check-leakage MANIFEST``."""
+"""Check a split for leakage: ``skinserve check-leakage MANIFEST``."""
 
 import sys
 from collections import Counter, defaultdict
@@ -52,7 +52,7 @@ class LeakageCheck:
 
 @command("skinserve check-leakage")
 def main(prog: str, arguments: Sequence[str] | None) -> int:
-    """Print what both sets of a split share; a leak is a failure."""
+    """Print the groups and pictures in both sets of a split; fail if there are any."""
     settings = tyro.cli(LeakageCheck, args=arguments, prog=prog)
     rows = read_manifest(settings.manifest)
     split = read_split(rows, settings.split) if settings.split else _new_split(rows, settings)
@@ -62,7 +62,7 @@ def main(prog: str, arguments: Sequence[str] | None) -> int:
 
 
 def check_leakage(split: Split) -> LeakageReport:
-    """Find groups and pairs of the same picture, and those in both sets."""
+    """Count groups and duplicate pairs, and find those in both sets."""
     rows = (*split.train, *split.val)
     pairs = find_duplicates([row.thumbnail for row in rows])
     sides: dict[str, set[bool]] = defaultdict(set)

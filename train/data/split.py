@@ -29,7 +29,7 @@ class Split:
 
 
 def groups_of(rows: Sequence[Row], *, duplicates: Iterable[tuple[int, int]] | None = None) -> list[str]:
-    """Return the name of every row's group; photos of one group must stay together.
+    """Return the group name of every row; a split keeps photos of one group together.
 
     Photos that share a patient, a lesion, a person or a picture are of one group, directly or through others.
     The name of a group is its smallest key: of its patients if it has any, else of its lesions, people or
@@ -206,7 +206,7 @@ def _check_folds(labels: Sequence[str], groups: Sequence[str], num_folds: int) -
 
 
 def _kinds(rows: Sequence[Row], groups: Sequence[str], people: Sequence[str]) -> list[Hashable]:
-    """Return the stratum of each person: the label, or without labels, many photos or few."""
+    """Return each person's stratum: the label, else many or few photos."""
     label_of = {group: row.label for row, group in zip(rows, groups, strict=True) if row.label}
     count = Counter(groups)
     middle = (min(count.values()) + max(count.values())) / 2

@@ -1,4 +1,4 @@
-"""Calibrated probabilities: a temperature for each head and a shift for the risk head.
+"""Calibrate probabilities by a temperature for each head and a shift for the risk head.
 
 The calibration is fitted on the validation set by log loss and folded into the last linear layers, so that
 serving needs no code for it. Its metrics are cross-fitted: each half of the photos is evaluated with the
@@ -238,7 +238,7 @@ def _mean(statistics: Sequence[Statistic]) -> Statistic:
 
 
 def _largest_threshold(probability_B: np.ndarray, malignant_B: np.ndarray, sensitivity: float) -> float:
-    """Return the largest threshold with that sensitivity; 1 without malignant photos."""
+    """Return the largest threshold with this sensitivity; 1 without malignant photos."""
     ascending = np.sort(probability_B[malignant_B == 1])
     return float(ascending[int((1 - sensitivity) * len(ascending) + 1e-9)]) if len(ascending) else 1.0
 

@@ -1,4 +1,4 @@
-"""Calibration ranges of the lesion network's activations, and the cost of int8 quantization.
+"""Measure calibration ranges of the lesion network's activations, and the cost of int8 quantization.
 
 Axes: B photo, K diagnosis.
 """

@@ -1,4 +1,4 @@
-"""Evaluation of a lesion checkpoint on labelled photos, overall and by subgroup.
+"""Evaluate a lesion checkpoint on labelled photos, overall and by subgroup.
 
 Axes: B photo, K diagnosis.
 """
@@ -69,7 +69,7 @@ def evaluate_lesion(engine: LesionEngine, rows: Sequence[Row]) -> LesionReport:
 
 
 def _known_rows(engine: LesionEngine, rows: Sequence[Row]) -> tuple[list[Row], dict[str, int]]:
-    """Return the rows with a known diagnosis, and the others' number by reason."""
+    """Return the rows with a known diagnosis, and the number of other rows by reason."""
     labels = set(engine.meta.labels)
     left_out: Counter[str] = Counter()
     known: list[Row] = []
@@ -144,7 +144,7 @@ def _recalibrated(predictions: Predictions) -> CalibrationMetrics:
 
 
 def _notices(report: LesionReport) -> tuple[str, ...]:
-    """Return what a reader of the report must know before its metrics."""
+    """Return the notices that the report shows above its metrics."""
     notices = [f"{count:,} photos left out: {reason}." for reason, count in report.left_out.items()]
     absent = [label for label, recall in report.metrics.diagnosis.recall.items() if not recall.n]
     if absent:

@@ -1,4 +1,4 @@
-"""Release of a trained lesion network, or of the networks of all folds, as a calibrated checkpoint.
+"""Release a trained lesion network, or the networks of all folds, as a calibrated checkpoint.
 
 Axes: B photo, H row, W column, C colour, K diagnosis, R risk group.
 """

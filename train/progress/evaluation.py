@@ -68,7 +68,7 @@ def evaluate_progress(
 
 
 def _drawing_of(meta: CheckpointMeta) -> SeriesDrawing:
-    """Return the synthesis settings of the training run, as far as they still exist."""
+    """Return the synthesis settings of the training run; ignore settings removed since."""
     known = {field.name for field in fields(SeriesDrawing)}
     stored: dict[str, Any] = {}
     for name, value in meta.training.get("drawing", {}).items():
@@ -79,7 +79,7 @@ def _drawing_of(meta: CheckpointMeta) -> SeriesDrawing:
 
 
 def _notices(report: ProgressReport) -> tuple[str, ...]:
-    """Return what a reader of the report must know before its metrics."""
+    """Return the notices that the report shows above its metrics."""
     notices: list[str] = []
     if report.num_without_verdict:
         low, high = report.unclear

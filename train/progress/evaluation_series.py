@@ -1,4 +1,4 @@
-"""The series that a progress network is evaluated on: labelled by doctors, or synthetic."""
+"""Read or draw the series for evaluating a progress network: labelled by doctors, or synthetic."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

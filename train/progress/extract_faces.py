@@ -166,7 +166,7 @@ def _extract_with_actors(parts: list[pa.Table], settings: FaceExtraction) -> Ite
     ray.data.DataContext.get_current().enable_progress_bars = False
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     num_actors = settings.num_actors or int(ray.cluster_resources().get("CPU", 1))
-    faces = ray.data.from_arrow(parts).map_batches(  # each part is a block, and stays one
+    faces = ray.data.from_arrow(parts).map_batches(  # each part stays one block
         FaceExtractor,  # pyright: ignore[reportArgumentType]
         fn_constructor_kwargs={"size_px": settings.size_px},
         batch_size=None,

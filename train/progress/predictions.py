@@ -21,6 +21,6 @@ def evaluate_engine(engine: ProgressEngine, series: Sequence[Series]) -> Progres
 
 
 def predict_improved(engine: ProgressEngine, series: Sequence[Series]) -> np.ndarray:
-    """Return the probability of improved after the last photo, (B,), computed one by one."""
+    """Return the probability of improved after the last photo, (B,), one series at a time."""
     outputs = [engine(one.photos_THWC[None], one.present_T[None]).improved_BT[0, -1] for one in series]
     return np.array(outputs, np.float64)

@@ -1,4 +1,4 @@
-"""Release of a trained progress network as a checkpoint. Axes: B series."""
+"""Release a trained progress network as a checkpoint. Axes: B series."""
 
 import os
 import tempfile

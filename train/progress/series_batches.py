@@ -14,7 +14,7 @@ from train.progress.series import Series, backwards, to_batch
 class LabelledSeriesBatches:
     """Yield batches with each series forwards and backwards.
 
-    Backwards, an improvement is a worsening: both verdicts have the same photos, light and people.
+    A reversed improvement is a worsening, so both verdicts have the same photos, light and people.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Int8 quantization of the lesion network: the scheme that every int8 runtime implements.
+"""Quantize the lesion network to int8: the scheme of all int8 runtimes.
 
 Activations are uint8 with one scale and zero point per tensor, from the calibration ranges that
 ``train.lesion.calibration_ranges`` measures. Kernels are symmetric int8 with one scale per output channel.
@@ -104,7 +104,7 @@ def fold_convolution(weights: Weights, conv: str, norm: str) -> Convolution:
 
 
 def fold_first_convolution(weights: Weights, prefix: str, meta: CheckpointMeta) -> Convolution:
-    """Fold batch norm and pixel scaling into the first convolution; it reads pixels minus ``pixel_mean``."""
+    """Fold batch norm and pixel scaling into the first convolution; its input is pixels minus the mean."""
     first = fold_convolution(weights, f"{prefix}backbone.conv1", f"{prefix}backbone.bn1")
     std_C = np.array(meta.std, np.float32)[:, None, None] * 255
     return Convolution(kernel_OCHW=first.kernel_OCHW / std_C, bias_O=first.bias_O)

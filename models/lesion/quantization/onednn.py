@@ -1,7 +1,7 @@
 """The int8 backbone of the lesion network through oneDNN, which PyTorch includes; needs AVX-512 VNNI.
 
 It calls ``torch.ops.onednn`` and ``torch.cpu._is_vnni_supported``, which Inductor uses and PyTorch does not
-document. Tried with torch 2.14; the tests compare the result with float32.
+document. Tested with torch 2.14; the tests compare the result with float32.
 
 The last convolution of a block adds the shortcut before its result is quantized, which makes it twice as
 fast as ONNX Runtime (docs/decisions/0009-int8-with-onednn.md).
@@ -32,7 +32,7 @@ PREPACK_BATCH_SIZE = 8
 
 
 def is_supported() -> bool:
-    """Check that the processor multiplies int8 without the overflow of older instructions."""
+    """Check that the processor has AVX-512 VNNI, whose int8 products cannot overflow."""
     return torch.backends.mkldnn.is_available() and torch.cpu._is_vnni_supported()
 
 

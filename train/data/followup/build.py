@@ -66,7 +66,7 @@ def build_rows(source: str, labeller: Labeller, rules: Rules, report: RowReport)
 
 
 def _until_note(person: FollowedPerson, rules: Rules, report: RowReport) -> FollowedPerson | None:
-    """Return the person with the photos that the rules keep, or None."""
+    """Drop the photos that the rules exclude; return None if too few remain."""
     noted_at = person.noted_at
     before = tuple(photo for photo in person.photos if noted_at is None or photo.taken_at <= noted_at)
     if len(before) == len(person.photos):

@@ -1,1 +1,1 @@
-"""Conversion of data sets to the manifest that training reads: ``skinserve ingest --help``."""
+"""Convert data sets to the manifest that training reads: ``skinserve ingest --help``."""

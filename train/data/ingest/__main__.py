@@ -1,4 +1,4 @@
-"""The command line of ingestion, ``skinserve ingest``."""
+"""Command line: ``skinserve ingest``."""
 
 import sys
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from train.data.ingest.convert import Ingest, ingest
 
 @command("skinserve ingest", when_stopped="stopped before the manifest was written")
 def main(prog: str, arguments: Sequence[str] | None) -> int:
-    """Write the manifest and print the number of rows kept and left out."""
+    """Write the manifest and print the numbers of kept and dropped rows."""
     settings = tyro.cli(Ingest, args=arguments, prog=prog)
     report = ingest(settings)
     print(report.text())

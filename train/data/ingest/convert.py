@@ -83,7 +83,7 @@ def ingest(settings: Ingest) -> RowReport:
 
 
 def _usable(table: Table, found: Format, settings: Ingest, report: RowReport) -> list[Entry]:
-    """Return the entries without contradictions and, unless they are of people, with a diagnosis."""
+    """Drop contradictory entries and, except in photos of people, entries without a diagnosis."""
     companion = find_companion(table, found, settings.companion)
     if found.companion and companion is None:
         report.remarks.append(
@@ -118,7 +118,7 @@ def _row(item: LocatedPhoto, check: PhotoCheck, found: Format, settings: Ingest)
 
 
 def _notes(rows: Sequence[Row], found: Format, settings: Ingest) -> dict[str, str]:
-    """Return the notes for the manifest; checkpoints that are trained on it repeat them."""
+    """Return the notes for the manifest, which training copies into the checkpoint."""
     licences = Counter(row.licence or "not stated" for row in rows)
     named = (
         f"{name} ({num:,} photos)" if len(licences) > 1 else name for name, num in licences.most_common()

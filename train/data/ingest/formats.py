@@ -34,13 +34,13 @@ class Format:
     attribution: str = ""
 
     def matches(self, columns: Sequence[str]) -> bool:
-        """Return whether a table with these columns has this format."""
+        """Check whether a table with these columns has this format."""
         has = set(columns)
         return self.needs <= has and (not self.one_of or bool(self.one_of & has))
 
 
 def detect(columns: Sequence[str], candidates: Sequence[Format]) -> Format | None:
-    """Return the first candidate that a table's columns match, or None."""
+    """Return the first candidate with the columns of the table, or None."""
     return next((found for found in candidates if found.matches(columns)), None)
 
 

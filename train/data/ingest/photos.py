@@ -55,7 +55,7 @@ class PhotoIndex:
                 self._found[key].append(address)
 
     def addresses_of(self, image: str) -> list[str]:
-        """Return the addresses that match a source's name for a photo: none, one, or several."""
+        """Return all addresses that match a source's name for a photo."""
         if storage.is_remote(image) or posixpath.isabs(image):
             return [image]
         path = posixpath.normpath(image.replace("\\", "/"))
@@ -106,7 +106,7 @@ def _labels_and_groups(entry: Entry) -> tuple[str, str, str, str]:
 def check_photos(
     photos: Sequence[LocatedPhoto], *, num_threads: int
 ) -> Iterator[tuple[LocatedPhoto, PhotoCheck]]:
-    """Yield every photo with the result of decoding it; memory holds one photo per thread.
+    """Decode every photo and yield its result; memory holds one photo per thread.
 
     Raises:
         models.storage.StorageError: the storage cannot be used (credentials, network). A missing or damaged

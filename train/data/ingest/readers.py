@@ -1,4 +1,4 @@
-"""Readers of one row of each format; they return the fields of an ``Entry``."""
+"""Read one row of each format; return the fields of an ``Entry``."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar

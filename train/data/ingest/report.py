@@ -1,4 +1,4 @@
-"""RowReport of the rows of a source: kept, changed or dropped, with reasons."""
+"""Report the kept, changed and dropped rows of a source, with reasons."""
 
 import csv
 import io
@@ -23,15 +23,15 @@ class RowReport:
 
     @property
     def num_dropped(self) -> int:
-        """Number of rows that are not in the manifest."""
+        """Number of dropped rows."""
         return sum(map(len, self._dropped.values()))
 
     def drop(self, number: int, reason: str) -> None:
-        """Record a row that is not in the manifest."""
+        """Record a dropped row."""
         self._dropped[reason].append(number)
 
     def change(self, number: int, what: str) -> None:
-        """Record a row that the manifest has in a changed form."""
+        """Record a changed row."""
         self._changed[what].append(number)
 
     def text(self) -> str:

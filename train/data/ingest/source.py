@@ -92,7 +92,7 @@ def _readable(files: Sequence[str]) -> tuple[list[Table], list[IngestError]]:
 
 
 def _may_be_table(address: str) -> bool:
-    """Return whether a file may be a table; HAM10000_metadata also exists without an extension."""
+    """Check whether a file may be a table; HAM10000_metadata also exists without an extension."""
     name = address.rpartition("/")[2]
     return not name.startswith(".") and ("." not in name or name.lower().endswith(_SUFFIXES))
 

@@ -1,4 +1,4 @@
-"""CSV files with any delimiter, with or without byte order mark, local or on S3."""
+"""Read CSV files with any delimiter, with or without byte order mark, local or on S3."""
 
 import csv
 import io
@@ -34,8 +34,8 @@ class Table:
 def read_table(address: str) -> Table:
     """Read one CSV file.
 
-    White space around cells is removed. This includes the tab that the ISIC archive writes before text that
-    starts with one of ``= - + @``, against formulas. Short rows are padded with empty cells.
+    White space around cells is removed. So is the tab that the ISIC archive writes before a leading ``=``,
+    ``-``, ``+`` or ``@``, which spreadsheets would read as a formula. Short rows are padded with empty cells.
 
     Raises:
         IngestError: it is not text, or no CSV.

@@ -1,4 +1,4 @@
-"""Mapping of the sources' names of diagnoses, ages, sexes and skin types to ours.
+"""Map the sources' names of diagnoses, ages, sexes and skin types to ours.
 
 Sources: the diagnoses of the ISIC archive as in its own package isic-metadata (the older flat list, and the
 tree of ``diagnosis_1`` to ``diagnosis_5``); PAD-UFES-20, Pacheco et al. 2020, doi:10.1016/j.dib.2020.106221.
@@ -75,7 +75,7 @@ _SKIN_TYPES = ("I", "II", "III", "IV", "V", "VI")
 
 
 def is_unknown(text: str) -> bool:
-    """Return whether a cell is empty or means unknown."""
+    """Check whether a cell is empty or means unknown."""
     return text.casefold() in _UNKNOWN
 
 
@@ -101,7 +101,7 @@ def claim_of(text: str) -> Claim:
 
 
 def first_diagnosis_text(texts: Iterable[str]) -> str:
-    """Return the first text that is more than a group, or an empty text."""
+    """Return the first text that names more than a group, or an empty text."""
     return next((text for text in texts if known(text) and not claim_of(text)), "")
 
 

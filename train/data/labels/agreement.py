@@ -1,4 +1,4 @@
-"""Agreement of a manifest's labels with labels set by hand: Cohen's kappa and a confusion table."""
+"""Compare a manifest's labels with labels set by hand: Cohen's kappa and a confusion matrix."""
 
 import csv
 import io
@@ -53,7 +53,7 @@ class Agreement:
 
 
 def label_agreement(rows: Sequence[Row], hand: dict[str, str]) -> Agreement:
-    """Compare the labels of the people who have one from both sources.
+    """Compare the labels of people with a label from both sources.
 
     Args:
         rows: of a manifest from ``skinserve followup``.

@@ -56,7 +56,7 @@ class Labeller(Protocol):
         ...
 
     def remarks(self) -> list[str]:
-        """Return remarks for the user on the notes so far, one per line."""
+        """Return remarks on the notes so far for the user, one per line."""
         ...
 
 
