@@ -1,4 +1,4 @@
-"""A local server that answers as AWS Comprehend does: JSON 1.1 over HTTP."""
+"""A local fake of AWS Comprehend: JSON 1.1 over HTTP."""
 
 import json
 import threading
@@ -16,11 +16,11 @@ LANGUAGES = {"mejor": "es", "lepsza": "pl"}
 
 
 class ApiError(Exception):
-    """Answered as an error of the service, with this code."""
+    """Error of the service with this code."""
 
 
 class FakeComprehend:
-    """Counts calls, keeps their arguments, refuses what the real one refuses, and fails when told to.
+    """Count calls and keep their arguments; reject invalid calls as the real service; fail on request.
 
     Attributes:
         throttled: this many next calls are throttled.

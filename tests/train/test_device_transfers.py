@@ -1,4 +1,4 @@
-"""Copies and waits of training steps on a GPU; the numbers may only fall."""
+"""Count copies and waits of training steps on a GPU; the limits may only be lowered."""
 
 from collections.abc import Callable
 from dataclasses import replace

@@ -200,7 +200,7 @@ def test_ctrl_c_ends_with_130_and_one_line(
 
 @pytest.fixture
 def followed(tmp_path: Path) -> list[str]:
-    """Arguments that evaluate a progress network on four people, of whom one is labelled softly."""
+    """Arguments to evaluate a progress network on four people, one with a soft label."""
     improvements = {"anna": 1.0, "ben": 1.0, "carl": 0.8, "dora": 0.5}
     rows = [
         Row(image=f"/p/{person}{day}.jpg", label="", person=person, improvement=improvement)

@@ -1,4 +1,4 @@
-"""The training part of a third task, the area of a wound: in ``train`` it would be one folder."""
+"""Training part of a third task, the area of a wound; in ``train`` it would be one folder."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass

@@ -35,7 +35,7 @@ SHARES = {
     "without_pad_ufes_20": 0.085,
     "without_isic_msk": 0.085,
 }
-"""Of the seconds that are left for training."""
+"""Share of the training time of each network."""
 
 log = logging.getLogger(__name__)
 

@@ -16,13 +16,13 @@ from train.gpu_recipe.measure import DIAGNOSES, MALIGNANT, SOURCE_DIAGNOSES
 SENSITIVITY = 0.92
 """Of the two-way threshold, on all malignant validation photos."""
 LOW_SENSITIVITY, HIGH_SPECIFICITY = 0.95, 0.88
-"""Of the lower and the upper threshold of the three-way verdict, likewise."""
+"""Of the lower and the upper threshold of the three-way verdict, on the validation photos."""
 NUM_BINS = 12
 PAIRS = {
     "lesion_both_192": ("lesion_frame_192", "lesion_crop_192"),
     "small_both_192": ("small_frame_192", "small_crop_192"),
 }
-"""Views that are the mean of two."""
+"""Views whose logits are the mean of two other views."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -40,7 +40,7 @@ class LesionRecipe:
     """Settings of one training run of a lesion network."""
 
     stages: tuple[tuple[int, float], ...] = ((160, 0.7), (192, 0.3))
-    """Side of the input and share of the time of each part of the run."""
+    """Input side and share of the time, for each part of the run."""
     batch_size: int = 192
     learning_rate: float = 6e-4
     weight_decay: float = 0.05
@@ -50,19 +50,19 @@ class LesionRecipe:
         default_factory=lambda: {"ham10000": 0.46, "pad_ufes_20": 0.26, "isic_msk": 0.20, "isic2020": 0.08}
     )
     class_balance: float = 0.5
-    """Within a source a class is drawn as its number of photos to the power of 1 minus this."""
+    """Within a source a class counts as its number of photos to the power of 1 minus this."""
     crop_share: float = 0.6
-    """Of the photos with a known box that are cut around it; the others are frames."""
+    """Share of crops among the photos with a known box; the others are frames."""
     crop_margins: tuple[float, float] = (1.0, 2.2)
     frame_scales: tuple[float, float] = (0.7, 2.0)
     own_diagnoses: float = 0.5
-    """Weight of the loss among the diagnoses that the photo's source can give; the rest is among all."""
+    """Weight of the loss over the diagnoses of the photo's source; the rest is over all diagnoses."""
     degradation: Degradation = field(default_factory=Degradation)
     evaluate_at: tuple[float, ...] = (0.3, 0.5, 0.7, 0.85)
     select: bool = True
     """Release the mean weights of the best evaluation, else of the end."""
     distill: float = 0.7
-    """Weight of the teacher's answers where there is a teacher."""
+    """Weight of the distillation loss if there is a teacher."""
     temperature: float = 2.0
     seed: int = 1
 

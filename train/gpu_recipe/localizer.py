@@ -36,9 +36,9 @@ class LocalizerRecipe:
     learning_rate: float = 2e-3
     seed: int = 1
     self_training_from: float = 0.45
-    """Share of the run after which its own maps serve as masks for sources without masks."""
+    """Share of the run after which the network's own maps are masks for sources without masks."""
     phone_share: float = 0.35
-    """Of the photos drawn once those have masks: the rest is dermoscopy."""
+    """Share of phone photos once these have masks; the rest is dermoscopy."""
     degradation: Degradation = field(
         default_factory=lambda: Degradation(max_blur_px=6.0, blur=0.3, low_resolution=0.15, jpeg=0.2)
     )
@@ -52,7 +52,7 @@ class Composed:
 
     image_BCHW: Tensor
     mask_BHW: Tensor
-    """Share of lesion at half of the picture's resolution."""
+    """Share of lesion, at half of the image's resolution."""
     is_skin_B: Tensor
     has_lesion_B: Tensor
     has_mask_B: Tensor

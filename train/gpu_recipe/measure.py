@@ -28,9 +28,9 @@ SOURCE_DIAGNOSES = {
     "isic_msk": ("nv", "bkl", "mel"),
     "isic2020": ("nv", "bkl", "mel"),
 }
-"""Diagnoses that a source can give at all."""
+"""Possible diagnoses of a source."""
 CROP_MARGIN = 2.4
-"""Side of the crop that the classifier sees, relative to the longer side of the lesion's box.
+"""Side of the classifier's crop, relative to the longer side of the lesion's box.
 
 By validation, malignancy AUROC at 1.5, 2.0, 2.6 and 3.4: HAM10000 0.905, 0.911, 0.916, 0.917; phone photos
 0.932, 0.964, 0.968, 0.967; MSK 0.825, 0.842, 0.838, 0.829.

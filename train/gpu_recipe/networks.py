@@ -23,7 +23,7 @@ class LocalizerLogits(NamedTuple):
     lesion_BHW: Tensor
     """At half of the input's resolution."""
     gate_BG: Tensor
-    """Whether the picture shows skin, and whether it shows a lesion."""
+    """Whether the image shows skin, and whether it shows a lesion."""
 
 
 class LesionLocalizer(nn.Module):

@@ -18,7 +18,7 @@ from torch import Tensor
 from train.gpu_recipe.split import LESION_CODES
 
 CANVAS_HW = (224, 300)
-"""Every photo lies in the upper left corner of a canvas of this size; tall ones are turned by a quarter."""
+"""Every photo is in the upper left corner of a canvas of this size; tall ones are rotated by 90 degrees."""
 MASK_STRIDE = 2
 """Pixels of a photo per pixel of its mask."""
 SOURCES = (
@@ -32,7 +32,7 @@ SOURCES = (
     "not_faces",
 )
 PATCH_PX = {"ham10000": 80, "pad_ufes_20": 60}
-"""Side of the squares of skin that are looked for beside the lesions."""
+"""Side of the squares of skin searched beside the lesions."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,13 +49,13 @@ class PhotoSet:
     border_NC: Tensor
     """float32, 0 to 1, median colour of the photo's border."""
     label_N: Tensor
-    """int64, place in ``LESION_CODES``; -1 for a picture without a lesion."""
+    """int64, index into ``LESION_CODES``; -1 for an image without a lesion."""
     source_N: Tensor
-    """int64, place in ``SOURCES``."""
+    """int64, index into ``SOURCES``."""
     part_N: Tensor
     """int64: 0 training, 1 validation, 2 test."""
     skin_N: Tensor
-    """bool, whether the picture shows skin."""
+    """bool, whether the image shows skin."""
     has_mask_N: Tensor
     """bool."""
     patch_P4: Tensor

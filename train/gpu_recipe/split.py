@@ -13,9 +13,9 @@ from pathlib import Path
 PARTS = ("train", "val", "test")
 VAL_SHARE = TEST_SHARE = 0.1
 TEST_ONLY_SOURCES = frozenset({"isic2018_val"})
-"""Seen by no network of ours, so that old and new ones can be compared on them."""
+"""Used in training by no network, so that old and new ones can be compared on them."""
 RESERVED_IDS = ((0, 556), (34524, 36064))
-"""ISIC ids of the photos that are kept for the final measurement and never used here."""
+"""ISIC ids of the photos reserved for the final evaluation."""
 
 LESION_CODES = ("nv", "bkl", "df", "vasc", "mel", "bcc", "akiec", "scc", "benign")
 

@@ -24,7 +24,7 @@ def split_of(train: list[Row], val: list[Row]) -> Split:
 
 
 def photos_and_copies(photos: list[Image.Image]) -> tuple[list[Row], list[Row]]:
-    """Rows of the photos, and of changed copies under names and lesions of their own."""
+    """Rows of the photos, and of changed copies with other names and lesions."""
     random = np.random.default_rng(0)
     copies = [random_copy(photo, random) for photo in photos[:NUM_COPIES]]
     return rows_of("photo", photos), rows_of("copy", copies)

@@ -14,7 +14,7 @@ LABELS = ("Nevus", "Melanoma", "Basal Cell Carcinoma")
 
 
 def rows_of(num_lesions: int, per_lesion: int = 2) -> list[Row]:
-    """Lesions take turns with three labels; every fourth patient has two of them."""
+    """Rows of lesions with three labels in turn; every fourth patient has two lesions."""
     return [
         Row(
             image=f"/photos/{lesion}_{i}.jpg",

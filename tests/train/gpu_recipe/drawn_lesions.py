@@ -1,4 +1,4 @@
-"""A folder of drawn lesion photos with masks, packed as the GPU recipe reads them."""
+"""Draw lesion photos with masks into a folder, packed for the GPU recipe."""
 
 import csv
 from pathlib import Path
@@ -14,7 +14,7 @@ PHOTOS_PER_LABEL = 12
 
 
 def draw_folder(folder: Path) -> Path:
-    """Draw dark ellipses on skin, with masks for HAM10000, and a few pictures of squares."""
+    """Draw dark ellipses on skin, with masks for HAM10000, and a few images of squares."""
     draw = np.random.default_rng(0)
     rows = []
     (folder / "ham10000_masks").mkdir(parents=True)
