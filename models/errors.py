@@ -32,7 +32,7 @@ class Main(Protocol):
 def command(
     prog: str, *, when_stopped: str = "stopped by Ctrl-C"
 ) -> Callable[[Callable[[str, Sequence[str] | None], int]], Main]:
-    """Make a main function print an error of ours as one line on stderr and return its exit code.
+    """Wrap a main function: print expected errors as one line and return the exit code.
 
     Args:
         prog: the command as typed; it begins every error and is the main function's first argument.

@@ -167,7 +167,7 @@ def fetch_folder(address: str, cache: Path) -> Path:
 
 
 def upload_folder(folder: Path, address: str) -> None:
-    """Copy all files of a local folder into a folder of a bucket, or into another local folder.
+    """Copy all files of a local folder into a bucket or another local folder.
 
     Raises:
         MissingError: the local folder is missing.

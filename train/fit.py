@@ -134,7 +134,7 @@ def _check_writable(folder: str) -> None:
 
 
 def check_room(scale: Scale, cpus: int) -> bool:
-    """Return whether the workers fit; reject on a cluster started here, warn on one that may grow.
+    """Check whether the workers fit; reject on a local cluster, warn on a joined one.
 
     Raises:
         ClusterError: the workers do not fit on a cluster of this machine only.
@@ -151,7 +151,7 @@ def check_room(scale: Scale, cpus: int) -> bool:
 
 
 def cpus_per_worker(scale: Scale) -> int:
-    """Return the CPUs of one worker: as set, else the largest equal share with which all fit."""
+    """Return the CPUs of one worker: as set, else the largest share with which all fit."""
     if scale.cpus_per_worker:
         return scale.cpus_per_worker
     num_workers = scale.workers * (parallel_folds(scale) if scale.folds else 1)

@@ -96,7 +96,7 @@ def _count(number: float, what: str) -> str:
 
 
 def shortage(nodes: Sequence[Node], num_workers: int, cpus: int, *, gpu: bool) -> str:
-    """Describe demand and nodes if the workers do not fit; return an empty string if they do."""
+    """Describe demand and nodes if the workers do not fit, else return an empty string."""
     slots = count_slots(nodes, cpus, gpu=gpu)
     if slots >= num_workers:
         return ""

@@ -33,7 +33,7 @@ class ClusterError(SkinserveError):
 
 @contextmanager
 def ray_cluster(address: str, *, with_dashboard: bool = False) -> Iterator[None]:
-    """Join a Ray cluster or start one on this machine; leave or stop it at the end.
+    """Join a Ray cluster or start a local one; leave or stop it at the end.
 
     Args:
         address: ``local`` starts a cluster, unless ``RAY_ADDRESS`` names one, as in a submitted job; ``auto``

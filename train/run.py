@@ -193,7 +193,10 @@ def _split_and_store(task: Task[Any], config: Training, rows: Sequence[Row], fol
 
 
 def _settings_of(config: Training, context: DistributedContext, split: Split) -> dict[str, Any]:
-    """Return the settings that identify a run: 4 workers x 16 examples can resume 1 worker x 64."""
+    """Return the settings that identify a run.
+
+    They hold the examples of a whole step: 4 workers x 16 examples can resume 1 worker x 64.
+    """
     settings = stored_settings(config)
     examples_per_step = settings.pop("batch_size") * context.world_size
     return settings | {"examples_per_step": examples_per_step, "data_fingerprint": split.fingerprint}

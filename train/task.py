@@ -135,7 +135,7 @@ class Task(Protocol[ConfigT]):
         ...
 
     def release(self, runs: Sequence[TrainedRun], folder: Path) -> list[FoldMetrics]:
-        """Write the checkpoint of one run, or of the runs of all folds; return the metrics of each fold.
+        """Write the checkpoint of one run or of all folds; return each fold's metrics.
 
         Raises:
             ReleaseError: the written checkpoint differs from the network, or has no valid outputs.

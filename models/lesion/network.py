@@ -107,7 +107,7 @@ class LesionEnsemble(nn.Module):
         )
 
     def risk_grad_cam(self, features_CHW: Tensor) -> Tensor:
-        """Return the mean of the members' Grad-CAM maps, (R, h, w), each scaled to a maximum of 1."""
+        """Return the members' mean Grad-CAM maps, (R, h, w), each scaled to maximum 1."""
         parts = features_CHW.chunk(len(self.members))
         maps = [member.risk_grad_cam(part) for member, part in zip(self.nets, parts, strict=True)]
         map_RHW = torch.stack(maps).mean(0)

@@ -23,7 +23,7 @@ LESION_WINDOWS_PX = (7, 11)
 
 
 def skin_features(photo_NCHW: Tensor) -> Tensor:
-    """Compute redness and lesion maps of the skin of aligned face crops; a fixed step without weights.
+    """Compute redness and lesion maps of aligned face crops, without learned weights.
 
     Redness is the logarithm of red over green and blue, which is invariant to brightness. Subtracting the
     ``REFERENCE_QUANTILE`` of each face makes it invariant to white balance. A lesion is redder than the mean

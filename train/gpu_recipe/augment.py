@@ -208,7 +208,7 @@ def _quantized(plane_BCHW: Tensor, table: Tensor, scale_B: Tensor, cosines: Tens
 
 @cache
 def _jpeg_tables(device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the JPEG standard's example tables (ITU-T T.81, annex K) and its 8 x 8 cosine transform."""
+    """Return JPEG's example tables (ITU-T T.81, annex K) and the 8 x 8 cosine transform."""
     luma = (
         "16 11 10 16 24 40 51 61 12 12 14 19 26 58 60 55 14 13 16 24 40 57 69 56 14 17 22 29 51 87 80 62 "
         "18 22 37 56 68 109 103 77 24 35 55 64 81 104 113 92 49 64 78 87 103 121 120 101 "

@@ -160,7 +160,10 @@ class LesionRun:
         return degrade(image_BCHW, recipe.degradation, draw, self.overlays), place_B
 
     def _window(self, place_B: Tensor) -> Window:
-        """Sample for each photo a window around the lesion, or a frame, at times wider than the photo."""
+        """Sample for each photo a window around the lesion, or a frame.
+
+        A frame may be wider than the photo.
+        """
         recipe, draw, count = self.recipe, self.draw, len(place_B)
         size_B2, box_B4 = self.photos.size_N2[place_B], self.box_N4[place_B]
         short_B = size_B2.amin(1)

@@ -111,7 +111,10 @@ def boxes_of_maps(map_NHW: np.ndarray, size_N2: np.ndarray) -> np.ndarray:
 
 
 def crop_window(box_B4: Tensor, size_B2: Tensor, margin: float = CROP_MARGIN) -> Window:
-    """Return the square around each box, inside the photo if it fits; without a box, the central one."""
+    """Return the square around each box, or the central square without a box.
+
+    The square is inside the photo if it fits.
+    """
     short_B = size_B2.amin(1)
     half_B = (margin * box_B4[:, 2:].amax(1) / 2).clamp_min(MIN_CROP_SHARE / 2 * short_B).minimum(short_B / 2)
     centre_B2 = box_B4[:, :2].maximum(half_B[:, None]).minimum(size_B2 - half_B[:, None])

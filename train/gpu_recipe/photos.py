@@ -164,7 +164,7 @@ def _decode(
 
 
 def _fitted(image: Image.Image) -> Image.Image:
-    """Fit an image on the canvas: rotate it to landscape, reduce it, and crop its ends if needed."""
+    """Fit an image on the canvas: rotate to landscape, reduce, crop the ends if needed."""
     height, width = CANVAS_HW
     if image.height > image.width:
         image = image.transpose(Image.Transpose.ROTATE_90)

@@ -26,7 +26,7 @@ class Mixing:
 
 
 def sample_mixing(num_images: int, side_px: int, generator: torch.Generator) -> Mixing:
-    """Sample the mixing of a batch: mixup or CutMix, equally likely; the share is uniform from 0 to 1.
+    """Sample mixup or CutMix with equal probability, and a share uniform from 0 to 1.
 
     Source: Zhang et al. 2018, arXiv:1710.09412; Yun et al. 2019, arXiv:1905.04899.
     """

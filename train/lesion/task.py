@@ -123,7 +123,7 @@ def _check_validation_set(split: Split, labels: Sequence[str], config: LesionTra
 
 
 def _class_weights(photos: LesionPhotos, config: LesionTraining, device: str) -> Tensor | None:
-    """Return the class weights of the loss, (K,), mean 1 over the photos; None if the sampler balances."""
+    """Return the class weights, (K,), mean 1 over photos; None if the sampler balances."""
     if config.balance_by == "sampler" or not config.class_balance:
         return None
     count_K = torch.bincount(photos.diagnosis_B).clamp_min(1).float()

@@ -72,7 +72,7 @@ def main(prog: str, arguments: Sequence[str] | None) -> int:
 
 
 def extract_faces(settings: FaceExtraction) -> Counter[str]:
-    """Crop the faces that are not in the folder; return the number of photos by problem, "" for none.
+    """Crop the missing faces; return the number of photos by problem, "" for none.
 
     Raises:
         ClusterError: there is no Ray cluster at the address.

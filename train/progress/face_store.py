@@ -54,7 +54,7 @@ def write_part(part: pa.Table, folder: str, *, size_px: int) -> None:
 def read_records(
     folder: str, *, with_faces: bool = True, size_px: int | None = None
 ) -> dict[tuple[str, str], dict[str, Any]]:
-    """Return the records of a folder by person and image; the latest of a photo that was missing at first.
+    """Return the latest record of each photo in a folder by person and image.
 
     Args:
         folder: local or ``s3://``; a missing folder is empty.

@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 
 def read_series(folder: str | Path, rows: Sequence[Row]) -> list[Series]:
-    """Return the faces of each person in order of time; a photo without a face is absent at its position.
+    """Return the faces of each person in order of time; photos without a face are absent.
 
     People with fewer than two faces or without a label are skipped and counted in the log. A series with more
     photos than serving accepts keeps the first, the last and others evenly spaced in between.

@@ -76,7 +76,7 @@ class QuantizationParams:
 
     @classmethod
     def from_range(cls, values: Range) -> "QuantizationParams":
-        """Map a range to 256 values; it is widened to contain zero, since padding must be exact."""
+        """Map a range to 256 values; include zero, since padding must be exact."""
         low, high = min(values[0], 0.0), max(values[1], 0.0)
         scale = float(np.float32(max(high - low, 1e-6) / 255))
         return cls(scale=scale, zero_point=round(-low / scale))
@@ -104,7 +104,7 @@ def fold_convolution(weights: Weights, conv: str, norm: str) -> Convolution:
 
 
 def fold_first_convolution(weights: Weights, prefix: str, meta: CheckpointMeta) -> Convolution:
-    """Fold batch norm and pixel scaling into the first convolution; its input is pixels minus the mean."""
+    """Fold batch norm and pixel scaling into the first convolution, which reads centred pixels."""
     first = fold_convolution(weights, f"{prefix}backbone.conv1", f"{prefix}backbone.bn1")
     std_C = np.array(meta.std, np.float32)[:, None, None] * 255
     return Convolution(kernel_OCHW=first.kernel_OCHW / std_C, bias_O=first.bias_O)
@@ -132,7 +132,7 @@ def activation_names(input_px: int) -> list[str]:
 
 
 def is_valid_range(name: str, values: Range) -> bool:
-    """Check that a range is finite, ordered and contains zero; after a ReLU it must start at zero."""
+    """Check that a range is finite, ordered, contains zero, and after a ReLU starts there."""
     low, high = values
     may_be_negative = name.endswith((".conv3", ".shortcut"))
     is_ordered = math.isfinite(high - low) and low < high and low <= 0 <= high
