@@ -44,7 +44,7 @@ class Metric(MetricsModel):
 
 
 class ChanceError(MetricsModel):
-    """Calibration error of an exactly calibrated network, by chance."""
+    """Calibration error that an exactly calibrated network shows by chance."""
 
     mean: float | None = None
     high: float | None = Field(default=None, description="95th percentile")
