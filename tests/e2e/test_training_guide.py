@@ -117,7 +117,7 @@ def test_from_photos_to_a_checkpoint_that_is_served_and_evaluated(guide: Guide, 
     assert "48" in ingested and "48" in exported and "no leak" in checked and "no leak" in checked_split
     assert f"checkpoint in {run}/checkpoint" in trained and "checkpoint in weights/lesion" in released
     assert not noise_in(trained, released, evaluated)
-    assert "did not learn from these photos" in evaluated
+    assert "was not trained on these photos" in evaluated
     assert b"lesion-reference" in storage.read_bytes(f"{clinic}/report/report.html")
     folder = storage.fetch_folder(f"{run}/checkpoint", guide.folder)
     load_lesion_engine(folder).ping()
@@ -167,7 +167,7 @@ def test_progress_networks_are_trained_by_ray_and_evaluated(guide: Guide, clinic
     also = guide.run_printed("skinserve train progress", *TINY_SERIES, *drawn, "--manifest", manifest)
 
     assert "epoch 1 of 1" in trained and not noise_in(trained)
-    assert "did not learn from these photos" in evaluated
+    assert "was not trained on these photos" in evaluated
     report = json.loads((guide.folder / "runs/evaluation/report.json").read_text())
     assert report["model"]["name"] == "progress-followup"
     assert "runs/progress/checkpoint" in also
