@@ -37,7 +37,7 @@ class FileRecorder:
         self._paths = tuple(f"{ROOT / package}/" for package in PACKAGES)
 
     def install(self) -> None:
-        """Profile this thread and those that start afterwards."""
+        """Profile this thread and all threads started later."""
         threading.setprofile(self._record)
         sys.setprofile(self._record)
 

@@ -1,4 +1,4 @@
-"""Copies of photos as they occur in data sets: turned, resized, encoded anew."""
+"""Near duplicates as they occur in data sets: rotated, resized, re-encoded."""
 
 import io
 

@@ -143,7 +143,7 @@ def lesion_answer(report: LesionReport, *, top_k: int, heatmap_png: str | None =
 def named_diagnosis(report: LesionReport) -> DiagnosisScore | None:
     """Return the most probable diagnosis of the verdict's group, or None below the naming threshold.
 
-    Diagnoses of the other group are left out, so that "benign" never stands beside "Melanoma".
+    Diagnoses of the other group are excluded: a benign verdict never names a melanoma.
     """
     candidates = [score for score in report.diagnoses if score.group == report.verdict]
     best = max(candidates, key=lambda score: score.probability, default=None)

@@ -45,7 +45,7 @@ class _Job:
 
 
 class DynamicBatcher(Generic[_I, _R]):
-    """Compute items in batches of those that wait; drop an item whose caller was cancelled.
+    """Compute queued items in batches; drop items of cancelled callers.
 
     Args:
         compute: returns one result per item, in the same order; runs in all ``threads`` at once.

@@ -52,7 +52,7 @@ def test_the_lesion_network_reaches_its_metrics_on_every_source(request: pytest.
     engine = load_lesion_engine(WEIGHTS / "lesion")
     parts = read_parts(folder, SPLIT)
     if fingerprint_of(parts["train"], parts["val"]) != engine.meta.data_fingerprint:
-        pytest.skip("these are other photos than those that the metrics were measured on")
+        pytest.skip("the metrics were measured on other photos")
 
     found = source_metrics(engine, parts["val"])
 
