@@ -88,6 +88,16 @@ class Health(Body):
     )
 
 
+ReasonCode = Literal["too_small", "too_dark", "overexposed", "times_missing"]
+
+
+class Reason(Body):
+    """Why an answer is inconclusive, or what weakens it."""
+
+    code: ReasonCode
+    message: str = Field(description="what was found, what is needed and what to do")
+
+
 ErrorCode = Literal[
     "unreadable_image",
     "not_found",
