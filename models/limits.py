@@ -38,6 +38,17 @@ MAX_JPEG_SEGMENTS = 1000
 MAX_FACE_PHOTO_SIDE_PX = 640
 """Long side of a photo in face detection; a larger photo is reduced while it is decoded."""
 
+MIN_PHOTO_SIDE_PX = 32
+"""Shorter side of a photo of a lesion that can be judged; docs/decisions/0020 gives the reasons."""
+MIN_BRIGHTNESS = 25
+"""Luminance that at least 1% of the pixels must reach, of 255."""
+WHITE_BRIGHTNESS = 250
+"""Luminance from which a pixel counts as white, of 255."""
+MAX_WHITE_SHARE = 0.95
+"""Share of white pixels."""
+MIN_CONTRAST = 1.0
+"""Standard deviation of the pixels in at least one colour, of 255."""
+
 MAX_REQUEST_BYTES = 200_000_000
 """Body of one request with several photos."""
 MAX_JSON_BYTES = 50_000_000

@@ -16,6 +16,7 @@ from models.limits import MIN_SERIES_PHOTOS as MIN_SERIES_PHOTOS
 from models.limits import PHOTO_FORMAT_NAMES as PHOTO_FORMAT_NAMES
 from models.metrics import Metric as Metric
 from models.metrics import TaskMetrics
+from models.photo_quality import ProblemCode
 from models.progress.metrics import ProgressMetrics
 from models.task_metrics import parse_metrics
 
@@ -88,7 +89,7 @@ class Health(Body):
     )
 
 
-ReasonCode = Literal["too_small", "too_dark", "overexposed", "times_missing"]
+ReasonCode = Literal[ProblemCode, "times_missing"]
 
 
 class Reason(Body):
