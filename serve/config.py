@@ -61,6 +61,10 @@ class GatewayConfig(Settings):
     ready_after_s: float = Field(
         default=60, gt=0, description="a model counts as ready for this time after its last answer"
     )
+    trust_proxy_headers: bool = Field(
+        default=False,
+        description="X-Forwarded-Prefix, -Proto and -Host are applied; only behind a proxy that sets them",
+    )
 
 
 class ApiConfig(Settings):

@@ -16,6 +16,7 @@ from serve.runtime.admission import AdmissionControl, RequestIdMiddleware, publi
 from serve.runtime.autoscaling import CpuMeter, Load
 from serve.runtime.decode_pool import DecodePool
 from serve.runtime.errors import error_responses, register_error_handlers
+from serve.runtime.forwarded_headers import ForwardedHeadersMiddleware
 from serve.runtime.readiness import Readiness
 from serve.runtime.replica_client import ReplicaClient
 from serve.runtime.uploads import reject_unknown_parameters
@@ -82,6 +83,7 @@ def create_app(config: GatewayConfig, services: Services, replicas: Mapping[str,
     register_error_handlers(app)
     app.add_middleware(AdmissionControl, config=config, checks=app.state.checks)
     app.add_middleware(RequestIdMiddleware)
+    app.add_middleware(ForwardedHeadersMiddleware, trusted=config.trust_proxy_headers)
     return app
 
 
@@ -113,5 +115,5 @@ async def readyz(request: Request) -> JSONResponse:
 
 @router.get("/", include_in_schema=False)
 async def root() -> RedirectResponse:
-    """Redirect to the page."""
-    return RedirectResponse("/ui/")
+    """Redirect to the page, relative to the prefix of a proxy in front."""
+    return RedirectResponse("ui/")

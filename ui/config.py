@@ -25,3 +25,6 @@ class UiConfig(BaseModel):
         default=600, gt=0, description="age at which an upload without an answer is deleted"
     )
     max_photo_bytes: int = Field(default=MAX_PHOTO_BYTES, gt=0, description="largest photo, as in the API")
+    trust_proxy_headers: bool = Field(
+        default=False, description="as the setting of the same name in serve/config.py"
+    )

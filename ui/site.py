@@ -9,6 +9,7 @@ from fastapi import FastAPI
 
 from samples.lesion import draw_lesion
 from samples.series import draw_series
+from serve.runtime.forwarded_headers import ForwardedHeadersMiddleware
 from ui.client import ApiClient
 from ui.config import UiConfig
 from ui.examples import Example, make_example
@@ -45,6 +46,7 @@ def build_site(config: UiConfig, uploads: UploadFolder, api: ApiClient | None = 
 
     site = FastAPI(lifespan=lifespan, openapi_url=None)
     site.add_middleware(ReplaceHeadTags, tags=(TEMPLATES / "head.html").read_bytes())
+    site.add_middleware(ForwardedHeadersMiddleware, trusted=config.trust_proxy_headers)
     lengthen_queue_pauses(page)
     return gr.mount_gradio_app(
         site,

@@ -2,6 +2,7 @@
 
 from html import escape
 from typing import Any
+from urllib.parse import urljoin
 
 import gradio as gr
 
@@ -56,15 +57,14 @@ def api_section(address: str) -> str:
     """Render how a program calls the API.
 
     Args:
-        address: scheme, host and port under which the browser reached the page.
+        address: URL of the API, without a slash at the end.
     """
     return render("about_api", address=address)
 
 
 def _address(request: gr.Request) -> str:
-    headers = request.headers
-    scheme = "https" if headers.get("x-forwarded-proto") == "https" else "http"
-    return f"{scheme}://{headers.get('host', '127.0.0.1:8000')}"
+    """Return the URL of the API, the parent of the page's, as the browser reaches it."""
+    return urljoin(str(request.base_url), "..").rstrip("/")
 
 
 def _model(model: LoadedModel) -> dict[str, Any]:

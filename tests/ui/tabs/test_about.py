@@ -27,10 +27,10 @@ def test_internal_measurements_stay_in_the_model_card(words: str):
 
 
 def test_the_api_section_names_the_address_that_the_browser_used():
-    html = api_section("https://skin.example:8443")
+    html = api_section("https://skin.example:8443/skin")
 
-    assert "curl -F file=@lesion.jpg https://skin.example:8443/v1/lesion" in html
-    assert 'href="/docs"' in html
+    assert "curl -F file=@lesion.jpg https://skin.example:8443/skin/v1/lesion" in html
+    assert 'href="../docs"' in html
 
 
 def test_a_third_task_is_listed_by_its_name_and_with_its_model_card(models: list[LoadedModel]):

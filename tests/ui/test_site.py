@@ -1,0 +1,68 @@
+import re
+from collections.abc import Callable, Mapping
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from PIL import Image
+
+import ui.site
+from ui.config import UiConfig
+from ui.services import Services
+
+FORGED = {
+    "x-forwarded-prefix": "/evil",
+    "x-forwarded-proto": "https",
+    "x-forwarded-host": "evil.example",
+    "forwarded": "host=evil.example;proto=https",
+    "x-gradio-server": "http://evil.example",
+}
+PATHS = ("/ui", "/ui/", "/ui/config", "/ui/gradio_api/info", "/ui/logout", "/ui/theme.css")
+MakeClient = Callable[[UiConfig], httpx.AsyncClient]
+
+
+@pytest.fixture
+def make_client(services: Services, monkeypatch: pytest.MonkeyPatch) -> MakeClient:
+    """Build the page with small examples, served at ``/ui``."""
+    picture = Image.new("RGB", (64, 48), "tan")
+    monkeypatch.setattr(ui.site, "draw_lesion", lambda seed: picture)
+    monkeypatch.setattr(ui.site, "draw_series", lambda improving, seed: [picture] * 2)
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(services.uploads.path))
+
+    def make(config: UiConfig) -> httpx.AsyncClient:
+        site: FastAPI = ui.site.build_site(config, services.uploads, services.api)
+        transport = httpx.ASGITransport(site, root_path="/ui")
+        return httpx.AsyncClient(base_url="http://skin.example", transport=transport)
+
+    return make
+
+
+async def seen(client: httpx.AsyncClient, headers: Mapping[str, str]) -> list[tuple[int, str, str | None]]:
+    answers = [await client.get(path, headers=headers) for path in PATHS]
+    return [(one.status_code, one.text, one.headers.get("location")) for one in answers]
+
+
+async def test_forged_headers_change_nothing_by_default(make_client: MakeClient):
+    client = make_client(UiConfig())
+
+    clean, forged = await seen(client, {}), await seen(client, FORGED)
+
+    assert [status for status, *_ in clean] == [307, 200, 200, 200, 302, 200]
+    assert forged == clean
+    assert "evil" not in str(clean)
+
+
+async def test_the_page_has_the_address_that_a_trusted_proxy_sends(make_client: MakeClient):
+    client = make_client(UiConfig(trust_proxy_headers=True))
+    proxy = {
+        "x-forwarded-prefix": "/skin",
+        "x-forwarded-proto": "https",
+        "x-forwarded-host": "clinic.example:8443",
+    }
+
+    (_, _, location), (_, page, _), (_, config, _), *_ = await seen(client, proxy)
+
+    assert location == "https://clinic.example:8443/skin/ui/"
+    for text in (page, config):
+        assert set(re.findall(r'"root":"([^"]*)"', text)) == {"https://clinic.example:8443/skin/ui"}
+    assert re.findall(r'(?:src|href)="(/[^"]*)"', page) == [], "no address from the root of the host"
