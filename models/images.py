@@ -15,6 +15,7 @@ from typing import ClassVar
 import numpy as np
 from PIL import ExifTags, Image
 
+from models.image_files.capture_time import capture_time
 from models.limits import (
     MAX_FACE_PHOTO_SIDE_PX,
     MAX_JPEG_SCANS,
@@ -95,7 +96,7 @@ class Photo:
     """Of the upright original."""
     height_px: int
     taken_at: datetime | None
-    """EXIF capture time; naive unless the camera stored a time zone."""
+    """Capture time by EXIF or XMP; naive unless the camera stored a time zone."""
 
 
 def decode_square(
@@ -204,6 +205,7 @@ def _decode(
             image.draft(None, needed(original))
             image.load()
             exif = _exif(image)
+            taken_at = capture_time(image)
             upright = _upright(_to_rgb(shrink(_resizable(image))), exif)
     except PhotoError:
         raise
@@ -214,7 +216,7 @@ def _decode(
         ) from error
     is_transposed = exif.get(ExifTags.Base.Orientation) in (5, 6, 7, 8)
     width, height = original[::-1] if is_transposed else original
-    return Photo(image_HWC=np.array(upright), width_px=width, height_px=height, taken_at=_taken_at(exif))
+    return Photo(image_HWC=np.array(upright), width_px=width, height_px=height, taken_at=taken_at)
 
 
 def _check_type(data: bytes) -> None:
@@ -295,20 +297,3 @@ _TRANSPOSITIONS = {
 def _upright(image: Image.Image, exif: Image.Exif) -> Image.Image:
     transposition = _TRANSPOSITIONS.get(exif.get(ExifTags.Base.Orientation, 1))
     return image if transposition is None else image.transpose(transposition)
-
-
-def _taken_at(exif: Image.Exif) -> datetime | None:
-    try:
-        fields = exif.get_ifd(ExifTags.IFD.Exif)
-        taken = datetime.strptime(_text(fields[ExifTags.Base.DateTimeOriginal]), "%Y:%m:%d %H:%M:%S")
-    except Exception:  # missing or damaged: no capture time
-        return None
-    try:
-        zone = datetime.strptime(_text(fields[ExifTags.Base.OffsetTimeOriginal]), "%z").tzinfo
-    except Exception:  # missing or damaged: no time zone
-        return taken
-    return taken.replace(tzinfo=zone)
-
-
-def _text(field: object) -> str:
-    return str(field).strip("\0 ")

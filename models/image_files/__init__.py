@@ -1,0 +1,1 @@
+"""Formats and metadata of image files."""
