@@ -1,27 +1,22 @@
 """Read and write files by address: a local path or ``s3://bucket/key``.
 
-Every error is a ``StorageError``. boto3 is imported at the first ``s3://`` address; it reads credentials,
-region and ``AWS_ENDPOINT_URL`` from the environment or the AWS configuration files.
+Every error is a ``StorageError``. boto3 is imported at the first ``s3://`` address (``models/s3_client.py``).
 """
 
 from __future__ import annotations
 
 import contextlib
-import functools
 import hashlib
 import os
 import tempfile
-import threading
 import uuid
 from pathlib import Path
-from typing import Any
 
-from models.storage_errors import NUM_ATTEMPTS, SCHEME, MissingError, StorageError, local_errors, s3_errors
+from models.s3_client import s3_client
+from models.storage_errors import SCHEME, MissingError, StorageError, local_errors, s3_errors
 
 NUM_BODY_ATTEMPTS = 3
 """Attempts to read one object whose body ends early."""
-NUM_CONNECTIONS = 64
-_CLIENT_LOCK = threading.Lock()
 
 
 def is_remote(address: str) -> bool:
@@ -65,7 +60,7 @@ def write_bytes(address: str, content: bytes) -> None:
     if is_remote(address):
         bucket, key = _bucket_and_key(address)
         with s3_errors(address):
-            _client().put_object(Bucket=bucket, Key=key, Body=content)
+            s3_client().put_object(Bucket=bucket, Key=key, Body=content)
         return
     path = Path(address)
     with local_errors(address, "written"):
@@ -89,10 +84,12 @@ def exists(address: str) -> bool:
     """
     if not is_remote(address):
         return os.path.isfile(address)
-    bucket, key = _bucket_and_key(address)
+    bucket, key = _bucket_and_key(address, needs_key=False)
+    if not key or key.endswith("/"):  # a folder; consoles of S3 store an empty object under its name
+        return False
     try:
         with s3_errors(address):
-            _client().head_object(Bucket=bucket, Key=key)
+            s3_client().head_object(Bucket=bucket, Key=key)
     except MissingError:
         return False
     return True
@@ -110,7 +107,7 @@ def delete(address: str) -> None:
         return
     bucket, key = _bucket_and_key(address)
     with s3_errors(address):
-        _client().delete_object(Bucket=bucket, Key=key)
+        s3_client().delete_object(Bucket=bucket, Key=key)
 
 
 def list_files(address: str) -> list[str]:
@@ -182,29 +179,7 @@ def upload_folder(folder: Path, address: str) -> None:
             continue
         bucket, key = _bucket_and_key(target)
         with s3_errors(target):
-            _client().upload_file(file, bucket, key)
-
-
-def _client() -> Any:
-    with _CLIENT_LOCK:  # creating a client is slow and not thread-safe; using one is thread-safe
-        return _new_client()
-
-
-@functools.cache
-def _new_client() -> Any:
-    import boto3
-    from botocore.config import Config
-
-    config = Config(
-        retries={"mode": "standard", "total_max_attempts": NUM_ATTEMPTS},
-        max_pool_connections=NUM_CONNECTIONS,
-        connect_timeout=10,
-        read_timeout=60,
-        # S3-compatible stores reject or lack the newer checksums
-        request_checksum_calculation="when_required",
-        response_checksum_validation="when_required",
-    )
-    return boto3.Session().client("s3", config=config)  # the default session would keep old credentials
+            s3_client().upload_file(file, bucket, key)
 
 
 def _objects(address: str) -> list[tuple[str, str]]:
@@ -212,7 +187,7 @@ def _objects(address: str) -> list[tuple[str, str]]:
     bucket, prefix = _bucket_and_key(address, needs_key=False)
     prefix = f"{prefix.rstrip('/')}/" if prefix.strip("/") else ""
     with s3_errors(address):
-        pages = _client().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+        pages = s3_client().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
         found = [(item["Key"], item["ETag"]) for page in pages for item in page.get("Contents", ())]
     return sorted(item for item in found if not item[0].endswith("/"))
 
@@ -225,7 +200,7 @@ def _read_object(bucket: str, key: str) -> bytes:
     from botocore import exceptions
 
     for attempt in range(1, NUM_BODY_ATTEMPTS + 1):
-        with contextlib.closing(_client().get_object(Bucket=bucket, Key=key)["Body"]) as body:
+        with contextlib.closing(s3_client().get_object(Bucket=bucket, Key=key)["Body"]) as body:
             try:
                 return body.read()
             except (
@@ -241,7 +216,7 @@ def _read_object(bucket: str, key: str) -> bytes:
 def _download(bucket: str, key: str, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with s3_errors(f"{SCHEME}{bucket}/{key}"):
-        _client().download_file(bucket, key, str(path))
+        s3_client().download_file(bucket, key, str(path))
 
 
 def _bucket_and_key(address: str, *, needs_key: bool = True) -> tuple[str, str]:

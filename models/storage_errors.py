@@ -3,14 +3,26 @@
 import contextlib
 import errno
 from collections.abc import Iterator
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 from models.errors import SkinserveError
+from models.s3_client import NUM_ATTEMPTS, has_credentials
 
 SCHEME = "s3://"
-NUM_ATTEMPTS = 8
-"""Attempts of one S3 request, with exponential backoff: about a minute in total."""
-_DENIED = ("AccessDenied", "403", "Forbidden", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken")
+MAX_CLOCK_SKEW_S = 300
+"""AWS rejects a signature of another time: Comprehend and other services above 5 minutes, S3 above 15."""
+_DENIED = (
+    *("AccessDenied", "401", "403", "Forbidden", "Unauthorized", "InvalidAccessKeyId"),
+    *("SignatureDoesNotMatch", "ExpiredToken", "AllAccessDisabled"),
+)
+_CLOCK_CODES = ("RequestTimeTooSkewed", "InvalidSignatureException", "SignatureDoesNotMatch")
+_BUCKET_MUST_BE_IN_HOST = (
+    "SecondLevelDomainForbidden",
+    "VirtualHostDomainRequired",
+    "PathStyleDomainForbidden",
+)
 
 
 class StorageError(SkinserveError):
@@ -53,6 +65,8 @@ def s3_errors(address: str) -> Iterator[None]:
     except exceptions.ClientError as error:
         raise _storage_error(address, error) from error
     except boto3.exceptions.S3UploadFailedError as error:
+        if isinstance(error.__context__, exceptions.ClientError):
+            raise _storage_error(address, error.__context__) from error
         raise StorageError(f"{address} could not be uploaded: {_one_line(error)}") from error
     except (exceptions.BotoCoreError, boto3.exceptions.RetriesExceededError) as error:
         raise StorageError(
@@ -64,18 +78,59 @@ def _storage_error(address: str, error: Any) -> StorageError:
     bucket = address.removeprefix(SCHEME).partition("/")[0]
     code = str(error.response.get("Error", {}).get("Code", ""))
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    if skew := clock_skew(error):
+        return StorageError(f"{address}: the request was rejected ({code}) because {skew}")
     if code == "NoSuchBucket":
         return MissingError(f"there is no bucket {bucket} for {address}; create it or correct the address")
     if code in ("NoSuchKey", "404", "NotFound"):
         return MissingError(f"there is no object {address}; correct the address")
     if code in _DENIED:
+        return StorageError(_denied(address, bucket, code))
+    if code in _BUCKET_MUST_BE_IN_HOST:
         return StorageError(
-            f"access to {address} is denied ({code}); the credentials need s3:GetObject, s3:PutObject and "
-            f"s3:ListBucket on {bucket}"
+            f"{address}: the store wants the bucket in the host name ({code}); run: "
+            "aws configure set default.s3.addressing_style virtual"
         )
     if status >= 500 or code == "SlowDown":
         return StorageError(f"{address}: S3 returned {status or code} {NUM_ATTEMPTS} times; try again later")
     return StorageError(f"{address}: {_one_line(error)}")
+
+
+def clock_skew(error: Any) -> str:
+    """Return a sentence on this machine's wrong clock if AWS rejected a signature for it, or an empty text.
+
+    Args:
+        error: ``ClientError`` of boto3. The answer to a HEAD request has no error code, only status and date.
+    """
+    metadata = error.response.get("ResponseMetadata", {})
+    code = str(error.response.get("Error", {}).get("Code", ""))
+    if code not in _CLOCK_CODES and metadata.get("HTTPStatusCode") not in (401, 403):
+        return ""
+    try:
+        theirs = parsedate_to_datetime(metadata.get("HTTPHeaders", {}).get("date", ""))
+        off_s = (datetime.now(UTC) - theirs).total_seconds()
+    except (TypeError, ValueError):
+        off_s = 0.0
+    if abs(off_s) > MAX_CLOCK_SKEW_S:
+        clock = f"{abs(off_s) / 60:,.0f} minutes {'ahead' if off_s > 0 else 'behind'}"
+    elif code == "RequestTimeTooSkewed":
+        clock = "wrong"
+    else:
+        return ""
+    return f"this machine's clock is {clock}; set it, for instance with: timedatectl set-ntp true"
+
+
+def _denied(address: str, bucket: str, code: str) -> str:
+    if not has_credentials():
+        return (
+            f"no AWS credentials for {address}, and {bucket} does not allow this without them ({code}); "
+            "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or run on a machine "
+            "with a role"
+        )
+    return (
+        f"access to {address} is denied ({code}); the credentials need s3:GetObject, s3:PutObject and "
+        f"s3:ListBucket on {bucket}"
+    )
 
 
 def _one_line(error: Exception) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 from moto.server import ThreadedMotoServer
 
-from models import storage
+from models.s3_client import forget_client, s3_client
 
 
 @contextlib.contextmanager
@@ -36,15 +36,15 @@ def environment_of(endpoint: str, *, with_credentials: bool = True) -> Iterator[
         if with_credentials:
             patch.setenv("AWS_ACCESS_KEY_ID", "testing")
             patch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
-        storage._new_client.cache_clear()
+        forget_client()
         yield
-    storage._new_client.cache_clear()
+    forget_client()
 
 
 @contextlib.contextmanager
 def new_bucket(name: str) -> Iterator[str]:
     """Create a bucket on the running server, yield its ``s3://`` address, and remove it."""
-    client = storage._client()
+    client = s3_client()
     client.create_bucket(Bucket=name)
     try:
         yield f"s3://{name}"

@@ -161,7 +161,8 @@ def _real_folder(address: str) -> str:
 
 def _relative(image: str, folder: str) -> str:
     if storage.is_remote(image):
-        return image.removeprefix(f"{folder}/")
+        inside = image.removeprefix(f"{folder}/")
+        return image if inside.startswith("/") else inside  # a key may contain two slashes
     if storage.is_remote(folder):
         return os.path.abspath(image)
     # Only the folder is resolved: a link may have the photo's name and its target another.

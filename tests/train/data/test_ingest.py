@@ -4,8 +4,9 @@ from pathlib import Path
 import pytest
 
 from models import storage
-from tests.local_bucket import environment_of, new_bucket, s3_server
+from tests.local_bucket import new_bucket, s3_server
 from tests.photo_source import Make, maker_in, photo_bytes, put_photos
+from tests.strict_s3 import strict_s3
 from train.data.ingest.__main__ import main
 from train.data.ingest.convert import Ingest, ingest
 from train.data.ingest.report import RowReport
@@ -265,7 +266,7 @@ def test_a_bucket_error_stops_the_command_without_a_manifest(
 ):
     (tmp_path / "m.csv").write_text(f"image,label\n{bucket}/1.jpg,nv\n{bucket}/2.jpg,nv\n")
 
-    with environment_of("http://127.0.0.1:9", with_credentials=False):
+    with strict_s3(with_credentials=False):
         status = main([str(tmp_path / "m.csv"), str(tmp_path / "m.parquet")])
 
     assert status == 1

@@ -8,7 +8,8 @@ import pytest
 
 from models import storage
 from models.storage import StorageError
-from tests.local_bucket import environment_of, new_bucket, s3_server
+from tests.local_bucket import new_bucket, s3_server
+from tests.strict_s3 import strict_s3
 from train.data.manifest import (
     ManifestError,
     Row,
@@ -123,12 +124,19 @@ def test_missing_columns_are_named(tmp_path: Path):
         read_manifest(path)
 
 
-def test_missing_credentials_are_not_a_missing_manifest(bucket: str):
+def test_missing_credentials_are_not_a_missing_manifest():
     with (
-        environment_of("http://127.0.0.1:9", with_credentials=False),
+        strict_s3(with_credentials=False),
         pytest.raises(StorageError, match="no AWS credentials"),
     ):
-        read_manifest(f"{bucket}/manifest.parquet")
+        read_manifest("s3://lesions/manifest.parquet")
+
+
+def test_a_key_with_two_slashes_is_read_back(bucket: str):
+    image = f"{bucket}/data//1.jpg"
+    write_manifest([replace(BARE, image=image)], f"{bucket}/data/manifest.parquet")
+
+    assert read_manifest(f"{bucket}/data/manifest.parquet")[0].image == image
 
 
 def test_the_fingerprint_does_not_depend_on_order_and_folder():
