@@ -5,15 +5,14 @@ import os
 import signal
 import socket
 import sys
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import psutil
 import tyro
 
 from models.errors import SkinserveError, command
+from serve.runtime import machine_limits
 from serve.runtime.ray_env import local_environment, uses_haproxy
 from serve.runtime.server_process import local_address
 from serve.runtime.supervisor import STOP_SIGNALS, LaunchSpec, Supervisor, print_status
@@ -47,9 +46,9 @@ def main(prog: str, arguments: Sequence[str] | None) -> int:
     error = preflight_error(options)
     if error:
         raise SkinserveError(error)
+    connections = machine_limits.haproxy_connections(machine_limits.raise_open_files_limit())
     signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)  # until the supervisor handles them
-    home = Path(tempfile.mkdtemp(prefix="skinserve-", dir=_short_temp_folder()))
-    (home / "tmp").mkdir()
+    home = machine_limits.make_home()
     spec = LaunchSpec(
         command=[
             sys.executable,
@@ -60,12 +59,14 @@ def main(prog: str, arguments: Sequence[str] | None) -> int:
             str(options.port),
             str(home),
         ],
-        environment=os.environ | local_environment(home, options.host),
+        environment=os.environ | local_environment(home, options.host, connections),
         home=home,
         host=local_address(options.host),
         port=options.port,
     )
     print_status(f"starting on http://{spec.host}:{spec.port}, this takes up to a minute")
+    if connections < machine_limits.HAPROXY_CONNECTIONS:
+        print_status(f"at most {connections} connections: the limit of open files (ulimit -n) is low")
     if not uses_haproxy(options.host):
         print_status(f"{options.host} is served by Ray Serve's proxy, slower than HAProxy on 127.0.0.1")
     return Supervisor(spec).run()
@@ -75,7 +76,7 @@ def preflight_error(options: Options) -> str | None:
     """Return in one line why the server cannot start, or None."""
     if not options.config.is_file():
         return f"there is no config file {options.config}; leave --config out to take {LOCAL_YAML.name}"
-    free = _free_memory_bytes()
+    free = machine_limits.free_memory_bytes()
     if free < MIN_FREE_BYTES:
         return (
             f"{free / 1e9:.1f} GB of memory are free, {MIN_FREE_BYTES / 1e9:g} GB are needed; "
@@ -97,19 +98,6 @@ def preflight_error(options: Options) -> str | None:
         problem = f"{options.host} is not an address of this machine ({error.strerror})"
         return f"{problem}; try HOST=127.0.0.1 make serve"
     return None
-
-
-def _free_memory_bytes() -> int:
-    """Return the free memory of the machine, or of the container if that is less."""
-    free = psutil.virtual_memory().available
-    limit = Path("/sys/fs/cgroup/memory.max")
-    text = limit.read_text().strip() if limit.is_file() else ""
-    return min(free, int(text)) if text.isdigit() else free
-
-
-def _short_temp_folder() -> str | None:
-    """Return a parent folder so short that paths of sockets have at most 107 characters."""
-    return "/tmp" if os.access("/tmp", os.W_OK) else None
 
 
 if __name__ == "__main__":

@@ -4,11 +4,14 @@ Ray reads them when it is imported or started, so they are set before. Most are 
 defaults are those of Ray 2.60; a test compares them with the installed Ray.
 """
 
+import os
 import secrets
 import socket
 import sys
 from pathlib import Path
 from typing import NamedTuple
+
+from serve.runtime.machine_limits import HAPROXY_CONNECTIONS
 
 HAPROXY_HOSTS = ("127.0.0.1", "0.0.0.0")
 """Hosts that HAProxy can serve: it reaches the replicas, which listen on the same host, at 127.0.0.1."""
@@ -19,7 +22,7 @@ class Variable(NamedTuple):
 
     name: str
     value: str
-    """``{home}`` is the folder of the server, ``{free_port}`` an unused port."""
+    """``{home}`` is the folder of the server, ``{free_port}`` an unused port, ``{connections}`` a limit."""
     default: str | None
     """Of the program that reads the variable; None if it has none."""
     why: str
@@ -30,6 +33,15 @@ EVERYWHERE = (
     Variable("RAY_SERVE_ENABLE_DIRECT_INGRESS", "1", "0", "HAProxy connects to the gateways"),
     Variable("RAY_SERVE_THROUGHPUT_OPTIMIZED", "1", "0", "replicas run on one event loop"),
     Variable("RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S", "75", "3600", "closes idle connections"),
+    Variable("RAY_SERVE_HAPROXY_TUNE_BUFSIZE", "69632", "16384", "64 KiB of headers, as with single sign-on"),
+    Variable("FORWARDED_ALLOW_IPS", "", "127.0.0.1,::1", "uvicorn would trust HAProxy, hence any client"),
+    Variable(
+        "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S",
+        "610",
+        "120",
+        "a request may take 600 s; the HAProxy that a reload replaces completes it",
+    ),
+    Variable("grpc_proxy", "", None, "calls between replicas would go through the proxy of http_proxy"),
     Variable(
         "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH",
         "serve.runtime.admission.serve_middlewares",
@@ -92,7 +104,7 @@ LOCAL = (
         "no listener: no client address is logged",
     ),
     Variable("RAY_SERVE_HAPROXY_NBTHREAD", "2", "4", "leaves the cores to the models"),
-    Variable("RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S", "10", "120", "a stop does not wait for idle connections"),
+    Variable("RAY_SERVE_HAPROXY_MAXCONN", "{connections}", "4096", "HAProxy ends if ulimit -n is too low"),
     Variable("RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S", "1", "30", "a stop takes at most 6 s"),
     Variable("RAY_SERVE_PROXY_MIN_DRAINING_PERIOD_S", "1", "30.0", "a stop takes at most 6 s"),
     Variable("RAY_SERVE_CONTROL_LOOP_INTERVAL_S", "0.5", "0.1", "at 0.1 it takes 4% of a core"),
@@ -110,19 +122,36 @@ def uses_haproxy(host: str) -> bool:
     return sys.platform == "linux" and host in HAPROXY_HOSTS
 
 
-def local_environment(home: Path, host: str) -> dict[str, str]:
+def local_environment(home: Path, host: str, connections: int = HAPROXY_CONNECTIONS) -> dict[str, str]:
     """Return the environment of one server on this machine, and write its token into ``home``.
 
     It must be set before Ray starts; all processes of the server inherit it.
+
+    Args:
+        home: folder of the server.
+        host: address to listen on.
+        connections: at most accepted by HAProxy.
     """
     token = home / "token"
     token.touch(mode=0o600)
     token.write_text(secrets.token_hex(32))
     variables = [one for one in EVERYWHERE + LOCAL if uses_haproxy(host) or not _is_of_haproxy(one.name)]
     ports = _free_ports(len(variables))
-    return {
-        variable.name: variable.value.format(home=home, free_port=port)
+    return without_socks_proxies() | {
+        variable.name: variable.value.format(home=home, free_port=port, connections=connections)
         for variable, port in zip(variables, ports, strict=True)
+    }
+
+
+def without_socks_proxies() -> dict[str, str]:
+    """Return empty values for the proxy variables that name a SOCKS proxy.
+
+    No client of ours can use one: boto3 rejects it, and the import of Gradio fails (httpx without socksio).
+    """
+    return {
+        name: ""
+        for name, value in os.environ.items()
+        if name.lower().endswith("_proxy") and value.lower().startswith("socks")
     }
 
 

@@ -1,5 +1,6 @@
 import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 import ray
 from ray import _raylet  # pyright: ignore[reportAttributeAccessIssue]
 
+from serve.config import GatewayConfig
 from serve.runtime.ray_env import CLUSTER, EVERYWHERE, LOCAL, Variable, local_environment
 
 VARIABLES = (*EVERYWHERE, *CLUSTER, *LOCAL)
@@ -36,7 +38,7 @@ def test_ray_reads_the_variable_and_has_the_default_that_we_list(variable: Varia
     """Tried with Ray 2.60."""
     sources = "".join((RAY / path).read_text(encoding="utf-8") for path in PYTHON_SOURCES)
     old_name = r"(?:\s*os\.environ\.get\(\"SERVE_\w+\",)?"
-    defaults = re.findall(rf'"{variable.name}",{old_name}\s*"?([^",)\n]+)', sources)
+    defaults = re.findall(rf'"{variable.name}",{old_name}\s*"?([^",)\s]+)', sources)
 
     assert (variable.default or "None") in defaults
 
@@ -70,3 +72,47 @@ def test_haproxy_serves_the_hosts_on_which_it_reaches_the_replicas(tmp_path: Pat
     values = [local_environment(tmp_path, host).get("RAY_SERVE_ENABLE_HA_PROXY") for host in hosts]
 
     assert values == (["1", "1", None, None] if sys.platform == "linux" else [None] * 4)
+
+
+def test_a_replaced_haproxy_completes_the_longest_request():
+    values = {variable.name: variable.value for variable in EVERYWHERE}
+
+    longest_s = GatewayConfig().max_deadline_s
+    assert int(values["RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S"]) > longest_s
+    timeouts = {name for name in values if name.startswith("RAY_SERVE_HAPROXY_TIMEOUT_")}
+    assert timeouts == {"RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S"}, "it waits for the client, not for an answer"
+
+
+def test_haproxy_accepts_as_many_connections_as_it_is_told(tmp_path: Path):
+    environments = [local_environment(tmp_path, "127.0.0.1"), local_environment(tmp_path, "127.0.0.1", 369)]
+
+    assert [one["RAY_SERVE_HAPROXY_MAXCONN"] for one in environments] == ["4096", "369"]
+
+
+CALL = """
+import concurrent.futures, grpc
+server = grpc.server(concurrent.futures.ThreadPoolExecutor(1))
+port = server.add_insecure_port("127.0.0.1:0")
+server.start()
+grpc.channel_ready_future(grpc.insecure_channel(f"127.0.0.1:{port}")).result(timeout=20)
+"""
+DEAD_PROXY = "http://127.0.0.1:9"
+
+
+def test_grpc_calls_do_not_go_through_the_proxy_of_the_company(tmp_path: Path):
+    """Tried with grpcio 1.85: an empty ``grpc_proxy`` overrides ``http_proxy`` and ``https_proxy``."""
+    proxies = {"http_proxy": DEAD_PROXY, "https_proxy": DEAD_PROXY}
+
+    environment = os.environ | proxies | local_environment(tmp_path, "127.0.0.1")
+
+    subprocess.run([sys.executable, "-c", CALL], env=environment, check=True, timeout=60)
+
+
+def test_socks_proxies_are_dropped_and_http_proxies_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("all_proxy", "socks://127.0.0.1:1080/")
+    monkeypatch.setenv("HTTPS_PROXY", "socks5h://127.0.0.1:1080")
+    monkeypatch.setenv("http_proxy", DEAD_PROXY)
+
+    environment = os.environ | local_environment(tmp_path, "127.0.0.1")
+
+    assert [environment[name] for name in ("all_proxy", "HTTPS_PROXY", "http_proxy")] == ["", "", DEAD_PROXY]
