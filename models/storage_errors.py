@@ -23,6 +23,7 @@ _BUCKET_MUST_BE_IN_HOST = (
     "VirtualHostDomainRequired",
     "PathStyleDomainForbidden",
 )
+"""Of Alibaba Cloud, Huawei Cloud and Tencent Cloud."""
 
 
 class StorageError(SkinserveError):

@@ -20,6 +20,7 @@ class StrictS3:
         objects: content by bucket and key, as decoded from the path of the request.
         rejected: headers for which a request was rejected.
         public: whether requests without a signature may read.
+        wants_bucket_in_host: reject addresses with the bucket in the path, as some public clouds do.
         clock_offset_s: of the store's clock; signed requests are rejected above 15 minutes.
     """
 
@@ -27,6 +28,7 @@ class StrictS3:
         self.objects: dict[tuple[str, str], bytes] = {}
         self.rejected: list[str] = []
         self.public = False
+        self.wants_bucket_in_host = False
         self.clock_offset_s = 0.0
         self.uploads: dict[str, dict[int, bytes]] = {}
         self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
@@ -60,6 +62,8 @@ class StrictS3:
             if newer or "aws-chunked" in value or value.startswith("STREAMING-"):
                 self.rejected.append(name)
                 return "NotImplemented"
+        if self.wants_bucket_in_host:
+            return "SecondLevelDomainForbidden"
         if "authorization" not in headers:
             return "" if self.public and method in ("GET", "HEAD") else "AccessDenied"
         return "RequestTimeTooSkewed" if abs(self.clock_offset_s) > 900 else ""

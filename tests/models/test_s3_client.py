@@ -129,6 +129,13 @@ def test_another_endpoint_is_addressed_by_path_and_aws_by_host(monkeypatch: pyte
         assert url_of("lesions") == "https://lesions.s3.amazonaws.com/k"
 
 
+def test_a_store_that_wants_the_bucket_in_the_host_name_is_reported(signed: StrictS3):
+    signed.wants_bucket_in_host = True
+
+    with pytest.raises(StorageError, match=r"SecondLevelDomainForbidden.*addressing_style virtual"):
+        storage.read_bytes("s3://lesions/a")
+
+
 def test_the_addressing_style_can_be_set_in_the_configuration_of_aws(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -11,6 +12,7 @@ import botocore.session
 
 Answer = dict[str, Any]
 MODEL = botocore.session.get_session().get_service_model("comprehend")
+SENTIMENT_LANGUAGES = ("en", "es", "fr", "de", "it", "pt", "ar", "hi", "ja", "ko", "zh", "zh-TW")
 WORDS = {"better": "POSITIVE", "worse": "NEGATIVE", "both": "MIXED"}
 LANGUAGES = {"mejor": "es", "lepsza": "pl"}
 
@@ -24,6 +26,8 @@ class FakeComprehend:
 
     Attributes:
         throttled: this many next calls are throttled.
+        guesses: language and score of single texts, for wrong guesses.
+        signature_expired: the clock of the service is an hour ahead.
         flaky: texts that fail within a batch, and how many times more; -1 for ever.
     """
 
@@ -32,6 +36,8 @@ class FakeComprehend:
         self.batches: list[Answer] = []
         self.throttled = 0
         self.denied = False
+        self.signature_expired = False
+        self.guesses: dict[str, tuple[str, float]] = {}
         self.flaky: dict[str, int] = {}
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self.answer))
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
@@ -53,6 +59,8 @@ class FakeComprehend:
             raise ApiError("ThrottlingException")
         if self.denied:
             raise ApiError("AccessDeniedException")
+        if self.signature_expired:
+            raise ApiError("InvalidSignatureException")
         if operation == "DetectDominantLanguage":
             return self._language(arguments["Text"])
         assert operation == "BatchDetectSentiment"
@@ -61,17 +69,24 @@ class FakeComprehend:
     def _language(self, text: str) -> Answer:
         if text == "...":
             return {"Languages": []}
+        if not text:
+            raise ApiError("ValidationException")
+        if len(text.encode()) > 100_000:
+            raise ApiError("TextSizeLimitExceededException")
         code = next((code for word, code in LANGUAGES.items() if word in text), "en")
+        code, score = self.guesses.get(text, (code, 0.9))
         return {
             "Languages": [
                 {"LanguageCode": "fr", "Score": 0.05},
-                {"LanguageCode": code, "Score": 0.9},
+                {"LanguageCode": code, "Score": score},
             ]
         }
 
     def _sentiments(self, arguments: Answer) -> Answer:
         self.batches.append(arguments)
         texts = arguments["TextList"]
+        if arguments["LanguageCode"] not in SENTIMENT_LANGUAGES or not texts or not all(texts):
+            raise ApiError("ValidationException")
         if len(texts) > 25:
             raise ApiError("BatchSizeLimitExceededException")
         if any(len(text.encode()) > 5000 for text in texts):
@@ -98,10 +113,16 @@ def _handler(answer: Callable[[str, Answer], Answer]) -> type[BaseHTTPRequestHan
         def do_POST(self) -> None:
             operation = self.headers["X-Amz-Target"].rpartition(".")[2]
             arguments = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            self.expired = False
             try:
                 self._send(200, answer(operation, arguments))
             except ApiError as error:
+                self.expired = str(error) == "InvalidSignatureException"
                 self._send(400, {"__type": str(error), "message": "no"})
+
+        def date_time_string(self, timestamp: float | None = None) -> str:
+            now = time.time() if timestamp is None else timestamp
+            return super().date_time_string(now + 3600 * self.expired)
 
         def _send(self, status: int, output: Answer) -> None:
             body = json.dumps(output).encode()

@@ -5,7 +5,7 @@ import pytest
 
 from tests.train.fake_comprehend import MODEL, FakeComprehend
 from train.data.labels.cache import ResponseCache
-from train.data.labels.comprehend import LANGUAGES, MAX_ROUNDS, Comprehend, truncate_to_bytes
+from train.data.labels.comprehend import LANGUAGES, MAX_ROUNDS, Comprehend
 from train.data.labels.offline import COURTESY, Vader
 from train.data.labels.sentiment import LabelError, NoSentiment, Sentiment, improvement_of, label_of
 
@@ -135,6 +135,7 @@ def test_languages_without_sentiment_are_named(fake: FakeComprehend, cache: Resp
         "Comprehend recognised no language",
         "NEGATIVE",
     ]
+    assert [batch["TextList"] for batch in fake.batches] == [["worse"]]
 
 
 def test_long_notes_are_truncated_and_counted(fake: FakeComprehend, cache: ResponseCache) -> None:
@@ -147,13 +148,52 @@ def test_long_notes_are_truncated_and_counted(fake: FakeComprehend, cache: Respo
     assert "1 notes were truncated to 5000 bytes" in labeller.remarks()
 
 
-@pytest.mark.parametrize(("max_bytes", "kept"), [(4, "aé"), (3, "aé"), (2, "a"), (6, "aé"), (7, "aé😀")])
-def test_truncation_keeps_whole_characters(max_bytes: int, kept: str) -> None:
-    assert truncate_to_bytes(" aé😀 ", max_bytes) == kept
+def test_short_notes_are_sent_in_the_main_language_and_counted(
+    fake: FakeComprehend, cache: ResponseCache
+) -> None:
+    fake.guesses = {"better!": ("nl", 0.8), "worse now": ("no", 0.99)}
+    labeller = labeller_on(cache)
+
+    answers = labeller(["better!", "worse now", "Your skin looks better than in March."])
+
+    assert verdicts(answers) == ["POSITIVE", "NEGATIVE", "POSITIVE"]
+    assert {batch["LanguageCode"] for batch in fake.batches} == {"en"}
+    assert any(
+        "1 notes" in line and "count as en" in line and "instead of no" in line for line in labeller.remarks()
+    )
 
 
-def test_a_lone_surrogate_can_be_sent() -> None:
-    assert truncate_to_bytes("better \ud83d", 5000) == "better ?"
+def test_a_language_for_all_notes_is_not_detected(fake: FakeComprehend, cache: ResponseCache) -> None:
+    labeller = Comprehend(cache, region="us-east-1", language="hi")
+
+    assert verdicts(labeller(["better", "lepsza"])) == ["POSITIVE", "NEUTRAL"]
+    assert fake.calls == {"BatchDetectSentiment": 1}
+    assert fake.batches[0]["LanguageCode"] == "hi"
+
+
+def test_a_sentiment_of_another_language_is_not_reused(fake: FakeComprehend, cache: ResponseCache) -> None:
+    Comprehend(cache, region="us-east-1", language="de")(["better"])
+
+    (answer,) = Comprehend(cache, region="us-east-1", language="en")(["better"])
+
+    assert isinstance(answer, Sentiment) and answer.language == "en"
+
+
+def test_long_notes_in_devanagari_are_sent_within_the_limit(
+    fake: FakeComprehend, cache: ResponseCache
+) -> None:
+    note = "त्वचा better " * 300
+
+    assert verdicts(labeller_on(cache)([note])) == ["POSITIVE"]
+    (sent,) = fake.batches[0]["TextList"]
+    assert 4900 < len(sent.encode()) <= 5000 and note.startswith(sent)
+
+
+def test_a_wrong_clock_is_reported_as_such(fake: FakeComprehend, cache: ResponseCache) -> None:
+    fake.signature_expired = True
+
+    with pytest.raises(LabelError, match="because this machine's clock is 60 minutes behind; set it"):
+        labeller_on(cache)(["better"])
 
 
 @pytest.mark.usefixtures("no_aws")

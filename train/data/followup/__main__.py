@@ -13,7 +13,7 @@ from models.errors import EXIT_DONE, EXIT_ROWS_LEFT_OUT, SkinserveError, command
 from train.data.followup.build import Rules, build_rows
 from train.data.ingest.report import RowReport
 from train.data.labels.cache import ResponseCache
-from train.data.labels.comprehend import Comprehend
+from train.data.labels.comprehend import Comprehend, Language
 from train.data.labels.offline import Vader
 from train.data.labels.sentiment import Labeller
 from train.data.manifest import write_manifest
@@ -38,6 +38,8 @@ class Followup:
     """SQLite cache of Comprehend's responses; a second run costs nothing."""
     region: str | None = None
     """AWS region of Comprehend; by default that of the AWS configuration."""
+    language: Language | None = None
+    """Of all notes, for Comprehend; by default each is detected, and short notes count as the main language."""
     allow_dropped: bool = False
     """Exit with 0 instead of 3 if users were dropped."""
 
@@ -86,7 +88,7 @@ def _labeller(settings: Followup) -> Iterator[Labeller]:
         yield Vader()
         return
     with closing(ResponseCache(settings.cache)) as cache:
-        yield Comprehend(cache, region=settings.region)
+        yield Comprehend(cache, region=settings.region, language=settings.language)
 
 
 if __name__ == "__main__":

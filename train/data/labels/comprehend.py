@@ -5,20 +5,24 @@ Limits: https://docs.aws.amazon.com/comprehend/latest/dg/guidelines-and-limits.h
 
 import random
 import time
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, get_args
 
 from tqdm import tqdm
 
+from models.storage_errors import clock_skew
 from train.data.labels.cache import ResponseCache
+from train.data.labels.languages import Guess, languages_of
+from train.data.labels.notes import clean, truncate_to_bytes
 from train.data.labels.sentiment import LabelError, NoSentiment, Sentiment, parse_verdict
 
 MAX_DOCUMENTS = 25
 """In one call of BatchDetectSentiment."""
 MAX_BYTES = 5000
 """Of one document, in UTF-8."""
-LANGUAGES = ("en", "es", "fr", "de", "it", "pt", "ar", "hi", "ja", "ko", "zh", "zh-TW")
+Language = Literal["en", "es", "fr", "de", "it", "pt", "ar", "hi", "ja", "ko", "zh", "zh-TW"]
+LANGUAGES = get_args(Language)
 """Languages of Comprehend's sentiment; it recognises many more."""
 MAX_ATTEMPTS = 10
 """For one call; back-off after throttling and service failures takes up to 20 s each."""
@@ -35,17 +39,25 @@ class Comprehend:
     Args:
         cache: of the responses.
         region: of AWS; by default that of the AWS configuration.
+        language: of all notes; by default each is detected.
         sleep: waits between rounds; tests replace it.
     """
 
     name = "comprehend"
 
     def __init__(
-        self, cache: ResponseCache, *, region: str | None = None, sleep: Callable[[float], None] = time.sleep
+        self,
+        cache: ResponseCache,
+        *,
+        region: str | None = None,
+        language: Language | None = None,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._cache = cache
         self._region = region
+        self._language = language
         self._sleep = sleep
+        self._corrected: Counter[tuple[str, str]] = Counter()
         self._opened: Any = None
         self._num_calls = self._num_cached = self._num_truncated = 0
 
@@ -59,7 +71,7 @@ class Comprehend:
         self._num_truncated += sum(text != clean(note) for text, note in zip(texts, notes, strict=True))
         results: dict[str, Sentiment | NoSentiment] = {}
         texts_of: defaultdict[str, list[str]] = defaultdict(list)
-        for text, language in self._languages(list(dict.fromkeys(texts))):
+        for text, language in self._languages(list(dict.fromkeys(texts))).items():
             if language in LANGUAGES:
                 texts_of[language].append(text)
             else:
@@ -79,27 +91,45 @@ class Comprehend:
         ]
         if self._num_truncated:
             lines.append(f"{self._num_truncated} notes were truncated to {MAX_BYTES} bytes")
+        lines += [
+            f"{num} notes that are too short to recognise count as {language}, the main language of the other "
+            f"notes, instead of {guessed}"
+            for (guessed, language), num in self._corrected.most_common()
+        ]
         return lines
 
-    def _languages(self, texts: list[str]) -> Iterator[tuple[str, str]]:
-        """Yield each text with its language, empty if Comprehend recognised none."""
+    def _languages(self, texts: list[str]) -> dict[str, str]:
+        """Return the language of each text, empty if Comprehend recognised none."""
+        if self._language:
+            return dict.fromkeys(texts, self._language)
+        guesses = {}
         for text in tqdm(texts, desc="languages", unit="note", disable=None, leave=False):
-            language = self._cache.get("language", text)
-            self._num_cached += language is not None
-            if language is None:
-                language = self._language(text)
-                self._cache.put("language", [(text, language)])
-            yield text, language
+            stored = self._cache.get("dominant language", text)
+            self._num_cached += stored is not None
+            if stored is None:
+                stored = self._guess(text)
+                self._cache.put("dominant language", [(text, stored)])
+            guesses[text] = Guess(*stored)
+        languages = languages_of(guesses)
+        self._corrected.update(
+            (guesses[text].language or "none", language)
+            for text, language in languages.items()
+            if language != guesses[text].language
+        )
+        return languages
 
-    def _language(self, text: str) -> str:
+    def _guess(self, text: str) -> Guess:
         found = self._call("detect_dominant_language", Text=text)["Languages"]
-        return max(found, key=lambda each: each["Score"])["LanguageCode"] if found else ""
+        if not found:
+            return Guess("", 0.0)
+        best = max(found, key=lambda each: each["Score"])
+        return Guess(best["LanguageCode"], best["Score"])
 
     def _sentiments(self, texts: list[str], language: str) -> dict[str, Sentiment | NoSentiment]:
         results: dict[str, Sentiment | NoSentiment] = {}
         for text in texts:
             stored = self._cache.get("sentiment", text)
-            if stored is not None:
+            if stored is not None and stored["language"] == language:
                 results[text] = Sentiment(**stored)
         self._num_cached += len(results)
         waiting = [text for text in texts if text not in results]
@@ -142,19 +172,9 @@ class Comprehend:
             code = error.response.get("Error", {}).get("Code", "")
             if operation == "detect_dominant_language" and code in REJECTED_DOCUMENT:
                 return {"Languages": []}
-            raise LabelError(_explained(code)) from error
+            raise LabelError(_explained(code, clock_skew(error))) from error
         except BotoCoreError as error:
             raise LabelError(_unreachable(error)) from error
-
-
-def clean(note: str) -> str:
-    """Return a note as valid UTF-8 text without surrounding white space."""
-    return note.strip().encode(errors="replace").decode()  # JSON may contain lone surrogates
-
-
-def truncate_to_bytes(note: str, max_bytes: int) -> str:
-    """Return the longest beginning of a note with at most ``max_bytes`` of UTF-8."""
-    return clean(note).encode()[:max_bytes].decode(errors="ignore")
 
 
 def _open_client(region: str | None) -> Any:
@@ -178,7 +198,9 @@ def _sentiment(result: dict[str, Any], language: str) -> Sentiment:
     )
 
 
-def _explained(code: str) -> str:
+def _explained(code: str, skew: str) -> str:
+    if skew:
+        return f"Comprehend rejected the call ({code}) because {skew}"
     if code in THROTTLED:
         return (
             f"Comprehend returned {code} in {MAX_ATTEMPTS} attempts; the responses so far are stored: "
