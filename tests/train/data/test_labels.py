@@ -158,8 +158,9 @@ def test_short_notes_are_sent_in_the_main_language_and_counted(
 
     assert verdicts(answers) == ["POSITIVE", "NEGATIVE", "POSITIVE"]
     assert {batch["LanguageCode"] for batch in fake.batches} == {"en"}
-    assert any(
-        "1 notes" in line and "count as en" in line and "instead of no" in line for line in labeller.remarks()
+    assert (
+        "1 notes too short to recognise count as en, the main language of the others, instead of no"
+        in labeller.remarks()
     )
 
 
@@ -179,9 +180,7 @@ def test_a_sentiment_of_another_language_is_not_reused(fake: FakeComprehend, cac
     assert isinstance(answer, Sentiment) and answer.language == "en"
 
 
-def test_long_notes_in_devanagari_are_sent_within_the_limit(
-    fake: FakeComprehend, cache: ResponseCache
-) -> None:
+def test_notes_in_devanagari_are_sent_within_the_limit(fake: FakeComprehend, cache: ResponseCache) -> None:
     note = "त्वचा better " * 300
 
     assert verdicts(labeller_on(cache)([note])) == ["POSITIVE"]

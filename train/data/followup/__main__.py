@@ -39,7 +39,7 @@ class Followup:
     region: str | None = None
     """AWS region of Comprehend; by default that of the AWS configuration."""
     language: Language | None = None
-    """Of all notes, for Comprehend; by default each is detected, and short notes count as the main language."""
+    """Of all notes; by default Comprehend detects each, and short notes count as the main language."""
     allow_dropped: bool = False
     """Exit with 0 instead of 3 if users were dropped."""
 

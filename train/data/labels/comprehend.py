@@ -92,8 +92,8 @@ class Comprehend:
         if self._num_truncated:
             lines.append(f"{self._num_truncated} notes were truncated to {MAX_BYTES} bytes")
         lines += [
-            f"{num} notes that are too short to recognise count as {language}, the main language of the other "
-            f"notes, instead of {guessed}"
+            f"{num} notes too short to recognise count as {language}, the main language of the others, "
+            f"instead of {guessed}"
             for (guessed, language), num in self._corrected.most_common()
         ]
         return lines
@@ -105,11 +105,12 @@ class Comprehend:
         guesses = {}
         for text in tqdm(texts, desc="languages", unit="note", disable=None, leave=False):
             stored = self._cache.get("dominant language", text)
-            self._num_cached += stored is not None
             if stored is None:
-                stored = self._guess(text)
-                self._cache.put("dominant language", [(text, stored)])
-            guesses[text] = Guess(*stored)
+                guesses[text] = self._guess(text)
+                self._cache.put("dominant language", [(text, guesses[text])])
+            else:
+                guesses[text] = Guess(*stored)
+                self._num_cached += 1
         languages = languages_of(guesses)
         self._corrected.update(
             (guesses[text].language or "none", language)
