@@ -61,6 +61,10 @@ MAX_UPLOAD_PAUSE_S = 10.0
 """Seconds without a byte of the body, after which the request is rejected as too slow."""
 MIN_UPLOAD_BYTES_PER_S = 2000
 """Mean rate of a body, below which the request is rejected as too slow."""
+MAX_DRAINED_BYTES = 100_000_000
+"""Part of a body that is read and dropped after the request was rejected."""
+MAX_DRAIN_S = 5.0
+"""Seconds for it."""
 
 MAX_BATCH_PHOTOS = 64
 """Photos of one ``POST /v1/lesion/batch``."""

@@ -4,7 +4,9 @@ Each task adds a section of its own (``serve.<task>.config``, joined in ``serve.
 are settings of Ray Serve.
 """
 
-from pydantic import BaseModel, ConfigDict, Field
+import re
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from models.limits import (
     DEFAULT_DEADLINE_S,
@@ -16,6 +18,11 @@ from models.limits import (
 
 MAX_QUEUED_BATCHES = 2
 """Full batches that a replica accepts: one is computed while the photos of the next arrive."""
+
+_ORIGIN = re.compile(
+    r"(?!http:.*:80$)(?!https:.*:443$)https?://([a-z0-9._-]+|\[[0-9a-f:]+\])(:[0-9]+)?",
+)
+"""As browsers send it."""
 
 
 class Settings(BaseModel):
@@ -61,10 +68,27 @@ class GatewayConfig(Settings):
     ready_after_s: float = Field(
         default=60, gt=0, description="a model counts as ready for this time after its last answer"
     )
+    allowed_origins: tuple[str, ...] = Field(
+        default=(),
+        description='origins whose pages may call the API (CORS), as "https://clinic.example"; ["*"]: all',
+    )
     trust_proxy_headers: bool = Field(
         default=False,
         description="X-Forwarded-Prefix, -Proto and -Host are applied; only behind a proxy that sets them",
     )
+
+    @field_validator("allowed_origins")
+    @classmethod
+    def _check_origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in origins:
+            if origin != "*" and not _ORIGIN.fullmatch(origin):
+                raise ValueError(
+                    f"{origin!r} is no origin; write scheme and host in lower case, without a path, a port "
+                    "only if it is not the default: https://clinic.example"
+                )
+        if "*" in origins and len(origins) > 1:
+            raise ValueError("'*' allows all origins; leave out the others")
+        return origins
 
 
 class ApiConfig(Settings):

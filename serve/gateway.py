@@ -11,12 +11,13 @@ from ray.serve.handle import DeploymentHandle
 from models.images import PhotoLimits
 from serve import tasks
 from serve.config import GatewayConfig
-from serve.runtime import openapi
+from serve.runtime import openapi, root_files
 from serve.runtime.admission import AdmissionControl, RequestIdMiddleware, publish_checks
 from serve.runtime.autoscaling import CpuMeter, Load
 from serve.runtime.decode_pool import DecodePool
 from serve.runtime.errors import error_responses, register_error_handlers
 from serve.runtime.forwarded_headers import ForwardedHeadersMiddleware
+from serve.runtime.http_layers import HeadMiddleware, cors
 from serve.runtime.readiness import Readiness
 from serve.runtime.replica_client import ReplicaClient
 from serve.runtime.uploads import reject_unknown_parameters
@@ -55,7 +56,7 @@ class Gateway:
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         app = create_app(self._config, self._services, self._replicas)
-        publish_checks(app.state.checks)
+        publish_checks(app.state.checks, self._config.allowed_origins)
         return app
 
 
@@ -79,15 +80,23 @@ def create_app(config: GatewayConfig, services: Services, replicas: Mapping[str,
     for task in tasks.TASKS:
         app.include_router(task.router, dependencies=[Depends(reject_unknown_parameters)])
     app.include_router(router)
+    app.include_router(root_files.router)
     openapi.add_docs(app)
     register_error_handlers(app)
+    app.add_middleware(HeadMiddleware)
     app.add_middleware(AdmissionControl, config=config, checks=app.state.checks)
+    if config.allowed_origins:
+        app.add_middleware(cors, allow_origins=config.allowed_origins)
     app.add_middleware(RequestIdMiddleware)
     app.add_middleware(ForwardedHeadersMiddleware, trusted=config.trust_proxy_headers)
     return app
 
 
-@router.get("/v1/models", responses=error_responses(*openapi.ANY_ROUTE))
+@router.get(
+    "/v1/models",
+    responses=error_responses("invalid_request", *openapi.ANY_ROUTE),
+    dependencies=[Depends(reject_unknown_parameters)],
+)
 async def models(request: Request) -> Models:
     """List the loaded networks with labels, thresholds, metrics, training data and licence."""
     replicas: Mapping[str, ReplicaClient] = request.app.state.replicas

@@ -18,9 +18,13 @@ from serve.lesion.schemas import DiagnosisScore, LesionAnswer
 from serve.runtime import metrics
 from serve.runtime.admission import REQUEST_ID_HEADER, AdaptiveLimiter, request_slot
 from serve.runtime.errors import ApiError
+from serve.runtime.multipart import FormSpec
 from serve.runtime.replica_client import OVERLOAD_RETRY_S, RequestCoalescer
-from serve.runtime.uploads import FormSpec, read_form, read_photo
+from serve.runtime.uploads import read_form, read_photo
 from serve.task import GatewayContext
+
+UNBUFFERED = {"X-Accel-Buffering": "no", "Cache-Control": "no-store"}
+"""nginx otherwise holds back the lines of a batch until the end."""
 
 Explain = Annotated[bool, Query(description="add the Grad-CAM map of the verdict")]
 TopK = Annotated[int, Query(ge=1, le=MAX_TOP_K, description="number of diagnoses in the response")]
@@ -30,10 +34,10 @@ router = APIRouter(tags=["lesion"])
 
 @router.post("/v1/lesion", openapi_extra=openapi.LESION_BODY, responses=openapi.LESION_RESPONSES)
 async def lesion(request: Request, explain: Explain = False, top_k: TopK = DEFAULT_TOP_K) -> LesionAnswer:
-    """Classify one lesion: is it harmful, and what is it? Raw body or multipart `file`."""
+    """Classify one lesion: is it harmful, and what is it? Raw body, multipart `file`, or JSON."""
     service = _service(request)
     max_bytes = service.gateway.max_photo_bytes
-    file = await read_photo(request, request_slot(request), max_bytes=max_bytes)
+    file = await read_photo(request, request_slot(request), service.pool, max_bytes=max_bytes)
     return await service.classify(file, explain=explain, top_k=top_k)
 
 
@@ -65,7 +69,7 @@ async def lesion_batch(
     lines = stream_lines(
         files, classify, deadline=slot.deadline, request_id=request.headers[REQUEST_ID_HEADER]
     )
-    return StreamingResponse(lines, media_type="application/x-ndjson")
+    return StreamingResponse(lines, media_type="application/x-ndjson", headers=UNBUFFERED)
 
 
 class LesionService:
@@ -87,7 +91,7 @@ class LesionService:
         )
         self.limiters = {"/v1/lesion": self.photo_limiter, "/v1/lesion/batch": self.batch_limiter}
         self._batch_photos = asyncio.Semaphore(config.batch_concurrency)
-        self._pool = context.decode_pool
+        self.pool = context.decode_pool
         self._decoder = partial(decode_square, side_px=input_px, limits=context.photo_limits)
         self._coalescer = RequestCoalescer[LesionPhoto, LesionReport](
             partial(context.replicas["lesion"].call, "classify"), threshold=config.coalesce_above
@@ -116,14 +120,14 @@ class LesionService:
                 await asyncio.sleep(OVERLOAD_RETRY_S)
 
     async def _decode(self, file: bytes | PhotoError, explain: bool) -> LesionPhoto:
-        photo = await self._pool.decode(self._decoder, file)
+        photo = await self.pool.decode(self._decoder, file)
         return LesionPhoto(image_HWC=photo.image_HWC, explain=explain)
 
     async def _classify(self, photo: LesionPhoto, top_k: int) -> LesionAnswer:
         report = await self._coalescer.submit(photo)
         metrics.verdicts().inc(tags={"verdict": report.verdict})
         grad_cam_HW = report.grad_cam_HW
-        png = None if grad_cam_HW is None else await self._pool.run(grad_cam_png, grad_cam_HW)
+        png = None if grad_cam_HW is None else await self.pool.run(grad_cam_png, grad_cam_HW)
         return lesion_answer(report, top_k=top_k, heatmap_png=png)
 
 

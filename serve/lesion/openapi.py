@@ -19,6 +19,17 @@ LESION_BODY = request_body(
     {
         "multipart/form-data": multipart_form({"file": BINARY}, ["file"]),
         **{format.mime_type: {"schema": BINARY} for format in PHOTO_FORMATS},
+        "application/json": {
+            "schema": {
+                "type": "object",
+                "properties": {
+                    "image": {"type": "string", "description": "base64 of the file, or a data URI of it"}
+                },
+                "required": ["image"],
+                "additionalProperties": False,
+            },
+            "example": {"image": "data:image/jpeg;base64,/9j/4AAQSkZJRgABAQ=="},
+        },
     },
 )
 

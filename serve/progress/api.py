@@ -21,7 +21,8 @@ from serve.progress.skincredible import check_num_photos, read_frames
 from serve.runtime import metrics
 from serve.runtime.admission import AdaptiveLimiter, request_slot
 from serve.runtime.errors import ApiError
-from serve.runtime.uploads import FormSpec, media_type, read_body, read_form
+from serve.runtime.multipart import FormSpec
+from serve.runtime.uploads import media_type, read_body, read_form
 from serve.task import GatewayContext
 
 _T = TypeVar("_T")

@@ -2,6 +2,7 @@
 
 The numbers are those of the table in docs/operations.md, which has settings, defaults and responses.
 
+   ``DrainMiddleware``, around Serve's HTTP layer: reads on when a body was rejected.
    ``RequestIdMiddleware``, around Serve's HTTP layer: request id, headers that control Serve.
 1. ``LoadSheddingMiddleware``, around Serve's HTTP layer: rejects what step 5 would reject.
 2. ``AdmissionControl``, around the routes: deadline; step 1 again, for requests that did not pass it.
@@ -19,7 +20,7 @@ import asyncio
 import math
 import re
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 
@@ -30,6 +31,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serve.config import GatewayConfig
 from serve.runtime.errors import ApiError, QueueFullError, error_response, internal_error, overloaded
+from serve.runtime.http_layers import DrainMiddleware, cors
 from serve.schemas import DEADLINE_HEADER
 
 REQUEST_ID_HEADER = "x-request-id"
@@ -46,6 +48,7 @@ AdmissionChecks = Mapping[str, Callable[[], None]]
 """By path: raises ``ApiError`` when another request would be rejected."""
 
 _checks_of_process: dict[str, Callable[[], None]] = {}
+_origins_of_process: list[str] = []
 
 
 def serve_middlewares() -> list[Middleware]:
@@ -53,16 +56,21 @@ def serve_middlewares() -> list[Middleware]:
 
     Serve calls this in every replica and proxy.
     """
-    return [Middleware(LoadSheddingMiddleware, checks=_checks_of_process), Middleware(RequestIdMiddleware)]
+    return [
+        Middleware(LoadSheddingMiddleware, checks=_checks_of_process, allowed_origins=_origins_of_process),
+        Middleware(RequestIdMiddleware),
+        Middleware(DrainMiddleware),
+    ]
 
 
-def publish_checks(checks: AdmissionChecks) -> None:
-    """Hand the gateway's checks to ``LoadSheddingMiddleware`` in the same process.
+def publish_checks(checks: AdmissionChecks, allowed_origins: Sequence[str] = ()) -> None:
+    """Hand the gateway's checks and origins to ``LoadSheddingMiddleware`` in the same process.
 
     Serve creates the middleware by import path, without arguments, before or after the gateway.
     """
     _checks_of_process.clear()
     _checks_of_process.update(checks)
+    _origins_of_process[:] = allowed_origins
 
 
 class RequestIdMiddleware:
@@ -104,9 +112,10 @@ class LoadSheddingMiddleware:
     ``AdmissionControl`` then rejects the request.
     """
 
-    def __init__(self, app: ASGIApp, checks: AdmissionChecks) -> None:
+    def __init__(self, app: ASGIApp, checks: AdmissionChecks, allowed_origins: Sequence[str]) -> None:
         self._app = app
         self._checks = checks
+        self._allowed_origins = allowed_origins
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on or reject one request."""
@@ -115,6 +124,8 @@ class LoadSheddingMiddleware:
                 _check_path(self._checks, scope["method"], scope["path"])
             except ApiError as error:
                 response = error_response(error.code, str(error), error.headers)
+                if self._allowed_origins:
+                    response = cors(response, allow_origins=self._allowed_origins)
                 return await response(scope, receive, send)
         await self._app(scope, receive, send)
 

@@ -122,7 +122,8 @@ def register_error_handlers(app: FastAPI) -> None:
             return error_response("not_found", f"there is no route {method} {path}; /docs lists all routes")
         if error.status_code == 405:
             message = f"{path} does not support {method}; /docs lists all routes"
-            return error_response("method_not_allowed", message, error.headers)
+            allowed = (error.headers or {}).get("Allow", "").replace("GET", "GET, HEAD")
+            return error_response("method_not_allowed", message, {"Allow": allowed})
         return error_response("invalid_request", f"{error.detail}; /docs lists what each route needs")
 
     app.add_exception_handler(ApiError, send_error)

@@ -67,3 +67,25 @@ def test_photos_of_series_fill_two_series_or_two_batches():
 def test_the_disclaimer_is_in_every_response():
     for answer in (LesionAnswer, ProgressAnswer, PredictAnswer):
         assert "not a medical device" in answer.model_fields["disclaimer"].default
+
+
+@pytest.mark.parametrize(
+    "origins", [[], ["*"], ["https://clinic.example", "http://localhost:3000", "http://[::1]:8080"]]
+)
+def test_origins_are_accepted(origins: list[str]):
+    assert GatewayConfig.model_validate({"allowed_origins": origins}).allowed_origins == tuple(origins)
+
+
+@pytest.mark.parametrize(
+    "origin",
+    "clinic.example https://clinic.example/ https://clinic.example/app https://Clinic.example null ftp://a "
+    "https://user@clinic.example https://clinic.example:443 http://a:80".split(),
+)
+def test_an_address_that_browsers_never_send_as_origin_is_rejected(origin: str):
+    with pytest.raises(ValidationError, match="is no origin; write scheme and host"):
+        GatewayConfig.model_validate({"allowed_origins": [origin]})
+
+
+def test_all_origins_exclude_others():
+    with pytest.raises(ValidationError, match="leave out the others"):
+        GatewayConfig.model_validate({"allowed_origins": ["*", "https://clinic.example"]})

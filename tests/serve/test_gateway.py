@@ -15,6 +15,7 @@ from tests.serve.fakes import (
     uploads,
 )
 
+ROOT = Path(__file__).parents[2]
 OPENAPI = Path(__file__).with_name("openapi.json")
 JPEG = {"content-type": "image/jpeg"}
 
@@ -144,3 +145,25 @@ def test_limits_are_settings():
 
     assert error_of(client.post("/v1/lesion", content=picture(), headers=JPEG))[1] == "too_large"
     assert error_of(client.post("/v1/lesion/batch", files=uploads(b"", b"", b"")))[1] == "too_many_photos"
+
+
+@pytest.mark.parametrize("path", ["/v1/lesion", "/v1/lesion/batch", "/v1/progress", "/predict", "/v1/models"])
+def test_every_route_rejects_an_unknown_query_parameter(client: TestClient, path: str):
+    method = "GET" if path == "/v1/models" else "POST"
+
+    answer = error_of(client.request(method, f"{path}?topk=3"))
+
+    assert answer[:2] == (422, "invalid_request") and "'topk' is unknown; " in answer[2]
+
+
+def test_monitors_may_add_query_parameters_to_health_checks(client: TestClient):
+    assert client.get("/healthz?time=1").status_code == client.get("/readyz?time=1").status_code == 200
+
+
+def test_browsers_and_crawlers_get_an_icon_and_robots_txt(client: TestClient):
+    icon, robots = client.get("/favicon.ico"), client.get("/robots.txt")
+
+    assert icon.text == (ROOT / "ui" / "templates" / "favicon.svg").read_text(encoding="utf-8")
+    assert icon.headers["content-type"] == "image/svg+xml"
+    assert robots.text == "User-agent: *\nDisallow: /\n"
+    assert all("max-age=86400" in answer.headers["cache-control"] for answer in (icon, robots))

@@ -21,9 +21,10 @@ router = APIRouter(tags=["wound"])
 @router.post("/v1/wound")
 async def wound(request: Request) -> dict[str, float]:
     service: WoundService = request.app.state.services["wound"]
-    file = await read_photo(request, request_slot(request), max_bytes=1_000_000)
+    pool = service.context.decode_pool
+    file = await read_photo(request, request_slot(request), pool, max_bytes=1_000_000)
     with service.limiters["/v1/wound"].acquire():
-        photo = await service.context.decode_pool.decode(service.decoder, file)
+        photo = await pool.decode(service.decoder, file)
         return {"area": await service.context.replicas["wound"].call("measure", photo.image_HWC)}
 
 

@@ -10,7 +10,8 @@ from models.images import TooLargeError
 from serve.config import GatewayConfig
 from serve.runtime.admission import AdaptiveLimiter, InFlight, RequestSlot
 from serve.runtime.errors import ApiError
-from serve.runtime.uploads import Form, FormSpec, read_body, read_form
+from serve.runtime.multipart import Form, FormSpec
+from serve.runtime.uploads import read_body, read_form
 from tests.serve.fakes import uploads
 
 SPEC = FormSpec(
