@@ -151,10 +151,15 @@ def _homes(processes: list[psutil.Process]) -> list[Path]:
 
 
 def _config(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return ``local.yaml`` with two replicas of each deployment; random weights if there are no others."""
+    """Return ``local.yaml`` with two replicas of each deployment; random weights if there are no others.
+
+    Headers of a proxy are trusted, for tests/e2e/test_reverse_proxy.py. The default is tested in
+    tests/serve/runtime/test_forwarded_headers.py and tests/ui/test_site.py.
+    """
     config = yaml.safe_load((ROOT / "serve" / "local.yaml").read_text(encoding="utf-8"))
     folder = tmp_path_factory.mktemp("checkpoints")
-    api = config["applications"][0]
+    api, page = config["applications"]
+    api["args"]["gateway"]["trust_proxy_headers"] = page["args"]["trust_proxy_headers"] = True
     for deployment in api["deployments"]:
         deployment["num_replicas"] = 2
     for name, write in (("lesion", write_lesion), ("progress", write_progress)):
