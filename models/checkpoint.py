@@ -6,8 +6,11 @@ inference, ``int8.json`` with its calibration ranges. Reading ``meta.json`` need
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import os
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -87,7 +90,7 @@ class CheckpointMeta(BaseModel):
 
 
 def local_checkpoint(address: str) -> Path:
-    """Return the local folder of a checkpoint; download an S3 folder once into ~/.cache/skinserve.
+    """Return the local folder of a checkpoint; download an S3 folder once.
 
     Raises:
         CheckpointError: the download failed.
@@ -97,9 +100,23 @@ def local_checkpoint(address: str) -> Path:
     if not is_remote(address):
         return Path(address)
     try:
-        return fetch_folder(address, Path.home() / ".cache" / "skinserve")
-    except StorageError as error:
+        return fetch_folder(address, _cache_folder())
+    except (StorageError, OSError) as error:
         raise CheckpointError(f"checkpoint {address} cannot be fetched: {error}") from error
+
+
+def _cache_folder() -> Path:
+    """Return ~/.cache/skinserve, or a folder of this user in $TMPDIR if the home is not writable."""
+    with contextlib.suppress(OSError, RuntimeError):  # RuntimeError: a container's user without a home
+        folder = Path.home() / ".cache" / "skinserve"
+        folder.mkdir(parents=True, exist_ok=True)
+        if os.access(folder, os.W_OK):
+            return folder
+    folder = Path(tempfile.gettempdir()) / f"skinserve-cache-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if folder.stat().st_uid != os.getuid():
+        raise PermissionError(f"{folder} belongs to another user; set TMPDIR to a folder of your own")
+    return folder
 
 
 def read_meta(folder: Path) -> CheckpointMeta:

@@ -6,9 +6,10 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import psutil
 import pytest
@@ -83,30 +84,51 @@ class Server:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(("127.0.0.1", self.port))
 
-    def replicas(self, deployment: str) -> list[psutil.Process]:
-        """Processes of one deployment of the API."""
-        title = f"ServeReplica:api:{deployment}"
+    def replicas(self, deployment: str, application: str = "api") -> list[psutil.Process]:
+        """Processes of one deployment."""
+        title = f"ServeReplica:{application}:{deployment}"
         return [one for one in self._processes() if any(title in part for part in _command(one)[:1])]
 
     def _processes(self) -> list[psutil.Process]:
         return psutil.Process(self.process.pid).children(recursive=True)
 
 
+class StartServer(Protocol):
+    """Start a server."""
+
+    def __call__(
+        self, config: Path = ..., environment: Mapping[str, str] = ..., open_files: int | None = None
+    ) -> Server:
+        """Start a server, with these environment variables and hard limit of open files."""
+        ...
+
+
 @pytest.fixture(scope="session")
-def start_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], Server]]:
+def server_config(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The config file of the servers."""
+    return _config(tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def start_server(tmp_path_factory: pytest.TempPathFactory, server_config: Path) -> Iterator[StartServer]:
     """Start servers; those still running at the end are killed."""
-    config = _config(tmp_path_factory)
     started: list[Server] = []
 
-    def start() -> Server:
+    def start(
+        config: Path = server_config,
+        environment: Mapping[str, str] = {},
+        open_files: int | None = None,
+    ) -> Server:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
         log = tmp_path_factory.mktemp("server") / "output.txt"
+        limit = ["sh", "-c", f'ulimit -n {open_files}; exec "$@"', "sh"] if open_files else []
         with log.open("w") as output:
             process = subprocess.Popen(
-                [sys.executable, "-m", "serve", "--port", str(port), "--config", str(config)],
+                [*limit, sys.executable, "-m", "serve", "--port", str(port), "--config", str(config)],
                 cwd=ROOT,
+                env=os.environ | environment,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 text=True,
@@ -123,7 +145,7 @@ def start_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[
 
 
 @pytest.fixture(scope="session")
-def server(start_server: Callable[[], Server]) -> Iterator[Server]:
+def server(start_server: StartServer) -> Iterator[Server]:
     """The session's ready server; stopped at the end, which must leave nothing."""
     one = start_server()
     one.wait_for("ready: ")

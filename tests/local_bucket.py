@@ -10,9 +10,9 @@ from models.s3_client import forget_client, s3_client
 
 
 @contextlib.contextmanager
-def s3_server() -> Iterator[str]:
+def s3_server(ip_address: str = "127.0.0.1") -> Iterator[str]:
     """Run an S3 server on a free port, configure boto3 for it, and yield its URL."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server = ThreadedMotoServer(ip_address=ip_address, port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
     try:

@@ -7,8 +7,8 @@ import asyncio
 import io
 import socket
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, suppress
 
 import httpx
 import numpy as np
@@ -85,16 +85,49 @@ async def wait_for_both_replicas(server: Server, deployment: str, *, without: in
 # --- killed replicas ---
 
 
-async def test_no_request_fails_when_a_replica_of_a_model_is_killed(
+async def upload_slowly(server: Server, photo: bytes) -> httpx.Response:
+    """Upload a photo at 20 kB/s."""
+
+    async def chunks() -> AsyncIterator[bytes]:
+        for start in range(0, len(photo), 4000):
+            yield photo[start : start + 4000]
+            await asyncio.sleep(0.2)
+
+    async with httpx.AsyncClient(base_url=server.url, timeout=REQUEST_TIMEOUT_S, trust_env=False) as http:
+        return await http.post("/v1/lesion", content=chunks())
+
+
+async def wait_for_the_page(server: Server) -> None:
+    """Wait until the page answers."""
+    async with asyncio.timeout(TIMEOUT_S), httpx.AsyncClient(timeout=5, trust_env=False) as http:
+        while True:
+            with suppress(httpx.TransportError):
+                if (await http.get(f"{server.url}/ui/")).status_code == 200:
+                    return
+            await asyncio.sleep(0.2)
+
+
+async def test_no_request_fails_when_a_replica_of_a_model_or_the_page_is_killed(
     server: Server, lesion: bytes, faces: list[bytes]
 ):
+    """HAProxy is replaced when the page is, and the old one completes an upload of 20 s."""
+    noise = np.random.default_rng(seed=1).integers(0, 256, (365, 365, 3), np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(noise).save(file, "PNG")
+
     async with Load(server, lesion, faces) as load:
+        upload = asyncio.create_task(upload_slowly(server, file.getvalue()))
+        await asyncio.sleep(1)
+        server.replicas("Page", application="ui")[0].kill()
         for deployment in ("LesionClassifier", "FaceDetector", "ProgressClassifier"):
             await wait_for_both_replicas(server, deployment)
             server.replicas(deployment)[0].kill()
             await load.wait_for_responses(4 * NUM_CLIENTS)
+        uploaded = await upload
+    await wait_for_the_page(server)
 
     assert set(load.responses) == {"200"}
+    assert uploaded.status_code == 200, uploaded.text
 
 
 async def test_a_killed_gateway_loses_only_its_requests_in_flight(

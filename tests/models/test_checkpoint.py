@@ -146,17 +146,19 @@ def test_unwrap_returns_the_network_of_an_averaged_model(net: nn.Module):
     assert unwrap(net) is net
 
 
-def test_a_checkpoint_on_s3_is_downloaded_once(
-    tmp_path: Path, net: nn.Module, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("home", ["{writable}", "/proc"])
+def test_a_checkpoint_on_s3_is_downloaded_once_also_where_the_home_is_read_only(
+    tmp_path: Path, net: nn.Module, monkeypatch: pytest.MonkeyPatch, home: str
 ):
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("HOME", home.format(writable=tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     saved = save_checkpoint(tmp_path / "made", net, tiny_meta(), "# Card")
     with s3_server(), new_bucket("released") as bucket:
         storage.upload_folder(tmp_path / "made", f"{bucket}/tiny")
 
         first, second = (local_checkpoint(f"{bucket}/tiny") for _ in range(2))
 
-    assert first == second
+    assert first == second and first.is_relative_to(tmp_path)
     assert read_meta(first) == saved
 
 
