@@ -14,9 +14,10 @@ from models.limits import MAX_PHOTO_BYTES as MAX_PHOTO_BYTES
 from models.limits import MAX_SERIES_PHOTOS as MAX_SERIES_PHOTOS
 from models.limits import MIN_SERIES_PHOTOS as MIN_SERIES_PHOTOS
 from models.limits import PHOTO_FORMAT_NAMES as PHOTO_FORMAT_NAMES
+from models.limits import PHOTO_FORMATS as PHOTO_FORMATS
+from models.limits import PhotoFormat as PhotoFormat
 from models.metrics import Metric as Metric
 from models.metrics import TaskMetrics
-from models.photo_quality import ProblemCode
 from models.progress.metrics import ProgressMetrics
 from models.task_metrics import parse_metrics
 
@@ -89,7 +90,7 @@ class Health(Body):
     )
 
 
-ReasonCode = Literal[ProblemCode, "times_missing"]
+ReasonCode = Literal["too_small", "too_dark", "overexposed", "no_lesion", "times_missing"]
 
 
 class Reason(Body):

@@ -1,14 +1,18 @@
 """Routes, service and response of the lesion task."""
 
 import asyncio
+from collections.abc import Sequence
 from functools import partial
 from typing import Annotated
 
+import numpy as np
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import StreamingResponse
 
-from models.images import PhotoError, decode_square
+from models.checkpoint import CheckpointMeta
+from models.images import PhotoError, PhotoLimits, decode_square
 from models.limits import DEFAULT_TOP_K, MAX_TOP_K
+from models.photo_quality import Problem, find_problems
 from serve.lesion import openapi
 from serve.lesion.batch import stream_lines
 from serve.lesion.config import LesionConfig
@@ -18,9 +22,11 @@ from serve.lesion.schemas import DiagnosisScore, LesionAnswer
 from serve.runtime import metrics
 from serve.runtime.admission import REQUEST_ID_HEADER, AdaptiveLimiter, request_slot
 from serve.runtime.errors import ApiError
+from serve.runtime.loaded_model import threshold_of
 from serve.runtime.multipart import FormSpec
 from serve.runtime.replica_client import OVERLOAD_RETRY_S, RequestCoalescer
 from serve.runtime.uploads import read_form, read_photo
+from serve.schemas import ModelName, Reason
 from serve.task import GatewayContext
 
 UNBUFFERED = {"X-Accel-Buffering": "no", "Cache-Control": "no-store"}
@@ -73,14 +79,16 @@ async def lesion_batch(
 
 
 class LesionService:
-    """Decode photos of lesions, classify them on the replicas, and build the responses.
+    """Decode photos of lesions, classify the usable ones on the replicas, and build the responses.
 
     Args:
-        input_px: side of the square input of the network.
+        meta: of the checkpoint that the replicas serve.
     """
 
-    def __init__(self, config: LesionConfig, input_px: int, context: GatewayContext) -> None:
+    def __init__(self, config: LesionConfig, meta: CheckpointMeta, context: GatewayContext) -> None:
         self.config = config
+        self._model = ModelName(name=meta.name, version=meta.version)
+        self._threshold = threshold_of(meta, "malignant")
         self.gateway = context.config
         retry_after_s = self.gateway.retry_after_s
         self.photo_limiter = AdaptiveLimiter(
@@ -92,7 +100,7 @@ class LesionService:
         self.limiters = {"/v1/lesion": self.photo_limiter, "/v1/lesion/batch": self.batch_limiter}
         self._batch_photos = asyncio.Semaphore(config.batch_concurrency)
         self.pool = context.decode_pool
-        self._decoder = partial(decode_square, side_px=input_px, limits=context.photo_limits)
+        self._decoder = partial(_decode, side_px=meta.input_px, limits=context.photo_limits)
         self._coalescer = RequestCoalescer[LesionPhoto, LesionReport](
             partial(context.replicas["lesion"].call, "classify"), threshold=config.coalesce_above
         )
@@ -105,12 +113,18 @@ class LesionService:
             ApiError: ``overloaded``.
         """
         with self.photo_limiter.acquire():
-            return await self._classify(await self._decode(file, explain), top_k)
+            image_HWC, problems = await self.pool.decode(self._decoder, file)
+            if problems:
+                return self._not_usable(problems)
+            return await self._classify(LesionPhoto(image_HWC=image_HWC, explain=explain), top_k)
 
     async def classify_or_wait(self, file: bytes | PhotoError, *, explain: bool, top_k: int) -> LesionAnswer:
         """Classify one photo of an accepted batch request; wait while the replicas are overloaded."""
         async with self._batch_photos:
-            photo = await self._decode(file, explain)
+            image_HWC, problems = await self.pool.decode(self._decoder, file)
+            if problems:
+                return self._not_usable(problems)
+            photo = LesionPhoto(image_HWC=image_HWC, explain=explain)
             while True:
                 try:
                     return await self._classify(photo, top_k)
@@ -119,16 +133,27 @@ class LesionService:
                         raise
                 await asyncio.sleep(OVERLOAD_RETRY_S)
 
-    async def _decode(self, file: bytes | PhotoError, explain: bool) -> LesionPhoto:
-        photo = await self.pool.decode(self._decoder, file)
-        return LesionPhoto(image_HWC=photo.image_HWC, explain=explain)
-
     async def _classify(self, photo: LesionPhoto, top_k: int) -> LesionAnswer:
         report = await self._coalescer.submit(photo)
         metrics.verdicts().inc(tags={"verdict": report.verdict})
         grad_cam_HW = report.grad_cam_HW
         png = None if grad_cam_HW is None else await self.pool.run(grad_cam_png, grad_cam_HW)
         return lesion_answer(report, top_k=top_k, heatmap_png=png)
+
+    def _not_usable(self, problems: Sequence[Problem]) -> LesionAnswer:
+        metrics.verdicts().inc(tags={"verdict": "inconclusive"})
+        for problem in problems:
+            metrics.reasons().inc(tags={"code": problem.code})
+        return LesionAnswer(
+            model=self._model,
+            verdict="inconclusive",
+            usable=False,
+            reasons=[Reason(code=problem.code, message=problem.message) for problem in problems],
+            malignant_probability=None,
+            threshold=self._threshold,
+            diagnosis=None,
+            diagnoses=[],
+        )
 
 
 def lesion_answer(report: LesionReport, *, top_k: int, heatmap_png: str | None = None) -> LesionAnswer:
@@ -137,6 +162,8 @@ def lesion_answer(report: LesionReport, *, top_k: int, heatmap_png: str | None =
         model=report.model,
         malignant_probability=report.malignant_probability,
         verdict=report.verdict,
+        usable=True,
+        reasons=[],
         threshold=report.threshold,
         diagnosis=named_diagnosis(report),
         diagnoses=list(report.diagnoses[:top_k]),
@@ -152,6 +179,14 @@ def named_diagnosis(report: LesionReport) -> DiagnosisScore | None:
     candidates = [score for score in report.diagnoses if score.group == report.verdict]
     best = max(candidates, key=lambda score: score.probability, default=None)
     return best if best is not None and best.probability >= report.naming_threshold else None
+
+
+def _decode(
+    data: bytes, *, side_px: int, limits: PhotoLimits, jpeg_checked: bool
+) -> tuple[np.ndarray, list[Problem]]:
+    """Return the central square of a photo, and why it is not usable."""
+    photo = decode_square(data, side_px=side_px, limits=limits, jpeg_checked=jpeg_checked)
+    return photo.image_HWC, find_problems(photo)
 
 
 def _service(request: Request) -> LesionService:

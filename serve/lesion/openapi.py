@@ -15,7 +15,7 @@ from serve.schemas import ModelName
 
 LESION_BODY = request_body(
     f"One photo of one lesion, {PHOTO_FORMAT_NAMES}, at most {MAX_PHOTO_BYTES / 1e6:g} MB and "
-    f"{MAX_PHOTO_PIXELS / 1e6:g} megapixels.",
+    f"{MAX_PHOTO_PIXELS / 1e6:g} megapixels, of other formats than JPEG fewer.",
     {
         "multipart/form-data": multipart_form({"file": BINARY}, ["file"]),
         **{format.mime_type: {"schema": BINARY} for format in PHOTO_FORMATS},
@@ -37,8 +37,10 @@ _NEVUS = DiagnosisScore(name="Nevus", group="benign", probability=0.81)
 _MELANOMA = DiagnosisScore(name="Melanoma", group="malignant", probability=0.12)
 _EXAMPLE = LesionAnswer(
     model=ModelName(name="lesion-reference", version="1"),
-    malignant_probability=0.14,
     verdict="benign",
+    usable=True,
+    reasons=[],
+    malignant_probability=0.14,
     threshold=0.5,
     diagnosis=_NEVUS,
     diagnoses=[_NEVUS, _MELANOMA],

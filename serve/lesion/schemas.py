@@ -1,8 +1,10 @@
 """HTTP bodies of the lesion task. No Ray and no torch: ``ui/`` imports this too."""
 
-from pydantic import Field
+from typing import Literal, Self
 
-from serve.schemas import DISCLAIMER, Body, ErrorDetail, Group, ModelName, Probability
+from pydantic import Field, model_validator
+
+from serve.schemas import DISCLAIMER, Body, ErrorDetail, Group, ModelName, Probability, Reason
 
 
 class DiagnosisScore(Body):
@@ -17,8 +19,16 @@ class LesionAnswer(Body):
     """Response of ``POST /v1/lesion``."""
 
     model: ModelName
-    malignant_probability: float = Probability
-    verdict: Group = Field(description="malignant when malignant_probability reaches the threshold")
+    verdict: Literal["benign", "malignant", "inconclusive"] = Field(
+        description="malignant when malignant_probability reaches the threshold; inconclusive when the photo "
+        "is not usable"
+    )
+    usable: bool = Field(
+        description="false: the network cannot judge this photo and was not asked; probability, diagnosis "
+        "and heat map are null"
+    )
+    reasons: list[Reason] = Field(description="why the photo is not usable, or what weakens the answer")
+    malignant_probability: float | None = Field(ge=0, le=1, description="null when the photo is not usable")
     threshold: float = Probability
     diagnosis: DiagnosisScore | None = Field(
         description="most probable diagnosis of the verdict's group; null below probability 0.10"
@@ -32,6 +42,18 @@ class LesionAnswer(Body):
         "covers the central square of the upright photo; opaque blue marks evidence for the verdict",
     )
     disclaimer: str = DISCLAIMER
+
+    @model_validator(mode="after")
+    def _check_consistency(self) -> Self:
+        if self.usable:
+            if self.malignant_probability is None or self.verdict == "inconclusive":
+                raise ValueError("a usable photo needs a probability and a verdict")
+            return self
+        if self.verdict != "inconclusive" or not self.reasons:
+            raise ValueError("a photo that is not usable needs the verdict inconclusive and a reason")
+        if self.diagnoses or (self.malignant_probability, self.diagnosis, self.heatmap_png) != (None,) * 3:
+            raise ValueError("a photo that is not usable has no probability, diagnosis or heat map")
+        return self
 
 
 class BatchLine(Body):

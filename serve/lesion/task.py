@@ -18,9 +18,7 @@ def build(config: LesionConfig) -> TaskApp:
         max_ongoing_requests=MAX_QUEUED_BATCHES * config.max_batch_size,
         max_queued_requests=config.max_batch_size,
     ).bind(config)
-    return TaskApp(
-        deployments={"lesion": classifier}, create_service=partial(LesionService, config, meta.input_px)
-    )
+    return TaskApp(deployments={"lesion": classifier}, create_service=partial(LesionService, config, meta))
 
 
 LESION_TASK = ServeTask(

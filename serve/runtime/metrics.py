@@ -40,6 +40,12 @@ def verdicts() -> Counter:
 
 
 @cache
+def reasons() -> Counter:
+    """Return the counter of reasons in responses by ``code``."""
+    return Counter("skinserve_reasons", description="reasons in responses, by code", tag_keys=("code",))
+
+
+@cache
 def faces() -> Counter:
     """Return the counter of photos of series by ``found``: yes or no."""
     description = "photos of series, by whether a face was detected"

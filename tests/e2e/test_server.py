@@ -92,6 +92,37 @@ def test_a_batch_returns_one_line_per_file(http: httpx.Client, lesion: bytes):
     assert [lines[index]["error"]["code"] for index in (1, 3)] == ["unsupported_type", "unreadable_image"]
 
 
+def test_photos_that_are_not_usable_are_inconclusive_alone_and_in_a_batch(http: httpx.Client, lesion: bytes):
+    black, white, skin, clear = (0, 0, 0, 255), (255, 255, 255, 255), (214, 170, 148, 255), (0, 0, 0, 0)
+    expected = {
+        png(skin, (1, 1)): ["too_small"],
+        png(skin, (8000, 10)): ["too_small"],
+        png(black): ["too_dark"],
+        png(white): ["overexposed"],
+        png(clear): ["overexposed"],
+        png(skin): ["no_lesion"],
+    }
+
+    alone = [http.post("/v1/lesion?explain=true", content=photo) for photo in expected]
+    batch = http.post("/v1/lesion/batch", files=files(*expected, lesion))
+
+    lines = sorted(map(json.loads, batch.text.splitlines()), key=lambda line: line["index"])
+    in_batch = [LesionAnswer.model_validate(line["result"]) for line in lines]
+    model = in_batch[-1].model
+    assert in_batch[-1].usable and {answer.status_code for answer in alone} == {200}
+    for one, other, codes in zip(alone, in_batch[:-1], expected.values(), strict=True):
+        answer = LesionAnswer.model_validate_json(one.content)
+        assert answer == other and answer.model == model
+        assert (answer.verdict, answer.usable) == ("inconclusive", False)
+        assert [reason.code for reason in answer.reasons] == codes
+
+
+def png(colour: tuple[int, int, int, int], size: tuple[int, int] = (300, 200)) -> bytes:
+    file = io.BytesIO()
+    Image.new("RGBA", size, colour).save(file, "PNG")
+    return file.getvalue()
+
+
 def test_a_series_is_returned_in_time_order_with_a_face_in_each_photo(http: httpx.Client, faces: list[bytes]):
     times = {"taken_at": ["2026-03-01", "2026-05-01", "2026-04-01"]}
 

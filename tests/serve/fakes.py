@@ -26,9 +26,11 @@ from serve.progress.config import ProgressConfig
 from serve.progress.messages import FaceReport, FaceSeries, ProgressReport
 from serve.runtime.errors import STATUS
 from serve.schemas import Group, LoadedModel, ModelName
+from tests.random_checkpoints import random_meta
 
 INPUT_PX = 32
 CROP_PX = 8
+_LESION_META = random_meta("lesion", name="lesion-fake", version="1", architecture={}, input_px=INPUT_PX)
 
 
 def score(name: str, group: Group, probability: float) -> DiagnosisScore:
@@ -159,7 +161,7 @@ def loaded_model(kind: str) -> LoadedModel:
 
 def services(lesion: LesionConfig | None = None, progress: ProgressConfig | None = None) -> Services:
     return {
-        "lesion": partial(LesionService, lesion or LesionConfig(), INPUT_PX),
+        "lesion": partial(LesionService, lesion or LesionConfig(), _LESION_META),
         "progress": partial(ProgressService, progress or ProgressConfig()),
     }
 
@@ -188,12 +190,14 @@ def picture(
     colour: tuple[int, int, int] = (200, 120, 100),
     taken: str | None = None,
 ) -> bytes:
-    """An image file of one colour; ``taken`` is its EXIF capture time."""
+    """A dark square on one colour, as an image file; ``taken`` is its EXIF capture time."""
     exif = Image.Exif()
     if taken is not None:
         exif.get_ifd(0x8769)[0x9003] = taken
+    image = Image.new("RGB", size, colour)
+    image.paste((0, 0, 0), (size[0] // 2, size[1] // 2, size[0] // 2 + 8, size[1] // 2 + 8))
     file = io.BytesIO()
-    Image.new("RGB", size, colour).save(file, kind, exif=exif)
+    image.save(file, kind, exif=exif)
     return file.getvalue()
 
 

@@ -5,9 +5,11 @@ import json
 import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
+from pydantic import ValidationError
 
 from serve.lesion.api import lesion_answer, named_diagnosis
 from serve.lesion.schemas import DiagnosisScore, LesionAnswer
+from serve.runtime import metrics
 from tests.serve.fakes import INPUT_PX, FakeModels, error_of, lesion_report, picture, png_bomb, score, uploads
 
 JPEG = {"content-type": "image/jpeg"}
@@ -123,6 +125,91 @@ def test_a_batch_of_too_many_files_or_none_is_rejected(client: TestClient):
     assert error_of(many)[:2] == (422, "too_many_photos")
     assert error_of(none)[:2] == (422, "invalid_request")
     assert error_of(raw)[:2] == (415, "unsupported_type")
+
+
+def one_colour(colour: tuple[int, ...], size: tuple[int, int] = (64, 48)) -> bytes:
+    file = io.BytesIO()
+    Image.new("RGBA" if len(colour) == 4 else "RGB", size, colour).save(file, "PNG")
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("photo", "codes"),
+    [
+        (one_colour((0, 0, 0), (1, 1)), ["too_small", "too_dark"]),
+        (picture(size=(8000, 10)), ["too_small"]),
+        (one_colour((0, 0, 0)), ["too_dark"]),
+        (one_colour((255, 255, 255)), ["overexposed"]),
+        (one_colour((90, 60, 50, 0)), ["overexposed"]),
+        (one_colour((214, 170, 148)), ["no_lesion"]),
+    ],
+)
+def test_a_photo_that_is_not_usable_is_inconclusive_without_the_network(
+    client: TestClient, models: FakeModels, photo: bytes, codes: list[str]
+):
+    answer = client.post("/v1/lesion?explain=true", content=photo)
+
+    assert answer.status_code == 200 and models.num_calls == 0
+    assert [reason["code"] for reason in answer.json()["reasons"]] == codes
+    expected = {
+        "model": {"name": "lesion-fake", "version": "1"},
+        "verdict": "inconclusive",
+        "usable": False,
+        "malignant_probability": None,
+        "threshold": 0.5,
+        "diagnosis": None,
+        "diagnoses": [],
+        "heatmap_png": None,
+    }
+    assert expected.items() <= answer.json().items()
+
+
+def test_a_batch_has_a_result_for_a_photo_that_is_not_usable(client: TestClient, models: FakeModels):
+    photos = [one_colour((0, 0, 0)), picture(), b"<html>"]
+
+    answer = client.post("/v1/lesion/batch", files=uploads(*photos))
+
+    lines = {line["index"]: line for line in map(json.loads, answer.text.splitlines())}
+    assert [lines[index]["result"]["usable"] for index in (0, 1)] == [False, True]
+    assert lines[0]["result"]["reasons"][0]["code"] == "too_dark"
+    assert "error" in lines[2] and len(models.photos) == 1
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"usable": True},
+        {"reasons": []},
+        {"verdict": "benign"},
+        {"malignant_probability": 0.1},
+        {"diagnosis": NEVUS},
+        {"diagnoses": [NEVUS]},
+        {"heatmap_png": ""},
+        {"usable": True, "malignant_probability": 0.1},
+        {"usable": True, "verdict": "benign"},
+    ],
+)
+def test_an_answer_that_contradicts_itself_is_impossible(client: TestClient, changes: dict[str, object]):
+    content = client.post("/v1/lesion", content=one_colour((0, 0, 0))).json()
+    LesionAnswer.model_validate(content)
+
+    with pytest.raises(ValidationError, match="usable"):
+        LesionAnswer.model_validate(content | changes)
+
+
+def test_verdicts_and_reasons_are_counted(client: TestClient, monkeypatch: pytest.MonkeyPatch):
+    counted: list[str] = []
+
+    class Counter:
+        def inc(self, *, tags: dict[str, str]) -> None:
+            counted.extend(tags.values())
+
+    monkeypatch.setattr(metrics, "verdicts", Counter)
+    monkeypatch.setattr(metrics, "reasons", Counter)
+    for photo in (picture(), one_colour((0, 0, 0), (1, 1))):
+        client.post("/v1/lesion", content=photo)
+
+    assert counted == ["benign", "inconclusive", "too_small", "too_dark"]
 
 
 def test_an_internal_error_becomes_an_error_line_without_details(client: TestClient, models: FakeModels):
