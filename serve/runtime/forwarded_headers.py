@@ -5,8 +5,8 @@ Decision: docs/decisions/0021-reverse-proxies.md.
 
 import re
 
-from starlette.datastructures import Headers
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 _REMOVED = re.compile(rb"forwarded|x-forwarded-.*|x-gradio-server")  # Gradio reads some of them by itself
 _MAX_CHARS = 255
@@ -19,7 +19,8 @@ class ForwardedHeadersMiddleware:
     """Apply the prefix, scheme and host that a trusted proxy sends; remove the headers in any case.
 
     Code behind it reads all three from the ASGI scope. Values that are invalid, repeated or a list are
-    ignored: they come from a client, past a proxy that does not overwrite them.
+    ignored: they come from a client, past a proxy that does not overwrite them. Redirects within the server
+    have no scheme and host, so that they also pass a proxy that is not trusted.
     """
 
     def __init__(self, app: ASGIApp, *, trusted: bool) -> None:
@@ -33,11 +34,21 @@ class ForwardedHeadersMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on one request."""
-        if scope["type"] == "http":
-            changes = _forwarded(scope) if self._trusted else {}
-            scope = {**scope, **changes}
-            scope["headers"] = [one for one in scope["headers"] if not _REMOVED.fullmatch(one[0])]
-        await self._app(scope, receive, send)
+        if scope["type"] != "http":
+            return await self._app(scope, receive, send)
+        changes = _forwarded(scope) if self._trusted else {}
+        scope = {**scope, **changes}
+        scope["headers"] = [one for one in scope["headers"] if not _REMOVED.fullmatch(one[0])]
+        origin = f"{scope['scheme']}://{Headers(scope=scope).get('host', '')}"
+
+        async def send_relative(message: Message) -> None:
+            if message["type"] == "http.response.start" and 300 <= message["status"] < 400:
+                headers = MutableHeaders(raw=message["headers"])
+                if headers.get("location", "").startswith(f"{origin}/"):
+                    headers["location"] = headers["location"].removeprefix(origin)
+            await send(message)
+
+        await self._app(scope, receive, send_relative)
 
 
 def _forwarded(scope: Scope) -> Scope:

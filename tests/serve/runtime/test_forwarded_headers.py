@@ -6,6 +6,7 @@ import httpx
 import pytest
 import uvicorn
 from fastapi import FastAPI, Request
+from fastapi.responses import RedirectResponse
 from fastapi.testclient import TestClient
 
 from serve.runtime.forwarded_headers import ForwardedHeadersMiddleware
@@ -105,6 +106,23 @@ def test_invalid_values_are_ignored(address: Callable[..., str], name: str, valu
 
 def test_repeated_headers_are_ignored(address: Callable[..., str]):
     assert address([("x-forwarded-host", "a"), ("x-forwarded-host", "b")]) == "http://testserver/ui/seen"
+
+
+@pytest.mark.parametrize(
+    ("location", "sent"),
+    [
+        ("http://testserver/ui/?a=b", "/ui/?a=b"),
+        ("http://testserver.example/", "http://testserver.example/"),
+        ("https://testserver/", "https://testserver/"),
+        ("ui/", "ui/"),
+    ],
+)
+def test_redirects_within_the_server_have_no_scheme_and_host(location: str, sent: str):
+    app = FastAPI()
+    app.add_api_route("/", lambda: RedirectResponse(location))
+    client = TestClient(ForwardedHeadersMiddleware(app, trusted=False), follow_redirects=False)
+
+    assert client.get("/").headers["location"] == sent
 
 
 def test_line_breaks_never_reach_a_url():
