@@ -6,72 +6,42 @@ Axes: H row, W column, C colour (red, green, blue).
 """
 
 import io
-import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import ClassVar
 
 import numpy as np
 from PIL import ExifTags, Image
 
 from models.image_files.capture_time import capture_time
+from models.image_files.color import to_srgb
+from models.image_files.errors import PhotoError as PhotoError
+from models.image_files.errors import TooLargeError, TooManyPixelsError, UnreadableImageError
+from models.image_files.errors import UnsupportedTypeError as UnsupportedTypeError
+from models.image_files.formats import recognise_format
+from models.image_files.header import Size, header_size
+from models.image_files.heic import load_reduced, open_heic
+from models.image_files.helper_process import run_isolated
+from models.image_files.jpeg import end_after_last_scan, jpeg_decoding_cost, missing_rows
+from models.image_files.jpeg2000 import num_reductions
+from models.image_files.png import pixel_chunks
 from models.limits import (
     MAX_FACE_PHOTO_SIDE_PX,
-    MAX_JPEG_SCANS,
-    MAX_JPEG_SEGMENTS,
+    MAX_MISSING_ROWS,
     MAX_PHOTO_BYTES,
     MAX_PHOTO_PIXELS,
-    PHOTO_FORMAT_NAMES,
-    PHOTO_FORMATS,
+    PhotoFormat,
 )
 
 # PhotoLimits is checked on every header before decoding; Pillow's limit would only warn
 Image.MAX_IMAGE_PIXELS = None
 
-Size = tuple[int, int]
-
-_PILLOW_FORMATS = tuple(format.name.upper() for format in PHOTO_FORMATS)
-
-_JPEG_SEGMENT = re.compile(rb"\xff([^\x00\x01\xd0-\xd8\xff])")
-"""Start of a segment. In the data of a scan only 00 and the restart markers follow an FF."""
-_END_OF_IMAGE, _START_OF_SCAN = 0xD9, 0xDA
-_START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-
-
-class PhotoError(ValueError):
-    """Report a photo that cannot be used; the message says what to do."""
-
-    code: ClassVar[str]
-
-
-class UnreadableImageError(PhotoError):
-    """Report an empty, truncated or damaged photo."""
-
-    code = "unreadable_image"
-
-
-class UnsupportedTypeError(PhotoError):
-    """Report content in none of the accepted formats."""
-
-    code = "unsupported_type"
-
-
-class TooLargeError(PhotoError):
-    """Report a photo over the limit of bytes."""
-
-    code = "too_large"
-
-
-class TooManyPixelsError(PhotoError):
-    """Report a photo over the limit of pixels by its header, before decoding."""
-
-    code = "too_many_pixels"
+_REDUCING_GAP = 3.0
+"""Photos are reduced by a whole factor to at least so many times the needed size, then resized."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PhotoLimits:
-    """Limits of one photo."""
+    """Limits of one photo; a format may have a lower one of its own (``PhotoFormat.max_pixels``)."""
 
     max_bytes: int = MAX_PHOTO_BYTES
     max_pixels: int = MAX_PHOTO_PIXELS
@@ -99,6 +69,44 @@ class Photo:
     """Capture time by EXIF or XMP; naive unless the camera stored a time zone."""
 
 
+@dataclass(frozen=True)
+class _Square:
+    """The central square of a photo."""
+
+    side_px: int
+
+    def needed(self, size: Size) -> Size:
+        return self.side_px, self.side_px
+
+    def shrink(self, image: Image.Image) -> Image.Image:
+        side = min(image.size)
+        left, top = (image.width - side) // 2, (image.height - side) // 2
+        box = (left, top, left + side, top + side)
+        return image.resize(
+            (self.side_px, self.side_px), Image.Resampling.BICUBIC, box=box, reducing_gap=_REDUCING_GAP
+        )
+
+
+@dataclass(frozen=True)
+class _Bounded:
+    """A whole photo with a bounded long side; a smaller one keeps its size."""
+
+    max_side_px: int
+
+    def needed(self, size: Size) -> Size:
+        ratio = min(1.0, self.max_side_px / max(size))
+        return max(1, round(size[0] * ratio)), max(1, round(size[1] * ratio))
+
+    def shrink(self, image: Image.Image) -> Image.Image:
+        size = self.needed(image.size)
+        if size == image.size:
+            return image
+        return image.resize(size, Image.Resampling.BICUBIC, reducing_gap=_REDUCING_GAP)
+
+
+_Target = _Square | _Bounded
+
+
 def decode_square(
     data: bytes, *, side_px: int, limits: PhotoLimits = DEFAULT_LIMITS, jpeg_checked: bool = False
 ) -> Photo:
@@ -112,14 +120,7 @@ def decode_square(
     Raises:
         PhotoError: one of its subclasses, whose ``code`` is the HTTP error code.
     """
-
-    def central(image: Image.Image) -> Image.Image:
-        side = min(image.size)
-        left, top = (image.width - side) // 2, (image.height - side) // 2
-        box = (left, top, left + side, top + side)
-        return image.resize((side_px, side_px), Image.Resampling.BICUBIC, box=box, reducing_gap=3.0)
-
-    return _decode(data, limits, lambda size: (side_px, side_px), central, jpeg_checked)
+    return _decode(data, _Square(side_px), limits, jpeg_checked)
 
 
 def decode_bounded(
@@ -136,39 +137,7 @@ def decode_bounded(
     Raises:
         PhotoError: one of its subclasses, whose ``code`` is the HTTP error code.
     """
-    return _decode(
-        data,
-        limits,
-        lambda size: _bounded(size, max_side_px),
-        lambda image: _reduced(image, max_side_px),
-        jpeg_checked,
-    )
-
-
-def jpeg_decoding_cost(data: bytes) -> int:
-    """Return pixels times scans of a JPEG, the cost of decoding it, from its markers.
-
-    Raises:
-        UnreadableImageError: it has too many scans or segments.
-    """
-    pixels = scans = 0
-    position = 2
-    for _ in range(MAX_JPEG_SEGMENTS):
-        found = _JPEG_SEGMENT.search(data, position)
-        if found is None or found[1][0] == _END_OF_IMAGE:
-            return pixels * scans
-        marker, position = found[1][0], found.end()
-        if marker in _START_OF_FRAME:
-            height, width = (_two_bytes(data, position + offset) for offset in (3, 5))
-            pixels = max(pixels, height * width)
-        scans += marker == _START_OF_SCAN
-        if scans > MAX_JPEG_SCANS:
-            break
-        position += max(2, _two_bytes(data, position))
-    raise UnreadableImageError(
-        f"the JPEG has more than {MAX_JPEG_SCANS} scans or {MAX_JPEG_SEGMENTS} segments, which no camera "
-        "writes; save it again as an ordinary JPEG and send that"
-    )
+    return _decode(data, _Bounded(max_side_px), limits, jpeg_checked)
 
 
 def photo_too_large(num_bytes: int, max_bytes: int) -> TooLargeError:
@@ -182,105 +151,118 @@ def photo_too_large(num_bytes: int, max_bytes: int) -> TooLargeError:
 def bound_array(image_HWC: np.ndarray, *, max_side_px: int = MAX_FACE_PHOTO_SIDE_PX) -> Photo:
     """Reduce decoded pixels, uint8 (H, W, 3), as ``decode_bounded`` does."""
     height, width = image_HWC.shape[:2]
-    reduced = _reduced(Image.fromarray(image_HWC), max_side_px)
+    reduced = _Bounded(max_side_px).shrink(Image.fromarray(image_HWC))
     return Photo(image_HWC=np.array(reduced), width_px=width, height_px=height, taken_at=None)
 
 
-def _decode(
-    data: bytes,
-    limits: PhotoLimits,
-    needed: Callable[[Size], Size],
-    shrink: Callable[[Image.Image], Image.Image],
-    jpeg_checked: bool,
-) -> Photo:
+def _decode(data: bytes, target: _Target, limits: PhotoLimits, jpeg_checked: bool) -> Photo:
     if len(data) > limits.max_bytes:
         raise photo_too_large(len(data), limits.max_bytes)
-    _check_type(data)
-    if not jpeg_checked and data.startswith(b"\xff\xd8"):
+    format = recognise_format(data)
+    size = header_size(data, format)
+    if size is not None:
+        _check_pixels(size, format, limits)
+    if format.is_isolated:
+        return run_isolated(_decode_format, data, format, target, limits)
+    if format.name == "JPEG" and not jpeg_checked:
         jpeg_decoding_cost(data)
+    return _decode_format(data, format, target, limits)
+
+
+def _decode_format(data: bytes, format: PhotoFormat, target: _Target, limits: PhotoLimits) -> Photo:
     try:
-        with Image.open(io.BytesIO(data), formats=_PILLOW_FORMATS) as image:
-            original = image.size
-            _check_pixels(original, limits)
-            image.draft(None, needed(original))
-            image.load()
-            exif = _exif(image)
-            taken_at = capture_time(image)
-            upright = _upright(_to_rgb(shrink(_resizable(image))), exif)
-    except PhotoError:
+        if format.name == "HEIC":
+            return _decode_heic(data, format, target, limits)
+        if format.name == "PNG":
+            data = pixel_chunks(data)
+        try:
+            return _decode_with_pillow(data, format, target, limits)
+        except OSError:  # Pillow's error for truncated files
+            ended = end_after_last_scan(data) if format.name == "JPEG" else None
+            if ended is None:
+                raise
+            return _decode_with_pillow(ended, format, target, limits, is_cut=True)
+    except (PhotoError, MemoryError):
         raise
     # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error and others for damaged bytes
     except Exception as error:
         raise UnreadableImageError(
-            "the photo starts like an image but cannot be decoded: it is damaged or truncated; send it again"
+            f"the photo starts like a {format.name} image but cannot be decoded: it is damaged or truncated; "
+            "send it again"
         ) from error
-    is_transposed = exif.get(ExifTags.Base.Orientation) in (5, 6, 7, 8)
-    width, height = original[::-1] if is_transposed else original
-    return Photo(image_HWC=np.array(upright), width_px=width, height_px=height, taken_at=taken_at)
 
 
-def _check_type(data: bytes) -> None:
-    if not data:
-        raise UnreadableImageError("the photo is empty (0 bytes); send the file itself")
-    if any(re.match(format.signature, data, re.DOTALL) for format in PHOTO_FORMATS):
+def _decode_with_pillow(
+    data: bytes, format: PhotoFormat, target: _Target, limits: PhotoLimits, *, is_cut: bool = False
+) -> Photo:
+    with Image.open(io.BytesIO(data), formats=[format.pillow_name]) as image:
+        original = image.size
+        _check_pixels(original, format, limits)
+        needed = target.needed(original)
+        if format.name == "JPEG 2000":
+            _set_reduction(image, data, _reduction(original, needed))
+        else:
+            image.draft(None, needed)
+        image.load()
+        if is_cut and (missing := missing_rows(image)) > MAX_MISSING_ROWS:
+            raise UnreadableImageError(
+                f"the JPEG is truncated: {missing:.0%} of its rows are missing; send the whole file"
+            )
+        return _photo(image, original, target, _orientation(image))
+
+
+def _decode_heic(data: bytes, format: PhotoFormat, target: _Target, limits: PhotoLimits) -> Photo:
+    picture = open_heic(data)
+    original = picture.size
+    _check_pixels(original, format, limits)
+    image = load_reduced(picture, _reduction(original, target.needed(original)))
+    return _photo(image, original, target, orientation=1)
+
+
+def _photo(image: Image.Image, original: Size, target: _Target, orientation: int) -> Photo:
+    shrunk = target.shrink(_resizable(image))
+    upright = to_srgb(shrunk, image.info.get("icc_profile"))
+    if orientation in _TRANSPOSITIONS:
+        upright = upright.transpose(_TRANSPOSITIONS[orientation])
+    width, height = original[::-1] if orientation in (5, 6, 7, 8) else original
+    return Photo(image_HWC=np.array(upright), width_px=width, height_px=height, taken_at=capture_time(image))
+
+
+def _check_pixels(size: Size, format: PhotoFormat, limits: PhotoLimits) -> None:
+    pixels, allowed = size[0] * size[1], min(limits.max_pixels, format.max_pixels)
+    if pixels <= allowed:
         return
-    what = "this is not"
-    if data[4:8] == b"ftyp" and data[8:12] in (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1"):
-        what = "this is a HEIC photo (on an iPhone choose Settings, Camera, Formats, Most Compatible), not"
-    elif data[:6] in (b"GIF87a", b"GIF89a"):
-        what = "this is a GIF, not"
-    elif data[:5] == b"%PDF-":
-        what = "this is a PDF, not"
-    elif data[:64].lstrip().lower().startswith((b"<!doctype", b"<html")):
-        what = "this is a web page, not"
-    raise UnsupportedTypeError(f"{what} a {PHOTO_FORMAT_NAMES} image; save it as JPEG and send that")
+    advice = "make it smaller"
+    if allowed < limits.max_pixels:
+        advice += f" or send it as JPEG, of which {limits.max_pixels / 1e6:g} are allowed"
+    raise TooManyPixelsError(
+        f"the {format.name} photo has {size[0]} x {size[1]} = {pixels / 1e6:.1f} megapixels, at most "
+        f"{allowed / 1e6:g} are allowed; {advice}"
+    )
 
 
-def _two_bytes(data: bytes, position: int) -> int:
-    return int.from_bytes(data[position : position + 2], "big")
+def _reduction(size: Size, needed: Size) -> int:
+    """Return the whole factor by which a photo may be reduced before it is resized."""
+    return max(1, int(min(size[0] / needed[0], size[1] / needed[1]) / _REDUCING_GAP))
 
 
-def _check_pixels(size: Size, limits: PhotoLimits) -> None:
-    pixels = size[0] * size[1]
-    if pixels > limits.max_pixels:
-        raise TooManyPixelsError(
-            f"the photo has {size[0]} x {size[1]} = {pixels / 1e6:.1f} megapixels, at most "
-            f"{limits.max_pixels / 1e6:g} are allowed; make it smaller"
-        )
+def _set_reduction(image: Image.Image, data: bytes, factor: int) -> None:
+    """Let the decoder of JPEG 2000 leave out the finest resolutions."""
+    # Pillow's documented attribute of this format hides Image.reduce
+    image.reduce = min(factor.bit_length() - 1, num_reductions(data))  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def _resizable(image: Image.Image) -> Image.Image:
     """Convert to a mode that Pillow resizes with interpolation; keep modes of fewer bytes."""
-    if image.mode.startswith("I"):  # 16-bit grey; Pillow would clip it at 255
-        return Image.fromarray((np.asarray(image) >> 8).clip(0, 255).astype(np.uint8))
-    if image.mode in ("RGB", "L", "RGBA", "LA", "CMYK") and "transparency" not in image.info:
+    if image.mode.startswith("I;16"):  # Pillow would clip it at 255
+        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    if image.mode in ("I", "F"):
+        raise UnreadableImageError(
+            "the photo has 32 bits per channel, at most 16 are supported; save it with 8 bits per channel"
+        )
+    if image.mode in ("RGB", "L", "RGBA", "LA", "CMYK", "LAB") and "transparency" not in image.info:
         return image
     return image.convert("RGBA" if image.has_transparency_data else "RGB")
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    """Convert to RGB on a white background."""
-    if image.mode in ("RGBA", "LA"):
-        coloured = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), coloured).convert("RGB")
-    return image.convert("RGB")
-
-
-def _bounded(size: Size, max_side_px: int) -> Size:
-    ratio = min(1.0, max_side_px / max(size))
-    return max(1, round(size[0] * ratio)), max(1, round(size[1] * ratio))
-
-
-def _reduced(image: Image.Image, max_side_px: int) -> Image.Image:
-    size = _bounded(image.size, max_side_px)
-    return image if size == image.size else image.resize(size, Image.Resampling.BICUBIC, reducing_gap=3.0)
-
-
-def _exif(image: Image.Image) -> Image.Exif:
-    try:
-        return image.getexif()
-    except Exception:  # damaged EXIF must not reject the photo
-        return Image.Exif()
 
 
 _TRANSPOSITIONS = {
@@ -294,6 +276,8 @@ _TRANSPOSITIONS = {
 }
 
 
-def _upright(image: Image.Image, exif: Image.Exif) -> Image.Image:
-    transposition = _TRANSPOSITIONS.get(exif.get(ExifTags.Base.Orientation, 1))
-    return image if transposition is None else image.transpose(transposition)
+def _orientation(image: Image.Image) -> int:
+    try:
+        return image.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:  # damaged EXIF must not reject the photo
+        return 1

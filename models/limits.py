@@ -12,25 +12,85 @@ class PhotoFormat(NamedTuple):
     """Define one accepted format of photos."""
 
     name: str
-    """In messages; Pillow's name is the same in upper case."""
     mime_type: str
     suffixes: tuple[str, ...]
     signature: bytes
     """Regular expression for the first bytes of a file."""
+    max_pixels: int
+    is_isolated: bool = False
+    """Decoded in a helper process (docs/decisions/0019-photo-formats.md)."""
 
+    @property
+    def pillow_name(self) -> str:
+        """Name of Pillow's decoder; HEIC has none."""
+        return self.name.replace(" ", "").upper()
 
-PHOTO_FORMATS = (
-    PhotoFormat("JPEG", "image/jpeg", (".jpg", ".jpeg"), rb"\xff\xd8\xff"),
-    PhotoFormat("PNG", "image/png", (".png",), rb"\x89PNG\r\n\x1a\n"),
-    PhotoFormat("WebP", "image/webp", (".webp",), rb"RIFF.{4}WEBP"),
-)
-PHOTO_FORMAT_NAMES = " or ".join(", ".join(format.name for format in PHOTO_FORMATS).rsplit(", ", 1))
-"""``JPEG, PNG or WebP``."""
 
 MAX_PHOTO_BYTES = 20_000_000
 """Size of one photo file."""
-MAX_PHOTO_PIXELS = 50_000_000
-"""Width times height of one photo by its header, before decoding."""
+MAX_PHOTO_PIXELS = 64_000_000
+"""Width times height of one JPEG by its header, before decoding."""
+_MAX_FULL_PIXELS = 51_000_000
+"""Of formats that are decoded at full size; phones send 8192 x 6144 = 50.3 megapixels."""
+_MAX_WEBP_PIXELS = 26_000_000
+"""Its decoder needs 16 bytes a pixel."""
+
+PHOTO_FORMATS = (
+    PhotoFormat(
+        "JPEG",
+        "image/jpeg",
+        (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),
+        rb"\xff\xd8\xff",
+        MAX_PHOTO_PIXELS,
+    ),
+    PhotoFormat("PNG", "image/png", (".png", ".apng"), rb"\x89PNG\r\n\x1a\n", _MAX_FULL_PIXELS),
+    PhotoFormat("WebP", "image/webp", (".webp",), rb"RIFF.{4}WEBP", _MAX_WEBP_PIXELS),
+    # mif1, msf1 and miaf leave the codec to the compatible brands
+    PhotoFormat(
+        "AVIF",
+        "image/avif",
+        (".avif",),
+        rb".{4}ftyp(?:avi[fs]|(?:mif1|miaf|msf1).{4}(?:.{4}){0,9}?avi[fs])",
+        _MAX_FULL_PIXELS,
+        is_isolated=True,
+    ),
+    PhotoFormat(
+        "HEIC",
+        "image/heic",
+        (".heic", ".heif", ".hif"),
+        rb".{4}ftyp(?:hei[cxms]|hev[cxms]|mif1|miaf|msf1)",
+        _MAX_FULL_PIXELS,
+        is_isolated=True,
+    ),
+    PhotoFormat(
+        "TIFF",
+        "image/tiff",
+        (".tif", ".tiff"),
+        rb"II[*+]\0|MM\0[*+]",
+        _MAX_FULL_PIXELS,
+        is_isolated=True,
+    ),
+    PhotoFormat(
+        "JPEG 2000",
+        "image/jp2",
+        (".jp2", ".j2k", ".jpf", ".jpx", ".j2c", ".jpc"),
+        rb"\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51",
+        _MAX_FULL_PIXELS,
+        is_isolated=True,
+    ),
+    PhotoFormat("GIF", "image/gif", (".gif",), rb"GIF8[79]a", _MAX_FULL_PIXELS),
+    PhotoFormat("BMP", "image/bmp", (".bmp", ".dib"), rb"BM", _MAX_FULL_PIXELS),
+)
+PHOTO_FORMAT_NAMES = " or ".join(", ".join(format.name for format in PHOTO_FORMATS).rsplit(", ", 1))
+"""``JPEG, PNG, WebP, ... or BMP``."""
+MAX_ICC_PROFILE_BYTES = 4_000_000
+"""Larger ICC profiles are ignored; those of presses have up to 3 MB."""
+MAX_MISSING_ROWS = 0.02
+"""Share of the rows that a truncated JPEG may lack."""
+MAX_DECODE_S = 30
+"""Time for one photo in a helper process."""
+MAX_HELPER_BYTES = 1_000_000_000
+"""Memory of one helper process."""
 MAX_JPEG_SCANS = 100
 """Scans of one JPEG. A progressive JPEG has about ten, and each costs another pass over all pixels."""
 MAX_JPEG_SEGMENTS = 1000

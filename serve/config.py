@@ -42,7 +42,9 @@ class GatewayConfig(Settings):
 
     max_photo_bytes: int = Field(default=MAX_PHOTO_BYTES, gt=0)
     max_photo_pixels: int = Field(
-        default=MAX_PHOTO_PIXELS, gt=0, description="by the header of the file, before decoding"
+        default=MAX_PHOTO_PIXELS,
+        gt=0,
+        description="of a JPEG, by its header; models/limits.py has lower limits of other formats",
     )
     max_request_bytes: int = Field(
         default=MAX_REQUEST_BYTES, gt=0, description="body of a request with several photos"

@@ -32,6 +32,9 @@ PHOTOS_PER_SAVE = 500
 RESERVED_BYTES = 2 << 30
 """Free space that a cache leaves on its disk."""
 
+DECODER_VERSION = 2
+"""Part of the key; increased when ``models.images`` returns other pixels. 2: colour profiles."""
+
 Unreadable = dict[int, str]
 """Reason by position of the unreadable photo."""
 
@@ -149,7 +152,7 @@ def _square(row: Row, side_px: int) -> np.ndarray | str:
 
 
 def _key(rows: Sequence[Row], side_px: int) -> str:
-    digest = hashlib.sha256(str(side_px).encode())
+    digest = hashlib.sha256(f"{DECODER_VERSION} {side_px}".encode())
     for row in rows:
         digest.update(f"\n{row.image}\t".encode() + row.thumbnail)
     return digest.hexdigest()[:24]

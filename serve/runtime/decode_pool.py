@@ -1,18 +1,22 @@
 """Threads for photo decoding, so that the event loop never blocks."""
 
 import asyncio
-import struct
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
-from models.images import PhotoError, jpeg_decoding_cost
+from models.image_files.formats import recognise_format
+from models.image_files.header import header_size
+from models.image_files.jpeg import jpeg_decoding_cost
+from models.images import PhotoError
 from serve.runtime import metrics
 
 MAX_FAST_PX = 6_000_000
 """A PNG or WebP of more pixels takes over 0.2 s."""
+MAX_FAST_ISOLATED_PX = 2_000_000
+"""Likewise a HEIC, AVIF, TIFF or JPEG 2000."""
 _JPEG_FACTOR = 30
 """One scan of a progressive JPEG is faster than a PNG by this factor, and there are about ten."""
 
@@ -67,23 +71,13 @@ def is_slow(data: bytes) -> bool:
         UnreadableImageError: a JPEG with too many scans or segments.
     """
     try:
-        if data.startswith(b"\xff\xd8"):
-            # a JPEG of one scan is decoded at a reduced size
-            return jpeg_decoding_cost(data) > _JPEG_FACTOR * MAX_FAST_PX
-        if data.startswith(b"\x89PNG"):
-            width, height = struct.unpack_from(">II", data, 16)
-        elif data[12:16] == b"VP8X":
-            width, height = (1 + int.from_bytes(data[start : start + 3], "little") for start in (24, 27))
-        elif data[12:16] == b"VP8L":
-            bits = int.from_bytes(data[21:25], "little")
-            width, height = 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
-        elif data[12:16] == b"VP8 ":
-            width, height = (size & 0x3FFF for size in struct.unpack_from("<HH", data, 26))
-        else:
-            return False  # of no supported type: the decoder rejects it by its first bytes
-    except struct.error:
-        return False  # cut off within the header
-    return width * height > MAX_FAST_PX
+        format = recognise_format(data)
+    except PhotoError:
+        return False  # the decoder rejects it
+    if format.name == "JPEG":  # a JPEG of one scan is decoded at a reduced size
+        return jpeg_decoding_cost(data) > _JPEG_FACTOR * MAX_FAST_PX
+    width, height = header_size(data, format) or (0, 0)
+    return width * height > (MAX_FAST_ISOLATED_PX if format.is_isolated else MAX_FAST_PX)
 
 
 def _timed(work: Callable[[], _T]) -> _T:

@@ -38,10 +38,10 @@ EXAMPLES: dict[ErrorCode, str] = {
     "method_not_allowed": "/v1/lesion does not support GET; /docs lists all routes",
     "too_large": f"the photo has 20.5 MB, at most {limits.MAX_PHOTO_BYTES / 1e6:g} MB are allowed; "
     "send a smaller or more compressed one",
-    "too_many_pixels": "the photo has 10000 x 6000 = 60.0 megapixels, "
-    f"at most {limits.MAX_PHOTO_PIXELS / 1e6:g} are allowed; make it smaller",
-    "unsupported_type": f"this is a web page, not a {limits.PHOTO_FORMAT_NAMES} image; "
-    "save it as JPEG and send that",
+    "too_many_pixels": "the PNG photo has 10000 x 6000 = 60.0 megapixels, at most 51 are allowed; "
+    f"make it smaller or send it as JPEG, of which {limits.MAX_PHOTO_PIXELS / 1e6:g} are allowed",
+    "unsupported_type": f"this is a web page, not a {limits.PHOTO_FORMAT_NAMES} photo; "
+    "send the photo itself, not a page with it",
     "invalid_request": "query parameter top_k is '0': must be greater than or equal to 1",
     "no_face": "no face was found in any of the 3 photos; send photos that show the whole face "
     "from the front, in good light",

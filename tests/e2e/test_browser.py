@@ -105,7 +105,7 @@ def test_a_file_that_is_no_photo_gets_an_error_card(page: Page):
 
     alert = page.locator("#lesion-answer").get_by_role("alert")
     expect(alert).to_contain_text("This file type is not supported")
-    expect(alert).to_contain_text(re.compile("JPEG, PNG or WebP"))
+    expect(alert).to_contain_text(re.compile("JPEG, PNG, WebP"))
     expect(page.locator("#lesion-picker")).to_be_visible()
 
 

@@ -30,7 +30,15 @@ SCHEMA = pa.schema(
 )
 MISSING, NO_FACE = "missing", "no_face"
 """Problems besides the codes of ``models.images.PhotoError``."""
-FACE_SOURCES = ("face/detector.py", "face/alignment.py", "images.py")
+FACE_SOURCES = (
+    "face/detector.py",
+    "face/alignment.py",
+    "images.py",
+    "image_files/color.py",
+    "image_files/heic.py",
+    "image_files/jpeg.py",
+    "image_files/png.py",
+)
 """Files of ``models/`` that determine the pixels of a crop."""
 log = logging.getLogger(__name__)
 

@@ -63,7 +63,7 @@ def test_top_k_limits_the_diagnoses(client: TestClient):
         (b"", "image/jpeg", 422, "invalid_request", "empty"),
         (picture()[:200], "image/jpeg", 400, "unreadable_image", "damaged"),
         (b"<!doctype html><html></html>", "image/jpeg", 415, "unsupported_type", "web page"),
-        (b"\0\0\0\x18ftypheic" + bytes(50), "image/heic", 415, "unsupported_type", "HEIC"),
+        (b"\xff\x0a" + bytes(50), "image/jxl", 415, "unsupported_type", "JPEG XL"),
         (picture(), "text/html", 415, "unsupported_type", "text/html"),
         (picture(), "application/x-www-form-urlencoded", 415, "unsupported_type", "octet-stream"),
         (png_bomb(10_000, 6_000), "image/png", 413, "too_many_pixels", "60.0 megapixels"),

@@ -6,7 +6,8 @@ from functools import partial
 import pytest
 from PIL import Image
 
-from models.images import UnreadableImageError, decode_square, jpeg_decoding_cost
+from models.image_files.jpeg import jpeg_decoding_cost
+from models.images import UnreadableImageError, decode_square
 from serve.runtime.decode_pool import DecodePool, is_slow
 
 
@@ -41,6 +42,13 @@ HUGE = (6000, 4000)
         (photo("JPEG", LARGE, progressive=True), False),
         (with_scans(photo("JPEG", LARGE, progressive=True), 60), True),
         (with_scans(photo("JPEG", SMALL, progressive=True), 60), False),
+        (photo("TIFF", LARGE), True),
+        (photo("TIFF", SMALL), False),
+        (photo("AVIF", (2000, 1500), speed=10), True),
+        (photo("JPEG2000", (2000, 1500)), True),
+        (photo("GIF", LARGE), True),
+        (photo("BMP", LARGE), True),
+        (photo("BMP", SMALL), False),
         (b"\xff\xd8" + b"\xff\xe1\x00\x02" * 100, False),
         (b"\xff\xd8\xff", False),
         (b"\x89PNG\r\n", False),

@@ -1,0 +1,33 @@
+"""Errors of photos; ``models.images`` exports them."""
+
+from typing import ClassVar
+
+
+class PhotoError(ValueError):
+    """Report a photo that cannot be used; the message says what to do."""
+
+    code: ClassVar[str]
+
+
+class UnreadableImageError(PhotoError):
+    """Report an empty, truncated or damaged photo."""
+
+    code = "unreadable_image"
+
+
+class UnsupportedTypeError(PhotoError):
+    """Report content in none of the accepted formats."""
+
+    code = "unsupported_type"
+
+
+class TooLargeError(PhotoError):
+    """Report a photo over the limit of bytes."""
+
+    code = "too_large"
+
+
+class TooManyPixelsError(PhotoError):
+    """Report a photo over the limit of pixels by its header, before decoding."""
+
+    code = "too_many_pixels"

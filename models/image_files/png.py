@@ -1,0 +1,61 @@
+"""Drop the chunks of a PNG that do not affect its pixels."""
+
+import re
+import struct
+import zlib
+from collections.abc import Iterator
+
+MAX_ANCILLARY_BYTES = 1_000_000
+"""Of one chunk, packed and unpacked; Pillow rejects the photo beyond."""
+_KEPT = frozenset({b"tRNS", b"iCCP", b"eXIf", b"iTXt"})
+_XMP = b"XML:com.adobe.xmp\0"
+_SIGNATURE_LENGTH, _OVERHEAD = 8, 12
+_MAX_CHUNKS = 100_000
+
+
+def pixel_chunks(data: bytes) -> bytes:
+    """Return a PNG without the ancillary chunks that are damaged, large or of no effect on the photo.
+
+    Transparency, a colour profile, EXIF and XMP stay. Pillow reads the critical chunks and tests their
+    checksums. An animation becomes its default picture.
+    """
+    kept = [chunk for kind, chunk in _chunks(data) if _is_critical(kind) or _is_usable(kind, chunk)]
+    return b"".join([data[:_SIGNATURE_LENGTH], *kept])
+
+
+def _chunks(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
+    view = memoryview(data)
+    position = _SIGNATURE_LENGTH
+    for _ in range(_MAX_CHUNKS):
+        if position + _OVERHEAD > len(data):
+            break
+        (length,) = struct.unpack_from(">I", data, position)
+        stop = position + _OVERHEAD + length
+        yield data[position + 4 : position + 8], view[position:stop]
+        position = stop
+    yield b"IEND" if position < len(data) else b"", view[position:]
+
+
+def _is_critical(kind: bytes) -> bool:
+    return not re.fullmatch(rb"[a-z][A-Za-z]{3}", kind)  # Pillow reports what is no chunk
+
+
+def _is_usable(kind: bytes, chunk: memoryview) -> bool:
+    if kind not in _KEPT or len(chunk) > MAX_ANCILLARY_BYTES:
+        return False
+    body = bytes(chunk[8:-4])
+    if zlib.crc32(chunk[4:-4]) != int.from_bytes(chunk[-4:], "big"):
+        return False
+    if kind == b"iCCP":
+        return _is_small_when_unpacked(body.partition(b"\0")[2][1:])
+    if kind == b"iTXt":
+        return body.startswith(_XMP + b"\0")  # not compressed
+    return True
+
+
+def _is_small_when_unpacked(packed: bytes) -> bool:
+    unpacker = zlib.decompressobj()
+    try:
+        return len(unpacker.decompress(packed, MAX_ANCILLARY_BYTES)) < MAX_ANCILLARY_BYTES and unpacker.eof
+    except zlib.error:
+        return False
