@@ -11,11 +11,12 @@ from fastapi import APIRouter, Request
 
 from models.images import Photo, PhotoError, bound_array, decode_bounded
 from models.limits import MIN_SERIES_PHOTOS
+from models.photo_quality import find_problems
 from serve.progress import openapi
 from serve.progress.config import ProgressConfig
 from serve.progress.messages import FaceReport, FaceSeries, ProgressReport
 from serve.progress.photo_order import read_times, sort_photos
-from serve.progress.response import SeriesPhoto, progress_answer
+from serve.progress.response import SeriesPhoto, photo_reasons, progress_answer
 from serve.progress.schemas import PredictAnswer, ProgressAnswer
 from serve.progress.skincredible import check_num_photos, read_frames
 from serve.runtime import metrics
@@ -23,6 +24,7 @@ from serve.runtime.admission import AdaptiveLimiter, request_slot
 from serve.runtime.errors import ApiError
 from serve.runtime.multipart import FormSpec
 from serve.runtime.uploads import media_type, read_body, read_form
+from serve.schemas import Reason
 from serve.task import GatewayContext
 
 _T = TypeVar("_T")
@@ -34,8 +36,11 @@ router = APIRouter(tags=["progress"])
 async def progress(request: Request) -> ProgressAnswer:
     """Classify several photos of one face as improved or worsened, multipart `files`.
 
-    They are sorted by `taken_at`, one for each file; else by the EXIF capture time if every photo has it;
-    else the upload order counts as oldest first. `order` in the response names the source.
+    They are sorted by `taken_at`, one for each file; else by the capture time in EXIF or XMP if every photo
+    has it; else the upload order counts as oldest first. `order` in the response names the source.
+
+    `reasons` names what weakens the answer: `times_missing` if only some photos record a time, which can
+    reverse improved and worsened; `too_dark`, `overexposed` and `too_small` by photo.
     """
     service = _service(request)
     spec = FormSpec(
@@ -91,11 +96,12 @@ class ProgressService:
             photos = await _gather([self._decode(index, file) for index, file in enumerate(files)])
             order, positions, times = sort_photos(sent_times, [photo.taken_at for photo in photos])
             faces, report = await self._classify_photos([photos[position] for position in positions])
+            weak_points = await self._find_weak_points(photos)
         series = [
             SeriesPhoto(index=position, photo=photos[position], taken_at=times[position], face=face)
             for position, face in zip(positions, faces, strict=True)
         ]
-        answer = progress_answer(report, series, order)
+        answer = progress_answer(report, series, order, weak_points)
         metrics.verdicts().inc(tags={"verdict": answer.verdict})
         return answer
 
@@ -112,11 +118,13 @@ class ProgressService:
                 [self._pool.run(bound_array, frame, max_side_px=side_px) for frame in frames]
             )
             _, report = await self._classify_photos(photos)
+            weak_points = await self._find_weak_points(photos)
         improved = min(1.0, max(0.0, report.improved_T[-1]))
         return PredictAnswer(
             prob_class=1 if improved >= report.threshold else 0,
             negative_prob=1 - improved,
             positive_prob=improved,
+            reasons=weak_points,
         )
 
     async def _decode(self, index: int, file: bytes | PhotoError) -> Photo:
@@ -124,6 +132,9 @@ class ProgressService:
             return await self._pool.decode(self._decoder, file)
         except PhotoError as error:
             raise type(error)(f"photo {index + 1}: {error}") from error
+
+    async def _find_weak_points(self, photos: Sequence[Photo]) -> list[Reason]:
+        return photo_reasons(await _gather([self._pool.run(find_problems, photo) for photo in photos]))
 
     async def _classify_photos(
         self, photos: Sequence[Photo]

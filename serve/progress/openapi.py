@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from models.limits import MAX_SERIES_PHOTOS, MIN_SERIES_PHOTOS
+from models.limits import MAX_SERIES_PHOTOS, MIN_BRIGHTNESS, MIN_SERIES_PHOTOS
 from serve.progress.schemas import (
     Box,
     FoundFace,
@@ -13,7 +13,7 @@ from serve.progress.schemas import (
 )
 from serve.runtime.errors import error_responses
 from serve.runtime.openapi import ANY_ROUTE, BINARY, ONE_PHOTO, json_response, multipart_form, request_body
-from serve.schemas import ErrorCode, ModelName
+from serve.schemas import ErrorCode, ModelName, Reason
 
 _SERIES: tuple[ErrorCode, ...] = ("no_face", "too_few_photos", "too_many_photos")
 
@@ -57,6 +57,13 @@ _EXAMPLE = ProgressAnswer(
     improved_probability=0.83,
     worsened_probability=0.17,
     order="exif",
+    reasons=[
+        Reason(
+            code="too_dark",
+            message="photo 1: the photo is black: 99% of it has a brightness of at most 9 of 255, at least "
+            f"{MIN_BRIGHTNESS} is needed; take it again in daylight or with the flash",
+        )
+    ],
     photos=[
         _photo(1, datetime(2026, 3, 1, 9, 30), _FIRST),
         _photo(0, datetime(2026, 4, 2, 9, 12), None),

@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from itertools import pairwise
 from typing import Literal
 
 from serve.runtime.errors import ApiError
+from serve.schemas import Reason
 
 Order = Literal["taken_at", "exif", "upload"]
 
@@ -38,7 +40,8 @@ def sort_photos(
 ) -> tuple[Order, list[int], list[datetime | None]]:
     """Sort photos by the times sent, else by EXIF if every photo has it, else as uploaded.
 
-    If only some EXIF times have a time zone, the zones are ignored.
+    If only some EXIF times have a time zone, the zones are ignored: two photos are then wrong by at most the
+    distance between the zones, while upload order can be wrong by years.
 
     Returns:
         Source of the order; positions in the request, oldest first; time of each position.
@@ -49,9 +52,42 @@ def sort_photos(
     known = [time for time in exif if time is not None]
     if len(known) < len(exif):
         return "upload", positions, list(exif)
-    if len({time.utcoffset() is None for time in known}) > 1:
-        known = [time.replace(tzinfo=None) for time in known]
-    return "exif", sorted(positions, key=known.__getitem__), list(exif)
+    return "exif", sorted(positions, key=_comparable(known).__getitem__), list(exif)
+
+
+def find_missing_times(order: Order, times: Sequence[datetime | None]) -> list[Reason]:
+    """Return why the order is uncertain: only some photos record a time, so upload order counts.
+
+    Args:
+        times: of the photos in the order of the request.
+    """
+    known = [number for number, time in enumerate(times, 1) if time is not None]
+    unknown = [number for number, time in enumerate(times, 1) if time is None]
+    if order != "upload" or not known or not unknown:
+        return []
+    recorded = _comparable([time for time in times if time is not None])
+    swapped = next((step for step, pair in enumerate(pairwise(recorded)) if pair[0] > pair[1]), None)
+    found = f"{_photos(unknown)} {'records' if len(unknown) == 1 else 'record'} no capture time"
+    if swapped is None:
+        effect = "so the photos count as uploaded oldest first"
+    else:
+        effect = (
+            f"and photo {known[swapped + 1]} was taken before photo {known[swapped]}, although the photos "
+            "count as uploaded oldest first: the answer may be reversed"
+        )
+    return [Reason(code="times_missing", message=f"{found}, {effect}; send taken_at for each photo")]
+
+
+def _comparable(times: Sequence[datetime]) -> list[datetime]:
+    """Remove the time zones if only some times have one."""
+    if len({time.utcoffset() is None for time in times}) > 1:
+        return [time.replace(tzinfo=None) for time in times]
+    return list(times)
+
+
+def _photos(numbers: Sequence[int]) -> str:
+    *others, last = map(str, numbers)
+    return f"photos {', '.join(others)} and {last}" if others else f"photo {last}"
 
 
 def _time(index: int, text: str) -> datetime:

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from models.images import Photo
+from models.photo_quality import Problem
 from serve.progress.messages import FaceReport, ProgressReport
-from serve.progress.photo_order import Order
+from serve.progress.photo_order import Order, find_missing_times
 from serve.progress.schemas import Box, FoundFace, PhotoReport, ProgressAnswer
+from serve.schemas import Reason
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,8 +23,21 @@ class SeriesPhoto:
     face: FaceReport | None
 
 
-def progress_answer(report: ProgressReport, photos: Sequence[SeriesPhoto], order: Order) -> ProgressAnswer:
+def photo_reasons(problems: Sequence[Sequence[Problem]]) -> list[Reason]:
+    """Return the weak points of the photos of a series; ``problems`` are in the order of the request."""
+    return [
+        Reason(code=problem.code, message=f"photo {number}: {problem.message}")
+        for number, found in enumerate(problems, 1)
+        for problem in found
+        if problem.code != "no_lesion"  # a face may have none; an even photo shows no face
+    ]
+
+
+def progress_answer(
+    report: ProgressReport, photos: Sequence[SeriesPhoto], order: Order, weak_points: Sequence[Reason] = ()
+) -> ProgressAnswer:
     """Build the response; ``photos`` are oldest first, as in the input of the network."""
+    by_index = sorted(photos, key=lambda photo: photo.index)
     improved = min(1.0, max(0.0, report.improved_T[-1]))
     first_face = next(step for step, photo in enumerate(photos) if photo.face is not None)
     return ProgressAnswer(
@@ -31,6 +46,7 @@ def progress_answer(report: ProgressReport, photos: Sequence[SeriesPhoto], order
         improved_probability=improved,
         worsened_probability=1 - improved,
         order=order,
+        reasons=[*find_missing_times(order, [photo.taken_at for photo in by_index]), *weak_points],
         photos=[
             PhotoReport(
                 index=photo.index,

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from serve.schemas import DISCLAIMER, Body, ModelName, Probability
+from serve.schemas import DISCLAIMER, Body, ModelName, Probability, Reason
 
 
 class Box(Body):
@@ -28,7 +28,9 @@ class PhotoReport(Body):
     """Result for one photo of a series."""
 
     index: int = Field(ge=0, description="position in the request, from 0")
-    taken_at: datetime | None = Field(description="capture time, as sent or by EXIF; null when unknown")
+    taken_at: datetime | None = Field(
+        description="capture time, as sent or recorded in EXIF or XMP; null when unknown"
+    )
     face: FoundFace | None = Field(description="null when no face was found; such a photo has no effect")
     improved_probability_so_far: float | None = Field(
         ge=0,
@@ -45,6 +47,9 @@ class ProgressAnswer(Body):
     improved_probability: float = Probability
     worsened_probability: float = Probability
     order: Literal["taken_at", "exif", "upload"] = Field(description="source of the order of the photos")
+    reasons: list[Reason] = Field(
+        default=[], description="what weakens the answer; messages count photos from 1, in upload order"
+    )
     photos: list[PhotoReport]
     disclaimer: str = DISCLAIMER
 
@@ -56,9 +61,12 @@ class PredictRequest(Body):
 
 
 class PredictAnswer(Body):
-    """Response of SkinCredible, ``POST /predict``."""
+    """Response of SkinCredible, ``POST /predict``; its clients know two classes."""
 
     prob_class: Literal[0, 1] = Field(description="1 improved, 0 worsened")
     negative_prob: float = Probability
     positive_prob: float = Probability
+    reasons: list[Reason] = Field(
+        default=[], description="what weakens the answer; messages count frames from 1, as photos"
+    )
     disclaimer: str = DISCLAIMER

@@ -46,6 +46,35 @@ def test_photos_are_sorted_by_exif_only_if_every_photo_has_it(client: TestClient
     assert some_dated["photos"][0]["taken_at"] == "2025-06-01T10:00:00"
 
 
+def test_photos_with_and_without_times_give_a_reason(client: TestClient):
+    old, new = picture(taken="2025/01/01 10:00:00"), picture(taken="2025-06-01T10:00:00")
+
+    def reasons_of(*photos: bytes, **times: list[str]) -> list[dict[str, str]]:
+        return client.post("/v1/progress", files=uploads(*photos), data=times).json()["reasons"]
+
+    (missing,) = reasons_of(old, new, picture())
+    (reversed_,) = reasons_of(new, picture(), old)
+
+    assert (missing["code"], reversed_["code"]) == ("times_missing", "times_missing")
+    assert missing["message"].startswith("photo 3 records no capture time")
+    assert "photo 3 was taken before photo 1" in reversed_["message"]
+    assert reasons_of(new, old) == reasons_of(picture(), picture()) == []
+    assert reasons_of(old, picture(), taken_at=["2025-01-01", "2025-01-02"]) == []
+
+
+def test_weak_photos_are_named_in_upload_order(client: TestClient):
+    black, tiny = picture("PNG", colour=(1, 0, 0)), picture("PNG", size=(20, 20))
+    times = {"taken_at": ["2025-01-03", "2025-01-01", "2025-01-02"]}
+
+    answer = client.post("/v1/progress", files=uploads(picture(), black, tiny), data=times).json()
+    predicted = client.post("/predict", json={"img": [[[[200, 10, 10]] * 40] * 40, [[[1, 0, 0]] * 40] * 40]})
+
+    assert [reason["code"] for reason in answer["reasons"]] == ["too_dark", "too_small"]
+    assert [reason["message"][:9] for reason in answer["reasons"]] == ["photo 2: ", "photo 3: "]
+    assert [reason["code"] for reason in predicted.json()["reasons"]] == ["too_dark"]
+    assert predicted.json()["reasons"][0]["message"].startswith("photo 2: ")
+
+
 @pytest.mark.parametrize(
     ("photos", "times", "code", "match"),
     [

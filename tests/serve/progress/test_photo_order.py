@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serve.progress.photo_order import read_times, sort_photos
+from serve.progress.photo_order import Order, find_missing_times, read_times, sort_photos
 
 EARLY, LATE = datetime(2026, 1, 1), datetime(2026, 1, 2)
 
@@ -46,6 +46,37 @@ def test_time_zones_are_ignored_if_only_some_exif_times_have_one():
 
     assert (order, positions) == ("exif", [1, 0])
     assert times[0] == LATE.replace(tzinfo=UTC)
+
+
+def test_missing_times_are_named():
+    assert find_missing_times("upload", [EARLY, None, LATE, None, None])[0].model_dump() == {
+        "code": "times_missing",
+        "message": "photos 2, 4 and 5 record no capture time, so the photos count as uploaded oldest first; "
+        "send taken_at for each photo",
+    }
+    assert find_missing_times("upload", [EARLY, None])[0].message.startswith(
+        "photo 2 records no capture time"
+    )
+
+
+def test_an_upload_order_that_contradicts_the_known_times_is_named():
+    (reason,) = find_missing_times("upload", [EARLY, LATE, None, EARLY.replace(tzinfo=UTC)])
+
+    assert reason.code == "times_missing"
+    assert "photo 4 was taken before photo 2" in reason.message
+    assert "the answer may be reversed" in reason.message
+
+
+@pytest.mark.parametrize(
+    ("order", "times"),
+    [
+        ("upload", [None, None]),
+        ("exif", [LATE, EARLY]),
+        ("taken_at", [LATE, EARLY]),
+    ],
+)
+def test_no_time_is_missing_if_all_are_known_or_none_is(order: Order, times: list[datetime | None]):
+    assert find_missing_times(order, times) == []
 
 
 @given(st.lists(st.datetimes(timezones=st.timezones()), min_size=2, max_size=5))

@@ -1,9 +1,15 @@
+from dataclasses import replace
+from datetime import datetime
+
 import numpy as np
 
 from models.images import Photo
+from models.photo_quality import Problem
 from serve.progress.messages import FaceReport, ProgressReport
-from serve.progress.response import SeriesPhoto, progress_answer
+from serve.progress.response import SeriesPhoto, photo_reasons, progress_answer
 from serve.schemas import ModelName
+
+NOW = datetime(2026, 3, 1)
 
 
 def photo_of(width_px: int = 4000, height_px: int = 3000) -> Photo:
@@ -46,6 +52,23 @@ def test_the_probability_so_far_starts_with_the_second_face():
 
     assert [photo.improved_probability_so_far for photo in answer.photos] == [None, None, None, 0.4]
     assert (answer.verdict, answer.improved_probability) == ("worsened", 0.4)
+
+
+def test_missing_times_come_before_the_weak_points_of_photos():
+    weak = photo_reasons(
+        [[], [Problem(code="too_dark", message="black"), Problem(code="no_lesion", message="")]]
+    )
+    series = [
+        replace(photo, taken_at=time)
+        for photo, time in zip(series_of(face_of(), face_of()), (None, NOW), strict=True)
+    ]
+
+    answer = progress_answer(report_of(0.1, 0.5), series[::-1], "upload", weak)
+
+    assert [reason.code for reason in answer.reasons] == ["times_missing", "too_dark"]
+    assert answer.reasons[0].message.startswith("photo 1 records no capture time")
+    assert answer.reasons[1].message == "photo 2: black"
+    assert progress_answer(report_of(0.1, 0.5), series_of(face_of(), face_of()), "upload").reasons == []
 
 
 def test_the_verdict_is_improved_at_the_threshold():
