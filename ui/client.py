@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 from serve.lesion.schemas import LesionAnswer
 from serve.progress.schemas import ProgressAnswer
 from serve.schemas import DEADLINE_HEADER, DEFAULT_DEADLINE_S, ErrorBody, Models
+from ui.rendering import sentence
 
 _Answer = TypeVar("_Answer", bound=BaseModel)
 _Files = list[tuple[str, tuple[str, bytes, str]]]
@@ -76,13 +77,17 @@ class ApiClient:
         parameters = {"explain": "true", "top_k": str(top_k)}
         return await self._post("/v1/lesion", LesionAnswer, _parts("file", [photo]), parameters)
 
-    async def progress(self, photos: Sequence[bytes]) -> ProgressAnswer:
+    async def progress(self, photos: Sequence[bytes], *, taken_at: Sequence[str] = ()) -> ProgressAnswer:
         """Classify a series of photos of one face, in the order in which they were added.
+
+        Args:
+            taken_at: ISO 8601 time of each photo; without it the API uses the times in the photos.
 
         Raises:
             ApiError: the request failed.
         """
-        return await self._post("/v1/progress", ProgressAnswer, _parts("files", photos), {})
+        files = _parts("files", photos)
+        return await self._post("/v1/progress", ProgressAnswer, files, {}, {"taken_at": list(taken_at)})
 
     async def models(self) -> Models:
         """Return the loaded networks.
@@ -97,12 +102,18 @@ class ApiClient:
         await self._http.aclose()
 
     async def _post(
-        self, path: str, kind: type[_Answer], files: _Files, parameters: dict[str, str]
+        self,
+        path: str,
+        kind: type[_Answer],
+        files: _Files,
+        parameters: dict[str, str],
+        fields: dict[str, list[str]] | None = None,
     ) -> _Answer:
         headers = {DEADLINE_HEADER: f"{self._deadline_s:g}"}
-        return await self._request(
-            self._http.build_request("POST", path, params=parameters, files=files, headers=headers), kind
+        request = self._http.build_request(
+            "POST", path, params=parameters, data=fields, files=files, headers=headers
         )
+        return await self._request(request, kind)
 
     async def _request(self, request: httpx.Request, kind: type[_Answer]) -> _Answer:
         for wait_s in _RETRY_AFTER_S:
@@ -145,10 +156,4 @@ def _error_of(response: httpx.Response) -> ApiError:
         status = response.status_code
         unknown = ("unexpected", f"The server answered with status {status}. Try again in a minute.")
         return ApiError(*_BY_STATUS.get(status, unknown))
-    return ApiError(detail.code, _as_sentence(detail.message))
-
-
-def _as_sentence(message: str) -> str:
-    """Add a capital and a full stop to a message such as ``the photo is empty; send the file itself``."""
-    end = "" if message.endswith((".", "!", "?")) else "."
-    return f"{message[:1].upper()}{message[1:]}{end}"
+    return ApiError(detail.code, sentence(detail.message))

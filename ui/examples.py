@@ -3,14 +3,16 @@
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 import gradio as gr
-from PIL import Image
+from PIL import ExifTags, Image
 
 from ui.preview import make_preview
 from ui.rendering import render
 
 _TILE_PX = 160
+_FIRST_DAY = datetime(2024, 3, 1, 9)
 _ON_CLICK = """
 element.addEventListener('click', event => {
   const tile = event.target.closest('button[data-example]');
@@ -28,8 +30,11 @@ class Example:
 
 
 def make_example(name: str, pictures: Sequence[Image.Image]) -> Example:
-    """Encode drawn pictures as JPEG, as a camera does."""
-    return Example(name=name, photos=tuple(_as_jpeg(picture) for picture in pictures))
+    """Encode drawn pictures as JPEG, as a camera does, one day apart."""
+    days = (_FIRST_DAY + timedelta(days=number) for number in range(len(pictures)))
+    return Example(
+        name=name, photos=tuple(_as_jpeg(picture, day) for picture, day in zip(pictures, days, strict=True))
+    )
 
 
 def example_tiles(examples: Sequence[Example], *, elem_id: str) -> gr.HTML:
@@ -53,7 +58,9 @@ def _pictures(example: Example) -> list[str]:
     return [preview.data_uri for preview in previews if preview]
 
 
-def _as_jpeg(picture: Image.Image) -> bytes:
+def _as_jpeg(picture: Image.Image, taken_at: datetime) -> bytes:
+    exif = Image.Exif()
+    exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.DateTimeOriginal] = f"{taken_at:%Y:%m:%d %H:%M:%S}"
     data = io.BytesIO()
-    picture.convert("RGB").save(data, "JPEG", quality=92)
+    picture.convert("RGB").save(data, "JPEG", quality=92, exif=exif)
     return data.getvalue()

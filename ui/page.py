@@ -6,7 +6,7 @@ import gradio as gr
 
 from serve.schemas import DISCLAIMER
 from ui.examples import Example
-from ui.rendering import in_minutes, render
+from ui.rendering import TEMPLATES, in_minutes, render
 from ui.services import Services
 from ui.tabs.about import build_about_tab
 from ui.tabs.lesion import build_lesion_tab
@@ -20,6 +20,7 @@ def build_page(
     """Lay out the page and connect its handlers."""
     with gr.Blocks(title="skinserve", analytics_enabled=False, fill_width=True) as page:
         html_block(render("page_head", max_age=in_minutes(services.uploads.max_age_s)))
+        _connection_banner()
         with gr.Tabs(elem_id="tabs"):
             with gr.Tab("Lesion"):
                 build_lesion_tab(services, lesion_examples)
@@ -29,3 +30,13 @@ def build_page(
                 build_about_tab(about, services)
         html_block(render("page_foot", disclaimer=DISCLAIMER))
     return page
+
+
+def _connection_banner() -> None:
+    """Add the message for a server that does not answer, at first hidden."""
+    gr.HTML(
+        (TEMPLATES / "connection.html").read_text(encoding="utf-8"),
+        js_on_load=(TEMPLATES / "connection.js").read_text(encoding="utf-8"),
+        apply_default_css=False,
+        elem_id="connection",
+    )

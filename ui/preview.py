@@ -1,10 +1,32 @@
-"""Small upright copies of photos as ``data:`` addresses: the page needs no file for them."""
+"""Small upright copies of photos as ``data:`` addresses: the page needs no file for them.
+
+As a program it draws one preview: a crash of a C library on a damaged file must not end the page.
+"""
 
 import base64
 import io
-from dataclasses import dataclass
+import json
+import os
+import re
+import resource
+import subprocess
+import sys
+import threading
+from dataclasses import asdict, dataclass
 
-from PIL import Image, ImageOps
+import pi_heif
+from PIL import Image, ImageCms, ImageFile, ImageOps
+
+from serve.schemas import PHOTO_FORMATS, PhotoFormat
+
+pi_heif.register_heif_opener(thumbnails=False)
+
+_PILLOW_FORMATS = {"HEIC": "HEIF", "JPEG 2000": "JPEG2000"}
+_SRGB = ImageCms.createProfile("sRGB")
+_DRAWING = threading.Lock()
+_PROGRAMS = threading.BoundedSemaphore(os.cpu_count() or 1)
+_MAX_PROGRAM_S = 30
+_MAX_PROGRAM_BYTES = 1_000_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,33 +45,103 @@ class Preview:
 
 
 def make_preview(photo: bytes, *, max_side_px: int) -> Preview | None:
-    """Reduce a photo that the API has accepted; its number of pixels is not checked again.
+    """Reduce a photo in one of the API's formats and within its limit of pixels.
+
+    Few at a time: a photo of 50 megapixels takes 150 MB and more while it is decoded.
 
     Returns:
-        None if Pillow cannot decode it; the answer is then shown without the picture.
+        None if it cannot be decoded; the page then does without the picture.
     """
+    format = _recognise(photo)
+    if format is None:
+        return None
+    if format.is_isolated:
+        with _PROGRAMS:
+            return _draw_by_program(photo, max_side_px)
+    with _DRAWING:
+        return _draw(photo, format, max_side_px)
+
+
+def _recognise(photo: bytes) -> PhotoFormat | None:
+    return next((format for format in PHOTO_FORMATS if re.match(format.signature, photo, re.DOTALL)), None)
+
+
+def _draw_by_program(photo: bytes, max_side_px: int) -> Preview | None:
     try:
-        with Image.open(io.BytesIO(photo)) as image:
+        done = subprocess.run(
+            [sys.executable, "-m", "ui.preview", str(max_side_px)],
+            input=photo,
+            capture_output=True,
+            timeout=_MAX_PROGRAM_S,
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            start_new_session=True,  # Ctrl-C is for the server
+        )
+    except subprocess.TimeoutExpired:
+        return None
+    return Preview(**json.loads(done.stdout)) if done.returncode == 0 else None
+
+
+def _draw(photo: bytes, format: PhotoFormat, max_side_px: int) -> Preview | None:
+    # As in the API, lost last rows and damaged metadata are no errors.
+    ImageFile.LOAD_TRUNCATED_IMAGES = True
+    try:
+        with Image.open(io.BytesIO(photo), formats=[_pillow_format(format)]) as image:
+            if image.width * image.height > format.max_pixels:
+                return None
             side_px = max(image.size)
             image.draft("RGB", (max_side_px, max_side_px))
             reduction = side_px / max(image.size)
             upright = ImageOps.exif_transpose(image)
             width_px, height_px = (round(side * reduction) for side in upright.size)
-            small = _as_rgb(upright)
-            small.thumbnail((max_side_px, max_side_px), Image.Resampling.LANCZOS)
+            small = _as_rgb(upright, max_side_px)
     except Exception:  # damaged EXIF data alone makes Pillow raise struct.error, TypeError and more
         return None
+    finally:
+        ImageFile.LOAD_TRUNCATED_IMAGES = False
     jpeg = io.BytesIO()
     small.save(jpeg, "JPEG", quality=82)
     text = base64.b64encode(jpeg.getvalue()).decode()
     return Preview(data_uri=f"data:image/jpeg;base64,{text}", width_px=width_px, height_px=height_px)
 
 
-def _as_rgb(image: Image.Image) -> Image.Image:
+def _pillow_format(format: PhotoFormat) -> str:
+    return _PILLOW_FORMATS.get(format.name, format.name.upper())
+
+
+def _as_rgb(image: Image.Image, max_side_px: int) -> Image.Image:
+    """Return a reduced copy in sRGB, on white where the photo is transparent."""
     if image.mode.startswith("I"):  # 16 bits a channel, which Pillow would clip at 255
         image = image.convert("I").point(lambda value: value / 256).convert("L")
-    if "A" in image.getbands() or "transparency" in image.info:
-        transparent = image.convert("RGBA")
-        on_white = Image.new("RGBA", transparent.size, "white")
-        return Image.alpha_composite(on_white, transparent).convert("RGB")
-    return image.convert("RGB")
+    has_alpha = image.has_transparency_data
+    if has_alpha or image.mode in ("P", "1"):
+        image = image.convert("RGBA" if has_alpha else "RGB")
+    small = image.copy()
+    small.thumbnail((max_side_px, max_side_px), Image.Resampling.LANCZOS)
+    if small.mode == "RGBA":
+        small = Image.alpha_composite(Image.new("RGBA", small.size, "white"), small).convert("RGB")
+    return _as_srgb(small, image.info.get("icc_profile")).convert("RGB")
+
+
+def _as_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
+    if not profile:
+        return image
+    try:
+        converted = ImageCms.profileToProfile(image, io.BytesIO(profile), _SRGB, outputMode="RGB")
+    except ImageCms.PyCMSError:  # damaged, or for another number of channels
+        return image
+    return converted or image
+
+
+def _main(max_side_px: int) -> None:
+    resource.setrlimit(resource.RLIMIT_DATA, (_MAX_PROGRAM_BYTES, _MAX_PROGRAM_BYTES))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    photo = sys.stdin.buffer.read()
+    format = _recognise(photo)
+    preview = _draw(photo, format, max_side_px) if format else None
+    if preview is None:
+        sys.exit(1)
+    json.dump(asdict(preview), sys.stdout)
+
+
+if __name__ == "__main__":
+    _main(int(sys.argv[1]))

@@ -52,6 +52,12 @@ def css_percent(fraction: float) -> str:
     return f"{100 * fraction:.3f}".rstrip("0").rstrip(".") + "%"
 
 
+def sentence(message: str) -> str:
+    """Add a capital and a full stop to a message such as ``the photo is empty; send the file itself``."""
+    end = "" if message.endswith((".", "!", "?")) else "."
+    return f"{message[:1].upper()}{message[1:]}{end}"
+
+
 _ENVIRONMENT = Environment(
     loader=FileSystemLoader(TEMPLATES),
     autoescape=True,
@@ -59,4 +65,4 @@ _ENVIRONMENT = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-_ENVIRONMENT.filters |= {"percent": percent, "css_percent": css_percent}
+_ENVIRONMENT.filters |= {"percent": percent, "css_percent": css_percent, "sentence": sentence}

@@ -2,10 +2,12 @@
 
 import asyncio
 import contextlib
+import secrets
 from collections.abc import AsyncIterator
 
 import gradio as gr
 from fastapi import FastAPI
+from fastapi.responses import PlainTextResponse
 
 from samples.lesion import draw_lesion
 from samples.series import draw_series
@@ -45,6 +47,12 @@ def build_site(config: UiConfig, uploads: UploadFolder, api: ApiClient | None = 
             uploads.delete_all()
 
     site = FastAPI(lifespan=lifespan, openapi_url=None)
+    process = secrets.token_hex(8)
+
+    @site.get("/alive", response_class=PlainTextResponse)
+    async def alive() -> str:
+        return process
+
     site.add_middleware(ReplaceHeadTags, tags=(TEMPLATES / "head.html").read_bytes())
     site.add_middleware(ForwardedHeadersMiddleware, trusted=config.trust_proxy_headers)
     lengthen_queue_pauses(page)

@@ -72,13 +72,23 @@ class UploadFolder:
             raise UploadTooLargeError(f"{found} Choose a smaller version of it.")
         return path.read_bytes()
 
+    def holds(self, upload: dict[str, Any]) -> bool:
+        """Return whether the upload is in the folder."""
+        path = self._inside(upload)
+        return path is not None and path.is_file()
+
+    def thumbnail_file(self, upload: dict[str, Any]) -> Path:
+        """Return the place of the thumbnail of an upload that ``read`` has accepted."""
+        return _thumbnail_file(Path(upload["path"]))
+
     def delete(self, uploads: Iterable[dict[str, Any]]) -> None:
-        """Delete uploads and the folders that Gradio created for them."""
+        """Delete uploads, their thumbnails and the folders that Gradio created for them."""
         for upload in uploads:
             path = self._inside(upload)
             if path is None:
                 continue
             path.unlink(missing_ok=True)
+            _thumbnail_file(path).unlink(missing_ok=True)
             if path.parent != self.path and path.parent.is_dir() and not any(path.parent.iterdir()):
                 path.parent.rmdir()
 
@@ -98,6 +108,10 @@ class UploadFolder:
     def _inside(self, upload: dict[str, Any]) -> Path | None:
         path = Path(str(upload.get("path") or "") if isinstance(upload, dict) else "").resolve()
         return path if path != self.path and path.is_relative_to(self.path) else None
+
+
+def _thumbnail_file(path: Path) -> Path:
+    return path.with_name(f"{path.name}.thumbnail")
 
 
 def _delete_older(folder: Path, oldest_s: float) -> None:

@@ -4,6 +4,7 @@ import base64
 import io
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import httpx
@@ -17,7 +18,7 @@ from models.metrics import Metric
 from models.progress.metrics import ProgressMetrics
 from serve.lesion.schemas import DiagnosisScore, LesionAnswer
 from serve.progress.schemas import Box, FoundFace, PhotoReport, ProgressAnswer
-from serve.schemas import ErrorBody, ErrorCode, ErrorDetail, Group, LoadedModel, ModelName, Models
+from serve.schemas import ErrorBody, ErrorCode, ErrorDetail, Group, LoadedModel, ModelName, Models, Reason
 from ui.client import ApiClient
 from ui.services import Services
 from ui.uploads import UploadFolder
@@ -39,12 +40,28 @@ def lesion_answer(*, malignant: float = 0.12, named: bool = True, scores: tuple 
     diagnosis = next(score for score in diagnoses if score.group == verdict) if named else None
     return LesionAnswer(
         model=ModelName(name="lesion-reference", version="1"),
-        malignant_probability=malignant,
+        usable=True,
+        reasons=[],
         verdict=verdict,
+        malignant_probability=malignant,
         threshold=0.35,
         diagnosis=diagnosis,
         diagnoses=diagnoses,
         heatmap_png=grad_cam_png(),
+    )
+
+
+def inconclusive_answer() -> LesionAnswer:
+    message = "the photo has 20 x 20 pixels, at least 32 x 32 are needed; send the original photo"
+    return LesionAnswer(
+        model=ModelName(name="lesion-reference", version="1"),
+        usable=False,
+        reasons=[Reason(code="too_small", message=message)],
+        malignant_probability=None,
+        verdict="inconclusive",
+        threshold=0.35,
+        diagnosis=None,
+        diagnoses=[],
     )
 
 
@@ -82,6 +99,16 @@ def progress_answer(
         order="upload",
         photos=photos,
     )
+
+
+def mixed_times_answer(num_photos: int) -> ProgressAnswer:
+    """Answer of the API for photos of which only the second records its time."""
+    answer = progress_answer(num_photos)
+    taken_at = datetime(2026, 3, 9, 18, 30, tzinfo=timezone(timedelta(hours=2)))
+    photos = list(answer.photos)
+    photos[1] = photos[1].model_copy(update={"taken_at": taken_at})
+    missing = Reason(code="times_missing", message="photo 1 records no capture time; send taken_at")
+    return answer.model_copy(update={"photos": photos, "reasons": [missing]})
 
 
 def loaded_models() -> Models:
@@ -149,6 +176,7 @@ class FakeApi:
     names: list[str | None] = field(default_factory=list)
     headers: dict[str, str] = field(default_factory=dict)
     query: dict[str, str] = field(default_factory=dict)
+    taken_at: list[str] = field(default_factory=list)
 
     def fail(self, status: int, code: ErrorCode, message: str) -> None:
         body = ErrorBody(error=ErrorDetail(code=code, message=message))
@@ -178,6 +206,7 @@ class FakeApi:
             parts = [part for part in form.getlist(field_name) if isinstance(part, UploadFile)]
             self.photos = [await part.read() for part in parts]
             self.names = [part.filename for part in parts]
+            self.taken_at = [str(text) for text in form.getlist("taken_at")]
         self.headers = dict(request.headers)
         self.query = dict(request.query_params)
 
@@ -214,8 +243,18 @@ def make_lesion_answer() -> Callable[..., LesionAnswer]:
 
 
 @pytest.fixture
+def make_inconclusive_answer() -> Callable[..., LesionAnswer]:
+    return inconclusive_answer
+
+
+@pytest.fixture
 def make_progress_answer() -> Callable[..., ProgressAnswer]:
     return progress_answer
+
+
+@pytest.fixture
+def make_mixed_times_answer() -> Callable[..., ProgressAnswer]:
+    return mixed_times_answer
 
 
 @pytest.fixture

@@ -30,7 +30,14 @@ async def test_a_series_is_sent_in_the_order_in_which_it_was_added(client, fake_
     answer = await client.progress([b"one", b"two", b"three"])
 
     assert fake_api.photos == [b"one", b"two", b"three"]
+    assert fake_api.taken_at == []
     assert len(answer.photos) == 3
+
+
+async def test_the_times_of_a_series_are_sent_in_the_order_of_its_photos(client, fake_api):
+    await client.progress([b"one", b"two"], taken_at=["2026-03-09T18:30:00", "2026-03-01T12:00:00"])
+
+    assert fake_api.taken_at == ["2026-03-09T18:30:00", "2026-03-01T12:00:00"]
 
 
 async def test_models_are_typed(client):

@@ -17,8 +17,8 @@ from ui.examples import Example, make_example
 from ui.page import build_page
 from ui.services import Services
 
-PICKER, PHOTO, AGAIN, TILES, LESION_ANSWER = range(5)
-PHOTOS, INPUTS, COMPARE_AGAIN, PROGRESS_ANSWER = range(4)
+PICKER, CAMERA, LESION_INPUTS, PHOTO, AGAIN, LESION_ANSWER = range(6)
+PHOTOS, INPUTS, COMPARE_AGAIN, DATES, PROGRESS_ANSWER = range(5)
 
 
 def example_of(num_photos: int) -> Example:
@@ -66,14 +66,32 @@ async def all_of(updates: AsyncIterator[Any]) -> list[Any]:
 async def test_a_photo_is_answered_shown_and_deleted(page, upload, fake_api, services):
     photo = upload("one")
 
-    working, answered = await all_of(handler(page, "on_photo")(photo))
+    working, answered = await all_of(handler(page, "on_photo")([photo]))
 
     assert "Classifying the photo" in working[LESION_ANSWER]
     assert "Looks benign" in answered[LESION_ANSWER] and DISCLAIMER in answered[LESION_ANSWER]
     assert "data:image/jpeg" in answered[PHOTO]["value"] and answered[PHOTO]["visible"]
-    assert answered[PICKER]["value"] is None and not answered[PICKER]["visible"]
+    assert answered[PICKER] == [] and not answered[LESION_INPUTS]["visible"]
     assert fake_api.photos == [example_of(1).photos[0]]
     assert list(services.uploads.path.iterdir()) == []
+
+
+async def test_a_photo_of_the_camera_is_answered_and_deleted(page, upload, services):
+    *_, answered = await all_of(handler(page, "on_camera")(upload("one")))
+
+    assert "Looks benign" in answered[LESION_ANSWER] and answered[CAMERA] is None
+    assert list(services.uploads.path.iterdir()) == []
+
+
+async def test_an_inconclusive_photo_is_shown_with_its_reason(
+    page, upload, fake_api, make_inconclusive_answer
+):
+    fake_api.lesion = make_inconclusive_answer()
+
+    *_, answered = await all_of(handler(page, "on_photo")([upload("one")]))
+
+    assert "Inconclusive" in answered[LESION_ANSWER] and answered[AGAIN]["visible"]
+    assert "data:image/jpeg" in answered[PHOTO]["value"]
 
 
 async def test_a_photo_that_the_api_rejects_is_deleted_and_the_picker_comes_back(
@@ -81,10 +99,10 @@ async def test_a_photo_that_the_api_rejects_is_deleted_and_the_picker_comes_back
 ):
     fake_api.fail(400, "unreadable_image", "the photo is empty (0 bytes); send the file itself")
 
-    *_, rejected = await all_of(handler(page, "on_photo")(upload("one")))
+    *_, rejected = await all_of(handler(page, "on_photo")([upload("one")]))
 
     assert "The photo is empty (0 bytes); send the file itself." in rejected[LESION_ANSWER]
-    assert rejected[PICKER]["visible"] and rejected[TILES]["visible"]
+    assert rejected[PICKER] == [] and rejected[LESION_INPUTS]["visible"]
     assert list(services.uploads.path.iterdir()) == []
 
 
@@ -93,7 +111,7 @@ async def test_the_photos_of_a_browser_that_leaves_are_deleted(page, upload, ser
     photos = [upload("one"), upload("two")]
     if name == "on_photo":
         services.uploads.delete([photos.pop()])
-    updates = handler(page, name)(photos if name == "on_compare" else photos[0])
+    updates = handler(page, name)(photos)
 
     await anext(updates)
     await updates.aclose()
@@ -101,8 +119,9 @@ async def test_the_photos_of_a_browser_that_leaves_are_deleted(page, upload, ser
     assert list(services.uploads.path.iterdir()) == []
 
 
-async def test_a_removed_photo_changes_nothing(page):
-    assert await all_of(handler(page, "on_photo")(None)) == []
+@pytest.mark.parametrize("name", ["on_photo", "on_camera"])
+async def test_no_photo_changes_nothing(page, name):
+    assert await all_of(handler(page, name)(None)) == []
 
 
 async def test_an_example_is_one_click_away(page, fake_api):
@@ -125,10 +144,53 @@ async def test_a_series_is_compared_shown_and_deleted(page, upload, fake_api, se
     working, answered = await all_of(handler(page, "on_compare")(uploads))
 
     assert "Comparing the photos" in working[PROGRESS_ANSWER]
-    assert "Improved" in answered[PROGRESS_ANSWER] and "oldest first" in answered[PROGRESS_ANSWER]
+    assert "Improved" in answered[PROGRESS_ANSWER]
     assert answered[PHOTOS] == [] and not answered[INPUTS]["visible"]
     assert len(fake_api.photos) == 2
     assert list(services.uploads.path.iterdir()) == []
+
+
+async def test_missing_dates_are_asked_for_and_sent_with_the_recorded_ones(
+    page, upload, fake_api, services, make_mixed_times_answer
+):
+    uploads = [upload("one"), upload("two")]
+    fake_api.progress = make_mixed_times_answer(2)
+
+    *_, asked = await all_of(handler(page, "on_compare")(uploads))
+    assert "When were these photos taken?" in asked[DATES]["value"] and asked[DATES]["visible"]
+    assert asked[PROGRESS_ANSWER] == "" and not asked[INPUTS]["visible"]
+    assert len(list(services.uploads.path.iterdir())) == 2, "the photos are needed for the next comparison"
+
+    times = ["2026-03-01T12:00:00", "2026-03-09T18:30:00"]
+    *_, answered = await all_of(handler(page, "on_dates")(uploads, gr.EventData(None, {"times": times})))
+    assert fake_api.taken_at == times
+    assert "Improved" in answered[PROGRESS_ANSWER] and not answered[DATES]["visible"]
+    assert list(services.uploads.path.iterdir()) == []
+
+
+async def test_the_order_of_the_uploads_can_be_confirmed_instead(
+    page, upload, fake_api, services, make_mixed_times_answer
+):
+    fake_api.progress = make_mixed_times_answer(2)
+    uploads = [upload("one"), upload("two")]
+
+    *_, answered = await all_of(handler(page, "on_dates")(uploads, gr.EventData(None, {"times": []})))
+
+    assert fake_api.taken_at == []
+    assert "in the order in which you added them" in answered[PROGRESS_ANSWER]
+    assert list(services.uploads.path.iterdir()) == []
+
+
+async def test_an_error_after_the_question_keeps_the_photos_and_the_question(
+    page, upload, fake_api, services
+):
+    fake_api.fail(422, "no_face", "no face was found; send others")
+    uploads = [upload("one"), upload("two")]
+
+    *_, failed = await all_of(handler(page, "on_dates")(uploads, gr.EventData(None, {"times": []})))
+
+    assert "No face was found" in failed[PROGRESS_ANSWER] and failed[DATES] == gr.skip()
+    assert len(list(services.uploads.path.iterdir())) == 2
 
 
 @pytest.mark.parametrize(
@@ -166,9 +228,20 @@ async def test_the_page_shows_the_configured_limits(site):
 
     assert config.count("at the latest after 1 minute.") == 1
     assert config.count("deleted at the latest 1 minute after its upload") == 1
-    assert "up to 1 MB" in config and '"max_mb":1' in config.replace(": ", ":")
+    assert config.replace(": ", ":").count('"max_mb":1,') == 2
     assert config.count(PHOTO_FORMAT_NAMES) == 2
     assert "20 MB" not in config and "ten minutes" not in config
+
+
+async def test_a_restarted_process_is_known_by_another_answer(site, services):
+    async def answer_of(site: FastAPI) -> str:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(site), base_url="http://page") as browser:
+            return (await browser.get("/alive")).text
+
+    restarted = ui.site.build_site(UiConfig(), services.uploads, services.api)
+
+    assert len(await answer_of(site)) == 16
+    assert await answer_of(site) == await answer_of(site) != await answer_of(restarted)
 
 
 def test_no_handler_is_an_endpoint_for_programs(page):

@@ -1,18 +1,30 @@
 import base64
 import io
+import shutil
 import struct
 
 import numpy as np
+import pillow_heif
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms, ImageFile
 
+import ui.preview
+from serve.schemas import PHOTO_FORMATS
 from ui.preview import Preview, make_preview
+
+pillow_heif.register_heif_opener()  # it writes HEIC; the page only reads it
 
 
 def photo(image: Image.Image, kind: str, **options: object) -> bytes:
     data = io.BytesIO()
     image.save(data, kind, **options)
     return data.getvalue()
+
+
+def swapped_profile() -> bytes:
+    """Return the profile of sRGB with red and blue exchanged."""
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    return profile.replace(b"rXYZ", b"????", 1).replace(b"bXYZ", b"rXYZ", 1).replace(b"????", b"bXYZ", 1)
 
 
 def pixels_of(preview: Preview | None) -> Image.Image:
@@ -66,6 +78,65 @@ def test_every_kind_of_white_photo_looks_white(image, kind):
     assert np.asarray(pixels_of(preview)).min() >= 250
 
 
+@pytest.mark.parametrize("kind", ["HEIF", "AVIF", "BMP", "TIFF", "GIF", "JPEG2000"])
+def test_formats_that_browsers_may_not_show_have_a_preview(kind):
+    picture = Image.new("RGB", (640, 480), "tan")
+
+    preview = make_preview(photo(picture, kind), max_side_px=100)
+
+    assert preview is not None and (preview.width_px, preview.height_px) == (640, 480)
+    assert max(pixels_of(preview).size) == 100
+    assert np.abs(np.asarray(pixels_of(preview), int) - (210, 180, 140)).max() <= 8
+
+
+def test_every_format_of_the_api_is_tested_here():
+    tested = {"JPEG", "PNG", "WebP", "HEIC", "AVIF", "BMP", "TIFF", "GIF", "JPEG 2000"}
+
+    assert {format.name for format in PHOTO_FORMATS} == tested
+
+
+def test_a_photo_over_the_limit_of_its_format_is_not_decoded(monkeypatch):
+    tight = [format._replace(max_pixels=64 * 64 - 1) for format in PHOTO_FORMATS]
+    monkeypatch.setattr(ui.preview, "PHOTO_FORMATS", tight)
+
+    assert make_preview(photo(Image.new("RGB", (64, 64)), "PNG"), max_side_px=64) is None
+
+
+def test_a_damaged_file_and_a_crash_in_a_c_library_do_not_end_the_page(monkeypatch):
+    cut = photo(Image.new("RGB", (64, 64)), "HEIF")[:200]
+    assert make_preview(cut, max_side_px=64) is None
+
+    monkeypatch.setattr(ui.preview.sys, "executable", shutil.which("false"))
+    assert make_preview(photo(Image.new("RGB", (64, 64)), "TIFF"), max_side_px=64) is None
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "HEIF"])
+def test_colours_are_converted_to_srgb(kind):
+    blue = Image.new("RGB", (64, 64), (200, 30, 20))
+
+    preview = make_preview(photo(blue, kind, icc_profile=swapped_profile()), max_side_px=64)
+
+    assert np.abs(np.asarray(pixels_of(preview), int) - (20, 30, 200)).max() <= 8
+
+
+@pytest.mark.parametrize(
+    "profile", [b"damaged", ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()]
+)
+def test_a_profile_that_does_not_fit_is_ignored(profile):
+    preview = make_preview(
+        photo(Image.new("RGB", (64, 64), "tan"), "PNG", icc_profile=profile), max_side_px=64
+    )
+
+    assert np.abs(np.asarray(pixels_of(preview), int) - (210, 180, 140)).max() <= 8
+
+
+def test_lost_last_bytes_are_no_error_and_other_code_still_rejects_them():
+    cut = photo(Image.effect_noise((640, 480), 90), "JPEG")[:-200]
+
+    assert make_preview(cut, max_side_px=64) is not None
+    assert not ImageFile.LOAD_TRUNCATED_IMAGES
+
+
 @pytest.mark.parametrize(
     "resolution",
     [
@@ -84,6 +155,6 @@ def test_damaged_exif_data_is_not_an_error(resolution):
     assert make_preview(data, max_side_px=64) is None
 
 
-@pytest.mark.parametrize("data", [b"", b"<html>", photo(Image.new("RGB", (64, 64)), "PNG")[:60]])
+@pytest.mark.parametrize("data", [b"", b"<html>", photo(Image.new("RGB", (64, 64)), "PNG")[:20]])
 def test_a_photo_that_pillow_cannot_decode_has_no_preview(data):
     assert make_preview(data, max_side_px=64) is None

@@ -1,14 +1,15 @@
 """The Lesion tab: classify one photo of a lesion."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+import contextlib
+from collections.abc import AsyncGenerator, Sequence
 from typing import Any, NamedTuple
 
 import gradio as gr
 
-from serve.schemas import PHOTO_FORMAT_NAMES
 from ui.cards import exception_card, guide_card, working_card
 from ui.examples import Example, clicked_example, example_tiles
+from ui.photo_picker import photo_picker
 from ui.preview import make_preview
 from ui.rendering import render
 from ui.services import Services
@@ -36,9 +37,10 @@ class _Update(NamedTuple):
     """Values of the tab's components after an event, in the order of its outputs."""
 
     picker: Any = gr.skip()
+    camera: Any = gr.skip()
+    inputs: Any = gr.skip()
     photo: Any = gr.skip()
     again: Any = gr.skip()
-    tiles: Any = gr.skip()
     answer: Any = gr.skip()
 
 
@@ -48,16 +50,27 @@ def build_lesion_tab(services: Services, examples: Sequence[Example]) -> None:
     again = gr.Button("Check another photo", visible=False, elem_id="lesion-again")
     with gr.Row(elem_classes="columns"):
         with gr.Column(scale=5, min_width=300):
-            picker = _photo_picker(services.uploads.max_photo_bytes)
+            with gr.Column() as inputs:
+                picker = photo_picker(
+                    services.uploads,
+                    label="Photo of the lesion",
+                    prompt="Drop or paste a photo here, or click to choose one",
+                    multiple=False,
+                    elem_id="lesion-picker",
+                )
+                camera = _camera()
+                tiles = example_tiles(examples, elem_id="lesion-examples")
             photo = html_block("", elem_id="lesion-photo", visible=False)
-            tiles = example_tiles(examples, elem_id="lesion-examples")
         with gr.Column(scale=6, min_width=300):
             answer = html_block(_GUIDE, elem_id="lesion-answer")
-    outputs = list(_Update(picker=picker, photo=photo, again=again, tiles=tiles, answer=answer))
+    outputs = list(
+        _Update(picker=picker, camera=camera, inputs=inputs, photo=photo, again=again, answer=answer)
+    )
 
     handlers = _Handlers(services, examples)
     quiet = {"concurrency_limit": None, "show_progress": "hidden", "api_visibility": "private"}
-    picker.input(handlers.on_photo, picker, outputs, preprocess=False, **quiet)
+    picker.upload(handlers.on_photo, picker, outputs, preprocess=False, **quiet)
+    camera.input(handlers.on_camera, camera, outputs, preprocess=False, **quiet)
     tiles.click(handlers.on_example, None, outputs, **quiet)
     again.click(_start_over, None, outputs, **quiet)
 
@@ -70,20 +83,26 @@ class _Handlers:
         self._services = services
         self._examples = examples
 
-    async def on_photo(self, upload: dict[str, Any] | None) -> AsyncIterator[_Update]:
+    async def on_photo(self, uploads: list[dict[str, Any]] | None) -> AsyncGenerator[_Update]:
         """Classify a photo as soon as it is uploaded; delete it also after an error."""
-        if upload is None:
+        if not uploads:
             return
         try:
             yield _Update(answer=_WORKING)
-            photo = await asyncio.to_thread(self._services.uploads.read, upload)
+            photo = await asyncio.to_thread(self._services.uploads.read, uploads[0])
             yield await _answer(self._services, photo)
         except Exception as error:
             yield _reset(exception_card(error))
         finally:
-            self._services.uploads.delete([upload])
+            self._services.uploads.delete(uploads)
 
-    async def on_example(self, event: gr.EventData) -> AsyncIterator[_Update]:
+    async def on_camera(self, upload: dict[str, Any] | None) -> AsyncGenerator[_Update]:
+        """Classify a photo of the camera."""
+        async with contextlib.aclosing(self.on_photo([upload] if upload else [])) as updates:
+            async for update in updates:
+                yield update
+
+    async def on_example(self, event: gr.EventData) -> AsyncGenerator[_Update]:
         """Classify the clicked drawing."""
         example = clicked_example(self._examples, event)
         if example is None:
@@ -95,29 +114,30 @@ class _Handlers:
             yield _reset(exception_card(error))
 
 
-def _photo_picker(max_bytes: int) -> gr.Image:
-    """Return a picker; its photo stays unprocessed, so that handlers read the bytes of the browser."""
-    kinds = f"{PHOTO_FORMAT_NAMES}, up to {max_bytes / 1e6:.0f} MB"
-    return gr.Image(
-        sources=["upload", "webcam", "clipboard"],
-        webcam_options=gr.WebcamOptions(mirror=False, constraints={"video": {"facingMode": "environment"}}),
-        label="Photo of the lesion",
-        show_label=False,
-        buttons=[],
-        placeholder=f"Drop a photo here, or click to choose one\n{kinds}",
-        height=340,
-        elem_id="lesion-picker",
-    )
+def _camera() -> gr.Image:
+    """Return the camera of a computer; on a phone the file chooser offers the phone's own."""
+    with gr.Accordion("Use the camera", open=False, elem_id="lesion-camera"):
+        return gr.Image(
+            sources=["webcam"],
+            webcam_options=gr.WebcamOptions(
+                mirror=False, constraints={"video": {"facingMode": "environment"}}
+            ),
+            label="Photo of the lesion",
+            show_label=False,
+            buttons=[],
+            height=340,
+        )
 
 
 async def _answer(services: Services, photo: bytes) -> _Update:
     found = await services.api.lesion(photo)
     preview = await asyncio.to_thread(make_preview, photo, max_side_px=_PHOTO_PX)
     return _Update(
-        picker=gr.update(value=None, visible=False),
-        photo=gr.update(value=lesion_photo(preview, found.heatmap_png), visible=True),
+        picker=[],
+        camera=None,
+        inputs=gr.update(visible=False),
+        photo=gr.update(value=lesion_photo(preview, found), visible=True),
         again=gr.update(visible=True),
-        tiles=gr.update(visible=False),
         answer=lesion_card(found),
     )
 
@@ -129,10 +149,11 @@ def _reset(card: str) -> _Update:
         card: guide, or error of the last photo.
     """
     return _Update(
-        picker=gr.update(value=None, visible=True),
+        picker=[],
+        camera=None,
+        inputs=gr.update(visible=True),
         photo=gr.update(value="", visible=False),
         again=gr.update(visible=False),
-        tiles=gr.update(visible=True),
         answer=card,
     )
 

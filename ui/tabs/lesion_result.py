@@ -16,7 +16,9 @@ _HOW_TO_READ = (
 
 
 def lesion_card(answer: LesionAnswer) -> str:
-    """Render the verdict and the diagnoses of one lesion."""
+    """Render the verdict and the diagnoses of one lesion, or why there is none."""
+    if not answer.usable:
+        return render("lesion_inconclusive", answer=answer)
     against_verdict = sum(score.probability for score in answer.diagnoses if score.group != answer.verdict)
     return render(
         "lesion_result",
@@ -27,21 +29,17 @@ def lesion_card(answer: LesionAnswer) -> str:
     )
 
 
-def lesion_photo(photo: Preview | None, grad_cam_png: str | None) -> str:
-    """Render the photo, with a switch for the Grad-CAM map.
-
-    Args:
-        grad_cam_png: base64 of a transparent PNG that covers the central square of the upright photo.
-    """
+def lesion_photo(photo: Preview | None, answer: LesionAnswer) -> str:
+    """Render the photo, with the square that the network receives and a switch for the Grad-CAM map."""
     if photo is None:
-        return render("lesion_photo", photo=None)
+        return render("lesion_photo", photo=None, is_usable=answer.usable)
     side = min(photo.width_px, photo.height_px)
     width, height = side / photo.width_px, side / photo.height_px
     return render(
         "lesion_photo",
         photo=photo,
-        grad_cam_png=grad_cam_png,
-        is_cropped=photo.width_px != photo.height_px,
+        grad_cam_png=answer.heatmap_png,
+        is_cropped=answer.usable and photo.width_px != photo.height_px,
         central_square=f"left:{css_percent((1 - width) / 2)};top:{css_percent((1 - height) / 2)};"
         f"width:{css_percent(width)};height:{css_percent(height)}",
     )

@@ -1,20 +1,25 @@
 """The Progress tab: classify a series of photos of one face as improved or worsened."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+import contextlib
+from collections.abc import AsyncGenerator, Sequence
 from typing import Any, NamedTuple
 
 import gradio as gr
 
-from serve.schemas import MAX_SERIES_PHOTOS, MIN_SERIES_PHOTOS, PHOTO_FORMAT_NAMES
+from serve.progress.schemas import ProgressAnswer
+from serve.schemas import MAX_SERIES_PHOTOS, MIN_SERIES_PHOTOS
 from ui.cards import error_card, exception_card, guide_card, working_card
 from ui.examples import Example, clicked_example, example_tiles
-from ui.preview import make_preview
-from ui.rendering import TEMPLATES, render
+from ui.photo_picker import photo_picker
+from ui.preview import Preview, make_preview
+from ui.rendering import render
 from ui.services import Services
+from ui.tabs.progress_dates import chosen_times, dates_card, dates_question
 from ui.tabs.progress_result import progress_card
 from ui.tabs.titles import TITLES
 from ui.theme import html_block
+from ui.thumbnails import THUMBNAIL_PX, load_thumbnail
 
 _LEAD = render(
     "lead",
@@ -27,10 +32,12 @@ _GUIDE = guide_card(
     [
         ("The same face, alone,", "from the front, in every photo."),
         ("The same place and light", "each time, without make-up or filter."),
-        ("Any order.", "Photos are sorted by time if all of them record it."),
+        (
+            "Any order.",
+            "Photos are sorted by date; missing dates are asked for.",
+        ),
     ],
 )
-_THUMBNAIL_PX = 320
 
 
 class _Update(NamedTuple):
@@ -39,6 +46,7 @@ class _Update(NamedTuple):
     picker: Any = gr.skip()
     inputs: Any = gr.skip()
     again: Any = gr.skip()
+    dates: Any = gr.skip()
     answer: Any = gr.skip()
 
 
@@ -46,20 +54,28 @@ def build_progress_tab(services: Services, examples: Sequence[Example]) -> None:
     """Lay out the tab and connect it. Call inside a ``gr.Tab``."""
     html_block(_LEAD)
     again = gr.Button("Compare other photos", visible=False, elem_id="progress-again")
+    dates = dates_question()
     answer = html_block("", elem_id="progress-answer")
     with gr.Row(elem_classes="columns") as inputs:
         with gr.Column(scale=6, min_width=300):
-            picker = _photos_picker(services.uploads.max_photo_bytes)
+            picker = photo_picker(
+                services.uploads,
+                label="Photos of one face",
+                prompt="Drop or paste photos here, or click to choose several",
+                multiple=True,
+                elem_id="progress-picker",
+            )
             compare = gr.Button("Compare", variant="primary", interactive=False, elem_id="progress-compare")
             tiles = example_tiles(examples, elem_id="progress-examples")
         with gr.Column(scale=5, min_width=300):
             html_block(_GUIDE)
-    outputs = list(_Update(picker=picker, inputs=inputs, again=again, answer=answer))
+    outputs = list(_Update(picker=picker, inputs=inputs, again=again, dates=dates, answer=answer))
 
     handlers = _Handlers(services, examples)
     quiet = {"concurrency_limit": None, "show_progress": "hidden", "api_visibility": "private"}
     picker.change(_enable_with_photos, picker, compare, preprocess=False, queue=False, **quiet)
     compare.click(handlers.on_compare, picker, outputs, preprocess=False, **quiet)
+    dates.click(handlers.on_dates, picker, outputs, preprocess=False, **quiet)
     tiles.click(handlers.on_example, None, outputs, **quiet)
     again.click(_start_over, None, outputs, **quiet)
 
@@ -72,67 +88,87 @@ class _Handlers:
         self._services = services
         self._examples = examples
 
-    async def on_compare(self, uploads: list[dict[str, Any]] | None) -> AsyncIterator[_Update]:
-        """Compare the photos, then delete them; after an error a wrong one can be removed."""
-        uploads = uploads or []
+    async def on_compare(self, uploads: list[dict[str, Any]] | None) -> AsyncGenerator[_Update]:
+        """Compare the photos; ask for dates if only some photos have one."""
+        async with contextlib.aclosing(self._compare(uploads or [])) as updates:
+            async for update in updates:
+                yield update
+
+    async def on_dates(
+        self, uploads: list[dict[str, Any]] | None, event: gr.EventData
+    ) -> AsyncGenerator[_Update]:
+        """Compare the photos by the dates of the person, or in the order in which they were added."""
+        async with contextlib.aclosing(self._compare(uploads or [], chosen_times(event))) as updates:
+            async for update in updates:
+                yield update
+
+    async def _compare(
+        self, uploads: list[dict[str, Any]], times: list[str] | None = None
+    ) -> AsyncGenerator[_Update]:
+        """Compare the photos, then delete them; they stay after an error or a question.
+
+        Args:
+            times: of each photo; empty for the order of the uploads; None if the person has not chosen yet.
+        """
         if not MIN_SERIES_PHOTOS <= len(uploads) <= MAX_SERIES_PHOTOS:
             yield _Update(answer=_wrong_number(len(uploads)))
             return
-        failed = False
+        keep = False
         try:
             yield _Update(answer=_WORKING)
             photos = [
                 await asyncio.to_thread(self._services.uploads.read, upload, name=f"Photo {number}")
                 for number, upload in enumerate(uploads, start=1)
             ]
-            update = await _answer(self._services, photos)
+            found = await self._services.api.progress(photos, taken_at=times or [])
+            previews = [
+                await asyncio.to_thread(load_thumbnail, self._services.uploads, upload) for upload in uploads
+            ]
+            keep = times is None and _lacks_times(found)
+            update = _question(found, previews) if keep else _answered(found, previews)
         except Exception as error:
-            failed = True
+            keep = True
             update = _Update(answer=exception_card(error))
         finally:  # also when the browser leaves meanwhile: Gradio then closes this generator
-            if not failed:
+            if not keep:
                 self._services.uploads.delete(uploads)
         yield update
 
-    async def on_example(self, event: gr.EventData) -> AsyncIterator[_Update]:
+    async def on_example(self, event: gr.EventData) -> AsyncGenerator[_Update]:
         """Compare the drawings of the clicked example."""
         example = clicked_example(self._examples, event)
         if example is None:
             return
         yield _Update(answer=_WORKING)
         try:
-            yield await _answer(self._services, example.photos)
+            found = await self._services.api.progress(example.photos)
+            yield _answered(
+                found, [make_preview(photo, max_side_px=THUMBNAIL_PX) for photo in example.photos]
+            )
         except Exception as error:
             yield _Update(answer=exception_card(error))
 
 
-def _photos_picker(max_bytes: int) -> gr.HTML:
-    """Return a picker of several photos; its value is a list of ``{"path", "url", "name"}``.
+def _lacks_times(answer: ProgressAnswer) -> bool:
+    return any(reason.code == "times_missing" for reason in answer.reasons)
 
-    Gradio's gallery answers a file of a wrong type with "An error occurred", and its list of files shows no
-    pictures. This one uploads any file, and the API's error says what is wrong with it.
-    """
-    return gr.HTML(
-        [],
-        html_template=(TEMPLATES / "picker.html").read_text(encoding="utf-8"),
-        js_on_load=(TEMPLATES / "picker.js").read_text(encoding="utf-8"),
-        apply_default_css=False,
-        elem_id="progress-picker",
-        formats=PHOTO_FORMAT_NAMES,
-        max_mb=round(max_bytes / 1e6),
-        uploading=0,
-        problem="",
+
+def _question(answer: ProgressAnswer, previews: Sequence[Preview | None]) -> _Update:
+    return _Update(
+        inputs=gr.update(visible=False),
+        again=gr.update(visible=True),
+        dates=gr.update(value=dates_card(answer, previews), visible=True),
+        answer="",
     )
 
 
-async def _answer(services: Services, photos: Sequence[bytes]) -> _Update:
-    found = await services.api.progress(photos)
-    previews = [await asyncio.to_thread(make_preview, photo, max_side_px=_THUMBNAIL_PX) for photo in photos]
+def _answered(answer: ProgressAnswer, previews: Sequence[Preview | None]) -> _Update:
     return _Update(
         picker=[],
         inputs=gr.update(visible=False),
         again=gr.update(visible=True),
-        answer=progress_card(found, previews),
+        dates=gr.update(value="", visible=False),
+        answer=progress_card(answer, previews),
     )
 
 
@@ -141,7 +177,13 @@ def _enable_with_photos(uploads: list[dict[str, Any]] | None) -> Any:
 
 
 async def _start_over() -> _Update:
-    return _Update(picker=[], inputs=gr.update(visible=True), again=gr.update(visible=False), answer="")
+    return _Update(
+        picker=[],
+        inputs=gr.update(visible=True),
+        again=gr.update(visible=False),
+        dates=gr.update(value="", visible=False),
+        answer="",
+    )
 
 
 def _wrong_number(num_photos: int) -> str:

@@ -9,9 +9,10 @@ from ui.tabs.progress_plot import HALF, progress_plots
 
 _CLOSE = 0.1  # to one half
 _ORDER = {
-    "taken_at": "in the order of the times that you gave",
-    "exif": "in the order in which they were taken, as recorded in the photos",
-    "upload": "in the order in which you added them, because not every photo records its time",
+    "taken_at": "They are sorted by the dates in the photos and those that you entered.",
+    "exif": "They are sorted by the dates that the photos record.",
+    "upload": "Not every photo records its date. If the first one is not the oldest, add them again, "
+    "oldest first.",
 }
 
 
@@ -31,6 +32,7 @@ def progress_card(answer: ProgressAnswer, previews: Sequence[Preview | None]) ->
         worsened=format_percent(100 - improved),
         plots=progress_plots([photo.improved_probability_so_far for photo in answer.photos]),
         order=_ORDER[answer.order],
+        reasons=[reason.message for reason in answer.reasons if reason.code != "times_missing"],
         num_excluded=sum(photo.face is None for photo in answer.photos),
         photos=[(photo, _thumbnail(photo, previews[photo.index])) for photo in answer.photos],
     )

@@ -1,8 +1,12 @@
-// Runs when the picker of the Progress tab is loaded. Gradio passes `element`, `props` and `upload`. Setting a
-// property of `props` renders picker.html again, so the listeners are on `element`, which stays.
+// Runs when a picker is loaded. Gradio passes `element`, `props`, `upload` and `server`. Setting a property of
+// `props` renders picker.html again, so the listeners are on `element`, which stays.
 
 const add = async (files) => {
   if (!files.length || props.uploading) return;
+  if (!props.multiple && files.length > 1) {
+    props.problem = `These are ${files.length} files. Add one photo: each is classified by itself.`;
+    return;
+  }
   props.problem = '';
   props.uploading = files.length;
   const added = [];
@@ -15,8 +19,31 @@ const add = async (files) => {
     }
   }
   props.uploading = 0;
-  props.value = [...(props.value || []), ...added];
+  if (!added.length) return;
+  props.value = props.multiple ? [...(props.value || []), ...added] : added;
+  trigger('upload');
 };
+
+// The server draws photos in formats that this browser cannot show, except the one photo that is answered at
+// once. A file that is no photo is shown as its name.
+const thumbnails = new Map();
+const drawByServer = async (image) => {
+  const photo = (props.value || []).find(({ url }) => url === image.getAttribute('src'));
+  if (!photo) return;
+  const tile = image.parentElement;
+  tile.classList.add('drawing');
+  if (props.multiple && !thumbnails.has(photo.path)) {
+    thumbnails.set(photo.path, server.thumbnail(photo.path).catch(() => null));
+  }
+  const drawn = await thumbnails.get(photo.path);
+  tile.classList.remove('drawing');
+  if (drawn) image.src = drawn;
+  else image.replaceWith(Object.assign(document.createElement('span'), { textContent: photo.name }));
+};
+
+element.addEventListener('error', (event) => {
+  if (event.target.matches('.picked img')) drawByServer(event.target);
+}, true); // errors of pictures do not bubble
 
 element.addEventListener('change', (event) => {
   if (event.target.type === 'file') add([...event.target.files]);
@@ -38,4 +65,8 @@ element.addEventListener('drop', (event) => {
   event.preventDefault();
   element.classList.remove('over');
   add([...event.dataTransfer.files]);
+});
+
+document.addEventListener('paste', (event) => {
+  if (element.offsetParent) add([...event.clipboardData.files]); // else the picker's tab is not shown
 });

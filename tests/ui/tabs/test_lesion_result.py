@@ -4,7 +4,7 @@ import pytest
 
 from models.diagnoses import DIAGNOSES
 from serve.lesion.schemas import DiagnosisScore
-from serve.schemas import DISCLAIMER
+from serve.schemas import DISCLAIMER, Reason
 from ui.preview import Preview
 from ui.tabs.diagnosis_texts import DIAGNOSIS_TEXTS
 from ui.tabs.lesion_result import lesion_card, lesion_photo
@@ -86,19 +86,51 @@ def test_names_from_the_api_are_escaped(make_lesion_answer):
     assert "<script>" not in html and "&lt;script&gt;" in html
 
 
-def test_the_grad_cam_map_covers_the_central_square():
-    html = lesion_photo(PHOTO, "PNG")
+def test_the_grad_cam_map_covers_the_central_square(make_lesion_answer):
+    html = lesion_photo(PHOTO, make_lesion_answer().model_copy(update={"heatmap_png": "PNG"}))
 
     assert 'style="left:12.5%;top:0%;width:75%;height:100%"' in html
     assert "Where the network looked" in html and "data:image/png;base64,PNG" in html
     assert "the dimmed margins are not used" in html
 
 
-def test_a_square_photo_has_no_margins_and_no_switch_without_a_grad_cam_map():
-    html = lesion_photo(Preview(data_uri="data:,", width_px=300, height_px=300), None)
+def test_a_square_photo_has_no_margins_and_no_switch_without_a_grad_cam_map(make_lesion_answer):
+    answer = make_lesion_answer().model_copy(update={"heatmap_png": None})
+
+    html = lesion_photo(Preview(data_uri="data:,", width_px=300, height_px=300), answer)
 
     assert "margins" not in html and "Where the network looked" not in html
 
 
-def test_a_photo_that_cannot_be_shown_is_not_an_error():
-    assert "cannot be shown" in lesion_photo(None, "PNG")
+def test_a_photo_that_cannot_be_shown_is_not_an_error(make_lesion_answer):
+    assert "cannot be shown here, but" in lesion_photo(None, make_lesion_answer())
+
+
+def test_an_inconclusive_answer_has_its_reason_and_advice_but_no_probability_diagnosis_or_tick(
+    make_inconclusive_answer,
+):
+    html = lesion_card(make_inconclusive_answer())
+    words = words_of(html)
+
+    assert "Inconclusive" in words and 'data-verdict="inconclusive"' in html
+    assert "The photo has 20 x 20 pixels, at least 32 x 32 are needed; send the original photo." in words
+    assert "Take a sharp photo in good light" in words
+    assert "An inconclusive result does not mean benign." in words
+    assert DISCLAIMER in html and 'role="status"' in html
+    assert "%" not in words and "bars" not in html and "Looks" not in words
+    assert "M8 12.4" not in html, "the tick of benign"
+
+
+def test_the_photo_of_an_inconclusive_answer_has_no_grad_cam_map_and_no_margins(make_inconclusive_answer):
+    html = lesion_photo(PHOTO, make_inconclusive_answer())
+
+    assert PHOTO.data_uri in html
+    assert "Where the network looked" not in html and "central square" not in html
+
+
+def test_the_reasons_of_a_weak_answer_are_shown(make_lesion_answer):
+    weak = Reason(code="too_dark", message="the photo is dark; take it again in daylight")
+
+    words = words_of(lesion_card(make_lesion_answer().model_copy(update={"reasons": [weak]})))
+
+    assert "Looks benign" in words and "The photo is dark; take it again in daylight." in words

@@ -3,7 +3,7 @@ import re
 import pytest
 
 from serve.progress.schemas import Box, FoundFace
-from serve.schemas import DISCLAIMER
+from serve.schemas import DISCLAIMER, Reason
 from ui.preview import Preview
 from ui.tabs.progress_result import progress_card
 
@@ -60,8 +60,30 @@ def test_photos_stand_in_the_order_of_the_answer_and_those_without_a_face_are_ma
     assert [re.findall(r"data:(\w)", tile) for tile in tiles] == [["c"], ["b"], ["a"]]
     assert "no face found: not used" in tiles[1] and "face-box" not in tiles[1]
     assert "face found" in tiles[0] and "face-box" in tiles[0]
-    assert "as recorded in the photos" in html
+    assert "Your photos, oldest first" in html and "photo, oldest first" in html
+    assert "sorted by the dates that the photos record" in html
     assert "1 photo shows no face and is not used." in html
+
+
+def test_photos_in_the_order_of_the_uploads_are_not_called_oldest_first(make_progress_answer):
+    words = words_of(progress_card(make_progress_answer(2), [None] * 2))
+
+    assert "Your photos, in the order in which you added them" in words
+    assert "photo, oldest first" not in words and "photo, in the order added" in words
+    assert "If the first one is not the oldest, add them again" in words
+
+
+def test_the_reasons_of_a_weak_answer_are_shown_with_what_their_numbers_count(make_mixed_times_answer):
+    answer = make_mixed_times_answer(2)
+    dark = Reason(code="too_dark", message="photo 2: the photo is black; take it again in daylight")
+    answer = answer.model_copy(update={"reasons": [*answer.reasons, dark]})
+
+    words = words_of(progress_card(answer, [None] * 2))
+    sorted_words = words_of(progress_card(answer.model_copy(update={"order": "exif"}), [None] * 2))
+
+    assert "Photo 2: the photo is black; take it again in daylight." in words
+    assert "taken_at" not in words, "the page names dates, not fields of the API"
+    assert "counted in the order in which you added them" in sorted_words
 
 
 def test_the_box_of_a_face_is_in_fractions_of_the_photo_and_never_beyond_it(make_progress_answer):
