@@ -44,7 +44,7 @@ class Row:
     site: str = ""
     """On the body, in lower case, as the source names it."""
     skin_type: str = ""
-    """Fitzpatrick, "I" to "VI"."""
+    """Fitzpatrick, "I" to "VI"; a pair such as "I-II" in DDI."""
     taken_at: str = ""
     """ISO 8601."""
     improvement: float | None = None

@@ -21,7 +21,7 @@ from tqdm import tqdm
 from models import storage
 from models.errors import EXIT_DONE, command
 from models.images import PhotoError, decode_bounded
-from train.data.followup.source import time_of
+from train.data.followup.times import time_of
 from train.data.manifest import ManifestError, Row, read_manifest
 from train.progress.face_store import MISSING, NO_FACE, SCHEMA, FaceExtractionError, read_records, write_part
 from train.progress.labelled_series import photos_by_person

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from train.data.followup.source import time_of
+from train.data.followup.times import time_of
 from train.data.manifest import Row
 from train.progress.face_store import FaceExtractionError, read_records
 from train.progress.series import Series

@@ -8,7 +8,8 @@ from PIL import Image
 
 from train.data.followup.__main__ import main
 from train.data.followup.build import Rules, build_rows
-from train.data.followup.source import person_name, time_of, user_number
+from train.data.followup.source import person_name, user_number
+from train.data.followup.times import time_of
 from train.data.ingest.report import RowReport
 from train.data.labels.offline import Vader
 from train.data.manifest import ManifestError, Row, load_manifest, read_manifest
@@ -257,10 +258,26 @@ def test_a_source_without_labelled_people_is_rejected(tmp_path: Path) -> None:
         1551434400000,
         "1551434400000",
         {"$date": "2019-03-01T10:00:00.000Z"},
+        43525.416666667,
+        "43525,41666667",
+        "1.3.2019 10:00",
+        "01-Mar-2019 10:00",
+        "Mar 1, 2019 10:00 AM",
+        "2019/3/1 10:00:00",
     ],
 )
 def test_all_formats_of_times_are_parsed(value: object) -> None:
     assert time_of(value) == datetime(2019, 3, 1, 10, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("value", "day"),
+    [("14/03/2019", 14), ("3/14/2019", 14), ("3/3/2019 2:05 PM", 3), ("14-03-2019", 14), ("3/4/2019", None)],
+)
+def test_a_date_with_day_and_month_in_doubt_is_none(value: str, day: int | None) -> None:
+    found = time_of(value)
+
+    assert (found and (found.day, found.month)) == (day and (day, 3))
 
 
 @pytest.mark.parametrize(

@@ -198,11 +198,38 @@ def test_a_source_of_an_unknown_format_is_rejected(
         made(metadata, **settings)
 
 
-def test_a_source_in_another_encoding_is_rejected(tmp_path: Path):
-    (tmp_path / "m.csv").write_bytes("image,label\nä.jpg,nv\n".encode("latin-1"))
+def test_a_source_in_another_encoding_is_read_with_a_remark(made: Make, tmp_path: Path):
+    put_photos(str(tmp_path), "ä.jpg")
+    (tmp_path / "m.csv").write_bytes("image;label\nä.jpg;nv\n".encode("latin-1"))
 
-    with pytest.raises(IngestError, match=r"is not UTF-8 text .*; save it as CSV in UTF-8"):
-        ingest(Ingest(source=str(tmp_path / "m.csv"), manifest=str(tmp_path / "out")))
+    report = ingest(Ingest(source=str(tmp_path / "m.csv"), manifest=str(tmp_path / "out.parquet")))
+
+    assert report.num_kept == 1
+    assert "m.csv is not UTF-8 (byte 12) and is read as Windows-1252" in report.text()
+
+
+def test_headers_in_another_case_and_decimal_commas_are_read(made: Make):
+    rows, _ = made("sep=;\r\nImage_ID;Lesion_ID;DX;Age\r\nISIC_1;HAM_1;nv;55,0\r\n", "ISIC_1.jpg")
+
+    assert [(row.label, row.lesion, row.age_years) for row in rows] == [("Nevus", "HAM_1", 55)]
+
+
+@pytest.mark.parametrize(
+    ("metadata", "message"),
+    [
+        (
+            "image,label\na,nv\n1.23457E+12,nv\n",
+            r"row 3: the photo is '1\.23457E\+12': Excel has rounded a long number, and the id is lost",
+        ),
+        (
+            "image,label,group\na,nv,1-Mar\n",
+            r"row 2: the patient is '1-Mar': Excel has turned an id .* into a date",
+        ),
+    ],
+)
+def test_ids_changed_by_excel_are_an_error(made: Make, metadata: str, message: str):
+    with pytest.raises(IngestError, match=message):
+        made(metadata, "a.jpg")
 
 
 def test_a_folder_is_searched_for_its_one_source(tmp_path: Path):

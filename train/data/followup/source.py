@@ -6,20 +6,21 @@ user, of which ``DrMessage`` has ``dr_note`` and ``Annotation`` has ``image_path
 Source: https://github.com/tedyap/SkinCredible, ``model/get_data.py``.
 """
 
-import csv
-import io
 import json
 import math
 import re
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import PurePosixPath
 from typing import Any
 
 from models import storage
+from train.data.followup.times import time_of
+from train.data.ingest.excel import damage_of
 from train.data.ingest.report import RowReport
+from train.data.ingest.tables import read_table
 from train.data.manifest import ManifestError
 
 STATS = "dr_msg_stats.csv"
@@ -28,8 +29,6 @@ USER_COLUMNS = ("userid", "user", "id")
 NUM_READERS = 16
 """Threads; reads from a disk or S3 are slow."""
 MIN_PHOTOS = 2
-_MILLISECONDS_FROM = 1e11
-"""Larger timestamps are in milliseconds; in seconds this is the year 5138."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,21 +78,25 @@ def _users(source: str, report: RowReport) -> dict[int, int]:
     """Return the user numbers by row of the table."""
     address = storage.join(source, STATS)
     try:
-        text = storage.read_bytes(address).decode("utf-8-sig")
+        table = read_table(address)
     except storage.MissingError as error:
         raise ManifestError(f"{error}; {source} must hold {STATS}, followup_data/ and images/") from error
-    except UnicodeDecodeError as error:
-        raise ManifestError(f"{address} is not UTF-8; save it as CSV in UTF-8") from error
-    rows = csv.DictReader(io.StringIO(text, newline=""))
-    names = {re.sub(r"[^a-z]", "", name.lower()): name for name in rows.fieldnames or () if name}
+    names = {re.sub(r"[^a-z]", "", key): key for key in table.keys}
     column = next((names[each] for each in USER_COLUMNS if each in names), None)
     if column is None:
         raise ManifestError(
-            f"{address} has the columns {', '.join(rows.fieldnames or ()) or '(none)'}; one must be user_id"
+            f"{address} has the columns {', '.join(table.columns) or '(none)'}; one must be user_id"
         )
     number_of: dict[int, int] = {}
-    for number, row in enumerate(rows, start=2):
-        user = user_number(row[column])
+    for number, cells in enumerate(table.cells, start=2):
+        if not any(cells.values()):
+            continue
+        user = user_number(cells[column])
+        if damage := damage_of(cells[column]):
+            raise ManifestError(
+                f"{address}, row {number}: the user is {cells[column]!r}: {damage}, and the number is lost; "
+                "export the table again and do not save it with Excel"
+            )
         report.num_read += user not in number_of
         if user is None:
             report.drop(number, f"{column} is no whole number")
@@ -207,7 +210,11 @@ def _dated_images(
         if image is None:
             problems.add("a photo whose image_path is not under images/ is left out")
         elif taken_at is None:
-            problems.add("a photo without a time is left out")
+            problems.add(
+                "a photo whose time is ambiguous or not understood is left out; write it as 2019-03-14T10:00"
+                if shot.get("created_at")
+                else "a photo without a time is left out"
+            )
         else:
             yield image, taken_at
     for problem in problems:
@@ -223,19 +230,3 @@ def _address(source: str, image_path: object) -> str | None:
     if not parts or path.is_absolute() or ".." in parts or "\0" in image_path or "://" in image_path:
         return None
     return storage.join(source, str(PurePosixPath("images", *parts)))
-
-
-def time_of(value: object) -> datetime | None:
-    """Parse ISO 8601 (by default UTC), seconds or milliseconds since 1970, or {"$date": ...}."""
-    if isinstance(value, dict):
-        return time_of(value.get("$date"))
-    try:
-        if isinstance(value, str) and not re.fullmatch(r"\d{9,}(\.\d+)?", value.strip()):
-            read = datetime.fromisoformat(value.strip())
-            return (read if read.tzinfo else read.replace(tzinfo=UTC)).astimezone(UTC)
-        if isinstance(value, bool) or not isinstance(value, str | int | float):
-            return None
-        since = float(value)
-        return datetime.fromtimestamp(since / 1000 if since > _MILLISECONDS_FROM else since, UTC)
-    except (ValueError, OverflowError, OSError):
-        return None

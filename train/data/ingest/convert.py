@@ -18,6 +18,9 @@ from train.data.ingest.tables import IngestError, Table
 from train.data.ingest.vocabulary import Policy
 from train.data.manifest import Row, write_manifest
 
+UNPACKED = "unpacked_photos"
+"""Folder beside the manifest, for the photos of an HDF5 file."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Ingest:
@@ -28,7 +31,8 @@ class Ingest:
     manifest: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MANIFEST")]
     """Parquet file to write; a path or an s3:// address."""
     photos: str = ""
-    """Folder of the photos, searched recursively; by default the folder of the source."""
+    """Folder of the photos, searched recursively, or an HDF5 file, unpacked beside the manifest; by default
+    the folder of the source."""
     format: FormatName | None = None
     """Of the source; by default detected from its columns."""
     companion: str = ""
@@ -63,6 +67,7 @@ def ingest(settings: Ingest) -> RowReport:
     table, found = find_source(settings.source, settings.format)
     entries = _usable(table, found, settings, report)
     index = PhotoIndex(settings.photos or folder_of(settings.source, table))
+    index.unpack_missing(entries, storage.join(storage.parent(settings.manifest), UNPACKED))
     rows = []
     for item, check in check_photos(locate_photos(entries, index, report), num_threads=settings.num_threads):
         if check.problem:
@@ -84,6 +89,7 @@ def ingest(settings: Ingest) -> RowReport:
 
 def _usable(table: Table, found: Format, settings: Ingest, report: RowReport) -> list[Entry]:
     """Drop contradictory entries and, except in photos of people, entries without a diagnosis."""
+    report.remarks += [*table.remarks, *filter(None, (found.remark,))]
     companion = find_companion(table, found, settings.companion)
     if found.companion and companion is None:
         report.remarks.append(

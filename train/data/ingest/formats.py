@@ -4,13 +4,28 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from train.data.ingest import readers
+from train.data.ingest import atlas_readers, readers
 from train.data.ingest.entries import Entry
+from train.data.ingest.excel import damage_of
 from train.data.ingest.report import RowReport
 from train.data.ingest.tables import IngestError, Table
 
 FormatName = Literal[
-    "isic", "isic-old", "ham10000", "isic2018", "isic2019", "isic2020", "pad-ufes-20", "plain", "people"
+    "isic",
+    "isic-old",
+    "isic2018",
+    "isic2019",
+    "isic2020",
+    "isic2024",
+    "ham10000",
+    "pad-ufes-20",
+    "ph2",
+    "derm7pt",
+    "med-node",
+    "fitzpatrick17k",
+    "ddi",
+    "plain",
+    "people",
 ]
 
 
@@ -21,7 +36,7 @@ class Format:
     name: FormatName
     title: str
     needs: frozenset[str]
-    """Columns of every file of the format."""
+    """Columns of every file of the format, as ``column_key``."""
     read: Callable[[readers.Cells, int, RowReport], dict[str, Any]]
     """Returns the fields of an Entry from one row; unreadable cells go to the report."""
     one_of: frozenset[str] = frozenset()
@@ -32,20 +47,26 @@ class Format:
     """Plural noun for what ``read`` returns as patients."""
     licence: str = ""
     attribution: str = ""
+    remark: str = ""
+    """Sentence for the report of every source of the format."""
 
-    def matches(self, columns: Sequence[str]) -> bool:
+    def matches(self, keys: Sequence[str]) -> bool:
         """Check whether a table with these columns has this format."""
-        has = set(columns)
+        has = set(keys)
         return self.needs <= has and (not self.one_of or bool(self.one_of & has))
 
 
-def detect(columns: Sequence[str], candidates: Sequence[Format]) -> Format | None:
+def detect(keys: Sequence[str], candidates: Sequence[Format]) -> Format | None:
     """Return the first candidate with the columns of the table, or None."""
-    return next((found for found in candidates if found.matches(columns)), None)
+    return next((found for found in candidates if found.matches(keys)), None)
 
 
 def entries_of(table: Table, found: Format, companion: Table | None, report: RowReport) -> Iterator[Entry]:
-    """Yield an entry for every row, joined with the row of the companion file."""
+    """Yield an entry for every photo of every row, joined with the row of the companion file.
+
+    Raises:
+        IngestError: Excel has changed an id.
+    """
     more = {cells["image"]: cells for cells in companion.cells} if companion else {}
     for number, cells in enumerate(table.cells, start=2):
         if not any(cells.values()):
@@ -57,8 +78,23 @@ def entries_of(table: Table, found: Format, companion: Table | None, report: Row
         if companion and cells["image"] not in more:
             report.change(number, f"no row of its own in {companion.name}")
         both = {**more.get(cells.get("image", ""), {}), **cells}
-        entry = Entry(number=number, **found.read(both, number, report))
-        yield entry if entry.image else Entry(number=number, image="", problem="no photo is named")
+        fields = found.read(both, number, report)
+        images = fields.pop("images", None) or (fields.pop("image", ""),)
+        report.num_read += len(images) - 1
+        for image in images:
+            entry = Entry(number=number, image=image, **fields)
+            _reject_ids_changed_by_excel(entry, table)
+            yield entry if image else Entry(number=number, image="", problem="no photo is named")
+
+
+def _reject_ids_changed_by_excel(entry: Entry, table: Table) -> None:
+    ids = {"photo": entry.image, "patient": entry.patient, "lesion": entry.lesion, "person": entry.person}
+    for what, text in ids.items():
+        if damage := damage_of(text):
+            raise IngestError(
+                f"{table.address}, row {entry.number}: the {what} is {text!r}: {damage}, and the id is lost; "
+                "export the table again and do not save it with Excel, or import its ids as text"
+            )
 
 
 def by_name(name: FormatName, table: Table) -> Format:
@@ -68,8 +104,8 @@ def by_name(name: FormatName, table: Table) -> Format:
         IngestError: the table lacks columns.
     """
     found = next(candidate for candidate in FORMATS if candidate.name == name)
-    missing = found.needs - set(table.columns)
-    if found.one_of and not found.one_of & set(table.columns):
+    missing = found.needs - set(table.keys)
+    if found.one_of and not found.one_of & set(table.keys):
         missing |= {" or ".join(sorted(found.one_of))}
     if missing:
         raise IngestError(
@@ -80,6 +116,7 @@ def by_name(name: FormatName, table: Table) -> Format:
 
 
 _NON_COMMERCIAL = "CC BY-NC 4.0"
+_RESEARCH = "research use only"
 
 FORMATS = (
     Format(
@@ -95,6 +132,14 @@ FORMATS = (
         needs=frozenset({"isic_id"}),
         one_of=frozenset({"diagnosis", "benign_malignant"}),
         read=readers.read_isic,
+    ),
+    Format(
+        name="isic2024",
+        title="train-metadata.csv of ISIC 2024 (SLICE-3D)",
+        needs=frozenset({"isic_id", "target", "iddx_full", *readers.LEVELS_2024}),
+        read=readers.read_isic2024,
+        licence=_NON_COMMERCIAL,
+        attribution="ISIC 2024, Kurtansky et al. 2024, doi:10.1038/s41597-024-03743-w",
     ),
     Format(
         name="ham10000",
@@ -137,6 +182,50 @@ FORMATS = (
         read=readers.read_pad,
         licence="CC BY 4.0",
         attribution="PAD-UFES-20, Pacheco et al. 2020, doi:10.17632/zr7vgbcyr2.1",
+    ),
+    Format(
+        name="ph2",
+        title="PH2",
+        needs=frozenset({"name", "histological_diagnosis", "clinical_diagnosis"}),
+        read=atlas_readers.read_ph2,
+        licence=_RESEARCH,
+        attribution="PH2, Mendonça et al. 2013, doi:10.1109/EMBC.2013.6610779",
+    ),
+    Format(
+        name="derm7pt",
+        title="Derm7pt",
+        needs=frozenset({"case_num", "diagnosis", "clinic", "derm"}),
+        read=atlas_readers.read_derm7pt,
+        licence=_RESEARCH,
+        attribution="Derm7pt, Kawahara et al. 2019, doi:10.1109/JBHI.2018.2824327",
+        remark="a row of Derm7pt names two photos of one lesion, which count as two rows",
+    ),
+    Format(
+        name="med-node",
+        title="MED-NODE",
+        needs=frozenset(atlas_readers.MED_NODE_COLUMNS),
+        read=atlas_readers.read_mednode,
+        licence=_RESEARCH,
+        attribution="MED-NODE, Giotis et al. 2015, doi:10.1016/j.eswa.2015.04.034",
+        remark="MED-NODE has no table: row numbers count its photos in the order of their names, from 2",
+    ),
+    Format(
+        name="fitzpatrick17k",
+        title="Fitzpatrick17k",
+        needs=frozenset({"md5hash", "fitzpatrick_scale", "label"}),
+        read=atlas_readers.read_fitzpatrick17k,
+        licence="CC BY-NC-SA 3.0",
+        attribution="Fitzpatrick17k, Groh et al. 2021, doi:10.1109/CVPRW53098.2021.00201",
+        remark="Fitzpatrick17k names no patients: check the split with skinserve check-leakage",
+    ),
+    Format(
+        name="ddi",
+        title="DDI",
+        needs=frozenset({"ddi_file", "malignant", "disease", "skin_tone"}),
+        read=atlas_readers.read_ddi,
+        licence=_RESEARCH,
+        attribution="DDI, Daneshjou et al. 2022, doi:10.1126/sciadv.abq6147",
+        remark="a skin tone of DDI covers two Fitzpatrick types, such as I-II",
     ),
     Format(
         name="plain",

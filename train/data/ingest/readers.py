@@ -1,26 +1,43 @@
-"""Read one row of each format; return the fields of an ``Entry``."""
+"""Read one row of each format; return the fields of an ``Entry``.
+
+Cells are keyed by ``train.data.ingest.tables.column_key``, in lower case.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from train.data.ingest.report import RowReport
-from train.data.ingest.vocabulary import Claim, age_of, claim_of, known, sex_of, skin_type_of
+from train.data.ingest.vocabulary import Claim, age_of, claim_of, known, number_of, sex_of, skin_type_of
 
 Cells = Mapping[str, str]
 T = TypeVar("T")
 
 LEVELS = tuple(f"diagnosis_{level}" for level in (5, 4, 3, 2, 1))
 """Columns of the ISIC archive's tree of diagnoses, most specific first."""
-CODES_2018 = ("MEL", "NV", "BCC", "AKIEC", "BKL", "DF", "VASC")
-CODES_2019 = ("MEL", "NV", "BCC", "AK", "BKL", "DF", "VASC", "SCC")
+LEVELS_2024 = tuple(f"iddx_{level}" for level in (5, 4, 3, 2, 1))
+CODES_2018 = ("mel", "nv", "bcc", "akiec", "bkl", "df", "vasc")
+CODES_2019 = ("mel", "nv", "bcc", "ak", "bkl", "df", "vasc", "scc")
 CLOSE_UPS = ("dermoscopic", "clinical", "clinical: close-up", "TBP tile: close-up")
 """Image types of the ISIC archive that show one lesion; others are overviews or microscopic images."""
 
 
 def read_isic(cells: Cells, number: int, report: RowReport) -> dict[str, Any]:
     """Read a row of an ISIC archive export, which omits empty columns."""
-    diagnoses = tuple(known(cells.get(name, "")) for name in (*LEVELS, "diagnosis"))
-    claim, problem = _claim({name: cells.get(name, "") for name in ("diagnosis_1", "benign_malignant")})
+    claims = {name: cells.get(name, "") for name in ("diagnosis_1", "benign_malignant")}
+    return _isic(cells, (*LEVELS, "diagnosis"), claims, number, report)
+
+
+def read_isic2024(cells: Cells, number: int, report: RowReport) -> dict[str, Any]:
+    """Read a row of train-metadata.csv; most rows state a group and no diagnosis."""
+    claims = {"iddx_1": cells.get("iddx_1", ""), "target": _group_of(cells["target"])}
+    return _isic(cells, LEVELS_2024, claims, number, report)
+
+
+def _isic(
+    cells: Cells, levels: Sequence[str], claims: Mapping[str, str], number: int, report: RowReport
+) -> dict[str, Any]:
+    diagnoses = tuple(known(cells.get(name, "")) for name in levels)
+    claim, problem = _claim(claims)
     kind = known(cells.get("image_type", ""))
     if kind and kind not in CLOSE_UPS:
         problem = f"image type {kind!r} does not show one lesion closely"
@@ -31,8 +48,8 @@ def read_isic(cells: Cells, number: int, report: RowReport) -> dict[str, Any]:
         "problem": problem,
         "patient": known(cells.get("patient_id", "")),
         "lesion": known(cells.get("lesion_id", "")),
-        "site": _site(cells.get("anatom_site_general", "") or cells.get("anatom_site_1", "")),
-        "skin_type": _or_empty(
+        "site": lower_site(cells.get("anatom_site_general", "") or cells.get("anatom_site_1", "")),
+        "skin_type": or_empty(
             skin_type_of, cells.get("fitzpatrick_skin_type", ""), "skin type", number, report, ""
         ),
         "licence": cells.get("copyright_license", ""),
@@ -47,7 +64,7 @@ def read_ham10000(cells: Cells, number: int, report: RowReport) -> dict[str, Any
         "image": cells["image_id"],
         "diagnoses": (cells["dx"],),
         "lesion": known(cells["lesion_id"]),
-        "site": _site(cells.get("localization", "")),
+        "site": lower_site(cells.get("localization", "")),
         **_age_and_sex(cells.get("age", ""), cells.get("sex", ""), number, report),
     }
 
@@ -66,15 +83,15 @@ def read_isic2019(cells: Cells, number: int, report: RowReport) -> dict[str, Any
     return {
         "image": cells["image"],
         "lesion": known(cells.get("lesion_id", "")),
-        "site": _site(cells.get("anatom_site_general", "")),
-        **_one_hot(cells, (*CODES_2019, "UNK")),
+        "site": lower_site(cells.get("anatom_site_general", "")),
+        **_one_hot(cells, (*CODES_2019, "unk")),
         **_age_and_sex(cells.get("age_approx", ""), cells.get("sex", ""), number, report),
     }
 
 
 def read_isic2020(cells: Cells, number: int, report: RowReport) -> dict[str, Any]:
     """Read a row of the competition; a target without a diagnosis is not a label."""
-    target = {"0": "benign", "1": "malignant"}.get(cells["target"].removesuffix(".0"), "")
+    target = _group_of(cells["target"])
     claim, problem = _claim({"target": target, "benign_malignant": cells.get("benign_malignant", "")})
     return {
         "image": cells["image_name"],
@@ -83,7 +100,7 @@ def read_isic2020(cells: Cells, number: int, report: RowReport) -> dict[str, Any
         "problem": problem,
         "patient": known(cells.get("patient_id", "")),
         "lesion": known(cells.get("lesion_id", "")),
-        "site": _site(cells.get("anatom_site_general_challenge", "")),
+        "site": lower_site(cells.get("anatom_site_general_challenge", "")),
         **_age_and_sex(cells.get("age_approx", ""), cells.get("sex", ""), number, report),
     }
 
@@ -96,8 +113,8 @@ def read_pad(cells: Cells, number: int, report: RowReport) -> dict[str, Any]:
         "diagnoses": (cells["diagnostic"],),
         "patient": known(cells.get("patient_id", "")),
         "lesion": known(cells.get("lesion_id", "")),
-        "site": _site(cells.get("region", "")),
-        "skin_type": _or_empty(skin_type_of, skin_type, "skin type", number, report, ""),
+        "site": lower_site(cells.get("region", "")),
+        "skin_type": or_empty(skin_type_of, skin_type, "skin type", number, report, ""),
         **_age_and_sex(cells.get("age", ""), cells.get("gender", ""), number, report),
     }
 
@@ -117,6 +134,10 @@ def read_people(cells: Cells, number: int, report: RowReport) -> dict[str, Any]:
     return {"image": cells["image"], "person": person, "problem": "" if person else "no person is named"}
 
 
+def _group_of(target: str) -> str:
+    return {"0": "benign", "1": "malignant"}.get(target.removesuffix(".0"), "")
+
+
 def _claim(columns: Mapping[str, str]) -> tuple[Claim, str]:
     """Return the first stated group, and a problem if the columns contradict each other."""
     claims: list[Claim] = [claim for text in columns.values() if (claim := claim_of(text))]
@@ -128,22 +149,23 @@ def _claim(columns: Mapping[str, str]) -> tuple[Claim, str]:
 def _one_hot(cells: Cells, codes: Sequence[str]) -> dict[str, Any]:
     """Return the diagnosis whose column is 1, or a problem."""
     try:
-        hot = [code for code in codes if float(cells.get(code) or 0) == 1]
+        hot = [code for code in codes if number_of(cells.get(code) or "0") == 1]
     except ValueError:
         return {"problem": "a column of the diagnoses holds no number"}
     if len(hot) > 1:
         return {"problem": f"{len(hot)} diagnoses at once"}
-    return {"diagnoses": tuple(code for code in hot if code != "UNK")}
+    return {"diagnoses": tuple(code for code in hot if code != "unk")}
 
 
 def _age_and_sex(age: str, sex: str, number: int, report: RowReport) -> dict[str, Any]:
     return {
-        "age_years": _or_empty(age_of, age, "age", number, report, None),
-        "sex": _or_empty(sex_of, sex, "sex", number, report, ""),
+        "age_years": or_empty(age_of, age, "age", number, report, None),
+        "sex": or_empty(sex_of, sex, "sex", number, report, ""),
     }
 
 
-def _or_empty(parse: Callable[[str], T], text: str, what: str, number: int, report: RowReport, empty: T) -> T:
+def or_empty(parse: Callable[[str], T], text: str, what: str, number: int, report: RowReport, empty: T) -> T:
+    """Parse a cell; report one that is not understood and return ``empty``."""
     try:
         return parse(text)
     except ValueError:
@@ -151,5 +173,6 @@ def _or_empty(parse: Callable[[str], T], text: str, what: str, number: int, repo
         return empty
 
 
-def _site(text: str) -> str:
+def lower_site(text: str) -> str:
+    """Return the site of a lesion in lower case, empty if it is unknown."""
     return known(text).lower()

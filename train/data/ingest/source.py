@@ -1,12 +1,17 @@
 """Find the metadata table of a source, its format and its companion file."""
 
+import posixpath
 from collections.abc import Sequence
 
 from models import storage
+from train.data.ingest.atlas_readers import MED_NODE_COLUMNS
 from train.data.ingest.formats import FORMATS, Format, FormatName, by_name, detect
+from train.data.ingest.photos import SUFFIXES
 from train.data.ingest.tables import IngestError, Table, read_table
 
 _SUFFIXES = (".csv", ".tsv", ".tab")
+_PH2_TABLE = "ph2_dataset.txt"
+_MED_NODE_FOLDERS = {"melanoma", "naevus"}
 
 
 def find_source(source: str, name: FormatName | None) -> tuple[Table, Format]:
@@ -22,7 +27,7 @@ def find_source(source: str, name: FormatName | None) -> tuple[Table, Format]:
     if name and len(tables) == 1:
         return tables[0], by_name(name, tables[0])
     candidates = [which for which in FORMATS if name in (None, which.name)]
-    found = [(table, which) for table in tables if (which := detect(table.columns, candidates))]
+    found = [(table, which) for table in tables if (which := detect(table.keys, candidates))]
     if len(found) == 1:
         return found[0]
     if found:
@@ -75,6 +80,8 @@ def _tables(source: str) -> list[Table]:
     tables, errors = _readable(files)
     if errors and not tables:
         raise errors[0]
+    if not tables and (photos := _med_node(source, files)):
+        return [photos]
     if not tables:
         raise IngestError(f"{source} holds {len(files):,} files and no CSV; name the CSV with the metadata")
     return tables
@@ -94,9 +101,26 @@ def _readable(files: Sequence[str]) -> tuple[list[Table], list[IngestError]]:
 def _may_be_table(address: str) -> bool:
     """Check whether a file may be a table; HAM10000_metadata also exists without an extension."""
     name = address.rpartition("/")[2]
+    if name.lower() == _PH2_TABLE:
+        return True
     return not name.startswith(".") and ("." not in name or name.lower().endswith(_SUFFIXES))
 
 
+def _med_node(source: str, files: Sequence[str]) -> Table | None:
+    """Return the photos in the two folders of MED-NODE as a table, or None."""
+    paths = [address[len(source.rstrip("/")) :].lstrip("/") for address in files]
+    photos = [path for path in paths if path.lower().endswith(SUFFIXES)]
+    rows = [(posixpath.dirname(path).rpartition("/")[2].lower(), path) for path in photos]
+    rows = [row for row in rows if row[0] in _MED_NODE_FOLDERS]
+    if {folder for folder, _ in rows} != _MED_NODE_FOLDERS:
+        return None
+    return Table(
+        address=storage.join(source, "melanoma and naevus"),
+        columns=MED_NODE_COLUMNS,
+        cells=tuple(dict(zip(MED_NODE_COLUMNS, row, strict=True)) for row in rows),
+    )
+
+
 def _is_companion(table: Table, found: Format) -> bool:
-    has = set(table.columns)
+    has = set(table.keys)
     return "image" in has and bool(found.companion & has) and not found.needs <= has

@@ -1,7 +1,8 @@
 """Map the sources' names of diagnoses, ages, sexes and skin types to ours.
 
 Sources: the diagnoses of the ISIC archive as in its own package isic-metadata (the older flat list, and the
-tree of ``diagnosis_1`` to ``diagnosis_5``); PAD-UFES-20, Pacheco et al. 2020, doi:10.1016/j.dib.2020.106221.
+tree of ``diagnosis_1`` to ``diagnosis_5``); PAD-UFES-20, Pacheco et al. 2020, doi:10.1016/j.dib.2020.106221;
+the tables of PH2, Derm7pt, DDI and Fitzpatrick17k.
 """
 
 import re
@@ -29,6 +30,35 @@ _ALIASES = {
     "ack": "Actinic Keratosis",
     "nev": "Nevus",
     "sek": "Seborrheic Keratosis",
+    # PH2, Derm7pt and MED-NODE
+    **dict.fromkeys(("common nevus", "atypical nevus", "naevus", "blue nevus", "clark nevus"), "Nevus"),
+    **dict.fromkeys(("combined nevus", "congenital nevus", "dermal nevus", "recurrent nevus"), "Nevus"),
+    "reed or spitz nevus": "Nevus",
+    "lentigo": "Lentigo NOS",
+    "melanoma (in situ)": "Melanoma",
+    "melanoma (less than 0.76 mm)": "Melanoma",
+    "melanoma (0.76 to 1.5 mm)": "Melanoma",
+    "melanoma (more than 1.5 mm)": "Melanoma",
+    # DDI, with spaces for hyphens
+    **dict.fromkeys(("melanocytic nevi", "dysplastic nevus"), "Nevus"),
+    "pigmented spindle cell nevus of reed": "Nevus",
+    **dict.fromkeys(("melanoma acral lentiginous", "nodular melanoma (nm)"), "Melanoma"),
+    "basal cell carcinoma superficial": "Basal Cell Carcinoma",
+    "basal cell carcinoma nodular": "Basal Cell Carcinoma",
+    "squamous cell carcinoma keratoacanthoma": "Squamous Cell Carcinoma",
+    "seborrheic keratosis irritated": "Seborrheic Keratosis",
+    "verruca vulgaris": "Verruca",
+    "keloid": "Scar",
+    "arteriovenous hemangioma": "Vascular Lesion",
+    # Fitzpatrick17k
+    "malignant melanoma": "Melanoma",
+    "superficial spreading melanoma ssm": "Melanoma",
+    "lentigo maligna": "Melanoma",
+    "basal cell carcinoma morpheiform": "Basal Cell Carcinoma",
+    "solid cystic basal cell carcinoma": "Basal Cell Carcinoma",
+    "nevocytic nevus": "Nevus",
+    "halo nevus": "Nevus",
+    "pyogenic granuloma": "Vascular Lesion",
     # The ISIC archive's older list, where it differs from ours
     "nevus spilus": "Nevus",
     "cafe-au-lait macule": "Café-au-lait Macule",
@@ -105,6 +135,15 @@ def first_diagnosis_text(texts: Iterable[str]) -> str:
     return next((text for text in texts if known(text) and not claim_of(text)), "")
 
 
+def number_of(text: str) -> float:
+    """Parse a number with a decimal point, or with a comma as in German spreadsheets.
+
+    Raises:
+        ValueError: the text is no number.
+    """
+    return float(text.replace(",", "."))
+
+
 def age_of(text: str) -> float | None:
     """Parse an age in years, at most 85; "85+" is valid.
 
@@ -113,7 +152,7 @@ def age_of(text: str) -> float | None:
     """
     if is_unknown(text):
         return None
-    years = float(text.removesuffix("+"))
+    years = number_of(text.removesuffix("+"))
     if not 0 <= years <= 130:
         raise ValueError(f"{text} is no age in years")
     return min(years, OLDEST_YEARS)

@@ -1,15 +1,13 @@
 """Compare a manifest's labels with labels set by hand: Cohen's kappa and a confusion matrix."""
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from models import storage
 from models.metrics import Metric
 from train.bootstrap import Resamples
+from train.data.ingest.tables import read_table
 from train.data.labels.sentiment import IMPROVED, WORSENED, LabelError, label_of
 from train.data.manifest import Row
 from train.metrics import cohen_kappa
@@ -93,21 +91,20 @@ def read_hand_labels(address: str) -> dict[str, str]:
     """Read a CSV with the columns person and label.
 
     Raises:
+        train.data.ingest.tables.IngestError: it is no CSV.
         LabelError: another layout, another label, or two labels for one person.
         models.storage.StorageError: the file cannot be read.
     """
-    try:
-        text = storage.read_bytes(address).decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise LabelError(f"{address} is not UTF-8; save it as CSV in UTF-8") from error
-    reader = csv.DictReader(io.StringIO(text, newline=""))
-    missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
+    table = read_table(address)
+    missing = [name for name in COLUMNS if name not in table.keys]
     if missing:
         raise LabelError(f"{address} has no column {', '.join(missing)}; it needs {', '.join(COLUMNS)}")
     hand: dict[str, str] = {}
     first_person: dict[str, str] = {}
-    for number, row in enumerate(reader, start=2):
-        person, label = (row["person"] or "").strip(), (row["label"] or "").strip().lower()
+    for number, cells in enumerate(table.cells, start=2):
+        if not any(cells.values()):
+            continue
+        person, label = cells["person"], cells["label"].lower()
         if not person or label not in CLASSES:
             raise LabelError(
                 f"{address}, row {number}: the label is {label!r}, need a person and {' or '.join(CLASSES)}; "
