@@ -1,4 +1,4 @@
-"""Find photos in which nobody could judge a lesion; docs/decisions/0020 has the measurements."""
+"""Find photos of lesions too poor to classify; docs/decisions/0020 has the measurements."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -14,7 +14,7 @@ ProblemCode = Literal["too_small", "too_dark", "overexposed", "no_lesion"]
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
-    """One reason why a photo cannot be judged."""
+    """One reason why a photo is not usable."""
 
     code: ProblemCode
     message: str
@@ -22,7 +22,7 @@ class Problem:
 
 
 def find_problems(photo: Photo) -> list[Problem]:
-    """Return why a photo cannot be judged; an empty list if it can.
+    """Return why a photo is not usable; an empty list if it is.
 
     The rules reject only what is beyond doubt. They do not recognize skin, blur or other objects.
     """

@@ -24,8 +24,8 @@ class LesionAnswer(Body):
         "is not usable"
     )
     usable: bool = Field(
-        description="false: the network cannot judge this photo and was not asked; probability, diagnosis "
-        "and heat map are null"
+        description="false: the photo is too poor to classify and was not given to the network; probability, "
+        "diagnosis and Grad-CAM map are null"
     )
     reasons: list[Reason] = Field(description="why the photo is not usable, or what weakens the answer")
     malignant_probability: float | None = Field(ge=0, le=1, description="null when the photo is not usable")
@@ -52,7 +52,7 @@ class LesionAnswer(Body):
         if self.verdict != "inconclusive" or not self.reasons:
             raise ValueError("a photo that is not usable needs the verdict inconclusive and a reason")
         if self.diagnoses or (self.malignant_probability, self.diagnosis, self.heatmap_png) != (None,) * 3:
-            raise ValueError("a photo that is not usable has no probability, diagnosis or heat map")
+            raise ValueError("a photo that is not usable has no probability, diagnosis or Grad-CAM map")
         return self
 
 

@@ -53,7 +53,7 @@ def noise(low: int, high: int) -> Image.Image:
     ],
     ids=lambda value: " and ".join(value) if isinstance(value, list) else "",
 )
-def test_a_photo_that_nobody_could_judge_has_a_problem(image: Image.Image, expected: list[str]):
+def test_a_photo_too_poor_to_classify_has_a_problem(image: Image.Image, expected: list[str]):
     assert codes(image) == expected
 
 
