@@ -19,13 +19,14 @@ MARGIN = 0.05
 """Border of a crop on each side of the face, as a fraction of ``FACE_SIDE``."""
 PLAUSIBLE_SIDES = (0.6, 1.5)
 """Smallest and largest side of a face by its landmarks, as a fraction of the longer side of its box."""
+QUARTER_TURNS = (1 + 0j, 1j, -1 + 0j, -1j)
 
 
 def align(landmarks: Sequence[tuple[float, float]], box: Box) -> tuple[complex, complex]:
     """Fit the similarity transform from face coordinates to photo pixels.
 
     It is the least-squares fit of all five landmarks, which also holds for a face in profile, whose eyes are
-    close to each other. If the fit contradicts the box, the box decides.
+    close to each other. If the fit contradicts the box, the box decides, turned by the nearest quarter.
 
     Returns:
         The unit vector of the face's x axis and the centre of the face, in pixels.
@@ -38,7 +39,8 @@ def align(landmarks: Sequence[tuple[float, float]], box: Box) -> tuple[complex, 
     box_side = max(right - left, bottom - top)
     low, high = PLAUSIBLE_SIDES
     if not low * box_side <= abs(unit) * FACE_SIDE <= high * box_side:
-        return complex(box_side / FACE_SIDE), complex(left + right, top + bottom) / 2
+        turn = max(QUARTER_TURNS, key=lambda turn: round((unit / turn).real, 6))
+        return turn * box_side / FACE_SIDE, complex(left + right, top + bottom) / 2
     return unit, complex(photo_5.mean() + unit * (FACE_CENTRE - face_5.mean()))
 
 

@@ -22,6 +22,12 @@ from models.face.alignment import FACE_SIDE, MARGIN, Box, align
 
 STAGE_THRESHOLDS = [0.6, 0.7, 0.7]
 PYRAMID_FACTOR = 0.709
+SURE_CONFIDENCE = 0.997
+"""From here on other orientations of the photo are not tried (docs/decisions/0021-face-orientation.md)."""
+MIN_TURNED_CONFIDENCE = 0.95
+"""Of a face in another orientation."""
+TURNED_FACE_FRACTION = 4
+"""A face in another orientation fills at least this part of the photo's shorter side: one quarter."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +92,7 @@ class MtcnnFaceDetector:
         """Detect and crop the largest face of each photo; None for a photo without a face.
 
         Args:
-            images: uint8 RGB upright photos (H, W, 3); sizes may differ.
+            images: uint8 RGB photos (H, W, 3), upright or turned by 90, 180 or 270 degrees; sizes may differ.
 
         Raises:
             ValueError: an image has another shape or type.
@@ -103,11 +109,30 @@ class MtcnnFaceDetector:
         ]
 
     def detect(self, images: Sequence[np.ndarray]) -> list[FaceLocation | None]:
-        """Detect the largest face of each photo without cropping it; arguments as for a call."""
+        """Detect the largest face of each photo without cropping it; arguments as for a call.
+
+        A photo without a sure face is searched in the other three orientations too, for large faces only:
+        messengers remove the EXIF orientation. The most confident orientation decides.
+        """
+        locations = self._detect_upright(images, min_face_fraction=None)
+        for quarter_turns in (1, 3, 2):  # a photo on its side is more frequent than one upside down
+            unsure = [i for i, found in enumerate(locations) if _confidence(found) < SURE_CONFIDENCE]
+            turned = [np.rot90(images[i], quarter_turns) for i in unsure]
+            found_turned = self._detect_upright(turned, min_face_fraction=TURNED_FACE_FRACTION)
+            for i, found in zip(unsure, found_turned, strict=True):
+                if found and found.confidence > max(_confidence(locations[i]), MIN_TURNED_CONFIDENCE):
+                    locations[i] = _turned_back(found, quarter_turns, images[i].shape)
+        return locations
+
+    def _detect_upright(
+        self, images: Sequence[np.ndarray], *, min_face_fraction: int | None
+    ) -> list[FaceLocation | None]:
         locations: list[FaceLocation | None] = [None] * len(images)
         for indices in self._equal_sized_batches(images):
             batch_BHWC = np.stack([images[i] for i in indices])
-            for i, found in zip(indices, self._run_cascade(batch_BHWC), strict=True):
+            large_px = min(batch_BHWC.shape[1:3]) // min_face_fraction if min_face_fraction else 0
+            found_B = self._run_cascade(batch_BHWC, max(self._min_face_px, large_px))
+            for i, found in zip(indices, found_B, strict=True):
                 locations[i] = self._largest(*found)
         return locations
 
@@ -130,7 +155,7 @@ class MtcnnFaceDetector:
                 yield indices[start : start + self._max_batch_size]
 
     @torch.inference_mode()
-    def _run_cascade(self, batch_BHWC: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+    def _run_cascade(self, batch_BHWC: np.ndarray, min_face_px: int) -> list[tuple[np.ndarray, np.ndarray]]:
         """Return boxes (N, 5: left, top, right, bottom, confidence) and landmarks (N, 5, 2) of each photo.
 
         It calls the function below facenet_pytorch.MTCNN, whose constructor loads pickles without
@@ -138,7 +163,7 @@ class MtcnnFaceDetector:
         """
         boxes, landmarks = detect_face(
             batch_BHWC,
-            self._min_face_px,
+            min_face_px,
             self._pnet,
             self._rnet,
             self._onet,
@@ -163,6 +188,26 @@ class MtcnnFaceDetector:
             confidence=min(confidence, 1.0),
             landmarks=tuple((float(x), float(y)) for x, y in landmarks_N52[k]),
         )
+
+
+def _confidence(found: FaceLocation | None) -> float:
+    return found.confidence if found else 0.0
+
+
+def _turned_back(found: FaceLocation, quarter_turns: int, shape: tuple[int, ...]) -> FaceLocation:
+    """Convert pixels of a photo turned by ``np.rot90`` to pixels of the photo, of ``shape`` (H, W, 3)."""
+    height, width = shape[:2]
+
+    def back(x: float, y: float) -> tuple[float, float]:
+        return {1: (width - y, x), 2: (width - x, height - y), 3: (y, height - x)}[quarter_turns]
+
+    left, top, right, bottom = found.box
+    (x1, y1), (x2, y2) = back(left, top), back(right, bottom)
+    return FaceLocation(
+        box=(min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2)),
+        confidence=found.confidence,
+        landmarks=tuple(back(x, y) for x, y in found.landmarks),
+    )
 
 
 def crop_aligned(

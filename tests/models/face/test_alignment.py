@@ -30,6 +30,16 @@ def test_a_box_that_contradicts_the_landmarks_decides():
     assert centre == MIDDLE
 
 
+@pytest.mark.parametrize("turn", [1, 1j, -1, -1j])
+def test_a_box_that_contradicts_the_landmarks_is_turned_by_the_nearest_quarter(turn: complex):
+    points_5 = MIDDLE + 5 * turn * complex(1, 0.3) * (FACE_LANDMARKS_52 @ [1, 1j])
+
+    unit, centre = align([(point.real, point.imag) for point in points_5], box_of(90.0))
+
+    assert unit == pytest.approx(turn * 90 / FACE_SIDE)
+    assert centre == MIDDLE
+
+
 def test_a_crop_spans_the_face_and_its_margin():
     x_HW, y_HW = crop_coordinates(40)
 

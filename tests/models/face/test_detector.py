@@ -107,6 +107,45 @@ def test_a_rotated_face_is_cropped_upright_with_aligned_landmarks(
     assert np.abs(difference).mean() < 8
 
 
+@pytest.mark.parametrize("quarter_turns", [1, 2, 3])
+def test_a_face_on_its_side_or_upside_down_is_located_and_cropped_upright(
+    detector: MtcnnFaceDetector, quarter_turns: int
+):
+    upright_HWC = np.full((400, 560, 3), 205, np.uint8)
+    upright_HWC[40:360, 200:520] = np.asarray(draw_face(num_lesions=10, redness=0.5, seed=1, size_px=320))
+
+    upright = detector([upright_HWC])[0]
+    lying = detector([np.rot90(upright_HWC, quarter_turns)])[0]
+
+    assert upright is not None and lying is not None
+    left, top, right, bottom = upright.box
+    corners = {
+        1: (top, 560 - right, bottom, 560 - left),
+        2: (560 - right, 400 - bottom, 560 - left, 400 - top),
+        3: (400 - bottom, left, 400 - top, right),
+    }
+    np.testing.assert_allclose(lying.box, corners[quarter_turns], atol=12)
+    difference = upright.crop_HWC[15:65, 20:60].astype(int) - lying.crop_HWC[15:65, 20:60]
+    assert np.abs(difference).mean() < 8
+
+
+def test_only_photos_without_a_sure_face_are_searched_in_other_orientations(
+    detector: MtcnnFaceDetector, monkeypatch: pytest.MonkeyPatch
+):
+    face_HWC = np.asarray(draw_face(num_lesions=0, redness=0, seed=3, size_px=320))
+    searched: list[tuple[tuple[int, ...], int]] = []
+    run = detector._run_cascade  # pyright: ignore[reportPrivateUsage]
+
+    def recorded(batch_BHWC: np.ndarray, min_face_px: int) -> list[tuple[np.ndarray, np.ndarray]]:
+        searched.append((batch_BHWC.shape[:3], min_face_px))
+        return run(batch_BHWC, min_face_px)
+
+    monkeypatch.setattr(detector, "_run_cascade", recorded)
+    detector.detect([face_HWC, np.full_like(face_HWC, 90)])
+
+    assert searched == [((2, 320, 320), 40), *[((1, 320, 320), 80)] * 3]
+
+
 def location_of(unit: complex, centre: complex) -> FaceLocation:
     points_5 = centre + unit * (FACE_LANDMARKS_52 @ [1, 1j] - 0.4j)
     side = FACE_SIDE * abs(unit)
