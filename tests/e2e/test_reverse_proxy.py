@@ -48,7 +48,7 @@ class Proxy:
 @pytest.fixture(scope="module")
 def proxy(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
     if NGINX is None or shutil.which("openssl") is None:
-        pytest.skip("no nginx or no openssl here: apt-get install nginx-light openssl")
+        pytest.skip("no nginx or no openssl here: apt-get install nginx openssl")
     folder = tmp_path_factory.mktemp("nginx")
     port, plain_port = _free_ports(2)
     _write_config(folder, server.port, port, plain_port)
