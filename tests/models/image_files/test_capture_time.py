@@ -9,6 +9,7 @@ from PIL import Image
 
 from models.image_files.capture_time import MAX_XMP_BYTES, capture_time
 from models.images import decode_bounded
+from tests.photo_files import encoded
 
 EXIF_BLOCK, GPS_BLOCK = 0x8769, 0x8825
 MAKE, DATE_TIME, ORIGINAL, DIGITIZED = 0x010F, 0x0132, 0x9003, 0x9004
@@ -31,11 +32,8 @@ def photo(
     written.get_ifd(GPS_BLOCK).update(gps)
     if xmp:
         options["xmp"] = xmp.encode()
-    file = io.BytesIO()
-    Image.new("RGB", (16, 16), (200, 120, 100)).save(
-        file, options.pop("kind", "JPEG"), exif=written.tobytes(), **options
-    )
-    return file.getvalue()
+    drawn = Image.new("RGB", (16, 16), (200, 120, 100))
+    return encoded(drawn, options.pop("kind", "JPEG"), exif=written.tobytes(), **options)
 
 
 def time_of(data: bytes) -> datetime | None:
@@ -179,11 +177,16 @@ def test_a_damaged_a_large_and_an_expanding_xmp_packet_is_ignored():
     assert time_of(photo(kind="WEBP", xmp=good)) == TAKEN
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "AVIF", "TIFF", "MPO"])
-def test_every_format_carries_a_time(kind: str):
-    assert time_of(photo(kind=kind, exif={ORIGINAL: TEXT, OFFSET_ORIGINAL: "+01:00"})) == TAKEN.replace(
-        tzinfo=UTC
-    ) - timedelta(hours=1)
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "AVIF", "TIFF", "HEIC", "MPO"])
+def test_a_decoded_photo_of_every_format_has_its_time(kind: str):
+    data = photo(kind=kind, exif={ORIGINAL: TEXT, OFFSET_ORIGINAL: "+01:00"})
+
+    assert decode_bounded(data).taken_at == TAKEN.replace(tzinfo=UTC) - timedelta(hours=1)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "WEBP", "AVIF", "HEIC"])
+def test_a_decoded_photo_has_its_time_by_xmp(kind: str):
+    assert decode_bounded(photo(kind=kind, xmp=packet('xmp:CreateDate="2024-03-01T10:00"'))).taken_at == TAKEN
 
 
 def test_a_png_carries_exif_as_text():
