@@ -3,7 +3,7 @@
 import csv
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from models import storage
@@ -62,20 +62,15 @@ def read_table(address: str) -> Table:
         models.storage.StorageError: it cannot be read.
     """
     text, remarks = decode_text(storage.read_bytes(address), address)
+    lines = _ph2_lines(text) if text.lstrip().startswith("||") else _csv_lines(text)
     try:
-        lines = _ph2_lines(text) if text.lstrip().startswith("||") else _csv_lines(text)
+        columns = tuple(cell.strip() for cell in next(lines, ()))
+        cells, too_long = _cells_of(columns, lines)
     except csv.Error as error:
         raise IngestError(f"{address} is no CSV: {error}; export it again") from error
-    if not lines:
+    if not columns:
         raise IngestError(f"{address} is empty; name the CSV with the metadata")
-    columns = tuple(cell.strip() for cell in lines[0])
-    return Table(
-        address=address,
-        columns=columns,
-        cells=_as_dicts(columns, lines[1:]),
-        too_long=frozenset(index for index, line in enumerate(lines[1:]) if any(line[len(columns) :])),
-        remarks=remarks,
-    )
+    return Table(address=address, columns=columns, cells=cells, too_long=too_long, remarks=remarks)
 
 
 def decode_text(content: bytes, address: str) -> tuple[str, tuple[str, ...]]:
@@ -108,24 +103,29 @@ def _encoding_of(content: bytes) -> str:
     return "utf-16-be" if content[:1] == b"\0" else "utf-8-sig"
 
 
-def _csv_lines(text: str) -> list[list[str]]:
+def _csv_lines(text: str) -> Iterator[list[str]]:
     """Split a CSV; a first line ``sep=;``, which Excel does not show, names the delimiter."""
     stated = re.match(r'"?sep=(.)"?(?:\r\n|\r|\n|$)', text, re.IGNORECASE)
     if stated:
         text, delimiter = text[stated.end() :], stated[1]
     else:
         delimiter = max(_DELIMITERS, key=re.split(r"[\r\n]", text, maxsplit=1)[0].count)
-    return list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
+    return csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
 
 
-def _ph2_lines(text: str) -> list[list[str]]:
+def _ph2_lines(text: str) -> Iterator[list[str]]:
     """Return name, histological and clinical diagnosis of PH2; the other columns are separated unevenly."""
-    rows = [line.strip() for line in text.splitlines() if line.lstrip().startswith("||")]
-    return [row.strip("|").split("||")[:3] for row in rows]
+    rows = (line.strip() for line in text.splitlines() if line.lstrip().startswith("||"))
+    return (row.strip("|").split("||")[:3] for row in rows)
 
 
-def _as_dicts(columns: Sequence[str], lines: Sequence[Sequence[str]]) -> tuple[dict[str, str], ...]:
-    """Return the cells of each row; equal cells share one text, which saves memory in large tables."""
+def _cells_of(
+    columns: Sequence[str], lines: Iterable[Sequence[str]]
+) -> tuple[tuple[dict[str, str], ...], frozenset[int]]:
+    """Return the cells of each row and the indices of rows that are too long.
+
+    Equal cells share one text, which saves memory in large tables.
+    """
     keys = enumerate(map(column_key, columns))
     used = [(index, key) for index, key in keys if not key.startswith(_MEASUREMENTS)]
     same: dict[str, str] = {}
@@ -134,4 +134,9 @@ def _as_dicts(columns: Sequence[str], lines: Sequence[Sequence[str]]) -> tuple[d
         text = line[index].strip() if index < len(line) else ""
         return same.setdefault(text, text)
 
-    return tuple({key: cell(line, index) for index, key in used} for line in lines)
+    rows, too_long = [], set()
+    for number, line in enumerate(lines):
+        rows.append({key: cell(line, index) for index, key in used})
+        if any(line[len(columns) :]):
+            too_long.add(number)
+    return tuple(rows), frozenset(too_long)
