@@ -17,7 +17,7 @@ from typing import Any
 import httpx
 import psutil
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
 from samples.lesion import draw_lesion
 from samples.series import draw_series
@@ -132,6 +132,49 @@ def test_a_series_is_returned_in_time_order_with_a_face_in_each_photo(http: http
 
     assert (answer.order, [photo.index for photo in answer.photos]) == ("taken_at", [0, 2, 1])
     assert all(photo.face is not None for photo in answer.photos)
+
+
+def test_recorded_times_order_a_series_and_missing_ones_are_named(http: httpx.Client, faces: list[bytes]):
+    times = ("2026/05/01 10:00:00", "2026-03-01T10:00:00", "2026:04:01 10:00:00.5+02:00")
+    dated = [with_time(face, time) for face, time in zip(faces, times, strict=True)]
+
+    def send(*photos: bytes) -> ProgressAnswer:
+        return ProgressAnswer.model_validate_json(http.post("/v1/progress", files=files(*photos)).content)
+
+    known, mixed = send(*dated), send(*dated[:2], faces[2])
+
+    assert (known.order, [photo.index for photo in known.photos]) == ("exif", [1, 2, 0])
+    assert known.reasons == []
+    assert (mixed.order, [reason.code for reason in mixed.reasons]) == ("upload", ["times_missing"])
+    assert "photo 3 records no capture time, and photo 2 was taken before photo 1" in mixed.reasons[0].message
+
+
+def with_time(photo: bytes, time: str) -> bytes:
+    exif = Image.Exif()
+    exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.DateTimeOriginal] = time
+    file = io.BytesIO()
+    Image.open(io.BytesIO(photo)).save(file, "JPEG", quality=92, exif=exif)
+    return file.getvalue()
+
+
+def test_faces_on_their_side_and_upside_down_are_found(http: httpx.Client, faces: list[bytes]):
+    turns = (Image.Transpose.ROTATE_90, Image.Transpose.ROTATE_180, Image.Transpose.ROTATE_270)
+    turned = [
+        jpeg_of(Image.open(io.BytesIO(face)).transpose(turn)) for face, turn in zip(faces, turns, strict=True)
+    ]
+
+    answers = [http.post("/v1/progress", files=files(*photos)).json() for photos in (faces, turned)]
+
+    boxes = [[photo["face"]["box"] for photo in answer["photos"]] for answer in answers]
+    for upright, lying, turn in zip(*boxes, turns, strict=True):
+        side_px = Image.open(io.BytesIO(faces[0])).width
+        left, top = {
+            Image.Transpose.ROTATE_90: (upright["top"], side_px - upright["right"]),
+            Image.Transpose.ROTATE_180: (side_px - upright["right"], side_px - upright["bottom"]),
+            Image.Transpose.ROTATE_270: (side_px - upright["bottom"], upright["left"]),
+        }[turn]
+        assert (lying["left"], lying["top"]) == pytest.approx((left, top), abs=0.1 * side_px)
+    assert answers[1]["improved_probability"] == pytest.approx(answers[0]["improved_probability"], abs=0.2)
 
 
 def test_predict_returns_its_schema(http: httpx.Client, faces: list[bytes]):
