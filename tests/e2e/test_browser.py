@@ -4,8 +4,9 @@ import io
 import re
 from collections.abc import Iterator
 
+import pillow_heif
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 from playwright.sync_api import (
     Browser,
     ConsoleMessage,
@@ -19,6 +20,8 @@ from playwright.sync_api import (
 from samples.lesion import draw_lesion
 from samples.series import draw_series
 from serve.schemas import DISCLAIMER
+
+pillow_heif.register_heif_opener()  # it writes HEIC
 
 pytestmark = [pytest.mark.server, pytest.mark.browser]
 
@@ -110,6 +113,29 @@ def test_a_file_that_is_no_photo_gets_an_error_card(page: Page):
 
 
 @on_every_screen
+def test_a_photo_that_nobody_could_judge_is_inconclusive(page: Page):
+    _add(page.locator("#lesion-picker"), [_jpeg(Image.new("RGB", (600, 450)))])
+
+    answer = page.locator("#lesion-answer .answer")
+    expect(answer.get_by_role("heading", name="Inconclusive")).to_be_visible()
+    expect(answer.get_by_role("status")).to_contain_text(
+        re.compile("The photo is black.*What to do", re.DOTALL)
+    )
+    expect(answer).to_contain_text(DISCLAIMER)
+    expect(answer).not_to_contain_text(re.compile("probability that|Looks"))
+    expect(answer.locator(".bars, .gauge")).to_have_count(0)
+    expect(page.locator("#lesion-photo img")).to_have_count(1)
+    expect(page.locator("#lesion-photo .grad-cam")).to_have_count(0)
+
+
+def test_a_heic_photo_is_classified_and_shown(page: Page):
+    _add(page.locator("#lesion-picker"), [_encoded(draw_lesion(seed=5), "HEIF")], name="IMG_1.HEIC", mime="")
+
+    expect(page.locator("#lesion-answer").get_by_role("heading", name=VERDICT)).to_be_visible()
+    assert _is_drawn(page.locator("#lesion-photo img").first)
+
+
+@on_every_screen
 def test_a_series_example_is_compared(page: Page):
     tab = _open_progress(page)
 
@@ -143,6 +169,52 @@ def test_uploaded_photos_are_compared_and_one_without_a_face_is_not_used(page: P
     expect(tab.locator("#progress-answer .excluded")).to_have_count(1)
 
 
+def test_heic_photos_are_previewed_and_missing_dates_are_asked_for(page: Page):
+    tab = _open_progress(page)
+    later, earlier = (_encoded(face, "HEIF") for face in draw_series(improving=True, num_photos=2, seed=1))
+    dated = _jpeg(draw_series(improving=True, num_photos=2, seed=1)[1], exif=_taken("2026:03:09 18:30:00"))
+
+    _add(tab.locator("#progress-picker"), [later, earlier], name="IMG_1.HEIC", mime="")
+    _add(tab.locator("#progress-picker"), [dated])
+    expect(tab.locator(".picked img[src^='data:']")).to_have_count(2)
+    tab.get_by_role("button", name="Compare", exact=True).click()
+
+    question = tab.locator("#progress-dates")
+    expect(question.get_by_role("heading", name="When were these photos taken?")).to_be_visible()
+    expect(question).to_contain_text("09 Mar 2026")
+    expect(question.locator("img")).to_have_count(3)
+    question.get_by_label("Date of photo 1").fill("2026-03-10")
+    question.get_by_label("Date of photo 2").fill("2026-03-01")
+    question.get_by_role("button", name="Use these dates").click()
+
+    answer = tab.locator("#progress-answer .answer")
+    expect(answer.get_by_role("heading", name="Your photos, oldest first")).to_be_visible()
+    expect(answer.locator(".photos li p:first-of-type")).to_have_text(
+        [re.compile(f"Photo {number}.*{day} Mar 2026") for number, day in ((1, "01"), (2, "09"), (3, "10"))]
+    )
+    expect(question).to_be_hidden()
+
+
+def test_a_server_that_does_not_answer_is_reported_and_a_restarted_one_reloads_the_page(page: Page):
+    page.clock.install()
+    page.reload()
+    banner = page.get_by_text("The connection to the server is lost.")
+    expect(page.locator("#lesion-examples button").first).to_be_visible()
+    expect(banner).to_be_hidden()
+
+    page.route("**/ui/alive", lambda route: route.fulfill(status=503))
+    for _ in range(2):
+        with page.expect_response("**/ui/alive"):
+            page.clock.fast_forward(5000)
+    expect(banner).to_be_visible()
+
+    page.route("**/ui/alive", lambda route: route.fulfill(body="another process"))
+    with page.expect_event("framenavigated"):
+        page.clock.fast_forward(5000)
+    expect(page.locator("#lesion-examples button").first).to_be_visible()
+    expect(banner).to_be_hidden()
+
+
 def test_one_photo_only_and_no_face_get_error_cards(page: Page):
     tab = _open_progress(page)
     empty = _jpeg(Image.new("RGB", (480, 480), "tan"))
@@ -174,24 +246,36 @@ def _open_progress(page: Page) -> Locator:
     return page.locator("body")
 
 
-def _add(picker: Locator, photos: list[bytes]) -> None:
-    files: list[FilePayload] = [
-        {"name": f"{index}.jpg", "mimeType": "image/jpeg", "buffer": photo}
-        for index, photo in enumerate(photos)
-    ]
+def _add(picker: Locator, photos: list[bytes], *, name: str = "photo.jpg", mime: str = "image/jpeg") -> None:
+    files: list[FilePayload] = [{"name": name, "mimeType": mime, "buffer": photo} for photo in photos]
     picker.locator("input[type=file]").set_input_files(files)
 
 
 def _jpeg(picture: Image.Image, **options: object) -> bytes:
+    return _encoded(picture, "JPEG", **options)
+
+
+def _encoded(picture: Image.Image, kind: str, **options: object) -> bytes:
     data = io.BytesIO()
-    picture.save(data, "JPEG", **options)
+    picture.save(data, kind, **options)
     return data.getvalue()
 
 
+def _taken(time: str) -> Image.Exif:
+    exif = Image.Exif()
+    exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.DateTimeOriginal] = time
+    return exif
+
+
+def _is_drawn(image: Locator) -> bool:
+    return image.evaluate("image => image.decode().then(() => image.naturalWidth > 0)")
+
+
 def _is_error(message: ConsoleMessage) -> bool:
-    """Ignore what Gradio logs when it cannot read the progress of an upload; the upload itself succeeds."""
+    """Ignore the errors of a test, and what Gradio logs when it cannot read the progress of an upload."""
     about_progress = "upload_progress" in message.location["url"] or message.text == "Response"
-    return message.type == "error" and not about_progress
+    is_tested = message.location["url"].endswith("/ui/alive")
+    return message.type == "error" and not about_progress and not is_tested
 
 
 def _is_ours(url: str, server_url: str) -> bool:
