@@ -6,9 +6,10 @@ import struct
 import numpy as np
 import pillow_heif
 import pytest
-from PIL import Image, ImageCms, ImageFile
+from PIL import Image, ImageCms, ImageFile, PngImagePlugin
 
 import ui.preview
+from models.images import decode_bounded
 from serve.schemas import PHOTO_FORMATS
 from ui.preview import Preview, make_preview
 
@@ -128,6 +129,28 @@ def test_a_profile_that_does_not_fit_is_ignored(profile):
     )
 
     assert np.abs(np.asarray(pixels_of(preview), int) - (210, 180, 140)).max() <= 8
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "HEIF", "AVIF", "TIFF", "PNG"])
+def test_a_preview_shows_what_the_network_receives(kind):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    picture = Image.linear_gradient("L").resize((120, 80)).convert("RGB")
+    data = photo(picture, kind, exif=exif, icc_profile=swapped_profile())
+
+    preview = make_preview(data, max_side_px=640)
+    received = decode_bounded(data, max_side_px=640)
+
+    assert preview is not None
+    assert (preview.width_px, preview.height_px) == (received.width_px, received.height_px)
+    assert np.abs(np.asarray(pixels_of(preview), int) - received.image_HWC).mean() <= 4
+
+
+def test_large_metadata_of_a_png_is_no_error():
+    text = PngImagePlugin.PngInfo()
+    text.add_text("comment", "x" * 1_100_000, zip=True)
+
+    assert make_preview(photo(Image.new("RGB", (64, 64)), "PNG", pnginfo=text), max_side_px=64) is not None
 
 
 def test_lost_last_bytes_are_no_error_and_other_code_still_rejects_them():
