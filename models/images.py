@@ -21,10 +21,16 @@ from models.image_files.formats import recognise_format
 from models.image_files.header import Size, header_size
 from models.image_files.heic import load_reduced, open_heic
 from models.image_files.helper_process import run_isolated
-from models.image_files.jpeg import end_after_last_scan, jpeg_decoding_cost, missing_rows
+from models.image_files.jpeg import (
+    end_after_last_scan,
+    jpeg_decoding_cost,
+    missing_rows,
+    with_one_exif_segment,
+)
 from models.image_files.jpeg2000 import num_reductions
 from models.image_files.png import pixel_chunks
 from models.limits import (
+    MAX_EXIF_BYTES,
     MAX_FACE_PHOTO_SIDE_PX,
     MAX_MISSING_ROWS,
     MAX_PHOTO_BYTES,
@@ -175,6 +181,8 @@ def _decode_format(data: bytes, format: PhotoFormat, target: _Target, limits: Ph
             return _decode_heic(data, format, target, limits)
         if format.name == "PNG":
             data = pixel_chunks(data)
+        elif format.name == "JPEG":
+            data = with_one_exif_segment(data)
         try:
             return _decode_with_pillow(data, format, target, limits)
         except OSError:  # Pillow's error for truncated files
@@ -204,6 +212,8 @@ def _decode_with_pillow(
         else:
             image.draft(None, needed)
         image.load()
+        if len(image.info.get("exif", b"")) > MAX_EXIF_BYTES:
+            del image.info["exif"]
         if is_cut and (missing := missing_rows(image)) > MAX_MISSING_ROWS:
             raise UnreadableImageError(
                 f"the JPEG is truncated: {missing:.0%} of its rows are missing; send the whole file"

@@ -78,13 +78,15 @@ PHOTO_FORMATS = (
         _MAX_FULL_PIXELS,
         is_isolated=True,
     ),
-    PhotoFormat("GIF", "image/gif", (".gif",), rb"GIF8[79]a", _MAX_FULL_PIXELS),
-    PhotoFormat("BMP", "image/bmp", (".bmp", ".dib"), rb"BM", _MAX_FULL_PIXELS),
+    PhotoFormat("GIF", "image/gif", (".gif",), rb"GIF8[79]a", _MAX_FULL_PIXELS, is_isolated=True),
+    PhotoFormat("BMP", "image/bmp", (".bmp", ".dib"), rb"BM", _MAX_FULL_PIXELS, is_isolated=True),
 )
 PHOTO_FORMAT_NAMES = " or ".join(", ".join(format.name for format in PHOTO_FORMATS).rsplit(", ", 1))
 """``JPEG, PNG, WebP, ... or BMP``."""
 MAX_ICC_PROFILE_BYTES = 4_000_000
 """Larger ICC profiles are ignored; those of presses have up to 3 MB."""
+MAX_EXIF_BYTES = 65_536
+"""Larger EXIF data is ignored: its entries may overlap, and Pillow copies each of them."""
 MAX_MISSING_ROWS = 0.02
 """Share of the rows that a truncated JPEG may lack."""
 MAX_DECODE_S = 30
@@ -99,7 +101,7 @@ MAX_FACE_PHOTO_SIDE_PX = 640
 """Long side of a photo in face detection; a larger photo is reduced while it is decoded."""
 
 MIN_PHOTO_SIDE_PX = 32
-"""Shorter side of a photo of a lesion that can be judged; docs/decisions/0020 gives the reasons."""
+"""Shorter side of a usable photo of a lesion; docs/decisions/0020 gives the reasons."""
 MIN_BRIGHTNESS = 25
 """Luminance that at least 1% of the pixels must reach, of 255."""
 WHITE_BRIGHTNESS = 250
@@ -122,9 +124,11 @@ MAX_UPLOAD_PAUSE_S = 10.0
 MIN_UPLOAD_BYTES_PER_S = 2000
 """Mean rate of a body, below which the request is rejected as too slow."""
 MAX_DRAINED_BYTES = 100_000_000
-"""Part of a body that is read and dropped after the request was rejected."""
+"""Part of the body of a rejected request that is read and dropped before the response is sent."""
 MAX_DRAIN_S = 5.0
 """Seconds for it."""
+MAX_DRAIN_PAUSE_S = 1.0
+"""Seconds without a byte, after which the response is sent."""
 
 MAX_BATCH_PHOTOS = 64
 """Photos of one ``POST /v1/lesion/batch``."""

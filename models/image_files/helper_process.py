@@ -85,10 +85,10 @@ atexit.register(lambda: _helpers.close())
 
 def _start() -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        [sys.executable, "-m", "models.image_files.helper_process"],
+        [sys.executable, "-P", "-m", "models.image_files.helper_process"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)},
         start_new_session=True,  # Ctrl-C reaches the parent alone, and its end closes the pipe
     )
 

@@ -13,7 +13,7 @@ from models.limits import MAX_JPEG_SCANS, MAX_JPEG_SEGMENTS
 
 _SEGMENT = re.compile(rb"\xff([^\x00\x01\xd0-\xd8\xff])")
 """Start of a segment. In the data of a scan only 00 and the restart markers follow an FF."""
-_END_OF_IMAGE, _START_OF_SCAN = 0xD9, 0xDA
+_END_OF_IMAGE, _START_OF_SCAN, _APP1 = 0xD9, 0xDA, 0xE1
 _START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _PROGRESSIVE = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
 _NUM_COEFFICIENTS = 64
@@ -43,6 +43,22 @@ def jpeg_decoding_cost(data: bytes) -> int:
         f"the JPEG has more than {MAX_JPEG_SCANS} scans or {MAX_JPEG_SEGMENTS} segments, which no camera "
         "writes; save it again as an ordinary JPEG and send that"
     )
+
+
+def with_one_exif_segment(data: bytes) -> bytes:
+    """Drop EXIF segments behind the first, which Pillow would join to more than ``MAX_EXIF_BYTES``."""
+    found_one, kept_to, parts, position = False, 0, [], 2
+    for _ in range(MAX_JPEG_SEGMENTS):
+        found = _SEGMENT.search(data, position)
+        if found is None or found[1][0] in (_START_OF_SCAN, _END_OF_IMAGE):
+            break
+        position = found.end() + max(2, _two_bytes(data, found.end()))
+        if found[1][0] == _APP1 and data.startswith(b"Exif\0\0", found.end() + 2):
+            if found_one:
+                parts.append(data[kept_to : found.start()])
+                kept_to = position
+            found_one = True
+    return b"".join([*parts, data[kept_to:]]) if parts else data
 
 
 def end_after_last_scan(data: bytes) -> bytes | None:

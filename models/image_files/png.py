@@ -5,6 +5,8 @@ import struct
 import zlib
 from collections.abc import Iterator
 
+from models.limits import MAX_EXIF_BYTES
+
 MAX_ANCILLARY_BYTES = 1_000_000
 """Of one chunk, packed and unpacked; Pillow rejects the photo beyond."""
 _KEPT = frozenset({b"tRNS", b"iCCP", b"eXIf", b"iTXt"})
@@ -19,21 +21,27 @@ def pixel_chunks(data: bytes) -> bytes:
     Transparency, a colour profile, EXIF and XMP stay. Pillow reads the critical chunks and tests their
     checksums. An animation becomes its default picture.
     """
-    kept = [chunk for kind, chunk in _chunks(data) if _is_critical(kind) or _is_usable(kind, chunk)]
-    return b"".join([data[:_SIGNATURE_LENGTH], *kept])
+    kept: list[bytes | memoryview] = [data[:_SIGNATURE_LENGTH]]
+    kinds = set[bytes]()
+    for kind, chunk in _chunks(data):
+        if _is_critical(kind) or (kind not in kinds and _is_usable(kind, chunk)):
+            kept.append(chunk)
+        kinds.add(kind)
+    return b"".join(kept)
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
+    """Yield type and bytes of each chunk, the last of a truncated file as it is."""
     view = memoryview(data)
     position = _SIGNATURE_LENGTH
     for _ in range(_MAX_CHUNKS):
         if position + _OVERHEAD > len(data):
-            break
+            yield b"", view[position:]
+            return
         (length,) = struct.unpack_from(">I", data, position)
         stop = position + _OVERHEAD + length
         yield data[position + 4 : position + 8], view[position:stop]
         position = stop
-    yield b"IEND" if position < len(data) else b"", view[position:]
 
 
 def _is_critical(kind: bytes) -> bool:
@@ -41,7 +49,7 @@ def _is_critical(kind: bytes) -> bool:
 
 
 def _is_usable(kind: bytes, chunk: memoryview) -> bool:
-    if kind not in _KEPT or len(chunk) > MAX_ANCILLARY_BYTES:
+    if kind not in _KEPT or len(chunk) > (MAX_EXIF_BYTES if kind == b"eXIf" else MAX_ANCILLARY_BYTES):
         return False
     body = bytes(chunk[8:-4])
     if zlib.crc32(chunk[4:-4]) != int.from_bytes(chunk[-4:], "big"):

@@ -19,6 +19,7 @@ import psutil
 import pytest
 from PIL import ExifTags, Image
 
+from models.limits import PHOTO_FORMATS
 from samples.lesion import draw_lesion
 from samples.series import draw_series
 from serve.config import GatewayConfig
@@ -27,6 +28,7 @@ from serve.progress.schemas import PredictAnswer, ProgressAnswer
 from serve.runtime.errors import STATUS
 from serve.schemas import Models
 from tests.conftest import Server
+from tests.photo_files import photo_file
 from tests.serve.fakes import jpeg_of
 
 pytestmark = [pytest.mark.server]
@@ -90,6 +92,20 @@ def test_a_batch_returns_one_line_per_file(http: httpx.Client, lesion: bytes):
     LesionAnswer.model_validate(lines[0]["result"])
     LesionAnswer.model_validate(lines[2]["result"])
     assert [lines[index]["error"]["code"] for index in (1, 3)] == ["unsupported_type", "unreadable_image"]
+
+
+def test_photos_of_all_formats_are_read_alone_and_in_a_batch(http: httpx.Client):
+    picture = draw_lesion(seed=4).convert("RGB")
+    photos = [photo_file(picture, format, quality=95) for format in PHOTO_FORMATS]
+
+    alone = [http.post("/v1/lesion", content=photo) for photo in photos]
+    batch = http.post("/v1/lesion/batch", files=files(*photos))
+
+    probabilities = [
+        LesionAnswer.model_validate_json(answer.content).malignant_probability for answer in alone
+    ]
+    assert probabilities == pytest.approx([probabilities[1]] * len(photos), abs=0.05)  # 1: PNG, lossless
+    assert all("result" in json.loads(line) for line in batch.text.splitlines())
 
 
 def test_photos_that_are_not_usable_are_inconclusive_alone_and_in_a_batch(http: httpx.Client, lesion: bytes):

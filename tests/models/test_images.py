@@ -1,4 +1,5 @@
 import struct
+import tracemalloc
 import zlib
 from datetime import datetime
 
@@ -217,6 +218,35 @@ def test_too_many_bytes_are_rejected():
         decode_square(bytes(20_000_001), side_px=64)
 
 
+def exif_with_overlapping_entries(num_entries: int, num_bytes: int) -> bytes:
+    """Each entry refers to the same bytes."""
+    start = 10 + 12 * num_entries + 4
+    entries = [struct.pack("<HHII", 40_000 + tag, 7, num_bytes, start) for tag in range(num_entries)]
+    head = b"II*\0\x08\0\0\0" + struct.pack("<H", num_entries)
+    return b"Exif\0\0" + head + b"".join(entries) + bytes(4) + bytes(num_bytes)
+
+
+@pytest.mark.filterwarnings("ignore:Truncated File Read")
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP"])
+def test_exif_of_overlapping_entries_takes_bounded_memory(format: str):
+    exif = exif_with_overlapping_entries(1000, 500_000)
+    if format == "JPEG":
+        jpeg = encoded(split_picture(), "JPEG")
+        parts = [b"Exif\0\0" + exif[start : start + 60_000] for start in range(6, len(exif), 60_000)]
+        segments = [b"\xff\xe1" + struct.pack(">H", len(part) + 2) + part for part in parts]
+        data = jpeg[:2] + b"".join(segments) + jpeg[20:]  # without JFIF, Pillow reads the EXIF at once
+    else:
+        data = encoded(split_picture(), format, exif=exif)
+
+    tracemalloc.start()
+    photo = decode_square(data, side_px=32)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert photo.width_px == 400
+    assert peak < 100_000_000  # 500 MB with all entries
+
+
 def test_limits_of_zero_are_rejected():
     with pytest.raises(ValueError, match="must be positive"):
         PhotoLimits(max_bytes=0)
@@ -306,3 +336,12 @@ def test_a_large_jpeg_2000_is_decoded_at_a_reduced_size():
 
     assert (photo.width_px, photo.height_px) == (1600, 800)
     assert mean_colour(photo, "left") == pytest.approx(RED, abs=5)
+
+
+def test_a_gif_whose_frame_is_larger_than_its_screen_is_rejected():
+    gif = bytearray(encoded(split_picture(), "GIF"))
+    frame = gif.index(b"\x2c\0\0\0\0" + struct.pack("<HH", 400, 200))
+    gif[frame + 5 : frame + 9] = struct.pack("<HH", 60_000, 60_000)
+
+    with pytest.raises(TooManyPixelsError, match="GIF"):
+        decode_square(bytes(gif), side_px=32)

@@ -1,3 +1,4 @@
+import time
 import zlib
 
 import pytest
@@ -54,6 +55,15 @@ def test_a_wrong_checksum_of_a_critical_chunk_rejects_a_photo():
 
     with pytest.raises(UnreadableImageError, match="damaged"):
         decode_square(bytes(damaged), side_px=32)
+
+
+def test_many_packed_profiles_are_unpacked_once():
+    chunk = png_chunk(b"iCCP", b"icc\0\0" + BOMB)
+    started = time.process_time()
+
+    decode_square(with_chunk(PNG, chunk * 300), side_px=32)
+
+    assert time.process_time() - started < 2  # 300 MB would take longer
 
 
 @pytest.mark.parametrize("length", [len(PNG) - 30, len(PNG) // 2, 40])
