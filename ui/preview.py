@@ -4,6 +4,7 @@ As a program it draws one preview: a crash of a C library on a damaged file must
 """
 
 import base64
+import contextlib
 import io
 import json
 import os
@@ -15,13 +16,12 @@ import threading
 from dataclasses import asdict, dataclass
 
 import pi_heif
-from PIL import Image, ImageCms, ImageFile, ImageOps
+from PIL import ExifTags, Image, ImageCms, ImageFile, ImageOps
 
 from serve.schemas import PHOTO_FORMATS, PhotoFormat
 
 pi_heif.register_heif_opener(thumbnails=False)
 
-_PILLOW_FORMATS = {"HEIC": "HEIF", "JPEG 2000": "JPEG2000"}
 _SRGB = ImageCms.createProfile("sRGB")
 _DRAWING = threading.Lock()
 _PROGRAMS = threading.BoundedSemaphore(os.cpu_count() or 1)
@@ -82,18 +82,21 @@ def _draw_by_program(photo: bytes, max_side_px: int) -> Preview | None:
 
 
 def _draw(photo: bytes, format: PhotoFormat, max_side_px: int) -> Preview | None:
+    pillow_name = "HEIF" if format.name == "HEIC" else format.pillow_name
     # As in the API, lost last rows and damaged metadata are no errors.
     ImageFile.LOAD_TRUNCATED_IMAGES = True
     try:
-        with Image.open(io.BytesIO(photo), formats=[_pillow_format(format)]) as image:
+        with Image.open(io.BytesIO(photo), formats=[pillow_name]) as image:
             if image.width * image.height > format.max_pixels:
                 return None
             side_px = max(image.size)
             image.draft("RGB", (max_side_px, max_side_px))
+            image.load()
             reduction = side_px / max(image.size)
-            upright = ImageOps.exif_transpose(image)
-            width_px, height_px = (round(side * reduction) for side in upright.size)
-            small = _as_rgb(upright, max_side_px)
+            width_px, height_px = (round(side * reduction) for side in image.size)
+            if image.getexif().get(ExifTags.Base.Orientation, 1) >= 5:  # stored on its side
+                width_px, height_px = height_px, width_px
+            small = _as_srgb(ImageOps.exif_transpose(_reduced(image, max_side_px)))
     except Exception:  # damaged EXIF data alone makes Pillow raise struct.error, TypeError and more
         return None
     finally:
@@ -104,32 +107,27 @@ def _draw(photo: bytes, format: PhotoFormat, max_side_px: int) -> Preview | None
     return Preview(data_uri=f"data:image/jpeg;base64,{text}", width_px=width_px, height_px=height_px)
 
 
-def _pillow_format(format: PhotoFormat) -> str:
-    return _PILLOW_FORMATS.get(format.name, format.name.upper())
-
-
-def _as_rgb(image: Image.Image, max_side_px: int) -> Image.Image:
-    """Return a reduced copy in sRGB, on white where the photo is transparent."""
+def _reduced(image: Image.Image, max_side_px: int) -> Image.Image:
+    """Reduce an image, in place where possible: a copy of a large one takes as much memory again."""
     if image.mode.startswith("I"):  # 16 bits a channel, which Pillow would clip at 255
         image = image.convert("I").point(lambda value: value / 256).convert("L")
-    has_alpha = image.has_transparency_data
-    if has_alpha or image.mode in ("P", "1"):
-        image = image.convert("RGBA" if has_alpha else "RGB")
-    small = image.copy()
-    small.thumbnail((max_side_px, max_side_px), Image.Resampling.LANCZOS)
-    if small.mode == "RGBA":
-        small = Image.alpha_composite(Image.new("RGBA", small.size, "white"), small).convert("RGB")
-    return _as_srgb(small, image.info.get("icc_profile")).convert("RGB")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+    elif image.mode in ("P", "1"):
+        image = image.convert("RGB")
+    image.thumbnail((max_side_px, max_side_px), Image.Resampling.LANCZOS)
+    return image
 
 
-def _as_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
-    if not profile:
-        return image
-    try:
-        converted = ImageCms.profileToProfile(image, io.BytesIO(profile), _SRGB, outputMode="RGB")
-    except ImageCms.PyCMSError:  # damaged, or for another number of channels
-        return image
-    return converted or image
+def _as_srgb(image: Image.Image) -> Image.Image:
+    """Convert to RGB in the sRGB colour space, on white where the photo is transparent."""
+    profile = image.info.get("icc_profile")
+    if image.mode == "RGBA":
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+    if profile:
+        with contextlib.suppress(ImageCms.PyCMSError):  # damaged, or for another number of channels
+            image = ImageCms.profileToProfile(image, io.BytesIO(profile), _SRGB, outputMode="RGB") or image
+    return image.convert("RGB")
 
 
 def _main(max_side_px: int) -> None:
