@@ -115,7 +115,7 @@ def wait_until_ready(url: str, is_running: Callable[[], bool] = lambda: True) ->
     until = time.monotonic() + START_TIMEOUT_S
     while True:
         with contextlib.suppress(httpx.TransportError):
-            if httpx.get(url, timeout=5).status_code == 200:
+            if httpx.get(url, timeout=5, trust_env=False).status_code == 200:
                 return
         if not is_running():
             raise RuntimeError("the server ended before it was ready")

@@ -20,6 +20,10 @@ from tests.random_checkpoints import write_lesion, write_progress
 
 ROOT = Path(__file__).parents[1]
 
+for _name in ("no_proxy", "NO_PROXY"):  # for tests behind a company's proxy
+    os.environ[_name] = ",".join(
+        [*filter(None, [os.environ.get(_name)]), "127.0.0.1", "127.0.0.2", "localhost"]
+    )
 settings.register_profile("no_deadline", deadline=None)  # examples are slow on a busy machine
 settings.load_profile("no_deadline")
 START_TIMEOUT_S = 400

@@ -125,6 +125,7 @@ def post(url: str, request: RequestTemplate) -> Response:
         content=request.body,
         headers={"content-type": request.content_type},
         timeout=120,
+        trust_env=False,
     ).raise_for_status()
     headers: Mapping[str, str] = response.headers
     return Response(status=response.status_code, headers=headers, body=response.content)

@@ -111,7 +111,7 @@ async def update_under_load(
     """Update the lesion checkpoint; every response must be of the old or the new version."""
     new = _add_version(config, folder / f"lesion-{number}", number)
     photo = lesion_photos("224 px", num=1)[0]
-    async with httpx.AsyncClient(base_url=server.url, timeout=60) as http:
+    async with httpx.AsyncClient(base_url=server.url, timeout=60, trust_env=False) as http:
         expected = (await http.post("/v1/lesion", content=photo)).json()["malignant_probability"]
         old = (await http.get("/v1/models")).json()["models"][0]["version"]
     outcomes: Counter[str] = Counter()
@@ -178,7 +178,7 @@ def _redeploy(server: RunningServer, config: dict[str, Any], folder: Path) -> No
 async def _both_replicas(server: RunningServer, deployment: str, *, without: int = 0) -> list[psutil.Process]:
     """Wait until two replicas of a deployment run, none with pid ``without``, and the server is ready."""
     until = time.monotonic() + REPLACEMENT_TIMEOUT_S
-    async with httpx.AsyncClient(base_url=server.url, timeout=10) as http:
+    async with httpx.AsyncClient(base_url=server.url, timeout=10, trust_env=False) as http:
         while time.monotonic() < until:
             replicas = _matching(server, lambda line: f"ServeReplica:api:{deployment}" in line[0])
             if len(replicas) == 2 and without not in [one.pid for one in replicas]:

@@ -90,6 +90,7 @@ def hard_server(
     file = tmp_path_factory.mktemp("config") / "config.yaml"
     environment = {"HOME": "/proc", "http_proxy": f"http://127.0.0.1:{proxy.port}", "HTTP_PROXY": DEAD}
     environment |= {"https_proxy": DEAD, "HTTPS_PROXY": DEAD, "all_proxy": "socks5://127.0.0.1:9"}
+    environment |= {"no_proxy": "", "NO_PROXY": ""}
     with s3_server(S3_ADDRESS), new_bucket("released") as bucket:
         storage.upload_folder(ROOT / lesion["checkpoint"], f"{bucket}/lesion")
         lesion["checkpoint"] = f"{bucket}/lesion"

@@ -30,6 +30,9 @@ from train.run_folder import RunFolder
 
 pytestmark = pytest.mark.cluster
 ROOT = Path(__file__).parents[2]
+DEAD_PROXY = dict.fromkeys(("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY"), "http://127.0.0.1:9")
+DEAD_PROXY |= {"no_proxy": "", "NO_PROXY": ""}
+"""A proxy of a company that Ray's own connections must not take."""
 
 
 @pytest.fixture(autouse=True)
@@ -126,7 +129,10 @@ def test_ctrl_c_loses_one_epoch_at_most_and_the_same_command_resumes(
         "val-fraction": "0.25",
     }
     command += [word for name, value in settings.items() for word in (f"--{name}", value)]
-    first = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    environment = os.environ | DEAD_PROXY
+    first = subprocess.Popen(
+        command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
     folder = RunFolder(address=settings["run"])
     while not folder.epochs() and first.poll() is None:
         time.sleep(0.1)
@@ -138,7 +144,7 @@ def test_ctrl_c_loses_one_epoch_at_most_and_the_same_command_resumes(
     assert first.returncode == 130, output
     assert "the same command resumes from" in output
     assert "Traceback" not in output
-    again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
+    again = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600)
     assert again.returncode == 0, again.stderr
     assert "resuming after epoch" in again.stdout + again.stderr
     assert finished[-1] < 6
