@@ -7,7 +7,7 @@ from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from models.limits import MAX_DRAIN_S, MAX_DRAINED_BYTES
+from models.limits import MAX_DRAIN_PAUSE_S, MAX_DRAIN_S, MAX_DRAINED_BYTES
 from serve.schemas import DEADLINE_HEADER
 
 cors = partial(
@@ -37,11 +37,11 @@ class HeadMiddleware:
 
 
 class DrainMiddleware:
-    """Read on, within bounds, when a response was sent before the request body was read.
+    """Send the error response to an unread body when the body has arrived, within bounds.
 
-    Many clients send the whole body before they read the response. If the connection is closed meanwhile
-    (HTTP/1.0, ``Connection: close``), they get a reset in place of the response. Hence its end is sent when
-    the body has arrived. The slot of the request is free by then.
+    Many clients send the whole body before they read. If the connection is closed meanwhile (HTTP/1.0,
+    ``Connection: close``), they get a reset in place of the response. Of responses that overtook the body,
+    curl sometimes lost the end. The slot of the request is free while the body is drained.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -51,7 +51,8 @@ class DrainMiddleware:
         """Pass on one request."""
         if scope["type"] != "http" or not _has_body(Headers(scope=scope)):
             return await self._app(scope, receive, send)
-        body_ended = end_held = False
+        body_ended = False
+        held: list[Message] = []
 
         async def receive_body() -> Message:
             nonlocal body_ended
@@ -59,28 +60,30 @@ class DrainMiddleware:
             body_ended = body_ended or not message.get("more_body", False)
             return message
 
-        async def send_all_but_the_end(message: Message) -> None:
-            nonlocal end_held
-            if message["type"] == "http.response.body" and not (message.get("more_body") or body_ended):
-                end_held = True
-                message = {**message, "more_body": True}
-            await send(message)
+        async def send_or_hold(message: Message) -> None:
+            if held or (message.get("status", 0) >= 400 and not body_ended):
+                held.append(message)
+            else:
+                await send(message)
 
-        await self._app(scope, receive_body, send_all_but_the_end)
-        if end_held:
+        await self._app(scope, receive_body, send_or_hold)
+        if held:
             await _drain(receive)
-            await send({"type": "http.response.body", "body": b""})
+        for message in held:
+            await send(message)
 
 
 async def _drain(receive: Receive) -> None:
+    due = asyncio.get_running_loop().time() + MAX_DRAIN_S
     left = MAX_DRAINED_BYTES
     try:
-        async with asyncio.timeout(MAX_DRAIN_S):
-            while left > 0:
+        while left > 0:
+            now = asyncio.get_running_loop().time()
+            async with asyncio.timeout_at(min(due, now + MAX_DRAIN_PAUSE_S)):
                 message = await receive()
-                if not message.get("more_body", False):
-                    return
-                left -= len(message["body"])
+            if not message.get("more_body", False):
+                return
+            left -= len(message["body"])
     except TimeoutError:
         return
 

@@ -163,34 +163,37 @@ class Exchange:
         }
 
     async def send(self, message: Any) -> None:
+        if not self.messages:
+            self.num_read_at_first_message = self.num_read
         self.messages.append((message.get("status"), message.get("body"), message.get("more_body", False)))
-        self.num_read_at_last_message = self.num_read
 
 
 async def reject(scope: Any, receive: Any, send: Any) -> None:
     await PlainTextResponse("too large", status_code=413)(scope, receive, send)
 
 
-async def test_a_response_ends_when_the_unread_body_has_arrived():
+async def test_a_rejection_is_sent_when_the_unread_body_has_arrived():
     exchange = Exchange(b"123", b"456", b"789")
 
     await DrainMiddleware(reject)(exchange.scope, exchange.receive, exchange.send)
 
-    assert exchange.messages == [(413, None, False), (None, b"too large", True), (None, b"", False)]
-    assert exchange.num_read == exchange.num_read_at_last_message == 3
+    assert exchange.messages == [(413, None, False), (None, b"too large", False)]
+    assert exchange.num_read == exchange.num_read_at_first_message == 3
 
 
-async def test_a_response_to_a_read_body_ends_at_once():
+async def test_other_responses_are_sent_at_once():
     async def read_all(scope: Any, receive: Any, send: Any) -> None:
         while (await receive())["more_body"]:
             pass
         await reject(scope, receive, send)
 
-    exchange = Exchange(b"123", b"456")
+    for app, num_read in ((read_all, 2), (PlainTextResponse("accepted"), 0)):
+        exchange = Exchange(b"123", b"456")
 
-    await DrainMiddleware(read_all)(exchange.scope, exchange.receive, exchange.send)
+        await DrainMiddleware(app)(exchange.scope, exchange.receive, exchange.send)
 
-    assert exchange.messages == [(413, None, False), (None, b"too large", False)]
+        assert len(exchange.messages) == 2
+        assert exchange.num_read == exchange.num_read_at_first_message == num_read
 
 
 async def test_requests_without_a_body_are_passed_on():
@@ -202,15 +205,16 @@ async def test_requests_without_a_body_are_passed_on():
         assert (len(exchange.messages), exchange.num_read) == (2, 0)
 
 
-async def test_only_a_bounded_part_of_a_body_is_drained(monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize("limit", ["MAX_DRAIN_S", "MAX_DRAIN_PAUSE_S"])
+async def test_only_a_bounded_part_of_a_body_is_drained(monkeypatch: pytest.MonkeyPatch, limit: str):
     monkeypatch.setattr("serve.runtime.http_layers.MAX_DRAINED_BYTES", 6)
-    monkeypatch.setattr("serve.runtime.http_layers.MAX_DRAIN_S", 0.1)
+    monkeypatch.setattr(f"serve.runtime.http_layers.{limit}", 0.1)
     long, stalled = Exchange(b"123", b"456", b"789"), Exchange(b"123", stalls=True)
 
     for exchange in (long, stalled):
         await DrainMiddleware(reject)(exchange.scope, exchange.receive, exchange.send)
 
-        assert exchange.messages[-1] == (None, b"", False)
+        assert len(exchange.messages) == 2
     assert (long.num_read, stalled.num_read) == (2, 1)
 
 
@@ -218,12 +222,14 @@ async def test_a_slot_is_free_while_a_body_is_drained():
     app = fake_app(FakeModels(), gateway={"max_requests": 1})
     head = ((b"content-length", b"30000000"), (b"content-type", b"text/plain"))
     stalled = Exchange(b"123", stalls=True, headers=head)
-    scope = {**stalled.scope, "path": "/v1/lesion", "query_string": b"", "http_version": "1.1"}
+    scope = {**stalled.scope, "scheme": "http", "path": "/v1/lesion", "query_string": b""}
 
     draining = asyncio.create_task(DrainMiddleware(app)(scope, stalled.receive, stalled.send))
-    while len(stalled.messages) < 2:
-        await asyncio.sleep(0.01)
+    async with asyncio.timeout(10):
+        while stalled.num_read == 0 and not draining.done():
+            await asyncio.sleep(0.01)
     other = await client_of(app).post("/v1/lesion", files=uploads(picture(), field_name="file"))
-    draining.cancel()
+    assert stalled.messages == []
+    await draining
 
     assert (stalled.messages[0][0], other.status_code) == (415, 200)
