@@ -268,7 +268,7 @@ def _resizable(image: Image.Image) -> Image.Image:
         return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     if image.mode in ("I", "F"):
         raise UnreadableImageError(
-            "the photo has 32 bits per channel, at most 16 are supported; save it with 8 bits per channel"
+            "the photo has 32 bits per channel, at most 16 are supported; save it with 8-bit channels"
         )
     if image.mode in ("RGB", "L", "RGBA", "LA", "CMYK", "LAB") and "transparency" not in image.info:
         return image

@@ -5,6 +5,7 @@ A helper starts with the first photo, serves many, and ends with this process. D
 
 import atexit
 import contextlib
+import logging
 import os
 import pickle
 import resource
@@ -85,7 +86,7 @@ atexit.register(lambda: _helpers.close())
 
 def _start() -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        [sys.executable, "-P", "-m", "models.image_files.helper_process"],
+        [sys.executable, "-P", "-W", "ignore", "-m", "models.image_files.helper_process"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env=os.environ | {"PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)},
@@ -138,6 +139,7 @@ def _serve() -> None:
     """Decode photos from the standard input until it closes; the kernel ends a decoder at its time limit."""
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # libraries may print
+    logging.disable()  # Pillow's messages quote the photo
     resource.setrlimit(resource.RLIMIT_DATA, (MAX_HELPER_BYTES, MAX_HELPER_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     while True:

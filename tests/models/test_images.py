@@ -325,7 +325,7 @@ def test_the_modes_of_tiff_are_decoded(picture: Image.Image, colour: tuple[int, 
 
 @pytest.mark.parametrize("mode", ["I", "F"])
 def test_32_bits_per_channel_are_rejected(mode: str):
-    with pytest.raises(UnreadableImageError, match="save it with 8 bits per channel"):
+    with pytest.raises(UnreadableImageError, match="save it with 8-bit channels"):
         decode_square(encoded(Image.new(mode, (40, 40), 9), "TIFF"), side_px=32)
 
 
