@@ -5,9 +5,12 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Protocol
 
@@ -108,9 +111,20 @@ class StartServer(Protocol):
 
 
 @pytest.fixture(scope="session")
-def server_config(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def other_origin() -> Iterator[str]:
+    """Origin of a web site whose pages may call the server."""
+    handler = partial(SimpleHTTPRequestHandler, directory=str(ROOT / "ui" / "templates"))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as site:
+        thread = threading.Thread(target=site.serve_forever, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{site.server_port}"
+        site.shutdown()
+
+
+@pytest.fixture(scope="session")
+def server_config(tmp_path_factory: pytest.TempPathFactory, other_origin: str) -> Path:
     """The config file of the servers."""
-    return _config(tmp_path_factory)
+    return _config(tmp_path_factory, other_origin)
 
 
 @pytest.fixture(scope="session")
@@ -176,7 +190,7 @@ def _homes(processes: list[psutil.Process]) -> list[Path]:
     return [Path(line[-1]) for line in lines if "serve.runtime.server_process" in line]
 
 
-def _config(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def _config(tmp_path_factory: pytest.TempPathFactory, allowed_origin: str) -> Path:
     """Return ``local.yaml`` with two replicas of each deployment; random weights if there are no others.
 
     Headers of a proxy are trusted, for tests/e2e/test_reverse_proxy.py. The default is tested in
@@ -185,6 +199,7 @@ def _config(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = yaml.safe_load((ROOT / "serve" / "local.yaml").read_text(encoding="utf-8"))
     folder = tmp_path_factory.mktemp("checkpoints")
     api, page = config["applications"]
+    api["args"]["gateway"]["allowed_origins"] = [allowed_origin]
     api["args"]["gateway"]["trust_proxy_headers"] = page["args"]["trust_proxy_headers"] = True
     for deployment in api["deployments"]:
         deployment["num_replicas"] = 2

@@ -34,8 +34,8 @@ async ([url, photo]) => {
         return [answer.status, answer.headers.get("x-request-id")];
     };
     try {
-        const body = new Uint8Array(photo);
-        return [await post(url, body), await post(`${url}?topk=3`, body), await post(url, new Uint8Array(3e7))];
+        const [body, large] = [new Uint8Array(photo), new Uint8Array(3e7)];
+        return [await post(url, body), await post(`${url}?topk=3`, body), await post(url, large)];
     } catch (error) { return error.name; }
 }
 """
