@@ -12,11 +12,13 @@ from datetime import datetime
 import numpy as np
 from PIL import ExifTags, Image
 
+from models.image_files.avif import without_exif
 from models.image_files.capture_time import capture_time
 from models.image_files.color import to_srgb
 from models.image_files.errors import PhotoError as PhotoError
 from models.image_files.errors import TooLargeError, TooManyPixelsError, UnreadableImageError
 from models.image_files.errors import UnsupportedTypeError as UnsupportedTypeError
+from models.image_files.exif import is_usable_exif
 from models.image_files.formats import recognise_format
 from models.image_files.header import Size, header_size
 from models.image_files.heic import load_reduced, open_heic
@@ -25,12 +27,11 @@ from models.image_files.jpeg import (
     end_after_last_scan,
     jpeg_decoding_cost,
     missing_rows,
-    with_one_exif_segment,
+    with_bounded_metadata,
 )
 from models.image_files.jpeg2000 import num_reductions
 from models.image_files.png import pixel_chunks
 from models.limits import (
-    MAX_EXIF_BYTES,
     MAX_FACE_PHOTO_SIDE_PX,
     MAX_MISSING_ROWS,
     MAX_PHOTO_BYTES,
@@ -182,14 +183,17 @@ def _decode_format(data: bytes, format: PhotoFormat, target: _Target, limits: Ph
         if format.name == "PNG":
             data = pixel_chunks(data)
         elif format.name == "JPEG":
-            data = with_one_exif_segment(data)
+            data = with_bounded_metadata(data)
         try:
             return _decode_with_pillow(data, format, target, limits)
-        except OSError:  # Pillow's error for truncated files
-            ended = end_after_last_scan(data) if format.name == "JPEG" else None
-            if ended is None:
+        except PhotoError:
+            raise
+        except (OSError, ValueError):  # of truncated files, and of an AVIF with damaged EXIF data
+            is_jpeg, is_avif = format.name == "JPEG", format.name == "AVIF"
+            repaired = end_after_last_scan(data) if is_jpeg else without_exif(data) if is_avif else None
+            if repaired is None:
                 raise
-            return _decode_with_pillow(ended, format, target, limits, is_cut=True)
+            return _decode_with_pillow(repaired, format, target, limits, is_cut=is_jpeg)
     except (PhotoError, MemoryError):
         raise
     # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error and others for damaged bytes
@@ -212,7 +216,7 @@ def _decode_with_pillow(
         else:
             image.draft(None, needed)
         image.load()
-        if len(image.info.get("exif", b"")) > MAX_EXIF_BYTES:
+        if not is_usable_exif(image.info.get("exif", b"")):
             del image.info["exif"]
         if is_cut and (missing := missing_rows(image)) > MAX_MISSING_ROWS:
             raise UnreadableImageError(

@@ -86,7 +86,7 @@ PHOTO_FORMAT_NAMES = " or ".join(", ".join(format.name for format in PHOTO_FORMA
 MAX_ICC_PROFILE_BYTES = 4_000_000
 """Larger ICC profiles are ignored; those of presses have up to 3 MB."""
 MAX_EXIF_BYTES = 65_536
-"""Larger EXIF data is ignored: its entries may overlap, and Pillow copies each of them."""
+"""Larger EXIF data is ignored; one segment of a JPEG holds as much."""
 MAX_MISSING_ROWS = 0.02
 """Share of the rows that a truncated JPEG may lack."""
 MAX_DECODE_S = 30

@@ -7,6 +7,8 @@ import numpy as np
 import pi_heif
 from PIL import Image
 
+from models.image_files.exif import is_usable_exif
+
 
 def open_heic(data: bytes) -> pi_heif.HeifImage:
     """Read the header of the primary picture; its pixels are decoded by ``load_reduced``."""
@@ -31,5 +33,7 @@ def load_reduced(picture: pi_heif.HeifImage, factor: int) -> Image.Image:
         band = Image.frombytes(mode, (width, len(band_HB)), band_HB[:, :num_values].tobytes())
         reduced.paste(band.reduce(factor), (0, top // factor))
     info = {key: picture.info[key] for key in ("exif", "xmp", "icc_profile") if picture.info.get(key)}
+    if not is_usable_exif(info.get("exif", b"")):
+        del info["exif"]
     reduced.info.update(info)
     return reduced

@@ -9,11 +9,12 @@ import numpy as np
 from PIL import Image
 
 from models.image_files.errors import UnreadableImageError
+from models.image_files.exif import is_usable_exif
 from models.limits import MAX_JPEG_SCANS, MAX_JPEG_SEGMENTS
 
 _SEGMENT = re.compile(rb"\xff([^\x00\x01\xd0-\xd8\xff])")
 """Start of a segment. In the data of a scan only 00 and the restart markers follow an FF."""
-_END_OF_IMAGE, _START_OF_SCAN, _APP1 = 0xD9, 0xDA, 0xE1
+_END_OF_IMAGE, _START_OF_SCAN, _APP1, _APP2 = 0xD9, 0xDA, 0xE1, 0xE2
 _START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _PROGRESSIVE = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
 _NUM_COEFFICIENTS = 64
@@ -45,19 +46,24 @@ def jpeg_decoding_cost(data: bytes) -> int:
     )
 
 
-def with_one_exif_segment(data: bytes) -> bytes:
-    """Drop EXIF segments behind the first, which Pillow would join to more than ``MAX_EXIF_BYTES``."""
-    found_one, kept_to, parts, position = False, 0, [], 2
+def with_bounded_metadata(data: bytes) -> bytes:
+    """Drop segments that Pillow parses at a great cost of memory, and that no photo needs.
+
+    Those are EXIF of overlapping values, EXIF behind the first segment, which Pillow would join to it, and
+    the index of further pictures (MPF).
+    """
+    found_exif, kept_to, parts, position = False, 0, [], 2
     for _ in range(MAX_JPEG_SEGMENTS):
         found = _SEGMENT.search(data, position)
         if found is None or found[1][0] in (_START_OF_SCAN, _END_OF_IMAGE):
             break
-        position = found.end() + max(2, _two_bytes(data, found.end()))
-        if found[1][0] == _APP1 and data.startswith(b"Exif\0\0", found.end() + 2):
-            if found_one:
-                parts.append(data[kept_to : found.start()])
-                kept_to = position
-            found_one = True
+        start, position = found.end() + 2, found.end() + max(2, _two_bytes(data, found.end()))
+        is_exif = found[1][0] == _APP1 and data.startswith(b"Exif\0\0", start)
+        is_index = found[1][0] == _APP2 and data.startswith(b"MPF\0", start)
+        if is_index or (is_exif and (found_exif or not is_usable_exif(data[start:position]))):
+            parts.append(data[kept_to : found.start()])
+            kept_to = position
+        found_exif = found_exif or is_exif
     return b"".join([*parts, data[kept_to:]]) if parts else data
 
 

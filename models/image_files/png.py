@@ -5,8 +5,6 @@ import struct
 import zlib
 from collections.abc import Iterator
 
-from models.limits import MAX_EXIF_BYTES
-
 MAX_ANCILLARY_BYTES = 1_000_000
 """Of one chunk, packed and unpacked; Pillow rejects the photo beyond."""
 _KEPT = frozenset({b"tRNS", b"iCCP", b"eXIf", b"iTXt"})
@@ -49,7 +47,7 @@ def _is_critical(kind: bytes) -> bool:
 
 
 def _is_usable(kind: bytes, chunk: memoryview) -> bool:
-    if kind not in _KEPT or len(chunk) > (MAX_EXIF_BYTES if kind == b"eXIf" else MAX_ANCILLARY_BYTES):
+    if kind not in _KEPT or len(chunk) > MAX_ANCILLARY_BYTES:
         return False
     body = bytes(chunk[8:-4])
     if zlib.crc32(chunk[4:-4]) != int.from_bytes(chunk[-4:], "big"):

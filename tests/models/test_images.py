@@ -1,6 +1,7 @@
 import struct
 import tracemalloc
 import zlib
+from collections.abc import Sequence
 from datetime import datetime
 
 import numpy as np
@@ -226,25 +227,56 @@ def exif_with_overlapping_entries(num_entries: int, num_bytes: int) -> bytes:
     return b"Exif\0\0" + head + b"".join(entries) + bytes(4) + bytes(num_bytes)
 
 
-@pytest.mark.filterwarnings("ignore:Truncated File Read")
+def with_segments(marker: bytes, parts: Sequence[bytes]) -> bytes:
+    """Return a JPEG with these segments and without JFIF, of which Pillow reads the EXIF at once."""
+    jpeg = encoded(split_picture(), "JPEG")
+    segments = [marker + struct.pack(">H", len(part) + 2) + part for part in parts]
+    return jpeg[:2] + b"".join(segments) + jpeg[20:]
+
+
+def memory_of_decoding(data: bytes) -> int:
+    tracemalloc.start()
+    assert decode_square(data, side_px=32).width_px == 400
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    return peak
+
+
+@pytest.mark.parametrize("num_entries, num_bytes", [(1000, 500_000), (5000, 4000)], ids=["large", "small"])
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP"])
-def test_exif_of_overlapping_entries_takes_bounded_memory(format: str):
-    exif = exif_with_overlapping_entries(1000, 500_000)
+def test_exif_of_overlapping_entries_takes_bounded_memory(format: str, num_entries: int, num_bytes: int):
+    """500 MB and 20 MB with all entries."""
+    exif = exif_with_overlapping_entries(num_entries, num_bytes)
     if format == "JPEG":
-        jpeg = encoded(split_picture(), "JPEG")
-        parts = [b"Exif\0\0" + exif[start : start + 60_000] for start in range(6, len(exif), 60_000)]
-        segments = [b"\xff\xe1" + struct.pack(">H", len(part) + 2) + part for part in parts]
-        data = jpeg[:2] + b"".join(segments) + jpeg[20:]  # without JFIF, Pillow reads the EXIF at once
+        parts = [b"Exif\0\0" + exif[start : start + 65_000] for start in range(6, len(exif), 65_000)]
+        data = with_segments(b"\xff\xe1", parts)
     else:
         data = encoded(split_picture(), format, exif=exif)
 
-    tracemalloc.start()
-    photo = decode_square(data, side_px=32)
-    _, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
+    assert memory_of_decoding(data) < 10_000_000
 
-    assert photo.width_px == 400
-    assert peak < 100_000_000  # 500 MB with all entries
+
+def test_the_index_of_a_jpeg_with_several_pictures_is_not_parsed():
+    index = b"MPF\0" + exif_with_overlapping_entries(4000, 15_000).removeprefix(b"Exif\0\0")
+
+    assert memory_of_decoding(with_segments(b"\xff\xe2", [index])) < 10_000_000  # 60 MB with all entries
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "AVIF", "HEIC"])
+@pytest.mark.parametrize("damage", [b"", b"II*\0", b"II*\0\xff\xff\xff\xff"], ids=["zeros", "cut", "offset"])
+def test_damaged_exif_does_not_reject_a_photo(format: str, damage: bytes):
+    exif = Image.Exif()
+    exif[0x010F] = "Maker"
+    written = exif.tobytes()
+    picture = split_picture()
+    picture.info["exif"] = written  # pillow-heif takes it from here
+    data = encoded(picture, format, exif=written)
+    assert data.count(written[6:]) == 1
+
+    damaged = data.replace(written[6:], damage.ljust(len(written) - 6, b"\0"))
+
+    assert decode_square(damaged, side_px=32).width_px == 400
 
 
 def test_limits_of_zero_are_rejected():
