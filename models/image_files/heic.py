@@ -3,16 +3,23 @@
 libheif turns a photo upright itself. Its EXIF orientation then describes the stored pixels and is ignored.
 """
 
+import re
+
 import numpy as np
 import pi_heif
 from PIL import Image
 
 from models.image_files.exif import is_usable_exif
 
+_CONTENT_TYPE = re.compile(rb"(infe(?:\x02.{7}|\x03.{9})mime)([^\0]{0,200}\0[^\0]{0,200})", re.DOTALL)
+_TO_ASCII = bytes(range(128)) + b"?" * 128
+
 
 def open_heic(data: bytes) -> pi_heif.HeifImage:
     """Read the header of the primary picture; its pixels are decoded by ``load_reduced``."""
-    file = pi_heif.open_heif(data)
+    # pi_heif 1.4.0 reads a null pointer if the content type of metadata is no UTF-8
+    whole = _CONTENT_TYPE.sub(lambda found: found[1] + found[2].translate(_TO_ASCII), data)
+    file = pi_heif.open_heif(whole)
     return file[file.primary_index]
 
 
