@@ -27,13 +27,15 @@ _T = TypeVar("_T")
 class DecodePool:
     """Decode photos in a bounded number of threads.
 
-    Slow photos share one thread of their own and never delay fast ones. Work whose caller was cancelled
-    before it began is skipped.
+    Slow photos share one thread of their own and never delay fast ones. Photos for helper processes have
+    threads of their own, too: a damaged one may take ``MAX_DECODE_S`` at any size. Work whose caller was
+    cancelled before it began is skipped.
     """
 
     def __init__(self, num_threads: int) -> None:
         self._fast = ThreadPoolExecutor(num_threads, thread_name_prefix="decode")
         self._slow = ThreadPoolExecutor(1, thread_name_prefix="decode-slow")
+        self._isolated = ThreadPoolExecutor(num_threads, thread_name_prefix="decode-isolated")
 
     async def decode(self, decoder: Callable[..., _T], file: bytes | PhotoError) -> _T:
         """Decode one uploaded file.
@@ -60,8 +62,10 @@ class DecodePool:
         return await asyncio.wrap_future(self._fast.submit(work, *arguments, **options))
 
     def _decode_or_defer(self, file: bytes, work: Callable[[], _T]) -> _T | Future[_T]:
-        """Decode a fast photo in this thread; return the future of a slow one."""
-        return self._slow.submit(_timed, work) if is_slow(file) else _timed(work)
+        """Decode a fast photo in this thread; return the future of another."""
+        if is_slow(file):
+            return self._slow.submit(_timed, work)
+        return self._isolated.submit(_timed, work) if _is_isolated(file) else _timed(work)
 
 
 def is_slow(data: bytes) -> bool:
@@ -80,6 +84,13 @@ def is_slow(data: bytes) -> bool:
     return width * height > (MAX_FAST_ISOLATED_PX if format.is_isolated else MAX_FAST_PX)
 
 
+def _is_isolated(data: bytes) -> bool:
+    try:
+        return recognise_format(data).is_isolated
+    except PhotoError:
+        return False
+
+
 def _timed(work: Callable[[], _T]) -> _T:
     started = time.monotonic()
     try:
@@ -89,6 +100,6 @@ def _timed(work: Callable[[], _T]) -> _T:
 
 
 def _cancel_deferred(first: Future[Any]) -> None:
-    """Cancel the slow decoding that a cancelled call started after all."""
+    """Cancel the deferred decoding that a cancelled call started after all."""
     if not first.cancelled() and first.exception() is None and isinstance(first.result(), Future):
         first.result().cancel()

@@ -1,4 +1,5 @@
 import base64
+import time
 
 import pytest
 
@@ -43,6 +44,8 @@ def raw_tiff(*fields: tuple[int, int]) -> bytes:
         (b"\n <HTML><body>", "web page"),
         (b"<?xml version='1.0'?>\n<svg xmlns='x'/>", "SVG"),
         (b"\xef\xbb\xbf<svg/>", "SVG"),
+        (b"<?xml version='1.0'?><!-- Inkscape --><!DOCTYPE svg PUBLIC ''>\n<svg/>", "SVG"),
+        (b"<!DOCTYPE html><html><svg/></html>", "web page"),
         (b"%PDF-1.7", "PDF"),
         (b"\xff\x0a\xfa\x1f", "JPEG XL.*save it as JPEG"),
         (b"\0\0\0\x0cJXL \r\n\x87\n", "JPEG XL"),
@@ -75,3 +78,12 @@ def test_another_type_is_named_with_what_to_do(data: bytes, what: str):
 def test_an_empty_file_is_unreadable():
     with pytest.raises(UnreadableImageError, match="empty"):
         recognise_format(b"")
+
+
+def test_text_is_recognised_in_time_linear_in_its_length():
+    text = b"<?xml" + b"<!--" * 300 + b"--><!doctype svg" * 180
+    start = time.process_time()
+    with pytest.raises(UnsupportedTypeError):
+        recognise_format(text)
+
+    assert time.process_time() - start < 0.5

@@ -65,10 +65,11 @@ def test_a_jpeg_of_too_many_scans_is_rejected():
         is_slow(with_scans(photo("JPEG", SMALL, progressive=True), 400))
 
 
-async def test_fast_photos_do_not_wait_for_slow_ones():
+@pytest.mark.parametrize("slow", [photo("PNG", LARGE), photo("BMP", SMALL)], ids=["large", "helper process"])
+async def test_fast_photos_do_not_wait_for_others(slow: bytes):
     pool = DecodePool(1)
     go = threading.Event()
-    slow, fast = photo("PNG", LARGE), photo("PNG", SMALL)
+    fast = photo("PNG", SMALL)
 
     waiting = [asyncio.create_task(pool.decode(lambda data, **_: go.wait(20), slow)) for _ in range(3)]
     size = await asyncio.wait_for(pool.decode(lambda data, **_: len(data), fast), 10)
