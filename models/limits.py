@@ -101,7 +101,7 @@ MAX_FACE_PHOTO_SIDE_PX = 640
 """Long side of a photo in face detection; a larger photo is reduced while it is decoded."""
 
 MIN_PHOTO_SIDE_PX = 32
-"""Shorter side of a usable photo of a lesion; docs/decisions/0020 gives the reasons."""
+"""Shorter side of a usable photo of a lesion (docs/decisions/0020-usable-photos.md)."""
 MIN_BRIGHTNESS = 25
 """Luminance that at least 1% of the pixels must reach, of 255."""
 WHITE_BRIGHTNESS = 250

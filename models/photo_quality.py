@@ -1,4 +1,7 @@
-"""Find photos of lesions too poor to classify; docs/decisions/0020 has the measurements."""
+"""Find photos of lesions too poor to classify.
+
+Measurements: docs/decisions/0020-usable-photos.md.
+"""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -24,7 +27,7 @@ class Problem:
 def find_problems(photo: Photo) -> list[Problem]:
     """Return why a photo is not usable; an empty list if it is.
 
-    The rules reject only what is beyond doubt. They do not recognize skin, blur or other objects.
+    The rules reject only clear cases. They do not detect skin, blur or other objects.
     """
     problems: list[Problem] = []
     if min(photo.width_px, photo.height_px) < MIN_PHOTO_SIDE_PX:

@@ -29,7 +29,7 @@ def has_credentials() -> bool:
     return _opened().has_credentials
 
 
-def forget_client() -> None:
+def reset_client() -> None:
     """Drop the client, so that the next one reads the environment again; for tests."""
     _open.cache_clear()
 

@@ -98,10 +98,13 @@ def _storage_error(address: str, error: Any) -> StorageError:
 
 
 def clock_skew(error: Any) -> str:
-    """Return a sentence on this machine's wrong clock if AWS rejected a signature for it, or an empty text.
+    """Describe a wrong clock of this machine, for which AWS rejected a signature.
 
     Args:
         error: ``ClientError`` of boto3. The answer to a HEAD request has no error code, only status and date.
+
+    Returns:
+        A clause for a message; an empty string for another cause.
     """
     metadata = error.response.get("ResponseMetadata", {})
     code = str(error.response.get("Error", {}).get("Code", ""))

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 from moto.server import ThreadedMotoServer
 
-from models.s3_client import forget_client, s3_client
+from models.s3_client import reset_client, s3_client
 
 
 @contextlib.contextmanager
@@ -36,9 +36,9 @@ def environment_of(endpoint: str, *, with_credentials: bool = True) -> Iterator[
         if with_credentials:
             patch.setenv("AWS_ACCESS_KEY_ID", "testing")
             patch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
-        forget_client()
+        reset_client()
         yield
-    forget_client()
+    reset_client()
 
 
 @contextlib.contextmanager

@@ -23,11 +23,11 @@ from models.face.alignment import FACE_SIDE, MARGIN, Box, align
 STAGE_THRESHOLDS = [0.6, 0.7, 0.7]
 PYRAMID_FACTOR = 0.709
 SURE_CONFIDENCE = 0.997
-"""From here on other orientations of the photo are not tried (docs/decisions/0021-face-orientation.md)."""
+"""Faces below it are also searched in other orientations (docs/decisions/0022-face-orientation.md)."""
 MIN_TURNED_CONFIDENCE = 0.95
 """Of a face in another orientation."""
-TURNED_FACE_FRACTION = 4
-"""A face in another orientation fills at least this part of the photo's shorter side: one quarter."""
+MIN_TURNED_FACE_FRACTION = 0.25
+"""Smallest side of a face in another orientation, as a fraction of the photo's shorter side."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,24 +114,24 @@ class MtcnnFaceDetector:
         A photo without a sure face is searched in the other three orientations too, for large faces only:
         messengers remove the EXIF orientation. The most confident orientation decides.
         """
-        locations = self._detect_upright(images, min_face_fraction=None)
+        locations = self._detect_upright(images)
         for quarter_turns in (1, 3, 2):  # a photo on its side is more frequent than one upside down
             unsure = [i for i, found in enumerate(locations) if _confidence(found) < SURE_CONFIDENCE]
             turned = [np.rot90(images[i], quarter_turns) for i in unsure]
-            found_turned = self._detect_upright(turned, min_face_fraction=TURNED_FACE_FRACTION)
+            found_turned = self._detect_upright(turned, min_face_fraction=MIN_TURNED_FACE_FRACTION)
             for i, found in zip(unsure, found_turned, strict=True):
                 if found and found.confidence > max(_confidence(locations[i]), MIN_TURNED_CONFIDENCE):
                     locations[i] = _turned_back(found, quarter_turns, images[i].shape)
         return locations
 
     def _detect_upright(
-        self, images: Sequence[np.ndarray], *, min_face_fraction: int | None
+        self, images: Sequence[np.ndarray], *, min_face_fraction: float = 0.0
     ) -> list[FaceLocation | None]:
         locations: list[FaceLocation | None] = [None] * len(images)
         for indices in self._equal_sized_batches(images):
             batch_BHWC = np.stack([images[i] for i in indices])
-            large_px = min(batch_BHWC.shape[1:3]) // min_face_fraction if min_face_fraction else 0
-            found_B = self._run_cascade(batch_BHWC, max(self._min_face_px, large_px))
+            fraction_px = int(min(batch_BHWC.shape[1:3]) * min_face_fraction)
+            found_B = self._run_cascade(batch_BHWC, max(self._min_face_px, fraction_px))
             for i, found in zip(indices, found_B, strict=True):
                 locations[i] = self._largest(*found)
         return locations
@@ -195,7 +195,12 @@ def _confidence(found: FaceLocation | None) -> float:
 
 
 def _turned_back(found: FaceLocation, quarter_turns: int, shape: tuple[int, ...]) -> FaceLocation:
-    """Convert pixels of a photo turned by ``np.rot90`` to pixels of the photo, of ``shape`` (H, W, 3)."""
+    """Convert pixels of a photo turned by ``np.rot90`` to pixels of the photo.
+
+    Args:
+        quarter_turns: ``k`` of ``np.rot90``.
+        shape: of the photo, (H, W, 3).
+    """
     height, width = shape[:2]
 
     def back(x: float, y: float) -> tuple[float, float]:

@@ -115,7 +115,7 @@ class LesionService:
         with self.photo_limiter.acquire():
             image_HWC, problems = await self.pool.decode(self._decoder, file)
             if problems:
-                return self._not_usable(problems)
+                return self._inconclusive(problems)
             return await self._classify(LesionPhoto(image_HWC=image_HWC, explain=explain), top_k)
 
     async def classify_or_wait(self, file: bytes | PhotoError, *, explain: bool, top_k: int) -> LesionAnswer:
@@ -123,7 +123,7 @@ class LesionService:
         async with self._batch_photos:
             image_HWC, problems = await self.pool.decode(self._decoder, file)
             if problems:
-                return self._not_usable(problems)
+                return self._inconclusive(problems)
             photo = LesionPhoto(image_HWC=image_HWC, explain=explain)
             while True:
                 try:
@@ -140,7 +140,7 @@ class LesionService:
         png = None if grad_cam_HW is None else await self.pool.run(grad_cam_png, grad_cam_HW)
         return lesion_answer(report, top_k=top_k, heatmap_png=png)
 
-    def _not_usable(self, problems: Sequence[Problem]) -> LesionAnswer:
+    def _inconclusive(self, problems: Sequence[Problem]) -> LesionAnswer:
         metrics.verdicts().inc(tags={"verdict": "inconclusive"})
         for problem in problems:
             metrics.reasons().inc(tags={"code": problem.code})

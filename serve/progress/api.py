@@ -96,12 +96,12 @@ class ProgressService:
             photos = await _gather([self._decode(index, file) for index, file in enumerate(files)])
             order, positions, times = sort_photos(sent_times, [photo.taken_at for photo in photos])
             faces, report = await self._classify_photos([photos[position] for position in positions])
-            weak_points = await self._find_weak_points(photos)
+            quality_reasons = await self._quality_reasons(photos)
         series = [
             SeriesPhoto(index=position, photo=photos[position], taken_at=times[position], face=face)
             for position, face in zip(positions, faces, strict=True)
         ]
-        answer = progress_answer(report, series, order, weak_points)
+        answer = progress_answer(report, series, order, quality_reasons)
         metrics.verdicts().inc(tags={"verdict": answer.verdict})
         return answer
 
@@ -118,13 +118,13 @@ class ProgressService:
                 [self._pool.run(bound_array, frame, max_side_px=side_px) for frame in frames]
             )
             _, report = await self._classify_photos(photos)
-            weak_points = await self._find_weak_points(photos)
+            quality_reasons = await self._quality_reasons(photos)
         improved = min(1.0, max(0.0, report.improved_T[-1]))
         return PredictAnswer(
             prob_class=1 if improved >= report.threshold else 0,
             negative_prob=1 - improved,
             positive_prob=improved,
-            reasons=weak_points,
+            reasons=quality_reasons,
         )
 
     async def _decode(self, index: int, file: bytes | PhotoError) -> Photo:
@@ -133,7 +133,7 @@ class ProgressService:
         except PhotoError as error:
             raise type(error)(f"photo {index + 1}: {error}") from error
 
-    async def _find_weak_points(self, photos: Sequence[Photo]) -> list[Reason]:
+    async def _quality_reasons(self, photos: Sequence[Photo]) -> list[Reason]:
         return photo_reasons(await _gather([self._pool.run(find_problems, photo) for photo in photos]))
 
     async def _classify_photos(

@@ -56,7 +56,7 @@ def sort_photos(
 
 
 def find_missing_times(order: Order, times: Sequence[datetime | None]) -> list[Reason]:
-    """Return why the order is uncertain: only some photos record a time, so upload order counts.
+    """Return a reason if only some photos record a time, so that upload order counts.
 
     Args:
         times: of the photos in the order of the request.

@@ -24,7 +24,11 @@ class SeriesPhoto:
 
 
 def photo_reasons(problems: Sequence[Sequence[Problem]]) -> list[Reason]:
-    """Return the weak points of the photos of a series; ``problems`` are in the order of the request."""
+    """Return the problems of a series' photos as reasons.
+
+    Args:
+        problems: of each photo, in the order of the request.
+    """
     return [
         Reason(code=problem.code, message=f"photo {number}: {problem.message}")
         for number, found in enumerate(problems, 1)
@@ -34,7 +38,10 @@ def photo_reasons(problems: Sequence[Sequence[Problem]]) -> list[Reason]:
 
 
 def progress_answer(
-    report: ProgressReport, photos: Sequence[SeriesPhoto], order: Order, weak_points: Sequence[Reason] = ()
+    report: ProgressReport,
+    photos: Sequence[SeriesPhoto],
+    order: Order,
+    quality_reasons: Sequence[Reason] = (),
 ) -> ProgressAnswer:
     """Build the response; ``photos`` are oldest first, as in the input of the network."""
     by_index = sorted(photos, key=lambda photo: photo.index)
@@ -46,7 +53,7 @@ def progress_answer(
         improved_probability=improved,
         worsened_probability=1 - improved,
         order=order,
-        reasons=[*find_missing_times(order, [photo.taken_at for photo in by_index]), *weak_points],
+        reasons=[*find_missing_times(order, [photo.taken_at for photo in by_index]), *quality_reasons],
         photos=[
             PhotoReport(
                 index=photo.index,

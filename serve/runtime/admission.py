@@ -2,7 +2,7 @@
 
 The numbers are those of the table in docs/operations.md, which has settings, defaults and responses.
 
-   ``DrainMiddleware``, around Serve's HTTP layer: reads on when a body was rejected.
+   ``DrainMiddleware``, around Serve's HTTP layer: reads the rest of a rejected body.
    ``RequestIdMiddleware``, around Serve's HTTP layer: request id, headers that control Serve.
 1. ``LoadSheddingMiddleware``, around Serve's HTTP layer: rejects what step 5 would reject.
 2. ``AdmissionControl``, around the routes: deadline; step 1 again, for requests that did not pass it.

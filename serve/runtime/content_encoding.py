@@ -1,4 +1,4 @@
-"""Decoding of ``Content-Encoding``, chunk by chunk, so that a decompression bomb stays within the limits."""
+"""Decode ``Content-Encoding`` chunk by chunk: a decompression bomb stays within the limits."""
 
 import zlib
 from collections.abc import Iterator
@@ -56,7 +56,9 @@ class _Identity:
 
 
 class _Inflater:
-    """Decode gzip, of one or more members, and deflate (RFC 9110: zlib; many clients send it without header).
+    """Decode gzip, of one or more members, and deflate.
+
+    RFC 9110 defines deflate with a zlib header; many clients send it without one.
 
     Args:
         encoding: for the messages.
@@ -106,5 +108,5 @@ class _Inflater:
 
 
 def _has_zlib_header(start: bytes) -> bool:
-    """Return whether RFC 1950's header begins the data: method deflate, and a checksum of the two bytes."""
+    """Check for the header of RFC 1950: method deflate, and a checksum of the two bytes."""
     return start[0] & 0x0F == 8 and int.from_bytes(start[:2], "big") % 31 == 0

@@ -1,4 +1,4 @@
-"""Headers of a reverse proxy in front of the server; API and page handle them alike.
+"""Apply or remove the headers of a reverse proxy, for API and page.
 
 Decision: docs/decisions/0021-reverse-proxies.md.
 """
@@ -16,7 +16,7 @@ _HOST = re.compile(r"(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{
 
 
 class ForwardedHeadersMiddleware:
-    """Apply the prefix, scheme and host that a trusted proxy sends; remove the headers in any case.
+    """Apply prefix, scheme and host from a trusted proxy; remove the headers in any case.
 
     Code behind it reads all three from the ASGI scope. Values that are invalid, repeated or a list are
     ignored: they come from a client, past a proxy that does not overwrite them. Redirects within the server

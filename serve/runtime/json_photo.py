@@ -1,4 +1,4 @@
-"""JSON body ``{"image": "<base64 or data URI>"}`` of one photo."""
+"""Read one photo from a JSON body: ``{"image": "<base64 or data URI>"}``."""
 
 import binascii
 import re
@@ -8,10 +8,10 @@ import orjson
 from models.images import PhotoError, photo_too_large
 from serve.runtime.errors import ApiError
 
-_FORM = '{"image": "<base64 of the photo, or a data URI>"}'
+_EXPECTED = '{"image": "<base64 of the photo, or a data URI>"}'
 _DATA_URI = re.compile(r"\s*data:([^,]{0,200}),", re.IGNORECASE)
 _MEDIA_TYPES = ("", "application/octet-stream")
-"""Besides ``image/*``: what browsers name a photo whose format they do not know."""
+"""Besides ``image/*``; browsers use them for photos of unknown formats."""
 _URL_SAFE_TO_STANDARD = bytes.maketrans(b"-_", b"+/")
 _SPACE = b" \t\r\n"
 _MAX_STRUCTURE = 100
@@ -19,7 +19,7 @@ _MAX_STRUCTURE = 100
 
 
 def max_json_bytes(max_photo_bytes: int) -> int:
-    """Return the limit of a body: base64 takes 4/3, with escaped line ends up to 3/2."""
+    """Return the size limit of a body: base64 takes 4/3, with escaped line ends 3/2."""
     return 3 * max_photo_bytes // 2 + 10_000
 
 
@@ -77,4 +77,4 @@ def _decode_base64(text: str) -> bytes:
 
 
 def _invalid(found: str) -> ApiError:
-    return ApiError("invalid_request", f"{found}; send {_FORM}")
+    return ApiError("invalid_request", f"{found}; send {_EXPECTED}")

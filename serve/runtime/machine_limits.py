@@ -1,4 +1,4 @@
-"""What this machine, or the container, allows: memory, open files and a folder for the server's files."""
+"""Limits of this machine or container: memory, open files, folders for the server's files."""
 
 import os
 import resource
@@ -21,7 +21,7 @@ OPEN_FILES_PER_CONNECTION = 2.5
 OTHER_OPEN_FILES = 100
 """Listeners, health checks and logs of HAProxy."""
 OPEN_FILES = 20_000
-"""What a server at most needs."""
+"""A server needs no more."""
 MIN_OPEN_FILES = 1024
 MIN_FREE_DISK_BYTES = 300_000_000
 """Logs and uploads."""
@@ -30,16 +30,16 @@ MAX_FOLDER_LENGTH = 24
 
 
 class MachineError(SkinserveError):
-    """The machine has too little of something."""
+    """Report too little disk space or too few open files for a server."""
 
 
 def free_memory_bytes() -> int:
-    """Return the free memory of the machine, or of a control group around this process if that is less."""
+    """Return the free memory of the machine or, if less, of a control group around this process."""
     return min([psutil.virtual_memory().available, *_free_in_cgroups()])
 
 
 def _free_in_cgroups() -> list[int]:
-    """Return what is left of each memory limit that holds for this process, of cgroup v1 and v2."""
+    """Return the free bytes under each memory limit of this process, of cgroup v1 and v2."""
     free = []
     for line in OWN_CGROUPS.read_text().splitlines() if OWN_CGROUPS.is_file() else []:
         _, controllers, path = line.split(":", 2)

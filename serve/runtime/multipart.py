@@ -1,4 +1,4 @@
-"""Parsing of multipart forms chunk by chunk, each part within its limit."""
+"""Parse multipart forms chunk by chunk, each part within its limit."""
 
 import re
 from collections.abc import Collection
@@ -12,7 +12,7 @@ from models.limits import MAX_FORM_FIELD_BYTES
 from serve.runtime.errors import ApiError
 
 MAX_PREAMBLE_BYTES = 65_536
-"""Data before the first boundary, which RFC 2046 tells to ignore."""
+"""Data before the first boundary; it is ignored (RFC 2046)."""
 
 
 @dataclass

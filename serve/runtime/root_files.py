@@ -16,7 +16,7 @@ router = APIRouter(include_in_schema=False)
 
 @router.get("/favicon.ico")
 async def favicon() -> Response:
-    """Return the icon, which every browser asks for beside ``/docs``."""
+    """Return the icon, which browsers request beside ``/docs``."""
     return Response(FAVICON, media_type="image/svg+xml", headers=_CACHED)
 
 

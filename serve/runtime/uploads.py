@@ -44,7 +44,7 @@ def media_type(request: Request) -> str:
 async def read_photo(
     request: Request, slot: RequestSlot, pool: DecodePool, *, max_bytes: int
 ) -> bytes | PhotoError:
-    """Read the one photo of a request: the raw body, the field ``file`` of a form, or JSON.
+    """Read the photo of a request: raw body, field ``file`` of a form, or JSON.
 
     Args:
         pool: decodes JSON.
@@ -72,6 +72,14 @@ async def read_photo(
         body = await read_body(request, slot, max_bytes=max_json_bytes(max_bytes))
         slot.reserve_bytes(len(body))  # the decoded photo, and text on the way
         return await pool.run(read_json_photo, body, max_bytes=max_bytes)
+    _check_photo_type(kind)
+    body = await read_body(request, slot, max_bytes=max_bytes)
+    if not body:
+        raise ApiError("invalid_request", "the body is empty; send a photo")
+    return body
+
+
+def _check_photo_type(kind: str) -> None:
     if not (kind.startswith("image/") or kind in ("application/octet-stream", "")):
         raise ApiError(
             "unsupported_type",
@@ -79,14 +87,10 @@ async def read_photo(
             "application/octet-stream, without a content type, as 'file' of a form, or as application/json "
             '{"image": base64}',
         )
-    body = await read_body(request, slot, max_bytes=max_bytes)
-    if not body:
-        raise ApiError("invalid_request", "the body is empty; send a photo")
-    return body
 
 
 async def read_body(request: Request, slot: RequestSlot, *, max_bytes: int) -> bytes:
-    """Read a whole body, and undo its ``Content-Encoding``.
+    """Read a whole body and decode its ``Content-Encoding``.
 
     Raises:
         ApiError: ``too_large``, by Content-Length before reading or while reading; ``deadline_exceeded``,
@@ -111,7 +115,7 @@ async def read_form(request: Request, slot: RequestSlot, spec: FormSpec) -> Form
 async def _receive(
     request: Request, slot: RequestSlot, max_bytes: int, sink: Callable[[bytes], object]
 ) -> None:
-    """Pass on a decoded body piece by piece; reject a slow one, which would occupy its slot."""
+    """Decode a body piece by piece; reject a slow one, which would occupy its slot."""
     decoder = new_decoder(request)
     content_length = request.headers.get("content-length", "")
     if content_length.isdigit():

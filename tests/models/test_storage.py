@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from models import storage
-from models.s3_client import forget_client, s3_client
+from models.s3_client import reset_client, s3_client
 from models.storage import MissingError, StorageError
 from tests.local_bucket import environment_of, new_bucket, s3_server
 
@@ -128,7 +128,7 @@ def test_all_pages_of_a_listing_are_read(bucket: str):
     )
 
     assert len(storage.list_files(f"{bucket}/many")) == 5
-    forget_client()
+    reset_client()
 
 
 @pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o007, 0o660), (0o077, 0o600)])
@@ -378,7 +378,7 @@ def test_an_upload_into_a_missing_bucket_is_reported(endpoint: str, tmp_path: Pa
 
 def test_threads_share_one_client(bucket: str):
     storage.write_bytes(f"{bucket}/a", b"content")
-    forget_client()
+    reset_client()
 
     until = time.monotonic() + 30
     with ThreadPoolExecutor(16) as pool:
