@@ -3,6 +3,7 @@
 Configuration defaults, messages, the OpenAPI document and the page use these constants.
 """
 
+import re
 from typing import NamedTuple
 
 from models.diagnoses import DIAGNOSES
@@ -24,6 +25,10 @@ class PhotoFormat(NamedTuple):
     def pillow_name(self) -> str:
         """Name of Pillow's decoder; HEIC has none."""
         return self.name.replace(" ", "").upper()
+
+    def matches(self, data: bytes) -> bool:
+        """Check whether a file begins like this format."""
+        return re.match(self.signature, data, re.DOTALL) is not None
 
 
 MAX_PHOTO_BYTES = 20_000_000

@@ -1,4 +1,4 @@
-"""The picker of photos on both tabs: choose, drop or paste files of any accepted format."""
+"""Photo picker of both tabs: choose, drop or paste files of any accepted format."""
 
 import gradio as gr
 
@@ -18,8 +18,8 @@ def photo_picker(uploads: UploadFolder, *, label: str, prompt: str, multiple: bo
     """Return a picker; its value is a list of ``{"path", "url", "name"}``.
 
     Gradio's image and gallery reject files whose type the browser does not know, such as HEIC, and show
-    them as broken pictures; its list of files shows no pictures. This picker uploads any file, the API's
-    error says what is wrong with it, and the server draws what the browser cannot show.
+    them as broken pictures; its list of files shows no pictures. This picker uploads any file, the
+    API rejects other files with a reason, and the server draws photos that the browser cannot show.
 
     Args:
         label: of the file chooser, for screen readers.

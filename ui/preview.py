@@ -1,6 +1,6 @@
 """Small upright copies of photos as ``data:`` addresses: the page needs no file for them.
 
-As a program it draws one preview: a crash of a C library on a damaged file must not end the page.
+Run as a program, it draws one preview: a crash of a C library on a damaged file must not end the page.
 """
 
 import base64
@@ -8,7 +8,6 @@ import contextlib
 import io
 import json
 import os
-import re
 import resource
 import subprocess
 import sys
@@ -18,15 +17,13 @@ from dataclasses import asdict, dataclass
 import pi_heif
 from PIL import ExifTags, Image, ImageCms, ImageFile, ImageOps
 
-from serve.schemas import PHOTO_FORMATS, PhotoFormat
+from serve.schemas import MAX_DECODE_S, MAX_HELPER_BYTES, PHOTO_FORMATS, PhotoFormat
 
 pi_heif.register_heif_opener(thumbnails=False)
 
 _SRGB = ImageCms.createProfile("sRGB")
 _DRAWING = threading.Lock()
-_PROGRAMS = threading.BoundedSemaphore(os.cpu_count() or 1)
-_MAX_PROGRAM_S = 30
-_MAX_PROGRAM_BYTES = 1_000_000_000
+_SUBPROCESSES = threading.BoundedSemaphore(os.cpu_count() or 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,23 +53,23 @@ def make_preview(photo: bytes, *, max_side_px: int) -> Preview | None:
     if format is None:
         return None
     if format.is_isolated:
-        with _PROGRAMS:
-            return _draw_by_program(photo, max_side_px)
+        with _SUBPROCESSES:
+            return _draw_in_subprocess(photo, max_side_px)
     with _DRAWING:
         return _draw(photo, format, max_side_px)
 
 
 def _recognise(photo: bytes) -> PhotoFormat | None:
-    return next((format for format in PHOTO_FORMATS if re.match(format.signature, photo, re.DOTALL)), None)
+    return next((format for format in PHOTO_FORMATS if format.matches(photo)), None)
 
 
-def _draw_by_program(photo: bytes, max_side_px: int) -> Preview | None:
+def _draw_in_subprocess(photo: bytes, max_side_px: int) -> Preview | None:
     try:
         done = subprocess.run(
             [sys.executable, "-m", "ui.preview", str(max_side_px)],
             input=photo,
             capture_output=True,
-            timeout=_MAX_PROGRAM_S,
+            timeout=MAX_DECODE_S,
             env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
             start_new_session=True,  # Ctrl-C is for the server
         )
@@ -83,7 +80,7 @@ def _draw_by_program(photo: bytes, max_side_px: int) -> Preview | None:
 
 def _draw(photo: bytes, format: PhotoFormat, max_side_px: int) -> Preview | None:
     pillow_name = "HEIF" if format.name == "HEIC" else format.pillow_name
-    # As in the API, lost last rows and damaged metadata are no errors.
+    # as in the API, missing last rows and damaged metadata are no errors
     ImageFile.LOAD_TRUNCATED_IMAGES = True
     try:
         with Image.open(io.BytesIO(photo), formats=[pillow_name]) as image:
@@ -108,7 +105,7 @@ def _draw(photo: bytes, format: PhotoFormat, max_side_px: int) -> Preview | None
 
 
 def _reduced(image: Image.Image, max_side_px: int) -> Image.Image:
-    """Reduce an image, in place where possible: a copy of a large one takes as much memory again."""
+    """Reduce an image, in place where possible: a copy would double the memory."""
     if image.mode.startswith("I"):  # 16 bits a channel, which Pillow would clip at 255
         image = image.convert("I").point(lambda value: value / 256).convert("L")
     if image.has_transparency_data:
@@ -131,7 +128,7 @@ def _as_srgb(image: Image.Image) -> Image.Image:
 
 
 def _main(max_side_px: int) -> None:
-    resource.setrlimit(resource.RLIMIT_DATA, (_MAX_PROGRAM_BYTES, _MAX_PROGRAM_BYTES))
+    resource.setrlimit(resource.RLIMIT_DATA, (MAX_HELPER_BYTES, MAX_HELPER_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     photo = sys.stdin.buffer.read()
     format = _recognise(photo)

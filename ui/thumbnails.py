@@ -1,4 +1,4 @@
-"""Thumbnails of uploads, each drawn once: to decode HEIC takes about a second."""
+"""Thumbnails of uploads, each drawn once: decoding a HEIC takes about a second."""
 
 import contextlib
 import json

@@ -78,7 +78,7 @@ class UploadFolder:
         return path is not None and path.is_file()
 
     def thumbnail_file(self, upload: dict[str, Any]) -> Path:
-        """Return the place of the thumbnail of an upload that ``read`` has accepted."""
+        """Return the path of the thumbnail of an upload that ``read`` has accepted."""
         return _thumbnail_file(Path(upload["path"]))
 
     def delete(self, uploads: Iterable[dict[str, Any]]) -> None:

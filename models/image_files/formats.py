@@ -1,4 +1,4 @@
-"""Recognise the format of a file by its first bytes, and the formats that are not accepted."""
+"""Recognise accepted and other formats of files by their first bytes."""
 
 import re
 
@@ -41,7 +41,7 @@ def recognise_format(data: bytes) -> PhotoFormat:
     if not data:
         raise UnreadableImageError("the photo is empty (0 bytes); send the file itself")
     for format in PHOTO_FORMATS:
-        if re.match(format.signature, data, re.DOTALL):
+        if format.matches(data):
             if format.name == "TIFF" and is_camera_raw(data):
                 raise _unsupported(_RAW, _EXPORT)
             return format

@@ -150,15 +150,15 @@ async def test_a_series_is_compared_shown_and_deleted(page, upload, fake_api, se
     assert list(services.uploads.path.iterdir()) == []
 
 
-async def test_missing_dates_are_asked_for_and_sent_with_the_recorded_ones(
+async def test_missing_dates_are_requested_and_sent_with_the_recorded_ones(
     page, upload, fake_api, services, make_mixed_times_answer
 ):
     uploads = [upload("one"), upload("two")]
     fake_api.progress = make_mixed_times_answer(2)
 
-    *_, asked = await all_of(handler(page, "on_compare")(uploads))
-    assert "When were these photos taken?" in asked[DATES]["value"] and asked[DATES]["visible"]
-    assert asked[PROGRESS_ANSWER] == "" and not asked[INPUTS]["visible"]
+    *_, update = await all_of(handler(page, "on_compare")(uploads))
+    assert "When were these photos taken?" in update[DATES]["value"] and update[DATES]["visible"]
+    assert update[PROGRESS_ANSWER] == "" and not update[INPUTS]["visible"]
     assert len(list(services.uploads.path.iterdir())) == 2, "the photos are needed for the next comparison"
 
     times = ["2026-03-01T12:00:00", "2026-03-09T18:30:00"]
@@ -181,7 +181,7 @@ async def test_the_order_of_the_uploads_can_be_confirmed_instead(
     assert list(services.uploads.path.iterdir()) == []
 
 
-async def test_an_error_after_the_question_keeps_the_photos_and_the_question(
+async def test_an_error_after_the_form_for_dates_keeps_the_photos_and_the_form(
     page, upload, fake_api, services
 ):
     fake_api.fail(422, "no_face", "no face was found; send others")

@@ -63,7 +63,7 @@ def api_section(address: str) -> str:
 
 
 def _address(request: gr.Request) -> str:
-    """Return the URL of the API, the parent of the page's, as the browser reaches it."""
+    """Return the URL of the API for the browser, the parent of the page's."""
     return urljoin(str(request.base_url), "..").rstrip("/")
 
 

@@ -115,7 +115,7 @@ class _Handlers:
 
 
 def _camera() -> gr.Image:
-    """Return the camera of a computer; on a phone the file chooser offers the phone's own."""
+    """Return the camera input of a computer; a phone's file chooser offers its camera."""
     with gr.Accordion("Use the camera", open=False, elem_id="lesion-camera"):
         return gr.Image(
             sources=["webcam"],

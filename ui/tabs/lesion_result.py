@@ -30,7 +30,7 @@ def lesion_card(answer: LesionAnswer) -> str:
 
 
 def lesion_photo(photo: Preview | None, answer: LesionAnswer) -> str:
-    """Render the photo, with the square that the network receives and a switch for the Grad-CAM map."""
+    """Render the photo with the input square of the network and the Grad-CAM switch."""
     if photo is None:
         return render("lesion_photo", photo=None, is_usable=answer.usable)
     side = min(photo.width_px, photo.height_px)

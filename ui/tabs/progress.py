@@ -15,7 +15,7 @@ from ui.photo_picker import photo_picker
 from ui.preview import Preview, make_preview
 from ui.rendering import render
 from ui.services import Services
-from ui.tabs.progress_dates import chosen_times, dates_card, dates_question
+from ui.tabs.progress_dates import chosen_times, dates_card, dates_form
 from ui.tabs.progress_result import progress_card
 from ui.tabs.titles import TITLES
 from ui.theme import html_block
@@ -32,10 +32,7 @@ _GUIDE = guide_card(
     [
         ("The same face, alone,", "from the front, in every photo."),
         ("The same place and light", "each time, without make-up or filter."),
-        (
-            "Any order.",
-            "Photos are sorted by date; missing dates are asked for.",
-        ),
+        ("Any order.", "Photos are sorted by date; you can enter missing dates."),
     ],
 )
 
@@ -54,7 +51,7 @@ def build_progress_tab(services: Services, examples: Sequence[Example]) -> None:
     """Lay out the tab and connect it. Call inside a ``gr.Tab``."""
     html_block(_LEAD)
     again = gr.Button("Compare other photos", visible=False, elem_id="progress-again")
-    dates = dates_question()
+    dates = dates_form()
     answer = html_block("", elem_id="progress-answer")
     with gr.Row(elem_classes="columns") as inputs:
         with gr.Column(scale=6, min_width=300):
@@ -89,7 +86,7 @@ class _Handlers:
         self._examples = examples
 
     async def on_compare(self, uploads: list[dict[str, Any]] | None) -> AsyncGenerator[_Update]:
-        """Compare the photos; ask for dates if only some photos have one."""
+        """Compare the photos; show the form for dates if only some photos have one."""
         async with contextlib.aclosing(self._compare(uploads or [])) as updates:
             async for update in updates:
                 yield update
@@ -97,7 +94,7 @@ class _Handlers:
     async def on_dates(
         self, uploads: list[dict[str, Any]] | None, event: gr.EventData
     ) -> AsyncGenerator[_Update]:
-        """Compare the photos by the dates of the person, or in the order in which they were added."""
+        """Compare the photos by the entered dates, or in upload order."""
         async with contextlib.aclosing(self._compare(uploads or [], chosen_times(event))) as updates:
             async for update in updates:
                 yield update
@@ -105,10 +102,10 @@ class _Handlers:
     async def _compare(
         self, uploads: list[dict[str, Any]], times: list[str] | None = None
     ) -> AsyncGenerator[_Update]:
-        """Compare the photos, then delete them; they stay after an error or a question.
+        """Compare the photos, then delete them; keep them after an error or for the form.
 
         Args:
-            times: of each photo; empty for the order of the uploads; None if the person has not chosen yet.
+            times: of each photo; empty for the order of the uploads; None before the form was shown.
         """
         if not MIN_SERIES_PHOTOS <= len(uploads) <= MAX_SERIES_PHOTOS:
             yield _Update(answer=_wrong_number(len(uploads)))
@@ -125,7 +122,7 @@ class _Handlers:
                 await asyncio.to_thread(load_thumbnail, self._services.uploads, upload) for upload in uploads
             ]
             keep = times is None and _lacks_times(found)
-            update = _question(found, previews) if keep else _answered(found, previews)
+            update = _missing_dates(found, previews) if keep else _answered(found, previews)
         except Exception as error:
             keep = True
             update = _Update(answer=exception_card(error))
@@ -153,7 +150,7 @@ def _lacks_times(answer: ProgressAnswer) -> bool:
     return any(reason.code == "times_missing" for reason in answer.reasons)
 
 
-def _question(answer: ProgressAnswer, previews: Sequence[Preview | None]) -> _Update:
+def _missing_dates(answer: ProgressAnswer, previews: Sequence[Preview | None]) -> _Update:
     return _Update(
         inputs=gr.update(visible=False),
         again=gr.update(visible=True),

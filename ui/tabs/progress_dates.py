@@ -1,4 +1,4 @@
-"""The question of the Progress tab for the dates of photos that record none, beside photos that do."""
+"""The form of the Progress tab for missing dates, if only some photos record one."""
 
 from collections.abc import Sequence
 
@@ -9,14 +9,14 @@ from ui.preview import Preview
 from ui.rendering import TEMPLATES, render
 
 
-def dates_question() -> gr.HTML:
+def dates_form() -> gr.HTML:
     """Return the component, at first hidden; a choice triggers ``click`` with ``times`` in its data."""
     script = (TEMPLATES / "progress_dates.js").read_text(encoding="utf-8")
     return gr.HTML("", elem_id="progress-dates", visible=False, apply_default_css=False, js_on_load=script)
 
 
 def dates_card(answer: ProgressAnswer, previews: Sequence[Preview | None]) -> str:
-    """Render the photos in the order in which they were added, with a field for each missing date.
+    """Render the photos in the order of the uploads, with a field for each missing date.
 
     Args:
         previews: of all photos, in the order of the request.
@@ -34,7 +34,7 @@ def dates_card(answer: ProgressAnswer, previews: Sequence[Preview | None]) -> st
 
 
 def chosen_times(event: gr.EventData) -> list[str]:
-    """Return the time of each photo, in the order of the uploads; empty for that order itself."""
+    """Return the times of the photos in upload order; empty if that order was chosen."""
     try:
         times = event.times
     except (AttributeError, TypeError):  # TypeError: the event has no data at all

@@ -1,4 +1,4 @@
-// Runs once. Shows when the server does not answer: Gradio notices it only with the next request, and waits.
+// Runs once. Reports a server that does not answer: Gradio detects it only with the next request, and waits.
 // After a restart the uploads and the requests in progress are gone, so the page is loaded again; an answer on
 // the screen stays.
 

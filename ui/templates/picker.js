@@ -24,7 +24,7 @@ const add = async (files) => {
   trigger('upload');
 };
 
-// The server draws photos in formats that this browser cannot show, except the one photo that is answered at
+// The server draws photos in formats that this browser cannot show, except a single photo, which is classified at
 // once. A file that is no photo is shown as its name.
 const thumbnails = new Map();
 const drawByServer = async (image) => {

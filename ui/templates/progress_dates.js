@@ -1,4 +1,4 @@
-// Runs when the question for dates is loaded. A date without a time counts as noon.
+// Runs when the form for dates is loaded. A date without a time counts as noon.
 
 element.addEventListener('submit', (event) => {
   event.preventDefault();
