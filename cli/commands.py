@@ -50,6 +50,11 @@ COMMANDS = {
         purpose="check that training and validation set share no patient, lesion or picture",
         example="skinserve check-leakage data/ham10000/manifest.parquet --split runs/lesion/split.parquet",
     ),
+    "match-lesions": Command(
+        module="train.data.match_lesions",
+        purpose="find lesions photographed again under another id, and give them one id",
+        example="skinserve match-lesions data/ham10000/manifest.parquet --pairs pairs.csv",
+    ),
     "train": Command(
         module="train.launch",
         purpose="train a network by a recipe and release its checkpoint",
