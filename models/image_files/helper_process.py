@@ -1,6 +1,7 @@
 """Run decoders of C libraries in helper processes: their crash must not end this process.
 
-A helper starts with the first photo, serves many, and ends with this process. Decision 19 has the figures.
+A helper starts with the first photo, serves many, and ends with this process. Measurements:
+docs/decisions/0019-photo-formats.md.
 """
 
 import atexit
@@ -27,8 +28,12 @@ _T = TypeVar("_T")
 _LENGTH = struct.Struct("<Q")
 
 
+class _KilledError(UnreadableImageError):
+    """Report a helper that was killed; its photo is not the cause."""
+
+
 class HelperProcesses:
-    """Lend each calling thread one idle helper, and start helpers as needed."""
+    """Pool of helpers: each calling thread uses an idle one, or starts one."""
 
     def __init__(self) -> None:
         self._idle: list[subprocess.Popen[bytes]] = []
@@ -36,28 +41,44 @@ class HelperProcesses:
         self._free = threading.BoundedSemaphore(MAX_HELPERS)
 
     def run(self, function: Callable[..., _T], *arguments: Any) -> _T:
-        """Run a function of a module in a helper.
+        """Run a function of a module in a helper; once more if another process killed the helper.
 
         Raises:
             PhotoError: raised by the function.
             UnreadableImageError: the helper crashed, or exceeded its time or memory.
         """
         with self._free:
-            with self._lock:
-                helper = self._idle.pop() if self._idle else _start()
             try:
-                result = _exchange(helper, (function, arguments))
-            except (OSError, EOFError) as error:
-                raise _failure(_end(helper)) from error
-            except BaseException:
-                helper.kill()
-                _end(helper)
-                raise
-            with self._lock:
-                self._idle.append(helper)
+                result = self._run((function, arguments))
+            except _KilledError:  # by the kernel, short of memory, for example
+                result = self._run((function, arguments))
         if isinstance(result, PhotoError):
             raise result
         return result
+
+    def _run(self, call: Any) -> Any:
+        helper = self._take()
+        try:
+            result = _exchange(helper, call)
+        except (OSError, EOFError) as error:
+            raise _failure(_end(helper)) from error
+        except BaseException:
+            helper.kill()
+            _end(helper)
+            raise
+        with self._lock:
+            self._idle.append(helper)
+        return result
+
+    def _take(self) -> subprocess.Popen[bytes]:
+        """Return an idle helper that is alive, or a new one."""
+        with self._lock:
+            while self._idle:
+                helper = self._idle.pop()
+                if helper.poll() is None:
+                    return helper
+                _end(helper)
+            return _start()
 
     def close(self) -> None:
         """End the idle helpers."""
@@ -74,13 +95,13 @@ def run_isolated(function: Callable[..., _T], *arguments: Any) -> _T:
     return _helpers.run(function, *arguments)
 
 
-def _forget_helpers() -> None:
+def _drop_helpers() -> None:
     """Leave the helpers to the parent after a fork."""
     global _helpers
     _helpers = HelperProcesses()
 
 
-os.register_at_fork(after_in_child=_forget_helpers)
+os.register_at_fork(after_in_child=_drop_helpers)
 atexit.register(lambda: _helpers.close())
 
 
@@ -113,6 +134,8 @@ def _failure(status: int) -> UnreadableImageError:
     advice = "save the photo as JPEG and send that"
     if status == -signal.SIGALRM:
         return UnreadableImageError(f"decoding the photo takes more than {MAX_DECODE_S} seconds; {advice}")
+    if status == -signal.SIGKILL:
+        return _KilledError(f"the decoder of the photo was killed twice; try again later, or {advice}")
     return UnreadableImageError(f"the photo is damaged: its decoder failed; {advice}")
 
 
@@ -136,8 +159,11 @@ def _read(pipe: IO[bytes], length: int) -> bytes:
 
 
 def _serve() -> None:
-    """Decode photos from the standard input until it closes; the kernel ends a decoder at its time limit."""
-    answers = os.fdopen(os.dup(1), "wb")
+    """Run calls from the standard input until it closes.
+
+    The kernel ends the process at the time limit of a photo.
+    """
+    results = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # libraries may print
     logging.disable()  # Pillow's messages quote the photo
     resource.setrlimit(resource.RLIMIT_DATA, (MAX_HELPER_BYTES, MAX_HELPER_BYTES))
@@ -158,7 +184,7 @@ def _serve() -> None:
                 "save it as JPEG and send that"
             )
         signal.setitimer(signal.ITIMER_REAL, 0)
-        _send(answers, result)
+        _send(results, result)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@ import os
 import signal
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -22,6 +23,14 @@ def process_and_answer(answer: object) -> tuple[int, object]:
 
 def crash() -> None:
     os.kill(os.getpid(), signal.SIGSEGV)
+
+
+def be_killed(log: Path, times: int) -> str:
+    with log.open("a") as file:
+        file.write("x")
+    if len(log.read_text()) <= times:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return "answer"
 
 
 def never_end() -> None:
@@ -71,13 +80,21 @@ def test_an_error_of_a_photo_is_passed_on():
         run_isolated(reject)
 
 
-def test_a_helper_that_was_killed_is_replaced():
-    helper, _ = run_isolated(process_and_answer, 1)
-    os.kill(helper, signal.SIGKILL)
+@pytest.mark.parametrize("signal_number", [signal.SIGKILL, signal.SIGTERM])
+def test_an_idle_helper_that_was_killed_is_replaced(signal_number: int):
+    helpers = HelperProcesses()
+    helper, _ = helpers.run(process_and_answer, 1)
+    os.kill(helper, signal_number)
+    os.waitid(os.P_PID, helper, os.WEXITED | os.WNOWAIT)
 
-    with pytest.raises(UnreadableImageError):
-        run_isolated(process_and_answer, 1)
-    assert run_isolated(process_and_answer, 2)[1] == 2
+    assert helpers.run(process_and_answer, 2)[1] == 2
+    helpers.close()
+
+
+def test_a_photo_whose_helper_was_killed_is_decoded_once_more(tmp_path: Path):
+    assert run_isolated(be_killed, tmp_path / "killed", 1) == "answer"
+    with pytest.raises(UnreadableImageError, match="killed twice; try again later"):
+        run_isolated(be_killed, tmp_path / "killed twice", 2)
 
 
 def test_threads_use_a_bounded_number_of_helpers():
