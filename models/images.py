@@ -137,7 +137,7 @@ def decode_bounded(
     limits: PhotoLimits = DEFAULT_LIMITS,
     jpeg_checked: bool = False,
 ) -> Photo:
-    """Decode a whole photo, reduced to ``max_side_px`` on its long side, the input of face detection.
+    """Decode a whole photo, its long side reduced to ``max_side_px``, for face detection.
 
     A smaller photo keeps its size.
 

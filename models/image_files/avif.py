@@ -6,6 +6,6 @@ _EXIF_ITEM = re.compile(rb"(infe(?:\x02.{7}|\x03.{9}))Exif", re.DOTALL)
 
 
 def without_exif(data: bytes) -> bytes | None:
-    """Return an AVIF whose EXIF data decoders do not find, or None if it has none."""
+    """Return an AVIF with its EXIF data hidden from decoders; None without EXIF data."""
     hidden, number = _EXIF_ITEM.subn(rb"\1none", data)
     return hidden if number else None

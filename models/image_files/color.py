@@ -56,7 +56,7 @@ def _applied(image: Image.Image, transform: ImageCms.ImageCmsTransform) -> Image
 
 
 def _transform(profile: bytes, mode: str) -> _Transform:
-    """Return the cached transform of a profile, or None where it changes nothing or is damaged."""
+    """Return the cached transform of a profile; None for a damaged or an sRGB profile."""
     key = hashlib.sha256(profile).digest()
     with _lock:
         if key in _cached:

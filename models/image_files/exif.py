@@ -17,7 +17,7 @@ _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12
 
 
 def is_usable_exif(exif: bytes) -> bool:
-    """Return whether the values of the directories take bounded memory; damaged data may."""
+    """Check that Pillow can parse EXIF data, damaged or not, in bounded memory."""
     tiff = exif.removeprefix(b"Exif\0\0")
     if len(tiff) > MAX_EXIF_BYTES or tiff[2:4] in (b"+\0", b"\0+"):  # BigTIFF, which no camera writes
         return False

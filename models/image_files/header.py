@@ -14,9 +14,10 @@ _JPEG2000_SIZE = re.compile(rb"\xff\x4f\xff\x51.{4}(.{16})", re.DOTALL)
 
 
 def header_size(data: bytes, format: PhotoFormat) -> Size | None:
-    """Return width and height by the header, or None where it is cut off or damaged.
+    """Return width and height by the header; None for a truncated or damaged header.
 
-    For HEIC and AVIF: of the largest picture in the file. JPEG: None, Pillow reads its markers.
+    For HEIC and AVIF it is the size of the largest picture in the file. For JPEG it is None: Pillow reads the
+    markers.
     """
     read = _READERS.get(format.name)
     try:

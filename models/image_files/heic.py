@@ -24,7 +24,7 @@ def open_heic(data: bytes) -> pi_heif.HeifImage:
 
 
 def load_reduced(picture: pi_heif.HeifImage, factor: int) -> Image.Image:
-    """Decode a picture, reduced by a whole factor in bands, so that no second full-size copy is made."""
+    """Decode a picture, reduced by a whole factor in bands: no second full-size copy."""
     width, height = picture.size
     mode, _, bits = picture.mode.partition(";")
     mode = "L" if mode == "I" else mode

@@ -47,10 +47,10 @@ def jpeg_decoding_cost(data: bytes) -> int:
 
 
 def with_bounded_metadata(data: bytes) -> bytes:
-    """Drop segments that Pillow parses at a great cost of memory, and that no photo needs.
+    """Drop unneeded segments for which Pillow takes much memory.
 
-    Those are EXIF of overlapping values, EXIF behind the first segment, which Pillow would join to it, and
-    the index of further pictures (MPF).
+    They are EXIF of overlapping values, EXIF behind the first segment, which Pillow would join to it, and the
+    index of further pictures (MPF).
     """
     found_exif, kept_to, parts, position = False, 0, [], 2
     for _ in range(MAX_JPEG_SEGMENTS):
@@ -68,7 +68,7 @@ def with_bounded_metadata(data: bytes) -> bytes:
 
 
 def end_after_last_scan(data: bytes) -> bytes | None:
-    """Return a JPEG with an end marker after its last scan, or None when it lacks a whole scan.
+    """Return a JPEG that ends after its last scan; None if it lacks a scan.
 
     A file without end marker may be cut off, or continue with data of the camera's maker. Zeros at the end
     are blocks of a disk that were never written.
@@ -100,7 +100,7 @@ def missing_rows(image: Image.Image) -> float:
 
 
 class _Scans:
-    """Record which coefficients of a JPEG have arrived at full precision."""
+    """Record the coefficients of a JPEG that its scans hold at full precision."""
 
     def __init__(self) -> None:
         self._missing: dict[int, set[int]] | None = None
@@ -122,7 +122,7 @@ class _Scans:
     def _read_scan(self, missing: dict[int, set[int]], segment: bytes) -> None:
         components = segment[1 : 1 + 2 * segment[0] : 2]
         if not self._is_progressive:
-            # the loss of rows shows in a scan of all colours only
+            # missing rows can be detected in a scan of all colours only
             if set(components) == set(missing):
                 missing.clear()
             return

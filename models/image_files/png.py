@@ -14,7 +14,7 @@ _MAX_CHUNKS = 100_000
 
 
 def pixel_chunks(data: bytes) -> bytes:
-    """Return a PNG without the ancillary chunks that are damaged, large or of no effect on the photo.
+    """Drop ancillary chunks that are damaged, large or without effect on the photo.
 
     Transparency, a colour profile, EXIF and XMP stay. Pillow reads the critical chunks and tests their
     checksums. An animation becomes its default picture.
@@ -29,7 +29,7 @@ def pixel_chunks(data: bytes) -> bytes:
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
-    """Yield type and bytes of each chunk, the last of a truncated file as it is."""
+    """Yield type and bytes of each chunk; the last one may be truncated."""
     view = memoryview(data)
     position = _SIGNATURE_LENGTH
     for _ in range(_MAX_CHUNKS):
@@ -43,7 +43,7 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
 
 
 def _is_critical(kind: bytes) -> bool:
-    return not re.fullmatch(rb"[a-z][A-Za-z]{3}", kind)  # Pillow reports what is no chunk
+    return not re.fullmatch(rb"[a-z][A-Za-z]{3}", kind)  # an invalid type is kept: Pillow rejects it
 
 
 def _is_usable(kind: bytes, chunk: memoryview) -> bool:
