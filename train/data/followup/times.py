@@ -1,4 +1,4 @@
-"""Parse the times of followed entries: ISO 8601, Unix time, MongoDB, and what Excel makes of them."""
+"""Parse the times of entries: ISO 8601, Unix time, and the forms of MongoDB and Excel."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -7,7 +7,7 @@ from typing import Any
 _MILLISECONDS_FROM = 1e11
 """Larger timestamps are in milliseconds; in seconds this is the year 5138."""
 _EXCEL_DAYS = (20_000, 80_000)
-"""Excel's serial numbers of 1954 to 2119; as seconds since 1970 they would be its first day."""
+"""Excel's serial numbers of 1954 to 2119; as seconds they would be 1 January 1970."""
 _EXCEL_START = datetime(1899, 12, 30, tzinfo=UTC)
 _NUMERIC = re.compile(r"(\d{1,2})([./-])(\d{1,2})\2(\d{4})\b(.*)", re.DOTALL)
 _DATES = ("%Y-%m-%d", "%Y/%m/%d", "%d-%b-%Y", "%d-%b-%y", "%d %b %Y", "%d %B %Y", "%b %d, %Y", "%B %d, %Y")
@@ -17,8 +17,9 @@ _TIMES = ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p")
 def time_of(value: Any) -> datetime | None:
     """Parse a time, by default in UTC; None for other values.
 
-    Known are ISO 8601, seconds or milliseconds since 1970, {"$date": ...}, Excel's serial numbers, and dates
-    such as 14.3.2019 10:00, 14-Mar-2019 or 3/14/2019 2:05 PM. In 3/4/2019 day and month are ambiguous: None.
+    Accepted are ISO 8601, seconds or milliseconds since 1970, {"$date": ...}, Excel's serial numbers, and
+    dates such as 14.3.2019 10:00, 14-Mar-2019 or 3/14/2019 2:05 PM. In 3/4/2019 day and month are ambiguous:
+    None.
     """
     if isinstance(value, dict):
         return time_of(value.get("$date"))

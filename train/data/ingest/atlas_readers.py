@@ -1,8 +1,8 @@
-"""Read one row of the atlases and smaller public sets; return the fields of an ``Entry``."""
+"""Read one row of an atlas or small public set; return the fields of an ``Entry``."""
 
 from typing import Any
 
-from train.data.ingest.readers import Cells, lower_site, or_empty
+from train.data.ingest.readers import Cells, parse_or_empty, site_of
 from train.data.ingest.report import RowReport
 from train.data.ingest.vocabulary import Claim, claim_of, known, sex_of, skin_type_of
 
@@ -26,8 +26,8 @@ def read_derm7pt(cells: Cells, number: int, report: RowReport) -> dict[str, Any]
         "images": tuple(filter(None, (known(cells["clinic"]), known(cells["derm"])))),
         "diagnoses": tuple(filter(None, (known(cells["diagnosis"]),))),
         "lesion": f"Derm7pt_{case}" if case else "",
-        "site": lower_site(cells.get("location", "")),
-        "sex": or_empty(sex_of, cells.get("sex", ""), "sex", number, report, ""),
+        "site": site_of(cells.get("location", "")),
+        "sex": parse_or_empty(sex_of, cells.get("sex", ""), "sex", number, report, ""),
     }
 
 
@@ -45,7 +45,7 @@ def read_fitzpatrick17k(cells: Cells, number: int, report: RowReport) -> dict[st
         "diagnoses": (cells["label"],),
         "claim": claim_of(cells.get("three_partition_label", "")),
         "problem": "a dermatologist marked the label as wrong (column qc)" if wrong else "",
-        "skin_type": or_empty(
+        "skin_type": parse_or_empty(
             skin_type_of, "" if scale.startswith("-1") else scale, "skin type", number, report, ""
         ),
     }

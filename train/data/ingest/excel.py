@@ -8,7 +8,7 @@ _DATE = re.compile(rf"\d{{1,2}}-(?:{_MONTHS})(?:-\d{{2,4}})?|(?:{_MONTHS})-\d{{2
 
 
 def damage_of(text: str) -> str:
-    """Return what Excel did to an id such as ``1.23457E+12`` or ``1-Mar``, or an empty text."""
+    """Describe Excel's change of an id such as ``1.23457E+12``; empty if it made none."""
     if _LONG_NUMBER.fullmatch(text):
         return "Excel has rounded a long number"
     if _DATE.fullmatch(text):

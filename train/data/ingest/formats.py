@@ -62,7 +62,7 @@ def detect(keys: Sequence[str], candidates: Sequence[Format]) -> Format | None:
 
 
 def entries_of(table: Table, found: Format, companion: Table | None, report: RowReport) -> Iterator[Entry]:
-    """Yield an entry for every photo of every row, joined with the row of the companion file.
+    """Yield an entry for every photo of a table, joined with the companion file.
 
     Raises:
         IngestError: Excel has changed an id.

@@ -1,4 +1,4 @@
-"""Unpack photos from an HDF5 file, in which each key is an id and each value the bytes of a JPEG."""
+"""Unpack photos from an HDF5 file: each key is an id, each value a JPEG file."""
 
 import io
 from collections.abc import Iterable, Iterator
@@ -13,10 +13,10 @@ SUFFIXES = (".hdf5", ".h5")
 
 
 def unpack_photos(container: str, images: Iterable[str], folder: str) -> Iterator[str]:
-    """Write the named photos into a folder and yield their addresses; absent ones are ignored.
+    """Write the named photos into a folder and yield their addresses; missing ones are ignored.
 
     Raises:
-        IngestError: it is no HDF5 file.
+        IngestError: ``container`` is no HDF5 file.
         models.storage.StorageError: the file cannot be read or a photo cannot be written.
     """
     file = io.BytesIO(storage.read_bytes(container)) if storage.is_remote(container) else container

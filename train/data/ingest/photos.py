@@ -69,7 +69,7 @@ class PhotoIndex:
             self._found[key].append(address)
 
     def unpack_missing(self, entries: Sequence[Entry], folder: str) -> None:
-        """Write the photos that only an HDF5 file of the source holds into a folder and index them.
+        """Unpack photos that only an HDF5 file holds into a folder, and index them.
 
         Raises:
             IngestError: the file is no HDF5.
@@ -97,7 +97,7 @@ class PhotoIndex:
         return self._lookup(path, name, stem if suffix.lower() in SUFFIXES else name)
 
     def _lookup(self, *keys: str) -> list[str]:
-        """Return the addresses of the first key that is a name of photos; equal names come first."""
+        """Return the addresses of the first key that matches exactly, else after case folding."""
         found = next((self._found[key] for key in keys if key in self._found), None)
         if found is not None:
             return found

@@ -48,8 +48,8 @@ def _isic(
         "problem": problem,
         "patient": known(cells.get("patient_id", "")),
         "lesion": known(cells.get("lesion_id", "")),
-        "site": lower_site(cells.get("anatom_site_general", "") or cells.get("anatom_site_1", "")),
-        "skin_type": or_empty(
+        "site": site_of(cells.get("anatom_site_general", "") or cells.get("anatom_site_1", "")),
+        "skin_type": parse_or_empty(
             skin_type_of, cells.get("fitzpatrick_skin_type", ""), "skin type", number, report, ""
         ),
         "licence": cells.get("copyright_license", ""),
@@ -64,7 +64,7 @@ def read_ham10000(cells: Cells, number: int, report: RowReport) -> dict[str, Any
         "image": cells["image_id"],
         "diagnoses": (cells["dx"],),
         "lesion": known(cells["lesion_id"]),
-        "site": lower_site(cells.get("localization", "")),
+        "site": site_of(cells.get("localization", "")),
         **_age_and_sex(cells.get("age", ""), cells.get("sex", ""), number, report),
     }
 
@@ -83,7 +83,7 @@ def read_isic2019(cells: Cells, number: int, report: RowReport) -> dict[str, Any
     return {
         "image": cells["image"],
         "lesion": known(cells.get("lesion_id", "")),
-        "site": lower_site(cells.get("anatom_site_general", "")),
+        "site": site_of(cells.get("anatom_site_general", "")),
         **_one_hot(cells, (*CODES_2019, "unk")),
         **_age_and_sex(cells.get("age_approx", ""), cells.get("sex", ""), number, report),
     }
@@ -100,7 +100,7 @@ def read_isic2020(cells: Cells, number: int, report: RowReport) -> dict[str, Any
         "problem": problem,
         "patient": known(cells.get("patient_id", "")),
         "lesion": known(cells.get("lesion_id", "")),
-        "site": lower_site(cells.get("anatom_site_general_challenge", "")),
+        "site": site_of(cells.get("anatom_site_general_challenge", "")),
         **_age_and_sex(cells.get("age_approx", ""), cells.get("sex", ""), number, report),
     }
 
@@ -113,8 +113,8 @@ def read_pad(cells: Cells, number: int, report: RowReport) -> dict[str, Any]:
         "diagnoses": (cells["diagnostic"],),
         "patient": known(cells.get("patient_id", "")),
         "lesion": known(cells.get("lesion_id", "")),
-        "site": lower_site(cells.get("region", "")),
-        "skin_type": or_empty(skin_type_of, skin_type, "skin type", number, report, ""),
+        "site": site_of(cells.get("region", "")),
+        "skin_type": parse_or_empty(skin_type_of, skin_type, "skin type", number, report, ""),
         **_age_and_sex(cells.get("age", ""), cells.get("gender", ""), number, report),
     }
 
@@ -159,13 +159,15 @@ def _one_hot(cells: Cells, codes: Sequence[str]) -> dict[str, Any]:
 
 def _age_and_sex(age: str, sex: str, number: int, report: RowReport) -> dict[str, Any]:
     return {
-        "age_years": or_empty(age_of, age, "age", number, report, None),
-        "sex": or_empty(sex_of, sex, "sex", number, report, ""),
+        "age_years": parse_or_empty(age_of, age, "age", number, report, None),
+        "sex": parse_or_empty(sex_of, sex, "sex", number, report, ""),
     }
 
 
-def or_empty(parse: Callable[[str], T], text: str, what: str, number: int, report: RowReport, empty: T) -> T:
-    """Parse a cell; report one that is not understood and return ``empty``."""
+def parse_or_empty(
+    parse: Callable[[str], T], text: str, what: str, number: int, report: RowReport, empty: T
+) -> T:
+    """Parse a cell; report an invalid one and return ``empty``."""
     try:
         return parse(text)
     except ValueError:
@@ -173,6 +175,6 @@ def or_empty(parse: Callable[[str], T], text: str, what: str, number: int, repor
         return empty
 
 
-def lower_site(text: str) -> str:
+def site_of(text: str) -> str:
     """Return the site of a lesion in lower case, empty if it is unknown."""
     return known(text).lower()

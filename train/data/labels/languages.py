@@ -13,17 +13,17 @@ MIN_SCORE = 0.7
 
 
 class Guess(NamedTuple):
-    """Language code of a note, empty if none was recognised, and the confidence, 0 to 1."""
+    """Guessed language of a note, empty if none, and its confidence, 0 to 1."""
 
     language: str
     score: float
 
 
 def languages_of(guesses: Mapping[str, Guess]) -> dict[str, str]:
-    """Return the language of each text; unsure guesses are replaced by the main language of their script.
+    """Return the language of each text; replace unsure guesses by the main language.
 
     A guess is unsure for a short text or a low confidence. The main language is that of more than half of
-    the sure guesses in texts of the same script: a short note in Hindi among English ones stays Hindi.
+    the other guesses in texts of the same script: a short note in Hindi among English ones stays Hindi.
     """
     sure: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for text, guess in guesses.items():
