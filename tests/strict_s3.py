@@ -1,4 +1,4 @@
-"""A small S3-compatible store as strict as older ones: it rejects the newer checksums of boto3."""
+"""S3-compatible store that, as older ones do, rejects the newer checksums of boto3."""
 
 import contextlib
 import email.utils
@@ -31,7 +31,8 @@ class StrictS3:
         self.wants_bucket_in_host = False
         self.clock_offset_s = 0.0
         self.uploads: dict[str, dict[int, bytes]] = {}
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        handler = type("Handler", (_Handler,), {"store": self})
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
         threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
 
     @property
@@ -54,7 +55,7 @@ class StrictS3:
             f"<Name>{bucket}</Name><IsTruncated>false</IsTruncated>{items}</ListBucketResult>"
         ).encode()
 
-    def refusal(self, method: str, headers: Any) -> str:
+    def rejection(self, method: str, headers: Any) -> str:
         """Return the code with which a request is rejected, or an empty text."""
         for name, value in headers.items():
             name = name.lower()
@@ -80,59 +81,57 @@ def strict_s3(*, with_credentials: bool = True) -> Iterator[StrictS3]:
         store.stop()
 
 
-def _handler(store: StrictS3) -> type[http.server.BaseHTTPRequestHandler]:
-    class Handler(http.server.BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+class _Handler(http.server.BaseHTTPRequestHandler):
+    store: StrictS3
+    protocol_version = "HTTP/1.1"
 
-        def answer(self) -> None:
-            body = self.rfile.read(int(self.headers.get("content-length", 0)))
-            address = urlsplit(self.path)
-            bucket, _, key = unquote(address.path[1:]).partition("/")
-            query = parse_qs(address.query, keep_blank_values=True)
-            if code := store.refusal(self.command, self.headers):
-                self.error(501 if code == "NotImplemented" else 403, code)
-            elif self.command == "POST":
-                self.multipart(bucket, key, query)
-            elif self.command == "PUT" and "partNumber" in query:
-                store.uploads[query["uploadId"][0]][int(query["partNumber"][0])] = body
-                self.reply(200)
-            elif self.command == "PUT":
-                store.objects[bucket, key] = body
-                self.reply(200)
-            elif self.command == "DELETE":
-                store.objects.pop((bucket, key), None)
-                self.reply(204)
-            elif not key:
-                self.reply(200, store.listing(bucket, query.get("prefix", [""])[0]))
-            elif (bucket, key) in store.objects:
-                self.reply(200, store.objects[bucket, key])
-            else:
-                self.error(404, "NoSuchKey")
+    def answer(self) -> None:
+        body = self.rfile.read(int(self.headers.get("content-length", 0)))
+        address = urlsplit(self.path)
+        bucket, _, key = unquote(address.path[1:]).partition("/")
+        query = parse_qs(address.query, keep_blank_values=True)
+        if code := self.store.rejection(self.command, self.headers):
+            self.error(501 if code == "NotImplemented" else 403, code)
+        elif self.command == "POST":
+            self.multipart(bucket, key, query)
+        elif self.command == "PUT" and "partNumber" in query:
+            self.store.uploads[query["uploadId"][0]][int(query["partNumber"][0])] = body
+            self.reply(200)
+        elif self.command == "PUT":
+            self.store.objects[bucket, key] = body
+            self.reply(200)
+        elif self.command == "DELETE":
+            self.store.objects.pop((bucket, key), None)
+            self.reply(204)
+        elif not key:
+            self.reply(200, self.store.listing(bucket, query.get("prefix", [""])[0]))
+        elif (bucket, key) in self.store.objects:
+            self.reply(200, self.store.objects[bucket, key])
+        else:
+            self.error(404, "NoSuchKey")
 
-        do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = answer
+    do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = answer
 
-        def multipart(self, bucket: str, key: str, query: dict[str, list[str]]) -> None:
-            if "uploads" in query:
-                store.uploads["1"] = {}
-                self.reply(200, b"<R><UploadId>1</UploadId></R>")
-                return
-            parts = store.uploads.pop(query["uploadId"][0])
-            store.objects[bucket, key] = b"".join(parts[number] for number in sorted(parts))
-            self.reply(200, b"<R><ETag>1</ETag></R>")
+    def multipart(self, bucket: str, key: str, query: dict[str, list[str]]) -> None:
+        if "uploads" in query:
+            self.store.uploads["1"] = {}
+            self.reply(200, b"<R><UploadId>1</UploadId></R>")
+            return
+        parts = self.store.uploads.pop(query["uploadId"][0])
+        self.store.objects[bucket, key] = b"".join(parts[number] for number in sorted(parts))
+        self.reply(200, b"<R><ETag>1</ETag></R>")
 
-        def error(self, status: int, code: str) -> None:
-            self.reply(status, f"<Error><Code>{code}</Code><Message>no</Message></Error>".encode())
+    def error(self, status: int, code: str) -> None:
+        self.reply(status, f"<Error><Code>{code}</Code><Message>no</Message></Error>".encode())
 
-        def reply(self, status: int, body: bytes = b"") -> None:
-            self.send_response_only(status)
-            self.send_header("Date", email.utils.formatdate(time.time() + store.clock_offset_s, usegmt=True))
-            self.send_header("ETag", '"1"')
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            if self.command != "HEAD":
-                self.wfile.write(body)
+    def reply(self, status: int, body: bytes = b"") -> None:
+        self.send_response_only(status)
+        self.send_header("Date", email.utils.formatdate(time.time() + self.store.clock_offset_s, usegmt=True))
+        self.send_header("ETag", '"1"')
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
 
-        def log_message(self, format: str, *args: object) -> None:
-            pass
-
-    return Handler
+    def log_message(self, format: str, *args: object) -> None:
+        pass

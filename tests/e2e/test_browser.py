@@ -184,7 +184,7 @@ def test_uploaded_photos_are_compared_and_one_without_a_face_is_not_used(page: P
     expect(tab.locator("#progress-answer .excluded")).to_have_count(1)
 
 
-def test_heic_photos_are_previewed_and_missing_dates_are_asked_for(page: Page):
+def test_heic_photos_are_previewed_and_missing_dates_are_requested(page: Page):
     tab = _open_progress(page)
     later, earlier = (_encoded(face, "HEIF") for face in draw_series(improving=True, num_photos=2, seed=1))
     dated = _jpeg(draw_series(improving=True, num_photos=2, seed=1)[1], exif=_taken("2026:03:09 18:30:00"))

@@ -1,4 +1,4 @@
-"""The same answers for every HTTP client: they differ in when they read a response that comes early."""
+"""Equal answers for every HTTP client; clients read an early response at different times."""
 
 import asyncio
 import base64

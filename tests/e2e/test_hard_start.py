@@ -1,4 +1,4 @@
-"""A server that starts where much is missing: dead proxies, few open files, a home that is not writable.
+"""A server that starts with dead proxies, few open files and a read-only home.
 
 One start for all of it. Its lesion checkpoint is on S3 behind a real proxy.
 """
@@ -28,9 +28,9 @@ pytestmark = [
 
 DEAD = "http://127.0.0.1:9"
 S3_ADDRESS = "127.0.0.2"
-"""Not an address of the server, so that its log tells them apart."""
+"""Not an address of the server, so that its log distinguishes them."""
 CLOUD_METADATA = ("169.254.169.254", "metadata.google.internal")
-"""Ray asks there at the start whether this is a machine of a cloud."""
+"""Ray sends requests there at the start to detect a cloud machine."""
 OPEN_FILES = 4096
 
 
@@ -81,7 +81,7 @@ def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
 def hard_server(
     start_server: StartServer, server_config: Path, proxy: Proxy, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Server]:
-    """A ready server; its calls by gRPC and HTTPS would go to a dead proxy, those by HTTP to a real one."""
+    """A ready server with a dead proxy for gRPC and HTTPS, and a real one for HTTP."""
     config = yaml.safe_load(server_config.read_text(encoding="utf-8"))
     api = config["applications"][0]
     for deployment in api["deployments"]:

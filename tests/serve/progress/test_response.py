@@ -54,7 +54,7 @@ def test_the_probability_so_far_starts_with_the_second_face():
     assert (answer.verdict, answer.improved_probability) == ("worsened", 0.4)
 
 
-def test_missing_times_come_before_the_weak_points_of_photos():
+def test_missing_times_come_before_the_problems_of_photos():
     weak = photo_reasons(
         [[], [Problem(code="too_dark", message="black"), Problem(code="no_lesion", message="")]]
     )

@@ -83,7 +83,7 @@ def test_a_replaced_haproxy_completes_the_longest_request():
     assert timeouts == {"RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S"}, "it waits for the client, not for an answer"
 
 
-def test_haproxy_accepts_as_many_connections_as_it_is_told(tmp_path: Path):
+def test_haproxy_accepts_as_many_connections_as_are_configured(tmp_path: Path):
     environments = [local_environment(tmp_path, "127.0.0.1"), local_environment(tmp_path, "127.0.0.1", 369)]
 
     assert [one["RAY_SERVE_HAPROXY_MAXCONN"] for one in environments] == ["4096", "369"]
