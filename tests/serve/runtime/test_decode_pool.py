@@ -1,5 +1,7 @@
 import asyncio
+import ctypes
 import io
+import platform
 import threading
 from functools import partial
 
@@ -118,3 +120,26 @@ async def test_a_slow_photo_whose_caller_leaves_during_its_scan_is_not_decoded(
     pool._slow.shutdown()
 
     assert decoded == []
+
+
+class MallocInfo(ctypes.Structure):
+    """``struct mallinfo2`` of glibc."""
+
+    _fields_ = [(name, ctypes.c_size_t) for name in ("arena", "ordblks", "smblks", "num_mapped", *"123456")]
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the allocator is of glibc")
+def test_large_buffers_stay_out_of_the_heap_and_return_to_the_system():
+    DecodePool(1)
+    libc = ctypes.CDLL(None)
+    libc.malloc.restype = ctypes.c_void_p
+    libc.mallinfo2.restype = MallocInfo
+
+    for size in (25_000_000, 20_000_000):  # the first would move the second into the heap
+        before = libc.mallinfo2().num_mapped
+        buffers = [ctypes.c_void_p(libc.malloc(ctypes.c_size_t(size))) for _ in range(20)]
+        mapped = libc.mallinfo2().num_mapped - before
+        for buffer in buffers:
+            libc.free(buffer)
+
+    assert mapped >= 10  # some fit into what other tests left in the heap
