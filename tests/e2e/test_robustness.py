@@ -15,26 +15,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from samples.lesion import draw_lesion
-from samples.series import draw_series
 from tests.conftest import Server
-from tests.serve.fakes import jpeg_of
 
 pytestmark = [pytest.mark.server]
 
 NUM_CLIENTS = 5
 TIMEOUT_S = 60
 REQUEST_TIMEOUT_S = 90
-
-
-@pytest.fixture(scope="module")
-def lesion() -> bytes:
-    return jpeg_of(draw_lesion(seed=3))
-
-
-@pytest.fixture(scope="module")
-def faces() -> list[bytes]:
-    return [jpeg_of(photo) for photo in draw_series(improving=True, num_photos=3, seed=5)]
 
 
 class Load:
