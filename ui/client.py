@@ -78,7 +78,7 @@ class ApiClient:
         return await self._post("/v1/lesion", LesionAnswer, _parts("file", [photo]), parameters)
 
     async def progress(self, photos: Sequence[bytes], *, taken_at: Sequence[str] = ()) -> ProgressAnswer:
-        """Classify a series of photos of one face, in the order in which they were added.
+        """Classify a series of photos of one face, in upload order.
 
         Args:
             taken_at: ISO 8601 time of each photo; without it the API uses the times in the photos.

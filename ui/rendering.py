@@ -53,7 +53,7 @@ def css_percent(fraction: float) -> str:
 
 
 def sentence(message: str) -> str:
-    """Write a message of the API as a sentence, with a capital and a full stop."""
+    """Add a capital and a full stop to a message of the API."""
     end = "" if message.endswith((".", "!", "?")) else "."
     return f"{message[:1].upper()}{message[1:]}{end}"
 

@@ -47,12 +47,7 @@ def build_site(config: UiConfig, uploads: UploadFolder, api: ApiClient | None = 
             uploads.delete_all()
 
     site = FastAPI(lifespan=lifespan, openapi_url=None)
-    process = secrets.token_hex(8)
-
-    @site.get("/alive", response_class=PlainTextResponse)
-    async def alive() -> str:
-        return process
-
+    _add_alive(site)
     site.add_middleware(ReplaceHeadTags, tags=(TEMPLATES / "head.html").read_bytes())
     site.add_middleware(ForwardedHeadersMiddleware, trusted=config.trust_proxy_headers)
     lengthen_queue_pauses(page)
@@ -72,6 +67,15 @@ def build_site(config: UiConfig, uploads: UploadFolder, api: ApiClient | None = 
         enable_monitoring=False,
         pwa=False,
     )
+
+
+def _add_alive(site: FastAPI) -> None:
+    """Add a route that returns a token of this process: the page detects a restart by it."""
+    token = secrets.token_hex(8)
+
+    @site.get("/alive", response_class=PlainTextResponse)
+    async def alive() -> str:
+        return token
 
 
 def _lesions() -> list[Example]:

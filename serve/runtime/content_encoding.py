@@ -108,5 +108,5 @@ class _Inflater:
 
 
 def _has_zlib_header(start: bytes) -> bool:
-    """Check for the header of RFC 1950: method deflate, and a checksum of the two bytes."""
+    """Check for the header of RFC 1950: method deflate, checksum of the two bytes."""
     return start[0] & 0x0F == 8 and int.from_bytes(start[:2], "big") % 31 == 0

@@ -34,12 +34,12 @@ class MachineError(SkinserveError):
 
 
 def free_memory_bytes() -> int:
-    """Return the free memory of the machine or, if less, of a control group around this process."""
+    """Return the free memory of the machine or, if less, of its control groups."""
     return min([psutil.virtual_memory().available, *_free_in_cgroups()])
 
 
 def _free_in_cgroups() -> list[int]:
-    """Return the free bytes under each memory limit of this process, of cgroup v1 and v2."""
+    """Return the free bytes under each memory limit, of cgroup v1 and v2."""
     free = []
     for line in OWN_CGROUPS.read_text().splitlines() if OWN_CGROUPS.is_file() else []:
         _, controllers, path = line.split(":", 2)

@@ -16,7 +16,7 @@ def dates_form() -> gr.HTML:
 
 
 def dates_card(answer: ProgressAnswer, previews: Sequence[Preview | None]) -> str:
-    """Render the photos in the order of the uploads, with a field for each missing date.
+    """Render the photos in upload order, with a field for each missing date.
 
     Args:
         previews: of all photos, in the order of the request.

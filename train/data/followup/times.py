@@ -1,4 +1,4 @@
-"""Parse the times of entries: ISO 8601, Unix time, and the forms of MongoDB and Excel."""
+"""Parse times of entries: ISO 8601, Unix time, forms of MongoDB and Excel."""
 
 import re
 from datetime import UTC, datetime, timedelta

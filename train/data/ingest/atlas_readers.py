@@ -1,4 +1,4 @@
-"""Read one row of an atlas or small public set; return the fields of an ``Entry``."""
+"""Read one row of an atlas or small set; return fields of an ``Entry``."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Unpack photos from an HDF5 file: each key is an id, each value a JPEG file."""
+"""Unpack photos from an HDF5 file: keys are ids, values are JPEG files."""
 
 import io
 from collections.abc import Iterable, Iterator
