@@ -43,7 +43,7 @@ BLUR_PX = 2.5
 MAX_DISTANCE_RATIO = 0.9
 """Of the best to the second best descriptor (Lowe 2004)."""
 MAX_ERROR_PX = 6.0
-MIN_INLIERS = 10
+MIN_INLIERS = 12
 MAX_SCALE = 2.0
 _BATCH_SIZE = 32
 _ROWS_AT_ONCE = 1024
