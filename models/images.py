@@ -73,7 +73,10 @@ class Photo:
     """Of the upright original."""
     height_px: int
     taken_at: datetime | None
-    """Capture time by EXIF or XMP; naive unless the camera stored a time zone."""
+    """Capture time by EXIF or XMP; naive unless the camera stored a time zone.
+
+    ``decode_square`` does not read it.
+    """
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,7 @@ class _Square:
     """The central square of a photo."""
 
     side_px: int
+    needs_time = False
 
     def needed(self, size: Size) -> Size:
         return self.side_px, self.side_px
@@ -99,6 +103,7 @@ class _Bounded:
     """A whole photo with a bounded long side; a smaller one keeps its size."""
 
     max_side_px: int
+    needs_time = True
 
     def needed(self, size: Size) -> Size:
         ratio = min(1.0, self.max_side_px / max(size))
@@ -239,7 +244,8 @@ def _photo(image: Image.Image, original: Size, target: _Target, orientation: int
     if orientation in _TRANSPOSITIONS:
         upright = upright.transpose(_TRANSPOSITIONS[orientation])
     width, height = original[::-1] if orientation in (5, 6, 7, 8) else original
-    return Photo(image_HWC=np.array(upright), width_px=width, height_px=height, taken_at=capture_time(image))
+    taken_at = capture_time(image) if target.needs_time else None
+    return Photo(image_HWC=np.array(upright), width_px=width, height_px=height, taken_at=taken_at)
 
 
 def _check_pixels(size: Size, format: PhotoFormat, limits: PhotoLimits) -> None:

@@ -3,7 +3,8 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-MAX_FILES = 11
+MAX_FILES = 22
+"""Six read the photo file; six accept and read the request; the others classify it."""
 
 
 def test_a_lesion_request_executes_few_files():

@@ -2,7 +2,8 @@
 
 ``train.data.duplicates`` finds copies of one picture. Here the pictures differ: position, scale, angle and
 light. The candidates are nearest neighbours by the features of a lesion network. A candidate is a match if
-enough local features (SIFT) agree on one rotation, scale and shift. docs/decisions/0023 has the measurements.
+enough local features (SIFT) agree on one rotation, scale and shift. Measurements are in
+docs/decisions/0023-lesions-photographed-again.md.
 
 Axes: N photo, C feature, H row, W column, K keypoint, D descriptor value.
 """

@@ -1,7 +1,7 @@
 from PIL import Image
 
 from models.image_files.avif import without_exif
-from models.images import decode_square
+from models.images import decode_bounded
 from tests.photo_files import encoded, split_picture
 
 
@@ -13,8 +13,8 @@ def test_exif_is_hidden_and_the_photo_stays():
     hidden = without_exif(data)
 
     assert hidden is not None and len(hidden) == len(data)
-    assert decode_square(data, side_px=32).taken_at is not None
-    assert decode_square(hidden, side_px=32).taken_at is None
+    assert decode_bounded(data).taken_at is not None
+    assert decode_bounded(hidden).taken_at is None
 
 
 def test_a_photo_without_exif_gives_none():
