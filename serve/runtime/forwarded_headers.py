@@ -39,7 +39,7 @@ class ForwardedHeadersMiddleware:
         changes = _forwarded(scope) if self._trusted else {}
         scope = {**scope, **changes}
         scope["headers"] = [one for one in scope["headers"] if not _REMOVED.fullmatch(one[0])]
-        origin = f"{scope['scheme']}://{Headers(scope=scope).get('host', '')}"
+        origin = f"{scope.get('scheme', 'http')}://{Headers(scope=scope).get('host', '')}"
 
         async def send_relative(message: Message) -> None:
             if message["type"] == "http.response.start" and 300 <= message["status"] < 400:

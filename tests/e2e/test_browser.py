@@ -190,7 +190,9 @@ def test_heic_photos_are_previewed_and_missing_dates_are_requested(page: Page):
     dated = _jpeg(draw_series(improving=True, num_photos=2, seed=1)[1], exif=_taken("2026:03:09 18:30:00"))
 
     _add(tab.locator("#progress-picker"), [later, earlier], name="IMG_1.HEIC", mime="")
+    expect(tab.locator(".picked li")).to_have_count(2)
     _add(tab.locator("#progress-picker"), [dated])
+    expect(tab.locator(".picked li")).to_have_count(3)
     expect(tab.locator(".picked img[src^='data:']")).to_have_count(2)
     tab.get_by_role("button", name="Compare", exact=True).click()
 

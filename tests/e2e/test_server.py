@@ -106,7 +106,7 @@ def test_models_docs_health_and_page_are_served(http: httpx.Client):
     assert http.get("/readyz").json() == {"status": "ok", "waiting_for": []}
     assert "swagger-ui" in http.get("/docs").text
     assert http.get("/openapi.json").status_code == 200
-    assert http.get("/").headers["location"] == "/ui/"
+    assert http.get("/").headers["location"] == "ui/"
     assert http.get("/ui/").status_code == 200
 
 

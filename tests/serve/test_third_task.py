@@ -5,6 +5,7 @@ import httpx
 import pytest
 import ray.serve
 import torch
+from PIL import Image
 from torch import nn
 
 from models.checkpoint import CheckpointMeta, save_checkpoint
@@ -12,8 +13,9 @@ from serve import tasks
 from serve.app import build_app
 from serve.gateway import create_app
 from serve.runtime.replica_client import ReplicaClient
+from tests.photo_files import encoded
 from tests.random_checkpoints import write_lesion, write_progress
-from tests.serve.fakes import FakeModels, picture, services
+from tests.serve.fakes import FakeModels, services
 from tests.serve.toy_task import WOUND_TASK
 
 
@@ -56,7 +58,7 @@ async def test_a_third_task_is_served_after_one_registration(tmp_path: Path):
     app = create_app(config.gateway, {**services(), "wound": wound.create_service}, replicas)
 
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://server") as client:
-        area = await client.post("/v1/wound", content=picture("PNG", colour=(51, 0, 0)))
+        area = await client.post("/v1/wound", content=encoded(Image.new("RGB", (32, 32), (51, 0, 0)), "PNG"))
         broken = await client.post("/v1/wound", content=b"<html>")
         ready = await client.get("/readyz")
         loaded = (await client.get("/v1/models")).json()["models"]

@@ -177,7 +177,9 @@ def test_real_no_change_series_have_different_photos_cropped_as_in_serving(
     assert {one.person for one in series} == {"anna"}
     for one in series:
         assert len(one.present_T) == 2 and (one.improvement_T == 0.5).all()
-        assert sorted(photo.sum() for photo in one.photos_THWC) == sorted(crop.sum() for crop in served)
+        sums = sorted(float(photo.sum()) for photo in one.photos_THWC)
+        # the detector rounds differently in batches of another size
+        assert sums == pytest.approx(sorted(float(crop.sum()) for crop in served), rel=1e-5)
 
 
 def draw(seed: int) -> np.ndarray:
