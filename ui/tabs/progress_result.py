@@ -9,7 +9,7 @@ from ui.tabs.progress_plot import HALF, progress_plots
 
 _CLOSE = 0.1  # to one half
 _ORDER = {
-    "taken_at": "They are sorted by the dates in the photos and those that you entered.",
+    "taken_at": "They are sorted by the recorded and the entered dates.",
     "exif": "They are sorted by the dates that the photos record.",
     "upload": "Not every photo records its date. If the first one is not the oldest, add them again, "
     "oldest first.",
