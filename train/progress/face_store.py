@@ -34,10 +34,14 @@ FACE_SOURCES = (
     "face/detector.py",
     "face/alignment.py",
     "images.py",
+    "image_files/avif.py",
     "image_files/color.py",
+    "image_files/exif.py",
     "image_files/heic.py",
     "image_files/jpeg.py",
+    "image_files/jpeg2000.py",
     "image_files/png.py",
+    "image_files/tiff.py",
 )
 """Files of ``models/`` that determine the pixels of a crop."""
 log = logging.getLogger(__name__)
