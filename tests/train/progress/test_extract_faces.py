@@ -180,7 +180,10 @@ def test_faces_equal_those_of_serving(photos: Path) -> None:
 
     filled = FaceExtractor(80)(part_of(photos, "damaged.jpg", "face.jpg", "wall.png", "lost.jpg"))
 
-    assert filled["face"].to_pylist() == [None, served.crop_HWC.tobytes(), None, None]
+    first, face, *others = filled["face"].to_pylist()
+    difference = np.frombuffer(face, np.uint8) - served.crop_HWC.ravel().astype(int)
+    assert [first, *others] == [None] * 3
+    assert np.abs(difference).max() <= 1  # torch rounds differently on another number of threads
     assert filled["problem"].to_pylist() == ["unreadable_image", "", "no_face", "missing"]
 
 
