@@ -92,7 +92,19 @@ class Health(Body):
     )
 
 
-ReasonCode = Literal["too_small", "too_dark", "overexposed", "no_lesion", "times_missing"]
+ReasonCode = Literal[
+    "too_small",
+    "too_dark",
+    "overexposed",
+    "not_skin",
+    "no_lesion",
+    "lesion_too_small",
+    "blurred",
+    "unfamiliar",
+    "near_threshold",
+    "several_lesions",
+    "times_missing",
+]
 
 
 class Reason(Body):

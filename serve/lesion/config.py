@@ -7,6 +7,7 @@ from pydantic import Field
 from models.lesion.runtimes import EngineName
 from models.limits import MAX_BATCH_PHOTOS
 from serve.config import MAX_QUEUED_BATCHES, TaskConfig
+from serve.lesion.verdict import LesionThresholds
 
 
 class LesionConfig(TaskConfig):
@@ -22,6 +23,9 @@ class LesionConfig(TaskConfig):
         default=8, gt=0, description="photos computed at once, by all threads together"
     )
 
+    thresholds: LesionThresholds | None = Field(
+        default=None, description="of the verdict; null: those of the checkpoint"
+    )
     max_photos_per_replica: int = Field(
         default_factory=lambda data: 3 * _batch(data),
         gt=0,

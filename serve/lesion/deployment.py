@@ -13,6 +13,7 @@ from models.diagnoses import GROUPS
 from serve.lesion.config import LesionConfig
 from serve.lesion.messages import LesionPhoto, LesionReport
 from serve.lesion.schemas import DiagnosisScore
+from serve.lesion.verdict import thresholds_of
 from serve.runtime.autoscaling import Load
 from serve.runtime.batching import DynamicBatcher
 from serve.runtime.gpu_memory import limit_gpu_memory
@@ -45,7 +46,7 @@ class LesionClassifier:
             )
         )
         self.meta = self._engine.meta
-        self._threshold = threshold_of(self.meta, "malignant")
+        self._thresholds = config.thresholds or thresholds_of(self.meta)
         self._naming_threshold = threshold_of(self.meta, "name_diagnosis")
         self._model = ModelName(name=self.meta.name, version=self.meta.version)
         self._model_card = read_model_card(folder)
@@ -98,19 +99,22 @@ class LesionClassifier:
     def _classify_batch(self, photos: list[LesionPhoto]) -> list[LesionReport]:
         image_BHWC = np.stack([photo.image_HWC for photo in photos])
         output = self._engine(image_BHWC, explain=[i for i, photo in enumerate(photos) if photo.explain])
+        if not (np.isfinite(output.malignant_B).all() and np.isfinite(output.diagnosis_BK).all()):
+            raise ValueError("the network returned a probability that is not finite; load the checkpoint again")
         reports: list[LesionReport] = []
         for index, malignant in enumerate(output.malignant_B.tolist()):
-            verdict = "malignant" if malignant >= self._threshold else "benign"
+            verdict = self._thresholds.verdict(malignant)
+            explained = "benign" if verdict == "benign" else "malignant"
             grad_cam_RHW = output.grad_cam_RHW.get(index)
             reports.append(
                 LesionReport(
                     model=self._model,
                     malignant_probability=malignant,
-                    threshold=self._threshold,
+                    thresholds=self._thresholds,
                     verdict=verdict,
                     naming_threshold=self._naming_threshold,
                     diagnoses=self._ranked(output.diagnosis_BK[index]),
-                    grad_cam_HW=None if grad_cam_RHW is None else grad_cam_RHW[GROUPS.index(verdict)],
+                    grad_cam_HW=None if grad_cam_RHW is None else grad_cam_RHW[GROUPS.index(explained)],
                 )
             )
         return reports

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from serve.lesion.schemas import DiagnosisScore
-from serve.schemas import Group, ModelName
+from serve.lesion.verdict import LesionThresholds, Verdict
+from serve.schemas import ModelName
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,7 +16,7 @@ class LesionPhoto:
     image_HWC: np.ndarray
     """uint8, (input_px, input_px, 3), as ``models.images.decode_square`` returns it."""
     explain: bool = False
-    """Whether to return the Grad-CAM map of the verdict."""
+    """Whether to return the Grad-CAM map of the verdict; that of malignancy if it is inconclusive."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,12 +25,12 @@ class LesionReport:
 
     model: ModelName
     malignant_probability: float
-    threshold: float
-    verdict: Group
-    """Malignant when ``malignant_probability`` reaches ``threshold``."""
+    thresholds: LesionThresholds
+    verdict: Verdict
+    """Of ``malignant_probability`` by ``thresholds``."""
     naming_threshold: float
     """Lowest probability of a diagnosis in the response."""
     diagnoses: tuple[DiagnosisScore, ...]
     """All of them, the most probable first."""
     grad_cam_HW: np.ndarray | None = None
-    """float, 0 to 1: evidence for the verdict by place, on request."""
+    """float, 0 to 1: evidence for the verdict, or for malignancy, by place; on request."""

@@ -42,8 +42,12 @@ _EXAMPLE = LesionAnswer(
     reasons=[],
     malignant_probability=0.14,
     threshold=0.5,
+    benign_threshold=0.2,
+    risk_level="low",
     diagnosis=_NEVUS,
     diagnoses=[_NEVUS, _MELANOMA],
+    lesion_box=(1210, 830, 1790, 1360),
+    crop_box=(804, 399, 2196, 1791),
 )
 LESION_RESPONSES = json_response(_EXAMPLE) | error_responses(*ONE_PHOTO, "too_many_photos", *ANY_ROUTE)
 

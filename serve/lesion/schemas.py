@@ -1,9 +1,10 @@
 """HTTP bodies of the lesion task. No Ray and no torch: ``ui/`` imports this too."""
 
-from typing import Literal, Self
+from typing import Self
 
 from pydantic import Field, model_validator
 
+from serve.lesion.verdict import RISK_LEVELS, LesionThresholds, RiskLevel, Verdict
 from serve.schemas import DISCLAIMER, Body, ErrorDetail, Group, ModelName, Probability, Reason
 
 
@@ -15,45 +16,82 @@ class DiagnosisScore(Body):
     probability: float = Probability
 
 
+PixelBox = tuple[int, int, int, int]
+"""Left, top, right, bottom in pixels of the upright photo, origin at its top left corner."""
+
+
 class LesionAnswer(Body):
     """Response of ``POST /v1/lesion``."""
 
     model: ModelName
-    verdict: Literal["benign", "malignant", "inconclusive"] = Field(
-        description="malignant when malignant_probability reaches the threshold; inconclusive when the photo "
-        "is not usable"
+    verdict: Verdict = Field(
+        description="benign when malignant_probability is below benign_threshold, malignant from threshold "
+        "on, inconclusive between them (reason near_threshold) and when the photo is not usable"
     )
     usable: bool = Field(
-        description="false: the photo is too poor to classify and was not given to the network; probability, "
-        "diagnosis and Grad-CAM map are null"
+        description="false: not a photo that the network can classify, for the given reasons; probability, "
+        "risk level, diagnosis and Grad-CAM map are null"
     )
-    reasons: list[Reason] = Field(description="why the photo is not usable, or what weakens the answer")
+    reasons: list[Reason] = Field(description="why the verdict is inconclusive, or what weakens the answer")
     malignant_probability: float | None = Field(ge=0, le=1, description="null when the photo is not usable")
-    threshold: float = Probability
+    threshold: float = Field(ge=0, le=1, description="probability from which the verdict is malignant")
+    benign_threshold: float = Field(
+        ge=0, le=1, description="probability below which the verdict is benign; at most the threshold"
+    )
+    risk_level: RiskLevel | None = Field(
+        description="low: benign, medium: inconclusive, high: malignant; null when the photo is not usable"
+    )
     diagnosis: DiagnosisScore | None = Field(
-        description="most probable diagnosis of the verdict's group; null below probability 0.10"
+        description="most probable diagnosis of the verdict's group; null below probability 0.10 and when "
+        "the verdict is inconclusive"
     )
     diagnoses: list[DiagnosisScore] = Field(
         description="the top_k most probable, of both groups, in descending order"
     )
+    lesion_box: PixelBox | None = Field(
+        description="lesion that was found, or the box of the request: left, top, right, bottom in pixels of "
+        "the upright photo; null when none was found and for networks without a localizer"
+    )
+    crop_box: PixelBox | None = Field(
+        description="square of the upright photo that the network read; null when it read none"
+    )
     heatmap_png: str | None = Field(
         default=None,
         description="with explain=true: Grad-CAM map, base64 of a transparent RGBA PNG, 224 x 224, that "
-        "covers the central square of the upright photo; opaque blue marks evidence for the verdict",
+        "covers crop_box; opaque blue marks evidence for the verdict, for malignancy when it is inconclusive",
     )
     disclaimer: str = DISCLAIMER
 
     @model_validator(mode="after")
     def _check_consistency(self) -> Self:
+        thresholds = LesionThresholds(benign=self.benign_threshold, malignant=self.threshold)
+        for box in filter(None, (self.lesion_box, self.crop_box)):
+            if not (0 <= box[0] < box[2] and 0 <= box[1] < box[3]):
+                raise ValueError(f"box {box} is empty or outside the photo")
         if self.usable:
-            if self.malignant_probability is None or self.verdict == "inconclusive":
-                raise ValueError("a usable photo needs a probability and a verdict")
+            self._check_usable(thresholds)
             return self
         if self.verdict != "inconclusive" or not self.reasons:
             raise ValueError("a photo that is not usable needs the verdict inconclusive and a reason")
-        if self.diagnoses or (self.malignant_probability, self.diagnosis, self.heatmap_png) != (None,) * 3:
-            raise ValueError("a photo that is not usable has no probability, diagnosis or Grad-CAM map")
+        absent = (self.malignant_probability, self.risk_level, self.diagnosis, self.heatmap_png)
+        if self.diagnoses or absent != (None,) * 4:
+            raise ValueError("a photo that is not usable has no probability, risk level, diagnosis or map")
         return self
+
+    def _check_usable(self, thresholds: LesionThresholds) -> None:
+        if self.malignant_probability is None or self.crop_box is None:
+            raise ValueError("a usable photo needs a probability and a crop_box")
+        expected = thresholds.verdict(self.malignant_probability)
+        if (self.verdict, self.risk_level) != (expected, RISK_LEVELS[expected]):
+            raise ValueError(
+                f"a usable photo with probability {self.malignant_probability} needs the verdict {expected} "
+                f"and the risk level {RISK_LEVELS[expected]}"
+            )
+        is_near = any(reason.code == "near_threshold" for reason in self.reasons)
+        if is_near != (expected == "inconclusive"):
+            raise ValueError("a usable photo is inconclusive for the reason near_threshold and for no other")
+        if self.diagnosis is not None and self.diagnosis.group != expected:
+            raise ValueError("a usable photo has a diagnosis of its verdict's group or none")
 
 
 class BatchLine(Body):

@@ -21,6 +21,7 @@ from serve.lesion.api import LesionService
 from serve.lesion.config import LesionConfig
 from serve.lesion.messages import LesionPhoto, LesionReport
 from serve.lesion.schemas import DiagnosisScore
+from serve.lesion.verdict import LesionThresholds
 from serve.progress.api import ProgressService
 from serve.progress.config import ProgressConfig
 from serve.progress.messages import FaceReport, FaceSeries, ProgressReport
@@ -29,6 +30,7 @@ from serve.schemas import Group, LoadedModel, ModelName
 from tests.random_checkpoints import random_meta
 
 INPUT_PX = 32
+THRESHOLDS = LesionThresholds(benign=0.5, malignant=0.5)
 CROP_PX = 8
 _LESION_META = random_meta("lesion", name="lesion-fake", version="1", architecture={}, input_px=INPUT_PX)
 
@@ -41,8 +43,8 @@ def lesion_report(malignant: float = 0.2, *scores: DiagnosisScore, explain: bool
     return LesionReport(
         model=ModelName(name="lesion-fake", version="1"),
         malignant_probability=malignant,
-        threshold=0.5,
-        verdict="malignant" if malignant >= 0.5 else "benign",
+        thresholds=THRESHOLDS,
+        verdict=THRESHOLDS.verdict(malignant),
         naming_threshold=0.1,
         diagnoses=scores or (score("Nevus", "benign", 0.7), score("Melanoma", "malignant", 0.3)),
         grad_cam_HW=np.array([[0.0, 1.0], [0.5, 0.0]]) if explain else None,

@@ -34,7 +34,7 @@ def test_reports_rank_the_diagnoses_and_name_their_groups(lesion):
     assert probabilities == sorted(probabilities, reverse=True)
     assert sum(probabilities) == pytest.approx(1, abs=1e-5)
     assert {score.name: score.group for score in report.diagnoses} == lesion.meta.groups
-    assert (report.threshold, report.naming_threshold) == (0.5, 0.1)
+    assert (report.thresholds.malignant, report.naming_threshold) == (0.5, 0.1)
 
 
 def test_a_batch_gives_the_same_probabilities_as_single_photos(lesion):
