@@ -100,7 +100,7 @@ class LesionClassifier:
         image_BHWC = np.stack([photo.image_HWC for photo in photos])
         output = self._engine(image_BHWC, explain=[i for i, photo in enumerate(photos) if photo.explain])
         if not (np.isfinite(output.malignant_B).all() and np.isfinite(output.diagnosis_BK).all()):
-            raise ValueError("the network returned a probability that is not finite; load the checkpoint again")
+            raise ValueError("the network returned a probability that is not finite; load it again")
         reports: list[LesionReport] = []
         for index, malignant in enumerate(output.malignant_B.tolist()):
             verdict = self._thresholds.verdict(malignant)
