@@ -1,7 +1,8 @@
 """Save, load and verify a checkpoint folder, the contract between training and serving.
 
-It holds ``weights.safetensors``, ``meta.json``, ``MODEL_CARD.md`` and, for a lesion network released for int8
-inference, ``int8.json`` with its calibration ranges. Reading ``meta.json`` needs no torch.
+It holds ``weights.safetensors``, ``meta.json`` and ``MODEL_CARD.md``. A lesion network released for int8
+inference has ``int8.json`` with its calibration ranges; one with a gate has ``localizer.onnx``. Reading
+``meta.json`` needs no torch.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
 FORMAT_VERSION = 1
 WEIGHTS, META, CARD, INT8 = "weights.safetensors", "meta.json", "MODEL_CARD.md", "int8.json"
+LOCALIZER = "localizer.onnx"
 
 
 class CheckpointError(SkinserveError):
@@ -70,6 +72,11 @@ class CheckpointMeta(BaseModel):
     data_licence: str
     weights_sha256: str = ""
     int8_sha256: str = Field(default="", description="of int8.json; empty if served in float32 only")
+    gate: dict[str, Any] | None = Field(
+        default=None,
+        exclude_if=lambda gate: gate is None,  # older code reads checkpoints without a gate
+        description="of a lesion network, parsed by models.lesion.gate; null: no gate",
+    )
 
     @field_validator("metrics", mode="before")
     @classmethod
@@ -86,6 +93,9 @@ class CheckpointMeta(BaseModel):
             raise ValueError("architecture.num_diagnoses must be the number of labels")
         if self.architecture.get("input_px", self.input_px) != self.input_px:
             raise ValueError("architecture.input_px must equal input_px")
+        malignant = self.thresholds.get("malignant", 1.0)
+        if self.thresholds.get("benign", 0.0) > malignant:
+            raise ValueError(f"thresholds.benign must be at most thresholds.malignant, {malignant:g}")
         return self
 
 
@@ -161,7 +171,7 @@ def load_weights(folder: Path, meta: CheckpointMeta) -> dict[str, Tensor]:
     """
     from safetensors.torch import load
 
-    weights = load(_read_verified(folder / WEIGHTS, meta.weights_sha256))
+    weights = load(read_verified(folder / WEIGHTS, meta.weights_sha256))
     return {
         name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in weights.items()
     }
@@ -175,7 +185,7 @@ def load_int8_ranges(folder: Path, meta: CheckpointMeta) -> dict[str, tuple[floa
     """
     if not meta.int8_sha256:
         return None
-    content = _read_verified(folder / INT8, meta.int8_sha256)
+    content = read_verified(folder / INT8, meta.int8_sha256)
     try:
         return TypeAdapter(dict[str, tuple[float, float]]).validate_json(content)
     except ValidationError as error:
@@ -192,14 +202,20 @@ def save_checkpoint(
     model_card: str,
     *,
     int8_ranges: Mapping[str, tuple[float, float]] | None = None,
+    localizer_onnx: bytes | None = None,
 ) -> CheckpointMeta:
     """Write a checkpoint: matrices and kernels as float16, vectors (biases, batch norm) as float32.
 
     Args:
         int8_ranges: calibration ranges by activation; none: the checkpoint is served in float32 only.
+        localizer_onnx: content of ``localizer.onnx``, needed if ``meta.gate`` is set. Empty hashes in
+            ``meta.gate`` are filled in.
 
     Returns:
         ``meta`` with the hashes of the written files, as stored.
+
+    Raises:
+        CheckpointError: the gate belongs to another network or localizer, or lacks its localizer.
     """
     import torch
     from safetensors.torch import save
@@ -214,8 +230,13 @@ def save_checkpoint(
         "weights_sha256": hashlib.sha256(content).hexdigest(),
         "int8_sha256": hashlib.sha256(ranges).hexdigest() if ranges else "",
     }
-    meta = meta.model_copy(update=hashes)
+    gate = _complete_gate(meta.gate, hashes["weights_sha256"], localizer_onnx)
+    meta = meta.model_copy(update={**hashes, "gate": gate})
     folder.mkdir(parents=True, exist_ok=True)
+    if localizer_onnx is not None:
+        (folder / LOCALIZER).write_bytes(localizer_onnx)
+    else:
+        (folder / LOCALIZER).unlink(missing_ok=True)
     if ranges:
         (folder / INT8).write_bytes(ranges)
     else:
@@ -226,6 +247,45 @@ def save_checkpoint(
     return meta
 
 
+def save_gate(folder: Path, gate: Mapping[str, Any], localizer_onnx: bytes) -> CheckpointMeta:
+    """Add a gate to a written checkpoint, or replace its gate; empty hashes in ``gate`` are filled in.
+
+    Returns:
+        The meta as stored.
+
+    Raises:
+        CheckpointError: ``folder`` is no checkpoint, or the gate belongs to another network or localizer.
+    """
+    meta = read_meta(folder)
+    meta = meta.model_copy(update={"gate": _complete_gate(gate, meta.weights_sha256, localizer_onnx)})
+    (folder / LOCALIZER).write_bytes(localizer_onnx)
+    (folder / META).write_text(meta.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    return meta
+
+
+def _complete_gate(
+    gate: Mapping[str, Any] | None, weights_sha256: str, localizer_onnx: bytes | None
+) -> dict[str, Any] | None:
+    if gate is None and localizer_onnx is None:
+        return None
+    if gate is None or localizer_onnx is None:
+        raise CheckpointError(
+            f"a checkpoint with a gate needs {LOCALIZER}, and one without a gate needs none; give both or "
+            "neither"
+        )
+    hashes = {
+        "network_sha256": weights_sha256,
+        "localizer_sha256": hashlib.sha256(localizer_onnx).hexdigest(),
+    }
+    for name, found in hashes.items():
+        if gate.get(name) not in (None, "", found):
+            raise CheckpointError(
+                f"gate.{name} is {gate[name][:12]}…, but the file to be written has {found[:12]}…: the gate "
+                "was fitted to other weights; fit it again"
+            )
+    return {**gate, **hashes}
+
+
 def unwrap(net: nn.Module) -> nn.Module:
     """Return the network without its DistributedDataParallel or AveragedModel wrapper."""
     from torch.nn.parallel import DistributedDataParallel
@@ -234,7 +294,12 @@ def unwrap(net: nn.Module) -> nn.Module:
     return net.module if isinstance(net, DistributedDataParallel | AveragedModel) else net
 
 
-def _read_verified(path: Path, sha256: str) -> bytes:
+def read_verified(path: Path, sha256: str) -> bytes:
+    """Return the content of a file of a checkpoint.
+
+    Raises:
+        CheckpointError: the file is missing or has another hash.
+    """
     if not path.is_file():
         raise CheckpointError(f"checkpoint {path.parent} has no {path.name}; fetch the folder again")
     content = path.read_bytes()

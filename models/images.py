@@ -8,6 +8,7 @@ Axes: H row, W column, C colour (red, green, blue).
 import io
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Protocol, TypeVar
 
 import numpy as np
 from PIL import ExifTags, Image
@@ -79,17 +80,87 @@ class Photo:
     """
 
 
+Box = tuple[float, float, float, float]
+"""Left, top, right, bottom."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReducedPhoto:
+    """A whole photo, upright, decoded at a reduced size; parts of it are resized to the needed size."""
+
+    image: Image.Image
+    """In the colour space of the file."""
+    width_px: int
+    """Of the upright original."""
+    height_px: int
+    icc_profile: bytes | None
+
+    @property
+    def resolution(self) -> float:
+        """Return the number of decoded pixels for each pixel of the original, along the short side."""
+        return min(self.image.size) / min(self.width_px, self.height_px)
+
+    @property
+    def is_reduced(self) -> bool:
+        """Whether the original has more pixels."""
+        return self.image.size != (self.width_px, self.height_px)
+
+    def frame(self, side_px: int) -> np.ndarray:
+        """Return the whole photo as a square without its aspect ratio, uint8 (side_px, side_px, 3)."""
+        return self._resized((0, 0, *self.image.size), side_px)
+
+    def square(self, box: Box, side_px: int) -> Photo:
+        """Return a square of the photo.
+
+        Args:
+            box: inside the photo, pixels of the upright original.
+            side_px: side of the returned square.
+        """
+        width, height = self.image.size
+        horizontal, vertical = width / self.width_px, height / self.height_px
+        left, right = (min(edge * horizontal, width) for edge in box[::2])
+        top, bottom = (min(edge * vertical, height) for edge in box[1::2])
+        return Photo(
+            image_HWC=self._resized((left, top, right, bottom), side_px),
+            width_px=self.width_px,
+            height_px=self.height_px,
+            taken_at=None,
+        )
+
+    def _resized(self, box: Box, side_px: int) -> np.ndarray:
+        size = (side_px, side_px)
+        part = self.image.resize(size, Image.Resampling.BICUBIC, box=box, reducing_gap=_REDUCING_GAP)
+        return np.array(to_srgb(part, self.icc_profile))
+
+
+_Result = TypeVar("_Result", covariant=True)
+
+
+class _Target(Protocol[_Result]):
+    """The part of a photo that is decoded, and its size."""
+
+    def needed(self, size: Size) -> Size:
+        """Return the size that the whole decoded photo must at least have, before EXIF orientation."""
+        ...
+
+    def read(self, image: Image.Image, original: Size, orientation: int) -> _Result:
+        """Return the result from the decoded pixels of a photo whose size was ``original``."""
+        ...
+
+
 @dataclass(frozen=True)
 class _Square:
     """The central square of a photo."""
 
     side_px: int
-    needs_time = False
 
     def needed(self, size: Size) -> Size:
         return self.side_px, self.side_px
 
-    def shrink(self, image: Image.Image) -> Image.Image:
+    def read(self, image: Image.Image, original: Size, orientation: int) -> Photo:
+        return _photo(image, self._shrink(_resizable(image)), original, orientation)
+
+    def _shrink(self, image: Image.Image) -> Image.Image:
         side = min(image.size)
         left, top = (image.width - side) // 2, (image.height - side) // 2
         box = (left, top, left + side, top + side)
@@ -103,11 +174,14 @@ class _Bounded:
     """A whole photo with a bounded long side; a smaller one keeps its size."""
 
     max_side_px: int
-    needs_time = True
 
     def needed(self, size: Size) -> Size:
         ratio = min(1.0, self.max_side_px / max(size))
         return max(1, round(size[0] * ratio)), max(1, round(size[1] * ratio))
+
+    def read(self, image: Image.Image, original: Size, orientation: int) -> Photo:
+        taken_at = capture_time(image)
+        return _photo(image, self.shrink(_resizable(image)), original, orientation, taken_at)
 
     def shrink(self, image: Image.Image) -> Image.Image:
         size = self.needed(image.size)
@@ -116,7 +190,26 @@ class _Bounded:
         return image.resize(size, Image.Resampling.BICUBIC, reducing_gap=_REDUCING_GAP)
 
 
-_Target = _Square | _Bounded
+@dataclass(frozen=True)
+class _Whole:
+    """A whole photo whose short side has at least ``needed_px``, if the original has as much."""
+
+    needed_px: int
+    is_isolated: bool
+    """Whether it is sent from a helper process, and so reduced as far as a resize would reduce it."""
+
+    def needed(self, size: Size) -> Size:
+        return self.needed_px, self.needed_px
+
+    def read(self, image: Image.Image, original: Size, orientation: int) -> ReducedPhoto:
+        profile = image.info.get("icc_profile")
+        reduced = _resizable(image)
+        if self.is_isolated:
+            reduced = reduced.reduce(_reduction(reduced.size, self.needed(reduced.size)))
+        if orientation in _TRANSPOSITIONS:
+            reduced = reduced.transpose(_TRANSPOSITIONS[orientation])
+        width, height = _upright(original, orientation)
+        return ReducedPhoto(image=reduced, width_px=width, height_px=height, icc_profile=profile)
 
 
 def decode_square(
@@ -152,6 +245,21 @@ def decode_bounded(
     return _decode(data, _Bounded(max_side_px), limits, jpeg_checked)
 
 
+def decode_reduced(
+    data: bytes, *, needed_px: int, limits: PhotoLimits = DEFAULT_LIMITS, jpeg_checked: bool = False
+) -> ReducedPhoto:
+    """Decode a whole photo, reduced where its short side keeps at least ``needed_px``.
+
+    A JPEG is reduced by DCT scaling, a photo from a helper process by a whole factor to at least three times
+    ``needed_px``; the other formats keep their size.
+
+    Raises:
+        PhotoError: one of its subclasses, whose ``code`` is the HTTP error code.
+    """
+    is_isolated = recognise_format(data).is_isolated
+    return _decode(data, _Whole(needed_px, is_isolated), limits, jpeg_checked)
+
+
 def photo_too_large(num_bytes: int, max_bytes: int) -> TooLargeError:
     """Return the error of a photo with more than ``max_bytes``."""
     return TooLargeError(
@@ -167,7 +275,7 @@ def bound_array(image_HWC: np.ndarray, *, max_side_px: int = MAX_FACE_PHOTO_SIDE
     return Photo(image_HWC=np.array(reduced), width_px=width, height_px=height, taken_at=None)
 
 
-def _decode(data: bytes, target: _Target, limits: PhotoLimits, jpeg_checked: bool) -> Photo:
+def _decode(data: bytes, target: _Target[_Result], limits: PhotoLimits, jpeg_checked: bool) -> _Result:
     if len(data) > limits.max_bytes:
         raise photo_too_large(len(data), limits.max_bytes)
     format = recognise_format(data)
@@ -181,7 +289,9 @@ def _decode(data: bytes, target: _Target, limits: PhotoLimits, jpeg_checked: boo
     return _decode_format(data, format, target, limits)
 
 
-def _decode_format(data: bytes, format: PhotoFormat, target: _Target, limits: PhotoLimits) -> Photo:
+def _decode_format(
+    data: bytes, format: PhotoFormat, target: _Target[_Result], limits: PhotoLimits
+) -> _Result:
     try:
         if format.name == "HEIC":
             return _decode_heic(data, format, target, limits)
@@ -210,8 +320,8 @@ def _decode_format(data: bytes, format: PhotoFormat, target: _Target, limits: Ph
 
 
 def _decode_with_pillow(
-    data: bytes, format: PhotoFormat, target: _Target, limits: PhotoLimits, *, is_cut: bool = False
-) -> Photo:
+    data: bytes, format: PhotoFormat, target: _Target[_Result], limits: PhotoLimits, *, is_cut: bool = False
+) -> _Result:
     with Image.open(io.BytesIO(data), formats=[format.pillow_name]) as image:
         original = image.size
         _check_pixels(original, format, limits)
@@ -227,25 +337,33 @@ def _decode_with_pillow(
             raise UnreadableImageError(
                 f"the JPEG is truncated: {missing:.0%} of its rows are missing; send the whole file"
             )
-        return _photo(image, original, target, _orientation(image))
+        return target.read(image, original, _orientation(image))
 
 
-def _decode_heic(data: bytes, format: PhotoFormat, target: _Target, limits: PhotoLimits) -> Photo:
+def _decode_heic(data: bytes, format: PhotoFormat, target: _Target[_Result], limits: PhotoLimits) -> _Result:
     picture = open_heic(data)
     original = picture.size
     _check_pixels(original, format, limits)
     image = load_reduced(picture, _reduction(original, target.needed(original)))
-    return _photo(image, original, target, orientation=1)
+    return target.read(image, original, 1)
 
 
-def _photo(image: Image.Image, original: Size, target: _Target, orientation: int) -> Photo:
-    shrunk = target.shrink(_resizable(image))
+def _photo(
+    image: Image.Image,
+    shrunk: Image.Image,
+    original: Size,
+    orientation: int,
+    taken_at: datetime | None = None,
+) -> Photo:
     upright = to_srgb(shrunk, image.info.get("icc_profile"))
     if orientation in _TRANSPOSITIONS:
         upright = upright.transpose(_TRANSPOSITIONS[orientation])
-    width, height = original[::-1] if orientation in (5, 6, 7, 8) else original
-    taken_at = capture_time(image) if target.needs_time else None
+    width, height = _upright(original, orientation)
     return Photo(image_HWC=np.array(upright), width_px=width, height_px=height, taken_at=taken_at)
+
+
+def _upright(size: Size, orientation: int) -> Size:
+    return size[::-1] if orientation in (5, 6, 7, 8) else size
 
 
 def _check_pixels(size: Size, format: PhotoFormat, limits: PhotoLimits) -> None:

@@ -12,12 +12,24 @@ from PIL import Image, ImageStat
 from models.images import Photo
 from models.limits import MAX_WHITE_SHARE, MIN_BRIGHTNESS, MIN_CONTRAST, MIN_PHOTO_SIDE_PX, WHITE_BRIGHTNESS
 
-ProblemCode = Literal["too_small", "too_dark", "overexposed", "no_lesion"]
+ProblemCode = Literal[
+    "too_small",
+    "too_dark",
+    "overexposed",
+    "not_skin",
+    "no_lesion",
+    "lesion_too_small",
+    "blurred",
+    "unfamiliar",
+    "near_threshold",
+    "several_lesions",
+]
+"""``near_threshold``, ``several_lesions`` and ``blurred`` are reasons beside a verdict."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
-    """One reason why a photo is not usable."""
+    """One reason why a photo is not usable, or why its verdict is less certain."""
 
     code: ProblemCode
     message: str

@@ -3,10 +3,14 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
+import onnx
 import torch
+from onnx import TensorProto, helper, numpy_helper
 
 from models.checkpoint import CheckpointMeta, save_checkpoint
 from models.diagnoses import DIAGNOSES
+from models.lesion.gate import LesionGate
 from models.lesion.metrics import DiagnosisMetrics, Int8Metrics, LesionMetrics, RiskMetrics
 from models.lesion.network import LesionNet
 from models.lesion.runtimes import INT8_RUNTIMES
@@ -56,17 +60,90 @@ def random_meta(kind: str, **changes: object) -> CheckpointMeta:
     return CheckpointMeta.model_validate(settings | changes)
 
 
+def drawn_localizer() -> bytes:
+    """Return ``localizer.onnx`` for drawn pictures.
+
+    Lesions are the dark cells of the picture (mean colour below 110 of 255), skin is a picture that is more
+    red than blue on average. The lesion output is the largest value of the map.
+    """
+    nodes = [
+        helper.make_node("Transpose", ["image_BHWC"], ["bytes"], perm=[0, 3, 1, 2]),
+        helper.make_node("Cast", ["bytes"], ["pixels"], to=TensorProto.FLOAT),
+        helper.make_node("AveragePool", ["pixels"], ["cells"], kernel_shape=[2, 2], strides=[2, 2]),
+        helper.make_node("ReduceMean", ["cells"], ["grey_BHW"], axes=[1], keepdims=0),
+        helper.make_node("Sub", ["dark", "grey_BHW"], ["darkness"]),
+        helper.make_node("Mul", ["darkness", "slope"], ["lesion_logit"]),
+        helper.make_node("Sigmoid", ["lesion_logit"], ["lesion_BHW"]),
+        helper.make_node("ReduceMax", ["lesion_BHW"], ["lesion_B"], axes=[1, 2], keepdims=0),
+        helper.make_node("ReduceMean", ["pixels"], ["colour_BC"], axes=[2, 3], keepdims=0),
+        helper.make_node("MatMul", ["colour_BC", "red_minus_blue"], ["redness"]),
+        helper.make_node("Sub", ["redness", "skin_redness"], ["redness_above"]),
+        helper.make_node("Mul", ["redness_above", "slope"], ["skin_logit"]),
+        helper.make_node("Sigmoid", ["skin_logit"], ["skin_B1"]),
+        helper.make_node("Unsqueeze", ["lesion_B", "column"], ["lesion_B1"]),
+        helper.make_node("Concat", ["skin_B1", "lesion_B1"], ["gate_BG"], axis=1),
+    ]
+    constants = {
+        "dark": np.float32(110),
+        "slope": np.float32(0.25),
+        "red_minus_blue": np.array([[1], [0], [-1]], np.float32),
+        "skin_redness": np.float32(15),
+        "column": np.array([1], np.int64),
+    }
+    graph = helper.make_graph(
+        nodes,
+        "localizer",
+        [helper.make_tensor_value_info("image_BHWC", TensorProto.UINT8, ["B", 128, 128, 3])],
+        [
+            helper.make_tensor_value_info("lesion_BHW", TensorProto.FLOAT, ["B", 64, 64]),
+            helper.make_tensor_value_info("gate_BG", TensorProto.FLOAT, ["B", 2]),
+        ],
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.checker.check_model(model)
+    return model.SerializeToString()
+
+
+def random_gate(**changes: object) -> LesionGate:
+    """Return a gate that accepts every lesion that ``drawn_localizer`` finds; the hashes are empty."""
+    settings = {
+        "network_sha256": "",
+        "localizer_sha256": "",
+        "min_scope": 0.0,
+        "min_skin": 0.5,
+        "min_lesion": 0.5,
+        "min_box_px": 8.0,
+        "min_sharpness": 0.0,
+        "false_rejections": {"drawn": Metric(value=0.02, low=0.01, high=0.04, n=500)},
+    }
+    return LesionGate.model_validate(settings | changes)
+
+
 def write_lesion(
     folder: Path,
     *,
     input_px: int = 64,
     thresholds: dict[str, float] | None = None,
     int8_ranges: Mapping[str, tuple[float, float]] | None = None,
+    scope_head: bool = False,
+    gate: LesionGate | None = None,
 ) -> Path:
-    """Write a lesion network with four diagnoses; returns the folder."""
+    """Write a lesion network with four diagnoses; returns the folder.
+
+    Args:
+        folder: of the checkpoint.
+        input_px: side of the network's input.
+        thresholds: of the checkpoint.
+        int8_ranges: calibration ranges by activation.
+        scope_head: add a scope head.
+        gate: of ``random_gate``; its localizer is ``drawn_localizer``.
+    """
     torch.manual_seed(0)
     diagnoses = (*DIAGNOSES[:2], *DIAGNOSES[-2:])
     architecture = {"num_diagnoses": len(diagnoses), "input_px": input_px}
+    if scope_head:
+        architecture["scope_head"] = True
     meta = random_meta(
         "lesion",
         labels=tuple(one.name for one in diagnoses),
@@ -75,8 +152,16 @@ def write_lesion(
         input_px=input_px,
         thresholds=LESION_THRESHOLDS if thresholds is None else thresholds,
         metrics=int8_accepted(dict.fromkeys(INT8_RUNTIMES, True)) if int8_ranges else TaskMetrics(),
+        gate=None if gate is None else gate.model_dump(),
     )
-    save_checkpoint(folder, LesionNet(**architecture), meta, "# Random weights\n", int8_ranges=int8_ranges)
+    save_checkpoint(
+        folder,
+        LesionNet(**architecture),
+        meta,
+        "# Random weights\n",
+        int8_ranges=int8_ranges,
+        localizer_onnx=None if gate is None else drawn_localizer(),
+    )
     return folder
 
 

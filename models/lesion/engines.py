@@ -36,6 +36,11 @@ class LesionOutput:
     """float32, probability of malignancy."""
     diagnosis_BK: np.ndarray
     """float32, columns in the order of ``meta.labels``; each row sums to 1."""
+    scope_B: np.ndarray | None = None
+    """float32, probability that the photo shows a lesion that the network can classify.
+
+    None for a checkpoint without a scope head.
+    """
     features_BCHW: np.ndarray | None = None
     """float32, the last feature map, on request."""
     grad_cam_RHW: Mapping[int, np.ndarray] = field(default_factory=dict)
@@ -79,20 +84,24 @@ class LesionEngine(ABC):
         return self._classify(np.ascontiguousarray(image_BHWC), features, explain)
 
     def ping(self) -> None:
-        """Classify one blank photo; raise if the result is not a probability."""
+        """Classify one blank photo; raise if a result is not a probability."""
         side = self.meta.input_px
-        check_finite(self(np.zeros((1, side, side, 3), np.uint8)).malignant_B)
+        output = self(np.zeros((1, side, side, 3), np.uint8))
+        check_finite(output.malignant_B)
+        if output.scope_B is not None:
+            check_finite(output.scope_B)
 
     @abstractmethod
     def _classify(self, image_BHWC: np.ndarray, features: bool, explain: Sequence[int]) -> LesionOutput:
         """Classify a contiguous batch whose shape and type were checked."""
 
     def _output(self, features_BCHW: Tensor, features: bool, explain: Sequence[int]) -> LesionOutput:
-        """Run both heads on the last feature map."""
+        """Run the heads on the last feature map."""
         logits = self._net.classify(features_BCHW)
         return LesionOutput(
             malignant_B=logits.risk_BR.softmax(1)[:, GROUPS.index("malignant")].cpu().numpy(),
             diagnosis_BK=logits.diagnosis_BK.softmax(1).cpu().numpy(),
+            scope_B=None if logits.scope_B is None else logits.scope_B.sigmoid().cpu().numpy(),
             features_BCHW=features_BCHW.contiguous().cpu().numpy() if features else None,
             grad_cam_RHW=self._grad_cam(features_BCHW, explain),
         )
@@ -157,18 +166,23 @@ class OnnxLesionEngine(LesionEngine):
         options.add_session_config_entry("session.x64quantprecision", "1")
         graph = lesion_graph(_weights_of(net), meta, ranges).SerializeToString()
         self._session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        self._has_scope = _has_scope(meta)
         super().__init__(meta, _without_backbone(net), "cpu")
 
     def _classify(self, image_BHWC: np.ndarray, features: bool, explain: Sequence[int]) -> LesionOutput:
-        names = ["malignant_B", "diagnosis_BK", *(["features_BCHW"] if features or explain else [])]
-        malignant_B, diagnosis_BK, *rest = map(
-            np.asarray, self._session.run(names, {"image_BHWC": image_BHWC})
-        )
+        names = ["malignant_B", "diagnosis_BK"]
+        names += ["scope_B"] if self._has_scope else []
+        names += ["features_BCHW"] if features or explain else []
+        results = map(np.asarray, self._session.run(names, {"image_BHWC": image_BHWC}))
+        found = dict(zip(names, results, strict=True))
+        features_BCHW = found.get("features_BCHW")
+        maps = {} if features_BCHW is None else self._grad_cam(torch.from_numpy(features_BCHW), explain)
         return LesionOutput(
-            malignant_B=malignant_B,
-            diagnosis_BK=diagnosis_BK,
-            features_BCHW=rest[0] if features else None,
-            grad_cam_RHW=self._grad_cam(torch.from_numpy(rest[0]), explain) if explain else {},
+            malignant_B=found["malignant_B"],
+            diagnosis_BK=found["diagnosis_BK"],
+            scope_B=found.get("scope_B"),
+            features_BCHW=features_BCHW if features else None,
+            grad_cam_RHW=maps,
         )
 
 
@@ -196,6 +210,7 @@ class GpuLesionEngine(LesionEngine):
                 fold_batch_norm(part.backbone.eval())
                 part.backbone.bfloat16()
         super().__init__(meta, net, device)
+        self._has_scope = _has_scope(meta)
         self.sizes = gpu_batch_sizes(max_batch_size)
         self._runner = CudaGraphRunner(self._compute, (meta.input_px, meta.input_px, 3), self.sizes, device)
 
@@ -215,10 +230,13 @@ class GpuLesionEngine(LesionEngine):
 
     @torch.inference_mode()
     def classify_on_device(self, image_BHWC: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Classify uint8 photos on the device; return risk, diagnoses and feature map on the device."""
+        """Classify uint8 photos on the device; return risk, diagnoses and feature map on the device.
+
+        The scope is not returned.
+        """
         parts = [[one.clone() for one in self._runner(part)] for part in image_BHWC.split(self.sizes[-1])]
         probability_BX, features_BCHW = (torch.cat(outputs) for outputs in zip(*parts, strict=True))
-        return probability_BX[:, 0], probability_BX[:, 1:], features_BCHW
+        return probability_BX[:, 0], probability_BX[:, 1 : 1 + len(self.meta.labels)], features_BCHW
 
     def _classify(self, image_BHWC: np.ndarray, features: bool, explain: Sequence[int]) -> LesionOutput:
         largest = self.sizes[-1]
@@ -233,27 +251,38 @@ class GpuLesionEngine(LesionEngine):
             if features:
                 feature_maps.append(features_BCHW.float().contiguous().cpu().numpy())
             probabilities.append(probability_BX.cpu().numpy())
-        probability = np.concatenate(probabilities)
+        probability_BX = np.concatenate(probabilities)
         return LesionOutput(
-            malignant_B=probability[:, 0],
-            diagnosis_BK=probability[:, 1:],
+            malignant_B=probability_BX[:, 0],
+            diagnosis_BK=probability_BX[:, 1 : 1 + len(self.meta.labels)],
+            scope_B=probability_BX[:, -1] if self._has_scope else None,
             features_BCHW=np.concatenate(feature_maps) if features else None,
             grad_cam_RHW=grad_cam_RHW,
         )
 
     def _compute(self, image_BHWC: Tensor) -> tuple[Tensor, Tensor]:
-        """Return probabilities (B, 1 + K), of malignancy and each diagnosis, and the last feature map."""
+        """Return probabilities and the last feature map.
+
+        The columns are malignancy, each diagnosis and, with a scope head, the scope.
+        """
         image_BCHW = normalize(image_BHWC, self.meta.mean, self.meta.std).bfloat16()
         features_BCHW = self._net.features(image_BCHW.contiguous(memory_format=torch.channels_last))
         logits = self._net.classify(features_BCHW.float())
-        malignant_B1 = logits.risk_BR.softmax(1)[:, GROUPS.index("malignant")].unsqueeze(1)
-        return torch.cat([malignant_B1, logits.diagnosis_BK.softmax(1)], dim=1), features_BCHW
+        columns = [logits.risk_BR.softmax(1)[:, GROUPS.index("malignant"), None]]
+        columns.append(logits.diagnosis_BK.softmax(1))
+        if logits.scope_B is not None:
+            columns.append(logits.scope_B.sigmoid()[:, None])
+        return torch.cat(columns, dim=1), features_BCHW
 
 
 def gpu_batch_sizes(max_batch_size: int) -> tuple[int, ...]:
     """Return the padded sizes of batches of at most ``max_batch_size``, in ascending order."""
     largest = next((size for size in GPU_BATCH_SIZES if size >= max_batch_size), GPU_BATCH_SIZES[-1])
     return tuple(size for size in GPU_BATCH_SIZES if size <= largest)
+
+
+def _has_scope(meta: CheckpointMeta) -> bool:
+    return bool(meta.architecture.get("scope_head"))
 
 
 def _weights_of(net: nn.Module) -> Weights:

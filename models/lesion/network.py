@@ -1,4 +1,4 @@
-"""The lesion network: a ResNet50 backbone with a risk head and a diagnosis head; or an ensemble of them.
+"""The lesion network: a ResNet50 backbone with heads for risk, diagnosis and scope; or an ensemble of them.
 
 Axes: B image, C channel, H row, W column, K diagnosis, R risk group (benign, malignant).
 """
@@ -21,22 +21,27 @@ STORED_PREFIX, PREFIX = "trunk.", "backbone."
 
 
 class LesionLogits(NamedTuple):
-    """Outputs of both heads, before softmax."""
+    """Outputs of the heads, before softmax or sigmoid."""
 
     risk_BR: Tensor
     diagnosis_BK: Tensor
+    scope_B: Tensor | None = None
+    """Of the photo showing a lesion that the network can classify; None without a scope head."""
 
 
 class LesionNet(nn.Module):
-    """ResNet50 (He et al. 2016, arXiv:1512.03385; torchvision's v1.5) with two heads.
+    """ResNet50 (He et al. 2016, arXiv:1512.03385; torchvision's v1.5) with two or three heads.
 
     Args:
         num_diagnoses: columns of the diagnosis head.
         input_px: side of the square input; decides the stride of the last stage.
-        dropout: in both heads, in training.
+        dropout: in the risk head and the diagnosis head, in training.
+        scope_head: add a linear head, whether the photo shows a lesion that the network can classify.
     """
 
-    def __init__(self, *, num_diagnoses: int, input_px: int, dropout: float = 0.3) -> None:
+    def __init__(
+        self, *, num_diagnoses: int, input_px: int, dropout: float = 0.3, scope_head: bool = False
+    ) -> None:
         super().__init__()
         self.input_px = input_px
         self.backbone = resnet50(weights=None, zero_init_residual=True)
@@ -47,6 +52,7 @@ class LesionNet(nn.Module):
                     layer.stride = (1, 1)
         self.risk_head = _head(len(GROUPS), dropout)
         self.diagnosis_head = _head(num_diagnoses, dropout)
+        self.scope_head = nn.Linear(BACKBONE_CHANNELS, 1) if scope_head else None
         self.register_state_dict_post_hook(_rename_to_stored)
         self.register_load_state_dict_pre_hook(_rename_from_stored)
 
@@ -61,9 +67,10 @@ class LesionNet(nn.Module):
         return net.layer4(net.layer3(net.layer2(net.layer1(x))))
 
     def classify(self, features_BCHW: Tensor) -> LesionLogits:
-        """Pool the last feature map and run both heads."""
+        """Pool the last feature map and run the heads."""
         pooled_BC = features_BCHW.mean(dim=(2, 3))
-        return LesionLogits(self.risk_head(pooled_BC), self.diagnosis_head(pooled_BC))
+        scope_B = None if self.scope_head is None else self.scope_head(pooled_BC)[:, 0]
+        return LesionLogits(self.risk_head(pooled_BC), self.diagnosis_head(pooled_BC), scope_B)
 
     def risk_grad_cam(self, features_CHW: Tensor) -> Tensor:
         """Return the Grad-CAM map of each risk group for one last feature map, (R, h, w)."""
@@ -80,12 +87,20 @@ class LesionEnsemble(nn.Module):
         num_diagnoses: as for ``LesionNet``, like the other arguments.
     """
 
-    def __init__(self, *, num_members: int, num_diagnoses: int, input_px: int, dropout: float = 0.3) -> None:
+    def __init__(
+        self,
+        *,
+        num_members: int,
+        num_diagnoses: int,
+        input_px: int,
+        dropout: float = 0.3,
+        scope_head: bool = False,
+    ) -> None:
         super().__init__()
         if num_members < 1:
             raise ValueError(f"num_members is {num_members}, must be at least 1")
         self.members = nn.ModuleList(
-            LesionNet(num_diagnoses=num_diagnoses, input_px=input_px, dropout=dropout)
+            LesionNet(num_diagnoses=num_diagnoses, input_px=input_px, dropout=dropout, scope_head=scope_head)
             for _ in range(num_members)
         )
 
@@ -101,9 +116,11 @@ class LesionEnsemble(nn.Module):
         """Run the heads of every member on its own channels, and average the logits."""
         parts = features_BCHW.chunk(len(self.members), dim=1)
         logits = [member.classify(part) for member, part in zip(self.nets, parts, strict=True)]
+        scopes = [one.scope_B for one in logits if one.scope_B is not None]
         return LesionLogits(
             torch.stack([one.risk_BR for one in logits]).mean(0),
             torch.stack([one.diagnosis_BK for one in logits]).mean(0),
+            torch.stack(scopes).mean(0) if scopes else None,
         )
 
     def risk_grad_cam(self, features_CHW: Tensor) -> Tensor:

@@ -32,6 +32,7 @@ from models.lesion.quantization.int8 import (
 
 OPSET, IR_VERSION = 17, 8
 PHOTOS, MALIGNANT, DIAGNOSIS, FEATURES = "image_BHWC", "malignant_B", "diagnosis_BK", "features_BCHW"
+SCOPE = "scope_B"
 
 
 def lesion_graph(
@@ -39,8 +40,8 @@ def lesion_graph(
 ) -> onnx.ModelProto:
     """Return the graph of a network or an ensemble; with ``ranges`` the backbone computes in int8.
 
-    Its input is ``image_BHWC``, uint8; its outputs are ``malignant_B``, ``diagnosis_BK`` and
-    ``features_BCHW`` of ``models.lesion.engines.LesionOutput``.
+    Its input is ``image_BHWC``, uint8; its outputs are ``malignant_B``, ``diagnosis_BK``,
+    ``features_BCHW`` and, with a scope head, ``scope_B`` of ``models.lesion.engines.LesionOutput``.
     """
     graph = _Graph(weights, meta, None if ranges is None else {**ranges, IMAGE: pixel_range(meta)})
     num_members = meta.architecture.get("num_members")
@@ -57,16 +58,20 @@ def lesion_graph(
     graph.probability(pooled, prefixes, "diagnosis_head", DIAGNOSIS)
     graph.add("Concat", features, FEATURES, axis=1)
     side = meta.input_px
+    outputs = [
+        helper.make_tensor_value_info(MALIGNANT, TensorProto.FLOAT, ["B"]),
+        helper.make_tensor_value_info(DIAGNOSIS, TensorProto.FLOAT, ["B", len(meta.labels)]),
+        helper.make_tensor_value_info(FEATURES, TensorProto.FLOAT, ["B", "C", "H", "W"]),
+    ]
+    if meta.architecture.get("scope_head"):
+        graph.scope(pooled, prefixes)
+        outputs.append(helper.make_tensor_value_info(SCOPE, TensorProto.FLOAT, ["B"]))
     return helper.make_model(
         helper.make_graph(
             graph.nodes,
             meta.kind,
             [helper.make_tensor_value_info(PHOTOS, TensorProto.UINT8, ["B", side, side, 3])],
-            [
-                helper.make_tensor_value_info(MALIGNANT, TensorProto.FLOAT, ["B"]),
-                helper.make_tensor_value_info(DIAGNOSIS, TensorProto.FLOAT, ["B", len(meta.labels)]),
-                helper.make_tensor_value_info(FEATURES, TensorProto.FLOAT, ["B", "C", "H", "W"]),
-            ],
+            outputs,
             graph.constants,
         ),
         opset_imports=[helper.make_opsetid("", OPSET)],
@@ -170,8 +175,17 @@ class _Graph:
 
     def probability(self, pooled: list[str], prefixes: list[str], head: str, output: str) -> None:
         logits = [self.head(x, f"{prefix}{head}") for x, prefix in zip(pooled, prefixes, strict=True)]
-        mean = self.add("Mean", logits, f"{head}.mean") if len(logits) > 1 else logits[0]
-        self.add("Softmax", [mean], output, axis=1)
+        self.add("Softmax", [self.mean(logits, head)], output, axis=1)
+
+    def scope(self, pooled: list[str], prefixes: list[str]) -> None:
+        logits = [self.dense(x, f"{prefix}scope_head") for x, prefix in zip(pooled, prefixes, strict=True)]
+        column = self.constant("column", np.array([1], np.int64))
+        scope_B = self.add("Squeeze", [self.mean(logits, "scope_head"), column], "scope")
+        self.add("Sigmoid", [scope_B], SCOPE)
+
+    def mean(self, logits: list[str], head: str) -> str:
+        """Average the members of an ensemble."""
+        return self.add("Mean", logits, f"{head}.mean") if len(logits) > 1 else logits[0]
 
     def head(self, pooled: str, name: str) -> str:
         hidden = self.add("Relu", [self.dense(pooled, f"{name}.0")], f"{name}.1")
