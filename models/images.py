@@ -363,7 +363,7 @@ def _photo(
 
 
 def _upright(size: Size, orientation: int) -> Size:
-    return size[::-1] if orientation in (5, 6, 7, 8) else size
+    return (size[1], size[0]) if orientation in (5, 6, 7, 8) else size
 
 
 def _check_pixels(size: Size, format: PhotoFormat, limits: PhotoLimits) -> None:

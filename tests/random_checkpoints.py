@@ -141,14 +141,13 @@ def write_lesion(
     """
     torch.manual_seed(0)
     diagnoses = (*DIAGNOSES[:2], *DIAGNOSES[-2:])
+    net = LesionNet(num_diagnoses=len(diagnoses), input_px=input_px, scope_head=scope_head)
     architecture = {"num_diagnoses": len(diagnoses), "input_px": input_px}
-    if scope_head:
-        architecture["scope_head"] = True
     meta = random_meta(
         "lesion",
         labels=tuple(one.name for one in diagnoses),
         groups={one.name: one.group for one in diagnoses},
-        architecture=architecture,
+        architecture=architecture | ({"scope_head": True} if scope_head else {}),
         input_px=input_px,
         thresholds=LESION_THRESHOLDS if thresholds is None else thresholds,
         metrics=int8_accepted(dict.fromkeys(INT8_RUNTIMES, True)) if int8_ranges else TaskMetrics(),
@@ -156,7 +155,7 @@ def write_lesion(
     )
     save_checkpoint(
         folder,
-        LesionNet(**architecture),
+        net,
         meta,
         "# Random weights\n",
         int8_ranges=int8_ranges,

@@ -110,7 +110,8 @@ class Localizer:
             ) from error
         if not np.isfinite((found.skin, found.lesion)).all():
             raise CheckpointError(
-                f"{folder / LOCALIZER} has outputs that are no probabilities; fetch it again"
+                f"{folder / LOCALIZER} returns {found.skin} and {found.lesion}, probabilities are needed; "
+                "export it again with train.gpu_recipe.export_localizer"
             )
 
     def __call__(self, image_HWC: np.ndarray) -> Localization:

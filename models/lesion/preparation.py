@@ -27,8 +27,11 @@ from models.photo_quality import Problem, find_problems
 class PreparedLesion:
     """The input of the lesion network, and what the gate needs to know about it."""
 
-    photo: Photo
-    """The crop, with the size of the upright original."""
+    image_HWC: np.ndarray
+    """The crop, uint8, (side_px, side_px, 3)."""
+    width_px: int
+    """Of the upright original."""
+    height_px: int
     localization: Localization | None
     """None without a localizer."""
     crop_box: Box
@@ -41,11 +44,6 @@ class PreparedLesion:
     """Of the crop, by ``models.lesion.gate.sharpness``."""
     problems: list[Problem]
     """Of ``models.photo_quality.find_problems`` for the crop."""
-
-    @property
-    def image_HWC(self) -> np.ndarray:
-        """Return the crop, uint8, (side_px, side_px, 3)."""
-        return self.photo.image_HWC
 
 
 def prepare_lesion(
@@ -111,8 +109,8 @@ def check_box(box: Box, width_px: int, height_px: int) -> None:
     if not (0 <= box.left < box.right <= width_px and 0 <= box.top < box.bottom <= height_px):
         raise BoxError(
             f"the box {', '.join(f'{edge:g}' for edge in box)} does not fit the photo of {width_px} x "
-            f"{height_px} pixels; send left,top,right,bottom in pixels of the upright photo, with left < right "
-            "and top < bottom"
+            f"{height_px} pixels; send left,top,right,bottom in pixels of the upright photo, with left < "
+            "right and top < bottom"
         )
 
 
@@ -134,7 +132,9 @@ def _prepared(
     is_box_given: bool = False,
 ) -> PreparedLesion:
     return PreparedLesion(
-        photo=photo,
+        image_HWC=photo.image_HWC,
+        width_px=photo.width_px,
+        height_px=photo.height_px,
         localization=localization,
         crop_box=crop,
         lesion_box=lesion_box,
