@@ -46,6 +46,22 @@ class ModelName(Body):
     version: str = Field(examples=["1"])
 
 
+class Gate(Body):
+    """What a lesion network needs to see in a photo, and how often it rejects good photos."""
+
+    min_scope: float = Field(description="scope probability of the network, below: not usable")
+    min_skin: float = Field(description="skin probability of the localizer, below: not_skin")
+    min_lesion: float = Field(description="lesion probability of the localizer, below: no_lesion")
+    min_box_px: float = Field(
+        description="longer side of the lesion in pixels of the photo, below: lesion_too_small"
+    )
+    min_sharpness: float = Field(description="sharpness of the crop, 0 to 1, below: blurred")
+    false_rejections: dict[str, Metric] = Field(
+        description="by source: share of unchanged validation photos that are not usable"
+    )
+    localizer_sha256: str = Field(description="of localizer.onnx")
+
+
 class LoadedModel(Body):
     """One network that the server has loaded."""
 
@@ -56,7 +72,10 @@ class LoadedModel(Body):
     labels: list[str] = Field(description="in the order of the output columns")
     groups: dict[str, Group] = Field(description="group of each label; empty without groups")
     input_px: int = Field(description="side of the square input, pixels")
-    thresholds: dict[str, float]
+    thresholds: dict[str, float] = Field(description="in effect: of the settings, else of the checkpoint")
+    gate: Gate | None = Field(
+        default=None, description="of a lesion network; null: it classifies every photo with enough light"
+    )
     metrics: LesionMetrics | ProgressMetrics | SerializeAsAny[TaskMetrics] = Field(
         description="with data set, split, n and 95% confidence intervals"
     )

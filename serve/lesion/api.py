@@ -1,31 +1,34 @@
 """Routes, service and response of the lesion task."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+import re
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import StreamingResponse
 
-from models.checkpoint import CheckpointMeta
-from models.images import Photo, PhotoError, PhotoLimits, decode_square
+from models.checkpoint import CheckpointMeta, local_checkpoint
+from models.lesion.gate import find_problems_after, find_problems_before, find_weaknesses, gate_of
+from models.lesion.localizer import Box, Localizer
+from models.lesion.preparation import prepare_lesion
 from models.limits import DEFAULT_TOP_K, MAX_TOP_K
-from models.photo_quality import Problem, find_problems
 from serve.lesion import openapi
-from serve.lesion.batch import stream_lines
+from serve.lesion.answers import unusable_answer, usable_answer
+from serve.lesion.batch import File, stream_lines
 from serve.lesion.config import LesionConfig
 from serve.lesion.grad_cam import grad_cam_png
 from serve.lesion.messages import LesionPhoto, LesionReport
-from serve.lesion.schemas import DiagnosisScore, LesionAnswer, PixelBox
-from serve.lesion.verdict import RISK_LEVELS, thresholds_of
+from serve.lesion.schemas import LesionAnswer
 from serve.runtime import metrics
 from serve.runtime.admission import REQUEST_ID_HEADER, AdaptiveLimiter, request_slot
 from serve.runtime.errors import ApiError
 from serve.runtime.multipart import FormSpec
 from serve.runtime.replica_client import OVERLOAD_RETRY_S, RequestCoalescer
 from serve.runtime.uploads import read_form, read_photo
-from serve.schemas import ModelName, Reason
+from serve.schemas import ModelName
 from serve.task import GatewayContext
 
 UNBUFFERED = {"X-Accel-Buffering": "no", "Cache-Control": "no-store"}
@@ -34,6 +37,16 @@ UNBUFFERED = {"X-Accel-Buffering": "no", "Cache-Control": "no-store"}
 Explain = Annotated[bool, Query(description="add the Grad-CAM map of the verdict")]
 TopK = Annotated[int, Query(ge=1, le=MAX_TOP_K, description="number of diagnoses in the response")]
 
+LesionBox = Annotated[
+    str | None,
+    Query(
+        description="left,top,right,bottom of the lesion in pixels of the upright photo, instead of the box "
+        "that the server finds; the network reads a square around it",
+        examples=["1210,830,1790,1360"],
+    ),
+]
+_BOX = re.compile(r"\d{1,6}(\.\d{1,6})?(,\d{1,6}(\.\d{1,6})?){3}", re.ASCII)
+
 Submit = Callable[[LesionPhoto], Awaitable[LesionReport]]
 """Give one photo to the network."""
 
@@ -41,12 +54,15 @@ router = APIRouter(tags=["lesion"])
 
 
 @router.post("/v1/lesion", openapi_extra=openapi.LESION_BODY, responses=openapi.LESION_RESPONSES)
-async def lesion(request: Request, explain: Explain = False, top_k: TopK = DEFAULT_TOP_K) -> LesionAnswer:
+async def lesion(
+    request: Request, explain: Explain = False, top_k: TopK = DEFAULT_TOP_K, box: LesionBox = None
+) -> LesionAnswer:
     """Classify one lesion: is it harmful, and what is it? Raw body, multipart `file`, or JSON."""
     service = _service(request)
+    options = LesionOptions(explain=explain, top_k=top_k, box=None if box is None else parse_box(box))
     max_bytes = service.gateway.max_photo_bytes
     file = await read_photo(request, request_slot(request), service.pool, max_bytes=max_bytes)
-    return await service.classify(file, explain=explain, top_k=top_k)
+    return await service.classify(file, options)
 
 
 @router.post(
@@ -63,6 +79,7 @@ async def lesion_batch(
     A bad file becomes an error line; the other photos are classified.
     """
     service, slot = _service(request), request_slot(request)
+    options = LesionOptions(explain=explain, top_k=top_k)
     spec = FormSpec(
         file_field="files",
         max_files=service.config.max_batch_photos,
@@ -73,24 +90,40 @@ async def lesion_batch(
     if not files:
         raise ApiError("invalid_request", f"the form has no 'files'; send 1 to {spec.max_files} photos")
     slot.enter_context(service.batch_limiter.acquire())
-    classify = partial(service.classify_or_wait, explain=explain, top_k=top_k)
     lines = stream_lines(
-        files, classify, deadline=slot.deadline, request_id=request.headers[REQUEST_ID_HEADER]
+        files,
+        lambda file: service.classify_or_wait(file, options),
+        deadline=slot.deadline,
+        request_id=request.headers[REQUEST_ID_HEADER],
     )
     return StreamingResponse(lines, media_type="application/x-ndjson", headers=UNBUFFERED)
 
 
+@dataclass(frozen=True, kw_only=True)
+class LesionOptions:
+    """Query parameters of a request."""
+
+    explain: bool
+    top_k: int
+    box: Box | None = None
+    """Of the lesion, pixels of the upright photo."""
+
+
 class LesionService:
-    """Decode photos of lesions, classify the usable ones on the replicas, and build the responses.
+    """Prepare photos of lesions, classify the usable ones on the replicas, and build the responses.
 
     Args:
-        meta: of the checkpoint that the replicas serve.
+        meta: of the checkpoint that the replicas serve. With a gate, the localizer is loaded from its folder.
+
+    Raises:
+        CheckpointError: the gate belongs to another network or localizer.
     """
 
     def __init__(self, config: LesionConfig, meta: CheckpointMeta, context: GatewayContext) -> None:
         self.config = config
         self._model = ModelName(name=meta.name, version=meta.version)
-        self._thresholds = config.thresholds or thresholds_of(meta)
+        self._thresholds = config.thresholds_of(meta)
+        self._gate = gate_of(meta)
         self.gateway = context.config
         retry_after_s = self.gateway.retry_after_s
         self.photo_limiter = AdaptiveLimiter(
@@ -102,42 +135,54 @@ class LesionService:
         self.limiters = {"/v1/lesion": self.photo_limiter, "/v1/lesion/batch": self.batch_limiter}
         self._batch_photos = asyncio.Semaphore(config.batch_concurrency)
         self.pool = context.decode_pool
-        self._decoder = partial(_decode, side_px=meta.input_px, limits=context.photo_limits)
+        localizer = Localizer(local_checkpoint(config.checkpoint), self._gate) if self._gate else None
+        self._prepare = partial(
+            prepare_lesion, localizer=localizer, side_px=meta.input_px, limits=context.photo_limits
+        )
         self._coalescer = RequestCoalescer[LesionPhoto, LesionReport](
             partial(context.replicas["lesion"].call, "classify"), threshold=config.coalesce_above
         )
 
-    async def classify(self, file: bytes | PhotoError, *, explain: bool, top_k: int) -> LesionAnswer:
+    async def classify(self, file: File, options: LesionOptions) -> LesionAnswer:
         """Classify the photo of a single request.
 
         Raises:
-            PhotoError: the photo was rejected or cannot be decoded.
+            PhotoError: the photo was rejected or cannot be decoded, or the box is outside the photo.
             ApiError: ``overloaded``.
         """
         with self.photo_limiter.acquire():
-            return await self._answer(file, self._coalescer.submit, explain=explain, top_k=top_k)
+            return await self._answer(file, options, self._coalescer.submit)
 
-    async def classify_or_wait(self, file: bytes | PhotoError, *, explain: bool, top_k: int) -> LesionAnswer:
+    async def classify_or_wait(self, file: File, options: LesionOptions) -> LesionAnswer:
         """Classify one photo of an accepted batch request; wait while the replicas are overloaded."""
         async with self._batch_photos:
-            return await self._answer(file, self._submit_or_wait, explain=explain, top_k=top_k)
+            return await self._answer(file, options, self._submit_or_wait)
 
-    async def _answer(
-        self, file: bytes | PhotoError, submit: Submit, *, explain: bool, top_k: int
-    ) -> LesionAnswer:
-        """Prepare a photo, give it to the network if it is usable, and build the response."""
-        photo, problems = await self.pool.decode(self._decoder, file)
-        if problems:
-            return self._inconclusive(problems)
-        report = await submit(LesionPhoto(image_HWC=photo.image_HWC, explain=explain))
-        metrics.verdicts().inc(tags={"verdict": report.verdict})
-        grad_cam_HW = report.grad_cam_HW
-        png = None if grad_cam_HW is None else await self.pool.run(grad_cam_png, grad_cam_HW)
-        side = min(photo.width_px, photo.height_px)
-        left, top = (photo.width_px - side) // 2, (photo.height_px - side) // 2
-        return lesion_answer(
-            report, top_k=top_k, crop_box=(left, top, left + side, top + side), heatmap_png=png
-        )
+    async def _answer(self, file: File, options: LesionOptions, submit: Submit) -> LesionAnswer:
+        """Prepare a photo, give it to the network unless it has problems, and build the response."""
+        prepared = await self.pool.decode(partial(self._prepare, box=options.box), file)
+        gate, report = self._gate, None
+        problems = find_problems_before(prepared, gate) if gate else prepared.problems
+        if not problems:
+            report = await submit(LesionPhoto(image_HWC=prepared.image_HWC, explain=options.explain))
+            problems = find_problems_after(prepared, gate, report.scope) if gate else []
+        if report is None or problems:
+            answer = unusable_answer(
+                problems,
+                prepared,
+                model=self._model,
+                thresholds=self._thresholds,
+                is_classified=report is not None,
+            )
+        else:
+            map_HW = report.grad_cam_HW
+            png = None if map_HW is None else await self.pool.run(grad_cam_png, map_HW)
+            weaknesses = find_weaknesses(prepared, gate) if gate else []
+            answer = usable_answer(report, prepared, weaknesses, top_k=options.top_k, heatmap_png=png)
+        metrics.verdicts().inc(tags={"verdict": answer.verdict})
+        for reason in answer.reasons:
+            metrics.reasons().inc(tags={"code": reason.code})
+        return answer
 
     async def _submit_or_wait(self, photo: LesionPhoto) -> LesionReport:
         while True:
@@ -148,75 +193,20 @@ class LesionService:
                     raise
             await asyncio.sleep(OVERLOAD_RETRY_S)
 
-    def _inconclusive(self, problems: Sequence[Problem]) -> LesionAnswer:
-        metrics.verdicts().inc(tags={"verdict": "inconclusive"})
-        for problem in problems:
-            metrics.reasons().inc(tags={"code": problem.code})
-        return LesionAnswer(
-            model=self._model,
-            verdict="inconclusive",
-            usable=False,
-            reasons=[Reason(code=problem.code, message=problem.message) for problem in problems],
-            malignant_probability=None,
-            threshold=self._thresholds.malignant,
-            benign_threshold=self._thresholds.benign,
-            risk_level=None,
-            diagnosis=None,
-            diagnoses=[],
-            lesion_box=None,
-            crop_box=None,
-        )
 
+def parse_box(text: str) -> Box:
+    """Parse the query parameter ``box``.
 
-def lesion_answer(
-    report: LesionReport, *, top_k: int, crop_box: PixelBox, heatmap_png: str | None = None
-) -> LesionAnswer:
-    """Build the response for one photo."""
-    return LesionAnswer(
-        model=report.model,
-        malignant_probability=report.malignant_probability,
-        verdict=report.verdict,
-        usable=True,
-        reasons=[near_threshold(report)] if report.verdict == "inconclusive" else [],
-        threshold=report.thresholds.malignant,
-        benign_threshold=report.thresholds.benign,
-        risk_level=RISK_LEVELS[report.verdict],
-        diagnosis=named_diagnosis(report),
-        diagnoses=list(report.diagnoses[:top_k]),
-        lesion_box=None,
-        crop_box=crop_box,
-        heatmap_png=heatmap_png,
-    )
-
-
-def near_threshold(report: LesionReport) -> Reason:
-    """Return the reason for an inconclusive verdict on a usable photo."""
-    thresholds = report.thresholds
-    message = (
-        f"the probability of malignancy is {report.malignant_probability:.2g}; benign is below "
-        f"{thresholds.benign:.2g}, malignant from {thresholds.malignant:.2g}; take another sharp photo of "
-        "the lesion from 10 cm in daylight, or show it to a doctor"
-    )
-    return Reason(code="near_threshold", message=message)
-
-
-def named_diagnosis(report: LesionReport) -> DiagnosisScore | None:
-    """Return the most probable diagnosis of the verdict's group, or None below the naming threshold.
-
-    Diagnoses of the other group are excluded: a benign verdict never names a melanoma, and an inconclusive
-    one names nothing.
+    Raises:
+        ApiError: ``invalid_request``.
     """
-    candidates = [score for score in report.diagnoses if score.group == report.verdict]
-    best = max(candidates, key=lambda score: score.probability, default=None)
-    return best if best is not None and best.probability >= report.naming_threshold else None
-
-
-def _decode(
-    data: bytes, *, side_px: int, limits: PhotoLimits, jpeg_checked: bool
-) -> tuple[Photo, list[Problem]]:
-    """Return the central square of a photo, and why it is not usable."""
-    photo = decode_square(data, side_px=side_px, limits=limits, jpeg_checked=jpeg_checked)
-    return photo, find_problems(photo)
+    if not _BOX.fullmatch(text):
+        raise ApiError(
+            "invalid_request",
+            f"query parameter box is {text[:60]!r}: must be four numbers left,top,right,bottom in pixels of "
+            "the upright photo, such as 120,80,360,300",
+        )
+    return Box(*map(float, text.split(",")))
 
 
 def _service(request: Request) -> LesionService:

@@ -4,10 +4,12 @@ from typing import Any
 
 from pydantic import Field
 
+from models.checkpoint import CheckpointMeta
 from models.lesion.runtimes import EngineName
 from models.limits import MAX_BATCH_PHOTOS
 from serve.config import MAX_QUEUED_BATCHES, TaskConfig
 from serve.lesion.verdict import LesionThresholds
+from serve.runtime.loaded_model import threshold_of
 
 
 class LesionConfig(TaskConfig):
@@ -55,6 +57,18 @@ class LesionConfig(TaskConfig):
         gt=0,
         description="photos of batch requests in progress in a gateway; others wait. Default: a full batch",
     )
+
+    def thresholds_of(self, meta: CheckpointMeta) -> LesionThresholds:
+        """Return the thresholds of the verdict: of these settings, or of the checkpoint.
+
+        Without a threshold ``benign`` the checkpoint's verdict changes at ``malignant`` alone.
+
+        Raises:
+            CheckpointError: the checkpoint has no threshold ``malignant``.
+        """
+        malignant = threshold_of(meta, "malignant")
+        benign = meta.thresholds.get("benign", malignant)
+        return self.thresholds or LesionThresholds(benign=benign, malignant=malignant)
 
 
 def _batch(data: dict[str, Any]) -> int:

@@ -10,17 +10,17 @@ import ray.serve
 
 from models.checkpoint import local_checkpoint, read_model_card
 from models.diagnoses import GROUPS
+from models.lesion.gate import gate_of
 from serve.lesion.config import LesionConfig
 from serve.lesion.messages import LesionPhoto, LesionReport
 from serve.lesion.schemas import DiagnosisScore
-from serve.lesion.verdict import thresholds_of
 from serve.runtime.autoscaling import Load
 from serve.runtime.batching import DynamicBatcher
 from serve.runtime.gpu_memory import limit_gpu_memory
 from serve.runtime.loaded_model import loaded_model, threshold_of
 from serve.runtime.replica_client import Overloaded
 from serve.runtime.threads import ONE_THREAD, compute_threads, load_in_throwaway_thread
-from serve.schemas import LoadedModel, ModelName
+from serve.schemas import Gate, LoadedModel, ModelName
 
 
 @ray.serve.deployment(health_check_period_s=5, health_check_timeout_s=60)
@@ -46,7 +46,8 @@ class LesionClassifier:
             )
         )
         self.meta = self._engine.meta
-        self._thresholds = config.thresholds or thresholds_of(self.meta)
+        self._thresholds = config.thresholds_of(self.meta)
+        self._gate = gate_of(self.meta)
         self._naming_threshold = threshold_of(self.meta, "name_diagnosis")
         self._model = ModelName(name=self.meta.name, version=self.meta.version)
         self._model_card = read_model_card(folder)
@@ -94,12 +95,15 @@ class LesionClassifier:
             engine=engine.runtime,
             cuda_graphs=engine.uses_cuda_graphs,
             model_card=self._model_card,
+            thresholds=self._thresholds.model_dump(),
+            gate=None if self._gate is None else Gate(**self._gate.model_dump(exclude={"network_sha256"})),
         )
 
     def _classify_batch(self, photos: list[LesionPhoto]) -> list[LesionReport]:
         image_BHWC = np.stack([photo.image_HWC for photo in photos])
         output = self._engine(image_BHWC, explain=[i for i, photo in enumerate(photos) if photo.explain])
-        if not (np.isfinite(output.malignant_B).all() and np.isfinite(output.diagnosis_BK).all()):
+        scope_B = np.ones(len(photos)) if output.scope_B is None else output.scope_B
+        if not all(np.isfinite(one).all() for one in (output.malignant_B, output.diagnosis_BK, scope_B)):
             raise ValueError("the network returned a probability that is not finite; load it again")
         reports: list[LesionReport] = []
         for index, malignant in enumerate(output.malignant_B.tolist()):
@@ -112,6 +116,7 @@ class LesionClassifier:
                     malignant_probability=malignant,
                     thresholds=self._thresholds,
                     verdict=verdict,
+                    scope=None if output.scope_B is None else float(output.scope_B[index]),
                     naming_threshold=self._naming_threshold,
                     diagnoses=self._ranked(output.diagnosis_BK[index]),
                     grad_cam_HW=None if grad_cam_RHW is None else grad_cam_RHW[GROUPS.index(explained)],

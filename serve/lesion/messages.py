@@ -14,7 +14,7 @@ class LesionPhoto:
     """One decoded photo."""
 
     image_HWC: np.ndarray
-    """uint8, (input_px, input_px, 3), as ``models.images.decode_square`` returns it."""
+    """uint8, (input_px, input_px, 3), as ``models.lesion.preparation`` returns it."""
     explain: bool = False
     """Whether to return the Grad-CAM map of the verdict; that of malignancy if it is inconclusive."""
 
@@ -28,6 +28,8 @@ class LesionReport:
     thresholds: LesionThresholds
     verdict: Verdict
     """Of ``malignant_probability`` by ``thresholds``."""
+    scope: float | None
+    """Probability that the photo shows a lesion that can be classified; None without a scope head."""
     naming_threshold: float
     """Lowest probability of a diagnosis in the response."""
     diagnoses: tuple[DiagnosisScore, ...]

@@ -2,7 +2,8 @@
 
 from functools import partial
 
-from models.checkpoint import local_checkpoint, read_meta
+from models.checkpoint import LOCALIZER, local_checkpoint, read_meta, read_verified
+from models.lesion.gate import gate_of
 from serve.config import MAX_QUEUED_BATCHES
 from serve.lesion.api import LesionService, router
 from serve.lesion.config import LesionConfig
@@ -12,7 +13,11 @@ from serve.task import ServeTask, TaskApp
 
 def build(config: LesionConfig) -> TaskApp:
     """Apply the settings to deployment and service; raise CheckpointError if the checkpoint is invalid."""
-    meta = read_meta(local_checkpoint(config.checkpoint))
+    folder = local_checkpoint(config.checkpoint)
+    meta = read_meta(folder)
+    gate = gate_of(meta)
+    if gate is not None:  # here, because a gateway that fails to start is started again for ever
+        read_verified(folder / LOCALIZER, gate.localizer_sha256)
     # Serve counts calls; the replica counts photos itself, by config.max_photos_per_replica
     classifier = LesionClassifier.options(  # pyright: ignore[reportAttributeAccessIssue]
         max_ongoing_requests=MAX_QUEUED_BATCHES * config.max_batch_size,

@@ -2,11 +2,9 @@
 
 from typing import Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from models.checkpoint import CheckpointError, CheckpointMeta
-from serve.config import Settings
-from serve.runtime.loaded_model import threshold_of
+from serve.schemas import Body
 
 Verdict = Literal["benign", "malignant", "inconclusive"]
 RiskLevel = Literal["low", "medium", "high"]
@@ -15,7 +13,7 @@ RISK_LEVELS: dict[Verdict, RiskLevel] = {"benign": "low", "inconclusive": "mediu
 """Of usable photos."""
 
 
-class LesionThresholds(Settings):
+class LesionThresholds(Body):
     """Probabilities of malignancy at which the verdict changes."""
 
     benign: float = Field(ge=0, le=1, description="benign below it")
@@ -43,20 +41,3 @@ class LesionThresholds(Settings):
         if malignant_probability >= self.malignant:
             return "malignant"
         return "benign" if malignant_probability < self.benign else "inconclusive"
-
-
-def thresholds_of(meta: CheckpointMeta) -> LesionThresholds:
-    """Return the thresholds of a checkpoint; without ``benign`` both are the one of ``malignant``.
-
-    Raises:
-        CheckpointError: there is no threshold ``malignant``, or ``benign`` is above it.
-    """
-    malignant = threshold_of(meta, "malignant")
-    benign = meta.thresholds.get("benign", malignant)
-    try:
-        return LesionThresholds(benign=benign, malignant=malignant)
-    except ValidationError as error:
-        raise CheckpointError(
-            f"checkpoint {meta.name} has threshold benign {benign:g} above malignant {malignant:g}; release "
-            "it again with benign at most malignant"
-        ) from error

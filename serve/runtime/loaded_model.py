@@ -1,7 +1,9 @@
 """Facts of a loaded checkpoint."""
 
+from collections.abc import Mapping
+
 from models.checkpoint import CheckpointError, CheckpointMeta
-from serve.schemas import LoadedModel
+from serve.schemas import Gate, LoadedModel
 
 
 def threshold_of(meta: CheckpointMeta, name: str) -> float:
@@ -16,9 +18,20 @@ def threshold_of(meta: CheckpointMeta, name: str) -> float:
 
 
 def loaded_model(
-    meta: CheckpointMeta, *, device: str, engine: str, model_card: str, cuda_graphs: bool | None = None
+    meta: CheckpointMeta,
+    *,
+    device: str,
+    engine: str,
+    model_card: str,
+    cuda_graphs: bool | None = None,
+    thresholds: Mapping[str, float] | None = None,
+    gate: Gate | None = None,
 ) -> LoadedModel:
-    """Describe a loaded network for ``GET /v1/models``."""
+    """Describe a loaded network for ``GET /v1/models``.
+
+    Args:
+        thresholds: those that settings replace.
+    """
     return LoadedModel(
         kind=meta.kind,
         name=meta.name,
@@ -27,7 +40,8 @@ def loaded_model(
         labels=list(meta.labels),
         groups=meta.groups,
         input_px=meta.input_px,
-        thresholds=meta.thresholds,
+        thresholds={**meta.thresholds, **(thresholds or {})},
+        gate=gate,
         metrics=meta.metrics,
         training_data=meta.training_data,
         data_licence=meta.data_licence,

@@ -14,6 +14,7 @@ from fastapi import FastAPI
 from PIL import Image
 from ray.serve import Deployment
 
+from models.checkpoint import CheckpointMeta
 from models.metrics import TaskMetrics
 from serve.config import GatewayConfig
 from serve.gateway import Services, create_app
@@ -39,12 +40,19 @@ def score(name: str, group: Group, probability: float) -> DiagnosisScore:
     return DiagnosisScore(name=name, group=group, probability=probability)
 
 
-def lesion_report(malignant: float = 0.2, *scores: DiagnosisScore, explain: bool = False) -> LesionReport:
+def lesion_report(
+    malignant: float = 0.2,
+    *scores: DiagnosisScore,
+    explain: bool = False,
+    scope: float | None = None,
+    thresholds: LesionThresholds = THRESHOLDS,
+) -> LesionReport:
     return LesionReport(
         model=ModelName(name="lesion-fake", version="1"),
         malignant_probability=malignant,
-        thresholds=THRESHOLDS,
-        verdict=THRESHOLDS.verdict(malignant),
+        thresholds=thresholds,
+        verdict=thresholds.verdict(malignant),
+        scope=scope,
         naming_threshold=0.1,
         diagnoses=scores or (score("Nevus", "benign", 0.7), score("Melanoma", "malignant", 0.3)),
         grad_cam_HW=np.array([[0.0, 1.0], [0.5, 0.0]]) if explain else None,
@@ -59,6 +67,9 @@ class FakeModels:
     """
 
     delay_s: float = 0
+    malignant: float = 0.2
+    scope: float | None = None
+    thresholds: LesionThresholds = THRESHOLDS
     failure: Exception | None = None
     failures: list[Exception] = field(default_factory=list)
     most_at_once: int = 0
@@ -77,7 +88,10 @@ class FakeModels:
     async def classify_lesions(self, photos: Sequence[LesionPhoto]) -> list[LesionReport]:
         self.photos += photos
         await self.work()
-        return [lesion_report(explain=photo.explain) for photo in photos]
+        return [
+            lesion_report(self.malignant, explain=photo.explain, scope=self.scope, thresholds=self.thresholds)
+            for photo in photos
+        ]
 
     async def detect_face(self, image_HWC: np.ndarray) -> FaceReport | None:
         await self.work()
@@ -161,19 +175,25 @@ def loaded_model(kind: str) -> LoadedModel:
     )
 
 
-def services(lesion: LesionConfig | None = None, progress: ProgressConfig | None = None) -> Services:
+def services(
+    lesion: LesionConfig | None = None,
+    progress: ProgressConfig | None = None,
+    lesion_meta: CheckpointMeta = _LESION_META,
+) -> Services:
     return {
-        "lesion": partial(LesionService, lesion or LesionConfig(), _LESION_META),
+        "lesion": partial(LesionService, lesion or LesionConfig(), lesion_meta),
         "progress": partial(ProgressService, progress or ProgressConfig()),
     }
 
 
-def fake_app(models: FakeModels, **sections: dict[str, Any]) -> FastAPI:
+def fake_app(
+    models: FakeModels, *, lesion_meta: CheckpointMeta = _LESION_META, **sections: dict[str, Any]
+) -> FastAPI:
     """The API on fake models, with settings by section: ``gateway``, ``lesion``, ``progress``."""
     gateway = GatewayConfig.model_validate(sections.get("gateway", {}))
     lesion = LesionConfig.model_validate(sections.get("lesion", {}))
     progress = ProgressConfig.model_validate(sections.get("progress", {}))
-    return create_app(gateway, services(lesion, progress), models.replicas)
+    return create_app(gateway, services(lesion, progress, lesion_meta), models.replicas)
 
 
 def error_of(response: Any) -> tuple[int, str, str]:

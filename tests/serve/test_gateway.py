@@ -128,7 +128,11 @@ def test_an_unknown_query_parameter_is_rejected_with_the_known_ones(client: Test
     lesion = error_of(client.post("/v1/lesion?topk=3", content=picture()))
     progress = error_of(client.post("/v1/progress?explain=true", files=uploads(picture(), picture())))
 
-    assert lesion == (422, "invalid_request", "query parameter 'topk' is unknown; known are explain, top_k")
+    assert lesion == (
+        422,
+        "invalid_request",
+        "query parameter 'topk' is unknown; known are explain, top_k, box",
+    )
     assert progress[2] == "query parameter 'explain' is unknown; this route has none; leave it out"
 
 

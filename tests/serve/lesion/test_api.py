@@ -7,14 +7,12 @@ from fastapi.testclient import TestClient
 from PIL import Image
 from pydantic import ValidationError
 
-from serve.lesion.api import lesion_answer, named_diagnosis
-from serve.lesion.schemas import DiagnosisScore, LesionAnswer
+from serve.lesion.schemas import LesionAnswer
 from serve.runtime import metrics
-from tests.serve.fakes import INPUT_PX, FakeModels, error_of, lesion_report, picture, png_bomb, score, uploads
+from tests.serve.fakes import INPUT_PX, FakeModels, error_of, picture, png_bomb, score, uploads
 
 JPEG = {"content-type": "image/jpeg"}
-MELANOMA, NEVUS = score("Melanoma", "malignant", 0.6), score("Nevus", "benign", 0.3)
-CARCINOMA, WART = score("Basal cell carcinoma", "malignant", 0.06), score("Wart", "benign", 0.04)
+NEVUS = score("Nevus", "benign", 0.3)
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
@@ -27,6 +25,8 @@ def test_a_raw_body_is_classified(client: TestClient, models: FakeModels, kind: 
     assert answer.json()["verdict"] == "benign"
     assert answer.json()["diagnosis"] == {"name": "Nevus", "group": "benign", "probability": 0.7}
     assert answer.json()["heatmap_png"] is None
+    assert (answer.json()["risk_level"], answer.json()["lesion_box"]) == ("low", None)
+    assert answer.json()["crop_box"] == [8, 0, 56, 48], "the central square"
     assert "not a medical device" in answer.json()["disclaimer"]
     assert models.photos[0].image_HWC.shape == (INPUT_PX, INPUT_PX, 3)
 
@@ -157,8 +157,12 @@ def test_a_photo_that_is_not_usable_is_inconclusive_without_the_network(
         "usable": False,
         "malignant_probability": None,
         "threshold": 0.5,
+        "benign_threshold": 0.5,
+        "risk_level": None,
         "diagnosis": None,
         "diagnoses": [],
+        "lesion_box": None,
+        "crop_box": None,
         "heatmap_png": None,
     }
     assert expected.items() <= answer.json().items()
@@ -185,6 +189,7 @@ def test_a_batch_has_a_result_for_a_photo_that_is_not_usable(client: TestClient,
         {"diagnosis": NEVUS},
         {"diagnoses": [NEVUS]},
         {"heatmap_png": ""},
+        {"risk_level": "medium"},
         {"usable": True, "malignant_probability": 0.1},
         {"usable": True, "verdict": "benign"},
     ],
@@ -220,30 +225,3 @@ def test_an_internal_error_becomes_an_error_line_without_details(client: TestCli
     error = json.loads(answer.text)["error"]
     assert error["code"] == "internal"
     assert "abc" in error["message"] and "secret" not in answer.text
-
-
-@pytest.mark.parametrize(
-    ("malignant", "scores", "expected"),
-    [
-        (0.2, [MELANOMA, NEVUS], NEVUS),  # the other group is left out
-        (0.8, [MELANOMA, NEVUS], MELANOMA),
-        (0.5, [MELANOMA, NEVUS], MELANOMA),  # malignant from the threshold on
-        (0.8, [NEVUS, CARCINOMA], None),  # below the naming threshold
-        (0.2, [MELANOMA, WART], None),
-        (0.2, [MELANOMA, score("Wart", "benign", 0.1)], score("Wart", "benign", 0.1)),
-        (0.2, [MELANOMA], None),  # no diagnosis of that group
-    ],
-)
-def test_the_named_diagnosis_is_of_the_verdicts_group(
-    malignant: float, scores: list[DiagnosisScore], expected: DiagnosisScore | None
-):
-    assert named_diagnosis(lesion_report(malignant, *scores)) == expected
-
-
-def test_diagnoses_of_both_groups_are_listed_in_descending_order():
-    answer = lesion_answer(
-        lesion_report(0.2, MELANOMA, NEVUS, CARCINOMA, WART), top_k=3, crop_box=(0, 0, 9, 9)
-    )
-
-    assert answer.diagnoses == [MELANOMA, NEVUS, CARCINOMA]
-    assert (answer.verdict, answer.diagnosis) == ("benign", NEVUS)
