@@ -22,15 +22,12 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from models.checkpoint import load_weights, read_meta
+from models.lesion.localizer import INPUT_PX, Box, crop_square, find_main_lesion
 from models.lesion.network import LesionNet
 from models.preprocessing import normalize
-from train.gpu_recipe.measure import CROP_MARGIN, DIAGNOSES, MALIGNANT, MIN_CROP_SHARE, lesion_box
+from train.gpu_recipe.measure import DIAGNOSES, MALIGNANT
 from train.gpu_recipe.networks import LesionLocalizer, SmallLesionNet
 from train.gpu_recipe.split import read_rows, read_split
-
-LOCALIZER_PX = 128
-Box = tuple[float, float, float, float]
-"""Left, top, right, bottom in pixels."""
 
 
 def _blurred(image: Image.Image, sigma_px: float) -> Image.Image:
@@ -126,34 +123,15 @@ def pictures(lesions: Path, split: Path, part: str, *, degrade: bool, every: int
 
 def localize(localizer: nn.Module, images: Sequence[Image.Image]) -> tuple[list[Box], np.ndarray]:
     """Return the square around each lesion, and the gate outputs; the central square if none is found."""
-    size = (LOCALIZER_PX, LOCALIZER_PX)
+    size = (INPUT_PX, INPUT_PX)
     small = [np.asarray(image.resize(size, Image.Resampling.BICUBIC, reducing_gap=3.0)) for image in images]
     with torch.no_grad():
         lesion_BHW, gate_BG = localizer(normalize(torch.from_numpy(np.stack(small))))
     squares = []
     for image, map_HW in zip(images, lesion_BHW.sigmoid().numpy(), strict=True):
-        found = lesion_box(map_HW)
-        squares.append(central_box(image) if found is None else crop_box(image, found.box))
+        found = find_main_lesion(map_HW)
+        squares.append(crop_square(None if found is None else found.box, *image.size))
     return squares, gate_BG.sigmoid().numpy()
-
-
-def central_box(image: Image.Image) -> Box:
-    """Return the largest central square."""
-    side = min(image.size)
-    left, top = (image.width - side) / 2, (image.height - side) / 2
-    return left, top, left + side, top + side
-
-
-def crop_box(image: Image.Image, box: tuple[float, float, float, float]) -> Box:
-    """Return the square around a box inside the photo; top, left, bottom, right are shares."""
-    top, left, bottom, right = (
-        share * length for share, length in zip(box, (image.height, image.width) * 2, strict=True)
-    )
-    short = min(image.size)
-    side = min(short, max(MIN_CROP_SHARE * short, CROP_MARGIN * max(bottom - top, right - left)))
-    x = min(max((left + right - side) / 2, 0), image.width - side)
-    y = min(max((top + bottom - side) / 2, 0), image.height - side)
-    return x, y, x + side, y + side
 
 
 def read_square(image: Image.Image, box: Box, side_px: int) -> np.ndarray:
@@ -175,7 +153,7 @@ def evaluate(
         squares, gate_BG = localize(localizer, [picture.image for picture in some])
         columns["gate"].append(gate_BG)
         for name, view in views.items():
-            boxes = squares if view.is_crop else [central_box(picture.image) for picture in some]
+            boxes = squares if view.is_crop else [crop_square(None, *picture.image.size) for picture in some]
             wanted = np.array([view.on_degraded or not picture.change for picture in some])
             logits: np.ndarray | None = None
             if wanted.any():
@@ -196,8 +174,8 @@ def evaluate(
 def _logits(net: nn.Module, image_BHWC: Tensor) -> np.ndarray:
     image_BCHW = normalize(image_BHWC).contiguous(memory_format=torch.channels_last)
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
-        risk_BR, diagnosis_BK = net(image_BCHW)
-    return torch.cat([risk_BR, diagnosis_BK], dim=1).float().numpy()
+        logits = net(image_BCHW)
+    return torch.cat([logits.risk_BR, logits.diagnosis_BK], dim=1).float().numpy()
 
 
 def _floats(weights: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -5,15 +5,14 @@ Axes: N photo, K diagnosis, B photo of a batch, C colour, H row, W column.
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
 import torch
-from scipy import ndimage
 from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
+from models.lesion.localizer import CROP_MARGIN, MIN_CROP_SHARE, find_main_lesion
 from models.preprocessing import MEAN, STD
 from train.gpu_recipe.geometry import Window, central_square, read_mask, read_window, whole_frame
 from train.gpu_recipe.photos import SOURCES, PhotoSet
@@ -29,54 +28,13 @@ SOURCE_DIAGNOSES = {
     "isic2020": ("nv", "bkl", "mel"),
 }
 """Possible diagnoses of a source."""
-CROP_MARGIN = 2.4
-"""Side of the classifier's crop, relative to the longer side of the lesion's box.
-
-By validation, malignancy AUROC at 1.5, 2.0, 2.6 and 3.4: HAM10000 0.905, 0.911, 0.916, 0.917; phone photos
-0.932, 0.964, 0.968, 0.967; MSK 0.825, 0.842, 0.838, 0.829.
-"""
-MIN_CROP_SHARE = 0.12
-"""Smallest side of a crop relative to the photo's short side."""
-
 Transform = Callable[[Tensor], Tensor]
-
-
-@dataclass(frozen=True, kw_only=True)
-class LesionBox:
-    """Box of the lesion in a probability map, as shares of the frame."""
-
-    box: tuple[float, float, float, float]
-    """Top, left, bottom, right."""
-    peak: float
-    several: bool
-    """Whether another lesion of at least a quarter of its size is in the frame."""
 
 
 def normalized(image_BCHW: Tensor) -> Tensor:
     """Normalise float pixels, 0 to 1, by ImageNet's mean and standard deviation, channels last in memory."""
     mean_C11, std_C11 = _mean_and_std(image_BCHW.device)
     return ((image_BCHW - mean_C11) / std_C11).contiguous(memory_format=torch.channels_last)
-
-
-def lesion_box(probability_HW: np.ndarray, *, threshold: float = 0.5) -> LesionBox | None:
-    """Return the largest and most central lesion; None if no pixel exceeds the threshold."""
-    labels_HW = np.empty(probability_HW.shape, np.int32)
-    count = int(ndimage.label(probability_HW > threshold, output=labels_HW))  # pyright: ignore[reportArgumentType]
-    if not count:
-        return None
-    height, width = probability_HW.shape
-    index = np.arange(1, count + 1)
-    area = ndimage.sum_labels(np.ones_like(probability_HW), labels_HW, index)
-    centre = np.array(ndimage.center_of_mass(probability_HW, labels_HW, index))
-    off_centre = np.hypot(*((centre / (height, width)) - 0.5).T)
-    best = int(np.argmax(area * (1.2 - off_centre)))
-    rows, columns = ndimage.find_objects((labels_HW == best + 1).astype(np.int8))[0]
-    others = np.delete(area, best)
-    return LesionBox(
-        box=(rows.start / height, columns.start / width, rows.stop / height, columns.stop / width),
-        peak=float(probability_HW[labels_HW == best + 1].max()),
-        several=bool(len(others) and others.max() >= max(0.25 * area[best], 6)),
-    )
 
 
 @torch.no_grad()
@@ -98,9 +56,9 @@ def boxes_of_maps(map_NHW: np.ndarray, size_N2: np.ndarray) -> np.ndarray:
     """Return centre row and column, height and width of each lesion in pixels; zeros if none."""
     box_N4 = np.zeros((len(map_NHW), 4), np.float32)
     for place, (probability_HW, size) in enumerate(zip(map_NHW, size_N2, strict=True)):
-        found = lesion_box(probability_HW)
+        found = find_main_lesion(probability_HW)
         if found is not None:
-            top, left, bottom, right = found.box
+            left, top, right, bottom = found.box
             box_N4[place] = (
                 (top + bottom) / 2 * size[0],
                 (left + right) / 2 * size[1],
@@ -151,8 +109,8 @@ def predictions(
         if change is not None:
             image_BCHW = change(image_BCHW)
         with _inference(photos.device):
-            risk_BR, diagnosis_BK = net(normalized(image_BCHW))
-        rows.append(torch.cat([risk_BR, diagnosis_BK], dim=1).float().cpu().numpy())
+            logits = net(normalized(image_BCHW))
+        rows.append(torch.cat([logits.risk_BR, logits.diagnosis_BK], dim=1).float().cpu().numpy())
     return np.concatenate(rows)
 
 

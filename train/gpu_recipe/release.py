@@ -25,13 +25,14 @@ from models.checkpoint import CARD, META, CheckpointMeta, read_meta
 from models.diagnoses import GROUPS, find_diagnosis
 from models.lesion.engine_loader import load_lesion_engine
 from models.lesion.engines import LesionEngine
+from models.lesion.localizer import crop_square
 from models.lesion.metrics import LesionMetrics, SourceMetrics
 from models.lesion.network import LesionNet
 from models.metrics import Metric
 from train.bootstrap import Resamples, Statistic
 from train.data.manifest import Row, fingerprint_of
 from train.data.split import Split, groups_of
-from train.gpu_recipe.evaluate import CHANGES, central_box, pictures, read_square
+from train.gpu_recipe.evaluate import CHANGES, pictures, read_square
 from train.gpu_recipe.lesion import LesionRecipe
 from train.gpu_recipe.measure import DIAGNOSES, MALIGNANT
 from train.gpu_recipe.model_card import recipe_card
@@ -169,7 +170,7 @@ def silent_misses(engine: LesionEngine, lesions: Path, split: Path, *, every: in
         if picture.label in MALIGNANT:
             name_B.append(picture.name)
             change_B.append(picture.change)
-            squares.append(read_square(picture.image, central_box(picture.image), side_px))
+            squares.append(read_square(picture.image, crop_square(None, *picture.image.size), side_px))
     batches = (np.stack(squares[start : start + BATCH_SIZE]) for start in range(0, len(squares), BATCH_SIZE))
     detected_B = predict(engine, batches).malignant_B >= threshold
     photos = list(zip(name_B, change_B, detected_B.tolist(), strict=True))

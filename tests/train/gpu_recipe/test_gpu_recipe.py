@@ -5,12 +5,13 @@ import numpy as np
 import pytest
 import torch
 
+from models.lesion.localizer import Box, crop_square
 from tests.train.gpu_recipe.drawn_lesions import draw_folder, packed
 from train.gpu_recipe.augment import Degradation, degrade, draw_overlays, jpeg
 from train.gpu_recipe.geometry import Draw, Window, central_square, read_mask, read_window, whole_frame
 from train.gpu_recipe.lesion import LesionRecipe, LesionRun
 from train.gpu_recipe.localizer import LocalizerRecipe, LocalizerRun
-from train.gpu_recipe.measure import DIAGNOSES, crop_window, lesion_box
+from train.gpu_recipe.measure import DIAGNOSES, boxes_of_maps, crop_window
 from train.gpu_recipe.networks import LesionLocalizer, SmallLesionNet
 from train.gpu_recipe.optimize import Budget
 from train.gpu_recipe.photos import PhotoSet
@@ -87,15 +88,34 @@ def test_jpeg_loses_less_at_higher_quality() -> None:
     assert losses[2] < 0.03
 
 
-def test_box_is_that_of_the_large_central_lesion() -> None:
-    map_HW = np.zeros((64, 64), np.float32)
-    map_HW[20:40, 24:36] = 0.9
-    map_HW[0:8, 0:10] = 0.8
-    found = lesion_box(map_HW)
-    assert found is not None
-    assert found.box == (20 / 64, 24 / 64, 40 / 64, 36 / 64)
-    assert found.several
-    assert lesion_box(np.zeros((64, 64), np.float32)) is None
+def test_boxes_are_in_pixels_of_the_photo() -> None:
+    map_NHW = np.zeros((2, 64, 64), np.float32)
+    map_NHW[0, 20:40, 24:36] = 0.9
+
+    box_N4 = boxes_of_maps(map_NHW, np.array([[128, 640], [128, 640]]))
+
+    assert box_N4.tolist() == [[60, 300, 40, 120], [0, 0, 0, 0]]
+
+
+@pytest.mark.parametrize(
+    ("box", "size"),
+    [
+        (Box(0.3, 0.4, 0.5, 0.7), (600, 450)),
+        (Box(0.9, 0.0, 1.0, 0.1), (300, 400)),
+        (Box(0.5, 0.5, 0.51, 0.51), (300, 300)),
+        (None, (224, 298)),
+    ],
+)
+def test_training_reads_the_crop_that_serving_reads(box: Box | None, size: tuple[int, int]) -> None:
+    left, top, right, bottom = (0.0,) * 4 if box is None else box.scaled(*size)
+    box_B4 = torch.tensor([[(top + bottom) / 2, (left + right) / 2, bottom - top, right - left]])
+
+    window = crop_window(box_B4, torch.tensor([size[::-1]], dtype=torch.float32))
+
+    served = crop_square(box, *size)
+    corner, side = (window.centre_B2 - window.half_B2)[0], 2 * window.half_B2[0]
+    assert corner.tolist() == pytest.approx([served.top, served.left], abs=1e-3)
+    assert side.tolist() == pytest.approx([served.longer_side] * 2, abs=1e-3)
 
 
 def test_crop_without_a_box_is_the_central_square() -> None:
