@@ -1,18 +1,22 @@
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from models.checkpoint import CheckpointError
+from models.diagnoses import GROUPS, Group
 from models.images import decode_square
+from models.lesion.engines import LesionOutput
 from models.lesion.runtimes import EngineName
 from samples.lesion import draw_lesion
 from serve.lesion.config import LesionConfig
 from serve.lesion.deployment import LesionClassifier, PhotoMeter
 from serve.lesion.messages import LesionPhoto, LesionReport
+from serve.lesion.verdict import LesionThresholds
 from serve.runtime.replica_client import Overloaded
-from tests.random_checkpoints import write_lesion, write_progress
+from tests.random_checkpoints import random_gate, write_lesion, write_progress
 from tests.serve.fakes import instance_of, jpeg_of
 
 
@@ -77,6 +81,71 @@ async def test_a_loaded_network_is_described_and_healthy(lesion):
     assert described.labels == list(lesion.meta.labels)
     assert described.sha256 == lesion.meta.weights_sha256
     assert described.model_card.startswith("# ")
+
+
+def test_the_verdict_follows_the_thresholds_of_the_settings(tmp_path: Path):
+    folder = str(write_lesion(tmp_path))
+
+    def classifier(benign: float, malignant: float) -> Any:
+        thresholds = LesionThresholds(benign=benign, malignant=malignant)
+        return instance_of(LesionClassifier, LesionConfig(checkpoint=folder, thresholds=thresholds))
+
+    found = [classifier(*limits) for limits in ((1.0, 1.0), (0.0, 1.0), (0.0, 0.0))]
+
+    assert [one._classify_batch(photos(1))[0].verdict for one in found] == [
+        "benign",
+        "inconclusive",
+        "malignant",
+    ]
+    assert found[1].describe().thresholds == {"benign": 0.0, "malignant": 1.0, "name_diagnosis": 0.1}
+
+
+@pytest.mark.parametrize(
+    ("probability", "explained"), [(0.1, "benign"), (0.4, "malignant"), (0.9, "malignant")]
+)
+def test_the_map_is_that_of_the_verdict_and_of_malignancy_if_it_is_inconclusive(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, probability: float, explained: Group
+):
+    thresholds = LesionThresholds(benign=0.2, malignant=0.6)
+    config = LesionConfig(checkpoint=str(write_lesion(tmp_path)), thresholds=thresholds)
+    lesion = instance_of(LesionClassifier, config)
+    maps_RHW = np.stack([np.full((2, 2), float(index)) for index in range(len(GROUPS))])
+    output = LesionOutput(
+        malignant_B=np.array([probability]), diagnosis_BK=np.full((1, 4), 0.25), grad_cam_RHW={0: maps_RHW}
+    )
+    monkeypatch.setattr(lesion, "_engine", lambda *_, **__: output)
+
+    (report,) = lesion._classify_batch(photos(1, explain=True))
+
+    assert report.grad_cam_HW.mean() == GROUPS.index(explained)
+
+
+def test_scope_and_gate_are_reported(lesion, tmp_path: Path):
+    gate = random_gate(min_scope=0.25)
+    folder = write_lesion(tmp_path, scope_head=True, gate=gate)
+    gated = instance_of(LesionClassifier, LesionConfig(checkpoint=str(folder)))
+
+    (report,) = gated._classify_batch(photos(1))
+    described = gated.describe().gate
+
+    assert report.scope is not None and 0 <= report.scope <= 1
+    assert described is not None and (described.min_scope, described.min_box_px) == (0.25, gate.min_box_px)
+    assert described.false_rejections == gate.false_rejections
+    assert (lesion._classify_batch(photos(1))[0].scope, lesion.describe().gate) == (None, None)
+
+
+@pytest.mark.parametrize("name", ["malignant_B", "diagnosis_BK", "scope_B"])
+def test_a_probability_that_is_not_a_number_is_an_error_and_never_a_verdict(
+    lesion, monkeypatch: pytest.MonkeyPatch, name: str
+):
+    good = {"malignant_B": [0.1, 0.1], "diagnosis_BK": [[0.25] * 4] * 2, "scope_B": [0.9, 0.9]}
+    arrays = {key: np.array(value, np.float32) for key, value in good.items()}
+    monkeypatch.setattr(lesion, "_engine", lambda *_, **__: LesionOutput(**arrays, grad_cam_RHW={}))
+    assert lesion._classify_batch(photos(2))[0].verdict == "benign"
+
+    arrays[name][1] = np.nan
+    with pytest.raises(ValueError, match="not finite"):
+        lesion._classify_batch(photos(2))
 
 
 def test_a_bad_checkpoint_fails_while_the_replica_loads(tmp_path: Path):
