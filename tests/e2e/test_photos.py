@@ -2,17 +2,30 @@
 
 import io
 import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
 
 import httpx
 import pytest
+import yaml
 from PIL import ExifTags, Image
 
+from models.checkpoint import read_meta
+from models.lesion.engine_loader import load_lesion_engine
+from models.lesion.gate import gate_of
+from models.lesion.localizer import Localizer
+from models.lesion.preparation import prepare_lesion
 from models.limits import PHOTO_FORMATS
 from samples.lesion import draw_lesion
 from serve.lesion.schemas import LesionAnswer
 from serve.progress.schemas import ProgressAnswer
-from tests.e2e.test_server import files
+from serve.schemas import Models
+from tests.conftest import StartServer
+from tests.e2e.test_server import check_error, files
+from tests.lesion_pictures import BLUE, SKIN, spots
 from tests.photo_files import photo_file
+from tests.random_checkpoints import random_gate, write_lesion
 from tests.serve.fakes import jpeg_of
 
 pytestmark = [pytest.mark.server]
@@ -104,3 +117,127 @@ def test_faces_on_their_side_and_upside_down_are_found(http: httpx.Client, faces
         }[turn]
         assert (lying["left"], lying["top"]) == pytest.approx((left, top), abs=0.1 * side_px)
     assert answers[1]["improved_probability"] == pytest.approx(answers[0]["improved_probability"], abs=0.2)
+
+
+# --- gate, localizer and three-way verdict, on a server of their own ---
+
+SPOT = (190, 60, 230, 90)
+"""Off centre in a photo of 320 x 240 pixels."""
+CASES = {"benign": SPOT, "inconclusive": (30, 20, 150, 100), "malignant": (120, 150, 140, 180)}
+"""A lesion for each verdict; the names are given by probability, which is random."""
+
+
+@dataclass
+class Gated:
+    """A server with a gate, and a photo for each verdict."""
+
+    http: httpx.Client
+    photos: dict[str, bytes]
+
+
+@pytest.fixture(scope="module")
+def gated(
+    start_server: StartServer, server_config: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Gated]:
+    """Start a server with random weights, a drawn-colour localizer, and thresholds between three photos."""
+    folder = tmp_path_factory.mktemp("gated")
+    checkpoint = write_lesion(folder / "lesion", scope_head=True, gate=random_gate())
+    photos = sorted(map(spots, CASES.values()), key=lambda photo: probability_of(checkpoint, photo))
+    low, middle, high = (probability_of(checkpoint, photo) for photo in photos)
+    config = yaml.safe_load(server_config.read_text(encoding="utf-8"))
+    api = config["applications"][0]
+    api["args"]["lesion"]["checkpoint"] = str(checkpoint)
+    api["args"]["lesion"]["thresholds"] = {"benign": (low + middle) / 2, "malignant": (middle + high) / 2}
+    for deployment in api["deployments"]:
+        deployment["num_replicas"] = 1
+    path = folder / "config.yaml"
+    path.write_text(yaml.safe_dump(config), encoding="utf-8")
+    server = start_server(path)
+    server.wait_for("ready: ")
+    with httpx.Client(base_url=server.url, timeout=90, trust_env=False) as client:
+        yield Gated(http=client, photos=dict(zip(CASES, photos, strict=True)))
+    server.stop()
+
+
+def probability_of(checkpoint: Path, photo: bytes) -> float:
+    meta = read_meta(checkpoint)
+    gate = gate_of(meta)
+    assert gate is not None
+    prepared = prepare_lesion(photo, localizer=Localizer(checkpoint, gate), side_px=meta.input_px)
+    return float(load_lesion_engine(checkpoint, engine="pytorch")(prepared.image_HWC[None]).malignant_B[0])
+
+
+def test_a_drawn_lesion_is_found_and_gets_each_of_three_verdicts(gated: Gated):
+    url = "/v1/lesion?explain=true"
+    answers = {
+        verdict: LesionAnswer.model_validate_json(gated.http.post(url, content=photo).content)
+        for verdict, photo in gated.photos.items()
+    }
+
+    for verdict, answer in answers.items():
+        assert answer.usable and answer.verdict == verdict
+        assert answer.lesion_box is not None and answer.crop_box is not None
+        lesion = next(spot for spot in CASES.values() if spots(spot) == gated.photos[verdict])
+        assert answer.lesion_box == pytest.approx(lesion, abs=6)
+        left, top, right, bottom = answer.crop_box
+        assert left <= lesion[0] and top <= lesion[1] and right >= lesion[2] and bottom >= lesion[3]
+        assert right - left == bottom - top and answer.heatmap_png is not None
+    near = [reason.code for answer in answers.values() for reason in answer.reasons]
+    assert near == ["near_threshold"] and answers["inconclusive"].diagnosis is None
+    assert [answer.risk_level for answer in answers.values()] == ["low", "medium", "high"]
+    assert answers["benign"].benign_threshold < answers["malignant"].threshold
+
+
+def test_pictures_without_a_lesion_are_not_usable_alone_and_in_a_batch(gated: Gated):
+    expected = {
+        spots(colour=BLUE): "not_skin",
+        png((0, 0, 0, 255)): "too_dark",
+        spots(): "no_lesion",
+        png((*SKIN, 255)): "no_lesion",
+        spots((60, 60, 63, 63), size=(128, 128)): "lesion_too_small",
+    }
+
+    alone = [gated.http.post("/v1/lesion", content=photo) for photo in expected]
+    batch = gated.http.post("/v1/lesion/batch", files=files(*expected)).text
+
+    lines = {line["index"]: line["result"] for line in map(json.loads, batch.splitlines())}
+    for index, (response, code) in enumerate(zip(alone, expected.values(), strict=True)):
+        answer = LesionAnswer.model_validate_json(response.content)
+        assert answer == LesionAnswer.model_validate(lines[index])
+        assert (answer.usable, answer.verdict, answer.risk_level) == (False, "inconclusive", None)
+        assert [reason.code for reason in answer.reasons] == [code]
+
+
+def test_the_larger_of_two_lesions_is_classified_and_a_box_chooses_the_other(gated: Gated):
+    other = (60, 160, 84, 178)
+    photo = spots(SPOT, other)
+
+    found = LesionAnswer.model_validate_json(gated.http.post("/v1/lesion", content=photo).content)
+    query = {"box": ",".join(map(str, other))}
+    chosen = LesionAnswer.model_validate_json(
+        gated.http.post("/v1/lesion", params=query, content=photo).content
+    )
+    outside = gated.http.post("/v1/lesion?box=0,0,400,100", content=photo)
+    malformed = gated.http.post("/v1/lesion?box=left", content=photo)
+
+    assert found.lesion_box == pytest.approx(SPOT, abs=6)
+    assert "several_lesions" in [reason.code for reason in found.reasons]
+    assert chosen.usable and chosen.lesion_box == other
+    assert chosen.malignant_probability != found.malignant_probability
+    assert "0, 0, 400, 100 does not fit the photo of 320 x 240 pixels" in check_error(
+        outside, "invalid_request"
+    )
+    assert "must be four numbers" in check_error(malformed, "invalid_request")
+
+
+def test_gate_and_thresholds_in_effect_are_listed(gated: Gated):
+    models = Models.model_validate_json(gated.http.get("/v1/models").content).models
+    answer = LesionAnswer.model_validate_json(
+        gated.http.post("/v1/lesion", content=gated.photos["benign"]).content
+    )
+
+    by_kind = {model.kind: model for model in models}
+    gate, thresholds = by_kind["lesion"].gate, by_kind["lesion"].thresholds
+    assert by_kind["progress"].gate is None
+    assert gate is not None and gate.false_rejections["drawn"].value == 0.02
+    assert (thresholds["benign"], thresholds["malignant"]) == (answer.benign_threshold, answer.threshold)
