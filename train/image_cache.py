@@ -8,7 +8,7 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -35,14 +35,19 @@ RESERVED_BYTES = 2 << 30
 DECODER_VERSION = 2
 """Part of the key; increased when ``models.images`` returns other pixels. 2: colour profiles."""
 
+Decoder = Callable[[bytes], np.ndarray]
+"""Returns the square of a photo, uint8, (side_px, side_px, 3); may raise PhotoError."""
 Unreadable = dict[int, str]
 """Reason by position of the unreadable photo."""
 
 
-def decoded_photos(rows: Sequence[Row], *, side_px: int, cache: str) -> tuple[Tensor, Unreadable]:
+def decoded_photos(
+    rows: Sequence[Row], *, side_px: int, cache: str, decoder: Decoder | None = None
+) -> tuple[Tensor, Unreadable]:
     """Return uint8 squares, (B, side_px, side_px, 3), and the unreadable photos, which are zero.
 
     Args:
+        decoder: without a cache, another square than the central one.
         cache: folder for the file; empty: in the memory of this process. The first process of a machine
             writes the file; the others wait and map it. After a kill the next process decodes the rest.
 
@@ -53,7 +58,10 @@ def decoded_photos(rows: Sequence[Row], *, side_px: int, cache: str) -> tuple[Te
     shape = (len(rows), side_px, side_px, 3)
     if not cache:
         image_BHWC = np.zeros(shape, np.uint8)
-        return torch.from_numpy(image_BHWC), _fill(image_BHWC, rows, side_px, range(len(rows)))
+        unreadable = _fill(image_BHWC, rows, decoder or _central(side_px), range(len(rows)))
+        return torch.from_numpy(image_BHWC), unreadable
+    if decoder is not None:
+        raise ValueError("the cache holds central squares only; leave out decoder or cache")
     folder = Path(cache)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -77,7 +85,7 @@ def _retry_unreadable(path: Path, rows: Sequence[Row]) -> Unreadable:
     if not before:
         return before
     image_BHWC = np.load(path, mmap_mode="r+")
-    found = _fill(image_BHWC, rows, image_BHWC.shape[1], list(before))
+    found = _fill(image_BHWC, rows, _central(image_BHWC.shape[1]), list(before))
     image_BHWC.flush()
     _write_json(notes, found)
     return found
@@ -104,7 +112,7 @@ def _write(path: Path, rows: Sequence[Row], shape: tuple[int, ...]) -> None:
     image_BHWC = np.lib.format.open_memmap(part, mode="r+" if done else "w+", dtype=np.uint8, shape=shape)
     for start in range(done, len(rows), PHOTOS_PER_SAVE):
         stop = min(start + PHOTOS_PER_SAVE, len(rows))
-        unreadable |= _fill(image_BHWC, rows, shape[1], range(start, stop))
+        unreadable |= _fill(image_BHWC, rows, _central(shape[1]), range(start, stop))
         image_BHWC.flush()
         _write_json(progress, {"done": stop, "unreadable": unreadable})
     _write_json(path.with_suffix(".json"), unreadable)
@@ -130,10 +138,10 @@ def _write_json(path: Path, content: Any) -> None:
     scratch.replace(path)
 
 
-def _fill(image_BHWC: np.ndarray, rows: Sequence[Row], side_px: int, which: Sequence[int]) -> Unreadable:
+def _fill(image_BHWC: np.ndarray, rows: Sequence[Row], decoder: Decoder, which: Sequence[int]) -> Unreadable:
     unreadable: Unreadable = {}
     with ThreadPoolExecutor(NUM_READERS) as pool:
-        squares = pool.map(partial(_square, side_px=side_px), [rows[index] for index in which])
+        squares = pool.map(partial(_square, decoder=decoder), [rows[index] for index in which])
         for index, square in zip(which, squares, strict=True):
             if isinstance(square, str):
                 unreadable[index] = square
@@ -143,10 +151,14 @@ def _fill(image_BHWC: np.ndarray, rows: Sequence[Row], side_px: int, which: Sequ
     return unreadable
 
 
-def _square(row: Row, side_px: int) -> np.ndarray | str:
+def _central(side_px: int) -> Decoder:
+    return lambda data: decode_square(data, side_px=side_px).image_HWC
+
+
+def _square(row: Row, decoder: Decoder) -> np.ndarray | str:
     """Return a photo or the reason why it is unreadable; other storage errors are raised."""
     try:
-        return decode_square(read_bytes(row.image), side_px=side_px).image_HWC
+        return decoder(read_bytes(row.image))
     except (PhotoError, MissingError) as error:
         return str(error)
 

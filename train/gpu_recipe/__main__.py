@@ -1,7 +1,8 @@
 """Command line: ``split``, ``pack`` and ``train``, in this order; see ``--help`` of each.
 
-``train`` trains the localizer, the lesion network, the small one and the networks of the leave-one-source-out
-tests within a number of seconds. It writes each result as soon as the network is trained.
+``train`` trains networks within a number of seconds: the localizer, teachers, the lesion network distilled
+from them, the small one, and the networks of the leave-one-source-out tests. It writes each result as soon as
+the network is trained.
 """
 
 import argparse
@@ -9,8 +10,9 @@ import csv
 import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ import torch
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from models.lesion.network import LesionNet
+from models.lesion.network import LesionLogits, LesionNet
 from train.gpu_recipe.lesion import LesionRecipe, LesionRun
 from train.gpu_recipe.localizer import LocalizerRecipe, LocalizerRun
 from train.gpu_recipe.measure import DIAGNOSES, lesion_summary, predictions
@@ -30,12 +32,16 @@ from train.gpu_recipe.split import draw_split, read_rows, read_split, write_spli
 PART_BYTES = 15_500_000
 SHARES = {
     "localizer": 0.13,
-    "lesion": 0.50,
+    "teacher_1": 0.22,
+    "teacher_2": 0.22,
+    "lesion": 0.40,
     "small": 0.20,
-    "without_pad_ufes_20": 0.085,
-    "without_isic_msk": 0.085,
+    "without_pad_ufes_20": 0.08,
+    "without_isic_msk": 0.08,
 }
-"""Share of the training time of each network."""
+"""Relative training time of each network."""
+TEACHER_RATES = {"teacher_1": 6e-4, "teacher_2": 3e-4}
+TEACHER_STAGES = ((160, 0.45), (224, 0.55))
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +62,9 @@ def main() -> None:
     train = commands.add_parser("train")
     train.add_argument("--packed", type=Path, required=True, help="folder written by pack")
     train.add_argument("--imagenet", type=Path, required=True, help="backbone of ResNet50, safetensors")
-    train.add_argument("--imagenet-small", type=Path, required=True, help="EfficientNet-Lite0, safetensors")
+    train.add_argument("--imagenet-small", type=Path, help="EfficientNet-Lite0, safetensors; for small")
+    train.add_argument("--localizer", type=Path, help="weights of a trained localizer, safetensors")
+    train.add_argument("--networks", nargs="+", choices=tuple(SHARES), default=list(SHARES))
     train.add_argument("--out", type=Path, required=True)
     train.add_argument("--seconds", type=float, required=True, help="total time, loading included")
     train.add_argument("--device", default="cuda")
@@ -101,7 +109,8 @@ class _Session:
         self.truth_boxes = self.found_boxes = torch.zeros(
             len(self.photos.names), 4, device=self.photos.device
         )
-        self.teacher: nn.Module | None = None
+        self.teachers: list[nn.Module] = []
+        self.lesion_net: nn.Module | None = None
         log.info("%d photos on %s after %.1f s", len(self.photos.names), arguments.device, self.elapsed())
         self.available = arguments.seconds - self.elapsed()
 
@@ -112,7 +121,9 @@ class _Session:
         """Return the seconds of one network: its share, limited by the time left."""
         left = self.arguments.seconds - self.elapsed() - 2
         steps = 5 if self.arguments.small else 1_000_000
-        return Budget(seconds=max(1.0, min(SHARES[name] * self.available, left)), max_steps=steps)
+        trained = set(self.arguments.networks) - ({"localizer"} if self.arguments.localizer else set())
+        share = SHARES[name] / sum(SHARES[network] for network in trained)
+        return Budget(seconds=max(1.0, min(share * self.available, left)), max_steps=steps)
 
     def record(self, name: str) -> Callable[[dict[str, object]], None]:
         def write(entry: dict[str, object]) -> None:
@@ -125,29 +136,44 @@ class _Session:
 
     def localizer(self) -> None:
         run = LocalizerRun(self.photos, self.localizer_recipe)
-        net = run.train(self.budget("localizer"))
-        _write_weights(self.out, "localizer", net, torch.float32)
-        self.record("localizer")({"validation": run.evaluate()})
+        if self.arguments.localizer is not None:
+            run.mean_net.load_state_dict(load_file(self.arguments.localizer))
+        else:
+            net = run.train(self.budget("localizer"))
+            _write_weights(self.out, "localizer", net, torch.float32)
+            self.record("localizer")({"validation": run.evaluate()})
         self.found_boxes = run.boxes()
         self.truth_boxes = _mask_boxes(self.photos, self.found_boxes)
 
+    def teach(self, name: str) -> None:
+        stages = self.recipe.stages if self.arguments.small else TEACHER_STAGES
+        rate, seed = TEACHER_RATES[name], 11 + len(self.teachers)
+        recipe = replace(self.recipe, stages=stages, learning_rate=rate, seed=seed)
+        self.teachers.append(self._run(name, self._resnet(), recipe))
+        self._more_sides(name, _Mean(self.teachers))
+
     def lesion(self) -> None:
-        net = self._resnet()
-        self.teacher = self._run("lesion", net, self.recipe)
-        _write_weights(self.out, "lesion", self.teacher, torch.float16)
-        self._more_sides("lesion", self.teacher)
+        net, teacher, recipe = self._resnet(), None, self.recipe
+        if self.teachers:
+            net.load_state_dict(self.teachers[0].state_dict())
+            teacher = _Mean(self.teachers)
+            teacher_px = self.recipe.stages[-1][0] if self.arguments.small else TEACHER_STAGES[-1][0]
+            recipe = replace(recipe, teacher_px=teacher_px, learning_rate=recipe.learning_rate / 2)
+        self.lesion_net = self._run("lesion", net, recipe, teacher=teacher)
+        _write_weights(self.out, "lesion", self.lesion_net, torch.float16)
+        self._more_sides("lesion", self.lesion_net)
 
     def small(self) -> None:
-        if self.teacher is None:
+        if self.lesion_net is None:
             raise RuntimeError("the small network is distilled from the lesion network, which failed")
         net = SmallLesionNet(num_diagnoses=len(DIAGNOSES), input_px=self.recipe.stages[-1][0])
         net.load_imagenet(load_file(self.arguments.imagenet_small))
         recipe = replace(self.recipe, learning_rate=1e-3, seed=2, batch_size=2 * self.recipe.batch_size)
-        trained = self._run("small", net, recipe, teacher=self.teacher)
+        trained = self._run("small", net, recipe, teacher=self.lesion_net)
         _write_weights(self.out, "small", trained, torch.float16)
 
     def without(self, source: str) -> None:
-        recipe = replace(self.recipe, seed=3, stages=self.recipe.stages[:1], evaluate_at=(), select=False)
+        recipe = replace(self.recipe, seed=3, evaluate_at=(), select=False, learning_rate=3e-4)
         recipe = replace(recipe, stages=((recipe.stages[0][0], 1.0),))
         name = f"without_{source}"
         net = self._run(name, self._resnet(), recipe, without=frozenset({source}))
@@ -159,8 +185,10 @@ class _Session:
             self.record(name)({"left_out": view, **lesion_summary(logits, label_N, source_N)})
 
     def _resnet(self) -> LesionNet:
-        net = LesionNet(num_diagnoses=len(DIAGNOSES), input_px=max(160, self.recipe.stages[-1][0]))
-        net.backbone.load_state_dict(load_file(self.arguments.imagenet))
+        side_px = max(160, self.recipe.stages[-1][0])
+        net = LesionNet(num_diagnoses=len(DIAGNOSES), input_px=side_px, scope_head=True)
+        weights = load_file(self.arguments.imagenet)
+        net.backbone.load_state_dict({key: _float32(value) for key, value in weights.items()})
         return net
 
     def _run(
@@ -197,16 +225,35 @@ class _Session:
             self.record(name)({"selected_at_px": side_px, "crop": lesion_summary(logits, label_N, source_N)})
 
 
+class _Mean(nn.Module):
+    """Average the logits of several networks."""
+
+    def __init__(self, nets: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.nets = nn.ModuleList(nets)
+
+    def forward(self, image_BCHW: Tensor) -> LesionLogits:
+        """Classify normalised images, (B, 3, H, W)."""
+        logits = [net(image_BCHW) for net in self.nets]
+        return LesionLogits(
+            torch.stack([one.risk_BR for one in logits]).mean(0),
+            torch.stack([one.diagnosis_BK for one in logits]).mean(0),
+        )
+
+
 def _train(arguments: argparse.Namespace) -> None:
     session = _Session(arguments)
     steps: list[tuple[str, Callable[[], None]]] = [
         ("localizer", session.localizer),
+        *((name, partial(session.teach, name)) for name in TEACHER_RATES),
         ("lesion", session.lesion),
         ("small", session.small),
         ("without_pad_ufes_20", lambda: session.without("pad_ufes_20")),
         ("without_isic_msk", lambda: session.without("isic_msk")),
     ]
     for name, step in steps:
+        if name not in arguments.networks:
+            continue
         if session.elapsed() > arguments.seconds - 6 and not arguments.small:
             log.info("no time is left for %s", name)
             continue
@@ -241,6 +288,10 @@ def _write_weights(out: Path, name: str, net: nn.Module, dtype: torch.dtype) -> 
     content = save(weights)
     for number, first in enumerate(range(0, len(content), PART_BYTES)):
         (out / f"{name}.safetensors.{number}").write_bytes(content[first : first + PART_BYTES])
+
+
+def _float32(value: Tensor) -> Tensor:
+    return value.float() if value.is_floating_point() else value
 
 
 def _short(value: Any) -> Any:

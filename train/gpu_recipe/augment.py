@@ -7,7 +7,7 @@ independent, and an index would cost a pass over all. Axes: B photo, C colour, H
 import math
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
@@ -35,6 +35,13 @@ class Degradation:
     overlay: float = 0.18
     """Hair, rulers and pen."""
     dark_corners: float = 0.12
+
+    def eased(self) -> "Degradation":
+        """Return degradations of half as many photos, except those of colour."""
+        shares = {
+            name: share / 2 for name, share in vars(self).items() if name not in ("colour", "max_blur_px")
+        }
+        return replace(self, **shares)
 
 
 Change = Callable[[Tensor], Tensor]

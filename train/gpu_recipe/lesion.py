@@ -30,6 +30,7 @@ from train.gpu_recipe.measure import (
 )
 from train.gpu_recipe.optimize import Budget, Trainer
 from train.gpu_recipe.photos import SOURCES, PhotoSet
+from train.gpu_recipe.scenes import Scenes
 
 BENIGN_WITHOUT_DIAGNOSIS = len(DIAGNOSES)
 Log = Callable[[dict[str, object]], None]
@@ -39,7 +40,7 @@ Log = Callable[[dict[str, object]], None]
 class LesionRecipe:
     """Settings of one training run of a lesion network."""
 
-    stages: tuple[tuple[int, float], ...] = ((160, 0.7), (192, 0.3))
+    stages: tuple[tuple[int, float], ...] = ((160, 1.0),)
     """Input side and share of the time, for each part of the run."""
     batch_size: int = 192
     learning_rate: float = 6e-4
@@ -47,7 +48,7 @@ class LesionRecipe:
     ema_decay: float = 0.999
     label_smoothing: float = 0.05
     source_shares: dict[str, float] = field(
-        default_factory=lambda: {"ham10000": 0.46, "pad_ufes_20": 0.26, "isic_msk": 0.20, "isic2020": 0.08}
+        default_factory=lambda: {"ham10000": 0.46, "pad_ufes_20": 0.22, "isic_msk": 0.24, "isic2020": 0.08}
     )
     class_balance: float = 0.5
     """Within a source a class counts as its number of photos to the power of 1 minus this."""
@@ -58,6 +59,13 @@ class LesionRecipe:
     own_diagnoses: float = 0.5
     """Weight of the loss over the diagnoses of the photo's source; the rest is over all diagnoses."""
     degradation: Degradation = field(default_factory=Degradation)
+    ease_from: float = 0.8
+    """Progress from which each degradation changes half as many photos."""
+    out_of_scope: float = 0.1
+    """Share of a batch without a lesion, for the scope head."""
+    scope_weight: float = 0.3
+    teacher_px: int = 0
+    """Input side of the teacher; 0: that of the network."""
     evaluate_at: tuple[float, ...] = (0.3, 0.5, 0.7, 0.85)
     select: bool = True
     """Release the mean weights of the best evaluation, else of the end."""
@@ -92,6 +100,8 @@ class LesionRun:
         self.net, self.photos, self.recipe, self.log = net, photos, recipe, log
         self.box_N4, self.found_box_N4, self.teacher = box_N4, found_box_N4, teacher
         self.draw = Draw(photos.device, recipe.seed)
+        self.scenes = Scenes(photos, self.draw)
+        self.degradation = recipe.degradation
         self.overlays = draw_overlays(128, recipe.stages[-1][0], recipe.seed).to(photos.device)
         self.places = photos.where(part=0)
         self.weight_N = _sampling_weights(photos, self.places, recipe, without)
@@ -113,7 +123,7 @@ class LesionRun:
             learning_rate=recipe.learning_rate,
             weight_decay=recipe.weight_decay,
             ema_decay=recipe.ema_decay,
-            fresh=("risk_head", "diagnosis_head"),
+            fresh=("risk_head", "diagnosis_head", "scope_head"),
         )
         mean_net = copy.deepcopy(self.net).eval()
         done = 0.0
@@ -124,6 +134,8 @@ class LesionRun:
                 self._evaluate(mean_net, side_px, trainer.steps)
 
             def loss_of(progress: float, side_px: int = side_px) -> Tensor:
+                if progress >= recipe.ease_from:
+                    self.degradation = recipe.degradation.eased()
                 return self._loss(side_px)
 
             is_last = number == len(recipe.stages) - 1
@@ -147,17 +159,24 @@ class LesionRun:
         return mean_net.eval()
 
     def batch(self, side_px: int) -> tuple[Tensor, Tensor]:
-        """Draw, crop and degrade photos; return pixels, 0 to 1, and their indices in the set."""
+        """Draw, crop and degrade photos; return pixels, 0 to 1, and the photos' indices in the set.
+
+        The last images of the batch show no lesion and have no index.
+        """
         recipe, photos, draw = self.recipe, self.photos, self.draw
-        count = recipe.batch_size
+        without = round(recipe.out_of_scope * recipe.batch_size)
+        count = recipe.batch_size - without
         place_B = self.places[draw.weighted(self.weight_N, count)]
         image_BCHW, depth_BHW = read_window(photos, place_B, self._window(place_B), side_px)
         background = recoloured(skin_background(photos, draw, count, side_px), photos.border_NC[place_B])
         feather = draw.log_uniform(2, 40, count, 1, 1)
         alpha = (depth_BHW / feather).clamp(0, 1).maximum(draw.chance(0.4, count, 1, 1).float())[:, None]
-        image_BCHW = background + alpha * (image_BCHW - background)
+        images = [background + alpha * (image_BCHW - background)]
+        if without:
+            images.append(self.scenes.skin(without - without // 2, side_px, portraits=0.25))
+            images.append(self.scenes.without_skin(without // 2, side_px))
         self.num_photos += count
-        return degrade(image_BCHW, recipe.degradation, draw, self.overlays), place_B
+        return degrade(torch.cat(images), self.degradation, draw, self.overlays), place_B
 
     def _window(self, place_B: Tensor) -> Window:
         """Sample for each photo a window around the lesion, or a frame.
@@ -183,22 +202,30 @@ class LesionRun:
         return Window.turned(centre_B2, half_B * stretch_B2, draw)
 
     def _loss(self, side_px: int) -> Tensor:
+        recipe = self.recipe
         with torch.no_grad(), torch.autocast(self.photos.device.type, enabled=False):
-            image_BCHW, place_B = self.batch(side_px)
-            image_BCHW = normalized(image_BCHW)
-        risk_BR, diagnosis_BK = self.net(image_BCHW)
-        risk_BR, diagnosis_BK = risk_BR.float(), diagnosis_BK.float()
+            image_BCHW, place_B = self.batch(max(side_px, recipe.teacher_px))
+            own_BCHW = image_BCHW
+            if own_BCHW.shape[-1] != side_px:
+                own_BCHW = F.interpolate(image_BCHW, size=(side_px, side_px), mode="bilinear", antialias=True)
+        logits = self.net(normalized(own_BCHW))
+        count = len(place_B)
+        risk_BR, diagnosis_BK = logits.risk_BR[:count].float(), logits.diagnosis_BK[:count].float()
         label_B = self.photos.label_N[place_B]
         loss = self._label_loss(
             risk_BR, diagnosis_BK, label_B, self._possible_SK[self.photos.source_N[place_B]]
         )
-        if self.teacher is None:
+        if self.teacher is not None:
+            with torch.no_grad():
+                taught = self.teacher(normalized(image_BCHW[:count]))
+            soft = _divergence(risk_BR, taught.risk_BR.float(), recipe.temperature)
+            soft = soft + _divergence(diagnosis_BK, taught.diagnosis_BK.float(), recipe.temperature)
+            loss = (1 - recipe.distill) * loss + recipe.distill * soft
+        if logits.scope_B is None or not recipe.scope_weight:
             return loss
-        with torch.no_grad():
-            teacher_BR, teacher_BK = self.teacher(image_BCHW)
-        soft = _divergence(risk_BR, teacher_BR.float(), self.recipe.temperature)
-        soft = soft + _divergence(diagnosis_BK, teacher_BK.float(), self.recipe.temperature)
-        return (1 - self.recipe.distill) * loss + self.recipe.distill * soft
+        in_scope_B = (torch.arange(len(logits.scope_B), device=loss.device) < count).float()
+        scope = F.binary_cross_entropy_with_logits(logits.scope_B.float(), in_scope_B)
+        return loss + recipe.scope_weight * scope
 
     def _label_loss(
         self, risk_BR: Tensor, diagnosis_BK: Tensor, label_B: Tensor, possible_BK: Tensor

@@ -19,12 +19,12 @@ from train.gpu_recipe.geometry import (
     read_window,
     recoloured,
     skin_background,
-    smooth_noise,
 )
 from train.gpu_recipe.measure import boxes_of_maps, lesion_maps, mask_iou, normalized
 from train.gpu_recipe.networks import LesionLocalizer
 from train.gpu_recipe.optimize import Budget, Trainer
 from train.gpu_recipe.photos import MASK_STRIDE, SOURCES, PhotoSet
+from train.gpu_recipe.scenes import Scenes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,9 +69,7 @@ class LocalizerRun:
         self.net = LesionLocalizer().to(photos.device).to(memory_format=torch.channels_last)
         self.mean_net = copy.deepcopy(self.net).eval()
         self.lesions = photos.where(part=0)
-        others = photos.where(part=0, lesion=False)
-        self.portraits = others[photos.skin_N[others]]
-        self.things = others[~photos.skin_N[others]]
+        self.scenes = Scenes(photos, self.draw)
         self.unmasked = self._places_without_mask()
         self.num_pictures = 0
 
@@ -182,7 +180,7 @@ class LocalizerRun:
     def _frames(self, count: int) -> Composed:
         """Make plain photos: shifted, rotated, scaled, and resized to a square."""
         place_B = self._lesion_places(count)
-        window = self._frame_window(place_B, 0.45, 1.5)
+        window = self.scenes.frame(place_B, 0.45, 1.5)
         image_BCHW, depth_BHW = read_window(self.photos, place_B, window, self.recipe.input_px)
         mirrored = self.draw.chance(0.5, count)[:, None, None]
         mask_px = self.recipe.input_px // 2
@@ -199,17 +197,6 @@ class LocalizerRun:
         alpha = torch.where(mirrored[:, None], torch.ones_like(alpha), alpha)
         return self._lesion_pictures(background + alpha * (image_BCHW - background), mask_BHW)
 
-    def _frame_window(self, place_B: Tensor, near: float, far: float) -> Window:
-        size_B2, count = self.photos.size_N2[place_B], len(place_B)
-        half_B2 = (
-            size_B2
-            / 2
-            * self.draw.log_uniform(near, far, count, 1)
-            * self.draw.log_uniform(0.8, 1.25, count, 2)
-        )
-        centre_B2 = size_B2 / 2 + half_B2 * self.draw.uniform(-0.45, 0.45, count, 2)
-        return Window.turned(centre_B2, half_B2, self.draw)
-
     def _distant(self, count: int) -> Composed:
         """Paste small lesions anywhere on other skin, some of it in front of other objects."""
         place_B = self._lesion_places(count)
@@ -218,8 +205,8 @@ class LocalizerRun:
             skin_background(self.photos, self.draw, count, self.recipe.input_px), colour_BC
         )
         at_B2 = self.draw.uniform(-0.8, 0.8, count, 2)
-        band = self._band(at_B2)
-        scene = self._things(count)
+        band = self.scenes.limbs(at_B2, self.recipe.input_px)
+        scene = self.scenes.without_skin(count, self.recipe.input_px)
         background = torch.where(
             self.draw.chance(0.3, count, 1, 1, 1), scene + band * (background - scene), background
         )
@@ -268,61 +255,19 @@ class LocalizerRun:
         return picture, F.avg_pool2d((mask_BHW * alpha[:, 0].gt(0.3))[:, None], MASK_STRIDE)[:, 0]
 
     def _skin(self, count: int) -> Composed:
-        """Make skin without a lesion, some of it in front of other objects, and portraits."""
-        image_BCHW = skin_background(self.photos, self.draw, count, self.recipe.input_px)
-        band = self._band(self.draw.uniform(-0.8, 0.8, count, 2))
-        scene = self._things(count)
-        image_BCHW = torch.where(
-            self.draw.chance(0.25, count, 1, 1, 1), scene + band * (image_BCHW - scene), image_BCHW
-        )
-        if len(self.portraits):
-            chosen = self.portraits[self.draw.integers(len(self.portraits), count)]
-            face_BCHW, _ = read_window(
-                self.photos, chosen, self._frame_window(chosen, 0.3, 1.0), self.recipe.input_px
-            )
-            image_BCHW = torch.where(self.draw.chance(0.15, count, 1, 1, 1), face_BCHW, image_BCHW)
-        return self._empty_pictures(image_BCHW, is_skin=True)
+        return self._empty_pictures(self.scenes.skin(count, self.recipe.input_px), is_skin=True)
 
     def _no_skin(self, count: int) -> Composed:
-        return self._empty_pictures(self._things(count), is_skin=False)
-
-    def _things(self, count: int) -> Tensor:
-        """Make images without skin: objects and scenes, blocks, gradients, noise, one colour."""
-        side_px = self.recipe.input_px
-        blocks = self.draw.uniform(0, 1, count, 3, 12, 12)
-        drawn = F.interpolate(blocks, size=(side_px, side_px), mode="nearest")
-        smooth = smooth_noise(self.draw, count, side_px, 4) * 0.3 + self.draw.uniform(0, 1, count, 3, 1, 1)
-        noise = self.draw.uniform(0, 1, count, 3, side_px, side_px)
-        plain = self.draw.uniform(0, 1, count, 1, 1, 1).round() * self.draw.uniform(0.9, 1, count, 3, 1, 1)
-        kind = self.draw.integers(4, count)[:, None, None, None]
-        drawn = torch.where(
-            kind == 0, drawn, torch.where(kind == 1, smooth, torch.where(kind == 2, noise, plain))
-        )
-        if not len(self.things):
-            return drawn.clamp(0, 1)
-        place_B = self.things[self.draw.integers(len(self.things), count)]
-        image_BCHW, _ = read_window(self.photos, place_B, self._frame_window(place_B, 0.25, 1.0), side_px)
-        return torch.where(self.draw.chance(0.15, count, 1, 1, 1), drawn, image_BCHW).clamp(0, 1)
+        return self._empty_pictures(self.scenes.without_skin(count, self.recipe.input_px), is_skin=False)
 
     def _unmasked(self, count: int) -> Composed:
         """Make frames of lesions without masks, for the gate."""
         place_B = self.unmasked[self.draw.integers(len(self.unmasked), count)]
         image_BCHW, _ = read_window(
-            self.photos, place_B, self._frame_window(place_B, 0.7, 1.2), self.recipe.input_px
+            self.photos, place_B, self.scenes.frame(place_B, 0.7, 1.2), self.recipe.input_px
         )
         made = self._lesion_pictures(image_BCHW, torch.zeros_like(image_BCHW[:, 0, ::2, ::2]))
         return Composed(**(vars(made) | {"has_mask_B": torch.zeros_like(made.has_mask_B)}))
-
-    def _band(self, at_B2: Tensor) -> Tensor:
-        """Make soft bands in the shape of arms and legs through these positions, (B, 1, H, W)."""
-        count, side_px = len(at_B2), self.recipe.input_px
-        step = torch.linspace(-1, 1, side_px, device=at_B2.device)
-        angle = self.draw.uniform(0, 6.3, count, 1, 1)
-        offset = angle.cos() * (step[None, :, None] - at_B2[:, :1, None]) + angle.sin() * (
-            step[None, None] - at_B2[:, 1:, None]
-        )
-        width = self.draw.uniform(0.3, 1.0, count, 1, 1)
-        return ((width - offset.abs()) * self.draw.log_uniform(4, 40, count, 1, 1)).clamp(0, 1)[:, None]
 
     def _lesion_pictures(self, image_BCHW: Tensor, mask_BHW: Tensor) -> Composed:
         ones = torch.ones(len(image_BCHW), dtype=torch.bool, device=image_BCHW.device)

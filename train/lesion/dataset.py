@@ -8,12 +8,16 @@ from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from models.diagnoses import GROUPS, Group, UnknownDiagnosisError, find_diagnosis, in_column_order
+from models.lesion.localizer import Localizer
+from models.lesion.preparation import prepare_lesion
 from models.preprocessing import augment, normalize, sample_augmentation
 from train.data.manifest import ManifestError, Row
 from train.distributed import DistributedContext
@@ -39,6 +43,7 @@ class LesionPhotos:
         side_px: side of the squares; 128 px are 48 kB a photo.
         cache: folder of the files that hold them; empty: in memory.
         max_unreadable_share: largest share of unreadable photos, which are skipped.
+        localizer: squares are its crops, as in serving; None: the central squares. Needs an empty cache.
 
     Raises:
         ManifestError: more photos are unreadable, or a label is unknown.
@@ -52,9 +57,11 @@ class LesionPhotos:
         side_px: int,
         cache: str = "",
         max_unreadable_share: float = 0.0,
+        localizer: Localizer | None = None,
     ) -> None:
         _check_labels(rows)
-        self.image_BHWC, unreadable = decoded_photos(rows, side_px=side_px, cache=cache)
+        decoder = None if localizer is None else partial(_crop, localizer=localizer, side_px=side_px)
+        self.image_BHWC, unreadable = decoded_photos(rows, side_px=side_px, cache=cache, decoder=decoder)
         if len(unreadable) > max_unreadable_share * len(rows):
             first = next(iter(unreadable))
             raise ManifestError(
@@ -89,6 +96,10 @@ class LesionPhotos:
             "risk": self._risk_BR[index],
             "diagnosis": self._diagnosis_BK[index],
         }
+
+
+def _crop(data: bytes, *, localizer: Localizer, side_px: int) -> np.ndarray:
+    return prepare_lesion(data, localizer=localizer, side_px=side_px).image_HWC
 
 
 def _check_labels(rows: Sequence[Row]) -> None:
