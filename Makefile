@@ -4,11 +4,13 @@ PORT ?= 8000
 BIN := .venv/bin
 .DEFAULT_GOAL := help
 .PHONY: help serve test test-slow check format lock clean bench bench-full
+# Without stored bytecode every process that imports torch compiles it for seconds; some containers set this.
+unexport PYTHONDONTWRITEBYTECODE
 
 help:
 	@echo 'make serve    start everything on http://$(HOST):$(PORT)  (HOST=, PORT=)'
 	@echo 'make test     run the test suite  (ARGS="-k lesion")'
-	@echo 'make test-slow  run the slow tests: the rest of the commands of docs/training.md'
+	@echo 'make test-slow  run the slow tests that make test leaves out (CONTRIBUTING.md)'
 	@echo 'make check    lint, formatting, types, import contracts'
 	@echo 'make format   let ruff format and fix'
 	@echo 'make lock     compile requirements.lock from pyproject.toml, and that of bench/baselines'

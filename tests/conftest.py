@@ -16,6 +16,7 @@ from typing import Protocol
 
 import psutil
 import pytest
+import torch
 import yaml
 from hypothesis import settings
 
@@ -44,6 +45,15 @@ def pytest_configure(config: pytest.Config) -> None:
     expression = config.option.markexpr
     if "slow" not in expression:
         config.option.markexpr = f"({expression}) and not slow" if expression else "not slow"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """Compute on one thread in every test: small tensors are slower on two, results differ in the last bits.
+
+    Product code sets the threads of the whole process, and a test must not depend on the one before it.
+    """
+    torch.set_num_threads(1)
 
 
 @dataclass

@@ -25,6 +25,8 @@ GUIDE = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
 TIMEOUT_S = 480
 Environment = Mapping[str, str]
 NOTHING: Environment = {}
+ONE_THREAD: Environment = {"OMP_NUM_THREADS": "1"}
+"""Small tensors are slower on two threads, on a busy machine several times."""
 
 PEOPLE = range(1, 9)
 VERDICTS = ("worsened", "improved")
@@ -85,7 +87,7 @@ class Guide:
         done = subprocess.run(
             executable(*words),
             cwd=self.folder,
-            env={**os.environ, **environment},
+            env={**os.environ, **ONE_THREAD, **environment},
             capture_output=True,
             text=True,
             timeout=TIMEOUT_S,

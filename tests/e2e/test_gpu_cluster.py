@@ -13,6 +13,7 @@ import pytest
 import torch
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.cluster,
     pytest.mark.skipif(torch.cuda.is_available(), reason="the cluster declares GPUs that must be absent"),
 ]

@@ -31,7 +31,7 @@ from tests.serve.fakes import jpeg_of
 pytestmark = [pytest.mark.server]
 
 NUM_CLIENTS = 20
-LOAD_S = 15
+LOAD_S = 5
 TIMEOUT_S = 30
 MARKER = "Mrs-Secret-Patient"
 

@@ -33,6 +33,8 @@ ROOT = Path(__file__).parents[2]
 DEAD_PROXY = dict.fromkeys(("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY"), "http://127.0.0.1:9")
 DEAD_PROXY |= {"no_proxy": "", "NO_PROXY": ""}
 """A proxy of a company that Ray's own connections must not take."""
+NUM_EPOCHS = 3
+"""Of the run that Ctrl-C stops: one before it, two that resume."""
 
 
 @pytest.fixture(autouse=True)
@@ -60,7 +62,7 @@ def fixed(tmp_path_factory: pytest.TempPathFactory) -> LesionTraining:
         cache=str(folder / "cache"),
         input_px=32,
         start_px=32,
-        num_epochs=4,
+        num_epochs=2,
         batch_size=8,
         learning_rate=1e-4,
         val_fraction=0.25,
@@ -82,7 +84,7 @@ def kill_a_worker_in_its_second_epoch(address: str, killed: list[int]) -> None:
     folder = RunFolder(address=address)
     while not folder.epochs():
         time.sleep(0.1)
-    time.sleep(1.5)  # into the second epoch, which takes longer
+    time.sleep(0.5)  # into the second epoch, which takes longer
     workers = [p for p in psutil.Process().children(recursive=True) if "RayTrainWorker" in p.name()]
     workers[-1].send_signal(signal.SIGKILL)
     killed.append(workers[-1].pid)
@@ -102,7 +104,7 @@ def test_two_workers_with_one_killed_reach_the_losses_of_one_worker(
     single = step_losses(Path(fixed.run, "tensorboard"))
     together = step_losses(storage.fetch_folder(f"{pair.run}/tensorboard", tmp_path))
     assert killed
-    assert len(single) == 20
+    assert len(single) == 10
     assert together == pytest.approx(single, abs=1e-3)
     log = storage.read_bytes(f"{pair.run}/log.jsonl").decode().splitlines()
     assert len(log) == pair.num_epochs
@@ -124,12 +126,13 @@ def test_ctrl_c_loses_one_epoch_at_most_and_the_same_command_resumes(
         "cache": fixed.cache,
         "input-px": "32",
         "start-px": "32",
-        "num-epochs": "6",
+        "num-epochs": str(NUM_EPOCHS),
+        "keep-checkpoints": "0",
         "batch-size": "8",
         "val-fraction": "0.25",
     }
     command += [word for name, value in settings.items() for word in (f"--{name}", value)]
-    environment = os.environ | DEAD_PROXY
+    environment = os.environ | DEAD_PROXY | {"OMP_NUM_THREADS": "1"}
     first = subprocess.Popen(
         command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True
     )
@@ -147,5 +150,5 @@ def test_ctrl_c_loses_one_epoch_at_most_and_the_same_command_resumes(
     again = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600)
     assert again.returncode == 0, again.stderr
     assert "resuming after epoch" in again.stdout + again.stderr
-    assert finished[-1] < 6
+    assert finished[-1] < NUM_EPOCHS
     assert load_lesion_engine(Path(settings["run"], "checkpoint")).meta.name == "lesion-reference"

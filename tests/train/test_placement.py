@@ -2,6 +2,7 @@
 
 import logging
 import time
+from typing import Any
 
 import pytest
 import ray.util
@@ -10,8 +11,9 @@ import torch
 import train.fit
 from train import placement
 from train.config import Scale
+from train.distributed import RunStoppedError
 from train.fit import check_room, cpus_per_worker, parallel_folds
-from train.placement import Node, largest_share, shortage, visible_gpus, warn_while_unplaced
+from train.placement import Node, check_gpus, largest_share, shortage, visible_gpus, warn_while_unplaced
 from train.ray_cluster import ClusterError
 
 HEAD, PHOTOS, NETWORKS = Node(), Node(cpus=8), Node(cpus=8, gpus=1)
@@ -108,14 +110,48 @@ def test_waiting_workers_are_logged_once_and_again_when_placed(
         time.sleep(0.2)
         table["first try"] = {"state": "REMOVED", "bundles": bundles}
         table["second try"] = {"state": "PENDING", "bundles": bundles}
-        time.sleep(0.2)
+        wait_for_messages(caplog, 1)
         table["second try"] = {"state": "CREATED", "bundles": bundles}
-        time.sleep(0.2)
+        wait_for_messages(caplog, 2)
 
     waiting, placed = caplog.messages
     assert "other jobs use the resources" in waiting and "free: 3 CPUs and 0 GPUs; " in waiting
     assert "waiting; add nodes" in waiting
     assert "place" in placed
+
+
+def wait_for_messages(caplog: pytest.LogCaptureFixture, number: int) -> None:
+    until = time.monotonic() + 30
+    while len(caplog.messages) < number:
+        assert time.monotonic() < until, caplog.messages
+        time.sleep(0.02)
+
+
+class OneTaskPerNode:
+    """Stands in for a remote function of Ray; the result of each call is the node itself."""
+
+    def options(self, *, scheduling_strategy: Any) -> "OneTaskPerNode":
+        self._node = scheduling_strategy.node_id
+        return self
+
+    def remote(self) -> str:
+        return self._node
+
+
+def test_gpus_that_pytorch_does_not_detect_are_rejected_in_one_line(monkeypatch: pytest.MonkeyPatch):
+    nodes = [HEAD, *(Node(node_id=name * 56, address=f"10.0.0.{name}", gpus=1) for name in "89")]
+    seen = {nodes[1].node_id: (1, ""), nodes[2].node_id: (0, "no driver")}
+    monkeypatch.setattr(ray, "remote", lambda **_: lambda function: OneTaskPerNode())
+    monkeypatch.setattr(ray, "wait", lambda tasks, **_: (tasks, []))
+    monkeypatch.setattr(ray, "get", seen.__getitem__)
+
+    check_gpus(nodes[:2])
+    with pytest.raises(RunStoppedError) as error:
+        check_gpus(nodes)
+
+    message = str(error.value)
+    assert "Ray offers 1 GPU on node 10.0.0.9, but PyTorch sees 0 CUDA devices there (no driver)" in message
+    assert "install the NVIDIA driver 580 or newer" in message and "\n" not in message
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")

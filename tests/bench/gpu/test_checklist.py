@@ -112,7 +112,7 @@ def test_the_command_runs_without_ray_and_tyro_and_writes_all_results(tmp_path: 
     done = subprocess.run(
         [sys.executable, "-m", "bench.gpu.checklist", "--device", "cpu", "--small", "--out", out, *names],
         cwd=inference.ROOT,
-        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        env=os.environ | {"PYTHONPATH": str(tmp_path), "OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
         text=True,
         timeout=590,
