@@ -135,19 +135,17 @@ def sharpness(image_HWC: np.ndarray) -> float:
 
     Source: Crété et al. 2007, "The blur effect".
     """
-    grey_HW = np.asarray(Image.fromarray(image_HWC).convert("L"), np.float32)
+    grey_HW = np.asarray(Image.fromarray(image_HWC).convert("L"), np.int16)
     return min(_sharpness_of_rows(grey_HW), _sharpness_of_rows(np.ascontiguousarray(grey_HW.T)))
 
 
 def _sharpness_of_rows(grey_HW: np.ndarray) -> float:
-    # a moving mean along the rows: its differences are those of pixels one window apart
-    variation_HW = np.abs(np.diff(grey_HW, axis=1))
-    half = SHARPNESS_WINDOW_PX // 2
-    blurred_HW = np.abs(grey_HW[:, SHARPNESS_WINDOW_PX:] - grey_HW[:, :-SHARPNESS_WINDOW_PX])
-    blurred_HW /= SHARPNESS_WINDOW_PX
-    inner_HW = variation_HW[:, half : half + blurred_HW.shape[1]]
-    total = float(inner_HW.sum())
-    return float(np.maximum(inner_HW - blurred_HW, 0).sum()) / total if total else 0.0
+    window, half = SHARPNESS_WINDOW_PX, SHARPNESS_WINDOW_PX // 2
+    # differences of a moving mean, times the window: those of pixels one window apart
+    blurred_HW = np.abs(grey_HW[:, window:] - grey_HW[:, :-window])
+    variation_HW = window * np.abs(grey_HW[:, half + 1 : -half] - grey_HW[:, half : -half - 1])
+    total = int(variation_HW.sum())
+    return int(np.maximum(variation_HW - blurred_HW, 0).sum()) / total if total else 0.0
 
 
 def _not_skin_or_no_lesion(prepared: PreparedLesion, gate: LesionGate) -> Problem | None:

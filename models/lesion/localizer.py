@@ -139,16 +139,23 @@ def find_main_lesion(probability_HW: np.ndarray, *, threshold: float = LESION_TH
     if not count:
         return None
     height, width = probability_HW.shape
-    index = np.arange(1, count + 1)
-    area = ndimage.sum_labels(np.ones_like(probability_HW), labels_HW, index)
-    centre = np.array(ndimage.center_of_mass(probability_HW, labels_HW, index))
-    off_centre = np.hypot(*((centre / (height, width)) - 0.5).T)
-    best = int(np.argmax(area * (1.2 - off_centre)))
-    rows, columns = ndimage.find_objects((labels_HW == best + 1).astype(np.int8))[0]
+    row, column = np.nonzero(labels_HW)  # one entry for each cell of any lesion
+    lesion, weight = labels_HW[row, column] - 1, probability_HW[row, column]
+    area = np.bincount(lesion)
+    mass = np.bincount(lesion, weight)
+    down = np.bincount(lesion, weight * row) / mass / height - 0.5
+    right = np.bincount(lesion, weight * column) / mass / width - 0.5
+    best = int(np.argmax(area * (1.2 - np.hypot(down, right))))
+    own = lesion == best
     others = np.delete(area, best)
     return MainLesion(
-        box=Box(columns.start / width, rows.start / height, columns.stop / width, rows.stop / height),
-        peak=float(probability_HW[labels_HW == best + 1].max()),
+        box=Box(
+            float(column[own].min() / width),
+            float(row[own].min() / height),
+            float((column[own].max() + 1) / width),
+            float((row[own].max() + 1) / height),
+        ),
+        peak=float(weight[own].max()),
         several=bool(len(others) and others.max() >= max(0.25 * area[best], 6)),
     )
 
