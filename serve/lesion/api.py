@@ -179,9 +179,7 @@ class LesionService:
             png = None if map_HW is None else await self.pool.run(grad_cam_png, map_HW)
             weaknesses = find_weaknesses(prepared, gate) if gate else []
             answer = usable_answer(report, prepared, weaknesses, top_k=options.top_k, heatmap_png=png)
-        metrics.verdicts().inc(tags={"verdict": answer.verdict})
-        for reason in answer.reasons:
-            metrics.reasons().inc(tags={"code": reason.code})
+        metrics.count_answer("lesion", answer.verdict, answer.reasons)
         return answer
 
     async def _submit_or_wait(self, photo: LesionPhoto) -> LesionReport:

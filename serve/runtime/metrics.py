@@ -3,12 +3,22 @@
 A metric is created at its first use, inside a replica, so that Serve adds the labels of that replica.
 """
 
+from collections.abc import Sequence
 from functools import cache
 
 from ray.serve.metrics import Counter, Histogram
 
+from serve.schemas import Reason
+
 SECONDS = [0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10]
 SIZES = [1.0, 2, 4, 8, 16, 32, 64, 128, 256]
+
+
+def count_answer(task: str, verdict: str, reasons_given: Sequence[Reason]) -> None:
+    """Count one response with its verdict and the codes of its reasons."""
+    verdicts().inc(tags={"task": task, "verdict": verdict})
+    for reason in reasons_given:
+        reasons().inc(tags={"task": task, "code": reason.code})
 
 
 @cache
@@ -29,20 +39,23 @@ def engine_seconds() -> Histogram:
 def decode_seconds() -> Histogram:
     """Return the histogram of decoding times."""
     return Histogram(
-        "skinserve_decode_seconds", description="seconds to decode one photo", boundaries=SECONDS
+        "skinserve_decode_seconds", description="seconds to decode and crop one photo", boundaries=SECONDS
     )
 
 
 @cache
 def verdicts() -> Counter:
-    """Return the counter of responses by ``verdict``."""
-    return Counter("skinserve_verdicts", description="responses by verdict", tag_keys=("verdict",))
+    """Return the counter of responses by ``task`` and ``verdict``."""
+    return Counter(
+        "skinserve_verdicts", description="responses by task and verdict", tag_keys=("task", "verdict")
+    )
 
 
 @cache
 def reasons() -> Counter:
-    """Return the counter of reasons in responses by ``code``."""
-    return Counter("skinserve_reasons", description="reasons in responses, by code", tag_keys=("code",))
+    """Return the counter of reasons in responses by ``task`` and ``code``."""
+    description = "reasons in responses, by task and code"
+    return Counter("skinserve_reasons", description=description, tag_keys=("task", "code"))
 
 
 @cache

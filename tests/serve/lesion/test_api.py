@@ -207,6 +207,7 @@ def test_verdicts_and_reasons_are_counted(client: TestClient, monkeypatch: pytes
 
     class Counter:
         def inc(self, *, tags: dict[str, str]) -> None:
+            assert tags.pop("task") == "lesion"
             counted.extend(tags.values())
 
     monkeypatch.setattr(metrics, "verdicts", Counter)
