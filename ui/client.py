@@ -7,7 +7,7 @@ from typing import TypeVar
 import httpx
 from pydantic import BaseModel, ValidationError
 
-from serve.lesion.schemas import LesionAnswer
+from serve.lesion.schemas import LesionAnswer, PixelBox
 from serve.progress.schemas import ProgressAnswer
 from serve.schemas import DEADLINE_HEADER, DEFAULT_DEADLINE_S, ErrorBody, Models
 from ui.rendering import sentence
@@ -68,13 +68,18 @@ class ApiClient:
             trust_env=False,  # ignore HTTP_PROXY: both processes run on one machine
         )
 
-    async def lesion(self, photo: bytes, *, top_k: int = 7) -> LesionAnswer:
+    async def lesion(self, photo: bytes, *, top_k: int = 7, box: PixelBox | None = None) -> LesionAnswer:
         """Classify one photo of a lesion, with a Grad-CAM map.
+
+        Args:
+            box: of the lesion, instead of the one that the server finds.
 
         Raises:
             ApiError: the request failed.
         """
         parameters = {"explain": "true", "top_k": str(top_k)}
+        if box is not None:
+            parameters["box"] = ",".join(map(str, box))
         return await self._post("/v1/lesion", LesionAnswer, _parts("file", [photo]), parameters)
 
     async def progress(self, photos: Sequence[bytes], *, taken_at: Sequence[str] = ()) -> ProgressAnswer:

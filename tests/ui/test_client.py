@@ -26,6 +26,12 @@ async def test_a_request_carries_its_deadline_and_requests_a_grad_cam_map(client
     assert fake_api.query == {"explain": "true", "top_k": "3"}
 
 
+async def test_the_box_of_a_lesion_is_sent_in_pixels(client, fake_api):
+    await client.lesion(b"photo", box=(120, 80, 360, 300))
+
+    assert fake_api.query["box"] == "120,80,360,300"
+
+
 async def test_a_series_is_sent_in_the_order_in_which_it_was_added(client, fake_api):
     answer = await client.progress([b"one", b"two", b"three"])
 

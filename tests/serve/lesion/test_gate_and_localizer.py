@@ -1,5 +1,6 @@
 """Photos through the gateway with a gate and the localizer of drawn pictures; the network is a fake."""
 
+import io
 import json
 import subprocess
 import sys
@@ -7,11 +8,14 @@ from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
+from PIL import ExifTags, Image
 
 from models.checkpoint import CheckpointMeta, read_meta
+from models.limits import PHOTO_FORMATS, PhotoFormat
 from serve.lesion.schemas import LesionAnswer, PixelBox
 from serve.lesion.verdict import LesionThresholds
 from tests.lesion_pictures import BLUE, spots
+from tests.photo_files import photo_file
 from tests.random_checkpoints import random_gate, write_lesion
 from tests.serve.fakes import FakeModels, error_of, fake_app, uploads
 
@@ -185,6 +189,29 @@ def test_a_checkpoint_without_a_gate_reads_the_central_square_or_the_given_box(
 
     assert (plain.usable, plain.lesion_box, plain.crop_box) == (True, None, (40, 0, 280, 240))
     assert marked.lesion_box == SPOT and marked.crop_box != plain.crop_box
+
+
+@pytest.mark.parametrize("format", PHOTO_FORMATS, ids=lambda format: format.name)
+def test_the_lesion_is_found_in_photos_of_all_formats(client: TestClient, format: PhotoFormat):
+    picture = Image.open(io.BytesIO(spots(SPOT)))
+
+    answer = send(client, photo_file(picture, format))
+
+    assert answer.usable and overlap(answer.lesion_box, SPOT) > 0.7
+
+
+def test_boxes_are_in_pixels_of_the_upright_photo(client: TestClient):
+    lying = Image.open(io.BytesIO(spots(SPOT))).transpose(Image.Transpose.ROTATE_90)
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6  # turned by 90 degrees to be upright
+    file = io.BytesIO()
+    lying.save(file, "JPEG", quality=95, exif=exif)
+
+    found = send(client, file.getvalue())
+    marked = send(client, file.getvalue(), "?box=190,60,230,90")
+
+    assert overlap(found.lesion_box, SPOT) > 0.7
+    assert marked.lesion_box == SPOT and overlap(marked.crop_box, found.crop_box or SPOT) > 0.7
 
 
 def test_a_batch_gives_the_answers_of_single_photos_and_takes_no_box(client: TestClient):
