@@ -2,11 +2,16 @@
 
 from pydantic import ValidationError
 
+from models.face.metrics import SamePersonMetrics
 from models.lesion.metrics import LesionMetrics
 from models.metrics import TaskMetrics
 from models.progress.metrics import ProgressMetrics
 
-METRICS_OF_TASK: dict[str, type[TaskMetrics]] = {"lesion": LesionMetrics, "progress": ProgressMetrics}
+METRICS_OF_TASK: dict[str, type[TaskMetrics]] = {
+    "lesion": LesionMetrics,
+    "progress": ProgressMetrics,
+    "face_descriptor": SamePersonMetrics,
+}
 
 
 def parse_metrics(task: str, content: object) -> TaskMetrics:

@@ -123,6 +123,9 @@ ReasonCode = Literal[
     "near_threshold",
     "several_lesions",
     "times_missing",
+    "different_people",
+    "no_clear_change",
+    "few_faces",
 ]
 
 

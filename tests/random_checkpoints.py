@@ -10,6 +10,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from models.checkpoint import CheckpointMeta, save_checkpoint
 from models.diagnoses import DIAGNOSES
+from models.face.descriptor import INPUT_PX, FaceDescriptorNet
+from models.face.descriptor import MEAN as FACE_MEAN
+from models.face.descriptor import STD as FACE_STD
 from models.lesion.gate import LesionGate
 from models.lesion.metrics import DiagnosisMetrics, Int8Metrics, LesionMetrics, RiskMetrics
 from models.lesion.network import LesionNet
@@ -168,4 +171,19 @@ def write_progress(folder: Path, net: ProgressNet | None = None) -> Path:
     """Write a progress network; returns the folder."""
     torch.manual_seed(0)
     save_checkpoint(folder, net or ProgressNet(), random_meta("progress"), "# Random weights\n")
+    return folder
+
+
+def write_face_descriptor(folder: Path) -> Path:
+    """Write a face descriptor; returns the folder."""
+    torch.manual_seed(0)
+    meta = random_meta(
+        "face_descriptor",
+        labels=(),
+        input_px=INPUT_PX,
+        mean=FACE_MEAN,
+        std=FACE_STD,
+        thresholds={"same_person": 0.6},
+    )
+    save_checkpoint(folder, FaceDescriptorNet(), meta, "# Random weights\n")
     return folder

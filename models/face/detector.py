@@ -18,7 +18,7 @@ from facenet_pytorch.models.utils.detect_face import detect_face
 from PIL import Image
 from torch import nn
 
-from models.face.alignment import FACE_SIDE, MARGIN, Box, align
+from models.face.alignment import FACE_CENTRE, FACE_SIDE, MARGIN, Box, align
 
 STAGE_THRESHOLDS = [0.6, 0.7, 0.7]
 PYRAMID_FACTOR = 0.709
@@ -42,12 +42,9 @@ class FaceLocation:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Face:
+class Face(FaceLocation):
     """One detected face with its aligned crop."""
 
-    box: Box
-    """Left, top, right, bottom in pixels of the photo."""
-    confidence: float
     crop_HWC: np.ndarray
     """uint8 RGB, square, rotated and scaled to the same landmark positions for every face."""
 
@@ -101,6 +98,7 @@ class MtcnnFaceDetector:
             Face(
                 box=found.box,
                 confidence=found.confidence,
+                landmarks=found.landmarks,
                 crop_HWC=crop_aligned(image, found, margin=self._margin, size_px=self.size_px),
             )
             if found
@@ -216,7 +214,12 @@ def _turned_back(found: FaceLocation, quarter_turns: int, shape: tuple[int, ...]
 
 
 def crop_aligned(
-    image_HWC: np.ndarray, found: FaceLocation, *, margin: float = MARGIN, size_px: int = 80
+    image_HWC: np.ndarray,
+    found: FaceLocation,
+    *,
+    margin: float = MARGIN,
+    size_px: int = 80,
+    centre_y: float = FACE_CENTRE.imag,
 ) -> np.ndarray:
     """Crop a face, rotated and scaled to the landmark positions of all crops.
 
@@ -226,11 +229,13 @@ def crop_aligned(
         image_HWC: uint8 RGB.
         margin: border on each side of the face, as a fraction of ``FACE_SIDE``.
         size_px: side of the crop.
+        centre_y: of the crop, in face coordinates.
 
     Returns:
         crop_HWC: uint8 (size_px, size_px, 3).
     """
     unit, centre = align(found.landmarks, found.box)
+    centre += unit * (centre_y - FACE_CENTRE.imag) * 1j
     side = abs(unit) * FACE_SIDE * (1 + 2 * margin)
     cos, sin = unit.real / abs(unit), unit.imag / abs(unit)
     # scaled with smoothing first, because a rotation in Pillow does not smooth

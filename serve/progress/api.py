@@ -10,13 +10,20 @@ import numpy as np
 from fastapi import APIRouter, Request
 
 from models.images import Photo, PhotoError, bound_array, decode_bounded
-from models.limits import MIN_SERIES_PHOTOS
 from models.photo_quality import find_problems
 from serve.progress import openapi
 from serve.progress.config import ProgressConfig
 from serve.progress.messages import FaceReport, FaceSeries, ProgressReport
 from serve.progress.photo_order import read_times, sort_photos
-from serve.progress.response import SeriesPhoto, photo_reasons, progress_answer
+from serve.progress.response import (
+    FACE_ADVICE,
+    SeriesPhoto,
+    blocking_reasons,
+    change_reasons,
+    compare_faces,
+    photo_reasons,
+    progress_answer,
+)
 from serve.progress.schemas import PredictAnswer, ProgressAnswer
 from serve.progress.skincredible import check_num_photos, read_frames
 from serve.runtime import metrics
@@ -34,13 +41,14 @@ router = APIRouter(tags=["progress"])
 
 @router.post("/v1/progress", openapi_extra=openapi.PROGRESS_BODY, responses=openapi.PROGRESS_RESPONSES)
 async def progress(request: Request) -> ProgressAnswer:
-    """Classify several photos of one face as improved or worsened, multipart `files`.
+    """Classify several photos of one face as improved, worsened or without clear change, multipart `files`.
 
     They are sorted by `taken_at`, one for each file; else by the capture time in EXIF or XMP if every photo
     has it; else the upload order counts as oldest first. `order` in the response names the source.
 
-    `reasons` names what weakens the answer: `times_missing` if only some photos record a time, which can
-    reverse improved and worsened; `too_dark`, `overexposed` and `too_small` by photo.
+    `reasons` says why the verdict is `inconclusive` (`different_people` names the photos, `few_faces`) or
+    `no_clear_change`, and what weakens the answer: `times_missing` if only some photos record a time, which
+    can reverse improved and worsened; `too_dark`, `overexposed` and `too_small` by photo.
     """
     service = _service(request)
     spec = FormSpec(
@@ -90,7 +98,7 @@ class ProgressService:
 
         Raises:
             PhotoError: a photo was rejected or cannot be decoded.
-            ApiError: ``no_face``, ``too_few_photos`` or ``overloaded``.
+            ApiError: ``no_face`` or ``overloaded``.
         """
         with self.photo_limiter.acquire(len(files)):
             photos = await _gather([self._decode(index, file) for index, file in enumerate(files)])
@@ -102,7 +110,7 @@ class ProgressService:
             for position, face in zip(positions, faces, strict=True)
         ]
         answer = progress_answer(report, series, order, quality_reasons)
-        metrics.verdicts().inc(tags={"verdict": answer.verdict})
+        metrics.count_answer("progress", answer.verdict, answer.reasons)
         return answer
 
     async def predict(self, body: bytes) -> PredictAnswer:
@@ -117,14 +125,18 @@ class ProgressService:
             photos = await _gather(
                 [self._pool.run(bound_array, frame, max_side_px=side_px) for frame in frames]
             )
-            _, report = await self._classify_photos(photos)
+            faces, report = await self._classify_photos(photos)
+            numbers = range(1, 1 + len(faces))
+            blocking = blocking_reasons(faces, compare_faces(faces), numbers=numbers)
+            if any(reason.code == "few_faces" for reason in blocking):  # its clients know two classes
+                raise ApiError("too_few_photos", blocking[0].message)
             quality_reasons = await self._quality_reasons(photos)
         improved = min(1.0, max(0.0, report.improved_T[-1]))
         return PredictAnswer(
-            prob_class=1 if improved >= report.threshold else 0,
+            prob_class=1 if report.thresholds.is_improved(improved) else 0,
             negative_prob=1 - improved,
             positive_prob=improved,
-            reasons=quality_reasons,
+            reasons=[*(blocking or change_reasons(report)), *quality_reasons],
         )
 
     async def _decode(self, index: int, file: bytes | PhotoError) -> Photo:
@@ -155,21 +167,13 @@ class ProgressService:
 
 
 def check_faces(faces: Sequence[FaceReport | None]) -> None:
-    """Reject a series with a face in fewer than two photos.
+    """Reject a series without a face.
 
     Raises:
-        ApiError: ``no_face`` or ``too_few_photos``.
+        ApiError: ``no_face``.
     """
-    num_faces = sum(face is not None for face in faces)
-    advice = "send photos that show the whole face from the front, in good light"
-    if num_faces == 0:
-        raise ApiError("no_face", f"no face was found in any of the {len(faces)} photos; {advice}")
-    if num_faces < MIN_SERIES_PHOTOS:
-        raise ApiError(
-            "too_few_photos",
-            f"of {len(faces)} photos only one shows a face, at least {MIN_SERIES_PHOTOS} are needed; "
-            f"{advice}",
-        )
+    if not any(face is not None for face in faces):
+        raise ApiError("no_face", f"no face was found in any of the {len(faces)} photos; {FACE_ADVICE}")
 
 
 async def _gather(work: Sequence[Awaitable[_T]]) -> list[_T]:

@@ -9,12 +9,16 @@ from serve.config import MAX_QUEUED_BATCHES, Settings, TaskConfig
 
 
 class FaceDetectorConfig(Settings):
-    """Section ``progress.face_detector``: MTCNN and its batches."""
+    """Section ``progress.face_detector``: MTCNN, the face descriptor, and their batches."""
 
     device: str = Field(default="cpu", description="torch device of every replica")
     num_threads: int = Field(default=1, gt=0, description="compute threads of a replica on a CPU")
     max_batch_size: int = Field(
         default=8, gt=0, description="photos computed at once, by all threads together"
+    )
+    descriptor: str | None = Field(
+        default="weights/face-descriptor",
+        description="checkpoint of the face descriptor; null: photos of different people are not detected",
     )
 
 

@@ -3,33 +3,46 @@
 Axes: B series of a batch, T photo of a series, H row, W column, C colour.
 """
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import ray.serve
 
-from models.checkpoint import local_checkpoint, read_model_card
+from models.checkpoint import CheckpointError, CheckpointMeta, local_checkpoint, read_model_card
+from models.progress.verdict import VerdictThresholds
 from serve.progress.config import FaceDetectorConfig, ProgressConfig
 from serve.progress.messages import FaceReport, FaceSeries, ProgressReport
 from serve.runtime.batching import DynamicBatcher
 from serve.runtime.gpu_memory import limit_gpu_memory
-from serve.runtime.loaded_model import loaded_model, threshold_of
+from serve.runtime.loaded_model import loaded_model
 from serve.runtime.threads import compute_threads, load_in_throwaway_thread
 from serve.schemas import LoadedModel, ModelName
+
+if TYPE_CHECKING:
+    from models.face.detector import Face
 
 # PyTorch is imported in the constructors, as in serve.lesion.deployment.
 
 
 @ray.serve.deployment(health_check_period_s=5, health_check_timeout_s=60)
 class FaceDetector:
-    """Detect and crop the largest face of each photo; photos of all requests share batches.
+    """Detect, crop and describe the largest face of each photo; photos of all requests share batches.
 
     Args:
         crop_px: input size of the progress network.
     """
 
     def __init__(self, config: FaceDetectorConfig, crop_px: int) -> None:
+        from models.face.descriptor import load_face_descriptor
         from models.face.detector import MtcnnFaceDetector
 
         limit_gpu_memory(config.device)
+        folder = local_checkpoint(config.descriptor) if config.descriptor else None
+        self._descriptor = (
+            load_in_throwaway_thread(lambda: load_face_descriptor(folder, device=config.device))
+            if folder
+            else None
+        )
         self._detector = load_in_throwaway_thread(
             lambda: MtcnnFaceDetector(device=config.device, size_px=crop_px, num_threads=config.num_threads)
         )
@@ -49,10 +62,30 @@ class FaceDetector:
         await self._batcher.check_alive()
 
     def _detect_batch(self, image_HWC: list[np.ndarray]) -> list[FaceReport | None]:
+        faces = self._detector(image_HWC)
+        descriptors = iter(self._describe(image_HWC, faces))
         return [
-            face and FaceReport(box=face.box, confidence=face.confidence, crop_HWC=face.crop_HWC)
-            for face in self._detector(image_HWC)
+            face
+            and FaceReport(
+                box=face.box,
+                confidence=face.confidence,
+                crop_HWC=face.crop_HWC,
+                descriptor_D=next(descriptors, None),
+                same_person_distance=self._descriptor.max_distance if self._descriptor else 0.0,
+            )
+            for face in faces
         ]
+
+    def _describe(self, image_HWC: list[np.ndarray], faces: "list[Face | None]") -> list[np.ndarray]:
+        """Return the descriptor of each face that was found; nothing without a face descriptor."""
+        from models.face.descriptor import crop_for_descriptor
+
+        crops = [
+            crop_for_descriptor(image, face)
+            for image, face in zip(image_HWC, faces, strict=True)
+            if face is not None
+        ]
+        return list(self._descriptor(np.stack(crops))) if self._descriptor and crops else []
 
 
 @ray.serve.deployment(max_ongoing_requests=64, health_check_period_s=5, health_check_timeout_s=60)
@@ -68,7 +101,7 @@ class ProgressClassifier:
             lambda: load_progress_engine(folder, device=config.device, num_threads=config.num_threads)
         )
         self.meta = self._engine.meta
-        self._threshold = threshold_of(self.meta, "improved")
+        self._thresholds = _thresholds_of(self.meta)
         self._model = ModelName(name=self.meta.name, version=self.meta.version)
         self._model_card = read_model_card(folder)
         self._batcher = DynamicBatcher(
@@ -102,11 +135,22 @@ class ProgressClassifier:
         return [
             ProgressReport(
                 model=self._model,
-                threshold=self._threshold,
+                thresholds=self._thresholds,
                 improved_T=tuple(improved_T[: len(series.present_T)].tolist()),
             )
             for improved_T, series in zip(improved_BT, batch, strict=True)
         ]
+
+
+def _thresholds_of(meta: CheckpointMeta) -> VerdictThresholds:
+    try:
+        return VerdictThresholds.of(meta.thresholds)
+    except KeyError as error:
+        raise CheckpointError(
+            f"checkpoint {meta.name} has no threshold {error}; release it again with one"
+        ) from error
+    except ValueError as error:
+        raise CheckpointError(f"checkpoint {meta.name}: {error}; calibrate it again") from error
 
 
 def _padded(values_T: np.ndarray, length: int) -> np.ndarray:

@@ -1,12 +1,13 @@
 """Values between the gateway and the replicas of face detector and progress network.
 
-Axes: T photo of a series, H row, W column, C colour.
+Axes: T photo of a series, H row, W column, C colour, D number of a face descriptor.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
+from models.progress.verdict import VerdictThresholds
 from serve.schemas import ModelName
 
 
@@ -19,6 +20,11 @@ class FaceReport:
     confidence: float
     crop_HWC: np.ndarray
     """uint8, square, at the input size of the progress network."""
+    descriptor_D: np.ndarray | None = field(default=None, repr=False)
+    """float32, of ``models.face.descriptor``: personal data, compared within one request and dropped; None
+    without a face descriptor."""
+    same_person_distance: float = 0.0
+    """Largest distance between the descriptors of one person."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +42,6 @@ class ProgressReport:
     """Output of the progress network for one series."""
 
     model: ModelName
-    threshold: float
-    """Lowest probability of the verdict ``improved``."""
+    thresholds: VerdictThresholds
     improved_T: tuple[float, ...]
     """Probability of improved after each photo; the last one is that of the series."""

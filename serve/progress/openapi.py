@@ -48,7 +48,13 @@ _LAST = FoundFace(box=Box(left=790, top=655, right=1761, bottom=1898), confidenc
 def _photo(
     index: int, taken_at: datetime, face: FoundFace | None, improved: float | None = None
 ) -> PhotoReport:
-    return PhotoReport(index=index, taken_at=taken_at, face=face, improved_probability_so_far=improved)
+    return PhotoReport(
+        index=index,
+        taken_at=taken_at,
+        face=face,
+        same_person=True if face else None,
+        improved_probability_so_far=improved,
+    )
 
 
 _EXAMPLE = ProgressAnswer(

@@ -67,7 +67,7 @@ def find_missing_times(order: Order, times: Sequence[datetime | None]) -> list[R
         return []
     recorded = _comparable([time for time in times if time is not None])
     swapped = next((step for step, pair in enumerate(pairwise(recorded)) if pair[0] > pair[1]), None)
-    found = f"{_photos(unknown)} {'records' if len(unknown) == 1 else 'record'} no capture time"
+    found = f"{name_photos(unknown)} {'records' if len(unknown) == 1 else 'record'} no capture time"
     if swapped is None:
         effect = "so the photos count as uploaded oldest first"
     else:
@@ -78,16 +78,17 @@ def find_missing_times(order: Order, times: Sequence[datetime | None]) -> list[R
     return [Reason(code="times_missing", message=f"{found}, {effect}; send taken_at for each photo")]
 
 
+def name_photos(numbers: Sequence[int]) -> str:
+    """Return text such as ``photos 1, 2 and 4``."""
+    *others, last = map(str, numbers)
+    return f"photos {', '.join(others)} and {last}" if others else f"photo {last}"
+
+
 def _comparable(times: Sequence[datetime]) -> list[datetime]:
     """Remove the time zones if only some times have one."""
     if len({time.utcoffset() is None for time in times}) > 1:
         return [time.replace(tzinfo=None) for time in times]
     return list(times)
-
-
-def _photos(numbers: Sequence[int]) -> str:
-    *others, last = map(str, numbers)
-    return f"photos {', '.join(others)} and {last}" if others else f"photo {last}"
 
 
 def _time(index: int, text: str) -> datetime:

@@ -4,10 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+import numpy as np
+
+from models.face.same_person import find_same_person
 from models.images import Photo
+from models.limits import MIN_SERIES_PHOTOS
 from models.photo_quality import Problem
 from serve.progress.messages import FaceReport, ProgressReport
-from serve.progress.photo_order import Order, find_missing_times
+from serve.progress.photo_order import Order, find_missing_times, name_photos
 from serve.progress.schemas import Box, FoundFace, PhotoReport, ProgressAnswer
 from serve.schemas import Reason
 
@@ -21,6 +25,11 @@ class SeriesPhoto:
     photo: Photo
     taken_at: datetime | None
     face: FaceReport | None
+
+
+FACE_ADVICE = "send photos that show the whole face from the front, in good light"
+_UNKNOWN = 0.5
+"""Probability of either class if the photos cannot be compared."""
 
 
 def photo_reasons(problems: Sequence[Sequence[Problem]]) -> list[Reason]:
@@ -45,25 +54,97 @@ def progress_answer(
 ) -> ProgressAnswer:
     """Build the response; ``photos`` are oldest first, as in the input of the network."""
     by_index = sorted(photos, key=lambda photo: photo.index)
-    improved = min(1.0, max(0.0, report.improved_T[-1]))
-    first_face = next(step for step, photo in enumerate(photos) if photo.face is not None)
+    faces = [photo.face for photo in photos]
+    same_person = compare_faces(faces)
+    blocking = blocking_reasons(faces, same_person, numbers=[photo.index + 1 for photo in photos])
+    improved = _UNKNOWN if blocking else min(1.0, max(0.0, report.improved_T[-1]))
+    first_face = next(step for step, face in enumerate(faces) if face is not None)
     return ProgressAnswer(
         model=report.model,
-        verdict="improved" if improved >= report.threshold else "worsened",
+        verdict="inconclusive" if blocking else report.thresholds.verdict(improved),
         improved_probability=improved,
         worsened_probability=1 - improved,
         order=order,
-        reasons=[*find_missing_times(order, [photo.taken_at for photo in by_index]), *quality_reasons],
+        reasons=[
+            *(blocking or change_reasons(report)),
+            *find_missing_times(order, [photo.taken_at for photo in by_index]),
+            *quality_reasons,
+        ],
         photos=[
             PhotoReport(
                 index=photo.index,
                 taken_at=photo.taken_at,
                 face=photo.face and _found_face(photo.face, photo.photo),
-                improved_probability_so_far=so_far if photo.face is not None and step > first_face else None,
+                same_person=same,
+                improved_probability_so_far=so_far
+                if photo.face is not None and step > first_face and not blocking
+                else None,
             )
-            for step, (photo, so_far) in enumerate(zip(photos, report.improved_T, strict=True))
+            for step, (photo, same, so_far) in enumerate(
+                zip(photos, same_person, report.improved_T, strict=True)
+            )
         ],
     )
+
+
+def compare_faces(faces: Sequence[FaceReport | None]) -> list[bool | None]:
+    """Return whether each face is that of the person in most photos; None if that is not known.
+
+    Args:
+        faces: of the photos, oldest first.
+    """
+    found = [step for step, face in enumerate(faces) if face is not None and face.descriptor_D is not None]
+    same_person: list[bool | None] = [None] * len(faces)
+    if found:
+        descriptor_ND = np.stack([_descriptor(faces[step]) for step in found])
+        distance = max(face.same_person_distance for face in faces if face is not None)
+        for step, same in zip(found, find_same_person(descriptor_ND, distance), strict=True):
+            same_person[step] = bool(same)
+    return same_person
+
+
+def blocking_reasons(
+    faces: Sequence[FaceReport | None], same_person: Sequence[bool | None], *, numbers: Sequence[int]
+) -> list[Reason]:
+    """Return why the photos cannot be compared; an empty list if they can.
+
+    Args:
+        numbers: of the photos, from 1 in upload order.
+    """
+    num_faces = sum(face is not None for face in faces)
+    if num_faces < MIN_SERIES_PHOTOS:
+        message = (
+            f"of {len(faces)} photos only one shows a face, at least {MIN_SERIES_PHOTOS} are needed; "
+            f"{FACE_ADVICE}"
+        )
+        return [Reason(code="few_faces", message=message)]
+    others = sorted(number for number, same in zip(numbers, same_person, strict=True) if same is False)
+    if not others:
+        return []
+    people = sorted(number for number, same in zip(numbers, same_person, strict=True) if same)
+    message = (
+        f"{name_photos(others)} {'seems' if len(others) == 1 else 'seem'} to show another person than "
+        f"{name_photos(people)}; send photos of one person, alone in the picture"
+    )
+    return [Reason(code="different_people", message=message)]
+
+
+def change_reasons(report: ProgressReport) -> list[Reason]:
+    """Return the reason of a verdict of no clear change; an empty list for the other verdicts."""
+    improved, thresholds = report.improved_T[-1], report.thresholds
+    if thresholds.worsened is None or thresholds.verdict(improved) != "no_clear_change":
+        return []
+    message = (
+        f"the probability of improved is {improved:.2f}; improved needs {thresholds.improved:.2f}, worsened "
+        f"{1 - thresholds.worsened:.2f} or less; add photos in the same light, or compare again after more "
+        "time"
+    )
+    return [Reason(code="no_clear_change", message=message)]
+
+
+def _descriptor(face: FaceReport | None) -> np.ndarray:
+    assert face is not None and face.descriptor_D is not None
+    return face.descriptor_D
 
 
 def _found_face(face: FaceReport, photo: Photo) -> FoundFace:

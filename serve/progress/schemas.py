@@ -32,10 +32,16 @@ class PhotoReport(Body):
         description="capture time, as sent or recorded in EXIF or XMP; null when unknown"
     )
     face: FoundFace | None = Field(description="null when no face was found; such a photo has no effect")
+    same_person: bool | None = Field(
+        default=None,
+        description="whether the face is that of the person in most photos of the series; null without a "
+        "face, or without a face descriptor",
+    )
     improved_probability_so_far: float | None = Field(
         ge=0,
         le=1,
-        description="after this photo; null without a face, and for the first face",
+        description="after this photo; null without a face, for the first face, and if the verdict is "
+        "inconclusive",
     )
 
 
@@ -43,12 +49,17 @@ class ProgressAnswer(Body):
     """Response of ``POST /v1/progress``; ``photos`` are in time order."""
 
     model: ModelName
-    verdict: Literal["improved", "worsened"]
-    improved_probability: float = Probability
-    worsened_probability: float = Probability
+    verdict: Literal["improved", "worsened", "no_clear_change", "inconclusive"] = Field(
+        description="no_clear_change: neither probability reaches its threshold, `thresholds` in "
+        "`GET /v1/models`; inconclusive: the photos cannot be compared, `reasons` says why"
+    )
+    improved_probability: float = Field(ge=0, le=1, description="0.5 if the verdict is inconclusive")
+    worsened_probability: float = Field(ge=0, le=1, description="0.5 if the verdict is inconclusive")
     order: Literal["taken_at", "exif", "upload"] = Field(description="source of the order of the photos")
     reasons: list[Reason] = Field(
-        default=[], description="what weakens the answer; messages count photos from 1, in upload order"
+        default=[],
+        description="why the verdict is inconclusive or no_clear_change, or what weakens the answer; "
+        "messages count photos from 1, in upload order",
     )
     photos: list[PhotoReport]
     disclaimer: str = DISCLAIMER

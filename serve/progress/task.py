@@ -13,6 +13,8 @@ from serve.task import ServeTask, TaskApp
 def build(config: ProgressConfig) -> TaskApp:
     """Apply the settings to deployments and service; raise CheckpointError if the checkpoint is invalid."""
     meta = read_meta(local_checkpoint(config.checkpoint))
+    if config.face_detector.descriptor:
+        read_meta(local_checkpoint(config.face_detector.descriptor))
     detector = FaceDetector.options(  # pyright: ignore[reportAttributeAccessIssue]
         max_ongoing_requests=MAX_QUEUED_BATCHES * config.face_detector.max_batch_size
     ).bind(config.face_detector, meta.input_px)

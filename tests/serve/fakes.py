@@ -16,6 +16,7 @@ from ray.serve import Deployment
 
 from models.checkpoint import CheckpointMeta
 from models.metrics import TaskMetrics
+from models.progress.verdict import VerdictThresholds
 from serve.config import GatewayConfig
 from serve.gateway import Services, create_app
 from serve.lesion.api import LesionService
@@ -76,6 +77,8 @@ class FakeModels:
     dead: set[str] = field(default_factory=set)
     num_calls: int = 0
     num_cancelled: int = 0
+    descriptor_of_red: dict[int, np.ndarray] = field(default_factory=dict)
+    """Face descriptors by the red of a photo, to 10 grey levels; empty: no face descriptor."""
     photos: list[LesionPhoto] = field(default_factory=list)
     series: list[FaceSeries] = field(default_factory=list)
     _at_once: int = 0
@@ -100,7 +103,13 @@ class FakeModels:
             return None
         rows, columns = image_HWC.shape[:2]
         crop = np.full((CROP_PX, CROP_PX, 3), int(red), np.uint8)
-        return FaceReport(box=(columns / 4, rows / 4, columns / 2, rows * 2), confidence=0.99, crop_HWC=crop)
+        return FaceReport(
+            box=(columns / 4, rows / 4, columns / 2, rows * 2),
+            confidence=0.99,
+            crop_HWC=crop,
+            descriptor_D=self.descriptor_of_red.get(10 * round(red / 10)),
+            same_person_distance=0.6,
+        )
 
     async def classify_series(self, series: FaceSeries) -> ProgressReport:
         self.series.append(series)
@@ -108,7 +117,7 @@ class FakeModels:
         steps = len(series.present_T)
         return ProgressReport(
             model=ModelName(name="progress-fake", version="1"),
-            threshold=0.5,
+            thresholds=VerdictThresholds(improved=0.5),
             improved_T=tuple((step + 1) / (steps + 1) for step in range(steps)),
         )
 

@@ -42,7 +42,19 @@ class ProgressTraining(Training):
     num_val_series: int = 600
     seed: int = 3
     """Also of the split; 3 holds out six of our people who influenced no choice of a network."""
-    drawing: SeriesDrawing = field(default_factory=SeriesDrawing)
+    drawing: SeriesDrawing = field(
+        default_factory=lambda: SeriesDrawing(
+            saturation=0.15,
+            altered_chance=0.25,
+            gamma=0.15,
+            num_blushes=(0, 5),
+            tint=0.12,
+            sharpness=(1.2, 2.5),
+            white_balance=0.07,
+            side_light=0.2,
+            side_tint=0.04,
+        )
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

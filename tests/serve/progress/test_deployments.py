@@ -10,7 +10,7 @@ from samples.face import draw_face
 from serve.progress.config import FaceDetectorConfig, ProgressConfig
 from serve.progress.deployments import FaceDetector, ProgressClassifier
 from serve.progress.messages import FaceSeries, ProgressReport
-from tests.random_checkpoints import write_progress
+from tests.random_checkpoints import write_face_descriptor, write_progress
 from tests.serve.fakes import instance_of, jpeg_of
 
 
@@ -63,16 +63,32 @@ def drawn_face(seed: int) -> np.ndarray:
 
 
 def test_a_drawn_face_is_cropped_to_the_size_of_the_progress_network():
-    detector = instance_of(FaceDetector, FaceDetectorConfig(num_threads=1), 80)
+    detector = instance_of(FaceDetector, FaceDetectorConfig(num_threads=1, descriptor=None), 80)
 
     found, nothing = detector._detect_batch([drawn_face(seed=1), np.zeros((100, 60, 3), np.uint8)])
 
     assert found is not None and found.crop_HWC.shape == (80, 80, 3)
+    assert found.descriptor_D is None
     assert nothing is None
 
 
+def test_each_face_has_its_own_descriptor_which_no_text_shows(tmp_path: Path):
+    folder = write_face_descriptor(tmp_path)
+    detector = instance_of(FaceDetector, FaceDetectorConfig(num_threads=1, descriptor=str(folder)), 80)
+    photos = [drawn_face(seed=1), np.zeros((100, 60, 3), np.uint8), drawn_face(seed=2)]
+
+    first, nothing, second = detector._detect_batch(photos)
+    (alone,) = detector._detect_batch([drawn_face(seed=2)])
+
+    assert nothing is None
+    assert first.descriptor_D.shape == (128,) and first.same_person_distance == 0.6
+    np.testing.assert_allclose(second.descriptor_D, alone.descriptor_D, atol=1e-4)
+    assert not np.allclose(first.descriptor_D, second.descriptor_D, atol=1e-4)
+    assert "descriptor" not in repr(first)
+
+
 async def test_concurrent_photos_on_two_cores_give_the_same_boxes_as_single_photos():
-    detector = instance_of(FaceDetector, FaceDetectorConfig(num_threads=2), 80)
+    detector = instance_of(FaceDetector, FaceDetectorConfig(num_threads=2, descriptor=None), 80)
     photos = [drawn_face(seed) for seed in range(4)]
 
     together = await asyncio.gather(*(detector.detect(photo) for photo in photos))

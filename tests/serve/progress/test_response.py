@@ -2,9 +2,11 @@ from dataclasses import replace
 from datetime import datetime
 
 import numpy as np
+import pytest
 
 from models.images import Photo
 from models.photo_quality import Problem
+from models.progress.verdict import VerdictThresholds
 from serve.progress.messages import FaceReport, ProgressReport
 from serve.progress.response import SeriesPhoto, photo_reasons, progress_answer
 from serve.schemas import ModelName
@@ -33,7 +35,11 @@ def series_of(*faces: FaceReport | None) -> list[SeriesPhoto]:
 
 
 def report_of(*improved: float) -> ProgressReport:
-    return ProgressReport(model=ModelName(name="fake", version="1"), threshold=0.5, improved_T=improved)
+    return ProgressReport(
+        model=ModelName(name="fake", version="1"),
+        thresholds=VerdictThresholds(improved=0.5),
+        improved_T=improved,
+    )
 
 
 def test_boxes_are_in_pixels_of_the_original_photo_and_inside_it():
@@ -69,6 +75,28 @@ def test_missing_times_come_before_the_problems_of_photos():
     assert answer.reasons[0].message.startswith("photo 1 records no capture time")
     assert answer.reasons[1].message == "photo 2: black"
     assert progress_answer(report_of(0.1, 0.5), series_of(face_of(), face_of()), "upload").reasons == []
+
+
+@pytest.mark.parametrize(
+    ("improved", "verdict"),
+    [(0.7, "improved"), (0.69, "no_clear_change"), (0.41, "no_clear_change"), (0.4, "worsened")],
+)
+def test_between_the_thresholds_there_is_no_clear_change(improved: float, verdict: str):
+    report = replace(report_of(0.5, improved), thresholds=VerdictThresholds(improved=0.7, worsened=0.6))
+
+    answer = progress_answer(report, series_of(face_of(), face_of()), "upload")
+
+    assert (answer.verdict, answer.improved_probability) == (verdict, improved)
+    reasons = [] if verdict != "no_clear_change" else ["no_clear_change"]
+    assert [reason.code for reason in answer.reasons] == reasons
+
+
+def test_the_reason_of_few_faces_replaces_that_of_no_clear_change():
+    report = replace(report_of(0.5, 0.5), thresholds=VerdictThresholds(improved=0.7, worsened=0.6))
+
+    answer = progress_answer(report, series_of(None, face_of()), "upload")
+
+    assert [reason.code for reason in answer.reasons] == ["few_faces"]
 
 
 def test_the_verdict_is_improved_at_the_threshold():

@@ -17,7 +17,8 @@ from train.loop import Batch
 from train.progress.config import ProgressTraining
 from train.progress.face_crops import CROP_MARGIN, FaceCrop, Faces
 from train.progress.series import Series, to_batch
-from train.progress.synthetic.rendering import draw_lesions, take_photo
+from train.progress.synthetic.alterations import ALTERATIONS
+from train.progress.synthetic.rendering import draw_blush, draw_lesions, take_photo
 from train.progress.synthetic.trajectory import (
     SeriesDrawing,
     Trajectory,
@@ -206,14 +207,21 @@ def _take_photos(
     *,
     size_px: int,
 ) -> np.ndarray:
-    photos = [
-        take_photo(
-            draw_lesions(crop.crop_HWC, crop.skin_HW, crop.map_23, lesions) if lesions else crop.crop_HWC,
+    photos: list[np.ndarray] = []
+    for crop, lesions in zip(crops, trajectory.lesions_T, strict=True):
+        face_HWC = crop.crop_HWC
+        if trajectory.blush:
+            face_HWC = draw_blush(face_HWC, crop.skin_HW, crop.map_23, trajectory.blush)
+        if lesions:
+            face_HWC = draw_lesions(face_HWC, crop.skin_HW, crop.map_23, lesions)
+        photo_HWC = take_photo(
+            face_HWC,
             draw_camera(drawing, rng),
             crop_share=(1 + 2 * MARGIN) / (1 + 2 * CROP_MARGIN),
             size_px=size_px,
             rng=rng,
         )
-        for crop, lesions in zip(crops, trajectory.lesions_T, strict=True)
-    ]
+        if drawing.altered_chance and rng.random() < drawing.altered_chance:
+            photo_HWC = ALTERATIONS[str(rng.choice(list(ALTERATIONS)))](photo_HWC, rng)
+        photos.append(photo_HWC)
     return np.stack(photos)

@@ -30,6 +30,19 @@ class Lesions:
     """0 (invisible) to 1 (full strength)."""
     brown_K: np.ndarray
     """bool: a mole, independent of severity."""
+    sharpness: float = 1.5
+    """Exponent of the profile: a higher one has a harder edge."""
+    tint_C: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    """Factor of the absorbed light for each colour: 1 is red; brown, purple and pink differ."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Blush:
+    """Wide soft redness of one person's skin that does not change, such as ruddy cheeks."""
+
+    position_K2: np.ndarray
+    radius_K: np.ndarray
+    strength_K: np.ndarray
 
 
 def face_to_pixels(landmarks_52: np.ndarray) -> np.ndarray:
@@ -72,13 +85,31 @@ def draw_lesions(
         (LIGHT_CORE, radius_K, np.where(brown_K, 0, lesions.strength_K)),
         (LIGHT_MOLE, radius_K, np.where(brown_K, lesions.strength_K, 0)),
     ):
-        alpha_HW = skin_HW * _bumps(skin_HW.shape, centre_K2, sigma_K, strength_K)
-        crop = crop * (1 - alpha_HW[..., None] * light.astype(np.float32))
+        alpha_HW = skin_HW * _bumps(skin_HW.shape, centre_K2, sigma_K, strength_K, lesions.sharpness)
+        absorbed_C = np.clip(light * lesions.tint_C, 0, 1).astype(np.float32)
+        crop = crop * (1 - alpha_HW[..., None] * absorbed_C)
     return crop
 
 
+def draw_blush(crop_HWC: np.ndarray, skin_HW: np.ndarray, map_23: np.ndarray, blush: Blush) -> np.ndarray:
+    """Return the crop with a person's constant redness in its skin: float32 (H, W, C), 0 to 255."""
+    y_HW, x_HW = np.mgrid[0 : len(crop_HWC), 0 : crop_HWC.shape[1]]
+    scale = float(np.sqrt(abs(np.linalg.det(map_23[:, :2]))))
+    alpha_HW = np.zeros(skin_HW.shape, np.float32)
+    for (x, y), radius, strength in zip(
+        _to_pixels(blush.position_K2, map_23), blush.radius_K * scale, blush.strength_K, strict=True
+    ):
+        square_HW = ((x_HW - x) ** 2 + (y_HW - y) ** 2) / radius**2
+        alpha_HW = np.maximum(alpha_HW, strength * np.exp(-square_HW / 2)).astype(np.float32)
+    return crop_HWC.astype(np.float32) * (1 - (skin_HW * alpha_HW)[..., None] * LIGHT_HALO.astype(np.float32))
+
+
 def _bumps(
-    shape: tuple[int, ...], centre_K2: np.ndarray, sigma_K: np.ndarray, strength_K: np.ndarray
+    shape: tuple[int, ...],
+    centre_K2: np.ndarray,
+    sigma_K: np.ndarray,
+    strength_K: np.ndarray,
+    sharpness: float,
 ) -> np.ndarray:
     """Return the maximum of round soft bumps at each pixel, (H, W); flat in the middle, 0 beyond 2 sigma."""
     height, width = shape
@@ -94,7 +125,7 @@ def _bumps(
         )
         y_KHW = np.broadcast_to(corner_K2[:, 1, None, None] + offset[None, :, None], x_KHW.shape)
         square = (x_KHW - centre_K2[:, 0, None, None]) ** 2 + (y_KHW - centre_K2[:, 1, None, None]) ** 2
-        bump = strength_K[:, None, None] * np.exp(-((square / sigma_K[:, None, None] ** 2) ** 1.5) / 2)
+        bump = strength_K[:, None, None] * np.exp(-((square / sigma_K[:, None, None] ** 2) ** sharpness) / 2)
         inside = (x_KHW >= 0) & (x_KHW < width) & (y_KHW >= 0) & (y_KHW < height)
         np.maximum.at(alpha, (y_KHW * width + x_KHW)[inside], bump[inside].astype(np.float32))
     return alpha.reshape(height, width)
@@ -110,6 +141,8 @@ class Camera:
     """As a fraction of the side of the crop."""
     gain_C: tuple[float, float, float]
     gamma: float
+    saturation: float = 1.0
+    """Factor of the distance of each pixel from its grey level."""
     side_light_C: tuple[float, float, float]
     """Brightness of one side relative to the middle, as a fraction for each colour."""
     side_light_deg: float
@@ -148,6 +181,9 @@ def take_photo(
     light_HWC = 1 + side_HW[..., None] * np.array(camera.side_light_C, np.float32)
     light_HWC = light_HWC * np.array(camera.gain_C, np.float32)
     pixels = (np.asarray(shot, np.float32) / 255) ** np.float32(camera.gamma) * (255 * light_HWC)
+    if camera.saturation != 1:
+        grey_HW1 = pixels.mean(-1, keepdims=True)
+        pixels = grey_HW1 + np.float32(camera.saturation) * (pixels - grey_HW1)
     pixels += np.float32(camera.noise) * rng.standard_normal(pixels.shape, np.float32)
     file = io.BytesIO()
     Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8)).save(file, "JPEG", quality=camera.jpeg_quality)

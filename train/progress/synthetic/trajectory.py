@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from train.progress.synthetic.rendering import Camera, Lesions
+from train.progress.synthetic.rendering import Blush, Camera, Lesions
 
 Range = tuple[float, float]
 
@@ -47,13 +47,25 @@ class SeriesDrawing:
     blur_px: float = 0.6
     noise: float = 4.0
     jpeg_quality: tuple[int, int] = (45, 95)
+    saturation: float = 0.0
+    """Standard deviation of the logarithm of a photo's saturation."""
+    gamma: float = 0.1
+    """Standard deviation of the logarithm of a photo's gamma."""
+    num_blushes: tuple[int, int] = (0, 0)
+    """Wide red areas of one person that do not change."""
+    altered_chance: float = 0.0
+    """Probability that a photo has one of ``ALTERATIONS``: other light, distance, blur, glasses."""
+    sharpness: Range = (1.5, 1.5)
+    """Of the edges of lesions."""
+    tint: float = 0.0
+    """Standard deviation of the logarithm of the absorbed light for each colour, by person."""
 
     def __post_init__(self) -> None:
         if not 2 <= self.num_photos[0] <= self.num_photos[1]:
             raise ValueError(f"num_photos is {self.num_photos}, must be at least 2, lowest first")
         if not 0 <= self.absent_chance < 1:
             raise ValueError(f"absent_chance is {self.absent_chance}, must be at least 0 and below 1")
-        for name in ("one_photo_chance", "no_change_chance", "unmodified_chance"):
+        for name in ("one_photo_chance", "no_change_chance", "unmodified_chance", "altered_chance"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is {getattr(self, name)}, a chance is 0 to 1")
         for name in ("num_lesions", "radius", "start", "change", "jpeg_quality"):
@@ -83,6 +95,24 @@ def for_no_change_validation(drawing: SeriesDrawing) -> SeriesDrawing:
     return replace(for_validation(drawing), no_change_chance=1.0, unmodified_chance=0.0)
 
 
+def for_other_renderer(drawing: SeriesDrawing) -> SeriesDrawing:
+    """Return ranges outside of training: brown, purple and pink lesions, hard edges, stronger camera.
+
+    No network is trained on them. They show how much it depends on the lesions of its training.
+    """
+    return replace(
+        for_validation(drawing),
+        num_lesions=(8, 50),
+        radius=(0.035, 0.11),
+        sharpness=(0.8, 4.0),
+        tint=0.25,
+        relapse=0.1,
+        blur_px=1.0,
+        noise=7.0,
+        jpeg_quality=(30, 80),
+    )
+
+
 @dataclass(frozen=True, kw_only=True)
 class Trajectory:
     """Lesions of one person over time."""
@@ -91,6 +121,7 @@ class Trajectory:
     """None: no drawn lesions."""
     trend_T: np.ndarray
     """Severity, 0 to 1, without relapses."""
+    blush: Blush | None = None
 
 
 def draw_length(drawing: SeriesDrawing, rng: np.random.Generator) -> int:
@@ -105,10 +136,11 @@ def draw_worsening(drawing: SeriesDrawing, rng: np.random.Generator, num_photos:
     Number, size and redness depend on one severity, each to its own degree; number or redness always does.
     Moles do not, nor do lesions that appear and disappear at random.
     """
+    blush = _draw_blush(drawing, rng)
     no_change = rng.random() < drawing.no_change_chance
     trend_T = _draw_trend(drawing, rng, num_photos, no_change=no_change)
     if no_change and rng.random() < drawing.unmodified_chance:
-        return Trajectory(lesions_T=(None,) * num_photos, trend_T=trend_T)
+        return Trajectory(lesions_T=(None,) * num_photos, trend_T=trend_T, blush=blush)
     severity_T = np.clip(trend_T + rng.normal(0, drawing.relapse, num_photos), 0, 1)
     follows_number, follows_redness = (1, 1) if rng.random() < 0.6 else rng.permutation(2)
     by_number = follows_number * rng.uniform(0.6, 1.0)
@@ -125,6 +157,7 @@ def draw_worsening(drawing: SeriesDrawing, rng: np.random.Generator, num_photos:
     patch_K = ~brown_K & (rng.random(len(brown_K)) < rng.choice([0.0, 0.15]))
     halo_K = np.where(patch_K, rng.uniform(3, 5, len(brown_K)), rng.uniform(1.4, 2.6, len(brown_K)))
     redness_K = rng.uniform(0.6, 1.0) * rng.uniform(0.7, 1.0, len(brown_K))
+    sharpness, tint_C = _draw_look(drawing, rng)
     lesions_T: list[Lesions] = []
     for severity in severity_T:
         number = most * (1 - by_number + by_number * severity) + 0.5
@@ -137,9 +170,33 @@ def draw_worsening(drawing: SeriesDrawing, rng: np.random.Generator, num_photos:
                 halo_K=halo_K,
                 strength_K=np.where(brown_K, redness_K, strength_K),
                 brown_K=brown_K,
+                sharpness=sharpness,
+                tint_C=tint_C,
             )
         )
-    return Trajectory(lesions_T=tuple(lesions_T), trend_T=trend_T)
+    return Trajectory(lesions_T=tuple(lesions_T), trend_T=trend_T, blush=blush)
+
+
+def _draw_blush(drawing: SeriesDrawing, rng: np.random.Generator) -> Blush | None:
+    low, high = drawing.num_blushes
+    if not high:  # draws no random number: series of older settings stay as they were
+        return None
+    count = int(rng.integers(low, high + 1))
+    return Blush(
+        position_K2=rng.uniform([-0.9, -0.7], [0.9, 1.7], (count, 2)),
+        radius_K=rng.uniform(0.15, 0.5, count),
+        strength_K=rng.uniform(0.1, 0.6, count),
+    )
+
+
+def _draw_look(drawing: SeriesDrawing, rng: np.random.Generator) -> tuple[float, tuple[float, float, float]]:
+    """Sample sharpness and tint of one person's lesions; no random number if both are constant."""
+    low, high = drawing.sharpness
+    sharpness = float(rng.uniform(low, high)) if low < high else low
+    if not drawing.tint:
+        return sharpness, (1.0, 1.0, 1.0)
+    red, green, blue = np.exp(rng.normal(0, drawing.tint, 3))
+    return sharpness, (float(red), float(green), float(blue))
 
 
 def _draw_trend(
@@ -158,12 +215,14 @@ def draw_camera(drawing: SeriesDrawing, rng: np.random.Generator) -> Camera:
     gain = np.exp(rng.normal(0, drawing.gain) + rng.normal(0, drawing.white_balance, 3))
     side = rng.uniform(0, drawing.side_light) + rng.normal(0, drawing.side_tint, 3)
     x, y = rng.uniform(-drawing.shift, drawing.shift, 2)
+    saturation = float(np.exp(rng.normal(0, drawing.saturation))) if drawing.saturation else 1.0
     return Camera(
         turn_deg=rng.uniform(-drawing.turn_deg, drawing.turn_deg),
         scale=float(np.exp(rng.uniform(-drawing.scale, drawing.scale))),
         shift_2=(float(x), float(y)),
         gain_C=(float(gain[0]), float(gain[1]), float(gain[2])),
-        gamma=float(np.exp(rng.normal(0, 0.1))),
+        gamma=float(np.exp(rng.normal(0, drawing.gamma))),
+        saturation=saturation,
         side_light_C=(float(side[0]), float(side[1]), float(side[2])),
         side_light_deg=rng.uniform(0, 360),
         blur_px=rng.uniform(0, drawing.blur_px),
