@@ -8,7 +8,7 @@ from unittest.mock import Mock
 import httpx
 import pytest
 
-from models.images import decode_square
+from models.lesion.preparation import prepare_lesion
 from serve.config import GatewayConfig
 from serve.gateway import Gateway
 from serve.lesion.config import LesionConfig
@@ -139,8 +139,8 @@ async def test_a_photo_of_a_batch_is_decoded_once_and_retried_while_the_model_is
     monkeypatch: pytest.MonkeyPatch,
 ):
     models = FakeModels(failures=[QueueFullError(1), overloaded("being restarted", 1)])
-    decoded = Mock(wraps=decode_square)
-    monkeypatch.setattr("serve.lesion.api.decode_square", decoded)
+    decoded = Mock(wraps=prepare_lesion)
+    monkeypatch.setattr("serve.lesion.api.prepare_lesion", decoded)
     client = client_of(models)
 
     answer = await client.post("/v1/lesion/batch", files=uploads(picture()))
