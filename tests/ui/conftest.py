@@ -16,9 +16,20 @@ from starlette.datastructures import UploadFile
 from models.lesion.metrics import DiagnosisMetrics, LesionMetrics, RiskMetrics
 from models.metrics import Metric
 from models.progress.metrics import ProgressMetrics
-from serve.lesion.schemas import DiagnosisScore, LesionAnswer
+from serve.lesion.schemas import DiagnosisScore, LesionAnswer, PixelBox
+from serve.lesion.verdict import RISK_LEVELS, LesionThresholds
 from serve.progress.schemas import Box, FoundFace, PhotoReport, ProgressAnswer
-from serve.schemas import ErrorBody, ErrorCode, ErrorDetail, Group, LoadedModel, ModelName, Models, Reason
+from serve.schemas import (
+    ErrorBody,
+    ErrorCode,
+    ErrorDetail,
+    Group,
+    LoadedModel,
+    ModelName,
+    Models,
+    Reason,
+    ReasonCode,
+)
 from ui.client import ApiClient
 from ui.services import Services
 from ui.uploads import UploadFolder
@@ -34,34 +45,52 @@ DIAGNOSES: tuple[tuple[str, Group, float], ...] = (
 )
 
 
-def lesion_answer(*, malignant: float = 0.12, named: bool = True, scores: tuple = DIAGNOSES) -> LesionAnswer:
-    verdict = "malignant" if malignant >= 0.35 else "benign"
+def lesion_answer(
+    *,
+    malignant: float = 0.12,
+    benign_threshold: float = 0.35,
+    named: bool = True,
+    scores: tuple = DIAGNOSES,
+    weaknesses: tuple[ReasonCode, ...] = (),
+) -> LesionAnswer:
+    verdict = LesionThresholds(benign=benign_threshold, malignant=0.35).verdict(malignant)
     diagnoses = [DiagnosisScore(name=name, group=group, probability=p) for name, group, p in scores]
-    diagnosis = next(score for score in diagnoses if score.group == verdict) if named else None
+    diagnosis = next((score for score in diagnoses if score.group == verdict), None) if named else None
+    codes: tuple[ReasonCode, ...] = (
+        ("near_threshold", *weaknesses) if verdict == "inconclusive" else weaknesses
+    )
     return LesionAnswer(
         model=ModelName(name="lesion-reference", version="1"),
         usable=True,
-        reasons=[],
+        reasons=[Reason(code=code, message=f"found {code}; do something") for code in codes],
         verdict=verdict,
         malignant_probability=malignant,
         threshold=0.35,
+        benign_threshold=benign_threshold,
+        risk_level=RISK_LEVELS[verdict],
         diagnosis=diagnosis,
         diagnoses=diagnoses,
+        lesion_box=(100, 50, 200, 150),
+        crop_box=(30, 0, 270, 240),
         heatmap_png=grad_cam_png(),
     )
 
 
-def inconclusive_answer() -> LesionAnswer:
+def not_usable_answer(*codes: ReasonCode, lesion_box: PixelBox | None = None) -> LesionAnswer:
     message = "the photo has 20 x 20 pixels, at least 32 x 32 are needed; send the original photo"
     return LesionAnswer(
         model=ModelName(name="lesion-reference", version="1"),
         usable=False,
-        reasons=[Reason(code="too_small", message=message)],
+        reasons=[Reason(code=code, message=message) for code in codes or ("too_small",)],
         malignant_probability=None,
         verdict="inconclusive",
         threshold=0.35,
+        benign_threshold=0.35,
+        risk_level=None,
         diagnosis=None,
         diagnoses=[],
+        lesion_box=lesion_box,
+        crop_box=None,
     )
 
 
@@ -177,6 +206,8 @@ class FakeApi:
     headers: dict[str, str] = field(default_factory=dict)
     query: dict[str, str] = field(default_factory=dict)
     taken_at: list[str] = field(default_factory=list)
+    num_models_requests: int = 0
+    models_status: int = 200
 
     def fail(self, status: int, code: ErrorCode, message: str) -> None:
         body = ErrorBody(error=ErrorDetail(code=code, message=message))
@@ -197,6 +228,9 @@ class FakeApi:
 
         @app.get("/v1/models")
         async def models() -> Response:
+            self.num_models_requests += 1
+            if self.models_status != 200:
+                return Response(status_code=self.models_status)
             return self.error or _json(loaded_models())
 
         return app
@@ -243,8 +277,8 @@ def make_lesion_answer() -> Callable[..., LesionAnswer]:
 
 
 @pytest.fixture
-def make_inconclusive_answer() -> Callable[..., LesionAnswer]:
-    return inconclusive_answer
+def make_not_usable_answer() -> Callable[..., LesionAnswer]:
+    return not_usable_answer
 
 
 @pytest.fixture

@@ -83,14 +83,45 @@ async def test_a_photo_of_the_camera_is_answered_and_deleted(page, upload, servi
     assert list(services.uploads.path.iterdir()) == []
 
 
-async def test_an_inconclusive_photo_is_shown_with_its_reason(
-    page, upload, fake_api, make_inconclusive_answer
+async def test_a_benign_answer_says_how_often_the_network_is_wrong_and_asks_for_its_metrics_once(
+    page, upload, fake_api
 ):
-    fake_api.lesion = make_inconclusive_answer()
+    *_, first = await all_of(handler(page, "on_photo")([upload("one")]))
+    *_, second = await all_of(handler(page, "on_photo")([upload("two")]))
+
+    for answered in (first, second):
+        assert (
+            "Of 100 malignant lesions in the validation photos, 13 were called benign"
+            in answered[LESION_ANSWER]
+        )
+    assert fake_api.num_models_requests == 1
+
+
+async def test_metrics_at_other_thresholds_are_not_shown(page, upload, fake_api, make_lesion_answer):
+    fake_api.lesion = make_lesion_answer(benign_threshold=0.2)
 
     *_, answered = await all_of(handler(page, "on_photo")([upload("one")]))
 
-    assert "Inconclusive" in answered[LESION_ANSWER] and answered[AGAIN]["visible"]
+    assert "was not measured for this network" in answered[LESION_ANSWER]
+
+
+async def test_an_answer_without_metrics_is_shown(page, upload, fake_api):
+    fake_api.models_status = 500
+
+    *_, answered = await all_of(handler(page, "on_photo")([upload("one")]))
+
+    assert "Looks benign" in answered[LESION_ANSWER]
+    assert "was not measured for this network" in answered[LESION_ANSWER]
+
+
+async def test_a_photo_that_is_not_usable_is_shown_with_its_reason(
+    page, upload, fake_api, make_not_usable_answer
+):
+    fake_api.lesion = make_not_usable_answer()
+
+    *_, answered = await all_of(handler(page, "on_photo")([upload("one")]))
+
+    assert "This photo is too small" in answered[LESION_ANSWER] and answered[AGAIN]["visible"]
     assert "data:image/jpeg" in answered[PHOTO]["value"]
 
 

@@ -7,7 +7,10 @@ from typing import Any, NamedTuple
 
 import gradio as gr
 
+from serve.lesion.schemas import LesionAnswer
+from serve.schemas import LoadedModel
 from ui.cards import exception_card, guide_card, working_card
+from ui.client import ApiError
 from ui.examples import Example, clicked_example, example_tiles
 from ui.photo_picker import photo_picker
 from ui.preview import make_preview
@@ -15,6 +18,7 @@ from ui.rendering import render
 from ui.services import Services
 from ui.tabs.lesion_result import lesion_card, lesion_photo
 from ui.tabs.titles import TITLES
+from ui.tabs.verdict_errors import VerdictErrors, verdict_errors
 from ui.theme import html_block
 
 _LEAD = render(
@@ -31,6 +35,8 @@ _GUIDE = guide_card(
     ],
 )
 _PHOTO_PX = 900
+_MODELS_TIMEOUT_S = 2
+"""An answer does not wait longer for the metrics of its network."""
 
 
 class _Update(NamedTuple):
@@ -82,6 +88,7 @@ class _Handlers:
     def __init__(self, services: Services, examples: Sequence[Example]) -> None:
         self._services = services
         self._examples = examples
+        self._model: LoadedModel | None = None
 
     async def on_photo(self, uploads: list[dict[str, Any]] | None) -> AsyncGenerator[_Update]:
         """Classify a photo as soon as it is uploaded; delete it also after an error."""
@@ -90,7 +97,7 @@ class _Handlers:
         try:
             yield _Update(answer=_WORKING)
             photo = await asyncio.to_thread(self._services.uploads.read, uploads[0])
-            yield await _answer(self._services, photo)
+            yield await self._answer(photo)
         except Exception as error:
             yield _reset(exception_card(error))
         finally:
@@ -109,9 +116,46 @@ class _Handlers:
             return
         yield _Update(answer=_WORKING)
         try:
-            yield await _answer(self._services, example.photos[0])
+            yield await self._answer(example.photos[0])
         except Exception as error:
             yield _reset(exception_card(error))
+
+    async def _answer(self, photo: bytes) -> _Update:
+        found = await self._services.api.lesion(photo)
+        preview, errors = await asyncio.gather(
+            asyncio.to_thread(make_preview, photo, max_side_px=_PHOTO_PX), self._verdict_errors(found)
+        )
+        return _Update(
+            picker=[],
+            camera=None,
+            inputs=gr.update(visible=False),
+            photo=gr.update(value=lesion_photo(preview, found), visible=True),
+            again=gr.update(visible=True),
+            answer=lesion_card(found, errors),
+        )
+
+    async def _verdict_errors(self, answer: LesionAnswer) -> VerdictErrors | None:
+        """Return how often the network is wrong, from its metrics at the thresholds of the answer."""
+        if not answer.usable:
+            return None
+        model = self._model
+        if not _is_model_of(model, answer):
+            try:
+                loaded = await asyncio.wait_for(self._services.api.models(), _MODELS_TIMEOUT_S)
+            except (ApiError, TimeoutError):
+                return None
+            model = self._model = next((one for one in loaded.models if _is_model_of(one, answer)), None)
+        return verdict_errors(model) if model else None
+
+
+def _is_model_of(model: LoadedModel | None, answer: LesionAnswer) -> bool:
+    if model is None or (model.name, model.version) != (answer.model.name, answer.model.version):
+        return False
+    malignant = model.thresholds.get("malignant")
+    return (model.thresholds.get("benign", malignant), malignant) == (
+        answer.benign_threshold,
+        answer.threshold,
+    )
 
 
 def _camera() -> gr.Image:
@@ -127,19 +171,6 @@ def _camera() -> gr.Image:
             buttons=[],
             height=340,
         )
-
-
-async def _answer(services: Services, photo: bytes) -> _Update:
-    found = await services.api.lesion(photo)
-    preview = await asyncio.to_thread(make_preview, photo, max_side_px=_PHOTO_PX)
-    return _Update(
-        picker=[],
-        camera=None,
-        inputs=gr.update(visible=False),
-        photo=gr.update(value=lesion_photo(preview, found), visible=True),
-        again=gr.update(visible=True),
-        answer=lesion_card(found),
-    )
 
 
 def _reset(card: str) -> _Update:

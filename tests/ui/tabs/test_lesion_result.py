@@ -1,15 +1,26 @@
 import re
+from typing import get_args
 
 import pytest
 
 from models.diagnoses import DIAGNOSES
+from models.photo_quality import ProblemCode
 from serve.lesion.schemas import DiagnosisScore
-from serve.schemas import DISCLAIMER, Reason
+from serve.schemas import DISCLAIMER
 from ui.preview import Preview
 from ui.tabs.diagnosis_texts import DIAGNOSIS_TEXTS
-from ui.tabs.lesion_result import lesion_card, lesion_photo
+from ui.tabs.lesion_result import lesion_card, lesion_photo, scale_texts
+from ui.tabs.reason_texts import NOT_USABLE
+from ui.tabs.verdict_errors import verdict_errors
 
 PHOTO = Preview(data_uri="data:image/jpeg;base64,AAAA", width_px=400, height_px=300)
+TICK = "M8 12.4"
+"""Start of the tick in the icon of benign."""
+
+
+def _number(text: str) -> float:
+    """Return the number of a text such as "<1%", a little less than 1%."""
+    return float(text.strip("<>%")) / 100 - 0.0001 * text.startswith("<") + 0.0001 * text.startswith(">")
 
 
 def words_of(html: str) -> str:
@@ -34,12 +45,61 @@ def test_the_verdict_stands_in_words_and_shape_with_its_probability_and_the_disc
     assert html.index('<svg class="icon"') < html.index(headline)
 
 
-def test_the_verdict_and_its_percentages_agree_close_to_the_threshold(make_lesion_answer):
-    answer = make_lesion_answer(malignant=0.3496)
+@pytest.mark.parametrize(
+    ("malignant", "benign_threshold", "verdict", "scale"),
+    [
+        (0.3496, 0.35, "Looks benign Low risk: 34%", "benign below 35% malignant from 35%"),
+        (
+            0.1204,
+            0.121,
+            "Looks benign Low risk: 12%",
+            "benign below 13% inconclusive in between malignant from",
+        ),
+        (
+            0.1211,
+            0.121,
+            "Inconclusive Medium risk: 13%",
+            "benign below 13% inconclusive in between malignant",
+        ),
+        (0.3499, 0.121, "Inconclusive Medium risk: 34%", "in between malignant from 35%"),
+        (0.35, 0.121, "Looks malignant High risk: 35%", "in between malignant from 35%"),
+        (
+            0.3461,
+            0.346,
+            "Inconclusive Medium risk: 34.6%",
+            "benign below 34.6% inconclusive in between malig",
+        ),
+        (0.0049, 0.005, "Looks benign Low risk: 0.4%", "benign below 0.5% inconclusive in between malignant"),
+        (0.2, 0.0, "Inconclusive Medium risk: 20%", "malignant inconclusive in between malignant from 35%"),
+    ],
+)
+def test_rounded_percentages_never_contradict_the_verdict(
+    make_lesion_answer, malignant, benign_threshold, verdict, scale
+):
+    answer = make_lesion_answer(malignant=malignant, benign_threshold=benign_threshold)
 
     words = words_of(lesion_card(answer))
 
-    assert "Looks benign 34% probability that it is malignant malignant from 35%" in words
+    assert f"{verdict} probability that it is malignant" in words
+    assert scale in words
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.35, 0.35), (0.06, 0.35), (0.349, 0.35), (0.002, 0.35)])
+def test_texts_of_the_scale_keep_the_order_of_the_numbers(make_lesion_answer, low, high):
+    for thousandths in range(0, 1001):
+        p = thousandths / 1000
+        scale = scale_texts(make_lesion_answer(malignant=p, benign_threshold=low))
+        shown, benign_below, malignant_from = (_number(text) for text in scale)
+
+        assert (shown < benign_below) == (p < low), (p, scale)
+        assert (shown >= malignant_from) == (p >= high), (p, scale)
+        assert abs(shown - p) <= 0.0101
+
+
+def test_the_gauge_has_its_zones_at_both_thresholds(make_lesion_answer):
+    html = lesion_card(make_lesion_answer(benign_threshold=0.125))
+
+    assert "--benign-below:12.5%;--malignant-from:35%" in html
 
 
 def test_a_named_diagnosis_is_explained(make_lesion_answer):
@@ -86,51 +146,148 @@ def test_names_from_the_api_are_escaped(make_lesion_answer):
     assert "<script>" not in html and "&lt;script&gt;" in html
 
 
-def test_the_grad_cam_map_covers_the_central_square(make_lesion_answer):
-    html = lesion_photo(PHOTO, make_lesion_answer().model_copy(update={"heatmap_png": "PNG"}))
+def test_the_grad_cam_map_covers_the_crop_and_the_frame_the_lesion(make_lesion_answer):
+    answer = make_lesion_answer().model_copy(
+        update={"heatmap_png": "PNG", "lesion_box": (100, 60, 200, 120), "crop_box": (60, 0, 300, 240)}
+    )
 
-    assert 'style="left:12.5%;top:0%;width:75%;height:100%"' in html
-    assert "Where the network looked" in html and "data:image/png;base64,PNG" in html
-    assert "the dimmed margins are not used" in html
+    html = lesion_photo(PHOTO, answer)
+
+    crop = "left:15%;top:0%;width:60%;height:80%"
+    assert f'src="data:image/png;base64,PNG" style="{crop}"' in html
+    assert f'<span class="seen" style="{crop}">' in html
+    assert '<span class="lesion-box" style="left:25%;top:20%;width:25%;height:20%">' in html
+    assert "The frame marks the lesion that was found. The network reads the square around it" in words_of(
+        html
+    )
 
 
-def test_a_square_photo_has_no_margins_and_no_switch_without_a_grad_cam_map(make_lesion_answer):
-    answer = make_lesion_answer().model_copy(update={"heatmap_png": None})
+def test_without_a_lesion_box_the_square_in_the_middle_is_shown(make_lesion_answer):
+    answer = make_lesion_answer().model_copy(update={"lesion_box": None, "crop_box": (50, 0, 350, 300)})
+
+    html = lesion_photo(PHOTO, answer)
+
+    assert "The network reads the square in the middle" in html
+    assert "lesion-box" not in html and "The frame" not in html
+
+
+@pytest.mark.parametrize("size_px", [(1170, 2532), (400, 300), (300, 300)])
+def test_the_photo_keeps_its_proportions(make_lesion_answer, size_px):
+    width_px, height_px = size_px
+    photo = Preview(data_uri="data:,", width_px=width_px, height_px=height_px)
+
+    html = lesion_photo(photo, make_lesion_answer())
+
+    assert f'<div class="photo" style="--width:{width_px};--height:{height_px}">' in html
+
+
+def test_a_crop_of_the_whole_photo_has_no_margins_and_no_switch_without_a_grad_cam_map(make_lesion_answer):
+    answer = make_lesion_answer().model_copy(update={"heatmap_png": None, "crop_box": (0, 0, 300, 300)})
 
     html = lesion_photo(Preview(data_uri="data:,", width_px=300, height_px=300), answer)
 
-    assert "margins" not in html and "Where the network looked" not in html
+    assert 'class="seen"' not in html and "dimmed" not in html and "Where the network looked" not in html
+
+
+def test_the_grad_cam_map_of_an_inconclusive_answer_is_that_of_malignancy(make_lesion_answer):
+    inconclusive = lesion_photo(PHOTO, make_lesion_answer(benign_threshold=0.05))
+    benign = lesion_photo(PHOTO, make_lesion_answer())
+
+    assert "the more this area suggests a malignant lesion" in inconclusive
+    assert "the more this area supports the verdict" in benign
 
 
 def test_a_photo_that_cannot_be_shown_is_not_an_error(make_lesion_answer):
     assert "cannot be shown here, but" in lesion_photo(None, make_lesion_answer())
 
 
-def test_an_inconclusive_answer_has_its_reason_and_advice_but_no_probability_diagnosis_or_tick(
-    make_inconclusive_answer,
-):
-    html = lesion_card(make_inconclusive_answer())
+def test_a_probability_between_the_thresholds_is_inconclusive_and_names_no_diagnosis(make_lesion_answer):
+    html = lesion_card(make_lesion_answer(malignant=0.2, benign_threshold=0.12))
     words = words_of(html)
 
-    assert "Inconclusive" in words and 'data-verdict="inconclusive"' in html
-    assert "The photo has 20 x 20 pixels, at least 32 x 32 are needed; send the original photo." in words
-    assert "Take a sharp photo in good light" in words
-    assert "An inconclusive result does not mean benign." in words
+    assert 'data-verdict="inconclusive"' in html and 'class="card verdict inconclusive"' in html
+    assert "Show it to a doctor, or take another sharp photo from 10 cm in daylight." in words
+    assert "No diagnosis is named" in words and "Nevus benign 62%" in words
+    assert "Looks" not in words and "disagree" not in words and "found near_threshold" not in words
+    assert TICK not in html[: html.index("No diagnosis is named")]
+
+
+@pytest.mark.parametrize(
+    ("code", "title", "step"),
+    [
+        ("too_small", "This photo is too small", "Send the original photo, not a thumbnail"),
+        ("too_dark", "This photo is too dark", "Take it again in daylight"),
+        ("overexposed", "This photo is too bright", "Take it again without flash"),
+        ("not_skin", "This does not look like a skin lesion", "Take a sharp photo from 10 cm"),
+        ("no_lesion", "No lesion was found", "with the lesion in the middle"),
+        ("lesion_too_small", "The lesion is too small in this photo", "Move closer"),
+        ("unfamiliar", "The network does not know photos like this", "Use no filter"),
+    ],
+)
+def test_a_photo_that_is_not_usable_has_its_reason_and_advice_but_no_probability_diagnosis_or_tick(
+    make_not_usable_answer, code, title, step
+):
+    html = lesion_card(make_not_usable_answer(code))
+    words = words_of(html)
+
+    assert title in words and step in words
+    assert 'data-verdict="inconclusive"' in html and f'data-reason="{code}"' in html
+    assert "What the server found The photo has 20 x 20 pixels, at least 32 x 32 are needed. Network" in words
+    assert "no answer does not mean that it is harmless" in words
     assert DISCLAIMER in html and 'role="status"' in html
-    assert "%" not in words and "bars" not in html and "Looks" not in words
-    assert "M8 12.4" not in html, "the tick of benign"
+    assert "%" not in words and "bars" not in html and "Looks" not in words and "risk" not in words
+    assert TICK not in html and "gauge" not in html
 
 
-def test_the_photo_of_an_inconclusive_answer_has_no_grad_cam_map_and_no_margins(make_inconclusive_answer):
-    html = lesion_photo(PHOTO, make_inconclusive_answer())
+def test_every_reason_of_a_lesion_photo_has_its_own_text():
+    beside_a_verdict = {"near_threshold", "blurred", "several_lesions"}
 
-    assert PHOTO.data_uri in html
-    assert "Where the network looked" not in html and "central square" not in html
+    assert set(NOT_USABLE) == set(get_args(ProblemCode)) - beside_a_verdict
+    assert all(text.steps for text in NOT_USABLE.values())
 
 
-def test_the_reasons_of_a_weak_answer_are_shown(make_lesion_answer):
-    weak = Reason(code="too_dark", message="the photo is dark; take it again in daylight")
+def test_several_reasons_give_the_steps_of_all(make_not_usable_answer):
+    words = words_of(lesion_card(make_not_usable_answer("too_dark", "too_small")))
 
-    words = words_of(lesion_card(make_lesion_answer().model_copy(update={"reasons": [weak]})))
+    assert "This photo is too dark" in words
+    assert "Take it again in daylight" in words and "Send the original photo" in words
 
-    assert "Looks benign" in words and "The photo is dark; take it again in daylight." in words
+
+def test_the_photo_of_an_answer_without_a_verdict_has_the_lesion_but_no_grad_cam_map(make_not_usable_answer):
+    html = lesion_photo(PHOTO, make_not_usable_answer("lesion_too_small", lesion_box=(4, 3, 8, 9)))
+
+    assert PHOTO.data_uri in html and '<span class="lesion-box" style="left:1%;top:1%;' in html
+    assert "Where the network looked" not in html and 'class="seen"' not in html
+
+
+@pytest.mark.parametrize(
+    ("code", "text"),
+    [
+        ("blurred", "The lesion is blurred, so this answer is less certain. Take the photo again"),
+        (
+            "several_lesions",
+            "There are several lesions in this photo. Only the one in the frame was classified.",
+        ),
+        ("too_dark", "This answer is less certain. Found too_dark; do something."),
+    ],
+)
+def test_the_reasons_of_a_weak_answer_stand_in_its_verdict_with_what_to_do(make_lesion_answer, code, text):
+    words = words_of(lesion_card(make_lesion_answer(weaknesses=(code,))))
+
+    assert words.index("Looks benign") < words.index(text) < words.index("Most likely")
+
+
+def test_a_benign_verdict_says_how_often_such_answers_are_wrong(make_lesion_answer, models):
+    words = words_of(lesion_card(make_lesion_answer(), verdict_errors(models[0])))
+
+    assert "Of 100 malignant lesions in the validation photos, 13 were called benign." in words
+    assert (
+        "Malignant lesions called benign, validation photos 13% (95% interval 8% to 19%, 134 photos)" in words
+    )
+    assert "Of 100" not in words_of(lesion_card(make_lesion_answer(malignant=0.8), verdict_errors(models[0])))
+
+
+def test_a_network_without_metrics_says_that_its_errors_were_not_measured(make_lesion_answer):
+    words = words_of(lesion_card(make_lesion_answer()))
+
+    assert "How often its answers are wrong was not measured for this network." in words

@@ -1,0 +1,131 @@
+"""How often the verdicts of a lesion network are wrong, from the metrics of ``GET /v1/models``."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from serve.schemas import LesionMetrics, LoadedModel, Metric
+
+_SOURCE_NAMES = {
+    "ham10000": "HAM10000 (dermatoscope)",
+    "isic2018_val": "ISIC 2018, validation part (dermatoscope)",
+    "isic2020": "ISIC 2020 (dermatoscope)",
+    "isic_msk": "ISIC, MSK and UDA (dermatoscope)",
+    "pad_ufes_20": "PAD-UFES-20 (phones)",
+}
+_Recall = Mapping[str, tuple[Metric, int | None]]
+"""By source: share of correct verdicts, number of photos."""
+_MIN_PHOTOS = 10
+"""For a rate of one source; the sentences count all sources."""
+
+
+def source_name(source: str) -> str:
+    """Return the name of a source of photos for people."""
+    return _SOURCE_NAMES.get(source, source)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ErrorRate:
+    """Share of the photos of one source with a wrong verdict, and its 95% interval."""
+
+    source: str
+    share: float
+    low: float | None
+    high: float | None
+    num_photos: int | None
+
+    @property
+    def text(self) -> str:
+        """Return such as "HAM10000 (dermatoscope): 11% (95% interval 6% to 17%, 198 photos)"."""
+        name = f"{self.source}: " if self.source else ""
+        counted = "" if self.num_photos is None else f"{self.num_photos:,} photos"
+        if self.num_photos is not None and self.num_photos < _MIN_PHOTOS:
+            return f"{name}not stated, {self.num_photos} photo{'s' * (self.num_photos != 1)} only"
+        has_interval = self.low is not None and self.high is not None
+        interval = f"95% interval {self.low:.0%} to {self.high:.0%}" if has_interval else ""
+        notes = ", ".join(filter(None, (interval, counted)))
+        return f"{name}{self.share:.0%}" + (f" ({notes})" if notes else "")
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerdictErrors:
+    """Wrong verdicts on photos with a known diagnosis.
+
+    Attributes:
+        photos: "test photos" or "validation photos".
+        malignant_called_benign: by source, not empty.
+        benign_called_malignant: by source.
+        is_upper_bound: whether ``malignant_called_benign`` includes inconclusive answers, which are not
+            wrong.
+    """
+
+    photos: str
+    malignant_called_benign: tuple[ErrorRate, ...]
+    benign_called_malignant: tuple[ErrorRate, ...]
+    is_upper_bound: bool
+
+    def of_malignant(self) -> str:
+        """Return such as "Of 100 malignant lesions in the test photos, 5 were called benign."."""
+        counted = _in_hundred(self.malignant_called_benign, is_upper_bound=self.is_upper_bound)
+        return f"Of 100 malignant lesions in the {self.photos}, {counted} called benign."
+
+    def of_benign(self) -> str | None:
+        """Return such as "Of 100 benign lesions in the test photos, 30 were called malignant."."""
+        if not self.benign_called_malignant:
+            return None
+        counted = _in_hundred(self.benign_called_malignant, is_upper_bound=False)
+        return f"Of 100 benign lesions in the {self.photos}, {counted} called malignant."
+
+
+def verdict_errors(model: LoadedModel) -> VerdictErrors | None:
+    """Return the errors on the test set, else on the validation set; None if they were not measured."""
+    if not isinstance(model.metrics, LesionMetrics):
+        return None
+    for photos, malignant, benign in _recalls(model.metrics):
+        missed = _rates(malignant)
+        if missed:
+            return VerdictErrors(
+                photos=photos,
+                malignant_called_benign=missed,
+                benign_called_malignant=_rates(benign),
+                is_upper_bound=model.thresholds.get("benign", 1) < model.thresholds.get("malignant", 0),
+            )
+    return None
+
+
+def _recalls(metrics: LesionMetrics) -> Iterator[tuple[str, _Recall, _Recall]]:
+    """Yield photos, sensitivities and specificities, the most telling photos first."""
+    for photos, by_source in (
+        ("test photos", metrics.test_by_source),
+        ("validation photos", metrics.by_source),
+    ):
+        yield (
+            photos,
+            {name: (one.sensitivity, one.num_malignant) for name, one in by_source.items()},
+            {name: (one.specificity, one.n - one.num_malignant) for name, one in by_source.items()},
+        )
+    sensitivity, specificity = metrics.risk.sensitivity, metrics.risk.specificity
+    yield "validation photos", {"": (sensitivity, sensitivity.n)}, {"": (specificity, specificity.n)}
+
+
+def _rates(correct: _Recall) -> tuple[ErrorRate, ...]:
+    """Return the shares of errors for shares of correct answers, without sources that have none."""
+    return tuple(
+        ErrorRate(
+            source=source_name(source),
+            share=1 - metric.value,
+            low=None if metric.high is None else 1 - metric.high,
+            high=None if metric.low is None else 1 - metric.low,
+            num_photos=num_photos,
+        )
+        for source, (metric, num_photos) in correct.items()
+        if metric.value is not None and num_photos != 0
+    )
+
+
+def _in_hundred(rates: Sequence[ErrorRate], *, is_upper_bound: bool) -> str:
+    weights = [rate.num_photos or 1 for rate in rates]
+    share = sum(rate.share * weight for rate, weight in zip(rates, weights, strict=True)) / sum(weights)
+    count = round(100 * share)
+    if count == 0:
+        return "fewer than 1 was"
+    return f"{'at most ' if is_upper_bound else ''}{count} {'was' if count == 1 else 'were'}"
