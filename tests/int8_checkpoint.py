@@ -36,14 +36,14 @@ class PatchPhotos:
         return {"image": torch.from_numpy(patch_images(16))[indices]}
 
 
-def write_int8(folder: Path) -> Path:
+def write_int8(folder: Path, *, scope_head: bool = False) -> Path:
     """Write a checkpoint with calibration ranges; returns the folder.
 
     A new network has zeros at the end of each block, which hides the residual branches, hence the batch-norm
     weights and statistics set here.
     """
     torch.manual_seed(0)
-    net = LesionNet(num_diagnoses=2, input_px=64).eval()
+    net = LesionNet(num_diagnoses=2, input_px=64, scope_head=scope_head).eval()
     for name, part in net.named_modules():
         if isinstance(part, torch.nn.BatchNorm2d):
             part.momentum = 1
@@ -52,9 +52,16 @@ def write_int8(folder: Path) -> Path:
     with torch.no_grad():
         net(normalize(torch.from_numpy(patch_images(16))))  # sets the batch-norm statistics
         net.diagnosis_head[-1].get_parameter("weight").mul_(3)
+        if net.scope_head is not None:
+            net.scope_head.weight.mul_(5)
+            net.eval()
+            scope_B = net(normalize(torch.from_numpy(patch_images(16)))).scope_B
+            net.scope_head.bias.sub_(scope_B.mean() - 1)
     net.eval()
     ranges = measure_ranges(net, PatchPhotos())  # pyright: ignore[reportArgumentType]
-    save_checkpoint(folder, net, random_meta("lesion", metrics=INT8_ACCEPTED), "", int8_ranges=ranges)
+    architecture = {"num_diagnoses": 2, "input_px": 64} | ({"scope_head": True} if scope_head else {})
+    meta = random_meta("lesion", architecture=architecture, metrics=INT8_ACCEPTED)
+    save_checkpoint(folder, net, meta, "", int8_ranges=ranges)
     return folder
 
 

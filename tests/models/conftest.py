@@ -41,5 +41,11 @@ def progress_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def scope_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A network with scope head and calibration ranges."""
+    return write_int8(tmp_path_factory.mktemp("scope"), scope_head=True)
+
+
+@pytest.fixture(scope="session")
 def int8_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_int8(tmp_path_factory.mktemp("int8"))

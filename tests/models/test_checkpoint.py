@@ -10,6 +10,8 @@ from torch import nn
 
 from models import storage
 from models.checkpoint import (
+    LOCALIZER,
+    META,
     CheckpointError,
     CheckpointMeta,
     load_int8_ranges,
@@ -18,10 +20,12 @@ from models.checkpoint import (
     read_meta,
     read_model_card,
     save_checkpoint,
+    save_gate,
     unwrap,
 )
+from models.lesion.network import LesionNet
 from tests.local_bucket import new_bucket, s3_server
-from tests.random_checkpoints import random_meta
+from tests.random_checkpoints import drawn_localizer, random_gate, random_meta, write_lesion
 
 
 def tiny_meta(**changes: object) -> CheckpointMeta:
@@ -169,3 +173,50 @@ def test_a_missing_checkpoint_on_s3_is_reported():
         pytest.raises(CheckpointError, match="there are no objects"),
     ):
         local_checkpoint(f"{bucket}/tiny")
+
+
+def test_a_gate_is_saved_with_its_localizer_and_hashes(tmp_path: Path):
+    folder = write_lesion(tmp_path, gate=random_gate(), scope_head=True)
+
+    meta = read_meta(folder)
+
+    content = (folder / LOCALIZER).read_bytes()
+    assert content == drawn_localizer()
+    assert meta.gate is not None and meta.gate["network_sha256"] == meta.weights_sha256
+    assert meta.gate["localizer_sha256"] == hashlib.sha256(content).hexdigest()
+
+
+def test_saving_without_a_gate_removes_the_localizer_of_an_earlier_release(tmp_path: Path):
+    write_lesion(tmp_path, gate=random_gate())
+
+    write_lesion(tmp_path)
+
+    assert not (tmp_path / LOCALIZER).exists() and read_meta(tmp_path).gate is None
+
+
+def test_a_gate_needs_its_localizer_and_its_network(tmp_path: Path):
+    net = LesionNet(num_diagnoses=2, input_px=64)
+    gate = random_gate().model_dump()
+    with pytest.raises(CheckpointError, match=r"a checkpoint with a gate needs localizer.onnx"):
+        save_checkpoint(tmp_path, net, random_meta("lesion", gate=gate), "")
+    with pytest.raises(CheckpointError, match="give both or neither"):
+        save_checkpoint(tmp_path, net, random_meta("lesion"), "", localizer_onnx=b"1")
+    assert not any(tmp_path.iterdir()), "nothing was written"
+
+    folder = write_lesion(tmp_path)
+    for field in ("network_sha256", "localizer_sha256"):
+        with pytest.raises(CheckpointError, match=rf"gate.{field} is 0000.*, but .* fit it again"):
+            save_gate(folder, gate | {field: "0" * 64}, drawn_localizer())
+    assert read_meta(folder).gate is None
+
+
+def test_a_benign_threshold_above_the_malignant_one_is_rejected(tmp_path: Path):
+    folder = write_lesion(tmp_path, thresholds={"benign": 0.2, "malignant": 0.5, "name_diagnosis": 0.1})
+    assert read_meta(folder).thresholds["benign"] == 0.2
+
+    meta = json.loads((folder / META).read_text())
+    meta["thresholds"]["benign"] = 0.6
+    (folder / META).write_text(json.dumps(meta))
+
+    with pytest.raises(CheckpointError, match=r"thresholds.benign must be at most thresholds.malignant, 0.5"):
+        read_meta(folder)

@@ -125,6 +125,27 @@ def test_a_batch_costs_one_non_blocking_copy_to_the_gpu_and_one_back():
         assert [(event.kind, event.blocking) for event in cuda.events] == [("in", False), ("out", True)]
 
 
+def test_the_scope_is_one_more_column_of_the_same_copy():
+    def scope_engine(device: str) -> GpuLesionEngine:
+        torch.manual_seed(0)
+        net = LesionNet(num_diagnoses=3, input_px=64, scope_head=True)
+        meta = LESION_META.model_copy(update={"architecture": {"scope_head": True}})
+        return GpuLesionEngine(meta, net, device, max_batch_size=4)
+
+    expected = scope_engine("cpu")(photos(6))
+    with FakeCuda() as cuda:
+        engine = scope_engine("cuda")
+        engine.warm_up()
+        cuda.events.clear()
+        found = engine(photos(6))
+        on_device = engine.classify_on_device(torch.from_numpy(photos(6)).to("cuda"))
+
+    assert expected.scope_B is not None and found.scope_B is not None
+    np.testing.assert_array_equal(found.scope_B, expected.scope_B)
+    assert found.diagnosis_BK.shape == (6, 3) and tuple(on_device[1].shape) == (6, 3)
+    assert [event.kind for event in cuda.events][:4] == ["in", "out", "in", "out"]
+
+
 def test_only_requested_grad_cam_maps_are_copied_back():
     with FakeCuda() as cuda:
         engine = lesion_engine("cuda")

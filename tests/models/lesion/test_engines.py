@@ -4,12 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from models.checkpoint import (
-    load_weights,
-    read_meta,
-)
+from models.checkpoint import load_int8_ranges, load_weights, read_meta, save_checkpoint
 from models.images import decode_square
-from models.lesion.engine_loader import load_lesion_engine
+from models.lesion.engine_loader import load_lesion_engine, supported_int8_runtimes
 from models.lesion.engines import GpuLesionEngine, LesionEngine, OnnxLesionEngine, gpu_batch_sizes
 from models.lesion.network import LesionEnsemble, LesionNet
 from models.lesion.runtimes import EngineName
@@ -17,6 +14,9 @@ from models.preprocessing import normalize
 from models.progress.engine import load_progress_engine
 from samples.lesion import draw_lesion
 from tests.int8_checkpoint import noise_images, patch_images
+from tests.random_checkpoints import random_meta
+
+INT8 = supported_int8_runtimes()
 
 
 @pytest.fixture(scope="module", params=["pytorch", "onnxruntime"])
@@ -147,6 +147,78 @@ def test_an_empty_batch_on_a_gpu_has_empty_outputs(int8_folder: Path):
 
     assert found.malignant_B.shape == (0,) and found.diagnosis_BK.shape == (0, 2)
     assert found.features_BCHW is not None and found.features_BCHW.shape == (0, 2048, 4, 4)
+
+
+def reference_scope(folder: Path, image_BHWC: np.ndarray) -> np.ndarray:
+    net = LesionNet(num_diagnoses=2, input_px=64, scope_head=True).eval()
+    net.load_state_dict(load_weights(folder, read_meta(folder)))
+    with torch.inference_mode():
+        logits = net(normalize(torch.from_numpy(image_BHWC)))
+    assert logits.scope_B is not None
+    return logits.scope_B.sigmoid().numpy()
+
+
+@pytest.mark.parametrize(
+    ("name", "tolerance"),
+    [("pytorch", 1e-5), ("onnxruntime", 1e-5), ("pytorch-bf16", 0.05), *((one, 0.05) for one in INT8)],
+)
+def test_every_engine_returns_the_scope(scope_folder: Path, name: EngineName, tolerance: float):
+    image = patch_images(7)
+    expected = reference_scope(scope_folder, image)
+
+    engine = load_lesion_engine(scope_folder, engine=name, max_batch_size=3)
+    engine.ping()
+    found = engine(image, features=True, explain=[6])
+
+    assert expected.std() > 0.015 and expected.mean() > 0.6
+    assert found.scope_B is not None and found.scope_B.dtype == np.float32
+    assert found.scope_B == pytest.approx(expected, abs=tolerance)
+    assert np.corrcoef(found.scope_B, expected)[0, 1] > 0.6
+    assert found.diagnosis_BK.shape == (7, 2) and found.diagnosis_BK.sum(1) == pytest.approx(1, abs=1e-5)
+    assert found.grad_cam_RHW.keys() == {6}
+
+
+def test_engines_without_a_scope_head_return_no_scope(int8_folder: Path, ensemble_folder: Path):
+    for name in ("pytorch", "onnxruntime", "pytorch-bf16", *INT8):
+        assert load_lesion_engine(int8_folder, engine=name)(patch_images(1)).scope_B is None
+    assert load_lesion_engine(ensemble_folder)(noise_images(1)).scope_B is None
+
+
+@pytest.mark.parametrize("name", ["pytorch", "onnxruntime", "pytorch-bf16"])
+def test_an_ensemble_with_scope_heads_returns_their_mean(tmp_path: Path, name: EngineName):
+    torch.manual_seed(5)
+    architecture = {"num_members": 2, "num_diagnoses": 2, "input_px": 64, "scope_head": True}
+    net = LesionEnsemble(num_members=2, num_diagnoses=2, input_px=64, scope_head=True).eval()
+    meta = save_checkpoint(tmp_path, net, random_meta("lesion", architecture=architecture), "")
+    net.load_state_dict(load_weights(tmp_path, meta))
+    image = noise_images(2)
+
+    found = load_lesion_engine(tmp_path, engine=name)(image).scope_B
+
+    with torch.inference_mode():
+        expected = net(normalize(torch.from_numpy(image))).scope_B
+    assert expected is not None
+    assert found == pytest.approx(expected.sigmoid().numpy(), abs=0.02 if "bf16" in name else 1e-5)
+
+
+@pytest.mark.parametrize("name", ["pytorch", "onnxruntime", "pytorch-bf16", *INT8])
+def test_nan_in_a_scope_head_stays_nan_and_fails_the_ping(
+    scope_folder: Path, tmp_path: Path, name: EngineName
+):
+    before = read_meta(scope_folder)
+    net = LesionNet(num_diagnoses=2, input_px=64, scope_head=True)
+    net.load_state_dict(load_weights(scope_folder, before))
+    assert net.scope_head is not None
+    torch.nn.init.constant_(net.scope_head.bias, torch.nan)
+    save_checkpoint(tmp_path, net, before, "", int8_ranges=load_int8_ranges(scope_folder, before))
+    engine = load_lesion_engine(tmp_path, engine=name)
+
+    found = engine(patch_images(2))
+
+    assert found.scope_B is not None and np.isnan(found.scope_B).all()
+    assert np.isfinite(found.malignant_B).all()
+    with pytest.raises(RuntimeError, match="a probability is needed"):
+        engine.ping()
 
 
 def test_gpu_batch_sizes_are_powers_of_two():

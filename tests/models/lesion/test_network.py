@@ -105,3 +105,37 @@ def test_the_grad_cam_map_of_an_ensemble_is_the_mean_of_its_members_maps(ensembl
 def test_an_empty_ensemble_is_rejected():
     with pytest.raises(ValueError, match="num_members is 0"):
         LesionEnsemble(num_members=0, num_diagnoses=7, input_px=64)
+
+
+def test_the_scope_head_is_linear_on_pooled_features():
+    torch.manual_seed(2)
+    net = LesionNet(num_diagnoses=7, input_px=64, scope_head=True).eval()
+    features = torch.randn(3, 2048, 4, 4)
+
+    with torch.inference_mode():
+        scope_B = net.classify(features).scope_B
+        assert net.scope_head is not None
+        expected = features.mean((2, 3)) @ net.scope_head.weight[0] + net.scope_head.bias[0]
+
+    assert scope_B is not None and torch.allclose(scope_B, expected, atol=1e-5)
+    assert {"scope_head.weight", "scope_head.bias"} <= net.state_dict().keys()
+
+
+def test_a_network_without_a_scope_head_has_no_scope(net: LesionNet, ensemble: LesionEnsemble):
+    with torch.inference_mode():
+        assert net(torch.zeros(1, 3, 64, 64)).scope_B is None
+        assert ensemble(torch.zeros(1, 3, 64, 64)).scope_B is None
+    assert not any("scope" in name for name in net.state_dict())
+
+
+def test_an_ensemble_averages_the_scope_logits_of_its_members():
+    torch.manual_seed(4)
+    together = LesionEnsemble(num_members=2, num_diagnoses=7, input_px=64, scope_head=True).eval()
+    image = torch.randn(3, 3, 64, 64)
+
+    with torch.inference_mode():
+        scopes = [member(image).scope_B for member in together.nets]
+        scope_B = together(image).scope_B
+
+    assert scope_B is not None and torch.allclose(scope_B, torch.stack(scopes).mean(0), atol=1e-5)
+    assert not torch.allclose(scopes[0], scopes[1], atol=1e-3)

@@ -1,5 +1,7 @@
 import hashlib
 import io
+import subprocess
+import sys
 from unittest import mock
 
 import numpy as np
@@ -87,6 +89,7 @@ def test_boxes_are_in_pixels_of_the_original(localizer: Localizer):
     assert (prepared.width_px, prepared.height_px) == (3000, 2000)
     assert prepared.lesion_box == pytest.approx(drawn.scaled(3000, 2000), abs=50)
     left, top, right, bottom = prepared.crop_box
+    assert prepared.lesion_box is not None
     assert right - left == pytest.approx(2.4 * prepared.lesion_box.longer_side)
     assert 0 <= left and right <= 3000 and 0 <= top and bottom <= 2000
 
@@ -297,3 +300,9 @@ def test_every_photo_gives_a_crop_inside_it(
     assert crop.top >= 0 and crop.bottom <= prepared.height_px + 1e-6
     assert crop.right - crop.left == pytest.approx(crop.bottom - crop.top)
     assert 0 <= prepared.sharpness <= 1
+
+
+def test_the_gateway_needs_no_torch():
+    code = "import sys, models.lesion.preparation; sys.exit('torch' in sys.modules)"
+
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
