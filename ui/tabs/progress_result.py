@@ -8,6 +8,29 @@ from ui.rendering import css_percent, format_percent, render, whole_percent
 from ui.tabs.progress_plot import HALF, progress_plots
 
 _CLOSE = 0.1  # to one half
+_TITLES = {
+    "improved": "Improved",
+    "worsened": "Worsened",
+    "no_clear_change": "No clear change",
+    "inconclusive": "Inconclusive",
+}
+_ADVICE = {
+    "different_people": (
+        "Send photos of one person only.",
+        "Crop other people out, or take the photo alone.",
+        "If all photos show you, leave out the marked ones: a mask or a strong profile can hide a face.",
+    ),
+    "few_faces": (
+        "Send at least two photos that show the whole face from the front.",
+        "Take them in daylight, sharp, without a mask or a hand in front of the face.",
+    ),
+    "no_clear_change": (
+        "Compare again after some weeks.",
+        "Take every photo at the same place, in the same light, without make-up or filter.",
+        "If your skin worries you, show it to a doctor. No clear change does not mean healthy.",
+    ),
+}
+"""What to do, by the code of the reason that decided the verdict."""
 _ORDER = {
     "taken_at": "They are sorted by the recorded and the entered dates.",
     "exif": "They are sorted by the dates that the photos record.",
@@ -23,16 +46,26 @@ def progress_card(answer: ProgressAnswer, previews: Sequence[Preview | None]) ->
         previews: of all photos, in the order of the request; ``PhotoReport.index`` points into it.
     """
     improved = whole_percent(answer.improved_probability, limit=HALF)
+    blocking = [reason for reason in answer.reasons if reason.code in _ADVICE]
+    is_change = answer.verdict in ("improved", "worsened")
     return render(
         "progress_result",
         answer=answer,
         half=HALF,
+        title=_TITLES[answer.verdict],
+        tone=answer.verdict if is_change else "inconclusive",
+        blocking=[reason.message for reason in blocking if answer.verdict == "inconclusive"],
+        advice=[step for reason in blocking for step in _ADVICE[reason.code]],
         is_close=abs(answer.improved_probability - HALF) < _CLOSE,
         improved=format_percent(improved),
         worsened=format_percent(100 - improved),
         plots=progress_plots([photo.improved_probability_so_far for photo in answer.photos]),
         order=_ORDER[answer.order],
-        reasons=[reason.message for reason in answer.reasons if reason.code != "times_missing"],
+        reasons=[
+            reason.message
+            for reason in answer.reasons
+            if reason.code != "times_missing" and reason not in blocking
+        ],
         num_excluded=sum(photo.face is None for photo in answer.photos),
         photos=[(photo, _thumbnail(photo, previews[photo.index])) for photo in answer.photos],
     )

@@ -49,6 +49,42 @@ def test_the_two_probabilities_agree_with_the_verdict_and_add_up(make_progress_a
     assert words in words_of(progress_card(make_progress_answer(2, improved=improved), [None] * 2))
 
 
+def test_no_clear_change_is_grey_with_both_probabilities_and_what_to_do(make_progress_answer):
+    reason = Reason(code="no_clear_change", message="the probability of improved is 0.52")
+    answer = make_progress_answer(3, improved=0.52).model_copy(
+        update={"verdict": "no_clear_change", "reasons": [reason]}
+    )
+
+    html = progress_card(answer, [None] * 3)
+
+    assert "<h3>No clear change</h3>" in html and 'class="card verdict inconclusive"' in html
+    assert "52% probability of improvement 48% probability of worsening" in words_of(html)
+    assert "What to do Compare again after some weeks." in words_of(html)
+    assert "does not mean healthy" in html and reason.message not in html
+
+
+def test_photos_of_different_people_are_marked_without_probability_and_plot(make_progress_answer):
+    message = "photo 2 seems to show another person than photos 1 and 3; send photos of one person"
+    answer = make_progress_answer(3, improved=0.5)
+    other = answer.photos[1].model_copy(update={"same_person": False})
+    answer = answer.model_copy(
+        update={
+            "verdict": "inconclusive",
+            "photos": [answer.photos[0], other, answer.photos[2]],
+            "reasons": [Reason(code="different_people", message=message)],
+        }
+    )
+
+    html = progress_card(answer, [None] * 3)
+    tiles = re.findall(r'<li class="(excluded|kept)">.*?</li>', html, flags=re.DOTALL)
+
+    assert "<h3>Inconclusive</h3>" in html and 'class="card verdict inconclusive"' in html
+    assert "Photo 2 seems to show another person than photos 1 and 3" in words_of(html)
+    assert "Send photos of one person only." in html
+    assert "probability of improvement" not in words_of(html) and '<svg class="plot' not in html
+    assert tiles == ["kept", "excluded", "kept"] and html.count("another person") == 2
+
+
 def test_photos_stand_in_the_order_of_the_answer_and_those_without_a_face_are_marked(make_progress_answer):
     answer = make_progress_answer(3, without_face=(1,))
     answer = answer.model_copy(update={"photos": answer.photos[::-1], "order": "exif"})
