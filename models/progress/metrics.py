@@ -29,6 +29,19 @@ class NoChangeMetrics(MetricsModel):
     highest: float
 
 
+class VerdictMetrics(MetricsModel):
+    """Rates of the verdicts; the bootstrap resamples people, then their series."""
+
+    called: dict[str, Metric]
+    """Share of series without a change called improved or worsened, by kind of no-change control."""
+    called_by_person: dict[str, dict[str, float]]
+    """The same by kind and person, for the kinds that the thresholds are fitted on."""
+    found: dict[str, Metric]
+    """Share of series with a change that have the right verdict, by renderer of the lesions."""
+    opposite: dict[str, Metric]
+    """Share of them with the opposite verdict."""
+
+
 class ProgressMetrics(TaskMetrics):
     """Metrics of a progress checkpoint at probability 0.5."""
 
@@ -65,3 +78,10 @@ class ProgressMetrics(TaskMetrics):
         exclude_if=lambda controls: not controls,
     )
     """By kind of no-change control."""
+    verdicts: dict[str, VerdictMetrics] = Field(default={}, exclude_if=lambda verdicts: not verdicts)
+    """``cross_fitted``: thresholds fitted without each series' person; ``checkpoint``: those stored."""
+
+    @property
+    def is_calibrated(self) -> bool:
+        """Whether the thresholds were fitted on the people of the validation set."""
+        return "cross_fitted" in self.verdicts

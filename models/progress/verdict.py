@@ -32,6 +32,10 @@ class VerdictThresholds:
         """
         return cls(improved=thresholds["improved"], worsened=thresholds.get("worsened"))
 
+    def stored(self) -> dict[str, float]:
+        """Return the thresholds as a checkpoint stores them."""
+        return {"improved": self.improved} | ({} if self.worsened is None else {"worsened": self.worsened})
+
     def verdict(self, improved_probability: float) -> ChangeVerdict:
         """Return the verdict for a probability of improvement."""
         if improved_probability >= self.improved:

@@ -35,6 +35,18 @@ MODEL_NAMES = {
 NO_CHANGE_NAMES = {
     "drawn": "synthetic lesions that relapse but do not change",
     "undrawn": "different real photos of one person, without synthetic lesions",
+    "altered": "the same, half of the photos altered as in one of the next rows",
+    "altered_light": "half of the photos in other light",
+    "altered_distance": "half of the photos with a small face",
+    "altered_blur": "half of the photos out of focus",
+    "altered_glasses": "half of the photos with drawn glasses",
+    "altered_compression": "half of the photos strongly compressed",
+    "same_photo": "one real photo, three times",
+}
+RENDERER_NAMES = {
+    "drawn": "lesions with wider ranges than in training",
+    "other_renderer": "lesions of other colours, sizes and edges, stronger camera, never trained on",
+    "real": "photos labelled from notes of doctors",
 }
 NOT_FITTED = "The logistic regressions are missing: the training set does not contain both verdicts."
 FEATURE_GRID = 5

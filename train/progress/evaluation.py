@@ -2,15 +2,28 @@
 
 from collections.abc import Sequence
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
-from models.checkpoint import CheckpointMeta
+from models.checkpoint import META, CheckpointMeta
+from models.face.descriptor import load_face_descriptor
+from models.face.detector import MtcnnFaceDetector
+from models.face.metrics import SamePersonMetrics
 from models.progress.engine import ProgressEngine
-from train.data.manifest import Row
+from models.progress.verdict import VerdictThresholds
+from train.data.manifest import ManifestError, Row
 from train.progress.baselines import baseline_metrics, no_change_metrics
-from train.progress.evaluation_series import UNCLEAR, SeriesSource, clear_series, evaluation_series
+from train.progress.calibration import VerdictData
+from train.progress.evaluation_series import (
+    UNCLEAR,
+    SeriesSource,
+    changed_series,
+    clear_series,
+    evaluation_series,
+)
 from train.progress.predictions import evaluate_engine
 from train.progress.report import ProgressReport
+from train.progress.same_person import same_person_metrics
 from train.progress.synthetic.trajectory import SeriesDrawing
 from train.task import EvaluationError
 
@@ -26,6 +39,7 @@ def evaluate_progress(
     *,
     faces: str,
     num_series: int = NUM_SERIES,
+    descriptor: Path | None = None,
 ) -> ProgressReport:
     """Evaluate an engine beside the baseline models.
 
@@ -34,6 +48,7 @@ def evaluate_progress(
         train_rows: photos of other people, for the baseline models; empty: no baselines.
         faces: folder of ``skinserve extract-faces`` with labelled series; empty: series are synthetic.
         num_series: synthetic ones; of each kind of no-change control a third as many.
+        descriptor: checkpoint of the face descriptor, for the detection of different people; None: omitted.
 
     Raises:
         EvaluationError: no series has a clear verdict.
@@ -54,17 +69,38 @@ def evaluate_progress(
             f"the {len(rows)} photos give no series with a clear verdict; label them with "
             "skinserve followup, or leave --faces out to evaluate on synthetic series"
         )
+    data = VerdictData(engine, {**series.no_change, **series.altered}, changed_series(series))
+    thresholds = VerdictThresholds.of(meta.thresholds)
+    verdicts = {"checkpoint": data.metrics(thresholds)}
+    if data.thresholds().worsened is not None:
+        verdicts["cross_fitted"] = data.metrics()
     report = ProgressReport(
         n=len(val_series),
         num_without_verdict=len(series.val) - len(val_series),
         unclear=UNCLEAR,
         real=series.real,
-        threshold=meta.thresholds["improved"],
+        thresholds=thresholds.stored(),
+        verdicts=verdicts,
+        same_person=_same_person(engine, [*train_rows, *rows], descriptor),
         metrics=evaluate_engine(engine, val_series),
         baselines=baseline_metrics(engine, train_series, val_series) if series.baseline_train else {},
         no_change=no_change_metrics(engine, series.no_change),
     )
     return report.model_copy(update={"notices": _notices(report)})
+
+
+def _same_person(
+    engine: ProgressEngine, rows: Sequence[Row], folder: Path | None
+) -> SamePersonMetrics | None:
+    """Evaluate the detection of different people; None without a face descriptor or with too few people."""
+    if folder is None or not (folder / META).is_file():
+        return None
+    try:
+        detector = MtcnnFaceDetector(device=engine.device)
+        descriptor = load_face_descriptor(folder, device=engine.device)
+        return same_person_metrics(rows, detector, descriptor)[1]
+    except ManifestError:
+        return None
 
 
 def _drawing_of(meta: CheckpointMeta) -> SeriesDrawing:

@@ -1,16 +1,20 @@
 """Read or draw the series for evaluating a progress network: labelled by doctors, or synthetic."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from models.face.detector import MtcnnFaceDetector
 from train.data.manifest import Row
 from train.progress.face_crops import crop_faces
 from train.progress.labelled_series import read_series
 from train.progress.series import Series
+from train.progress.synthetic.alterations import ALTERATIONS
 from train.progress.synthetic.generation import (
+    altered_series,
     no_change_series,
+    other_renderer_series,
     real_no_change_series,
+    same_photo_series,
     training_series,
     validation_series,
 )
@@ -43,6 +47,10 @@ class EvaluationSeries:
     """Training set of the baseline models, of other people; empty: no baselines."""
     no_change: Mapping[str, Sequence[Series]]
     """Controls by kind."""
+    altered: Mapping[str, Sequence[Series]] = field(default_factory=dict)
+    """Controls with altered photos, by kind; of them only the verdicts are evaluated."""
+    other_renderer: Sequence[Series] = ()
+    """With lesions drawn with settings that no network is trained on."""
     real: bool
     """Labelled by doctors' notes, not synthetic."""
 
@@ -74,6 +82,7 @@ def evaluation_series(
     drawing, seed, size_px = source.drawing, source.seed, source.size_px
     num_controls = max(1, source.num_series // 3)
     drawn = {"seed": seed, "size_px": size_px}
+    undrawn = real_no_change_series(faces, drawing, num_series=num_controls, seed=seed)
     return EvaluationSeries(
         val=validation_series(faces, drawing, num_series=source.num_series, **drawn),
         baseline_train=training_series(train_faces, drawing, num_series=source.num_series, **drawn)
@@ -81,10 +90,23 @@ def evaluation_series(
         else (),
         no_change={
             "drawn": no_change_series(faces, drawing, num_series=num_controls, **drawn),
-            "undrawn": real_no_change_series(faces, drawing, num_series=num_controls, seed=seed),
+            "undrawn": undrawn,
         },
+        altered={
+            "altered": altered_series(undrawn, seed=seed),
+            **{f"altered_{name}": altered_series(undrawn, seed=seed, names=(name,)) for name in ALTERATIONS},
+            "same_photo": same_photo_series(faces),
+        },
+        other_renderer=other_renderer_series(faces, drawing, num_series=num_controls, **drawn),
         real=False,
     )
+
+
+def changed_series(series: EvaluationSeries) -> dict[str, Sequence[Series]]:
+    """Return the series with a change by renderer; real ones have none."""
+    if series.real:
+        return {"real": series.with_verdict}
+    return {"drawn": series.with_verdict, "other_renderer": series.other_renderer}
 
 
 def clear_series(series: Sequence[Series], *, real: bool) -> list[Series]:

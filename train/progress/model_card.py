@@ -6,7 +6,8 @@ from pathlib import Path
 from models.checkpoint import CheckpointMeta
 from models.progress.metrics import BaselineMetrics, NoChangeMetrics, ProgressMetrics
 from train.pretrained import initialization_of
-from train.progress.baselines import MODEL_NAMES, NO_CHANGE_NAMES, NOT_FITTED
+from train.progress.baselines import MODEL_NAMES, NO_CHANGE_NAMES, NOT_FITTED, RENDERER_NAMES
+from train.progress.calibration import MAX_CALLED
 from train.progress.evaluation_series import UNCLEAR
 from train.report.html_report import number
 
@@ -20,6 +21,8 @@ SYNTHETIC_NOTE = """The visibility of the synthetic lesions was set while lookin
 large effect on these metrics."""
 SYNTHETIC_LIMITS = """No real course of a skin disease was part of training or evaluation: the metrics measure
 how well the network detects changes of synthetic lesions on unseen people."""
+THIRD_VERDICT = """Between the thresholds the verdict is no clear change."""
+NO_THIRD_VERDICT = """Unchanged skin has a probability near one half: read 0.2 to 0.8 as "no clear change"."""
 REAL_LIMITS = """The labels are a machine's reading of doctors' notes, not a diagnosis from the photos."""
 
 
@@ -48,6 +51,40 @@ def progress_card(meta: CheckpointMeta, metrics: ProgressMetrics, *, real: bool)
         by_photos="\n".join(by_photos),
         baselines=_baselines_table(metrics.baselines),
         no_change=_no_change_table(metrics.no_change),
+        verdicts=_verdicts_table(meta, metrics),
+        third_verdict=THIRD_VERDICT if "worsened" in meta.thresholds else NO_THIRD_VERDICT,
+    )
+
+
+def _verdicts_table(meta: CheckpointMeta, metrics: ProgressMetrics) -> str:
+    cross_fitted = metrics.verdicts.get("cross_fitted")
+    if cross_fitted is None:
+        return ""
+    by_person = ", ".join(
+        f"{person} {share:.2f}" for person, share in cross_fitted.called_by_person.get("undrawn", {}).items()
+    )
+    return "\n".join(
+        [
+            f"Verdicts: improved from {meta.thresholds['improved']:.3f}, worsened from "
+            f"{meta.thresholds['worsened']:.3f} of its probability, else no clear change. The thresholds "
+            f"call at most {MAX_CALLED:.0%} of the series of unchanged real photos, as taken and altered, "
+            "each person weighing the same. In this table they were fitted without the person of each series "
+            "(cross-fitted).\n",
+            "| series without a change | called improved or worsened | series |",
+            "|---|---|---|",
+            *(
+                f"| {NO_CHANGE_NAMES[kind]} | {rate.with_interval()} | {rate.n} |"
+                for kind, rate in cross_fitted.called.items()
+            ),
+            f"\nBy person, different real photos: {by_person}.\n",
+            "| series with a change | right verdict | opposite verdict | series |",
+            "|---|---|---|---|",
+            *(
+                f"| {RENDERER_NAMES[kind]} | {rate.with_interval()} "
+                f"| {cross_fitted.opposite[kind].with_interval()} | {rate.n} |"
+                for kind, rate in cross_fitted.found.items()
+            ),
+        ]
     )
 
 

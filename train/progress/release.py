@@ -16,16 +16,17 @@ from models.preprocessing import MEAN, STD
 from models.progress.engine import ProgressEngine, load_progress_engine
 from models.progress.metrics import ProgressMetrics
 from models.progress.network import LABELS, ProgressNet
+from models.progress.verdict import VerdictThresholds
 from train.config import stored_settings
 from train.progress.baselines import baseline_metrics, no_change_metrics
+from train.progress.calibration import UNDECIDED, VerdictData
 from train.progress.config import ProgressTraining
-from train.progress.evaluation_series import EvaluationSeries, clear_series
+from train.progress.evaluation_series import EvaluationSeries, changed_series, clear_series
 from train.progress.model_card import progress_card
 from train.progress.predictions import evaluate_engine, predict_improved
 from train.progress.series import Series, to_batch
 from train.task import MAX_DIFFERENCE, ReleaseError, TrainedRun
 
-IMPROVED_THRESHOLD = 0.5
 SYNTHETIC_SPLIT = "synthetic series of people not seen in training"
 REAL_SPLIT = "series of people not seen in training"
 
@@ -48,9 +49,11 @@ def release_progress(run: TrainedRun, series: EvaluationSeries, folder: Path) ->
         )
     train_series = clear_series(series.baseline_train, real=series.real)
 
-    def evaluate(engine: ProgressEngine) -> ProgressMetrics:
+    def evaluate(engine: ProgressEngine) -> tuple[VerdictThresholds, ProgressMetrics]:
+        data = VerdictData(engine, {**series.no_change, **series.altered}, changed_series(series))
+        thresholds = data.thresholds()
         difference = _difference(engine, run.net, config.temperature, val_series)
-        return evaluate_engine(engine, val_series).model_copy(
+        metrics = evaluate_engine(engine, val_series).model_copy(
             update={
                 "split": REAL_SPLIT if series.real else SYNTHETIC_SPLIT,
                 "largest_difference_from_training": difference,
@@ -59,8 +62,10 @@ def release_progress(run: TrainedRun, series: EvaluationSeries, folder: Path) ->
                 if series.baseline_train
                 else {},
                 "no_change": no_change_metrics(engine, series.no_change),
+                "verdicts": {} if thresholds.worsened is None else {"cross_fitted": data.metrics()},
             }
         )
+        return thresholds, metrics
 
     net = with_temperature(run.net, config.temperature)
     _write(net, _meta(run, real=series.real), evaluate, folder, device=config.device)
@@ -91,7 +96,7 @@ def _meta(run: TrainedRun, *, real: bool) -> CheckpointMeta:
         input_px=config.input_px,
         mean=MEAN,
         std=STD,
-        thresholds={"improved": IMPROVED_THRESHOLD},
+        thresholds=UNDECIDED.stored(),
         metrics=TaskMetrics(),
         training=stored_settings(config)
         | {
@@ -110,7 +115,7 @@ def _meta(run: TrainedRun, *, real: bool) -> CheckpointMeta:
 def _write(
     net: ProgressNet,
     meta: CheckpointMeta,
-    evaluate: Callable[[ProgressEngine], ProgressMetrics],
+    evaluate: Callable[[ProgressEngine], tuple[VerdictThresholds, ProgressMetrics]],
     folder: Path,
     *,
     device: str,
@@ -120,8 +125,8 @@ def _write(
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".release-") as name:
         scratch = Path(name)
         save_checkpoint(scratch, net, meta, model_card="")
-        metrics = evaluate(load_progress_engine(scratch, device=device))
-        meta = meta.model_copy(update={"metrics": metrics})
+        thresholds, metrics = evaluate(load_progress_engine(scratch, device=device))
+        meta = meta.model_copy(update={"metrics": metrics, "thresholds": thresholds.stored()})
         card = progress_card(meta, metrics, real=metrics.split == REAL_SPLIT)
         save_checkpoint(scratch, net, meta, card)
         folder.mkdir(exist_ok=True)

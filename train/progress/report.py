@@ -3,8 +3,9 @@
 from pathlib import Path
 from typing import ClassVar
 
-from models.progress.metrics import BaselineMetrics, NoChangeMetrics, ProgressMetrics
-from train.progress.baselines import MODEL_NAMES, NO_CHANGE_NAMES, NOT_FITTED
+from models.face.metrics import SamePersonMetrics
+from models.progress.metrics import BaselineMetrics, NoChangeMetrics, ProgressMetrics, VerdictMetrics
+from train.progress.baselines import MODEL_NAMES, NO_CHANGE_NAMES, NOT_FITTED, RENDERER_NAMES
 from train.report.html_report import Report
 
 
@@ -20,7 +21,7 @@ class ProgressReport(Report):
     unclear: tuple[float, float]
     real: bool
     """Labelled by doctors' notes, not synthetic."""
-    threshold: float
+    thresholds: dict[str, float]
     metrics: ProgressMetrics
     baselines: dict[str, BaselineMetrics]
     """By name of the model; empty without a training set."""
@@ -28,4 +29,9 @@ class ProgressReport(Report):
     not_fitted: str = NOT_FITTED
     no_change: dict[str, NoChangeMetrics]
     """By kind of no-change control."""
+    verdicts: dict[str, VerdictMetrics]
+    """At the thresholds of the checkpoint, and cross-fitted by person."""
+    renderer_names: dict[str, str] = RENDERER_NAMES
+    same_person: SamePersonMetrics | None
+    """Detection of different people; None without a face descriptor."""
     no_change_names: dict[str, str] = NO_CHANGE_NAMES

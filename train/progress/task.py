@@ -27,6 +27,8 @@ from train.progress.synthetic.generation import SyntheticSeriesBatches, in_batch
 from train.report.html_report import Report
 from train.task import EvaluationData, FoldMetrics, Recipe, TaskSetup, TrainBatches, TrainedRun
 
+FACE_DESCRIPTOR = Path("weights/face-descriptor")
+"""Evaluated with a progress network if it is there."""
 RECIPES = {
     "progress": Recipe(
         description="Progress network on synthetic series: a quarter of an hour on one CPU core.",
@@ -95,7 +97,9 @@ class ProgressTask:
     def evaluate(self, checkpoint: Path, data: EvaluationData) -> Report:
         """Evaluate a checkpoint on labelled or synthetic series."""
         engine = load_progress_engine(checkpoint, device=data.device)
-        return evaluate_progress(engine, data.rows, data.train_rows, faces=data.faces)
+        return evaluate_progress(
+            engine, data.rows, data.train_rows, faces=data.faces, descriptor=FACE_DESCRIPTOR
+        )
 
     def release(self, runs: Sequence[TrainedRun], folder: Path) -> list[FoldMetrics]:
         """Write the network of one run."""

@@ -27,12 +27,13 @@ from train.progress.synthetic.trajectory import (
     draw_present,
     draw_worsening,
     for_no_change_validation,
+    for_other_renderer,
     for_validation,
 )
 
 UNCLEAR_CHANGE, CLEAR_CHANGE = 0.1, 0.3
 """Changes of severity with target 0.5 below the first, 0 or 1 above the second, interpolated between."""
-MIRRORING, VALIDATION, NO_CHANGE, REAL_NO_CHANGE, BASELINES, TRAINING = range(6)
+MIRRORING, VALIDATION, NO_CHANGE, REAL_NO_CHANGE, BASELINES, TRAINING, ALTERED, OTHER = range(8)
 """Parts of the seeds; each use has its own."""
 
 
@@ -140,6 +141,42 @@ def real_no_change_series(
             )
         )
     return series
+
+
+def altered_series(
+    series: Sequence[Series], *, seed: int, names: Sequence[str] = tuple(ALTERATIONS)
+) -> list[Series]:
+    """Return the series with half of their photos altered: light, distance, blur, glasses, compression."""
+    altered: list[Series] = []
+    for index, one in enumerate(series):
+        rng = np.random.default_rng([seed, ALTERED, index])
+        photos_THWC = one.photos_THWC.copy()
+        for photo_HWC in photos_THWC:
+            if rng.random() < 0.5:
+                photo_HWC[:] = ALTERATIONS[str(rng.choice(list(names)))](photo_HWC, rng)
+        altered.append(replace(one, photos_THWC=photos_THWC))
+    return altered
+
+
+def same_photo_series(faces: Faces, *, num_photos: int = 3) -> list[Series]:
+    """Return a series of one photo repeated, for each photo."""
+    return [
+        Series(
+            photos_THWC=np.stack([crop.served_HWC] * num_photos),
+            present_T=np.ones(num_photos, bool),
+            improvement_T=np.full(num_photos, 0.5, np.float32),
+            person=person,
+        )
+        for person, crops in faces.items()
+        for crop in crops
+    ]
+
+
+def other_renderer_series(
+    faces: Faces, drawing: SeriesDrawing, *, num_series: int, seed: int, size_px: int = 80
+) -> list[Series]:
+    """Draw series with lesions and a camera outside of the training's ranges; equal at every call."""
+    return _drawn(faces, for_other_renderer(drawing), num_series, [seed, OTHER], size_px)
 
 
 class SyntheticSeriesBatches:
