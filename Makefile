@@ -3,7 +3,7 @@ HOST ?= 127.0.0.1
 PORT ?= 8000
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help serve test test-slow check format lock clean bench bench-full
+.PHONY: help serve test test-processes test-functions test-slow check format lock clean bench bench-full
 # Without stored bytecode every process that imports torch compiles it for seconds; some containers set this.
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -19,8 +19,21 @@ help:
 serve: .venv/installed
 	@exec $(BIN)/python -m serve --host $(HOST) --port $(PORT)
 
+# In two halves at a time, each test on one core: those that start servers, clusters or browsers, and the rest.
+STARTS := server or browser or cluster
+
 test: .venv/installed
+ifdef ARGS
 	$(BIN)/python -m pytest $(ARGS)
+else
+	@$(MAKE) --no-print-directory --jobs=2 --keep-going test-processes test-functions
+endif
+
+test-processes: .venv/installed
+	$(BIN)/python -m pytest -m '$(STARTS)'
+
+test-functions: .venv/installed
+	$(BIN)/python -m pytest -m 'not ($(STARTS))'
 
 test-slow: .venv/installed
 	$(BIN)/python -m pytest -m slow $(ARGS)

@@ -33,6 +33,7 @@ ROOT = Path(__file__).parents[2]
 DEAD_PROXY = dict.fromkeys(("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY"), "http://127.0.0.1:9")
 DEAD_PROXY |= {"no_proxy": "", "NO_PROXY": ""}
 """A proxy of a company that Ray's own connections must not take."""
+ENVIRONMENT = os.environ | DEAD_PROXY | {"OMP_NUM_THREADS": "1"}
 NUM_EPOCHS = 3
 """Of the run that Ctrl-C stops: one before it, two that resume."""
 
@@ -115,12 +116,10 @@ def test_two_workers_with_one_killed_reach_the_losses_of_one_worker(
     assert np.isclose(engine(photo.image_HWC[None]).diagnosis_BK.sum(), 1)
 
 
-@pytest.mark.parametrize("workers", ["0", "1"])
-def test_ctrl_c_loses_one_epoch_at_most_and_the_same_command_resumes(
-    fixed: LesionTraining, tmp_path: Path, workers: str
-):
-    command = [sys.executable, "-m", "train.launch", "lesion", "--workers", workers, "--cpus-per-worker", "1"]
-    settings = {
+@pytest.fixture
+def resumable(fixed: LesionTraining, tmp_path: Path) -> dict[str, str]:
+    """Return the options of a run that Ctrl-C stops and the same command resumes."""
+    return {
         "manifest": fixed.manifest,
         "run": str(tmp_path / "run"),
         "cache": fixed.cache,
@@ -130,25 +129,51 @@ def test_ctrl_c_loses_one_epoch_at_most_and_the_same_command_resumes(
         "keep-checkpoints": "0",
         "batch-size": "8",
         "val-fraction": "0.25",
+        "cpus-per-worker": "1",
     }
-    command += [word for name, value in settings.items() for word in (f"--{name}", value)]
-    environment = os.environ | DEAD_PROXY | {"OMP_NUM_THREADS": "1"}
+
+
+def command_of(options: dict[str, str]) -> list[str]:
+    words = [word for name, value in options.items() for word in (f"--{name}", value)]
+    return [sys.executable, "-m", "train.launch", "lesion", *words]
+
+
+def check_ctrl_c_after_an_epoch(options: dict[str, str]) -> None:
+    """Stop a run as soon as it has an epoch; check that it ends in one line and keeps the epoch."""
     first = subprocess.Popen(
-        command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True
+        command_of(options),
+        cwd=ROOT,
+        env=ENVIRONMENT,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     )
-    folder = RunFolder(address=settings["run"])
+    folder = RunFolder(address=options["run"])
     while not folder.epochs() and first.poll() is None:
         time.sleep(0.1)
 
     os.killpg(first.pid, signal.SIGINT)  # as a terminal does
     _, output = first.communicate(timeout=120)
-    finished = folder.epochs()
 
     assert first.returncode == 130, output
     assert "the same command resumes from" in output
     assert "Traceback" not in output
-    again = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600)
+    assert 1 <= folder.epochs()[-1] < NUM_EPOCHS
+
+
+def test_ctrl_c_ends_a_run_on_ray_and_keeps_its_epochs(resumable: dict[str, str]):
+    check_ctrl_c_after_an_epoch({**resumable, "workers": "1"})
+
+
+@pytest.mark.parametrize("workers", ["0", pytest.param("1", marks=pytest.mark.slow)])
+def test_ctrl_c_loses_one_epoch_at_most_and_the_same_command_resumes(resumable: dict[str, str], workers: str):
+    options = {**resumable, "workers": workers}
+    check_ctrl_c_after_an_epoch(options)
+
+    again = subprocess.run(
+        command_of(options), cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=600
+    )
+
     assert again.returncode == 0, again.stderr
     assert "resuming after epoch" in again.stdout + again.stderr
-    assert finished[-1] < NUM_EPOCHS
-    assert load_lesion_engine(Path(settings["run"], "checkpoint")).meta.name == "lesion-reference"
+    assert load_lesion_engine(Path(options["run"], "checkpoint")).meta.name == "lesion-reference"
