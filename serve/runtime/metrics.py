@@ -46,16 +46,15 @@ def decode_seconds() -> Histogram:
 @cache
 def verdicts() -> Counter:
     """Return the counter of responses by ``task`` and ``verdict``."""
-    return Counter(
-        "skinserve_verdicts", description="responses by task and verdict", tag_keys=("task", "verdict")
-    )
+    description = "responses by task and verdict"
+    return _counter("skinserve_verdicts", description, ("task", "verdict"))
 
 
 @cache
 def reasons() -> Counter:
     """Return the counter of reasons in responses by ``task`` and ``code``."""
     description = "reasons in responses, by task and code"
-    return Counter("skinserve_reasons", description=description, tag_keys=("task", "code"))
+    return _counter("skinserve_reasons", description, ("task", "code"))
 
 
 @cache
@@ -70,3 +69,8 @@ def errors() -> Counter:
     """Return the counter of errors by ``code``."""
     description = "error responses and error lines of batches, by code"
     return Counter("skinserve_errors", description=description, tag_keys=("code",))
+
+
+def _counter(name: str, description: str, labels: tuple[str, ...]) -> Counter:
+    # Ray annotates a tuple of one string and accepts any number
+    return Counter(name, description=description, tag_keys=labels)  # pyright: ignore[reportArgumentType]
