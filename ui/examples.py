@@ -37,9 +37,14 @@ def make_example(name: str, pictures: Sequence[Image.Image]) -> Example:
     )
 
 
-def example_tiles(examples: Sequence[Example], *, elem_id: str) -> gr.HTML:
-    """Show examples as a row of buttons; a click triggers ``click`` with ``index`` in its data."""
-    html = render("example_tiles", tiles=[(example.name, _pictures(example)) for example in examples])
+def example_tiles(examples: Sequence[Example], *, elem_id: str, note: str = "") -> gr.HTML:
+    """Show examples as a row of buttons; a click triggers ``click`` with ``index`` in its data.
+
+    Args:
+        note: what an answer to a drawing means.
+    """
+    tiles = [(example.name, _pictures(example)) for example in examples]
+    html = render("example_tiles", tiles=tiles, note=note)
     return gr.HTML(html, elem_id=elem_id, apply_default_css=False, js_on_load=_ON_CLICK)
 
 

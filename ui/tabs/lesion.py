@@ -29,11 +29,12 @@ _LEAD = render(
 _GUIDE = guide_card(
     "A suitable photo",
     [
-        ("One lesion, in the middle.", "It should fill about half of the picture."),
+        ("One lesion, from about 10 cm.", "It should fill a quarter to half of the picture."),
         ("Sharp and bright.", "Daylight, no flash, no shadow, no filter."),
         ("Best through a dermatoscope.", "Most training photos are of this kind; some are by phones."),
     ],
 )
+_ABOUT_DRAWINGS = "It shows how the page works; the network knows photos only and may reject it."
 _PHOTO_PX = 900
 _MODELS_TIMEOUT_S = 2
 """An answer does not wait longer for the metrics of its network."""
@@ -65,7 +66,7 @@ def build_lesion_tab(services: Services, examples: Sequence[Example]) -> None:
                     elem_id="lesion-picker",
                 )
                 camera = _camera()
-                tiles = example_tiles(examples, elem_id="lesion-examples")
+                tiles = example_tiles(examples, elem_id="lesion-examples", note=_ABOUT_DRAWINGS)
             photo = html_block("", elem_id="lesion-photo", visible=False)
         with gr.Column(scale=6, min_width=300):
             answer = html_block(_GUIDE, elem_id="lesion-answer")
