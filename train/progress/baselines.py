@@ -44,6 +44,7 @@ NO_CHANGE_NAMES = {
     "same_photo": "one real photo, three times",
 }
 RENDERER_NAMES = {
+    "drawn_version_2": "lesions as in the evaluation of version 2",
     "drawn": "lesions with wider ranges than in training",
     "other_renderer": "lesions of other colours, sizes and edges, stronger camera, never trained on",
     "real": "photos labelled from notes of doctors",

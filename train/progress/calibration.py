@@ -13,8 +13,9 @@ from train.bootstrap import two_stage_metric
 from train.progress.predictions import predict_improved
 from train.progress.series import Series
 
-MAX_CALLED = 0.1
-"""Largest share of series without a change that the thresholds may call improved or worsened."""
+MAX_CALLED = 0.08
+"""Largest share of series without a change that the thresholds call improved or worsened, of the people
+that they are fitted on. It leaves room to 0.1 for other people (docs/decisions/0026-no-clear-change.md)."""
 FITTED_KINDS = ("undrawn", "altered")
 """Kinds of no-change controls that the thresholds are fitted on: real photos."""
 UNDECIDED = VerdictThresholds(improved=0.5)
@@ -57,7 +58,7 @@ class VerdictData:
         share_B = np.cumsum(1 / count[inverse_B[order_B]]) / len(people)
         first_kept = int(np.searchsorted(share_B, MAX_CALLED, side="right"))
         distance = float(distance_B[order_B][first_kept])  # this series and all nearer to 0.5 are not called
-        threshold = min(1.0, math.floor(1000 * (0.5 + distance)) / 1000 + 0.001)
+        threshold = min(1.0, round(math.floor(1000 * (0.5 + distance)) / 1000 + 0.001, 3))
         return VerdictThresholds(improved=threshold, worsened=threshold)
 
     def metrics(self, thresholds: VerdictThresholds | None = None) -> VerdictMetrics:
