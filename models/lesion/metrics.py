@@ -58,6 +58,8 @@ class Int8Metrics(MetricsModel):
     balanced_accuracy_difference: Metric
     largest_difference: float
     """Of any probability."""
+    changed_verdicts: dict[str, float] = omitted_if_empty({})
+    """By source: share of photos with another verdict."""
     passed: bool
     engines: dict[str, bool] = omitted_if_empty({})
     """Whether each engine of the releasing machine passed."""
@@ -75,6 +77,32 @@ class SourceMetrics(MetricsModel):
     balanced_accuracy: Metric
     """Of the diagnoses that occur."""
     risk_ece: Metric
+
+
+class LesionVerdictMetrics(MetricsModel):
+    """Errors of the three-way verdict by the whole pipeline: localizer, gate and network."""
+
+    n: int
+    num_malignant: int
+    called_benign: Metric
+    """Share of the malignant photos."""
+    called_malignant: Metric
+    """Share of the benign photos."""
+    inconclusive: Metric
+    """Share of all photos, for any reason."""
+    not_usable: Metric
+    """Share of all photos that the gate rejects."""
+
+
+class CoverageMetrics(MetricsModel):
+    """Error rate of the verdicts at one width of the inconclusive range."""
+
+    coverage: float
+    """Share of the photos with a verdict benign or malignant."""
+    called_benign: float | None
+    """Share of all malignant photos."""
+    called_malignant: float | None
+    """Share of all benign photos."""
 
 
 class FoldMetrics(MetricsModel):
@@ -109,6 +137,16 @@ class LesionMetrics(TaskMetrics):
     """On the test set, by the engine that serves."""
     silent_misses: dict[str, Metric] = omitted_if_empty({})
     """By degradation: share of the detected malignant test photos that it turns benign."""
+    degraded_inconclusive: dict[str, Metric] = omitted_if_empty({})
+    """By degradation: share of the same photos that it turns inconclusive, for any reason."""
+    verdicts: dict[str, LesionVerdictMetrics] = omitted_if_empty({})
+    """On the test set by source, and over the sources together."""
+    verdicts_without_lesion: dict[str, Metric] = omitted_if_empty({})
+    """By kind of test picture without a lesion: share with a verdict benign or malignant."""
+    error_bounds: dict[str, float] = omitted_if_empty({})
+    """Upper confidence bounds of ``called_benign`` and ``called_malignant`` on the validation set."""
+    risk_by_coverage: tuple[CoverageMetrics, ...] = ()
+    """On the test set, from the narrowest to the widest inconclusive range."""
 
     @property
     def is_calibrated(self) -> bool:

@@ -1,10 +1,12 @@
-"""Model card of this recipe's lesion network: the common card and the metrics by source."""
+"""Model card of this recipe's lesion network: the common card and the metrics of the whole pipeline."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from models.checkpoint import CheckpointMeta
+from models.lesion.gate import gate_of
 from models.lesion.metrics import LesionMetrics, SourceMetrics
+from models.metrics import Metric
 from train.data.manifest import Row
 from train.lesion.model_card import lesion_card
 
@@ -13,16 +15,40 @@ SECTIONS = Path(__file__).with_name("model_card.md")
 
 def recipe_card(meta: CheckpointMeta, metrics: LesionMetrics, train_rows: Sequence[Row]) -> str:
     """Return the model card, Markdown."""
+    gate = gate_of(meta)
+    assert gate is not None
     sections = SECTIONS.read_text(encoding="utf-8").format(
+        gate=gate,
         threshold=meta.thresholds["malignant"],
+        verdicts="\n".join(
+            f"| {name} | {one.n} | {one.num_malignant} | {one.called_benign.with_interval()} | "
+            f"{one.called_malignant.with_interval()} | {one.inconclusive.with_interval()} | "
+            f"{one.not_usable.with_interval()} |"
+            for name, one in metrics.verdicts.items()
+        ),
+        without_lesion=_shares(metrics.verdicts_without_lesion),
+        degraded="\n".join(
+            f"| {name} | {missed.n} | {missed.with_interval()} | "
+            f"{metrics.degraded_inconclusive[name].with_interval()} |"
+            for name, missed in metrics.silent_misses.items()
+        ),
+        rejected=_shares(gate.false_rejections),
+        coverage="\n".join(
+            f"| {point.coverage:.2f} | {_percent(point.called_benign)} | {_percent(point.called_malignant)} |"
+            for point in metrics.risk_by_coverage[::2]
+        ),
         by_source=_table(metrics.by_source),
         test_by_source=_table(metrics.test_by_source),
-        silent_misses="\n".join(
-            f"| {change} | {share.n} | {share.with_interval()} |"
-            for change, share in metrics.silent_misses.items()
-        ),
     )
     return f"{lesion_card(meta, metrics, train_rows).rstrip()}\n\n{sections}"
+
+
+def _shares(by_name: Mapping[str, Metric]) -> str:
+    return "\n".join(f"| {name} | {one.n} | {one.with_interval()} |" for name, one in by_name.items())
+
+
+def _percent(share: float | None) -> str:
+    return "not defined" if share is None else f"{share:.1%}"
 
 
 def _table(by_source: Mapping[str, SourceMetrics]) -> str:

@@ -147,20 +147,25 @@ def _decode(
     place: int, row: dict[str, str], *, masks: Path, images: Path
 ) -> tuple[tuple[int, int], np.ndarray, np.ndarray | None, list[tuple[int, int, int]]]:
     """Write the pixels; return size, border colour, mask at half size or None, and squares of skin."""
-    with Image.open(row["path"]) as file:
-        image = _fitted(file.convert("RGB"))
+    image, mask_HW = read_photo(row, masks)
     image_HWC = np.asarray(image)
-    mask_HW = None
-    mask_path = masks / f"{Path(row['image']).stem}.png"
-    if row["source"] == "ham10000" and mask_path.is_file():
-        with Image.open(mask_path) as file:
-            mask = _fitted(file.convert("L"))
-        half = (image.width // MASK_STRIDE, image.height // MASK_STRIDE)
-        mask_HW = np.asarray(mask.resize(half, Image.Resampling.BOX))
     image_NCHW = np.load(images, mmap_mode="r+")
     image_NCHW[place, :, : image.height, : image.width] = image_HWC.transpose(2, 0, 1)
-    squares = _skin_squares(image_HWC, mask_HW, PATCH_PX.get(row["source"], 0))
+    squares = skin_squares(image_HWC, mask_HW, PATCH_PX.get(row["source"], 0))
     return (image.height, image.width), _border_colour(image_HWC), mask_HW, squares
+
+
+def read_photo(row: dict[str, str], masks: Path) -> tuple[Image.Image, np.ndarray | None]:
+    """Read a photo, fitted on the canvas, and its mask at half size, uint8 0 to 255, or None."""
+    with Image.open(row["path"]) as file:
+        image = _fitted(file.convert("RGB"))
+    mask_path = masks / f"{Path(row['image']).stem}.png"
+    if row["source"] != "ham10000" or not mask_path.is_file():
+        return image, None
+    with Image.open(mask_path) as file:
+        mask = _fitted(file.convert("L"))
+    half = (image.width // MASK_STRIDE, image.height // MASK_STRIDE)
+    return image, np.asarray(mask.resize(half, Image.Resampling.BOX))
 
 
 def _fitted(image: Image.Image) -> Image.Image:
@@ -184,7 +189,7 @@ def _border_colour(image_HWC: np.ndarray) -> np.ndarray:
     return np.median(pixels[brightness >= np.median(brightness)], axis=0)
 
 
-def _skin_squares(image_HWC: np.ndarray, mask_HW: np.ndarray | None, side: int) -> list[tuple[int, int, int]]:
+def skin_squares(image_HWC: np.ndarray, mask_HW: np.ndarray | None, side: int) -> list[tuple[int, int, int]]:
     """Return at most two squares of bare skin: outside the mask, evenly lit, without dark corners."""
     height, width = image_HWC.shape[:2]
     if not side or min(height, width) < 2 * side:

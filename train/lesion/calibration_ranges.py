@@ -19,7 +19,7 @@ from train.lesion.calibration import LabelledLogits
 from train.lesion.dataset import LesionPhotos, normalized
 from train.metrics import balanced_accuracy, macro_auroc
 
-NUM_PHOTOS = 256
+NUM_PHOTOS = 1024
 """Photos of the training set, sampled at random, that the ranges are measured on."""
 BATCH_SIZE = 16
 NUM_BINS = 2048

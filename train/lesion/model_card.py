@@ -9,6 +9,7 @@ from models.diagnoses import GROUPS, find_diagnosis
 from models.lesion.metrics import LesionMetrics
 from models.metrics import Metric, MetricsModel
 from train.data.manifest import Row
+from train.lesion.verdict_thresholds import CONFIDENCE, MIN_PHOTOS
 from train.pretrained import initialization_of
 
 LESION_CARD = Path(__file__).with_name("model_card.md")
@@ -76,6 +77,8 @@ def _skin_types(rows: Sequence[Row]) -> str:
 
 
 def _threshold_rule(meta: CheckpointMeta) -> str:
+    if "benign" in meta.thresholds:
+        return _three_way_rule(meta)
     min_sensitivity = meta.training["min_sensitivity"]
     if min_sensitivity is None:
         return (
@@ -85,4 +88,18 @@ def _threshold_rule(meta: CheckpointMeta) -> str:
         f"The verdict is malignant from probability {meta.thresholds['malignant']}: the largest threshold "
         f"whose cross-validated sensitivity on the validation set reaches {min_sensitivity:.0%}. It was "
         "chosen on this set, so sensitivity and specificity at this threshold are slightly optimistic."
+    )
+
+
+def _three_way_rule(meta: CheckpointMeta) -> str:
+    assert isinstance(meta.metrics, LesionMetrics)
+    low, high, bounds = meta.thresholds["benign"], meta.thresholds["malignant"], meta.metrics.error_bounds
+    return (
+        f"The verdict is benign below probability {low:g}, malignant from {high:g}, and inconclusive between "
+        "both. The thresholds were chosen on the validation set along a fixed sequence, one photo for each "
+        f"patient or lesion: with a confidence of {CONFIDENCE:.0%}, at most {bounds['called_benign']:.1%} of "
+        f"malignant photos are called benign and at most {bounds['called_malignant']:.1%} of benign photos "
+        "are called malignant, by upper Clopper-Pearson bounds. The bounds hold for photos like those of the "
+        f"validation set, over the sources together and in each source with {MIN_PHOTOS} such photos; "
+        "not for another clinic."
     )

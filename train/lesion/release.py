@@ -9,7 +9,7 @@ import os
 import random
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from models.checkpoint import INT8, CheckpointMeta, save_checkpoint, unwrap
 from models.diagnoses import find_diagnosis
 from models.lesion.engine_loader import load_lesion_engine, supported_int8_runtimes
 from models.lesion.engines import LesionOutput
+from models.lesion.localizer import Localizer
 from models.lesion.metrics import FoldMetrics, Int8Metrics, LesionMetrics
 from models.lesion.network import LesionEnsemble, LesionNet
 from models.lesion.quantization.int8 import CalibrationRanges
@@ -41,11 +42,14 @@ from train.lesion.dataset import LesionPhotos
 from train.lesion.metrics import lesion_metrics
 from train.lesion.model_card import lesion_card
 from train.lesion.predictions import batches_of, predict, predict_logits
+from train.lesion.verdict_thresholds import ErrorLimits, choose_thresholds, lower_bound
 from train.task import MAX_DIFFERENCE, ReleaseError, TrainedRun
 
 NAME_DIAGNOSIS_THRESHOLD = 0.10
 """The response names no diagnosis below this probability; a rule of SkinSense."""
 MALIGNANT_THRESHOLD = 0.5
+MAX_CHANGED_VERDICTS = 0.02
+"""Largest share of the photos with another verdict in int8. A source must not be significantly above it."""
 VALIDATION = "validation: patients and lesions that were not seen in training"
 OUT_OF_FOLD = (
     "out of fold: every photo is predicted by the member whose training set excludes it. The whole ensemble, "
@@ -55,21 +59,43 @@ OUT_OF_FOLD = (
 log = logging.getLogger(__name__)
 
 
-def release_lesion(run: TrainedRun, folder: Path) -> None:
+@dataclass(frozen=True, kw_only=True)
+class CropRelease:
+    """Release a network that reads the localizer's crops, with a three-way verdict."""
+
+    localizer: Localizer
+    source_of: Callable[[Row], str]
+    """Returns the data set of a photo."""
+    limits: ErrorLimits = field(default_factory=ErrorLimits)
+
+
+def release_lesion(run: TrainedRun, folder: Path, crops: CropRelease | None = None) -> None:
     """Calibrate a network on the validation set and write its checkpoint.
 
     The metrics are those of the written weights, by the float32 reference engine. The checkpoint has int8
     ranges (``int8.json``) if int8 costs little accuracy on the validation set; ``metrics.int8`` has the cost.
 
+    Args:
+        run: the finished training.
+        folder: of the checkpoint.
+        crops: photos are crops of a localizer and the verdict is three-way; the caller adds the gate. None:
+            central squares, and one threshold.
+
     Raises:
         ReleaseError: the outputs of the checkpoint differ from those of the network.
     """
     net, config, split = _lesion_net(run.net), run.config, run.split
-    photos = _photos(run, split.val)
+    localizer = None if crops is None else crops.localizer
+    photos = _photos(run, split.val, localizer=localizer)
     logits = _finite_logits(net, photos)
     calibration = fit_calibration(logits)
     meta = _meta(run, run.architecture, (split.train, split.val), split.fingerprint)
-    meta = _with_threshold(meta, config, logits, calibration)
+    source_B = ["all"] * len(photos) if crops is None else [crops.source_of(row) for row in photos.rows]
+    bounds: dict[str, float] = {}
+    if crops is None:
+        meta = _with_threshold(meta, config, logits, calibration)
+    else:
+        meta, bounds = _with_three_way_thresholds(meta, crops.limits, logits, calibration, source_B)
 
     def evaluate(output: LesionOutput) -> LesionMetrics:
         difference = _difference(output, logits, calibration)  # first: outputs may not be finite
@@ -78,13 +104,16 @@ def release_lesion(run: TrainedRun, folder: Path) -> None:
                 "split": VALIDATION,
                 "calibration": calibration_metrics(logits, calibration),
                 "largest_difference_from_training": difference,
+                "error_bounds": bounds,
             }
         )
 
     calibrated = fold_in(net, calibration)
     sample = random.Random(config.seed).sample(split.train, min(NUM_PHOTOS, len(split.train)))
-    ranges = measure_ranges(calibrated, _photos(run, sample, cache=""))
-    validation = _Validation(photos=photos, logits=logits, evaluate=evaluate, ranges=ranges)
+    ranges = measure_ranges(calibrated, _photos(run, sample, cache="", localizer=localizer))
+    validation = _Validation(
+        photos=photos, logits=logits, evaluate=evaluate, source_B=source_B, ranges=ranges
+    )
     _write(calibrated, meta, validation, split.train, folder)
 
 
@@ -125,7 +154,8 @@ def release_ensemble(runs: Sequence[TrainedRun], folder: Path) -> list[FoldMetri
             }
         )
 
-    validation = _Validation(photos=photos, logits=logits, evaluate=evaluate)
+    source_B = ["all"] * len(photos)
+    validation = _Validation(photos=photos, logits=logits, evaluate=evaluate, source_B=source_B)
     _write(fold_in(ensemble, calibration), meta, validation, rows, folder)
     return fold_metrics
 
@@ -137,6 +167,8 @@ class _Validation:
     photos: LesionPhotos
     logits: LabelledLogits
     evaluate: Callable[[LesionOutput], LesionMetrics]
+    source_B: Sequence[str]
+    """Data set of each photo."""
     ranges: CalibrationRanges | None = None
     """Of int8, which is released if it costs little on these photos; None: float32 only."""
 
@@ -161,7 +193,7 @@ def _write(
         if ranges is None:
             log.info("no int8 for an ensemble: its training sets together contain every photo")
         else:
-            cost = _evaluate_int8(scratch, validation, output)
+            cost = _evaluate_int8(scratch, meta, validation, output)
             metrics = metrics.model_copy(update={"int8": cost})
             ranges = ranges if cost.passed else None
         meta = meta.model_copy(update={"metrics": metrics})
@@ -173,7 +205,9 @@ def _write(
             os.replace(path, folder / path.name)
 
 
-def _evaluate_int8(folder: Path, validation: _Validation, float32: LesionOutput) -> Int8Metrics:
+def _evaluate_int8(
+    folder: Path, meta: CheckpointMeta, validation: _Validation, float32: LesionOutput
+) -> Int8Metrics:
     """Return the metrics of the worst int8 engine that this machine supports.
 
     ``engines`` holds each engine's result; serving uses no engine that is missing there.
@@ -182,11 +216,14 @@ def _evaluate_int8(folder: Path, validation: _Validation, float32: LesionOutput)
     for runtime in supported_int8_runtimes():
         output = predict(load_lesion_engine(folder, engine=runtime), batches_of(validation.photos))
         cost = int8_metrics(runtime, output, float32, validation.logits)
+        changed, is_small = _changed_verdicts(output, float32, meta, validation.source_B)
+        cost = cost.model_copy(update={"changed_verdicts": changed, "passed": cost.passed and is_small})
         log.info(
-            "int8 by %s: macro AUROC %+.4f, %.1f%% of first diagnoses changed, n = %d: %s",
+            "int8 by %s: macro AUROC %+.4f, %.1f%% of diagnoses and %.1f%% of verdicts changed, n = %d: %s",
             runtime,
             cost.macro_auroc_difference or 0,
             100 * cost.changed_share,
+            100 * changed["all"],
             cost.n,
             "accepted" if cost.passed else "rejected",
         )
@@ -195,6 +232,21 @@ def _evaluate_int8(folder: Path, validation: _Validation, float32: LesionOutput)
     if not worst.passed:
         log.info("the checkpoint is released without int8: every engine must pass")
     return worst.model_copy(update={"engines": {cost.engine: cost.passed for cost in results}})
+
+
+def _changed_verdicts(
+    output: LesionOutput, float32: LesionOutput, meta: CheckpointMeta, source_B: Sequence[str]
+) -> tuple[dict[str, float], bool]:
+    """Return by source the share of photos with another verdict, and whether the shares are small enough."""
+    thresholds = sorted({meta.thresholds.get("benign", 1.0), meta.thresholds["malignant"]})
+    changed_B = np.digitize(output.malignant_B, thresholds) != np.digitize(float32.malignant_B, thresholds)
+    sources = np.array(source_B)
+    parts = {name: changed_B[sources == name] for name in dict.fromkeys(source_B)} | {"all": changed_B}
+    significant = [
+        lower_bound(int(own_B.sum()), len(own_B)) > MAX_CHANGED_VERDICTS for own_B in parts.values()
+    ]
+    shares = {name: round(float(own_B.mean()), 4) for name, own_B in parts.items()}
+    return shares, shares["all"] <= MAX_CHANGED_VERDICTS and not any(significant)
 
 
 def _meta(
@@ -240,6 +292,29 @@ def _with_threshold(
         logits.group_B,
     )
     return meta.model_copy(update={"thresholds": meta.thresholds | {"malignant": threshold}})
+
+
+def _with_three_way_thresholds(
+    meta: CheckpointMeta,
+    limits: ErrorLimits,
+    logits: LabelledLogits,
+    calibration: Calibration,
+    source_B: Sequence[str],
+) -> tuple[CheckpointMeta, dict[str, float]]:
+    """Return the meta with both thresholds, and the bounds of their error rates."""
+    chosen = choose_thresholds(
+        calibration.malignant_probability(logits.risk_BR),
+        logits.malignant_B,
+        logits.group_B or list(range(len(source_B))),
+        source_B,
+        limits=limits,
+    )
+    thresholds = meta.thresholds | {"benign": chosen.benign, "malignant": chosen.malignant}
+    bounds = {
+        "called_benign": round(chosen.malignant_called_benign, 4),
+        "called_malignant": round(chosen.benign_called_malignant, 4),
+    }
+    return meta.model_copy(update={"thresholds": thresholds}), bounds
 
 
 def _metrics_of(output: LesionOutput, logits: LabelledLogits, meta: CheckpointMeta) -> LesionMetrics:
@@ -310,13 +385,16 @@ def _concatenated(parts: Sequence[LabelledLogits]) -> LabelledLogits:
     )
 
 
-def _photos(run: TrainedRun, rows: Sequence[Row], *, cache: str | None = None) -> LesionPhotos:
+def _photos(
+    run: TrainedRun, rows: Sequence[Row], *, cache: str | None = None, localizer: Localizer | None = None
+) -> LesionPhotos:
     return LesionPhotos(
         rows,
         labels=run.labels,
         side_px=run.config.input_px,
         cache=run.config.cache if cache is None else cache,
         max_unreadable_share=run.config.max_unreadable_share,
+        localizer=localizer,
     )
 
 
