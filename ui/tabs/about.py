@@ -74,6 +74,7 @@ def _model(model: LoadedModel) -> dict[str, Any]:
             ("Name", f"{model.name}, version {model.version}"),
             ("Possible answers", ", ".join(model.labels)),
             ("Input", f"{model.input_px} x {model.input_px} pixels"),
+            *_lesion_facts(model),
             ("Training set", model.training_data),
             ("Data licence", model.data_licence),
             ("Measured on", measured_on(model)),
@@ -82,3 +83,20 @@ def _model(model: LoadedModel) -> dict[str, Any]:
         ],
         "metrics": metric_lines(model),
     }
+
+
+def _lesion_facts(model: LoadedModel) -> list[tuple[str, str]]:
+    if model.kind != "lesion":
+        return []
+    malignant = model.thresholds["malignant"]
+    benign = model.thresholds.get("benign", malignant)
+    verdict = f"benign below a probability of {benign:.3g}, malignant from {malignant:.3g}"
+    gate = (
+        "rejects photos that do not look like skin, show no lesion or are unlike the training photos"
+        if model.gate
+        else "none: every photo that is large and bright enough gets a verdict"
+    )
+    return [
+        ("Verdict", verdict + (", inconclusive in between" if benign < malignant else "")),
+        ("Gate", gate),
+    ]

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from serve.schemas import LesionMetrics, LoadedModel, Metric, ProgressMetrics
+from ui.tabs.verdict_errors import source_name
 
 
 def metric_lines(model: LoadedModel) -> list[tuple[str, list[str]]]:
@@ -23,10 +24,36 @@ def metric_lines(model: LoadedModel) -> list[tuple[str, list[str]]]:
         "Balanced accuracy": metrics.diagnosis.balanced_accuracy,
         "Macro AUROC": metrics.diagnosis.macro_auroc,
     }
+    rejected = model.gate.false_rejections if model.gate else {}
     return [
+        *_verdict_lines(metrics),
+        ("Lesion photos that the gate rejects, validation set", _lines(_by_source(rejected))),
         ("Benign or malignant", _lines(risk)),
         ("Diagnosis", _lines(diagnosis | _recalls(metrics.diagnosis.recall))),
     ]
+
+
+def _verdict_lines(metrics: LesionMetrics) -> list[tuple[str, list[str]]]:
+    verdicts = metrics.verdicts
+    return [
+        (
+            "Malignant lesions called benign, test set",
+            _lines(_by_source({n: v.called_benign for n, v in verdicts.items()})),
+        ),
+        (
+            "Benign lesions called malignant, test set",
+            _lines(_by_source({n: v.called_malignant for n, v in verdicts.items()})),
+        ),
+        (
+            "Inconclusive for any reason, test set",
+            _lines(_by_source({n: v.inconclusive for n, v in verdicts.items()})),
+        ),
+        ("Pictures without a lesion that get a verdict, test set", _lines(metrics.verdicts_without_lesion)),
+    ]
+
+
+def _by_source(metrics: Mapping[str, Metric]) -> dict[str, Metric]:
+    return {source_name(source): metric for source, metric in metrics.items()}
 
 
 def measured_on(model: LoadedModel) -> str:

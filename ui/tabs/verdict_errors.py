@@ -5,15 +5,17 @@ from dataclasses import dataclass
 
 from serve.schemas import LesionMetrics, LoadedModel, Metric
 
+_ALL = "all"
+_GROUP_NAMES = {"dermoscopy": "Dermoscopic photos", "phone photos": "Phone photos"}
 _SOURCE_NAMES = {
+    _ALL: "All photos",
+    **_GROUP_NAMES,
     "ham10000": "HAM10000 (dermatoscope)",
     "isic2018_val": "ISIC 2018, validation part (dermatoscope)",
     "isic2020": "ISIC 2020 (dermatoscope)",
     "isic_msk": "ISIC, MSK and UDA (dermatoscope)",
     "pad_ufes_20": "PAD-UFES-20 (phones)",
 }
-_Recall = Mapping[str, tuple[Metric, int | None]]
-"""By source: share of correct verdicts, number of photos."""
 _MIN_PHOTOS = 10
 """For a rate of one source; the sentences count all sources."""
 
@@ -52,8 +54,8 @@ class VerdictErrors:
 
     Attributes:
         photos: "test photos" or "validation photos".
-        malignant_called_benign: by source, not empty.
-        benign_called_malignant: by source.
+        malignant_called_benign: by kind of photo, not empty.
+        benign_called_malignant: by kind of photo.
         is_upper_bound: whether ``malignant_called_benign`` includes inconclusive answers, which are not
             wrong.
     """
@@ -61,68 +63,86 @@ class VerdictErrors:
     photos: str
     malignant_called_benign: tuple[ErrorRate, ...]
     benign_called_malignant: tuple[ErrorRate, ...]
-    is_upper_bound: bool
+    is_upper_bound: bool = False
 
     def of_malignant(self) -> str:
         """Return such as "Of 100 malignant lesions in the test photos, 5 were called benign."."""
         counted = _in_hundred(self.malignant_called_benign, is_upper_bound=self.is_upper_bound)
         return f"Of 100 malignant lesions in the {self.photos}, {counted} called benign."
 
-    def of_benign(self) -> str | None:
-        """Return such as "Of 100 benign lesions in the test photos, 30 were called malignant."."""
-        if not self.benign_called_malignant:
-            return None
-        counted = _in_hundred(self.benign_called_malignant, is_upper_bound=False)
-        return f"Of 100 benign lesions in the {self.photos}, {counted} called malignant."
-
 
 def verdict_errors(model: LoadedModel) -> VerdictErrors | None:
     """Return the errors on the test set, else on the validation set; None if they were not measured."""
     if not isinstance(model.metrics, LesionMetrics):
         return None
-    for photos, malignant, benign in _recalls(model.metrics):
-        missed = _rates(malignant)
-        if missed:
-            return VerdictErrors(
-                photos=photos,
-                malignant_called_benign=missed,
-                benign_called_malignant=_rates(benign),
-                is_upper_bound=model.thresholds.get("benign", 1) < model.thresholds.get("malignant", 0),
-            )
-    return None
+    return next((errors for errors in _found(model) if errors.malignant_called_benign), None)
 
 
-def _recalls(metrics: LesionMetrics) -> Iterator[tuple[str, _Recall, _Recall]]:
-    """Yield photos, sensitivities and specificities, the most telling photos first."""
+def _found(model: LoadedModel) -> Iterator[VerdictErrors]:
+    """Yield the errors of the verdicts, then those of older checkpoints by sensitivity and specificity."""
+    metrics = model.metrics
+    assert isinstance(metrics, LesionMetrics)
+    verdicts = metrics.verdicts
+    shown = {name: verdicts[name] for name in (_ALL, *_GROUP_NAMES) if name in verdicts}
+    if _ALL not in shown:
+        shown = verdicts
+    yield VerdictErrors(
+        photos="test photos",
+        malignant_called_benign=_rates(
+            {name: (one.called_benign, one.num_malignant) for name, one in shown.items()}
+        ),
+        benign_called_malignant=_rates(
+            {name: (one.called_malignant, one.n - one.num_malignant) for name, one in shown.items()}
+        ),
+    )
+    is_upper_bound = model.thresholds.get("benign", 1) < model.thresholds.get("malignant", 0)
     for photos, by_source in (
         ("test photos", metrics.test_by_source),
         ("validation photos", metrics.by_source),
     ):
-        yield (
-            photos,
-            {name: (one.sensitivity, one.num_malignant) for name, one in by_source.items()},
-            {name: (one.specificity, one.n - one.num_malignant) for name, one in by_source.items()},
+        sensitivity = {name: (_wrong(one.sensitivity), one.num_malignant) for name, one in by_source.items()}
+        specificity = {
+            name: (_wrong(one.specificity), one.n - one.num_malignant) for name, one in by_source.items()
+        }
+        yield VerdictErrors(
+            photos=photos,
+            malignant_called_benign=_rates(sensitivity),
+            benign_called_malignant=_rates(specificity),
+            is_upper_bound=is_upper_bound,
         )
-    sensitivity, specificity = metrics.risk.sensitivity, metrics.risk.specificity
-    yield "validation photos", {"": (sensitivity, sensitivity.n)}, {"": (specificity, specificity.n)}
+    risk = metrics.risk
+    yield VerdictErrors(
+        photos="validation photos",
+        malignant_called_benign=_rates({"": (_wrong(risk.sensitivity), risk.sensitivity.n)}),
+        benign_called_malignant=_rates({"": (_wrong(risk.specificity), risk.specificity.n)}),
+        is_upper_bound=is_upper_bound,
+    )
 
 
-def _rates(correct: _Recall) -> tuple[ErrorRate, ...]:
-    """Return the shares of errors for shares of correct answers, without sources that have none."""
+def _wrong(correct: Metric) -> Metric:
+    """Return the share of errors for a share of correct verdicts."""
+    value, low, high = (None if x is None else 1 - x for x in (correct.value, correct.high, correct.low))
+    return Metric(value=value, low=low, high=high)
+
+
+def _rates(errors: Mapping[str, tuple[Metric, int | None]]) -> tuple[ErrorRate, ...]:
+    """Return the rates that are defined."""
     return tuple(
         ErrorRate(
             source=source_name(source),
-            share=1 - metric.value,
-            low=None if metric.high is None else 1 - metric.high,
-            high=None if metric.low is None else 1 - metric.low,
+            share=metric.value,
+            low=metric.low,
+            high=metric.high,
             num_photos=num_photos,
         )
-        for source, (metric, num_photos) in correct.items()
+        for source, (metric, num_photos) in errors.items()
         if metric.value is not None and num_photos != 0
     )
 
 
 def _in_hundred(rates: Sequence[ErrorRate], *, is_upper_bound: bool) -> str:
+    if rates[0].source == _SOURCE_NAMES[_ALL]:
+        rates = rates[:1]
     weights = [rate.num_photos or 1 for rate in rates]
     share = sum(rate.share * weight for rate, weight in zip(rates, weights, strict=True)) / sum(weights)
     count = round(100 * share)

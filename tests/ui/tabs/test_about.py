@@ -2,8 +2,9 @@ import re
 
 import pytest
 
-from models.metrics import TaskMetrics
-from serve.schemas import LoadedModel
+from models.lesion.metrics import LesionVerdictMetrics
+from models.metrics import Metric, TaskMetrics
+from serve.schemas import Gate, LoadedModel
 from ui.tabs.about import api_section, model_cards, models_section
 
 
@@ -42,3 +43,50 @@ def test_a_third_task_is_listed_by_its_name_and_with_its_model_card(models: list
 
     assert html.count('class="card model"') == 3 and "<h4>wound-toy</h4>" in html
     assert cards.count("<summary>Model card: ") == 3 and "\n\n# Wound\n" in cards
+
+
+def test_the_gate_and_both_thresholds_of_a_lesion_network_are_shown(models: list[LoadedModel]):
+    gate = Gate(
+        min_scope=0.2,
+        min_skin=0.1,
+        min_lesion=0.1,
+        min_box_px=40,
+        min_sharpness=0.3,
+        false_rejections={"pad_ufes_20": Metric(value=0.04, low=0.02, high=0.08, n=250)},
+        localizer_sha256="ab" * 32,
+    )
+    gated = models[0].model_copy(update={"gate": gate, "thresholds": {"benign": 0.06, "malignant": 0.15}})
+
+    words = " ".join(re.sub(r"<[^>]*>", " ", models_section([gated])).split())
+
+    assert "benign below a probability of 0.06, malignant from 0.15, inconclusive in between" in words
+    assert "Gate rejects photos that do not look like skin" in words
+    rejected = "PAD-UFES-20 (phones) 0.04 (95% interval 0.02 to 0.08, n 250)"
+    assert f"Lesion photos that the gate rejects, validation set {rejected}" in words
+
+
+def test_a_network_without_a_gate_says_so(words: str):
+    assert "benign below a probability of 0.35, malignant from 0.35 Gate none: every photo" in words
+    assert "that the gate rejects" not in words and "get a verdict, test set" not in words
+
+
+def test_the_errors_of_the_verdicts_on_the_test_set_are_shown(models: list[LoadedModel]):
+    verdicts = LesionVerdictMetrics(
+        n=100,
+        num_malignant=40,
+        called_benign=Metric(value=0.05),
+        called_malignant=Metric(value=0.11),
+        inconclusive=Metric(value=0.21),
+        not_usable=Metric(value=0.02),
+    )
+    metrics = models[0].metrics.model_copy(
+        update={"verdicts": {"all": verdicts}, "verdicts_without_lesion": {"caltech101": Metric(value=0.01)}}
+    )
+
+    html = models_section([models[0].model_copy(update={"metrics": metrics})])
+    words = " ".join(re.sub(r"<[^>]*>", " ", html).split())
+
+    assert "Malignant lesions called benign, test set All photos 0.05" in words
+    assert "Benign lesions called malignant, test set All photos 0.11" in words
+    assert "Inconclusive for any reason, test set All photos 0.21" in words
+    assert "Pictures without a lesion that get a verdict, test set caltech101 0.01" in words

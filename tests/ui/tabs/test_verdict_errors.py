@@ -1,6 +1,6 @@
 import pytest
 
-from models.lesion.metrics import SourceMetrics
+from models.lesion.metrics import SourceMetrics, LesionVerdictMetrics
 from models.metrics import Metric, TaskMetrics
 from serve.schemas import LoadedModel
 from ui.tabs.verdict_errors import verdict_errors
@@ -36,10 +36,43 @@ def test_the_test_photos_of_all_sources_are_counted_together(lesion):
 
     assert errors is not None
     assert errors.of_malignant() == "Of 100 malignant lesions in the test photos, 5 were called benign."
-    assert errors.of_benign() == "Of 100 benign lesions in the test photos, 30 were called malignant."
+    assert [round(rate.share, 2) for rate in errors.benign_called_malignant] == [0.3, 0.3, 0.3]
     assert [rate.text for rate in errors.malignant_called_benign] == [
         "HAM10000 (dermatoscope): 4% (95% interval 2% to 10%, 300 photos)",
         "PAD-UFES-20 (phones): 8% (95% interval 2% to 10%, 100 photos)",
+    ]
+
+
+def test_the_verdicts_of_the_whole_pipeline_come_first(lesion):
+    def verdicts(called_benign: float, num_malignant: int) -> LesionVerdictMetrics:
+        return LesionVerdictMetrics(
+            n=1000,
+            num_malignant=num_malignant,
+            called_benign=Metric(value=called_benign, low=0.02, high=0.07),
+            called_malignant=Metric(value=0.1),
+            inconclusive=Metric(value=0.2),
+            not_usable=Metric(value=0.01),
+        )
+
+    errors = verdict_errors(
+        measured(
+            lesion.model_copy(update={"thresholds": TWO}),
+            test_by_source={"x": source(0.5, 100)},
+            verdicts={
+                "ham10000": verdicts(0.9, 200),
+                "dermoscopy": verdicts(0.03, 300),
+                "phone photos": verdicts(0.06, 60),
+                "all": verdicts(0.04, 360),
+            },
+        )
+    )
+
+    assert errors is not None
+    assert errors.of_malignant() == "Of 100 malignant lesions in the test photos, 4 were called benign."
+    assert [rate.text for rate in errors.malignant_called_benign] == [
+        "All photos: 4% (95% interval 2% to 7%, 360 photos)",
+        "Dermoscopic photos: 3% (95% interval 2% to 7%, 300 photos)",
+        "Phone photos: 6% (95% interval 2% to 7%, 60 photos)",
     ]
 
 
