@@ -24,7 +24,7 @@ def series_of(person: str, probability: float, improved: float = 0.5) -> Series:
     )
 
 
-def calm(person: str, count: int, spread: float = 0.1) -> list[Series]:
+def unchanged(person: str, count: int, spread: float = 0.1) -> list[Series]:
     values = np.random.default_rng(len(person)).uniform(0.5 - spread, 0.5 + spread, count)
     return [series_of(person, float(value)) for value in values]
 
@@ -34,7 +34,7 @@ def data_of(no_change: dict[str, list[Series]], changed: list[Series] | None = N
 
 
 def test_at_most_a_tenth_of_the_series_is_called_and_every_person_weighs_the_same():
-    series = [*calm("a", 200), *calm("bb", 10, spread=0.3), *calm("ccc", 50)]
+    series = [*unchanged("a", 200), *unchanged("bb", 10, spread=0.3), *unchanged("ccc", 50)]
     data = data_of({"undrawn": series})
 
     thresholds = data.thresholds()
@@ -47,7 +47,7 @@ def test_at_most_a_tenth_of_the_series_is_called_and_every_person_weighs_the_sam
 
 def test_cross_fitting_leaves_out_the_person_of_each_series():
     wild = [series_of("wild", value) for value in np.linspace(0, 1, 20)]
-    data = data_of({"undrawn": [*calm("a", 20), *calm("bb", 20), *wild]})
+    data = data_of({"undrawn": [*unchanged("a", 20), *unchanged("bb", 20), *wild]})
 
     fitted, cross_fitted = data.metrics(data.thresholds()), data.metrics()
 
@@ -70,7 +70,7 @@ def test_found_changes_count_the_right_verdict_and_opposite_the_wrong_one():
 
 
 @pytest.mark.parametrize(
-    "no_change", [{}, {"undrawn": calm("a", 20)}, {"drawn": [*calm("a", 9), *calm("b", 9)]}]
+    "no_change", [{}, {"undrawn": unchanged("a", 20)}, {"drawn": [*unchanged("a", 9), *unchanged("b", 9)]}]
 )
 def test_without_real_controls_of_two_people_there_are_two_verdicts(no_change: dict[str, list[Series]]):
     assert data_of(no_change).thresholds() == VerdictThresholds(improved=0.5)
