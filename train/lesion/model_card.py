@@ -12,6 +12,7 @@ from train.data.manifest import Row
 from train.lesion.verdict_thresholds import CONFIDENCE, MIN_PHOTOS
 from train.pretrained import initialization_of
 
+SCOPE = " The scope head returns the probability that the photo shows a lesion that the network can classify."
 LESION_CARD = Path(__file__).with_name("model_card.md")
 
 
@@ -22,14 +23,10 @@ def lesion_card(meta: CheckpointMeta, metrics: LesionMetrics, train_rows: Sequen
         f"| {label} | {meta.groups[label]} | {counts[label]} | {recall.n} | {recall.with_interval()} |"
         for label, recall in metrics.diagnosis.recall.items()
     ]
-    num_members = meta.architecture.get("num_members", 1)
     return LESION_CARD.read_text(encoding="utf-8").format(
         meta=meta,
         metrics=metrics,
-        networks="A ResNet50 with two heads"
-        if num_members == 1
-        else f"An ensemble of {num_members} ResNet50 with two heads each, one of each fold, with averaged "
-        "logits",
+        networks=_networks(meta),
         start=initialization_of(meta.training),
         num_labels=len(meta.labels),
         malignant=", ".join(label for label in meta.labels if meta.groups[label] == "malignant"),
@@ -39,8 +36,17 @@ def lesion_card(meta: CheckpointMeta, metrics: LesionMetrics, train_rows: Sequen
         calibration=_calibration(metrics),
         threshold=_threshold_rule(meta),
         int8=_int8_cost(metrics),
+        scope=SCOPE if meta.architecture.get("scope_head") else "",
         recalls="\n".join(recalls),
     )
+
+
+def _networks(meta: CheckpointMeta) -> str:
+    heads = "three heads" if meta.architecture.get("scope_head") else "two heads"
+    num_members = meta.architecture.get("num_members", 1)
+    if num_members == 1:
+        return f"A ResNet50 with {heads}"
+    return f"An ensemble of {num_members} ResNet50 with {heads} each, one of each fold, with averaged logits"
 
 
 def _with_intervals(section: MetricsModel) -> dict[str, str]:
