@@ -4,7 +4,7 @@ import logging
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -12,6 +12,7 @@ import tyro
 
 from models.checkpoint import CheckpointMeta, read_meta
 from models.errors import EXIT_DONE, command
+from models.lesion.runtimes import EngineName
 from models.storage import fetch_folder, join
 from train.data.manifest import Row, read_manifest
 from train.data.split import Split, read_split
@@ -36,10 +37,25 @@ class Evaluation:
     """Set of the split; val if a split is given, else all photos."""
     faces: str = ""
     """Progress only: folder of ``skinserve extract-faces``; empty: series with synthetic lesions."""
+    degrade: bool = False
+    """Lesion only: evaluate the verdicts on 12 degradations of every detected malignant photo."""
+    without_lesion: str = ""
+    """Lesion only: folder of pictures without a lesion, a sub-folder for each kind; local or on S3."""
+    engine: EngineName = "pytorch"
+    """Lesion only: inference engine; pytorch is float32, auto is the one that the server selects."""
     out: str = "runs/evaluation"
     """Folder for the two reports, local or on S3."""
     device: str = "cpu"
     """Torch device."""
+
+
+KIND_OF_OPTION = {
+    "faces": "progress",
+    "degrade": "lesion",
+    "without_lesion": "lesion",
+    "engine": "lesion",
+}
+"""Kind of checkpoint that an option is for."""
 
 
 @command("skinserve evaluate", when_stopped="stopped before the report was complete")
@@ -60,11 +76,13 @@ def evaluate(settings: Evaluation) -> Report:
     """Evaluate a checkpoint and return the content of ``report.json``.
 
     Raises:
-        SkinserveError: checkpoint, manifest, split or faces cannot be read, or no photo can be evaluated.
+        SkinserveError: checkpoint, manifest, split or faces cannot be read, no photo can be evaluated, or an
+            option is for another kind of checkpoint.
     """
     with tempfile.TemporaryDirectory() as scratch:
         folder = fetch_folder(settings.checkpoint, Path(scratch))
         meta = read_meta(folder)
+        _check_options(settings, meta)
         all_rows = read_manifest(settings.manifest)
         split = read_split(all_rows, settings.split) if settings.split else None
         side, data = _data_of(settings, all_rows, split)
@@ -85,6 +103,16 @@ def evaluate(settings: Evaluation) -> Report:
     )
 
 
+def _check_options(settings: Evaluation, meta: CheckpointMeta) -> None:
+    defaults = {field.name: field.default for field in fields(Evaluation)}
+    for name, kind in KIND_OF_OPTION.items():
+        if kind != meta.kind and getattr(settings, name) != defaults[name]:
+            raise EvaluationError(
+                f"--{name.replace('_', '-')} is for {kind} checkpoints, {meta.name} {meta.version} is a "
+                f"{meta.kind} checkpoint; leave the option out"
+            )
+
+
 def _data_of(settings: Evaluation, rows: Sequence[Row], split: Split | None) -> tuple[Side, EvaluationData]:
     """Return the rows to evaluate on, and the training set for baselines."""
     if split is None:
@@ -92,15 +120,22 @@ def _data_of(settings: Evaluation, rows: Sequence[Row], split: Split | None) -> 
             raise EvaluationError(
                 f"--side {settings.side} is of a split; name the split with --split, or leave --side out"
             )
-        return "all", EvaluationData(rows=rows, faces=settings.faces, device=settings.device)
+        return "all", _data(settings, rows)
     side = settings.side or "val"
     chosen = {"val": split.val, "train": split.train, "all": (*split.train, *split.val)}[side]
     if not chosen:
         raise EvaluationError(f"the {side} side of {settings.split} is empty; take another side")
-    return side, EvaluationData(
-        rows=chosen,
-        train_rows=split.train if side == "val" else (),
+    return side, _data(settings, chosen, split.train if side == "val" else ())
+
+
+def _data(settings: Evaluation, rows: Sequence[Row], train_rows: Sequence[Row] = ()) -> EvaluationData:
+    return EvaluationData(
+        rows=rows,
+        train_rows=train_rows,
         faces=settings.faces,
+        engine=settings.engine,
+        degrade=settings.degrade,
+        without_lesion=settings.without_lesion,
         device=settings.device,
     )
 

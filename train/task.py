@@ -12,6 +12,7 @@ from typing import Any, Protocol, TypeVar
 from torch import nn
 
 from models.errors import SkinserveError
+from models.lesion.runtimes import EngineName
 from train.config import Training
 from train.data.manifest import Row
 from train.data.split import Split
@@ -88,6 +89,12 @@ class EvaluationData:
     """Training set of the same split, for baselines; empty: no baselines."""
     faces: str = ""
     """Folder of extracted faces; empty: none."""
+    engine: EngineName = "pytorch"
+    """Of a lesion checkpoint."""
+    degrade: bool = False
+    """Evaluate degraded lesion photos too."""
+    without_lesion: str = ""
+    """Folder of pictures without a lesion; empty: none."""
     device: str = "cpu"
 
 

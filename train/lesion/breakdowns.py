@@ -3,7 +3,6 @@
 Axes: B photo, K diagnosis.
 """
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -24,6 +23,8 @@ FEW_OF_A_GROUP = 5
 AGE_BANDS = ((0, 30, "under 30"), (30, 45, "30 to 44"), (45, 60, "45 to 59"), (60, 75, "60 to 74"))
 OLDEST = "75 and over"
 NOT_RECORDED = "not recorded"
+MAX_SOURCES = 20
+"""Photos in more folders than this are probably in a folder for each patient."""
 FALSE_POSITIVE_RATE_K = np.linspace(0, 1, 101)
 MAX_CURVE_POINTS = 400
 
@@ -41,6 +42,8 @@ class Predictions:
     probability_BK: np.ndarray
     group_B: list[str]
     """Patient or lesion."""
+    source_B: list[str]
+    """Name of the photo's folder."""
 
 
 def auroc_by_diagnosis(predictions: Predictions, labels: Sequence[str]) -> dict[str, Metric]:
@@ -128,28 +131,45 @@ def _age_band(row: Row) -> str:
 
 
 SUBGROUPS: dict[str, Callable[[Row], str]] = {
+    "skin type": lambda row: row.skin_type,
     "age": _age_band,
     "sex": lambda row: row.sex,
     "site": lambda row: row.site,
-    "skin type": lambda row: row.skin_type,
 }
+
+Bands = dict[str, np.ndarray]
+"""Positions of the photos by name of the subgroup."""
+
+
+def subgroup_bands(rows: Sequence[Row], source_B: Sequence[str]) -> dict[str, Bands]:
+    """Return the subgroups by source, skin type, age, sex and site, "not recorded" last.
+
+    The source is left out if all photos are of one folder, or of more than ``MAX_SOURCES``.
+    """
+    bands = {name: _bands([of(row) for row in rows]) for name, of in SUBGROUPS.items()}
+    if 2 <= len(set(source_B)) <= MAX_SOURCES:
+        return {"source": _bands(source_B), **bands}
+    return bands
+
+
+def _bands(name_B: Sequence[str]) -> Bands:
+    names_B = np.array([name or NOT_RECORDED for name in name_B])
+    order = {name: rank for rank, (_, _, name) in enumerate(AGE_BANDS)} | {OLDEST: len(AGE_BANDS)}
+    names = sorted(set(names_B.tolist()), key=lambda name: (name == NOT_RECORDED, order.get(name, 99), name))
+    return {name: np.flatnonzero(names_B == name) for name in names}
+
+
+def is_few(num_malignant: int, num_photos: int) -> bool:
+    """Return whether a subgroup is too small for reliable metrics."""
+    return num_photos < FEW_PHOTOS or min(num_malignant, num_photos - num_malignant) < FEW_OF_A_GROUP
 
 
 def subgroup_metrics(predictions: Predictions, threshold: float) -> dict[str, tuple[Subgroup, ...]]:
-    """Return the metrics of every subgroup by age, sex, site and skin type."""
-    return {name: _subgroups(predictions, band_of, threshold) for name, band_of in SUBGROUPS.items()}
-
-
-def _subgroups(
-    predictions: Predictions, band_of: Callable[[Row], str], threshold: float
-) -> tuple[Subgroup, ...]:
-    """Return one subgroup for each band, "not recorded" last."""
-    band_B = np.array([band_of(row) or NOT_RECORDED for row in predictions.rows])
-    order = {name: rank for rank, (_, _, name) in enumerate(AGE_BANDS)} | {OLDEST: len(AGE_BANDS)}
-    names = sorted(
-        Counter(band_B.tolist()), key=lambda name: (name == NOT_RECORDED, order.get(name, 99), name)
-    )
-    return tuple(_subgroup(predictions, name, np.flatnonzero(band_B == name), threshold) for name in names)
+    """Return the metrics of every subgroup of ``subgroup_bands``."""
+    return {
+        title: tuple(_subgroup(predictions, name, index, threshold) for name, index in bands.items())
+        for title, bands in subgroup_bands(predictions.rows, predictions.source_B).items()
+    }
 
 
 def _subgroup(predictions: Predictions, name: str, index: np.ndarray, threshold: float) -> Subgroup:
@@ -161,12 +181,11 @@ def _subgroup(predictions: Predictions, name: str, index: np.ndarray, threshold:
     predicted_B = (probability_B >= threshold).astype(int)
     specificity, sensitivity = by_risk.metrics(metrics.class_recalls(malignant_B, predicted_B, 2))
     num_malignant = int(malignant_B.sum())
-    num_benign = len(index) - num_malignant
     return Subgroup(
         name=name,
         n=len(index),
         num_malignant=num_malignant,
-        few=len(index) < FEW_PHOTOS or min(num_malignant, num_benign) < FEW_OF_A_GROUP,
+        few=is_few(num_malignant, len(index)),
         auroc=by_risk.metric(metrics.auroc(malignant_B, probability_B)),
         sensitivity=sensitivity,
         specificity=specificity,
@@ -174,4 +193,5 @@ def _subgroup(predictions: Predictions, name: str, index: np.ndarray, threshold:
             metrics.balanced_accuracy(truth_B, first_B, predictions.probability_BK.shape[1])
         ),
         num_diagnoses=len(np.unique(truth_B)),
+        risk_ece=by_risk.metric(metrics.calibration_error(probability_B, malignant_B)),
     )

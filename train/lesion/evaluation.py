@@ -4,17 +4,17 @@ Axes: B photo, K diagnosis.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from tqdm import tqdm
 
 from models.diagnoses import UnknownDiagnosisError, find_diagnosis
 from models.lesion.engines import LesionEngine
+from models.lesion.gate import gate_of
+from models.lesion.localizer import Localizer
 from models.lesion.metrics import CalibrationMetrics
 from train.data.manifest import Row
-from train.data.split import groups_of
-from train.image_cache import decoded_photos
 from train.lesion.breakdowns import (
     Predictions,
     auroc_by_diagnosis,
@@ -24,28 +24,75 @@ from train.lesion.breakdowns import (
     subgroup_metrics,
 )
 from train.lesion.calibration import MALIGNANT, LabelledLogits, calibration_metrics, fit_calibration
+from train.lesion.degradations import DEGRADATIONS
 from train.lesion.metrics import lesion_metrics
+from train.lesion.pictures import (
+    degraded_pictures,
+    find_pictures,
+    folder_name,
+    manifest_pictures,
+    pictures_without_lesion,
+)
+from train.lesion.pipeline import Picture, PipelineOutput, run_pipeline
 from train.lesion.report import LesionReport
+from train.lesion.verdict_breakdowns import verdict_report
+from train.lesion.verdict_metrics import VerdictRule
 from train.task import EvaluationError
 
-CHUNK_SIZE = 256
-"""Photos decoded at a time."""
-BATCH_SIZE = 64
 
+def evaluate_lesion(
+    engine: LesionEngine,
+    rows: Sequence[Row],
+    *,
+    localizer: Localizer | None = None,
+    degrade: bool = False,
+    without_lesion: str = "",
+) -> LesionReport:
+    """Evaluate a checkpoint as served on the photos whose diagnosis it was trained on.
 
-def evaluate_lesion(engine: LesionEngine, rows: Sequence[Row]) -> LesionReport:
-    """Evaluate an engine on the photos whose diagnosis it was trained on.
+    Args:
+        engine: of the checkpoint.
+        rows: of a manifest.
+        localizer: of a checkpoint with a gate; the network then reads its crops.
+        degrade: evaluate the verdicts on every degradation of the detected malignant photos.
+        without_lesion: folder of pictures without a lesion, a sub-folder for each kind; empty: none.
 
     Raises:
-        EvaluationError: no photo has such a diagnosis, or none can be read.
+        EvaluationError: no photo has such a diagnosis, none can be read, or an option needs a gate.
     """
+    gate = gate_of(engine.meta)
+    if (gate is None) != (localizer is None):
+        raise ValueError("give the localizer of a checkpoint with a gate, and none for another checkpoint")
+    _check_options(engine, has_gate=gate is not None, degrade=degrade, without_lesion=without_lesion)
+    addresses = find_pictures(without_lesion) if without_lesion else []
     known, left_out = _known_rows(engine, rows)
-    predictions, num_unreadable = _predict(engine, known)
-    if num_unreadable:
-        left_out["the photo cannot be read"] = num_unreadable
+    runner = _Runner(engine, localizer)
+    source_B = [folder_name(row) for row in known]
+    outputs = runner.run(
+        manifest_pictures(known, engine.meta, source_B=source_B, unreadable=runner.unreadable),
+        total=len(known),
+        description="evaluating",
+    )
+    if not outputs:
+        raise EvaluationError(
+            f"none of the {len(known)} photos can be read; check their addresses in the manifest, "
+            "or run skinserve ingest again"
+        )
+    if runner.unreadable:
+        left_out["the photo cannot be read"] = len(runner.unreadable)
+    predictions = _predictions(engine, known, outputs)
     labels, threshold = engine.meta.labels, engine.meta.thresholds["malignant"]
+    rule = VerdictRule(gate=gate, benign=engine.meta.thresholds.get("benign", threshold), malignant=threshold)
+    degraded = _run_degraded(runner, known, outputs, rule) if degrade else []
+    runner.unreadable.clear()
+    others = runner.run(
+        pictures_without_lesion(without_lesion, addresses, unreadable=runner.unreadable),
+        total=len(addresses),
+        description="pictures without a lesion",
+    )
     report = LesionReport(
         n=len(predictions.rows),
+        engine=engine.runtime,
         left_out=left_out,
         threshold=threshold,
         groups=dict(engine.meta.groups),
@@ -64,8 +111,12 @@ def evaluate_lesion(engine: LesionEngine, rows: Sequence[Row]) -> LesionReport:
         confusion=confusion_matrix(predictions, labels),
         reliability=reliability_diagrams(predictions),
         subgroups=subgroup_metrics(predictions, threshold),
+        verdicts=verdict_report(outputs, predictions.rows, rule, degraded=degraded, without_lesion=others),
     )
-    return report.model_copy(update={"notices": _notices(report)})
+    notices = list(_notices(report))
+    if runner.unreadable:
+        notices.append(f"{len(runner.unreadable):,} pictures without a lesion left out: they cannot be read.")
+    return report.model_copy(update={"notices": tuple(notices)})
 
 
 def _known_rows(engine: LesionEngine, rows: Sequence[Row]) -> tuple[list[Row], dict[str, int]]:
@@ -91,42 +142,70 @@ def _known_rows(engine: LesionEngine, rows: Sequence[Row]) -> tuple[list[Row], d
     return known, dict(left_out.most_common())
 
 
-def _predict(engine: LesionEngine, rows: Sequence[Row]) -> tuple[Predictions, int]:
-    """Return the predictions for the readable photos, and the number of unreadable ones."""
-    readable: list[Row] = []
-    risk: list[np.ndarray] = []
-    diagnosis: list[np.ndarray] = []
-    with tqdm(total=len(rows), unit=" photos", desc="evaluating", disable=None) as bar:
-        for start in range(0, len(rows), CHUNK_SIZE):
-            chunk = rows[start : start + CHUNK_SIZE]
-            images, unreadable = decoded_photos(chunk, side_px=engine.meta.input_px, cache="")
-            good = [index for index in range(len(chunk)) if index not in unreadable]
-            for index in np.array_split(good, max(1, len(good) // BATCH_SIZE)) if good else ():
-                output = engine(images.numpy()[index])
-                risk.append(output.malignant_B)
-                diagnosis.append(output.diagnosis_BK)
-            readable += [chunk[index] for index in good]
-            bar.update(len(chunk))
-    if not readable:
-        raise EvaluationError(
-            f"none of the {len(rows)} photos can be read; check their addresses in the manifest, "
-            "or run skinserve ingest again"
+class _Runner:
+    """Run pictures through the pipeline of one checkpoint; names of unreadable ones are collected."""
+
+    def __init__(self, engine: LesionEngine, localizer: Localizer | None) -> None:
+        self.unreadable: list[str] = []
+        self._engine = engine
+        self._localizer = localizer
+
+    def run(self, pictures: Iterable[Picture], *, total: int, description: str) -> list[PipelineOutput]:
+        """Return the outputs of the readable pictures.
+
+        Raises:
+            EvaluationError: outputs are not finite.
+        """
+        if not total:
+            return []
+        with tqdm(pictures, total=total, unit=" photos", desc=description, disable=None) as bar:
+            outputs = list(run_pipeline(self._engine, self._localizer, bar, unreadable=self.unreadable))
+        finite = (
+            np.isfinite(one.malignant_probability) and np.isfinite(one.diagnosis_K).all() for one in outputs
         )
-    if not all(np.isfinite(part).all() for part in (*risk, *diagnosis)):
-        raise EvaluationError(
-            f"outputs of checkpoint {engine.meta.name} are not finite; release an epoch before it diverged"
-        )
-    labels, groups = engine.meta.labels, engine.meta.groups
-    truth_B = np.array([labels.index(find_diagnosis(row.label).name) for row in readable])
-    predictions = Predictions(
-        rows=readable,
-        malignant_B=np.array([int(groups[labels[column]] == "malignant") for column in truth_B]),
-        truth_B=truth_B,
-        malignant_probability_B=np.concatenate(risk).astype(np.float64),
-        probability_BK=np.concatenate(diagnosis).astype(np.float64),
-        group_B=groups_of(readable),
+        if not all(finite):
+            raise EvaluationError(
+                f"outputs of checkpoint {self._engine.meta.name} are not finite; release an epoch before it "
+                "diverged"
+            )
+        return outputs
+
+
+def _run_degraded(
+    runner: _Runner, rows: Sequence[Row], outputs: Sequence[PipelineOutput], rule: VerdictRule
+) -> list[PipelineOutput]:
+    """Return the outputs of all degradations of the malignant photos that are detected without them."""
+    detected = [one.picture for one in outputs if one.picture.malignant and rule(one) == "malignant"]
+    return runner.run(
+        degraded_pictures(detected, [rows[int(one.name)].image for one in detected]),
+        total=len(detected) * len(DEGRADATIONS),
+        description="degraded photos",
     )
-    return predictions, len(rows) - len(readable)
+
+
+def _check_options(engine: LesionEngine, *, has_gate: bool, degrade: bool, without_lesion: str) -> None:
+    given = [name for name, value in (("--degrade", degrade), ("--without-lesion", without_lesion)) if value]
+    if given and not has_gate:
+        meta = engine.meta
+        raise EvaluationError(
+            f"{' and '.join(given)} need a checkpoint with a gate; {meta.name} {meta.version} has none and "
+            "gives a verdict on almost every photo; leave the option out, or evaluate another checkpoint"
+        )
+
+
+def _predictions(
+    engine: LesionEngine, known: Sequence[Row], outputs: Sequence[PipelineOutput]
+) -> Predictions:
+    labels = engine.meta.labels
+    return Predictions(
+        rows=[known[int(one.picture.name)] for one in outputs],
+        malignant_B=np.array([int(bool(one.picture.malignant)) for one in outputs]),
+        truth_B=np.array([labels.index(one.picture.diagnosis) for one in outputs]),
+        malignant_probability_B=np.array([one.malignant_probability for one in outputs], np.float64),
+        probability_BK=np.stack([one.diagnosis_K for one in outputs]).astype(np.float64),
+        group_B=[one.picture.group for one in outputs],
+        source_B=[one.picture.source for one in outputs],
+    )
 
 
 def _recalibrated(predictions: Predictions) -> CalibrationMetrics:

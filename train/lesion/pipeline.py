@@ -11,6 +11,7 @@ from typing import Literal
 
 import numpy as np
 
+from models.images import PhotoError
 from models.lesion.engines import LesionEngine
 from models.lesion.gate import LesionGate, find_problems_after, find_problems_before
 from models.lesion.localizer import Localizer
@@ -76,15 +77,41 @@ class PipelineOutput:
 
 
 def run_pipeline(
-    engine: LesionEngine, localizer: Localizer | None, pictures: Iterable[Picture], *, num_threads: int = 2
+    engine: LesionEngine,
+    localizer: Localizer | None,
+    pictures: Iterable[Picture],
+    *,
+    num_threads: int = 2,
+    unreadable: list[str] | None = None,
 ) -> Iterator[PipelineOutput]:
-    """Yield the outputs of all pictures, in order; the network reads every picture, usable or not."""
+    """Yield the outputs of all pictures, in order; the network reads every picture, usable or not.
+
+    Args:
+        engine: of the checkpoint.
+        localizer: of the checkpoint; None: the network reads the central squares.
+        pictures: encoded.
+        num_threads: that decode and localize.
+        unreadable: receives the names of unreadable pictures, which are left out; None: they raise.
+
+    Raises:
+        PhotoError: a picture cannot be read.
+    """
     stream = iter(pictures)
     with ThreadPoolExecutor(num_threads) as pool:
         while some := list(islice(stream, BATCH_SIZE)):
-            prepared = list(pool.map(lambda one: _prepare(engine, localizer, one), some))
-            output = engine(np.stack([one.image_HWC for one in prepared]))
-            for index, (picture, one) in enumerate(zip(some, prepared, strict=True)):
+            found = pool.map(lambda one: _prepare(engine, localizer, one), some)
+            readable: list[tuple[Picture, PreparedLesion]] = []
+            for picture, one in zip(some, found, strict=True):
+                if not isinstance(one, PhotoError):
+                    readable.append((picture, one))
+                elif unreadable is None:
+                    raise one
+                else:
+                    unreadable.append(picture.name)
+            if not readable:
+                continue
+            output = engine(np.stack([one.image_HWC for _, one in readable]))
+            for index, (picture, one) in enumerate(readable):
                 yield PipelineOutput(
                     picture=replace(picture, data=b""),
                     prepared=replace(one, image_HWC=np.empty((0, 0, 3), np.uint8)),
@@ -99,5 +126,10 @@ def unchanged(outputs: Sequence[PipelineOutput]) -> list[PipelineOutput]:
     return [one for one in outputs if one.picture.malignant is not None and not one.picture.degradation]
 
 
-def _prepare(engine: LesionEngine, localizer: Localizer | None, picture: Picture) -> PreparedLesion:
-    return prepare_lesion(picture.data, localizer=localizer, side_px=engine.meta.input_px)
+def _prepare(
+    engine: LesionEngine, localizer: Localizer | None, picture: Picture
+) -> PreparedLesion | PhotoError:
+    try:
+        return prepare_lesion(picture.data, localizer=localizer, side_px=engine.meta.input_px)
+    except PhotoError as error:
+        return error

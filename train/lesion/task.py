@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 from models.diagnoses import find_diagnosis
 from models.lesion.engine_loader import load_lesion_engine
+from models.lesion.gate import gate_of
+from models.lesion.localizer import Localizer
 from models.lesion.network import LesionNet
 from train.data.manifest import ManifestError, Row, fingerprint_of
 from train.data.split import Split, fold_rows, split_rows
@@ -22,7 +24,7 @@ from train.lesion.loss import batch_loss
 from train.lesion.pretrained import initialize
 from train.lesion.release import release_ensemble, release_lesion
 from train.report.html_report import Report
-from train.task import EvaluationData, FoldMetrics, Recipe, TaskSetup, TrainedRun
+from train.task import EvaluationData, EvaluationError, FoldMetrics, Recipe, TaskSetup, TrainedRun
 
 RECIPES = {
     "lesion": Recipe(
@@ -95,9 +97,19 @@ class LesionTask:
         )
 
     def evaluate(self, checkpoint: Path, data: EvaluationData) -> Report:
-        """Evaluate a checkpoint in float32."""
-        engine = load_lesion_engine(checkpoint, device=data.device, engine="pytorch")
-        return evaluate_lesion(engine, data.rows)
+        """Evaluate a checkpoint as served; one with a gate on the crops of its localizer."""
+        try:
+            engine = load_lesion_engine(checkpoint, device=data.device, engine=data.engine)
+        except ValueError as error:  # the engine does not run on this machine or device
+            raise EvaluationError(str(error)) from error
+        gate = gate_of(engine.meta)
+        return evaluate_lesion(
+            engine,
+            data.rows,
+            localizer=None if gate is None else Localizer(checkpoint, gate),
+            degrade=data.degrade,
+            without_lesion=data.without_lesion,
+        )
 
     def release(self, runs: Sequence[TrainedRun], folder: Path) -> list[FoldMetrics]:
         """Write one network, or the networks of all folds as an ensemble."""

@@ -100,6 +100,7 @@ def risk_by_coverage(outputs: Sequence[PipelineOutput], rule: VerdictRule) -> tu
     """
     usable = [one for one in unchanged(outputs) if not one.problems(rule.gate)]
     total = len(unchanged(outputs))
+    num_malignant = sum(bool(one.picture.malignant) for one in unchanged(outputs))
     if not usable:
         return ()
     odds_N = _log_odds(np.array([one.malignant_probability for one in usable]))
@@ -112,8 +113,8 @@ def risk_by_coverage(outputs: Sequence[PipelineOutput], rule: VerdictRule) -> tu
         points.append(
             CoverageMetrics(
                 coverage=round(float((benign_N | called_N).sum() / total), 4),
-                called_benign=_mean(benign_N[malignant_N]),
-                called_malignant=_mean(called_N[~malignant_N]),
+                called_benign=_rate(benign_N[malignant_N], num_malignant),
+                called_malignant=_rate(called_N[~malignant_N], total - num_malignant),
             )
         )
     return tuple(points)
@@ -123,8 +124,8 @@ def _share(outputs: Sequence[PipelineOutput], hit: Callable[[PipelineOutput], bo
     return share([one.picture.group for one in outputs], np.array([float(hit(one)) for one in outputs]))
 
 
-def _mean(hit_N: np.ndarray) -> float | None:
-    return round(float(hit_N.mean()), 4) if len(hit_N) else None
+def _rate(hit_N: np.ndarray, total: int) -> float | None:
+    return round(float(hit_N.sum() / total), 4) if total else None
 
 
 def _log_odds(probability_N: np.ndarray) -> np.ndarray:

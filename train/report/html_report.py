@@ -61,7 +61,7 @@ def render(report: Report) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": number, "interval": interval, "percent": percent}
+    environment.filters |= {"number": number, "interval": interval, "percent": percent, "integer": integer}
     # the plots are drawn from numbers and fixed texts: they need no escaping
     plots = {name: Markup(svg) for name, svg in report.plots().items()}
     return environment.get_template(report.template.name).render(report=report, plots=plots)
@@ -77,6 +77,11 @@ def interval(metric: Metric, decimals: int = 2) -> str:
     if metric.low is None or metric.high is None:
         return ""
     return f"{metric.low:.{decimals}f} to {metric.high:.{decimals}f}"
+
+
+def integer(value: int | None) -> str:
+    """Return a number of examples as text, 0 where none is given."""
+    return f"{value or 0:,}"
 
 
 def percent(value: float | None) -> str:

@@ -1,7 +1,7 @@
 """Plots of an evaluation report, as SVG for the page itself."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import matplotlib as mpl
 import numpy as np
@@ -13,6 +13,7 @@ from train.metrics import NUM_BINS
 from train.report.sections import ReliabilityBin, RocCurve
 
 INK, LINE, BAND, MARK, FAINT = "#1d2733", "#1f6f8b", "#bcdbe5", "#b3471d", "#98a5b0"
+NEUTRAL = "#c9d2d9"
 SIDE_IN = 4.3
 """Width of a phone at its text size."""
 
@@ -66,6 +67,60 @@ def reliability_plot(bins: Sequence[ReliabilityBin], *, predicted: str, observed
     counts.locator_params(axis="y", nbins=3)
     counts.set_xlabel(predicted)
     return _svg(figure, predicted)
+
+
+def coverage_plot(
+    coverage: Sequence[float],
+    curves: Mapping[str, Sequence[float | None]],
+    *,
+    released: tuple[float, Sequence[float | None]],
+) -> str:
+    """Draw error rates against the share of examples with a verdict.
+
+    Args:
+        coverage: share of the examples at each point.
+        curves: error rate at each point, by name; at most two.
+        released: coverage, and the error rate of each curve, at the released thresholds.
+    """
+    figure = Figure(figsize=(SIDE_IN, SIDE_IN * 0.9), layout="constrained")
+    axes = figure.subplots()
+    _set_style(axes)
+    for (name, rates), colour in zip(curves.items(), (MARK, LINE), strict=False):
+        axes.plot(coverage, np.array(rates, dtype=float), "-", color=colour, linewidth=1.8, label=name)
+    x, values = released
+    for value, colour in zip(values, (MARK, LINE), strict=False):
+        if value is not None:
+            axes.plot([x], [value], "o", color=colour, markeredgecolor="white", markersize=8)
+    axes.axvline(x, color=FAINT, linewidth=1, linestyle=(0, (4, 4)))
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("coverage: share of photos with a verdict")
+    axes.set_ylabel("error rate")
+    axes.legend(loc="upper left", frameon=False, fontsize=9)
+    return _svg(figure, "coverage")
+
+
+def shares_plot(names: Sequence[str], shares: Mapping[str, Sequence[float | None]]) -> str:
+    """Draw a stacked bar for each name, the first one at the top.
+
+    Args:
+        names: of the bars.
+        shares: length of each bar's part, by name of the part; at most three.
+    """
+    figure = Figure(figsize=(SIDE_IN * 1.3, 0.9 + 0.27 * len(names)), layout="constrained")
+    axes = figure.subplots()
+    _set_style(axes)
+    left = np.zeros(len(names))
+    for (part, values), colour in zip(shares.items(), (MARK, NEUTRAL, LINE), strict=False):
+        width = np.nan_to_num(np.array(values, dtype=float))
+        axes.barh(range(len(names)), width, left=left, color=colour, height=0.72, label=part)
+        left += width
+    axes.set_yticks(range(len(names)), names)
+    axes.invert_yaxis()
+    axes.set_xlim(0, 1)
+    axes.grid(visible=False, axis="y")
+    axes.set_xlabel("share of photos")
+    figure.legend(loc="outside upper left", ncols=len(shares), frameon=False, fontsize=9, handlelength=1)
+    return _svg(figure, "shares")
 
 
 def _square(name: str) -> tuple[Figure, Axes]:
