@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationInf
 
 from models.diagnoses import Group as Group
 from models.lesion.metrics import LesionMetrics
+from models.lesion.metrics import LesionVerdictMetrics as LesionVerdictMetrics
 from models.limits import DEFAULT_DEADLINE_S as DEFAULT_DEADLINE_S
 from models.limits import MAX_DECODE_S as MAX_DECODE_S
 from models.limits import MAX_HELPER_BYTES as MAX_HELPER_BYTES

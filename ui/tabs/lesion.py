@@ -34,7 +34,7 @@ _GUIDE = guide_card(
         ("Best through a dermatoscope.", "Most training photos are of this kind; some are by phones."),
     ],
 )
-_ABOUT_DRAWINGS = "It shows how the page works; the network knows photos only and may reject it."
+_ABOUT_DRAWINGS = "It shows how the page works; its answer says nothing about real skin."
 _PHOTO_PX = 900
 _MODELS_TIMEOUT_S = 2
 """An answer does not wait longer for the metrics of its network."""

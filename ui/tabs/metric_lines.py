@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from serve.schemas import LesionMetrics, LoadedModel, Metric, ProgressMetrics
-from ui.tabs.verdict_errors import source_name
+from ui.tabs.verdict_errors import source_name, verdicts_by_kind
 
 
 def metric_lines(model: LoadedModel) -> list[tuple[str, list[str]]]:
@@ -34,7 +34,7 @@ def metric_lines(model: LoadedModel) -> list[tuple[str, list[str]]]:
 
 
 def _verdict_lines(metrics: LesionMetrics) -> list[tuple[str, list[str]]]:
-    verdicts = metrics.verdicts
+    verdicts = verdicts_by_kind(metrics)
     return [
         (
             "Malignant lesions called benign, test set",

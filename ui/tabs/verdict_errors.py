@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from serve.schemas import LesionMetrics, LoadedModel, Metric
+from serve.schemas import LesionMetrics, LesionVerdictMetrics, LoadedModel, Metric
 
 _ALL = "all"
 _GROUP_NAMES = {"dermoscopy": "Dermoscopic photos", "phone photos": "Phone photos"}
@@ -42,6 +42,8 @@ class ErrorRate:
         counted = "" if self.num_photos is None else f"{self.num_photos:,} photos"
         if self.num_photos is not None and self.num_photos < _MIN_PHOTOS:
             return f"{name}not stated, {self.num_photos} photo{'s' * (self.num_photos != 1)} only"
+        if self.share == 0 and counted:  # a bootstrap interval of no errors is empty
+            return f"{name}none of {counted}"
         has_interval = self.low is not None and self.high is not None
         interval = f"95% interval {self.low:.0%} to {self.high:.0%}" if has_interval else ""
         notes = ", ".join(filter(None, (interval, counted)))
@@ -78,21 +80,26 @@ def verdict_errors(model: LoadedModel) -> VerdictErrors | None:
     return next((errors for errors in _found(model) if errors.malignant_called_benign), None)
 
 
+def verdicts_by_kind(metrics: LesionMetrics) -> dict[str, LesionVerdictMetrics]:
+    """Return the metrics of all test photos, dermoscopic and phone photos; by source if there is no sum."""
+    verdicts = metrics.verdicts
+    if _ALL not in verdicts:
+        return verdicts
+    return {name: verdicts[name] for name in (_ALL, *_GROUP_NAMES) if name in verdicts}
+
+
 def _found(model: LoadedModel) -> Iterator[VerdictErrors]:
     """Yield the errors of the verdicts, then those of older checkpoints by sensitivity and specificity."""
     metrics = model.metrics
     assert isinstance(metrics, LesionMetrics)
-    verdicts = metrics.verdicts
-    shown = {name: verdicts[name] for name in (_ALL, *_GROUP_NAMES) if name in verdicts}
-    if _ALL not in shown:
-        shown = verdicts
+    verdicts = verdicts_by_kind(metrics)
     yield VerdictErrors(
         photos="test photos",
         malignant_called_benign=_rates(
-            {name: (one.called_benign, one.num_malignant) for name, one in shown.items()}
+            {name: (one.called_benign, one.num_malignant) for name, one in verdicts.items()}
         ),
         benign_called_malignant=_rates(
-            {name: (one.called_malignant, one.n - one.num_malignant) for name, one in shown.items()}
+            {name: (one.called_malignant, one.n - one.num_malignant) for name, one in verdicts.items()}
         ),
     )
     is_upper_bound = model.thresholds.get("benign", 1) < model.thresholds.get("malignant", 0)

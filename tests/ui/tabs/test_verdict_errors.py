@@ -1,6 +1,6 @@
 import pytest
 
-from models.lesion.metrics import SourceMetrics, LesionVerdictMetrics
+from models.lesion.metrics import LesionVerdictMetrics, SourceMetrics
 from models.metrics import Metric, TaskMetrics
 from serve.schemas import LoadedModel
 from ui.tabs.verdict_errors import verdict_errors
@@ -87,6 +87,13 @@ def test_a_rate_under_one_in_a_hundred_is_never_none(lesion):
     errors = verdict_errors(measured(lesion, by_source={"x": source(1.0, 100)}))
 
     assert errors is not None and "fewer than 1 was called benign" in errors.of_malignant()
+
+
+def test_no_error_is_stated_without_an_interval(lesion):
+    errors = verdict_errors(measured(lesion, by_source={"pad_ufes_20": source(1.0, 59)}))
+
+    assert errors is not None
+    assert errors.malignant_called_benign[0].text == "PAD-UFES-20 (phones): none of 59 photos"
 
 
 def test_between_two_thresholds_the_missed_photos_are_an_upper_bound(lesion):
