@@ -187,8 +187,9 @@ def _check_options(engine: LesionEngine, *, has_gate: bool, degrade: bool, witho
     given = [name for name, value in (("--degrade", degrade), ("--without-lesion", without_lesion)) if value]
     if given and not has_gate:
         meta = engine.meta
+        verb = "needs" if len(given) == 1 else "need"
         raise EvaluationError(
-            f"{' and '.join(given)} need a checkpoint with a gate; {meta.name} {meta.version} has none and "
+            f"{' and '.join(given)} {verb} a checkpoint with a gate; {meta.name} {meta.version} has none and "
             "gives a verdict on almost every photo; leave the option out, or evaluate another checkpoint"
         )
 
