@@ -94,7 +94,7 @@ def _degradation_shares(
     names = list(dict.fromkeys(one.picture.degradation for one in degraded))
     parts: dict[str, Callable[[str], bool]] = {name: name.__eq__ for name in names}
     if names:
-        parts["still judgeable, together"] = JUDGEABLE.__contains__
+        parts["judgeable, together"] = JUDGEABLE.__contains__
         parts[ALL] = lambda name: True
     return tuple(
         _degradation(name, [one for one in degraded if belongs(one.picture.degradation)], rule)

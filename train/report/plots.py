@@ -106,7 +106,7 @@ def shares_plot(names: Sequence[str], shares: Mapping[str, Sequence[float | None
         names: of the bars.
         shares: length of each bar's part, by name of the part; at most three.
     """
-    figure = Figure(figsize=(SIDE_IN * 1.3, 0.9 + 0.27 * len(names)), layout="constrained")
+    figure = Figure(figsize=(SIDE_IN * 1.1, 0.9 + 0.24 * len(names)), layout="constrained")
     axes = figure.subplots()
     _set_style(axes)
     left = np.zeros(len(names))

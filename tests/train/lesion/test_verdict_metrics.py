@@ -6,7 +6,7 @@ import pytest
 from models.lesion.localizer import Box, Localization
 from models.lesion.preparation import PreparedLesion
 from tests.random_checkpoints import random_gate
-from train.lesion.gate_calibration import MAX_REJECTED, fit_gate, rejection_rates
+from train.lesion.gate_calibration import MAX_REJECTED, fit_gate, rejection_rates, share
 from train.lesion.pipeline import Picture, PipelineOutput
 from train.lesion.verdict_metrics import (
     VerdictRule,
@@ -126,6 +126,30 @@ def test_a_wider_inconclusive_range_has_fewer_verdicts_and_fewer_errors() -> Non
     assert coverage[0] == 1 and coverage == sorted(coverage, reverse=True)
     misses = [point.called_benign for point in points if point.called_benign is not None]
     assert misses == sorted(misses, reverse=True) and misses[0] > misses[-1]
+
+
+def test_risk_by_coverage_counts_all_photos_like_the_verdicts() -> None:
+    points = risk_by_coverage(OUTPUTS, RULE)
+
+    released, verdicts = points[len(points) // 2], verdict_metrics(OUTPUTS, RULE)
+    assert verdicts.inconclusive.value is not None
+    assert released.coverage == pytest.approx(1 - verdicts.inconclusive.value, abs=1e-3)
+    assert released.called_benign == verdicts.called_benign.value == 0.25
+    assert released.called_malignant == verdicts.called_malignant.value == 0.5
+
+
+@pytest.mark.parametrize(
+    ("hit", "low", "high"),
+    [(0.0, 0.0, 0.3085), (1.0, 0.6915, 1.0)],  # 1 - 0.025 ** (1 / 10)
+)
+def test_a_share_without_variation_has_an_exact_interval_for_its_groups(
+    hit: float, low: float, high: float
+) -> None:
+    groups = [str(number // 2) for number in range(20)]
+
+    found = share(groups, np.full(20, hit))
+
+    assert (found.value, found.low, found.high, found.n) == (hit, low, high, 20)
 
 
 def lesions(source: str, scopes: Sequence[float], **options: object) -> list[PipelineOutput]:
