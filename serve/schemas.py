@@ -74,6 +74,9 @@ class LoadedModel(Body):
     groups: dict[str, Group] = Field(description="group of each label; empty without groups")
     input_px: int = Field(description="side of the square input, pixels")
     thresholds: dict[str, float] = Field(description="in effect: of the settings, else of the checkpoint")
+    released_thresholds: dict[str, float] = Field(
+        default={}, description="of the checkpoint, at which the metrics were measured"
+    )
     gate: Gate | None = Field(
         default=None, description="of a lesion network; null: it classifies every photo with enough light"
     )

@@ -41,6 +41,7 @@ def loaded_model(
         groups=meta.groups,
         input_px=meta.input_px,
         thresholds={**meta.thresholds, **(thresholds or {})},
+        released_thresholds=meta.thresholds,
         gate=gate,
         metrics=meta.metrics,
         training_data=meta.training_data,

@@ -74,8 +74,13 @@ class VerdictErrors:
 
 
 def verdict_errors(model: LoadedModel) -> VerdictErrors | None:
-    """Return the errors on the test set, else on the validation set; None if they were not measured."""
+    """Return the errors on the test set, else on the validation set.
+
+    None if they were not measured, or at other thresholds than those of the settings.
+    """
     if not isinstance(model.metrics, LesionMetrics):
+        return None
+    if model.released_thresholds and model.thresholds != model.released_thresholds:
         return None
     return next((errors for errors in _found(model) if errors.malignant_called_benign), None)
 

@@ -97,7 +97,9 @@ def test_the_verdict_follows_the_thresholds_of_the_settings(tmp_path: Path):
         "inconclusive",
         "malignant",
     ]
-    assert found[1].describe().thresholds == {"benign": 0.0, "malignant": 1.0, "name_diagnosis": 0.1}
+    described = found[1].describe()
+    assert described.thresholds == {"benign": 0.0, "malignant": 1.0, "name_diagnosis": 0.1}
+    assert described.released_thresholds == {"malignant": 0.5, "name_diagnosis": 0.1}
 
 
 @pytest.mark.parametrize(

@@ -112,3 +112,13 @@ def test_a_source_with_few_photos_has_no_rate_of_its_own(lesion):
 
 def test_a_network_without_metrics_has_no_errors(lesion):
     assert verdict_errors(lesion.model_copy(update={"metrics": TaskMetrics()})) is None
+
+
+def test_errors_measured_at_other_thresholds_are_not_stated(lesion):
+    released = measured(
+        lesion.model_copy(update={"thresholds": TWO, "released_thresholds": TWO}),
+        test_by_source={"x": source(0.95, 100)},
+    )
+
+    assert verdict_errors(released) is not None
+    assert verdict_errors(released.model_copy(update={"thresholds": TWO | {"malignant": 0.9}})) is None
