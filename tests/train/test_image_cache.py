@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from models.images import decode_square
 from models.storage import StorageError, read_bytes
@@ -165,3 +166,16 @@ def test_a_full_disk_is_reported_before_decoding(
         ManifestError, match=r"9 decoded photos need .* GB .*, 0\.0 GB are free there; .*--cache"
     ):
         decoded_photos(rows, side_px=32, cache=str(tmp_path / "cache"))
+
+
+def test_another_decoder_chooses_the_square_and_needs_no_cache(tmp_path: Path):
+    rows = [Row(image=str(tmp_path / "a.png"), label="Nevus")]
+    Image.new("RGB", (40, 40), (10, 20, 30)).save(tmp_path / "a.png")
+
+    image_BHWC, unreadable = decoded_photos(
+        rows, side_px=32, cache="", decoder=lambda data: np.full((32, 32, 3), len(data) % 256, np.uint8)
+    )
+
+    assert not unreadable and (image_BHWC == (tmp_path / "a.png").stat().st_size % 256).all()
+    with pytest.raises(ValueError, match="central squares only"):
+        decoded_photos(rows, side_px=32, cache=str(tmp_path), decoder=lambda _: np.zeros((32, 32, 3)))
