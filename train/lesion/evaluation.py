@@ -34,7 +34,7 @@ from train.lesion.pictures import (
     pictures_without_lesion,
 )
 from train.lesion.pipeline import Picture, PipelineOutput, run_pipeline
-from train.lesion.report import LesionReport
+from train.lesion.report import LesionReport, VerdictReport
 from train.lesion.verdict_breakdowns import verdict_report
 from train.lesion.verdict_metrics import VerdictRule
 from train.task import EvaluationError
@@ -81,8 +81,8 @@ def evaluate_lesion(
     if runner.unreadable:
         left_out["the photo cannot be read"] = len(runner.unreadable)
     predictions = _predictions(engine, known, outputs)
-    labels, threshold = engine.meta.labels, engine.meta.thresholds["malignant"]
-    rule = VerdictRule(gate=gate, benign=engine.meta.thresholds.get("benign", threshold), malignant=threshold)
+    malignant = engine.meta.thresholds["malignant"]
+    rule = VerdictRule(gate=gate, benign=engine.meta.thresholds.get("benign", malignant), malignant=malignant)
     degraded = _run_degraded(runner, known, outputs, rule) if degrade else []
     runner.unreadable.clear()
     others = runner.run(
@@ -90,7 +90,20 @@ def evaluate_lesion(
         total=len(addresses),
         description="pictures without a lesion",
     )
-    report = LesionReport(
+    verdicts = verdict_report(outputs, predictions.rows, rule, degraded=degraded, without_lesion=others)
+    report = _report(engine, predictions, left_out, verdicts)
+    notices = _notices(report)
+    if runner.unreadable:
+        number = len(runner.unreadable)
+        notices = (*notices, f"{number:,} pictures without a lesion left out: they cannot be read.")
+    return report.model_copy(update={"notices": notices})
+
+
+def _report(
+    engine: LesionEngine, predictions: Predictions, left_out: dict[str, int], verdicts: VerdictReport
+) -> LesionReport:
+    labels, threshold = engine.meta.labels, engine.meta.thresholds["malignant"]
+    return LesionReport(
         n=len(predictions.rows),
         engine=engine.runtime,
         left_out=left_out,
@@ -111,12 +124,8 @@ def evaluate_lesion(
         confusion=confusion_matrix(predictions, labels),
         reliability=reliability_diagrams(predictions),
         subgroups=subgroup_metrics(predictions, threshold),
-        verdicts=verdict_report(outputs, predictions.rows, rule, degraded=degraded, without_lesion=others),
+        verdicts=verdicts,
     )
-    notices = list(_notices(report))
-    if runner.unreadable:
-        notices.append(f"{len(runner.unreadable):,} pictures without a lesion left out: they cannot be read.")
-    return report.model_copy(update={"notices": tuple(notices)})
 
 
 def _known_rows(engine: LesionEngine, rows: Sequence[Row]) -> tuple[list[Row], dict[str, int]]:
