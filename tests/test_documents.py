@@ -53,11 +53,16 @@ def test_the_figures_of_the_readme_are_those_of_the_checkpoints():
     metrics = [
         lesion.diagnosis.balanced_accuracy,
         lesion.diagnosis.macro_auroc,
-        lesion.risk.sensitivity,
-        lesion.risk.specificity,
         lesion.risk.auroc,
+        lesion.silent_misses["all"],
+        lesion.degraded_inconclusive["all"],
+        lesion.verdicts_without_lesion["bare skin"],
         progress.balanced_accuracy_over_people,
     ]
+    for source in ("ham10000", "isic2018_val", "isic_msk", "pad_ufes_20"):
+        verdicts, network = lesion.verdicts[source], lesion.test_by_source[source]
+        metrics += [verdicts.called_benign, verdicts.called_malignant, verdicts.inconclusive]
+        metrics += [network.auroc, network.balanced_accuracy]
 
     for metric in metrics:
         assert metric.with_interval() in README
