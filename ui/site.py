@@ -88,7 +88,7 @@ def _lesions() -> list[Example]:
 
 def _series() -> list[Example]:
     return [
-        make_example("Five days, getting better", draw_series(improving=True, seed=1)),
+        make_example("Five days, getting better", draw_series(improving=True, seed=4)),
         make_example("Five days, getting worse", draw_series(improving=False, seed=2)),
     ]
 
