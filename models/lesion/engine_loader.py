@@ -6,7 +6,7 @@ from typing import get_args
 import torch
 
 from models.checkpoint import CheckpointError, CheckpointMeta, load_int8_ranges
-from models.inference import load_network, read_meta_of_kind
+from models.inference import read_meta_of_kind
 from models.lesion.engines import (
     GpuLesionEngine,
     LesionEngine,
@@ -15,10 +15,12 @@ from models.lesion.engines import (
     PyTorchLesionEngine,
 )
 from models.lesion.metrics import LesionMetrics
-from models.lesion.network import LesionEnsemble, LesionNet
+from models.lesion.network import LesionEnsemble
+from models.lesion.networks import RESNET50, load_lesion_network, network_name
 from models.lesion.quantization import onednn
 from models.lesion.quantization.int8 import CalibrationRanges, activation_names, is_valid_range
 from models.lesion.runtimes import INT8_RUNTIMES, EngineName, Runtime
+from models.lesion.small_network import small_activation_names
 
 
 def load_lesion_engine(
@@ -53,7 +55,7 @@ def load_lesion_engine(
     if engine == "auto":
         engine = "pytorch-bf16" if device != "cpu" else _best_on_cpu(meta)
     ranges = _load_ranges(folder, meta, engine) if engine in INT8_RUNTIMES else None
-    net = load_network(LesionEnsemble if "num_members" in meta.architecture else LesionNet, folder, meta)
+    net = load_lesion_network(folder, meta)
     if engine == "pytorch":
         return PyTorchLesionEngine(meta, net, device)
     if engine == "pytorch-bf16":
@@ -61,14 +63,19 @@ def load_lesion_engine(
         gpu_engine.warm_up()
         return gpu_engine
     if engine == "onednn-int8":
-        assert ranges is not None and isinstance(net, LesionNet)
+        assert ranges is not None and not isinstance(net, LesionEnsemble)
         return OnednnLesionEngine(meta, net, ranges)
     return OnnxLesionEngine(meta, net, ranges, num_threads)
 
 
-def supported_int8_runtimes() -> list[Runtime]:
-    """Return the int8 runtimes that this machine supports, the fastest first."""
-    return [name for name in INT8_RUNTIMES if name != "onednn-int8" or onednn.is_supported()]
+def supported_int8_runtimes(network: str = RESNET50) -> list[Runtime]:
+    """Return the int8 runtimes that this machine supports for a network, the fastest first.
+
+    ONNX Runtime computes depthwise convolutions slower in int8 than in float32: it has no int8 for the small
+    network.
+    """
+    runtimes = INT8_RUNTIMES if network == RESNET50 else ("onednn-int8",)
+    return [name for name in runtimes if name != "onednn-int8" or onednn.is_supported()]
 
 
 def _check_engine(engine: str, device: str) -> None:
@@ -85,20 +92,25 @@ def _check_engine(engine: str, device: str) -> None:
 def _best_on_cpu(meta: CheckpointMeta) -> Runtime:
     cost = meta.metrics.int8 if isinstance(meta.metrics, LesionMetrics) and meta.int8_sha256 else None
     accepted = cost.engines if cost else {}
-    for runtime in supported_int8_runtimes():
+    for runtime in supported_int8_runtimes(network_name(meta.architecture)):
         if accepted.get(runtime):
             return runtime
     return "onnxruntime"
 
 
 def _load_ranges(folder: Path, meta: CheckpointMeta, engine: EngineName) -> CalibrationRanges:
+    network = network_name(meta.architecture)
+    if network != RESNET50 and engine == "onnxruntime-int8":
+        raise ValueError(
+            f"engine {engine} has no int8 for the network {network} of {folder}; take engine auto"
+        )
     ranges = load_int8_ranges(folder, meta)
     if ranges is None:
         raise CheckpointError(
             f"checkpoint {folder} has no calibration ranges, which engine {engine} needs: it was released "
             "without int8, or int8 was rejected (metrics.int8); release it again or take engine auto"
         )
-    names = activation_names(meta.input_px)
+    names = activation_names(meta.input_px) if network == RESNET50 else small_activation_names()
     invalid = [name for name in names if not is_valid_range(name, ranges.get(name, (0, 0)))]
     if invalid or "num_members" in meta.architecture:
         raise CheckpointError(

@@ -16,9 +16,11 @@ from models.checkpoint import CheckpointMeta
 from models.cuda_graphs import CudaGraphRunner
 from models.diagnoses import GROUPS
 from models.inference import check_finite, ieee_float32
-from models.lesion.network import LesionEnsemble, LesionNet, fold_batch_norm
+from models.lesion.network import LesionNet, fold_batch_norm
+from models.lesion.networks import AnyLesionNet, SingleLesionNet
 from models.lesion.quantization.int8 import CalibrationRanges, Weights
 from models.lesion.quantization.onednn import Int8Backbone
+from models.lesion.quantization.onednn_small import SmallInt8Backbone
 from models.lesion.runtimes import Runtime
 from models.preprocessing import normalize
 
@@ -54,7 +56,7 @@ class LesionEngine(ABC):
     supports_concurrent_calls = True
     """Whether several threads may call it at once; False for engines with threads of their own or a GPU."""
 
-    def __init__(self, meta: CheckpointMeta, net: LesionNet | LesionEnsemble, device: str) -> None:
+    def __init__(self, meta: CheckpointMeta, net: AnyLesionNet, device: str) -> None:
         self.meta = meta
         self.device = device
         self._net = net.to(device).to(memory_format=torch.channels_last).eval()
@@ -132,8 +134,9 @@ class OnednnLesionEngine(LesionEngine):
 
     runtime = "onednn-int8"
 
-    def __init__(self, meta: CheckpointMeta, net: LesionNet, ranges: CalibrationRanges) -> None:
-        self._backbone = Int8Backbone(_weights_of(net), meta, ranges)
+    def __init__(self, meta: CheckpointMeta, net: SingleLesionNet, ranges: CalibrationRanges) -> None:
+        backbone = Int8Backbone if isinstance(net, LesionNet) else SmallInt8Backbone
+        self._backbone = backbone(_weights_of(net), meta, ranges)
         super().__init__(meta, _without_backbone(net), "cpu")
 
     def _classify(self, image_BHWC: np.ndarray, features: bool, explain: Sequence[int]) -> LesionOutput:
@@ -148,7 +151,7 @@ class OnnxLesionEngine(LesionEngine):
     def __init__(
         self,
         meta: CheckpointMeta,
-        net: LesionNet | LesionEnsemble,
+        net: AnyLesionNet,
         ranges: CalibrationRanges | None,
         num_threads: int | None,
     ) -> None:
@@ -200,13 +203,13 @@ class GpuLesionEngine(LesionEngine):
     def __init__(
         self,
         meta: CheckpointMeta,
-        net: LesionNet | LesionEnsemble,
+        net: AnyLesionNet,
         device: str,
         *,
         max_batch_size: int = 64,
     ) -> None:
         for part in net.modules():
-            if isinstance(part, LesionNet):
+            if isinstance(part, SingleLesionNet):
                 fold_batch_norm(part.backbone.eval())
                 part.backbone.bfloat16()
         super().__init__(meta, net, device)
@@ -292,6 +295,6 @@ def _weights_of(net: nn.Module) -> Weights:
 def _without_backbone(net: _Net) -> _Net:
     """Free the backbone, which the engine computes elsewhere; the heads remain for Grad-CAM."""
     for part in net.modules():
-        if isinstance(part, LesionNet):
+        if isinstance(part, SingleLesionNet):
             part.backbone = nn.Identity()  # pyright: ignore[reportAttributeAccessIssue]
     return net

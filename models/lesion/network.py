@@ -3,13 +3,13 @@
 Axes: B image, C channel, H row, W column, K diagnosis, R risk group (benign, malignant).
 """
 
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision.models import resnet50
-from torchvision.models.resnet import Bottleneck
 
 from models.diagnoses import GROUPS
 
@@ -136,19 +136,17 @@ class LesionEnsemble(nn.Module):
         return [member for member in self.members if isinstance(member, LesionNet)]
 
 
-def fold_batch_norm(resnet: nn.Module) -> None:
-    """Fold every batch norm of a trained ResNet into the convolution before it."""
-    for part in [resnet, *(part for part in resnet.modules() if isinstance(part, Bottleneck))]:
-        for number in (1, 2, 3):
-            conv, norm = getattr(part, f"conv{number}", None), getattr(part, f"bn{number}", None)
+def fold_batch_norm(backbone: nn.Module) -> None:
+    """Fold every batch norm of a trained backbone into the convolution before it."""
+    for part in list(backbone.modules()):
+        pairs = [(f"conv{number}", f"bn{number}") for number in (1, 2, 3)]
+        if isinstance(part, nn.Sequential):
+            pairs = list(pairwise(name for name, _ in part.named_children()))
+        for conv_name, norm_name in pairs:
+            conv, norm = getattr(part, conv_name, None), getattr(part, norm_name, None)
             if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
-                setattr(part, f"conv{number}", fuse_conv_bn_eval(conv, norm))
-                setattr(part, f"bn{number}", nn.Identity())
-        downsample = getattr(part, "downsample", None)
-        if isinstance(downsample, nn.Sequential):
-            conv, norm = downsample
-            assert isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d)
-            part.downsample = fuse_conv_bn_eval(conv, norm)
+                setattr(part, conv_name, fuse_conv_bn_eval(conv, norm))
+                setattr(part, norm_name, nn.Identity())
 
 
 def grad_cam(head: nn.Sequential, features_CHW: Tensor, column: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""Build the ONNX graph of the lesion network from its weights, in float32 or int8.
+"""Build the ONNX graph of a lesion network from its weights, in float32 or, for ResNet50, in int8.
 
 The graph is built in memory at every start, in half a second; ``torch.onnx`` takes half a minute. It includes
 the normalisation of pixels. ONNX Runtime fuses QuantizeLinear, DequantizeLinear and the operators between
@@ -26,9 +26,18 @@ from models.lesion.quantization.int8 import (
     bottlenecks,
     fold_convolution,
     fold_first_convolution,
+    fold_small,
     pixel_mean,
     pixel_range,
 )
+from models.lesion.small_network import (
+    MAX_RELU6,
+    SMALL_NETWORK,
+    ConvolutionSpec,
+    inverted_residuals,
+)
+from models.lesion.small_network import STEM as STEM_SPEC
+from models.lesion.small_network import TOP as TOP_SPEC
 
 OPSET, IR_VERSION = 17, 8
 PHOTOS, MALIGNANT, DIAGNOSIS, FEATURES = "image_BHWC", "malignant_B", "diagnosis_BK", "features_BCHW"
@@ -38,7 +47,7 @@ SCOPE = "scope_B"
 def lesion_graph(
     weights: Weights, meta: CheckpointMeta, ranges: CalibrationRanges | None = None
 ) -> onnx.ModelProto:
-    """Return the graph of a network or an ensemble; with ``ranges`` the backbone computes in int8.
+    """Return the graph of a network or an ensemble; with ``ranges`` a ResNet50 computes in int8.
 
     Its input is ``image_BHWC``, uint8; its outputs are ``malignant_B``, ``diagnosis_BK``,
     ``features_BCHW`` and, with a scope head, ``scope_B`` of ``models.lesion.engines.LesionOutput``.
@@ -47,7 +56,10 @@ def lesion_graph(
     num_members = meta.architecture.get("num_members")
     prefixes = [""] if num_members is None else [f"members.{number}." for number in range(num_members)]
     image = graph.pixels()
-    features = [graph.backbone(image, prefix) for prefix in prefixes]
+    if meta.architecture.get("network") == SMALL_NETWORK:
+        features = [graph.small_backbone(image)]
+    else:
+        features = [graph.backbone(image, prefix) for prefix in prefixes]
     pooled = [
         graph.add("ReduceMean", [one], f"{prefix}pooled", axes=[2, 3], keepdims=0)
         for one, prefix in zip(features, prefixes, strict=True)
@@ -117,6 +129,28 @@ class _Graph:
             x = self.bottleneck(x, prefix, block)
         return x
 
+    def small_backbone(self, image: str) -> str:
+        """Add the backbone of a ``SmallLesionNet``."""
+        x = self.small_convolution(image, STEM_SPEC)
+        for block in inverted_residuals():
+            shortcut = x
+            for spec in block.convolutions:
+                x = self.small_convolution(x, spec)
+            if block.is_residual:
+                x = self.add("Add", [x, shortcut], block.name)
+        return self.small_convolution(x, TOP_SPEC)
+
+    def small_convolution(self, x: str, spec: ConvolutionSpec) -> str:
+        folded = fold_small(self._weights, spec, self._meta)
+        x = self.convolve(x, folded, spec.activation, stride=spec.stride, groups=spec.groups)
+        if not spec.relu6:
+            return x
+        limits = [
+            self.constant(f"{x}.{name}", np.float32(value))
+            for name, value in (("low", 0), ("high", MAX_RELU6))
+        ]
+        return self.add("Clip", [x, *limits], f"{x}.relu6")
+
     def bottleneck(self, x: str, prefix: str, block: Bottleneck) -> str:
         stored = f"{prefix}backbone.{block.name}"
         name = f"{prefix}{block.name}"
@@ -133,7 +167,9 @@ class _Graph:
         x = self.add("Add", [x, shortcut], f"{name}.sum")
         return self.quantize(self.add("Relu", [x], name), block.name)
 
-    def convolve(self, x: str, folded: Convolution, name: str, *, stride: int, relu: bool = False) -> str:
+    def convolve(
+        self, x: str, folded: Convolution, name: str, *, stride: int, groups: int = 1, relu: bool = False
+    ) -> str:
         kernel, bias = self.kernel_and_bias(x, folded, name)
         size = folded.kernel_OCHW.shape[-1]
         output = self.add(
@@ -143,6 +179,7 @@ class _Graph:
             kernel_shape=[size, size],
             strides=[stride, stride],
             pads=[folded.padding] * 4,
+            group=groups,
         )
         return self.add("Relu", [output], name) if relu else output
 

@@ -21,10 +21,10 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from models.lesion.network import LesionLogits, LesionNet
+from models.lesion.small_network import SmallLesionNet
 from train.gpu_recipe.lesion import LesionRecipe, LesionRun
 from train.gpu_recipe.localizer import LocalizerRecipe, LocalizerRun
 from train.gpu_recipe.measure import DIAGNOSES, lesion_summary, predictions
-from train.gpu_recipe.networks import SmallLesionNet
 from train.gpu_recipe.optimize import Budget
 from train.gpu_recipe.photos import MASK_STRIDE, SOURCES, PhotoSet, load, pack
 from train.gpu_recipe.split import draw_split, read_rows, read_split, write_split

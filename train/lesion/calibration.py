@@ -21,7 +21,8 @@ from torch import Tensor, nn
 
 from models.diagnoses import GROUPS
 from models.lesion.metrics import CalibrationMetrics
-from models.lesion.network import LesionEnsemble, LesionNet
+from models.lesion.network import LesionEnsemble
+from models.lesion.networks import AnyLesionNet, SingleLesionNet
 from train.bootstrap import DECIMALS, Resamples, Statistic, groups_and_strata
 from train.metrics import calibration_error
 
@@ -33,7 +34,7 @@ MAX_TEMPERATURE = 10.0
 """Its inverse is the smallest one; for random outputs the fit has no finite optimum."""
 MALIGNANT = GROUPS.index("malignant")
 
-_Net = TypeVar("_Net", bound=LesionNet | LesionEnsemble)
+_Net = TypeVar("_Net", bound=AnyLesionNet)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,7 +127,7 @@ def fit_platt(risk_BR: np.ndarray, malignant_B: np.ndarray) -> tuple[float, floa
 def fold_in(net: _Net, calibration: Calibration) -> _Net:
     """Return a copy of a network with the calibration folded into its last linear layers."""
     net = copy.deepcopy(net)
-    members: list[LesionNet] = net.nets if isinstance(net, LesionEnsemble) else [net]
+    members: Sequence[SingleLesionNet] = net.nets if isinstance(net, LesionEnsemble) else [net]
     for member in members:
         risk, diagnosis = member.risk_head[-1], member.diagnosis_head[-1]
         assert isinstance(risk, nn.Linear) and isinstance(diagnosis, nn.Linear)

@@ -13,7 +13,10 @@ from torch import Tensor, nn
 from models.lesion.engines import LesionOutput
 from models.lesion.metrics import Int8Metrics
 from models.lesion.network import LesionNet
+from models.lesion.networks import SingleLesionNet
 from models.lesion.quantization.int8 import STEM, Range, bottlenecks
+from models.lesion.small_network import STEM as SMALL_STEM
+from models.lesion.small_network import TOP, inverted_residuals
 from train.bootstrap import DECIMALS, Resamples, Statistic
 from train.lesion.calibration import LabelledLogits
 from train.lesion.dataset import LesionPhotos, normalized
@@ -28,8 +31,8 @@ MAX_CHANGED_SHARE = 0.03
 """Of the first diagnoses."""
 
 
-def measure_ranges(net: LesionNet, photos: LesionPhotos) -> dict[str, Range]:
-    """Return the calibration range of every quantized activation, by the names of ``activation_names``.
+def measure_ranges(net: SingleLesionNet, photos: LesionPhotos) -> dict[str, Range]:
+    """Return the calibration range of every quantized activation, by its name.
 
     Each range has the least squared quantization error: a narrower one clips rare values and has a finer
     scale. Compared with the range from minimum to maximum it halves the error of the probabilities.
@@ -128,15 +131,14 @@ def _difference(one: Statistic, other: Statistic) -> Statistic:
 
 
 @torch.inference_mode()
-def _compute_features(net: LesionNet, photos: LesionPhotos, indices: list[int]) -> None:
+def _compute_features(net: SingleLesionNet, photos: LesionPhotos, indices: list[int]) -> None:
     device = next(net.parameters()).device
     net.eval().features(normalized(photos.__getitems__(indices)["image"].to(device)))
 
 
 @contextmanager
-def _observed_activations(net: LesionNet, observe: Callable[[str, Tensor], None]) -> Iterator[None]:
+def _observed_activations(net: SingleLesionNet, observe: Callable[[str, Tensor], None]) -> Iterator[None]:
     """Call ``observe`` with every quantized activation that the network computes in this context."""
-    backbone = net.backbone
     with ExitStack() as stack:
 
         def observe_input(part: nn.Module, name: str) -> None:
@@ -149,6 +151,21 @@ def _observed_activations(net: LesionNet, observe: Callable[[str, Tensor], None]
 
             stack.callback(part.register_forward_hook(hook).remove)
 
+        if not isinstance(net, LesionNet):
+            observe_output(net.backbone.get_submodule("stem"), SMALL_STEM.activation)
+            for block in inverted_residuals():
+                part = net.backbone.get_submodule(block.name)
+                for spec in block.convolutions:
+                    if spec.relu6:  # the norm and the ReLU6 follow the convolution
+                        prefix, number = spec.norm.rsplit(".", 1)
+                        observe_output(
+                            net.backbone.get_submodule(f"{prefix}.{int(number) + 1}"), spec.activation
+                        )
+                observe_output(part, block.convolutions[-1].activation)
+            observe_output(net.backbone.get_submodule("top"), TOP.activation)
+            yield
+            return
+        backbone = net.backbone
         observe_input(backbone.maxpool, STEM)
         for block in bottlenecks(net.input_px):
             part = backbone.get_submodule(block.name)

@@ -29,16 +29,17 @@ def fit_gate(outputs: Sequence[PipelineOutput]) -> LesionGate:
     """Fit the thresholds of a gate; hashes are left empty.
 
     ``min_scope`` is the highest threshold that rejects at most ``MAX_REJECTED`` of the unchanged lesion
-    photos in every source with ``MIN_PHOTOS``.
+    photos in every source with ``MIN_PHOTOS``; 0 for a network without a scope head.
 
     Args:
-        outputs: of validation pictures, by a network with a scope head.
+        outputs: of validation pictures, by one network.
     """
     lesions = unchanged(outputs)
     found = [one for one in lesions if one.prepared.lesion_box is not None]
     by_source = _by_source(found)
     large = [own for own in by_source.values() if len(own) >= MIN_PHOTOS] or [found]
-    limits = [float(np.quantile([_scope(one) for one in own], MAX_REJECTED)) for own in large]
+    scopes = [[one.scope for one in own if one.scope is not None] for own in large]
+    limits = [float(np.quantile(own, MAX_REJECTED)) if own else 0.0 for own in scopes]
     gate = LesionGate(
         network_sha256="",
         localizer_sha256="",
@@ -84,9 +85,3 @@ def _by_source(outputs: Sequence[PipelineOutput]) -> dict[str, list[PipelineOutp
     for one in outputs:
         by_source.setdefault(one.picture.source, []).append(one)
     return by_source
-
-
-def _scope(output: PipelineOutput) -> float:
-    if output.scope is None:
-        raise ValueError("the network has no scope head; train one with scope_head=True")
-    return output.scope

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 
 from models.lesion.engines import LesionEngine, LesionOutput
-from models.lesion.network import LesionEnsemble, LesionLogits, LesionNet
+from models.lesion.network import LesionLogits
+from models.lesion.networks import AnyLesionNet
 from train.data.split import groups_of
 from train.lesion.calibration import LabelledLogits
 from train.lesion.dataset import LesionPhotos, normalized
@@ -18,7 +19,7 @@ BATCH_SIZE = 64
 
 
 @torch.inference_mode()
-def predict_logits(net: LesionNet | LesionEnsemble, photos: LesionPhotos) -> LabelledLogits:
+def predict_logits(net: AnyLesionNet, photos: LesionPhotos) -> LabelledLogits:
     """Return a network's logits for photos, computed in float32 on the network's device."""
     net.eval()
     device = next(net.parameters()).device

@@ -22,7 +22,8 @@ from models.lesion.engine_loader import load_lesion_engine, supported_int8_runti
 from models.lesion.engines import LesionOutput
 from models.lesion.localizer import Localizer
 from models.lesion.metrics import FoldMetrics, Int8Metrics, LesionMetrics
-from models.lesion.network import LesionEnsemble, LesionNet
+from models.lesion.network import LesionEnsemble
+from models.lesion.networks import AnyLesionNet, SingleLesionNet, network_name
 from models.lesion.quantization.int8 import CalibrationRanges
 from models.metrics import TaskMetrics
 from models.preprocessing import MEAN, STD
@@ -109,8 +110,10 @@ def release_lesion(run: TrainedRun, folder: Path, crops: CropRelease | None = No
         )
 
     calibrated = fold_in(net, calibration)
-    sample = random.Random(config.seed).sample(split.train, min(NUM_PHOTOS, len(split.train)))
-    ranges = measure_ranges(calibrated, _photos(run, sample, cache="", localizer=localizer))
+    ranges = None
+    if supported_int8_runtimes(network_name(run.architecture)):
+        sample = random.Random(config.seed).sample(split.train, min(NUM_PHOTOS, len(split.train)))
+        ranges = measure_ranges(calibrated, _photos(run, sample, cache="", localizer=localizer))
     validation = _Validation(
         photos=photos, logits=logits, evaluate=evaluate, source_B=source_B, ranges=ranges
     )
@@ -174,7 +177,7 @@ class _Validation:
 
 
 def _write(
-    net: LesionNet | LesionEnsemble,
+    net: AnyLesionNet,
     meta: CheckpointMeta,
     validation: _Validation,
     train_rows: Sequence[Row],
@@ -191,7 +194,7 @@ def _write(
         output = predict(reference, batches_of(validation.photos))
         metrics = validation.evaluate(output)
         if ranges is None:
-            log.info("no int8 for an ensemble: its training sets together contain every photo")
+            log.info("no int8: the network is an ensemble, or this machine has no int8 for it")
         else:
             cost = _evaluate_int8(scratch, meta, validation, output)
             metrics = metrics.model_copy(update={"int8": cost})
@@ -213,7 +216,7 @@ def _evaluate_int8(
     ``engines`` holds each engine's result; serving uses no engine that is missing there.
     """
     results: list[Int8Metrics] = []
-    for runtime in supported_int8_runtimes():
+    for runtime in supported_int8_runtimes(network_name(meta.architecture)):
         output = predict(load_lesion_engine(folder, engine=runtime), batches_of(validation.photos))
         cost = int8_metrics(runtime, output, float32, validation.logits)
         changed, is_small = _changed_verdicts(output, float32, meta, validation.source_B)
@@ -355,7 +358,7 @@ def _difference(output: LesionOutput, logits: LabelledLogits, calibration: Calib
     return round(difference, 6)
 
 
-def _finite_logits(net: LesionNet | LesionEnsemble, photos: LesionPhotos) -> LabelledLogits:
+def _finite_logits(net: AnyLesionNet, photos: LesionPhotos) -> LabelledLogits:
     logits = predict_logits(net, photos)
     if not (np.isfinite(logits.risk_BR).all() and np.isfinite(logits.diagnosis_BK).all()):
         raise ReleaseError(
@@ -398,7 +401,7 @@ def _photos(
     )
 
 
-def _lesion_net(net: nn.Module) -> LesionNet:
+def _lesion_net(net: nn.Module) -> SingleLesionNet:
     inner = unwrap(net)
-    assert isinstance(inner, LesionNet)
+    assert isinstance(inner, SingleLesionNet)
     return inner.eval()

@@ -9,26 +9,30 @@ Axes: C input channel, H row, W column, O output channel.
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from models.checkpoint import CheckpointMeta
-from models.lesion.network import FINE_STRIDE_BELOW_PX
+from models.lesion import small_network
+from models.lesion.network import FINE_STRIDE_BELOW_PX, PREFIX
+from models.lesion.small_network import ConvolutionSpec
 
 BLOCKS = (3, 4, 6, 3)
 """Bottlenecks of each stage of a ResNet50."""
 BATCH_NORM_EPSILON = 1e-5
 IMAGE, STEM = "image", "stem"
+SUM_WEIGHT = 10
+"""Of the squared error of a kernel's sum against the squared errors of its weights."""
 MAX_INT32_BIAS = 2**30
 """Half of what an int32 holds, which leaves room for the sum of products."""
 
 Weights = Mapping[str, np.ndarray]
-"""Parameters and buffers of a ``LesionNet`` or ``LesionEnsemble`` by name, float32."""
+"""Parameters and buffers of a lesion network by name, float32."""
 Range = tuple[float, float]
 """Smallest and largest value of an activation that int8 represents; values outside are clipped."""
 CalibrationRanges = Mapping[str, Range]
-"""By the names of ``activation_names``."""
+"""By the names of ``activation_names`` or ``small_activation_names``."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +51,8 @@ class Convolution:
 
     kernel_OCHW: np.ndarray
     bias_O: np.ndarray
+    keeps_sums: bool = False
+    """Whether int8 keeps the sum of each output channel's kernel: needed by depthwise convolutions."""
 
     @property
     def padding(self) -> int:
@@ -64,7 +70,24 @@ class Convolution:
         scale_O = np.where(largest_O > 0, largest_O / 127, 1)
         scale_O = np.maximum(scale_O, np.abs(self.bias_O) / (MAX_INT32_BIAS * input_scale))
         scale_O = scale_O.astype(np.float32)
+        if self.keeps_sums:
+            scale_O = _scale_that_keeps_sums(self.kernel_OCHW, scale_O)
         return np.rint(self.kernel_OCHW / scale_O[:, None, None, None]).astype(np.int8), scale_O
+
+
+def _scale_that_keeps_sums(kernel_OCHW: np.ndarray, scale_O: np.ndarray) -> np.ndarray:
+    """Return for each channel the scale, at most 1.3 times the given one, whose rounding errors cancel best.
+
+    Inputs are positive and alike at neighbouring pixels, so that errors of one sign add up.
+    """
+    least_O, chosen_O = np.full(len(scale_O), np.inf), scale_O
+    for factor in np.linspace(1, 1.3, 31, dtype=np.float32):
+        scale_O111 = (factor * scale_O)[:, None, None, None]
+        error_OCHW = np.rint(kernel_OCHW / scale_O111) * scale_O111 - kernel_OCHW
+        error_O = SUM_WEIGHT * error_OCHW.sum((1, 2, 3)) ** 2 + (error_OCHW**2).sum((1, 2, 3))
+        chosen_O = np.where(error_O < least_O, scale_O111[:, 0, 0, 0], chosen_O)
+        least_O = np.minimum(least_O, error_O)
+    return chosen_O
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,9 +117,11 @@ def bottlenecks(input_px: int) -> Iterator[Bottleneck]:
             )
 
 
-def fold_convolution(weights: Weights, conv: str, norm: str) -> Convolution:
+def fold_convolution(
+    weights: Weights, conv: str, norm: str, *, epsilon: float = BATCH_NORM_EPSILON
+) -> Convolution:
     """Fold a batch norm into the convolution before it."""
-    factor_O = weights[f"{norm}.weight"] / np.sqrt(weights[f"{norm}.running_var"] + BATCH_NORM_EPSILON)
+    factor_O = weights[f"{norm}.weight"] / np.sqrt(weights[f"{norm}.running_var"] + epsilon)
     return Convolution(
         kernel_OCHW=weights[f"{conv}.weight"] * factor_O[:, None, None, None],
         bias_O=weights[f"{norm}.bias"] - weights[f"{norm}.running_mean"] * factor_O,
@@ -105,9 +130,25 @@ def fold_convolution(weights: Weights, conv: str, norm: str) -> Convolution:
 
 def fold_first_convolution(weights: Weights, prefix: str, meta: CheckpointMeta) -> Convolution:
     """Fold batch norm and pixel scaling into the first convolution, which reads centred pixels."""
-    first = fold_convolution(weights, f"{prefix}backbone.conv1", f"{prefix}backbone.bn1")
+    return read_centred_pixels(
+        fold_convolution(weights, f"{prefix}backbone.conv1", f"{prefix}backbone.bn1"), meta
+    )
+
+
+def read_centred_pixels(first: Convolution, meta: CheckpointMeta) -> Convolution:
+    """Fold pixel scaling into a convolution of normalised pixels; it then reads centred pixels."""
     std_C = np.array(meta.std, np.float32)[:, None, None] * 255
     return Convolution(kernel_OCHW=first.kernel_OCHW / std_C, bias_O=first.bias_O)
+
+
+def fold_small(weights: Weights, spec: ConvolutionSpec, meta: CheckpointMeta) -> Convolution:
+    """Fold the batch norm of one convolution of a ``SmallLesionNet``; the first reads centred pixels."""
+    folded = fold_convolution(
+        weights, f"{PREFIX}{spec.conv}", f"{PREFIX}{spec.norm}", epsilon=small_network.BATCH_NORM_EPSILON
+    )
+    if spec == small_network.STEM:
+        folded = read_centred_pixels(folded, meta)
+    return replace(folded, keeps_sums=True)
 
 
 def pixel_mean(meta: CheckpointMeta) -> np.ndarray:
@@ -134,6 +175,6 @@ def activation_names(input_px: int) -> list[str]:
 def is_valid_range(name: str, values: Range) -> bool:
     """Check that a range is finite, ordered, contains zero, and after a ReLU starts there."""
     low, high = values
-    may_be_negative = name.endswith((".conv3", ".shortcut"))
+    may_be_negative = name.endswith((".conv3", ".shortcut", ".projection"))
     is_ordered = math.isfinite(high - low) and low < high and low <= 0 <= high
     return is_ordered and (may_be_negative or low == 0)

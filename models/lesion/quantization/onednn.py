@@ -48,8 +48,8 @@ class Int8Backbone:
         self._image, self._output = params[IMAGE], params[STEM]
         side = meta.input_px
         first = fold_first_convolution(weights, "", meta)
-        self._stem = _Int8Convolution(first, params[IMAGE], params[STEM], side, stride=2, relu=True)
-        side = _halved(_halved(side))  # the convolution and max pooling
+        self._stem = Int8Convolution(first, params[IMAGE], params[STEM], side, stride=2, relu=True)
+        side = halved(halved(side))  # the convolution and max pooling
         self._blocks: list[_Int8Bottleneck] = []
         for block in bottlenecks(meta.input_px):
             name = f"backbone.{block.name}"
@@ -64,17 +64,22 @@ class Int8Backbone:
                 )
             )
             self._output = params[block.name]
-            side = _halved(side) if block.stride == 2 else side
+            side = halved(side) if block.stride == 2 else side
 
     def __call__(self, image_BHWC: Tensor) -> Tensor:
         """Return the last feature map, float32 (B, 2048, h, w), of uint8 photos."""
         image, output = self._image, self._output
-        centred = image_BHWC.float().sub_(self._mean_C).div_(image.scale).round_().add_(image.zero_point)
-        x = self._stem(centred.clamp_(0, 255).to(torch.uint8).movedim(-1, 1))
+        x = self._stem(quantized_pixels(image_BHWC, self._mean_C, image))
         x = torch.ops.quantized.max_pool2d(x, [3, 3], [2, 2], [1, 1], [1, 1], False)
         for block in self._blocks:
             x = block(x)
         return x.float().sub_(output.zero_point).mul_(output.scale)
+
+
+def quantized_pixels(image_BHWC: Tensor, mean_C: Tensor, params: QuantizationParams) -> Tensor:
+    """Return photos minus their mean, quantized, uint8 (B, 3, H, W), channels last in memory."""
+    centred_BHWC = image_BHWC.float().sub_(mean_C).div_(params.scale).round_().add_(params.zero_point)
+    return centred_BHWC.clamp_(0, 255).to(torch.uint8).movedim(-1, 1)
 
 
 _PARTS = (
@@ -95,25 +100,27 @@ class _Int8Bottleneck:
         side: int,
         stride: int,
     ) -> None:
-        inner_side = _halved(side) if stride == 2 else side
+        inner_side = halved(side) if stride == 2 else side
         self._shortcut = None
         self._shortcut_params = input_params
         if "shortcut" in convolutions:
             self._shortcut_params = params["shortcut"]
-            self._shortcut = _Int8Convolution(
+            self._shortcut = Int8Convolution(
                 convolutions["shortcut"], input_params, self._shortcut_params, side, stride=stride
             )
         first, second = params["conv1"], params["conv2"]
-        self._conv1 = _Int8Convolution(convolutions["conv1"], input_params, first, side, relu=True)
-        self._conv2 = _Int8Convolution(convolutions["conv2"], first, second, side, stride=stride, relu=True)
-        self._conv3 = _Int8Convolution(convolutions["conv3"], second, output_params, inner_side)
+        self._conv1 = Int8Convolution(convolutions["conv1"], input_params, first, side, relu=True)
+        self._conv2 = Int8Convolution(convolutions["conv2"], first, second, side, stride=stride, relu=True)
+        self._conv3 = Int8Convolution(convolutions["conv3"], second, output_params, inner_side)
 
     def __call__(self, x: Tensor) -> Tensor:
         shortcut = x if self._shortcut is None else self._shortcut(x)
         return self._conv3.add_to(shortcut, self._shortcut_params, self._conv2(self._conv1(x)))
 
 
-class _Int8Convolution:
+class Int8Convolution:
+    """Compute one convolution with uint8 input and output."""
+
     def __init__(
         self,
         convolution: Convolution,
@@ -122,6 +129,7 @@ class _Int8Convolution:
         side: int,
         *,
         stride: int = 1,
+        groups: int = 1,
         relu: bool = False,
     ) -> None:
         kernel_OCHW, scale_O = convolution.quantize(input_params.scale)
@@ -129,19 +137,20 @@ class _Int8Convolution:
         self._input, self._output = input_params, output_params
         self._scale_O = torch.from_numpy(scale_O)
         padding = [convolution.padding, convolution.padding]
-        self._geometry = ([stride, stride], padding, [1, 1], 1)
+        self._geometry = ([stride, stride], padding, [1, 1], groups)
         self._kernel = torch.ops.onednn.qconv_prepack(
             torch.from_numpy(kernel_OCHW),
             self._scale_O,
             input_params.scale,
             input_params.zero_point,
             *self._geometry,
-            [PREPACK_BATCH_SIZE, kernel_OCHW.shape[1], side, side],
+            [PREPACK_BATCH_SIZE, groups * kernel_OCHW.shape[1], side, side],
         )
         self._zero_point_O = torch.zeros(len(scale_O), dtype=torch.int32)
         self._bias_O = torch.from_numpy(convolution.bias_O)
 
     def __call__(self, x: Tensor) -> Tensor:
+        """Return the result for a uint8 input, (B, C, H, W)."""
         return torch.ops.onednn.qconv2d_pointwise(
             *self._operands(x),
             self._bias_O,
@@ -152,7 +161,9 @@ class _Int8Convolution:
             "",
         )
 
-    def add_to(self, shortcut: Tensor, shortcut_params: QuantizationParams, x: Tensor) -> Tensor:
+    def add_to(
+        self, shortcut: Tensor, shortcut_params: QuantizationParams, x: Tensor, *, relu: bool = True
+    ) -> Tensor:
         """Add the result to ``shortcut`` in its own memory, and apply ReLU."""
         return torch.ops.onednn.qconv2d_pointwise.binary(
             *self._operands(x),
@@ -164,7 +175,7 @@ class _Int8Convolution:
             shortcut_params.zero_point,
             "sum",
             1.0,
-            "relu",
+            "relu" if relu else "none",
             [],
             "",
         )
@@ -177,5 +188,6 @@ class _Int8Convolution:
         return self._output.scale, self._output.zero_point, torch.uint8
 
 
-def _halved(side: int) -> int:
+def halved(side: int) -> int:
+    """Return the side of a feature map after a stride of 2."""
     return (side + 1) // 2

@@ -6,13 +6,14 @@ import pytest
 import torch
 
 from models.lesion.localizer import Box, crop_square
+from models.lesion.small_network import SmallLesionNet
 from tests.train.gpu_recipe.drawn_lesions import draw_folder, packed
 from train.gpu_recipe.augment import Degradation, degrade, draw_overlays, jpeg
 from train.gpu_recipe.geometry import Draw, Window, central_square, read_mask, read_window, whole_frame
 from train.gpu_recipe.lesion import LesionRecipe, LesionRun
 from train.gpu_recipe.localizer import LocalizerRecipe, LocalizerRun
 from train.gpu_recipe.measure import DIAGNOSES, boxes_of_maps, crop_window
-from train.gpu_recipe.networks import LesionLocalizer, SmallLesionNet
+from train.gpu_recipe.networks import LesionLocalizer
 from train.gpu_recipe.optimize import Budget
 from train.gpu_recipe.photos import PhotoSet
 from train.gpu_recipe.split import ReservedPhotoError, draw_split, read_rows, read_split

@@ -231,7 +231,7 @@ def test_an_int8_engine_that_was_not_evaluated_is_not_used(
     config: LesionTraining, folds: list[Split], monkeypatch: pytest.MonkeyPatch
 ):
     with monkeypatch.context() as patch:
-        patch.setattr("train.lesion.release.supported_int8_runtimes", lambda: ["onnxruntime-int8"])
+        patch.setattr("train.lesion.release.supported_int8_runtimes", lambda _: ["onnxruntime-int8"])
         folder = release(network(), config, folds[0])
 
     cost = metrics_of(folder).int8

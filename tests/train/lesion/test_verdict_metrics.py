@@ -197,8 +197,10 @@ def test_degraded_photos_and_other_pictures_do_not_set_the_threshold() -> None:
     assert fit_gate(outputs).min_scope == pytest.approx(0.9)
 
 
-def test_a_network_without_scope_head_cannot_have_a_gate() -> None:
+def test_a_network_without_scope_head_has_a_gate_by_localizer_alone() -> None:
     outputs = [output(f"{i}", 0.5, scope=None) for i in range(100)]
 
-    with pytest.raises(ValueError, match="scope head"):
-        fit_gate(outputs)
+    gate = fit_gate(outputs)
+
+    assert gate.min_scope == 0 and gate.min_box_px > 0
+    assert [rate.value for rate in gate.false_rejections.values()] == [0]
