@@ -196,7 +196,7 @@ def services(
 
 
 def fake_app(
-    models: FakeModels, *, lesion_meta: CheckpointMeta = _LESION_META, **sections: dict[str, Any]
+    models: FakeModels, lesion_meta: CheckpointMeta = _LESION_META, /, **sections: dict[str, Any]
 ) -> FastAPI:
     """The API on fake models, with settings by section: ``gateway``, ``lesion``, ``progress``."""
     gateway = GatewayConfig.model_validate(sections.get("gateway", {}))

@@ -45,7 +45,7 @@ def client(folder: Path, models: FakeModels) -> TestClient:
 
 def gated_client(models: FakeModels, folder: Path, meta: CheckpointMeta | None = None) -> TestClient:
     meta = meta or read_meta(folder)
-    return TestClient(fake_app(models, lesion_meta=meta, lesion={"checkpoint": str(folder)}))
+    return TestClient(fake_app(models, meta, lesion={"checkpoint": str(folder)}))
 
 
 def send(client: TestClient, photo: bytes, query: str = "") -> LesionAnswer:

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -96,7 +97,7 @@ def test_a_handful_of_photos_does_not_lead_to_probabilities_of_0_and_1(malignant
 @pytest.mark.parametrize("num_members", [0, 2], ids=["one network", "ensemble"])
 def test_folding_in_changes_the_logits_as_the_calibration_says(num_members: int):
     torch.manual_seed(0)
-    shape = {"num_diagnoses": 3, "input_px": 32}
+    shape: dict[str, Any] = {"num_diagnoses": 3, "input_px": 32}
     net = LesionEnsemble(num_members=2, **shape) if num_members else LesionNet(**shape)
     net.eval()
     calibration = Calibration(diagnosis_temperature=0.7, risk_temperature=1.6, risk_shift=-0.4)
