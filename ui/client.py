@@ -9,7 +9,7 @@ from pydantic import BaseModel, ValidationError
 
 from serve.lesion.schemas import LesionAnswer, PixelBox
 from serve.progress.schemas import ProgressAnswer
-from serve.schemas import DEADLINE_HEADER, DEFAULT_DEADLINE_S, ErrorBody, Models
+from serve.schemas import DEADLINE_HEADER, DEFAULT_DEADLINE_S, MAX_TOP_K, ErrorBody, Models
 from ui.rendering import sentence
 
 _Answer = TypeVar("_Answer", bound=BaseModel)
@@ -68,10 +68,14 @@ class ApiClient:
             trust_env=False,  # ignore HTTP_PROXY: both processes run on one machine
         )
 
-    async def lesion(self, photo: bytes, *, top_k: int = 7, box: PixelBox | None = None) -> LesionAnswer:
+    async def lesion(
+        self, photo: bytes, *, top_k: int = MAX_TOP_K, box: PixelBox | None = None
+    ) -> LesionAnswer:
         """Classify one photo of a lesion, with a Grad-CAM map.
 
         Args:
+            photo: content of the file.
+            top_k: number of diagnoses in the answer; all of them without it.
             box: of the lesion, instead of the one that the server finds.
 
         Raises:

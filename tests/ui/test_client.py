@@ -24,6 +24,8 @@ async def test_a_request_carries_its_deadline_and_requests_a_grad_cam_map(client
 
     assert fake_api.headers["x-request-timeout-seconds"] == "60"
     assert fake_api.query == {"explain": "true", "top_k": "3"}
+    await client.lesion(b"photo")
+    assert fake_api.query["top_k"] == "27", "all diagnoses; the server rejects more"
 
 
 async def test_the_box_of_a_lesion_is_sent_in_pixels(client, fake_api):
