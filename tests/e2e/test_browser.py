@@ -177,6 +177,7 @@ def test_uploaded_photos_are_compared_and_one_without_a_face_is_not_used(page: P
     _add(tab.locator("#progress-picker"), photos)
     expect(tab.locator(".picked li")).to_have_count(4)
     tab.get_by_role("button", name="Compare", exact=True).click()
+    tab.get_by_role("button", name="Compare in this order").click()
 
     tiles = tab.locator("#progress-answer .photos li")
     expect(tiles).to_have_count(4)

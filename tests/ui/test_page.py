@@ -169,8 +169,9 @@ async def test_an_unknown_example_changes_nothing(page, data):
     assert await all_of(handler(page, "on_example")(gr.EventData(None, data))) == []
 
 
-async def test_a_series_is_compared_shown_and_deleted(page, upload, fake_api, services):
+async def test_a_series_is_compared_shown_and_deleted(page, upload, fake_api, services, make_progress_answer):
     uploads = [upload("one"), upload("two")]
+    fake_api.progress = make_progress_answer(2).model_copy(update={"order": "exif"})
 
     working, answered = await all_of(handler(page, "on_compare")(uploads))
 
@@ -197,6 +198,13 @@ async def test_missing_dates_are_requested_and_sent_with_the_recorded_ones(
     assert fake_api.taken_at == times
     assert "Improved" in answered[PROGRESS_ANSWER] and not answered[DATES]["visible"]
     assert list(services.uploads.path.iterdir()) == []
+
+
+async def test_dates_are_requested_if_no_photo_records_one(page, upload, fake_api):
+    *_, update = await all_of(handler(page, "on_compare")([upload("one"), upload("two")]))
+
+    assert "2 of 2 photos record no date" in update[DATES]["value"] and update[DATES]["visible"]
+    assert update[DATES]["value"].count('type="date"') == 2 and update[PROGRESS_ANSWER] == ""
 
 
 async def test_the_order_of_the_uploads_can_be_confirmed_instead(

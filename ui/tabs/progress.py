@@ -86,7 +86,7 @@ class _Handlers:
         self._examples = examples
 
     async def on_compare(self, uploads: list[dict[str, Any]] | None) -> AsyncGenerator[_Update]:
-        """Compare the photos; show the form for dates if only some photos have one."""
+        """Compare the photos; show the form for dates if not every photo has one."""
         async with contextlib.aclosing(self._compare(uploads or [])) as updates:
             async for update in updates:
                 yield update
@@ -147,7 +147,7 @@ class _Handlers:
 
 
 def _lacks_times(answer: ProgressAnswer) -> bool:
-    return any(reason.code == "times_missing" for reason in answer.reasons)
+    return answer.order == "upload"
 
 
 def _missing_dates(answer: ProgressAnswer, previews: Sequence[Preview | None]) -> _Update:

@@ -1,4 +1,4 @@
-"""The form of the Progress tab for missing dates, if only some photos record one."""
+"""The form of the Progress tab for missing dates, if not every photo records one."""
 
 from collections.abc import Sequence
 
