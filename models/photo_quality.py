@@ -55,7 +55,7 @@ def find_problems(photo: Photo) -> list[Problem]:
     if brightness < MIN_BRIGHTNESS:
         message = (
             f"the photo is black: 99% of it has a brightness of at most {brightness} of 255, at least "
-            f"{MIN_BRIGHTNESS} is needed; take it again in daylight or with the flash"
+            f"{MIN_BRIGHTNESS} is needed; take it again in daylight or brighter light"
         )
         problems.append(Problem(code="too_dark", message=message))
     elif white_share > MAX_WHITE_SHARE:

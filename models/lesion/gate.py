@@ -165,8 +165,8 @@ def _not_skin_or_no_lesion(prepared: PreparedLesion, gate: LesionGate) -> Proble
 
 def _no_lesion() -> Problem:
     message = (
-        "no lesion was found on the skin; take the photo from about 10 cm with the lesion in the middle and "
-        "in focus, or mark the lesion"
+        "no lesion was found in the photo; take it from about 10 cm with the lesion in the middle and in "
+        "focus, or mark the lesion"
     )
     return Problem(code="no_lesion", message=message)
 

@@ -62,12 +62,14 @@ _EXAMPLE = ProgressAnswer(
     verdict="improved",
     improved_probability=0.83,
     worsened_probability=0.17,
+    improved_threshold=0.66,
+    worsened_threshold=0.66,
     order="exif",
     reasons=[
         Reason(
             code="too_dark",
             message="photo 1: the photo is black: 99% of it has a brightness of at most 9 of 255, at least "
-            f"{MIN_BRIGHTNESS} is needed; take it again in daylight or with the flash",
+            f"{MIN_BRIGHTNESS} is needed; take it again in daylight or brighter light",
         )
     ],
     photos=[

@@ -64,6 +64,8 @@ def progress_answer(
         verdict="inconclusive" if blocking else report.thresholds.verdict(improved),
         improved_probability=improved,
         worsened_probability=1 - improved,
+        improved_threshold=report.thresholds.improved,
+        worsened_threshold=report.thresholds.worsened,
         order=order,
         reasons=[
             *(blocking or change_reasons(report)),

@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from models.progress.verdict import VerdictThresholds as VerdictThresholds
 from serve.schemas import DISCLAIMER, Body, ModelName, Probability, Reason
 
 
@@ -50,11 +51,20 @@ class ProgressAnswer(Body):
 
     model: ModelName
     verdict: Literal["improved", "worsened", "no_clear_change", "inconclusive"] = Field(
-        description="no_clear_change: neither probability reaches its threshold, `thresholds` in "
-        "`GET /v1/models`; inconclusive: the photos cannot be compared, `reasons` says why"
+        description="no_clear_change: neither probability reaches its threshold; inconclusive: the photos "
+        "cannot be compared, `reasons` says why"
     )
     improved_probability: float = Field(ge=0, le=1, description="0.5 if the verdict is inconclusive")
     worsened_probability: float = Field(ge=0, le=1, description="0.5 if the verdict is inconclusive")
+    improved_threshold: float = Field(
+        ge=0, le=1, description="probability of improvement from which the verdict is improved"
+    )
+    worsened_threshold: float | None = Field(
+        ge=0,
+        le=1,
+        description="probability of worsening from which the verdict is worsened; null: every series that is "
+        "not improved is worsened, there is no verdict no_clear_change",
+    )
     order: Literal["taken_at", "exif", "upload"] = Field(description="source of the order of the photos")
     reasons: list[Reason] = Field(
         default=[],

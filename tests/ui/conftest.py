@@ -15,10 +15,10 @@ from starlette.datastructures import UploadFile
 
 from models.lesion.metrics import DiagnosisMetrics, LesionMetrics, RiskMetrics
 from models.metrics import Metric
-from models.progress.metrics import ProgressMetrics
+from models.progress.metrics import ProgressMetrics, VerdictMetrics
 from serve.lesion.schemas import DiagnosisScore, LesionAnswer, PixelBox
 from serve.lesion.verdict import RISK_LEVELS, LesionThresholds
-from serve.progress.schemas import Box, FoundFace, PhotoReport, ProgressAnswer
+from serve.progress.schemas import Box, FoundFace, PhotoReport, ProgressAnswer, VerdictThresholds
 from serve.schemas import (
     ErrorBody,
     ErrorCode,
@@ -104,7 +104,11 @@ def grad_cam_png() -> str:
 
 
 def progress_answer(
-    num_photos: int, *, improved: float = 0.83, without_face: tuple[int, ...] = ()
+    num_photos: int,
+    *,
+    improved: float = 0.83,
+    without_face: tuple[int, ...] = (),
+    thresholds: tuple[float, float | None] = (0.5, None),
 ) -> ProgressAnswer:
     faces = [index for index in range(num_photos) if index not in without_face]
     box = FoundFace(box=Box(left=110, top=90, right=370, bottom=420), confidence=0.998)
@@ -122,9 +126,11 @@ def progress_answer(
         )
     return ProgressAnswer(
         model=ModelName(name="progress-reference", version="1"),
-        verdict="improved" if improved >= 0.5 else "worsened",
+        verdict=VerdictThresholds(improved=thresholds[0], worsened=thresholds[1]).verdict(improved),
         improved_probability=improved,
         worsened_probability=1 - improved,
+        improved_threshold=thresholds[0],
+        worsened_threshold=thresholds[1],
         order="upload",
         photos=photos,
     )
@@ -178,6 +184,7 @@ def loaded_models() -> Models:
             "name": "progress-reference",
             "labels": ["worsened", "improved"],
             "groups": {},
+            "thresholds": {"improved": 0.663, "worsened": 0.663},
             "metrics": ProgressMetrics(
                 split="series drawn on people not seen in training",
                 n=600,
@@ -188,6 +195,17 @@ def loaded_models() -> Models:
                 auroc=Metric(),
                 balanced_accuracy_by_photos={},
                 balanced_accuracy_by_person={"p01": 0.9, "p03": 0.8},
+                verdicts={
+                    "cross_fitted": VerdictMetrics(
+                        called={
+                            "undrawn": Metric(value=0.0944, low=0.0178, high=0.1801, n=360),
+                            "altered_blur": Metric(value=0.0917, n=240),
+                        },
+                        called_by_person={},
+                        found={},
+                        opposite={},
+                    )
+                },
             ),
         }
     )

@@ -6,6 +6,7 @@ from urllib.parse import urljoin
 
 import gradio as gr
 
+from serve.progress.schemas import VerdictThresholds
 from serve.schemas import DISCLAIMER, LoadedModel
 from ui.cards import exception_card
 from ui.rendering import in_minutes, render
@@ -72,7 +73,7 @@ def _model(model: LoadedModel) -> dict[str, Any]:
         "question": TITLES.get(model.kind, model.name),
         "facts": [
             ("Name", f"{model.name}, version {model.version}"),
-            ("Possible answers", ", ".join(model.labels)),
+            _answers(model),
             ("Input", f"{model.input_px} x {model.input_px} pixels"),
             *_lesion_facts(model),
             ("Training set", model.training_data),
@@ -83,6 +84,22 @@ def _model(model: LoadedModel) -> dict[str, Any]:
         ],
         "metrics": metric_lines(model),
     }
+
+
+def _answers(model: LoadedModel) -> tuple[str, str]:
+    if model.kind == "lesion":
+        return "Diagnoses", ", ".join(model.labels)
+    if model.kind != "progress":
+        return "Possible answers", ", ".join(model.labels)
+    thresholds = VerdictThresholds.of(model.thresholds)
+    verdicts = f"improved from a probability of improvement of {thresholds.improved:.3g}"
+    if thresholds.worsened is None:
+        verdicts += ", worsened below it"
+    else:
+        worsened = f"worsened from a probability of worsening of {thresholds.worsened:.3g}"
+        verdicts += f", {worsened}, no clear change in between"
+    why = "if the photos show different people or only one of them shows a face"
+    return "Possible answers", f"{verdicts}; inconclusive {why}"
 
 
 def _lesion_facts(model: LoadedModel) -> list[tuple[str, str]]:

@@ -5,13 +5,25 @@ from collections.abc import Mapping
 from serve.schemas import LesionMetrics, LoadedModel, Metric, ProgressMetrics
 from ui.tabs.verdict_errors import source_name, verdicts_by_kind
 
+_NO_CHANGE_NAMES = {
+    "undrawn": "Unchanged photos of one person",
+    "altered": "The same, half of the photos altered",
+    "drawn": "Drawn lesions that do not change",
+}
+
 
 def metric_lines(model: LoadedModel) -> list[tuple[str, list[str]]]:
     """Return headings, each with lines such as "Sensitivity 0.87 (95% interval 0.81 to 0.92, n 134)"."""
     metrics = model.metrics
     if isinstance(metrics, ProgressMetrics):
-        main = {"Balanced accuracy": metrics.balanced_accuracy, "AUROC": metrics.auroc}
-        return [("Improved or worsened", _lines(main | _recalls(metrics.recall)))]
+        main = {
+            "Balanced accuracy, people resampled": metrics.balanced_accuracy_over_people,
+            "AUROC": metrics.auroc,
+        }
+        return [
+            ("Improved or worsened, at probability 0.5", _lines(main | _recalls(metrics.recall))),
+            ("Series without a change called improved or worsened", _lines(_false_calls(metrics))),
+        ]
     if not isinstance(metrics, LesionMetrics):
         return []
     risk = {
@@ -33,6 +45,13 @@ def metric_lines(model: LoadedModel) -> list[tuple[str, list[str]]]:
     ]
 
 
+def _false_calls(metrics: ProgressMetrics) -> dict[str, Metric]:
+    """Return the rates with thresholds that were fitted without each person, else with those stored."""
+    verdicts = metrics.verdicts.get("cross_fitted") or metrics.verdicts.get("checkpoint")
+    called = verdicts.called if verdicts else {}
+    return {name: called[kind] for kind, name in _NO_CHANGE_NAMES.items() if kind in called}
+
+
 def _verdict_lines(metrics: LesionMetrics) -> list[tuple[str, list[str]]]:
     verdicts = verdicts_by_kind(metrics)
     return [
@@ -48,7 +67,10 @@ def _verdict_lines(metrics: LesionMetrics) -> list[tuple[str, list[str]]]:
             "Inconclusive for any reason, test set",
             _lines(_by_source({n: v.inconclusive for n, v in verdicts.items()})),
         ),
-        ("Pictures without a lesion that get a verdict, test set", _lines(metrics.verdicts_without_lesion)),
+        (
+            "Pictures without a lesion that get a verdict, test set",
+            _lines(_by_source(metrics.verdicts_without_lesion)),
+        ),
     ]
 
 

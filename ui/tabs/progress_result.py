@@ -4,9 +4,11 @@ from collections.abc import Sequence
 
 from serve.progress.schemas import Box, PhotoReport, ProgressAnswer
 from ui.preview import Preview
-from ui.rendering import css_percent, format_percent, render, whole_percent
-from ui.tabs.progress_plot import HALF, progress_plots
+from ui.rendering import css_percent, format_percent, render
+from ui.tabs.change_thresholds import thresholds_of, thresholds_text, whole_percent_improved
+from ui.tabs.progress_plot import progress_plots
 
+_HALF = 0.5
 _CLOSE = 0.1  # to one half
 _TITLES = {
     "improved": "Improved",
@@ -45,21 +47,22 @@ def progress_card(answer: ProgressAnswer, previews: Sequence[Preview | None]) ->
     Args:
         previews: of all photos, in the order of the request; ``PhotoReport.index`` points into it.
     """
-    improved = whole_percent(answer.improved_probability, limit=HALF)
+    thresholds = thresholds_of(answer)
+    improved = whole_percent_improved(answer.improved_probability, thresholds)
     blocking = [reason for reason in answer.reasons if reason.code in _ADVICE]
     is_change = answer.verdict in ("improved", "worsened")
     return render(
         "progress_result",
         answer=answer,
-        half=HALF,
         title=_TITLES[answer.verdict],
         tone=answer.verdict if is_change else "inconclusive",
         blocking=[reason.message for reason in blocking if answer.verdict == "inconclusive"],
         advice=[step for reason in blocking for step in _ADVICE[reason.code]],
-        is_close=abs(answer.improved_probability - HALF) < _CLOSE,
+        is_close=abs(answer.improved_probability - _HALF) < _CLOSE,
         improved=format_percent(improved),
         worsened=format_percent(100 - improved),
-        plots=progress_plots([photo.improved_probability_so_far for photo in answer.photos]),
+        plots=progress_plots([photo.improved_probability_so_far for photo in answer.photos], thresholds),
+        thresholds=thresholds_text(thresholds),
         order=_ORDER[answer.order],
         reasons=[
             reason.message
@@ -67,7 +70,15 @@ def progress_card(answer: ProgressAnswer, previews: Sequence[Preview | None]) ->
             if reason.code != "times_missing" and reason not in blocking
         ],
         num_excluded=sum(photo.face is None for photo in answer.photos),
-        photos=[(photo, _thumbnail(photo, previews[photo.index])) for photo in answer.photos],
+        photos=[
+            (
+                photo,
+                None if so_far is None else format_percent(whole_percent_improved(so_far, thresholds)),
+                _thumbnail(photo, previews[photo.index]),
+            )
+            for photo in answer.photos
+            for so_far in (photo.improved_probability_so_far,)
+        ],
     )
 
 

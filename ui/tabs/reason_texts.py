@@ -54,7 +54,7 @@ NOT_USABLE: dict[ReasonCode, ReasonText] = {
     ),
     "no_lesion": ReasonText(
         "No lesion was found",
-        "Nothing in this photo stands out from the skin around it.",
+        "Nothing in this photo looks like a lesion.",
         (
             "Take the photo from 10 cm, with the lesion in the middle.",
             "Tap on the lesion on the screen of the phone, so that it is in focus.",

@@ -15,6 +15,11 @@ _SOURCE_NAMES = {
     "isic2020": "ISIC 2020 (dermatoscope)",
     "isic_msk": "ISIC, MSK and UDA (dermatoscope)",
     "pad_ufes_20": "PAD-UFES-20 (phones)",
+    "bare skin": "Bare skin beside lesions",
+    "drawn": "Drawn patterns",
+    "faces": "Portraits",
+    "not_faces": "Objects of the face data set",
+    "not_skin": "Objects and scenes",
 }
 _MIN_PHOTOS = 10
 """For a rate of one source; the sentences count all sources."""

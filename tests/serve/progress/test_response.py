@@ -58,6 +58,7 @@ def test_the_probability_so_far_starts_with_the_second_face():
 
     assert [photo.improved_probability_so_far for photo in answer.photos] == [None, None, None, 0.4]
     assert (answer.verdict, answer.improved_probability) == ("worsened", 0.4)
+    assert (answer.improved_threshold, answer.worsened_threshold) == (0.5, None)
 
 
 def test_missing_times_come_before_the_problems_of_photos():
@@ -87,6 +88,7 @@ def test_between_the_thresholds_there_is_no_clear_change(improved: float, verdic
     answer = progress_answer(report, series_of(face_of(), face_of()), "upload")
 
     assert (answer.verdict, answer.improved_probability) == (verdict, improved)
+    assert (answer.improved_threshold, answer.worsened_threshold) == (0.7, 0.6)
     reasons = [] if verdict != "no_clear_change" else ["no_clear_change"]
     assert [reason.code for reason in answer.reasons] == reasons
 

@@ -19,8 +19,29 @@ def test_the_networks_stand_with_their_metrics_and_intervals(words: str):
     assert "Benign or malignant Sensitivity 0.87 (95% interval 0.81 to 0.92, n 134)" in words
     assert "Diagnosis Balanced accuracy 0.47 (95% interval 0.43 to 0.51)" in words
     assert "Recall of Nevus 0.81 (n 612)" in words
-    assert "Improved or worsened Balanced accuracy 0.96 (95% interval 0.94 to 0.97)" in words
+    balanced_accuracy = "Balanced accuracy, people resampled 0.96 (95% interval 0.92 to 0.98)"
+    assert f"Improved or worsened, at probability 0.5 {balanced_accuracy}" in words
     assert "Recall of worsened not defined" in words
+
+
+def test_the_verdicts_on_a_series_stand_with_thresholds_and_false_calls(
+    models: list[LoadedModel], words: str
+):
+    old = models[1].model_copy(update={"thresholds": {"improved": 0.5}})
+
+    assert (
+        "Possible answers improved from a probability of improvement of 0.663, worsened from a probability "
+        "of worsening of 0.663, no clear change in between; inconclusive if the photos show different people"
+    ) in words
+    assert (
+        "Series without a change called improved or worsened Unchanged photos of one person 0.09 (95% "
+        "interval 0.02 to 0.18, n 360)"
+    ) in words
+    assert "altered_blur" not in words and "0.0917" not in words
+    assert "Possible answers worsened" not in words and "Diagnoses Nevus, Melanoma" in words
+    without_third = models_section([old])
+    assert "of 0.5, worsened below it; inconclusive if" in without_third
+    assert "no clear change" not in without_third
 
 
 def test_internal_measurements_stay_in_the_model_card(words: str):
@@ -79,8 +100,9 @@ def test_the_errors_of_the_verdicts_on_the_test_set_are_shown(models: list[Loade
         inconclusive=Metric(value=0.21),
         not_usable=Metric(value=0.02),
     )
+    without_lesion = {"bare skin": Metric(value=0.01), "not_skin": Metric(value=0.02)}
     metrics = models[0].metrics.model_copy(
-        update={"verdicts": {"all": verdicts}, "verdicts_without_lesion": {"caltech101": Metric(value=0.01)}}
+        update={"verdicts": {"all": verdicts}, "verdicts_without_lesion": without_lesion}
     )
 
     html = models_section([models[0].model_copy(update={"metrics": metrics})])
@@ -89,4 +111,5 @@ def test_the_errors_of_the_verdicts_on_the_test_set_are_shown(models: list[Loade
     assert "Malignant lesions called benign, test set All photos 0.05" in words
     assert "Benign lesions called malignant, test set All photos 0.11" in words
     assert "Inconclusive for any reason, test set All photos 0.21" in words
-    assert "Pictures without a lesion that get a verdict, test set caltech101 0.01" in words
+    shares = "Bare skin beside lesions 0.01 Objects and scenes 0.02"
+    assert f"Pictures without a lesion that get a verdict, test set {shares}" in words

@@ -1,27 +1,70 @@
 from itertools import pairwise
 
-from ui.tabs.progress_plot import HALF, progress_plots
+import pytest
+
+from serve.progress.schemas import VerdictThresholds
+from ui.tabs.progress_plot import LINE_HEIGHT, progress_plots
+
+THREE = VerdictThresholds(improved=0.663, worsened=0.7)
+TWO = VerdictThresholds(improved=0.6)
 
 
-def test_the_plot_has_a_dot_for_every_probability_and_the_line_at_one_half():
-    for plot in progress_plots([None, 0.6, None, 0.4]):
-        assert [(dot["number"], dot["side"], dot["percent"]) for dot in plot["dots"]] == [
-            (2, "improved", "60%"),
-            (4, "worsened", "40%"),
+def test_the_plot_has_a_dot_for_every_probability_in_the_zone_of_its_verdict():
+    for plot in progress_plots([None, 0.67, None, 0.64, 0.2], THREE):
+        assert [(dot["number"], dot["tone"], dot["name"], dot["percent"]) for dot in plot["dots"]] == [
+            (2, "improved", "improved", "67%"),
+            (4, "inconclusive", "no clear change", "64%"),
+            (5, "worsened", "worsened", "20%"),
         ]
-        (half,) = [level for level in plot["levels"] if level["kind"] == "half"]
-        assert plot["dots"][0]["y"] < half["y"] < plot["dots"][1]["y"]
+        for dot, zone in zip(plot["dots"], plot["zones"], strict=True):
+            assert zone["name"] == dot["name"]
+            assert zone["y"] < dot["y"] < zone["y"] + zone["height"]
 
 
-def test_a_dot_at_the_threshold_is_on_the_line_and_improved():
-    (dot,) = progress_plots([HALF])[0]["dots"]
+def test_the_zones_meet_at_the_labelled_thresholds():
+    plot = progress_plots([0.5], THREE)[0]
+    upper, lower, top, bottom = plot["levels"]
 
-    assert dot["side"] == "improved"
-    assert dot["y"] == progress_plots([HALF])[0]["levels"][1]["y"]
+    assert [level["label"] for level in plot["levels"]] == ["67%", "30%", "100%", "0%"]
+    assert [level["kind"] for level in plot["levels"]] == ["threshold", "threshold", "grid", "grid"]
+    assert [zone["y"] for zone in plot["zones"]] == [top["y"], upper["y"], lower["y"]]
+    assert [round(zone["y"] + zone["height"], 1) for zone in plot["zones"]] == [
+        upper["y"],
+        lower["y"],
+        bottom["y"],
+    ]
+
+
+def test_without_a_threshold_of_worsened_there_are_two_zones():
+    plot = progress_plots([0.59, 0.6], TWO)[0]
+
+    assert [zone["name"] for zone in plot["zones"]] == ["improved", "worsened"]
+    assert [dot["name"] for dot in plot["dots"]] == ["worsened", "improved"]
+    assert [level["label"] for level in plot["levels"]] == ["60%", "100%", "0%"]
+    assert plot["dots"][1]["y"] == plot["levels"][0]["y"] == plot["zones"][1]["y"]
+
+
+@pytest.mark.parametrize(
+    "thresholds",
+    [
+        THREE,
+        TWO,
+        VerdictThresholds(improved=0.51, worsened=0.5),
+        VerdictThresholds(improved=0.97, worsened=0.98),
+    ],
+)
+def test_labels_and_names_of_close_thresholds_do_not_overlap(thresholds: VerdictThresholds):
+    plot = progress_plots([0.5], thresholds)[0]
+
+    label_y = sorted(level["label_y"] for level in plot["levels"] if level["label"])
+    assert all(below - above >= LINE_HEIGHT - 0.2 for above, below in pairwise(label_y))
+    named = [zone for zone in plot["zones"] if zone["name_y"] is not None]
+    assert all(zone["y"] < zone["name_y"] < zone["y"] + zone["height"] for zone in named)
+    assert [zone for zone in plot["zones"] if zone["height"] >= LINE_HEIGHT] == named != []
 
 
 def test_the_numbers_under_the_plot_of_thirty_photos_do_not_touch():
-    for plot in progress_plots([0.5] * 30):
+    for plot in progress_plots([0.5] * 30, THREE):
         x = [tick["x"] for tick in plot["ticks"]]
         assert len(x) >= 5
         assert min(b - a for a, b in pairwise(x)) >= 22

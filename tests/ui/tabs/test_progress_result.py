@@ -51,8 +51,8 @@ def test_the_two_probabilities_agree_with_the_verdict_and_add_up(make_progress_a
 
 def test_no_clear_change_is_grey_with_both_probabilities_and_what_to_do(make_progress_answer):
     reason = Reason(code="no_clear_change", message="the probability of improved is 0.52")
-    answer = make_progress_answer(3, improved=0.52).model_copy(
-        update={"verdict": "no_clear_change", "reasons": [reason]}
+    answer = make_progress_answer(3, improved=0.52, thresholds=(0.663, 0.663)).model_copy(
+        update={"reasons": [reason]}
     )
 
     html = progress_card(answer, [None] * 3)
@@ -61,6 +61,16 @@ def test_no_clear_change_is_grey_with_both_probabilities_and_what_to_do(make_pro
     assert "52% probability of improvement 48% probability of worsening" in words_of(html)
     assert "What to do Compare again after some weeks." in words_of(html)
     assert "does not mean healthy" in html and reason.message not in html
+
+
+def test_the_thresholds_stand_once_in_words(make_progress_answer):
+    thirds = progress_card(make_progress_answer(3, improved=0.52, thresholds=(0.663, 0.7)), [None] * 3)
+    halves = progress_card(make_progress_answer(3, improved=0.52), [None] * 3)
+
+    sentence = "Improved from 67%, worsened from 70% probability of worsening, no clear change in between."
+    assert words_of(thirds).count(sentence) == 1
+    assert words_of(halves).count("Improved from 50%, worsened below it.") == 1
+    assert "no clear change in between" not in halves
 
 
 def test_photos_of_different_people_are_marked_without_probability_and_plot(make_progress_answer):

@@ -1,0 +1,31 @@
+"""Thresholds of the verdict on a series, and probabilities of improvement beside them, as text."""
+
+from serve.progress.schemas import ProgressAnswer, VerdictThresholds
+from ui.rendering import percent, whole_percent
+
+
+def thresholds_of(answer: ProgressAnswer) -> VerdictThresholds:
+    """Return the thresholds that an answer states."""
+    return VerdictThresholds(improved=answer.improved_threshold, worsened=answer.worsened_threshold)
+
+
+def thresholds_text(thresholds: VerdictThresholds) -> str:
+    """Return such as "Improved from 67%, worsened from 67% probability of worsening, ...", for the plot."""
+    improved = f"Improved from {percent(thresholds.improved, limit=thresholds.improved)}"
+    if thresholds.worsened is None:
+        return f"{improved}, worsened below it."
+    worsened = percent(thresholds.worsened, limit=thresholds.worsened)
+    return f"{improved}, worsened from {worsened} probability of worsening, no clear change in between."
+
+
+def whole_percent_improved(probability: float, thresholds: VerdictThresholds) -> int:
+    """Round a probability of improvement to percent, never over a threshold, as ``whole_percent`` does.
+
+    Its difference to 100 is the probability of worsening.
+    """
+    nearest = whole_percent(probability, limit=thresholds.improved)
+    verdict = thresholds.verdict(probability)
+    if thresholds.worsened is None or verdict == "improved":
+        return nearest
+    highest_worsened = 100 - whole_percent(thresholds.worsened, limit=thresholds.worsened)
+    return min(nearest, highest_worsened) if verdict == "worsened" else max(nearest, highest_worsened + 1)
