@@ -4,8 +4,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 MAX_FILES = 28
-"""Six read the photo file; six accept and read the request; six find the lesion and check the gate; the others
-classify it."""
+"""Six read the photo file, six accept and read the request, six find the lesion and check the gate; the
+others classify it."""
 
 
 def test_a_lesion_request_executes_few_files():
