@@ -88,8 +88,8 @@ def _lesions() -> list[Example]:
 
 def _series() -> list[Example]:
     return [
-        make_example("Five days, getting better", draw_series(improving=True, seed=4)),
-        make_example("Five days, getting worse", draw_series(improving=False, seed=2)),
+        make_example("Five days, getting better", draw_series(improving=True, seed=13)),
+        make_example("Five days, getting worse", draw_series(improving=False, seed=7)),
     ]
 
 
