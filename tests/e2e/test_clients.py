@@ -155,7 +155,12 @@ def code_of(answer: Answer) -> str:
 
 @pytest.fixture
 def full(server: Server) -> Iterator[None]:
-    """All slots of both gateways are taken by uploads that have paused."""
+    """All slots of both gateways are taken by uploads that have paused; they are free again afterwards."""
+
+    def is_rejected() -> bool:
+        answer = httpx.post(f"{server.url}/v1/lesion", content=b"x", trust_env=False)
+        return answer.status_code == 503
+
     head = (
         b"POST /v1/lesion HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\nContent-Length: 999999\r\n\r\n"
     )
@@ -168,10 +173,15 @@ def full(server: Server) -> Iterator[None]:
 
         for _ in range(2 * GatewayConfig().max_requests):
             occupy_slot()
-        while httpx.post(f"{server.url}/v1/lesion", content=b"x", trust_env=False).status_code != 503:
+        while not is_rejected():
             assert time.monotonic() < until
             occupy_slot()
         yield
+    until = time.monotonic() + TIMEOUT_S
+    accepted = 0
+    while accepted < 20:  # in a row, by both gateways
+        assert time.monotonic() < until
+        accepted = 0 if is_rejected() else accepted + 1
 
 
 @pytest.mark.usefixtures("full")
