@@ -114,7 +114,7 @@ def find_weaknesses(prepared: PreparedLesion, gate: LesionGate) -> list[Problem]
     if not prepared.sharpness >= gate.min_sharpness:
         message = (
             f"the lesion is blurred: its sharpness is {prepared.sharpness:.2f}, at least "
-            f"{gate.min_sharpness:.2f} is needed for a dependable answer; take the photo again with the "
+            f"{gate.min_sharpness:.2f} is needed for a reliable answer; take the photo again with the "
             "lesion in focus"
         )
         weaknesses.append(Problem(code="blurred", message=message))
@@ -173,7 +173,7 @@ def _no_lesion() -> Problem:
 
 def _unfamiliar() -> Problem:
     message = (
-        "the photo is unlike those that the network was trained on, so its answer would not be dependable; "
+        "the photo differs too much from the training photos for a reliable answer; "
         "take a sharp photo of the lesion from about 10 cm in daylight, without a filter"
     )
     return Problem(code="unfamiliar", message=message)

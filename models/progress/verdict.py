@@ -45,5 +45,5 @@ class VerdictThresholds:
         return "no_clear_change"
 
     def is_improved(self, improved_probability: float) -> bool:
-        """Choose between two verdicts, for clients that know no third one."""
+        """Choose between improved and worsened, for clients without a third class."""
         return improved_probability >= (self.improved if self.worsened is None else 0.5)

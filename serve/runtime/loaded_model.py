@@ -30,7 +30,7 @@ def loaded_model(
     """Describe a loaded network for ``GET /v1/models``.
 
     Args:
-        thresholds: those that settings replace.
+        thresholds: of the settings, which replace those of the checkpoint.
     """
     return LoadedModel(
         kind=meta.kind,

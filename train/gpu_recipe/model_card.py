@@ -5,7 +5,7 @@ from pathlib import Path
 
 from models.checkpoint import CheckpointMeta
 from models.lesion.gate import gate_of
-from models.lesion.metrics import LesionMetrics, SourceMetrics
+from models.lesion.metrics import LesionMetrics, LesionVerdictMetrics, SourceMetrics
 from models.metrics import Metric
 from train.data.manifest import Row
 from train.lesion.model_card import lesion_card
@@ -20,12 +20,7 @@ def recipe_card(meta: CheckpointMeta, metrics: LesionMetrics, train_rows: Sequen
     sections = SECTIONS.read_text(encoding="utf-8").format(
         gate=gate,
         threshold=meta.thresholds["malignant"],
-        verdicts="\n".join(
-            f"| {name} | {one.n} | {one.num_malignant} | {one.called_benign.with_interval()} | "
-            f"{one.called_malignant.with_interval()} | {one.inconclusive.with_interval()} | "
-            f"{one.not_usable.with_interval()} |"
-            for name, one in metrics.verdicts.items()
-        ),
+        verdicts=verdict_table(metrics.verdicts),
         without_lesion=_shares(metrics.verdicts_without_lesion),
         degraded="\n".join(
             f"| {name} | {missed.n} | {missed.with_interval()} | "
@@ -37,8 +32,8 @@ def recipe_card(meta: CheckpointMeta, metrics: LesionMetrics, train_rows: Sequen
             f"| {point.coverage:.2f} | {_percent(point.called_benign)} | {_percent(point.called_malignant)} |"
             for point in metrics.risk_by_coverage[::2]
         ),
-        by_source=_table(metrics.by_source),
-        test_by_source=_table(metrics.test_by_source),
+        by_source=source_table(metrics.by_source),
+        test_by_source=source_table(metrics.test_by_source),
     )
     return f"{lesion_card(meta, metrics, train_rows).rstrip()}\n\n{sections}"
 
@@ -51,7 +46,18 @@ def _percent(share: float | None) -> str:
     return "not defined" if share is None else f"{share:.1%}"
 
 
-def _table(by_source: Mapping[str, SourceMetrics]) -> str:
+def verdict_table(verdicts: Mapping[str, LesionVerdictMetrics]) -> str:
+    """Return the rows of a Markdown table with the errors of the verdicts by source."""
+    rows: list[str] = []
+    for name, one in verdicts.items():
+        shares = (one.called_benign, one.called_malignant, one.inconclusive, one.not_usable)
+        cells = " | ".join(metric.with_interval() for metric in shares)
+        rows.append(f"| {name} | {one.n} | {one.num_malignant} | {cells} |")
+    return "\n".join(rows)
+
+
+def source_table(by_source: Mapping[str, SourceMetrics]) -> str:
+    """Return the rows of a Markdown table with the metrics of each source."""
     columns = ("auroc", "sensitivity", "specificity", "balanced_accuracy", "risk_ece")
     return "\n".join(
         f"| {source} | {found.n} | {found.num_malignant} | "

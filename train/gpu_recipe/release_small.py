@@ -19,12 +19,13 @@ from models.diagnoses import find_diagnosis
 from models.lesion.engine_loader import load_lesion_engine
 from models.lesion.gate import gate_of
 from models.lesion.localizer import Localizer
-from models.lesion.metrics import Int8Metrics, LesionMetrics, LesionVerdictMetrics, SourceMetrics
+from models.lesion.metrics import Int8Metrics, LesionMetrics
 from models.lesion.small_network import SMALL_NETWORK, SmallLesionNet
 from train.data.manifest import fingerprint_of
 from train.data.split import Split
 from train.gpu_recipe.evaluate import lesion_pictures, other_pictures
 from train.gpu_recipe.measure import DIAGNOSES
+from train.gpu_recipe.model_card import source_table, verdict_table
 from train.gpu_recipe.release import (
     LICENCE,
     TOGETHER,
@@ -135,7 +136,7 @@ def small_card(meta: CheckpointMeta, metrics: LesionMetrics) -> str:
         bound_benign=metrics.error_bounds["called_benign"],
         bound_malignant=metrics.error_bounds["called_malignant"],
         int8="On a CPU it computes in float32" if int8 is None else _int8(int8),
-        verdicts="\n".join(_verdict_row(name, one) for name, one in metrics.verdicts.items()),
+        verdicts=verdict_table(metrics.verdicts),
         without_lesion="\n".join(
             f"| {name} | {one.n} | {one.with_interval()} |"
             for name, one in metrics.verdicts_without_lesion.items()
@@ -143,8 +144,8 @@ def small_card(meta: CheckpointMeta, metrics: LesionMetrics) -> str:
         rejected="\n".join(
             f"| {name} | {one.n} | {one.with_interval()} |" for name, one in gate.false_rejections.items()
         ),
-        by_source=_table(metrics.by_source),
-        test_by_source=_table(metrics.test_by_source),
+        by_source=source_table(metrics.by_source),
+        test_by_source=source_table(metrics.test_by_source),
     )
 
 
@@ -154,21 +155,6 @@ def _int8(int8: Int8Metrics) -> str:
     if int8.passed:
         return f"On a CPU with AVX-512 VNNI it computes in int8, which changes {cost}"
     return f"On a CPU it computes in float32. int8 was rejected: it changes {cost}"
-
-
-def _verdict_row(name: str, one: LesionVerdictMetrics) -> str:
-    shares = (one.called_benign, one.called_malignant, one.inconclusive, one.not_usable)
-    return f"| {name} | {one.n} | {one.num_malignant} | {' | '.join(s.with_interval() for s in shares)} |"
-
-
-def _table(by_source: dict[str, SourceMetrics]) -> str:
-    columns = ("auroc", "sensitivity", "specificity", "balanced_accuracy", "risk_ece")
-    return "\n".join(
-        f"| {source} | {found.n} | {found.num_malignant} | "
-        + " | ".join(getattr(found, column).with_interval() for column in columns)
-        + " |"
-        for source, found in by_source.items()
-    )
 
 
 def _write(folder: Path, meta: CheckpointMeta) -> None:

@@ -3,7 +3,7 @@
 Axes: B photo, K diagnosis.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 
 import numpy as np
@@ -20,12 +20,15 @@ from models.lesion.small_network import TOP, inverted_residuals
 from train.bootstrap import DECIMALS, Resamples, Statistic
 from train.lesion.calibration import LabelledLogits
 from train.lesion.dataset import LesionPhotos, normalized
+from train.lesion.verdict_thresholds import lower_bound
 from train.metrics import balanced_accuracy, macro_auroc
 
 NUM_PHOTOS = 1024
 """Photos of the training set, sampled at random, that the ranges are measured on."""
 BATCH_SIZE = 16
 NUM_BINS = 2048
+MAX_CHANGED_VERDICTS = 0.02
+"""Largest share of the photos with another verdict in int8. A source must not be significantly above it."""
 MAX_AUROC_LOSS = 0.003
 MAX_CHANGED_SHARE = 0.03
 """Of the first diagnoses."""
@@ -124,6 +127,21 @@ def int8_metrics(
             and (not np.isfinite(auroc_gain) or auroc_gain >= -MAX_AUROC_LOSS)
         ),
     )
+
+
+def changed_verdicts(
+    output: LesionOutput, float32: LesionOutput, thresholds: Mapping[str, float], source_B: Sequence[str]
+) -> tuple[dict[str, float], bool]:
+    """Return by source the share of photos with another verdict, and whether the shares are small enough."""
+    limits = sorted({thresholds.get("benign", 1.0), thresholds["malignant"]})
+    changed_B = np.digitize(output.malignant_B, limits) != np.digitize(float32.malignant_B, limits)
+    sources = np.array(source_B)
+    parts = {name: changed_B[sources == name] for name in dict.fromkeys(source_B)} | {"all": changed_B}
+    significant = [
+        lower_bound(int(own_B.sum()), len(own_B)) > MAX_CHANGED_VERDICTS for own_B in parts.values()
+    ]
+    shares = {name: round(float(own_B.mean()), 4) for name, own_B in parts.items()}
+    return shares, shares["all"] <= MAX_CHANGED_VERDICTS and not any(significant)
 
 
 def _difference(one: Statistic, other: Statistic) -> Statistic:

@@ -37,20 +37,18 @@ from train.lesion.calibration import (
     fold_in,
     threshold_for_sensitivity,
 )
-from train.lesion.calibration_ranges import NUM_PHOTOS, int8_metrics, measure_ranges
+from train.lesion.calibration_ranges import NUM_PHOTOS, changed_verdicts, int8_metrics, measure_ranges
 from train.lesion.config import LesionTraining
 from train.lesion.dataset import LesionPhotos
 from train.lesion.metrics import lesion_metrics
 from train.lesion.model_card import lesion_card
 from train.lesion.predictions import batches_of, predict, predict_logits
-from train.lesion.verdict_thresholds import ErrorLimits, choose_thresholds, lower_bound
+from train.lesion.verdict_thresholds import ErrorLimits, choose_thresholds
 from train.task import MAX_DIFFERENCE, ReleaseError, TrainedRun
 
 NAME_DIAGNOSIS_THRESHOLD = 0.10
 """The response names no diagnosis below this probability; a rule of SkinSense."""
 MALIGNANT_THRESHOLD = 0.5
-MAX_CHANGED_VERDICTS = 0.02
-"""Largest share of the photos with another verdict in int8. A source must not be significantly above it."""
 VALIDATION = "validation: patients and lesions that were not seen in training"
 OUT_OF_FOLD = (
     "out of fold: every photo is predicted by the member whose training set excludes it. The whole ensemble, "
@@ -219,7 +217,7 @@ def _evaluate_int8(
     for runtime in supported_int8_runtimes(network_name(meta.architecture)):
         output = predict(load_lesion_engine(folder, engine=runtime), batches_of(validation.photos))
         cost = int8_metrics(runtime, output, float32, validation.logits)
-        changed, is_small = _changed_verdicts(output, float32, meta, validation.source_B)
+        changed, is_small = changed_verdicts(output, float32, meta.thresholds, validation.source_B)
         cost = cost.model_copy(update={"changed_verdicts": changed, "passed": cost.passed and is_small})
         log.info(
             "int8 by %s: macro AUROC %+.4f, %.1f%% of diagnoses and %.1f%% of verdicts changed, n = %d: %s",
@@ -235,21 +233,6 @@ def _evaluate_int8(
     if not worst.passed:
         log.info("the checkpoint is released without int8: every engine must pass")
     return worst.model_copy(update={"engines": {cost.engine: cost.passed for cost in results}})
-
-
-def _changed_verdicts(
-    output: LesionOutput, float32: LesionOutput, meta: CheckpointMeta, source_B: Sequence[str]
-) -> tuple[dict[str, float], bool]:
-    """Return by source the share of photos with another verdict, and whether the shares are small enough."""
-    thresholds = sorted({meta.thresholds.get("benign", 1.0), meta.thresholds["malignant"]})
-    changed_B = np.digitize(output.malignant_B, thresholds) != np.digitize(float32.malignant_B, thresholds)
-    sources = np.array(source_B)
-    parts = {name: changed_B[sources == name] for name in dict.fromkeys(source_B)} | {"all": changed_B}
-    significant = [
-        lower_bound(int(own_B.sum()), len(own_B)) > MAX_CHANGED_VERDICTS for own_B in parts.values()
-    ]
-    shares = {name: round(float(own_B.mean()), 4) for name, own_B in parts.items()}
-    return shares, shares["all"] <= MAX_CHANGED_VERDICTS and not any(significant)
 
 
 def _meta(

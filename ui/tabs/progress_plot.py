@@ -90,8 +90,9 @@ def _zones(thresholds: VerdictThresholds) -> list[dict[str, Any]]:
     zones: list[dict[str, Any]] = []
     for verdict, (top, bottom) in zip(verdicts, pairwise(ends), strict=True):
         height = round(bottom - top, 1)
-        middle = {"improved": top + LINE_HEIGHT * 0.9, "worsened": bottom - LINE_HEIGHT * 0.9}
-        name_y = round(middle.get(verdict, (top + bottom) / 2) + _BASELINE, 1)
+        # at the lower edge the line of a series that improves slowly does not cross the name
+        middle = top + LINE_HEIGHT * 0.9 if verdict == "improved" else bottom - LINE_HEIGHT * 0.9
+        name_y = round(middle + _BASELINE, 1)
         has_space = height >= LINE_HEIGHT
         zones.append(_ZONES[verdict] | {"y": top, "height": height, "name_y": name_y if has_space else None})
     return zones

@@ -80,7 +80,7 @@ def test_unknown_and_unsupported_engines_are_rejected(lesion_folder: Path):
 
 
 def test_a_processor_without_vnni_uses_onnx_runtime(int8_folder: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("torch.cpu._is_vnni_supported", lambda: False)
+    monkeypatch.setattr("models.lesion.quantization.onednn.is_supported", lambda: False)
 
     assert load_lesion_engine(int8_folder).runtime == "onnxruntime-int8"
     with pytest.raises(ValueError, match="needs AVX-512 VNNI"):

@@ -89,7 +89,7 @@ def test_int8_is_selected_only_where_it_exists(folder: Path, monkeypatch: pytest
     with pytest.raises(ValueError, match=f"has no int8 for the network {SMALL_NETWORK}"):
         load_lesion_engine(folder, engine="onnxruntime-int8")
 
-    monkeypatch.setattr("torch.cpu._is_vnni_supported", lambda: False)
+    monkeypatch.setattr("models.lesion.quantization.onednn.is_supported", lambda: False)
 
     assert load_lesion_engine(folder).runtime == "onnxruntime"
 
