@@ -4,6 +4,7 @@ Each task adds a section of its own (``serve.<task>.config``, joined in ``serve.
 are settings of Ray Serve.
 """
 
+import math
 import re
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -29,6 +30,23 @@ class Settings(BaseModel):
     """Reject unknown names; immutable."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Limit(Settings):
+    """Limit what one caller may send; None is unlimited."""
+
+    requests_per_second: float | None = Field(default=None, gt=0)
+    burst: int | None = Field(
+        default=None, ge=1, description="requests at once; default: requests_per_second, rounded up"
+    )
+    photos_per_day: int | None = Field(default=None, ge=1)
+
+    @property
+    def burst_size(self) -> int | None:
+        """Return the size of a burst; None: requests are not limited."""
+        if self.requests_per_second is None:
+            return None
+        return self.burst or math.ceil(self.requests_per_second)
 
 
 class TaskConfig(Settings):
