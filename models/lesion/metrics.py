@@ -40,6 +40,8 @@ class CalibrationMetrics(MetricsModel):
     diagnosis_temperature: float
     risk_temperature: float
     risk_shift: float
+    diagnosis_shifts: list[float] = omitted_if_empty([])
+    """Added to the logits of the diagnoses, in the order of the labels."""
     risk_ece_before: Metric
     risk_ece_after: Metric
     diagnosis_ece_before: Metric
