@@ -6,6 +6,7 @@ are settings of Ray Serve.
 
 import math
 import re
+from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -37,16 +38,29 @@ class Limit(Settings):
 
     requests_per_second: float | None = Field(default=None, gt=0)
     burst: int | None = Field(
-        default=None, ge=1, description="requests at once; default: requests_per_second, rounded up"
+        default=None, ge=1, description="requests at once; default: those of two seconds, at least 2"
     )
     photos_per_day: int | None = Field(default=None, ge=1)
+    time_zone: str = Field(default="UTC", description="whose midnight starts a day, as Europe/Berlin (IANA)")
+
+    @field_validator("time_zone")
+    @classmethod
+    def _check_time_zone(cls, name: str) -> str:
+        try:
+            ZoneInfo(name)
+        except (KeyError, ValueError, OSError) as error:  # ZoneInfoNotFoundError is a KeyError
+            raise ValueError(f"{name!r} is no time zone; write an IANA name, as Europe/Berlin") from error
+        return name
 
     @property
     def burst_size(self) -> int | None:
-        """Return the size of a burst; None: requests are not limited."""
+        """Return the size of a burst; None: requests are not limited.
+
+        With a burst of 1 a client that sends exactly at its rate is rejected when a request arrives early.
+        """
         if self.requests_per_second is None:
             return None
-        return self.burst or math.ceil(self.requests_per_second)
+        return self.burst or max(2, math.ceil(2 * self.requests_per_second))
 
 
 class TaskConfig(Settings):
