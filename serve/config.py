@@ -6,9 +6,10 @@ are settings of Ray Serve.
 
 import math
 import re
+from collections.abc import Mapping
 from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from models.limits import (
     DEFAULT_DEADLINE_S,
@@ -36,7 +37,7 @@ class Settings(BaseModel):
 class Limit(Settings):
     """Limit what one caller may send; None is unlimited."""
 
-    requests_per_second: float | None = Field(default=None, gt=0)
+    requests_per_second: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     burst: int | None = Field(
         default=None, ge=1, description="requests at once; default: those of two seconds, at least 2"
     )
@@ -66,7 +67,26 @@ class Limit(Settings):
 class TaskConfig(Settings):
     """Section of one task, named after it."""
 
-    checkpoint: str = Field(description="folder written by train.release, or its s3:// address")
+    checkpoints: tuple[str, ...] = Field(
+        min_length=1,
+        description="folders written by train.release, or their s3:// addresses; the first is the default "
+        "model, clients choose others by ?model=name or ?model=name@version",
+    )
+    max_models_per_replica: int = Field(
+        default=4,
+        gt=1,
+        description="loaded models of a replica, the default one among them; beyond, the least recently "
+        "used other one is evicted",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _reject_old_name(cls, data: object) -> object:
+        if isinstance(data, Mapping) and "checkpoint" in data:
+            raise ValueError(
+                f"checkpoint is now the list checkpoints; write checkpoints: [{data['checkpoint']}]"
+            )
+        return data  # pyright: ignore[reportUnknownVariableType]
 
 
 class GatewayConfig(Settings):
@@ -101,6 +121,12 @@ class GatewayConfig(Settings):
     )
     ready_after_s: float = Field(
         default=60, gt=0, description="a model counts as ready for this time after its last answer"
+    )
+    keys_file: str | None = Field(
+        default=None, description="path of keys.yaml; then nothing but health answers without a key"
+    )
+    page_key_sha256: str | None = Field(
+        default=None, pattern="^[0-9a-f]{64}$", description="set by python -m serve, for the key of its page"
     )
     allowed_origins: tuple[str, ...] = Field(
         default=(),
