@@ -55,6 +55,12 @@ class CheckpointMeta(BaseModel):
     name: str
     version: str
     architecture: dict[str, Any] = Field(description="keyword arguments of the network's class")
+    description: str = Field(
+        default="",
+        max_length=300,
+        exclude_if=lambda description: not description,  # older code reads checkpoints without one
+        description="what the network is good for, one sentence",
+    )
     labels: tuple[str, ...] = Field(description="in the order of the output columns")
     groups: dict[str, Group] = Field(
         description="benign or malignant, of each label; empty if the labels have no groups"
@@ -152,6 +158,25 @@ def read_meta(folder: Path) -> CheckpointMeta:
         ) from error
     if meta.format_version != FORMAT_VERSION:
         raise CheckpointError(_other_version(folder, meta.format_version))
+    return meta
+
+
+def verify_checkpoint(folder: Path) -> CheckpointMeta:
+    """Check every file that serving needs against its hash, without torch, and return the meta.
+
+    Raises:
+        CheckpointError: a file is missing or damaged, or the gate belongs to another network.
+    """
+    meta = read_meta(folder)
+    read_verified(folder / WEIGHTS, meta.weights_sha256)
+    load_int8_ranges(folder, meta)
+    read_model_card(folder)
+    if meta.gate is not None:
+        read_verified(folder / LOCALIZER, str(meta.gate.get("localizer_sha256")))
+        if meta.gate.get("network_sha256") != meta.weights_sha256:
+            raise CheckpointError(
+                f"the gate of {folder} was fitted to other weights; calibrate the gate on these weights"
+            )
     return meta
 
 

@@ -19,15 +19,6 @@ class MetricsModel(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True, serialize_by_alias=True)
 
 
-class TaskMetrics(MetricsModel):
-    """Metrics of one checkpoint: a subclass for each task, this class before evaluation."""
-
-    @property
-    def is_calibrated(self) -> bool:
-        """Whether the outputs were calibrated on the validation set."""
-        return False
-
-
 class Metric(MetricsModel):
     """A metric with its 95% interval."""
 
@@ -41,6 +32,23 @@ class Metric(MetricsModel):
         if self.value is None or self.low is None or self.high is None:
             return "not defined on these photos"
         return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
+
+
+HEADLINE_METRICS = ("balanced accuracy", "AUROC")
+"""Names in ``TaskMetrics.summary`` of every evaluated checkpoint."""
+
+
+class TaskMetrics(MetricsModel):
+    """Metrics of one checkpoint: a subclass for each task, this class before evaluation."""
+
+    @property
+    def is_calibrated(self) -> bool:
+        """Whether the outputs were calibrated on the validation set."""
+        return False
+
+    def summary(self) -> dict[str, Metric]:
+        """Return the main metrics by name; those of ``HEADLINE_METRICS`` first, with n."""
+        return {}
 
 
 class ChanceError(MetricsModel):

@@ -46,7 +46,7 @@ def read_bytes(address: str) -> bytes:
     if not is_remote(address):
         with local_errors(address, "read"):
             return Path(address).read_bytes()
-    bucket, key = _bucket_and_key(address)
+    bucket, key = bucket_and_key(address)
     with s3_errors(address):
         return _read_object(bucket, key)
 
@@ -58,7 +58,7 @@ def write_bytes(address: str, content: bytes) -> None:
         StorageError: it cannot be written.
     """
     if is_remote(address):
-        bucket, key = _bucket_and_key(address)
+        bucket, key = bucket_and_key(address)
         with s3_errors(address):
             s3_client().put_object(Bucket=bucket, Key=key, Body=content)
         return
@@ -84,7 +84,7 @@ def exists(address: str) -> bool:
     """
     if not is_remote(address):
         return os.path.isfile(address)
-    bucket, key = _bucket_and_key(address, needs_key=False)
+    bucket, key = bucket_and_key(address, needs_key=False)
     if not key or key.endswith("/"):  # a folder; consoles of S3 store an empty object under its name
         return False
     try:
@@ -105,7 +105,7 @@ def delete(address: str) -> None:
         with local_errors(address, "removed"):
             Path(address).unlink(missing_ok=True)
         return
-    bucket, key = _bucket_and_key(address)
+    bucket, key = bucket_and_key(address)
     with s3_errors(address):
         s3_client().delete_object(Bucket=bucket, Key=key)
 
@@ -117,7 +117,7 @@ def list_files(address: str) -> list[str]:
         StorageError: the folder or the bucket cannot be listed.
     """
     if is_remote(address):
-        bucket, _ = _bucket_and_key(address, needs_key=False)
+        bucket, _ = bucket_and_key(address, needs_key=False)
         return [f"{SCHEME}{bucket}/{key}" for key, _ in _objects(address)]
     with local_errors(address, "listed"):
         if not os.path.isdir(address):
@@ -141,7 +141,7 @@ def fetch_folder(address: str, cache: Path) -> Path:
     objects = _objects(address)
     if not objects:
         raise MissingError(f"there are no objects under {address}; correct the address")
-    bucket, prefix = _bucket_and_key(address, needs_key=False)
+    bucket, prefix = bucket_and_key(address, needs_key=False)
     prefix = prefix.rstrip("/")
     state = hashlib.sha256("\n".join(f"{bucket}/{key} {tag}" for key, tag in objects).encode())
     folder = cache / f"{(prefix or bucket).rpartition('/')[2]}-{state.hexdigest()[:16]}"
@@ -173,18 +173,27 @@ def upload_folder(folder: Path, address: str) -> None:
     if not folder.is_dir():
         raise MissingError(f"no folder {folder}; correct the path")
     for file in list_files(str(folder)):
-        target = join(address, Path(file).relative_to(folder).as_posix())
-        if not is_remote(target):
-            write_bytes(target, read_bytes(file))
-            continue
-        bucket, key = _bucket_and_key(target)
-        with s3_errors(target):
-            s3_client().upload_file(file, bucket, key)
+        upload_file(Path(file), join(address, Path(file).relative_to(folder).as_posix()))
+
+
+def upload_file(path: Path, address: str) -> None:
+    """Copy a local file to another path or into a bucket, atomically.
+
+    Raises:
+        MissingError: the local file is missing.
+        StorageError: the target cannot be written.
+    """
+    if not is_remote(address):
+        write_bytes(address, read_bytes(str(path)))
+        return
+    bucket, key = bucket_and_key(address)
+    with s3_errors(address):
+        s3_client().upload_file(str(path), bucket, key)
 
 
 def _objects(address: str) -> list[tuple[str, str]]:
     """Return key and ETag of every object in a folder of a bucket, sorted."""
-    bucket, prefix = _bucket_and_key(address, needs_key=False)
+    bucket, prefix = bucket_and_key(address, needs_key=False)
     prefix = f"{prefix.rstrip('/')}/" if prefix.strip("/") else ""
     with s3_errors(address):
         pages = s3_client().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
@@ -219,7 +228,12 @@ def _download(bucket: str, key: str, path: Path) -> None:
         s3_client().download_file(bucket, key, str(path))
 
 
-def _bucket_and_key(address: str, *, needs_key: bool = True) -> tuple[str, str]:
+def bucket_and_key(address: str, *, needs_key: bool = True) -> tuple[str, str]:
+    """Split an S3 address.
+
+    Raises:
+        StorageError: it names no bucket or, if needed, no key.
+    """
     bucket, _, key = address.removeprefix(SCHEME).partition("/")
     if not bucket or (needs_key and not key):
         raise StorageError(f"{address} is no S3 address; it has the form s3://bucket/key")

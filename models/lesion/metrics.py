@@ -154,3 +154,21 @@ class LesionMetrics(TaskMetrics):
     def is_calibrated(self) -> bool:
         """Whether the outputs were calibrated on the validation set."""
         return self.calibration is not None
+
+    def summary(self) -> dict[str, Metric]:
+        """Return the main metrics on the validation set, and the errors of the verdicts on the test set."""
+        found = {
+            "balanced accuracy": self.diagnosis.balanced_accuracy,
+            "AUROC": self.risk.auroc,
+            "macro AUROC of the diagnoses": self.diagnosis.macro_auroc,
+        }
+        found = {name: metric.model_copy(update={"n": self.n}) for name, metric in found.items()}
+        found |= {"sensitivity": self.risk.sensitivity, "specificity": self.risk.specificity}
+        if (test := self.verdicts.get("all")) is not None:
+            found |= {
+                "test: malignant called benign": test.called_benign,
+                "test: benign called malignant": test.called_malignant,
+                "test: inconclusive": test.inconclusive,
+                "test: not usable": test.not_usable,
+            }
+        return found

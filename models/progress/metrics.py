@@ -85,3 +85,13 @@ class ProgressMetrics(TaskMetrics):
     def is_calibrated(self) -> bool:
         """Whether the thresholds were fitted on the people of the validation set."""
         return "cross_fitted" in self.verdicts
+
+    def summary(self) -> dict[str, Metric]:
+        """Return the main metrics on the validation series."""
+        found = {
+            "balanced accuracy": self.balanced_accuracy_over_people,
+            "AUROC": self.auroc,
+            "recall of improved": self.recall.get("improved", Metric()),
+            "recall of worsened": self.recall.get("worsened", Metric()),
+        }
+        return {name: metric.model_copy(update={"n": metric.n or self.n}) for name, metric in found.items()}

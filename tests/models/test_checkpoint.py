@@ -22,6 +22,7 @@ from models.checkpoint import (
     save_checkpoint,
     save_gate,
     unwrap,
+    verify_checkpoint,
 )
 from models.lesion.network import LesionNet
 from tests.local_bucket import new_bucket, s3_server
@@ -220,3 +221,28 @@ def test_a_benign_threshold_above_the_malignant_one_is_rejected(tmp_path: Path):
 
     with pytest.raises(CheckpointError, match=r"thresholds.benign must be at most thresholds.malignant, 0.5"):
         read_meta(folder)
+
+
+def test_verification_reads_every_file_that_serving_needs(tmp_path: Path):
+    folder = write_lesion(tmp_path, scope_head=True, gate=random_gate(), int8_ranges={"input": (0.0, 1.0)})
+    assert verify_checkpoint(folder).name == "lesion-random"
+
+    for name in ("weights.safetensors", "int8.json", LOCALIZER):
+        content = (folder / name).read_bytes()
+        (folder / name).write_bytes(content + b" ")
+        with pytest.raises(CheckpointError, match=rf"{name} has sha256"):
+            verify_checkpoint(folder)
+        (folder / name).write_bytes(content)
+    (folder / "MODEL_CARD.md").unlink()
+    with pytest.raises(CheckpointError, match=r"has no MODEL_CARD\.md"):
+        verify_checkpoint(folder)
+
+
+def test_verification_rejects_the_gate_of_another_network(tmp_path: Path):
+    folder = write_lesion(tmp_path, scope_head=True, gate=random_gate())
+    meta = json.loads((folder / META).read_text())
+    meta["gate"]["network_sha256"] = "0" * 64
+    (folder / META).write_text(json.dumps(meta))
+
+    with pytest.raises(CheckpointError, match="was fitted to other weights; calibrate the gate"):
+        verify_checkpoint(folder)
