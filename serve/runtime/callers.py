@@ -22,13 +22,11 @@ class Caller:
     Attributes:
         name: ``key:NAME``, ``jwt:SUBJECT``, ``page``, ``address:192.0.2.7`` or ``anonymous``; never a secret.
         limit: None is unlimited.
-        time_zone: IANA name; a day of ``limit.photos_per_day`` begins at midnight there.
     """
 
     name: str
     roles: frozenset[Role]
     limit: Limit | None
-    time_zone: str = "UTC"
 
 
 ANONYMOUS = Caller(name="anonymous", roles=frozenset(ROLES), limit=None)
