@@ -53,6 +53,10 @@ class Resamples:
         self._count_RG = count_RG
         self._group_of_B = group_of_B
 
+    def num_groups(self, chosen_B: np.ndarray) -> int:
+        """Return the number of groups among the chosen examples."""
+        return len(np.unique(self._group_of_B[chosen_B]))
+
     def metric(self, statistic: Statistic) -> Metric:
         """Return a metric with its 95% percentile interval; see ``metrics``."""
         return self.metrics(lambda count_RB: statistic(count_RB)[:, None])[0]
@@ -73,6 +77,23 @@ class Resamples:
         step = max(1, MAX_COUNTS // max(1, self.num_examples))
         for start in range(0, len(self._count_RG), step):
             yield self._count_RG[start : start + step][:, self._group_of_B].astype(np.float64)
+
+
+def with_exact_bounds(metric: Metric, num_groups: int) -> Metric:
+    """Return a share with an exact binomial interval if every resample is equal.
+
+    The bootstrap interval of a share of 0 or 1 has width 0.
+
+    Args:
+        num_groups: patients or lesions of the share.
+
+    Source: Clopper and Pearson 1934.
+    """
+    if metric.value not in (0, 1) or metric.low != metric.high or not num_groups:
+        return metric
+    width = 1 - 0.025 ** (1 / num_groups)
+    low, high = max(0.0, metric.value - width), min(1.0, metric.value + width)
+    return metric.model_copy(update={"low": round(low, DECIMALS), "high": round(high, DECIMALS)})
 
 
 def groups_and_strata(

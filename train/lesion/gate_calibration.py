@@ -10,7 +10,7 @@ import numpy as np
 
 from models.lesion.gate import LesionGate
 from models.metrics import Metric
-from train.bootstrap import DECIMALS, Resamples
+from train.bootstrap import Resamples, with_exact_bounds
 from train.lesion.pipeline import PipelineOutput, unchanged
 
 MAX_REJECTED = 0.08
@@ -65,19 +65,13 @@ def rejection_rates(outputs: Sequence[PipelineOutput], gate: LesionGate) -> dict
 def share(groups: Sequence[str], hit_N: np.ndarray) -> Metric:
     """Return the mean of values 0 or 1 with a 95% interval over groups.
 
-    It is a bootstrap interval. A share of 0 or 1, where every resample is equal, has the exact binomial
-    interval for the number of groups (Clopper and Pearson 1934).
+    It is a bootstrap interval; of a share of 0 or 1 the exact binomial interval.
     """
     if not len(hit_N):
         return Metric()
-    if hit_N.min() == hit_N.max():
-        value = float(hit_N[0])
-        width = 1 - 0.025 ** (1 / len(set(groups)))
-        low, high = max(0.0, value - width), min(1.0, value + width)
-        return Metric(value=value, low=round(low, DECIMALS), high=round(high, DECIMALS), n=len(hit_N))
     resamples = Resamples(list(groups), np.zeros(len(hit_N), int))
     metric = resamples.metric(lambda count_RN: count_RN @ hit_N / count_RN.sum(1))
-    return metric.model_copy(update={"n": len(hit_N)})
+    return with_exact_bounds(metric, len(set(groups))).model_copy(update={"n": len(hit_N)})
 
 
 def _by_source(outputs: Sequence[PipelineOutput]) -> dict[str, list[PipelineOutput]]:

@@ -5,8 +5,9 @@ from collections.abc import Hashable, Sequence
 import numpy as np
 
 from models.lesion.metrics import DiagnosisMetrics, LesionMetrics, RiskMetrics
+from models.metrics import Metric
 from train import metrics
-from train.bootstrap import Resamples
+from train.bootstrap import Resamples, with_exact_bounds
 
 TARGET_SENSITIVITY = 0.95
 """Sensitivity at which the specificity of the risk head is reported."""
@@ -42,12 +43,22 @@ def lesion_metrics(
     )
 
 
+def _class_recalls(
+    truth_B: np.ndarray, predicted_B: np.ndarray, num_classes: int, resamples: Resamples
+) -> list[Metric]:
+    recall_K = resamples.metrics(metrics.class_recalls(truth_B, predicted_B, num_classes))
+    return [
+        with_exact_bounds(recall, resamples.num_groups(truth_B == klass))
+        for klass, recall in enumerate(recall_K)
+    ]
+
+
 def _diagnosis_metrics(
     diagnosis_B: np.ndarray, probability_BK: np.ndarray, labels: Sequence[str], resamples: Resamples
 ) -> DiagnosisMetrics:
     predicted_B = probability_BK.argmax(1)
     confidence_B = probability_BK.max(1)
-    recall_K = resamples.metrics(metrics.class_recalls(diagnosis_B, predicted_B, len(labels)))
+    recall_K = _class_recalls(diagnosis_B, predicted_B, len(labels), resamples)
     count_K = np.bincount(diagnosis_B, minlength=len(labels)).tolist()
     return DiagnosisMetrics(
         num_diagnoses=sum(count > 0 for count in count_K),
@@ -68,7 +79,7 @@ def _risk_metrics(
     predicted_B = (probability_B >= threshold).astype(int)
     likelier_B = (probability_B >= 0.5).astype(int)
     confidence_B = np.maximum(probability_B, 1 - probability_B)
-    specificity, sensitivity = resamples.metrics(metrics.class_recalls(malignant_B, predicted_B, 2))
+    specificity, sensitivity = _class_recalls(malignant_B, predicted_B, 2, resamples)
     best_specificity, best_threshold = resamples.metrics(
         metrics.specificity_at(malignant_B, probability_B, TARGET_SENSITIVITY)
     )

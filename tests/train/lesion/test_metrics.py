@@ -26,7 +26,7 @@ def test_lesion_metrics_report_both_heads_with_n():
     assert metrics.n == 6
     assert nevus.n == 4 and nevus.value == 0.5
     assert nevus.low is not None and nevus.high is not None and nevus.low < 0.5 < nevus.high
-    assert metrics.diagnosis.recall["Melanoma"] == Metric(value=1.0, low=1.0, high=1.0, n=2)
+    assert metrics.diagnosis.recall["Melanoma"] == Metric(value=1.0, low=0.1581, high=1.0, n=2)
     assert metrics.diagnosis.balanced_accuracy.value == 0.75
     assert metrics.risk.sensitivity.value == 1
     assert metrics.risk.specificity.value == 0.75
