@@ -7,6 +7,7 @@ are settings of Ray Serve.
 import math
 import re
 from collections.abc import Mapping
+from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -41,6 +42,16 @@ class Limit(Settings):
         default=None, ge=1, description="requests at once; default: those of two seconds, at least 2"
     )
     photos_per_day: int | None = Field(default=None, ge=1)
+    time_zone: str = Field(default="UTC", description="whose midnight starts a day, as Europe/Berlin (IANA)")
+
+    @field_validator("time_zone")
+    @classmethod
+    def _check_time_zone(cls, name: str) -> str:
+        try:
+            ZoneInfo(name)
+        except (KeyError, ValueError, OSError) as error:  # ZoneInfoNotFoundError is a KeyError
+            raise ValueError(f"{name!r} is no time zone; write an IANA name, as Europe/Berlin") from error
+        return name
 
     @property
     def burst_size(self) -> int | None:
