@@ -24,6 +24,11 @@ COMMANDS = {
         purpose="serve both networks, the HTTP API and the page on this machine",
         example="skinserve serve --port 8080",
     ),
+    "keys": Command(
+        module="cli.keys",
+        purpose="make, list and revoke the API keys of a server",
+        example="skinserve keys add clinic --file keys.yaml --roles predict bulk --requests-per-second 5",
+    ),
     "ingest": Command(
         module="train.data.ingest.__main__",
         purpose="write the manifest of a lesion data set",

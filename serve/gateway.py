@@ -13,6 +13,7 @@ from serve import tasks
 from serve.config import GatewayConfig
 from serve.runtime import openapi, root_files
 from serve.runtime.admission import AdmissionControl, RequestIdMiddleware, publish_checks
+from serve.runtime.auth import AuthMiddleware, create_authorizer
 from serve.runtime.autoscaling import CpuMeter, Load
 from serve.runtime.decode_pool import DecodePool
 from serve.runtime.errors import error_responses, register_error_handlers
@@ -56,19 +57,26 @@ class Gateway:
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         app = create_app(self._config, self._services, self._replicas)
-        publish_checks(app.state.checks, self._config.allowed_origins)
+        publish_checks(app.state.checks, self._config.allowed_origins, app.state.authorizer)
         return app
 
 
 def create_app(config: GatewayConfig, services: Services, replicas: Mapping[str, ReplicaClient]) -> FastAPI:
-    """Build the HTTP API; tests pass fake replicas."""
+    """Build the HTTP API; tests pass fake replicas.
+
+    Raises:
+        KeysFileError: the keys file cannot be used.
+    """
     context = GatewayContext(
         config=config,
         photo_limits=PhotoLimits(max_bytes=config.max_photo_bytes, max_pixels=config.max_photo_pixels),
         decode_pool=DecodePool(config.num_decode_threads),
         replicas=replicas,
     )
-    app = openapi.new_app({task.name: task.description for task in tasks.TASKS})
+    app = openapi.new_app(
+        {task.name: task.description for task in tasks.TASKS}, needs_key=config.keys_file is not None
+    )
+    app.state.authorizer = create_authorizer(config)
     app.state.replicas = replicas
     app.state.services = {name: create(context) for name, create in services.items()}
     app.state.checks = {
@@ -76,6 +84,7 @@ def create_app(config: GatewayConfig, services: Services, replicas: Mapping[str,
         for service in app.state.services.values()
         for path, limiter in service.limiters.items()
     }
+    app.state.catalogs = {name: service.catalog for name, service in app.state.services.items()}
     app.state.readiness = Readiness(replicas, ready_after_s=config.ready_after_s)
     for task in tasks.TASKS:
         app.include_router(task.router, dependencies=[Depends(reject_unknown_parameters)])
@@ -85,6 +94,8 @@ def create_app(config: GatewayConfig, services: Services, replicas: Mapping[str,
     register_error_handlers(app)
     app.add_middleware(HeadMiddleware)
     app.add_middleware(AdmissionControl, config=config, checks=app.state.checks)
+    if app.state.authorizer is not None:
+        app.add_middleware(AuthMiddleware, authorizer=app.state.authorizer)
     if config.allowed_origins:
         app.add_middleware(cors, allow_origins=config.allowed_origins)
     app.add_middleware(RequestIdMiddleware)
@@ -98,10 +109,13 @@ def create_app(config: GatewayConfig, services: Services, replicas: Mapping[str,
     dependencies=[Depends(reject_unknown_parameters)],
 )
 async def models(request: Request) -> Models:
-    """List the loaded networks with labels, thresholds, metrics, training data and licence."""
-    replicas: Mapping[str, ReplicaClient] = request.app.state.replicas
-    names = [name for task in tasks.TASKS for name in task.models]
-    return Models(models=await asyncio.gather(*(replicas[name].call("describe") for name in names)))
+    """List the networks with labels, thresholds, metrics, training data and licence.
+
+    The first one of a task answers requests without `?model=`. Nothing is loaded for the list.
+    """
+    services: Mapping[str, Service] = request.app.state.services
+    lists = await asyncio.gather(*(service.models() for service in services.values()))
+    return Models(models=[model for models in lists for model in models])
 
 
 @router.get("/healthz")

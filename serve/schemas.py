@@ -31,6 +31,8 @@ DISCLAIMER = (
 )
 
 DEADLINE_HEADER = "x-request-timeout-seconds"
+API_KEY_HEADER = "X-API-Key"
+"""For clients that cannot set ``Authorization: Bearer``."""
 """Request header with the time for the response."""
 Probability = Field(ge=0, le=1)
 
@@ -65,11 +67,14 @@ class Gate(Body):
 
 
 class LoadedModel(Body):
-    """One network that the server has loaded."""
+    """One network that the server has loaded, or loads on request."""
 
     kind: str = Field(description="task of the network")
     name: str
     version: str
+    default: bool = Field(description="whether it answers requests without ?model=")
+    stage: str | None = Field(default=None, description="in the registry; null without one")
+    description: str = Field(default="", description="what it is good for")
     sha256: str = Field(description="of weights.safetensors")
     labels: list[str] = Field(description="in the order of the output columns")
     groups: dict[str, Group] = Field(description="group of each label; empty without groups")
@@ -86,8 +91,10 @@ class LoadedModel(Body):
     )
     training_data: str
     data_licence: str
-    device: str
-    engine: str
+    device: str | None = Field(
+        description="null, as the engine: not loaded in the replica that answered; a request loads it"
+    )
+    engine: str | None
     cuda_graphs: bool | None = Field(
         description="whether batches replay CUDA graphs; false: recording failed, see the log; null: an "
         "engine without CUDA graphs"
@@ -143,6 +150,8 @@ class Reason(Body):
 
 ErrorCode = Literal[
     "unreadable_image",
+    "unauthorized",
+    "forbidden",
     "not_found",
     "method_not_allowed",
     "too_large",
@@ -154,6 +163,7 @@ ErrorCode = Literal[
     "too_many_photos",
     "bad_timestamp",
     "overloaded",
+    "model_unavailable",
     "deadline_exceeded",
     "internal",
 ]

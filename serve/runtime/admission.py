@@ -4,6 +4,7 @@ The numbers are those of the table in docs/operations.md, which has settings, de
 
    ``DrainMiddleware``, around Serve's HTTP layer: reads the rest of a rejected body.
    ``RequestIdMiddleware``, around Serve's HTTP layer: request id, headers that control Serve.
+   ``AuthMiddleware``, around the routes: before step 2, and before any rejection of step 1.
 1. ``LoadSheddingMiddleware``, around Serve's HTTP layer: rejects what step 5 would reject.
 2. ``AdmissionControl``, around the routes: deadline; step 1 again, for requests that did not pass it.
 3. ``RequestSlot``: requests in flight.
@@ -30,6 +31,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serve.config import GatewayConfig
+from serve.runtime.auth import Authorizer
 from serve.runtime.errors import ApiError, QueueFullError, error_response, internal_error, overloaded
 from serve.runtime.http_layers import DrainMiddleware, cors
 from serve.schemas import DEADLINE_HEADER
@@ -39,6 +41,8 @@ REQUEST_ID_HEADER = "x-request-id"
 # Hence it sees neither; AdmissionControl reads the deadline from INNER_DEADLINE_HEADER.
 INNER_DEADLINE_HEADER = "x-skinserve-timeout-seconds"
 NO_DISCONNECT_HEADER = "x-request-disconnect-disabled"
+MODEL_ID_HEADER = b"serve_multiplexed_model_id"
+"""A model id for Ray Serve, written with ``_`` or ``-``; only ``?model=`` chooses a model."""
 
 STREAM_GRACE_S = 5.0
 """Extra time for a response that has started (the lines of a batch) to end by itself."""
@@ -49,6 +53,7 @@ AdmissionChecks = Mapping[str, Callable[[], None]]
 
 _checks_of_process: dict[str, Callable[[], None]] = {}
 _origins_of_process: list[str] = []
+_authorizers_of_process: list[Authorizer] = []
 
 
 def serve_middlewares() -> list[Middleware]:
@@ -57,20 +62,28 @@ def serve_middlewares() -> list[Middleware]:
     Serve calls this in every replica and proxy.
     """
     return [
-        Middleware(LoadSheddingMiddleware, checks=_checks_of_process, allowed_origins=_origins_of_process),
+        Middleware(
+            LoadSheddingMiddleware,
+            checks=_checks_of_process,
+            allowed_origins=_origins_of_process,
+            authorizers=_authorizers_of_process,
+        ),
         Middleware(RequestIdMiddleware),
         Middleware(DrainMiddleware),
     ]
 
 
-def publish_checks(checks: AdmissionChecks, allowed_origins: Sequence[str] = ()) -> None:
-    """Hand the gateway's checks and origins to ``LoadSheddingMiddleware`` in the same process.
+def publish_checks(
+    checks: AdmissionChecks, allowed_origins: Sequence[str] = (), authorizer: Authorizer | None = None
+) -> None:
+    """Hand the gateway's checks, origins and keys to ``LoadSheddingMiddleware`` in the same process.
 
     Serve creates the middleware by import path, without arguments, before or after the gateway.
     """
     _checks_of_process.clear()
     _checks_of_process.update(checks)
     _origins_of_process[:] = allowed_origins
+    _authorizers_of_process[:] = [authorizer] if authorizer is not None else []
 
 
 class RequestIdMiddleware:
@@ -96,6 +109,10 @@ class RequestIdMiddleware:
             headers[INNER_DEADLINE_HEADER] = headers[DEADLINE_HEADER]
         del headers[DEADLINE_HEADER]
         del headers[NO_DISCONNECT_HEADER]
+        for name in [
+            key for key, _ in scope["headers"] if key.lower().replace(b"-", b"_") == MODEL_ID_HEADER
+        ]:
+            del headers[name.decode("latin-1")]
 
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -112,22 +129,39 @@ class LoadSheddingMiddleware:
     ``AdmissionControl`` then rejects the request.
     """
 
-    def __init__(self, app: ASGIApp, checks: AdmissionChecks, allowed_origins: Sequence[str]) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        checks: AdmissionChecks,
+        allowed_origins: Sequence[str],
+        authorizers: Sequence[Authorizer] = (),
+    ) -> None:
         self._app = app
         self._checks = checks
         self._allowed_origins = allowed_origins
+        self._authorizers = authorizers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on or reject one request."""
         if scope["type"] == "http":
             try:
                 _check_path(self._checks, scope["method"], scope["path"])
-            except ApiError as error:
+            except ApiError as overload:
+                error = await self._unauthorized(scope) or overload
                 response = error_response(error.code, str(error), error.headers)
                 if self._allowed_origins:
                     response = cors(response, allow_origins=self._allowed_origins)
                 return await response(scope, receive, send)
         await self._app(scope, receive, send)
+
+    async def _unauthorized(self, scope: Scope) -> ApiError | None:
+        """Return the error of a request without a valid key: how busy the server is concerns others."""
+        for authorizer in self._authorizers:
+            try:
+                await authorizer.caller(scope)
+            except ApiError as error:
+                return error
+        return None
 
 
 class AdmissionControl:

@@ -16,6 +16,8 @@ from serve.schemas import ErrorBody, ErrorCode, ErrorDetail
 
 STATUS: dict[ErrorCode, int] = {
     "unreadable_image": 400,
+    "unauthorized": 401,
+    "forbidden": 403,
     "not_found": 404,
     "method_not_allowed": 405,
     "too_large": 413,
@@ -27,6 +29,7 @@ STATUS: dict[ErrorCode, int] = {
     "too_many_photos": 422,
     "bad_timestamp": 422,
     "overloaded": 503,
+    "model_unavailable": 503,
     "deadline_exceeded": 504,
     "internal": 500,
 }
@@ -34,6 +37,10 @@ STATUS: dict[ErrorCode, int] = {
 # tests/serve/test_gateway.py compares these with the messages that are sent
 EXAMPLES: dict[ErrorCode, str] = {
     "unreadable_image": "the photo is empty (0 bytes); send the file itself",
+    "unauthorized": "the request has no key; send Authorization: Bearer KEY or X-API-Key: KEY; "
+    "the operator of this server gives keys",
+    "forbidden": "/v1/lesion/batch needs the role bulk or admin, this key has predict; "
+    "ask the operator of this server",
     "not_found": "there is no route GET /v2/lesion; /docs lists all routes",
     "method_not_allowed": "/v1/lesion does not support GET; /docs lists all routes",
     "too_large": f"the photo has 20.5 MB, at most {limits.MAX_PHOTO_BYTES / 1e6:g} MB are allowed; "
@@ -51,6 +58,7 @@ EXAMPLES: dict[ErrorCode, str] = {
     f"send at most {limits.MAX_SERIES_PHOTOS}",
     "bad_timestamp": "taken_at[1] is 'monday', which is no ISO 8601 time; write 2026-03-01T09:30:00",
     "overloaded": "256 requests are in progress, the limit; try again in 2 s",
+    "model_unavailable": "the model cannot be loaded; choose another one of /v1/models, or ask the operator",
     "deadline_exceeded": f"no answer was ready within {limits.DEFAULT_DEADLINE_S:g} s; "
     "try again later or allow more time",
     "internal": "the server failed on this request; report it with its id 4f2a9c",
@@ -64,6 +72,13 @@ class ApiError(Exception):
         super().__init__(message)
         self.code: ErrorCode = code
         self.headers = dict(headers or {})
+
+
+def model_unavailable(model: str, reason: str) -> ApiError:
+    """Log why a model cannot be loaded; return the error, which names no folder of the server."""
+    logging.getLogger("skinserve").error("the model %s cannot be loaded: %s", model, reason)
+    message = "the model cannot be loaded; choose another one of /v1/models, or ask the operator"
+    return ApiError("model_unavailable", message)
 
 
 def overloaded(message: str, retry_after_s: int) -> ApiError:
@@ -92,7 +107,13 @@ def error_response(code: ErrorCode, message: str, headers: Mapping[str, str] | N
     """Return the response of an error, and count it."""
     metrics.errors().inc(tags={"code": code})
     body = ErrorBody(error=ErrorDetail(code=code, message=message))
-    return JSONResponse(body.model_dump(), status_code=STATUS[code], headers=dict(headers or {}))
+    challenge = {"WWW-Authenticate": "Bearer"} if code == "unauthorized" else {}
+    return JSONResponse(body.model_dump(), status_code=STATUS[code], headers={**challenge, **(headers or {})})
+
+
+def no_route(method: str, path: str) -> ApiError:
+    """Return the error of a path that does not exist."""
+    return ApiError("not_found", f"there is no route {method} {path[:100]}; /docs lists all routes")
 
 
 def internal_error(error: BaseException, request_id: str) -> JSONResponse:
@@ -119,7 +140,7 @@ def register_error_handlers(app: FastAPI) -> None:
         assert isinstance(error, HTTPException)
         method, path = request.method, request.url.path[:100]
         if error.status_code == 404:
-            return error_response("not_found", f"there is no route {method} {path}; /docs lists all routes")
+            return error_response("not_found", str(no_route(method, path)))
         if error.status_code == 405:
             message = f"{path} does not support {method}; /docs lists all routes"
             allowed = (error.headers or {}).get("Allow", "").replace("GET", "GET, HEAD")

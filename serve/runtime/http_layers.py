@@ -8,12 +8,12 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from models.limits import MAX_DRAIN_PAUSE_S, MAX_DRAIN_S, MAX_DRAINED_BYTES
-from serve.schemas import DEADLINE_HEADER
+from serve.schemas import API_KEY_HEADER, DEADLINE_HEADER
 
 cors = partial(
     CORSMiddleware,
     allow_methods=("GET", "HEAD", "POST"),
-    allow_headers=("Content-Encoding", "X-Request-ID", DEADLINE_HEADER),
+    allow_headers=("Authorization", "Content-Encoding", API_KEY_HEADER, "X-Request-ID", DEADLINE_HEADER),
     expose_headers=("X-Request-ID", "Retry-After"),
 )
 """Answer preflight requests, and let pages of ``allow_origins`` read responses."""

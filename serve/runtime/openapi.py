@@ -10,7 +10,7 @@ from fastapi.responses import HTMLResponse
 from fastapi.staticfiles import StaticFiles
 from pydantic import BaseModel
 
-from serve.schemas import DISCLAIMER, ErrorCode, LoadedModel
+from serve.schemas import API_KEY_HEADER, DISCLAIMER, ErrorCode, LoadedModel
 
 API_VERSION = "1"
 
@@ -20,6 +20,17 @@ Every error is `{{"error": {{"code", "message"}}}}`. The code is stable; the mes
 is needed and what to do. Every response has an `X-Request-ID`, yours if the request has one (letters, digits,
 `.`, `_`, `-`). `x-request-timeout-seconds` sets the deadline of a request. Photos stay in memory: they are
 never written to a disk, and nothing about them is logged."""
+
+_SECURITY_SCHEMES = {
+    "bearer": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "a key of this server's keys.yaml, or a token (JWT) of the issuer that it names",
+    },
+    "apiKey": {"type": "apiKey", "in": "header", "name": API_KEY_HEADER, "description": "the same"},
+}
+HEALTH_PATHS = ("/healthz", "/readyz")
+"""Answered without a key, always."""
 
 BINARY = {"type": "string", "format": "binary"}
 """Schema of a file."""
@@ -31,7 +42,13 @@ ONE_PHOTO: tuple[ErrorCode, ...] = (
     "invalid_request",
 )
 """Errors of a route that rejects the whole request for one photo."""
-ANY_ROUTE: tuple[ErrorCode, ...] = ("overloaded", "deadline_exceeded", "internal")
+ANY_ROUTE: tuple[ErrorCode, ...] = (
+    "unauthorized",
+    "forbidden",
+    "overloaded",
+    "deadline_exceeded",
+    "internal",
+)
 """Errors of every route that calls a model."""
 
 
@@ -50,11 +67,12 @@ def json_response(example: BaseModel) -> dict[int | str, dict[str, Any]]:
     return {200: {"content": {"application/json": {"example": example.model_dump(mode="json")}}}}
 
 
-def new_app(tasks: Mapping[str, str]) -> FastAPI:
+def new_app(tasks: Mapping[str, str], *, needs_key: bool = False) -> FastAPI:
     """Create the API without routes.
 
     Args:
         tasks: description of each task, by its tag and kind of checkpoint.
+        needs_key: whether routes other than health need a key.
     """
     tags = {**tasks, "server": "Which models are loaded, and whether they answer."}
     return _Api(
@@ -66,6 +84,7 @@ def new_app(tasks: Mapping[str, str]) -> FastAPI:
         redirect_slashes=False,
         openapi_tags=[{"name": name, "description": description} for name, description in tags.items()],
         kinds=list(tasks),
+        needs_key=needs_key,
     )
 
 
@@ -90,15 +109,23 @@ def add_docs(app: FastAPI) -> None:
 
 
 class _Api(FastAPI):
-    """List the registered tasks as the values of ``LoadedModel.kind``."""
+    """List the registered tasks as the values of ``LoadedModel.kind``, and the kinds of keys."""
 
-    def __init__(self, *, kinds: Sequence[str], **options: Any) -> None:
+    def __init__(self, *, kinds: Sequence[str], needs_key: bool, **options: Any) -> None:
         super().__init__(**options)
         self._kinds = list(kinds)
+        self._needs_key = needs_key
 
     def openapi(self) -> dict[str, Any]:
         """Return the document; FastAPI caches it."""
         document = super().openapi()
         model = document["components"]["schemas"][LoadedModel.__name__]
         model["properties"]["kind"]["enum"] = self._kinds
+        document["components"]["securitySchemes"] = _SECURITY_SCHEMES
+        document["security"] = [
+            *([] if self._needs_key else [{}]),
+            *({name: []} for name in _SECURITY_SCHEMES),
+        ]
+        for path in HEALTH_PATHS:
+            document["paths"][path]["get"]["security"] = []
         return document
