@@ -29,6 +29,11 @@ COMMANDS = {
         purpose="make, list and revoke the API keys of a server",
         example="skinserve keys add clinic --file keys.yaml --roles predict bulk --requests-per-second 5",
     ),
+    "models": Command(
+        module="cli.registry",
+        purpose="list, push, promote, roll back and compare the models of a registry",
+        example="skinserve models push runs/lesion/checkpoint --registry registry",
+    ),
     "ingest": Command(
         module="train.data.ingest.__main__",
         purpose="write the manifest of a lesion data set",
