@@ -18,6 +18,7 @@ from models.limits import (
     MAX_PHOTO_PIXELS,
     MAX_REQUEST_BYTES,
 )
+from serve.runtime.forwarded_headers import TrustedProxy
 
 MAX_QUEUED_BATCHES = 2
 """Full batches that a replica accepts: one is computed while the photos of the next arrive."""
@@ -89,6 +90,26 @@ class TaskConfig(Settings):
         return data  # pyright: ignore[reportUnknownVariableType]
 
 
+class CanaryLimits(Settings):
+    """Bounds that a canary must keep against production, or it is rolled back; null switches one off."""
+
+    window_s: float = Field(default=600, gt=0, description="answers of this time are compared")
+    min_answers: int = Field(default=50, gt=0, description="of the canary, before anything is compared")
+    max_error_increase: float | None = Field(
+        default=0.05, ge=0, lt=1, description="share of requests that fail, above that of production"
+    )
+    max_latency_ratio: float | None = Field(
+        default=2.0, ge=1, description="time within which 95% are answered, relative to production"
+    )
+    max_share_difference: float | None = Field(
+        default=0.15, ge=0, le=1, description="of any verdict or reason, between canary and production"
+    )
+    alpha: float = Field(default=0.001, gt=0, lt=1, description="significance level of each comparison")
+    max_shadow_requests: int = Field(
+        default=2, gt=0, description="shadow requests in progress in a gateway; others are not compared"
+    )
+
+
 class GatewayConfig(Settings):
     """Limits and deadlines of one gateway replica, for all tasks together."""
 
@@ -128,14 +149,33 @@ class GatewayConfig(Settings):
     page_key_sha256: str | None = Field(
         default=None, pattern="^[0-9a-f]{64}$", description="set by python -m serve, for the key of its page"
     )
+    audit_log: str | None = Field(
+        default=None, description="path of a file, in which each request but health checks is a JSON line"
+    )
+    audit_log_max_bytes: int = Field(default=50_000_000, gt=0, description="the audit log is then rotated")
+    audit_log_files: int = Field(default=10, gt=0, description="rotated audit logs that are kept")
+    registry: str | None = Field(
+        default=None,
+        description="folder or s3:// address of a model registry, whose stages the server follows",
+    )
+    registry_poll_s: float = Field(default=10, gt=0, description="interval of looking at the registry")
+    canary: CanaryLimits = CanaryLimits()
     allowed_origins: tuple[str, ...] = Field(
         default=(),
         description='origins whose pages may call the API (CORS), as "https://clinic.example"; ["*"]: all',
     )
-    trust_proxy_headers: bool = Field(
-        default=False,
-        description="X-Forwarded-Prefix, -Proto and -Host are applied; only behind a proxy that sets them",
+    trusted_proxy: TrustedProxy | None = Field(
+        default=None, description="applies its X-Forwarded-Prefix, -Proto, -Host and -For"
     )
+    client_limit: Limit | None = Field(
+        default=None,
+        description="without keys: of each client address that the trusted proxy sends, else of all clients "
+        "together",
+    )
+    quota_folder: str | None = Field(
+        default=None, description="path or s3:// address that keeps the photos of today over restarts"
+    )
+
 
     @field_validator("allowed_origins")
     @classmethod

@@ -13,12 +13,17 @@ from serve import tasks
 from serve.config import GatewayConfig
 from serve.runtime import openapi, root_files
 from serve.runtime.admission import AdmissionControl, RequestIdMiddleware, publish_checks
+from serve.runtime.audit_log import AuditMiddleware, open_audit_log
 from serve.runtime.auth import AuthMiddleware, create_authorizer
 from serve.runtime.autoscaling import CpuMeter, Load
 from serve.runtime.decode_pool import DecodePool
 from serve.runtime.errors import error_responses, register_error_handlers
-from serve.runtime.forwarded_headers import ForwardedHeadersMiddleware
+from serve.runtime.forwarded_headers import ForwardedHeadersMiddleware, proxy_secrets
 from serve.runtime.http_layers import HeadMiddleware, cors
+from serve.runtime.leases import LeaseClient
+from serve.runtime.limit_ledger import LimitLedger
+from serve.runtime.rate_limit_actor import connect_limiter
+from serve.runtime.rate_limits import RateLimitMiddleware, has_limits
 from serve.runtime.readiness import Readiness
 from serve.runtime.replica_client import ReplicaClient
 from serve.runtime.uploads import reject_unknown_parameters
@@ -50,22 +55,34 @@ class Gateway:
             name: ReplicaClient(name, handle, retry_after_s=config.retry_after_s)
             for name, handle in handles.items()
         }
+        self._leases = LeaseClient(connect_limiter(config.quota_folder)) if has_limits(config) else None
 
     def record_autoscaling_stats(self) -> dict[Load, float]:
         """Return the CPU load of this replica for ``TargetLoadPolicy``."""
         return self._cpu()
 
     def __serve_build_asgi_app__(self) -> FastAPI:
-        app = create_app(self._config, self._services, self._replicas)
-        publish_checks(app.state.checks, self._config.allowed_origins, app.state.authorizer)
+        app = create_app(self._config, self._services, self._replicas, self._leases)
+        publish_checks(
+            app.state.checks, self._config.allowed_origins, app.state.authorizer, app.state.audit_log
+        )
         return app
 
 
-def create_app(config: GatewayConfig, services: Services, replicas: Mapping[str, ReplicaClient]) -> FastAPI:
+def create_app(
+    config: GatewayConfig,
+    services: Services,
+    replicas: Mapping[str, ReplicaClient],
+    leases: LeaseClient | None = None,
+) -> FastAPI:
     """Build the HTTP API; tests pass fake replicas.
+
+    Args:
+        leases: of limits; None: the limits are those of this gateway alone.
 
     Raises:
         KeysFileError: the keys file cannot be used.
+        ValueError: the secrets of the trusted proxy or the audit log cannot be used.
     """
     context = GatewayContext(
         config=config,
@@ -77,6 +94,7 @@ def create_app(config: GatewayConfig, services: Services, replicas: Mapping[str,
         {task.name: task.description for task in tasks.TASKS}, needs_key=config.keys_file is not None
     )
     app.state.authorizer = create_authorizer(config)
+    app.state.audit_log = open_audit_log(config)
     app.state.replicas = replicas
     app.state.services = {name: create(context) for name, create in services.items()}
     app.state.checks = {
@@ -94,12 +112,18 @@ def create_app(config: GatewayConfig, services: Services, replicas: Mapping[str,
     register_error_handlers(app)
     app.add_middleware(HeadMiddleware)
     app.add_middleware(AdmissionControl, config=config, checks=app.state.checks)
+    if has_limits(config):
+        leases = leases or LeaseClient(LimitLedger().call)
+        app.add_middleware(RateLimitMiddleware, leases=leases, client_limit=config.client_limit)
     if app.state.authorizer is not None:
         app.add_middleware(AuthMiddleware, authorizer=app.state.authorizer)
+    if app.state.audit_log is not None:
+        needs_key = app.state.authorizer is not None
+        app.add_middleware(AuditMiddleware, log=app.state.audit_log, needs_key=needs_key)
     if config.allowed_origins:
         app.add_middleware(cors, allow_origins=config.allowed_origins)
     app.add_middleware(RequestIdMiddleware)
-    app.add_middleware(ForwardedHeadersMiddleware, trusted=config.trust_proxy_headers)
+    app.add_middleware(ForwardedHeadersMiddleware, secrets=proxy_secrets(config.trusted_proxy))
     return app
 
 

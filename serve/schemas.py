@@ -162,6 +162,7 @@ ErrorCode = Literal[
     "too_few_photos",
     "too_many_photos",
     "bad_timestamp",
+    "rate_limited",
     "overloaded",
     "model_unavailable",
     "deadline_exceeded",

@@ -30,6 +30,7 @@ for _name in ("no_proxy", "NO_PROXY"):  # for tests behind a company's proxy
     )
 settings.register_profile("no_deadline", deadline=None)  # examples are slow on a busy machine
 settings.load_profile("no_deadline")
+PROXY_SECRET = "secret-of-the-proxy-of-the-tests"
 START_TIMEOUT_S = 400
 STOP_TIMEOUT_S = 15
 
@@ -210,12 +211,15 @@ def _config(tmp_path_factory: pytest.TempPathFactory, allowed_origin: str) -> Pa
     folder = tmp_path_factory.mktemp("checkpoints")
     api, page = config["applications"]
     api["args"]["gateway"]["allowed_origins"] = [allowed_origin]
-    api["args"]["gateway"]["trust_proxy_headers"] = page["args"]["trust_proxy_headers"] = True
+    secret = folder / "proxy_secret"
+    secret.write_text(PROXY_SECRET, encoding="ascii")
+    proxy = {"name": "nginx", "secret_file": str(secret)}
+    api["args"]["gateway"]["trusted_proxy"] = page["args"]["trusted_proxy"] = proxy
     for deployment in api["deployments"]:
         deployment["num_replicas"] = 2
     for name, write in (("lesion", write_lesion), ("progress", write_progress)):
         if not (ROOT / "weights" / name / "meta.json").is_file():
-            api["args"][name]["checkpoint"] = str(write(folder / name))
+            api["args"][name]["checkpoints"] = [str(write(folder / name))]
     changed = folder / "local.yaml"
     changed.write_text(yaml.safe_dump(config), encoding="utf-8")
     return changed

@@ -2,10 +2,14 @@
 
 import tempfile
 from pathlib import Path
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from serve.runtime.forwarded_headers import TrustedProxy
 from serve.schemas import DEFAULT_DEADLINE_S, MAX_PHOTO_BYTES
+
+Access = Literal["open", "off", "proxy"]
 
 
 class UiConfig(BaseModel):
@@ -14,6 +18,14 @@ class UiConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     api_url: str = Field(default="http://127.0.0.1:8000", description="scheme, host and port of the HTTP API")
+    api_key_file: Path | None = Field(
+        default=None, description="holds the key of the page for an API with keys; set by python -m serve"
+    )
+    access: Access | None = Field(
+        default=None,
+        description="who may use the page: everybody who reaches it (open), nobody (off), or who passes the "
+        "trusted proxy (proxy); default: open, with api_key_file off",
+    )
     deadline_s: float = Field(
         default=DEFAULT_DEADLINE_S, gt=0, description="longest wait for one answer of the API, seconds"
     )
@@ -25,6 +37,11 @@ class UiConfig(BaseModel):
         default=600, gt=0, description="age at which an upload without an answer is deleted"
     )
     max_photo_bytes: int = Field(default=MAX_PHOTO_BYTES, gt=0, description="largest photo, as in the API")
-    trust_proxy_headers: bool = Field(
-        default=False, description="as the setting of the same name in serve/config.py"
+    trusted_proxy: TrustedProxy | None = Field(
+        default=None, description="as the setting of the same name in serve/config.py"
     )
+
+    @property
+    def page_access(self) -> Access:
+        """Return the access that was set, or the default: nobody uses the key of the page unasked."""
+        return self.access or ("off" if self.api_key_file else "open")

@@ -11,7 +11,8 @@ from fastapi.responses import PlainTextResponse
 
 from samples.lesion import draw_lesion
 from samples.series import draw_series
-from serve.runtime.forwarded_headers import ForwardedHeadersMiddleware
+from serve.runtime.forwarded_headers import ForwardedHeadersMiddleware, proxy_secrets
+from ui.access import AccessMiddleware
 from ui.client import ApiClient
 from ui.config import UiConfig
 from ui.examples import Example, make_example
@@ -34,7 +35,7 @@ def build_site(config: UiConfig, uploads: UploadFolder, api: ApiClient | None = 
         uploads: ``GRADIO_TEMP_DIR`` must name its folder before this call: Gradio reads it while it builds.
         api: a client of ``config.api_url`` if None.
     """
-    services = Services(api=api or ApiClient(config.api_url, deadline_s=config.deadline_s), uploads=uploads)
+    services = Services(api=api or _client(config), uploads=uploads)
     page = build_page(services, lesion_examples=_lesions(), progress_examples=_series())
 
     @contextlib.asynccontextmanager
@@ -50,7 +51,8 @@ def build_site(config: UiConfig, uploads: UploadFolder, api: ApiClient | None = 
     site = FastAPI(lifespan=lifespan, openapi_url=None)
     _add_alive(site)
     site.add_middleware(ReplaceHeadTags, tags=(TEMPLATES / "head.html").read_bytes())
-    site.add_middleware(ForwardedHeadersMiddleware, trusted=config.trust_proxy_headers)
+    site.add_middleware(AccessMiddleware, access=config.page_access)
+    site.add_middleware(ForwardedHeadersMiddleware, secrets=proxy_secrets(config.trusted_proxy))
     lengthen_queue_pauses(page)
     return gr.mount_gradio_app(
         site,
@@ -68,6 +70,11 @@ def build_site(config: UiConfig, uploads: UploadFolder, api: ApiClient | None = 
         enable_monitoring=False,
         pwa=False,
     )
+
+
+def _client(config: UiConfig) -> ApiClient:
+    key = config.api_key_file.read_text(encoding="ascii").strip() if config.api_key_file else None
+    return ApiClient(config.api_url, deadline_s=config.deadline_s, key=key)
 
 
 def _add_alive(site: FastAPI) -> None:

@@ -28,6 +28,7 @@ STATUS: dict[ErrorCode, int] = {
     "too_few_photos": 422,
     "too_many_photos": 422,
     "bad_timestamp": 422,
+    "rate_limited": 429,
     "overloaded": 503,
     "model_unavailable": 503,
     "deadline_exceeded": 504,
@@ -57,6 +58,8 @@ EXAMPLES: dict[ErrorCode, str] = {
     "too_many_photos": f"more than {limits.MAX_SERIES_PHOTOS} photos were sent; "
     f"send at most {limits.MAX_SERIES_PHOTOS}",
     "bad_timestamp": "taken_at[1] is 'monday', which is no ISO 8601 time; write 2026-03-01T09:30:00",
+    "rate_limited": "more than 5 requests per second were sent with the key clinic, at once at most 10; "
+    "try again in 1 s",
     "overloaded": "256 requests are in progress, the limit; try again in 2 s",
     "model_unavailable": "the model cannot be loaded; choose another one of /v1/models, or ask the operator",
     "deadline_exceeded": f"no answer was ready within {limits.DEFAULT_DEADLINE_S:g} s; "

@@ -14,7 +14,13 @@ cors = partial(
     CORSMiddleware,
     allow_methods=("GET", "HEAD", "POST"),
     allow_headers=("Authorization", "Content-Encoding", API_KEY_HEADER, "X-Request-ID", DEADLINE_HEADER),
-    expose_headers=("X-Request-ID", "Retry-After"),
+    expose_headers=(
+        "X-Request-ID",
+        "Retry-After",
+        "RateLimit-Limit",
+        "RateLimit-Remaining",
+        "RateLimit-Reset",
+    ),
 )
 """Answer preflight requests, and let pages of ``allow_origins`` read responses."""
 

@@ -71,6 +71,20 @@ def errors() -> Counter:
     return Counter("skinserve_errors", description=description, tag_keys=("code",))
 
 
+@cache
+def rate_limited() -> Counter:
+    """Return the counter of 429 by ``caller`` and ``limit``: requests or photos."""
+    description = "requests over a limit, by caller (addresses and tokens together) and limit"
+    return _counter("skinserve_rate_limited", description, ("caller", "limit"))
+
+
+@cache
+def limiter_failures() -> Counter:
+    """Return the counter of times at which the limiter stopped to answer a gateway."""
+    description = "times at which the limiter of the cluster stopped to answer"
+    return Counter("skinserve_limiter_failures", description=description)
+
+
 def _counter(name: str, description: str, labels: tuple[str, ...]) -> Counter:
     # Ray annotates a tuple of one string and accepts any number
     return Counter(name, description=description, tag_keys=labels)  # pyright: ignore[reportArgumentType]

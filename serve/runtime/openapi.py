@@ -45,11 +45,14 @@ ONE_PHOTO: tuple[ErrorCode, ...] = (
 ANY_ROUTE: tuple[ErrorCode, ...] = (
     "unauthorized",
     "forbidden",
+    "rate_limited",
     "overloaded",
     "deadline_exceeded",
     "internal",
 )
 """Errors of every route that calls a model."""
+CHOSEN_MODEL: tuple[ErrorCode, ...] = ("not_found", "model_unavailable")
+"""Errors of the query parameter ``model``."""
 
 
 def request_body(description: str, content: dict[str, Any]) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 import re
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import httpx
 import pytest
@@ -7,6 +8,7 @@ from fastapi import FastAPI
 from PIL import Image
 
 import ui.site
+from serve.runtime.forwarded_headers import TrustedProxy
 from ui.config import UiConfig
 from ui.services import Services
 
@@ -16,6 +18,7 @@ FORGED = {
     "x-forwarded-host": "evil.example",
     "forwarded": "host=evil.example;proto=https",
     "x-gradio-server": "http://evil.example",
+    "x-skinserve-proxy-secret": "a-forged-secret-of-the-proxy",
 }
 PATHS = ("/ui", "/ui/", "/ui/config", "/ui/gradio_api/info", "/ui/logout", "/ui/theme.css")
 MakeClient = Callable[[UiConfig], httpx.AsyncClient]
@@ -53,9 +56,12 @@ async def test_forged_headers_change_nothing_by_default(make_client: MakeClient)
     assert "evil" not in str(clean)
 
 
-async def test_the_page_has_the_address_that_a_trusted_proxy_sends(make_client: MakeClient):
-    client = make_client(UiConfig(trust_proxy_headers=True))
+async def test_the_page_has_the_address_that_a_trusted_proxy_sends(make_client: MakeClient, tmp_path: Path):
+    (tmp_path / "secret").write_text("secret-of-the-proxy")
+    trusted = TrustedProxy(name="nginx", secret_file=str(tmp_path / "secret"))
+    client = make_client(UiConfig(trusted_proxy=trusted))
     proxy = {
+        "x-skinserve-proxy-secret": "secret-of-the-proxy",
         "x-forwarded-prefix": "/skin",
         "x-forwarded-proto": "https",
         "x-forwarded-host": "clinic.example:8443",

@@ -1,6 +1,8 @@
 import asyncio
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -9,11 +11,13 @@ from fastapi import FastAPI, Request
 from fastapi.responses import RedirectResponse
 from fastapi.testclient import TestClient
 
-from serve.runtime.forwarded_headers import ForwardedHeadersMiddleware
+from serve.runtime.forwarded_headers import ForwardedHeadersMiddleware, TrustedProxy
 from serve.runtime.ray_env import EVERYWHERE
 from tests.serve.fakes import FakeModels, fake_app
 
+SECRET = "secret-of-the-proxy"
 PROXY = {
+    "x-skinserve-proxy-secret": SECRET,
     "x-forwarded-prefix": "/skin",
     "x-forwarded-proto": "https",
     "x-forwarded-host": "clinic.example:8443",
@@ -26,6 +30,8 @@ FORGED = {
     "x-forwarded-for": "192.0.2.66",
     "forwarded": "for=192.0.2.66;host=evil.example;proto=https",
     "x-gradio-server": "http://evil.example",
+    "x-real-ip": "192.0.2.66",
+    "x-skinserve-proxy-secret": "a-forged-secret",
 }
 PATHS = ("/", "/docs", "/openapi.json", "/seen")
 
@@ -34,19 +40,41 @@ PATHS = ("/", "/docs", "/openapi.json", "/seen")
 def address() -> Callable[..., str]:
     """Return the URL that an application behind the middleware sees."""
 
-    def get(headers: dict[str, str] | list[tuple[str, str]], trusted: bool = True) -> str:
-        app = with_echo(FastAPI())
-        client = TestClient(ForwardedHeadersMiddleware(app, trusted=trusted), root_path="/ui")
-        return client.get("/ui/seen", headers=headers).json()["url"]
+    def get(headers: dict[str, str] | list[tuple[str, str]]) -> str:
+        return see([("x-skinserve-proxy-secret", SECRET), *dict_items(headers)])["url"]
 
     return get
+
+
+def dict_items(headers: dict[str, str] | list[tuple[str, str]]) -> list[tuple[str, str]]:
+    pairs = list(headers.items()) if isinstance(headers, dict) else headers
+    return [(name, value) for name, value in pairs if name != "x-skinserve-proxy-secret"]
+
+
+def see(headers: list[tuple[str, str]], secrets: Sequence[str] = (SECRET,)) -> dict[str, Any]:
+    """Return what an application behind the middleware sees of a request."""
+    app = with_echo(FastAPI())
+    client = TestClient(ForwardedHeadersMiddleware(app, secrets=secrets), root_path="/ui")
+    return client.get("/ui/seen", headers=headers).json()
+
+
+@pytest.fixture
+def trusted_proxy(tmp_path: Path) -> TrustedProxy:
+    (tmp_path / "secret").write_text(f"{SECRET}\n")
+    return TrustedProxy(name="nginx", secret_file=str(tmp_path / "secret"))
 
 
 def with_echo(app: FastAPI) -> FastAPI:
     @app.get("/seen")
     async def seen(request: Request) -> dict[str, object]:
         client = request.client and request.client.host
-        return {"url": str(request.url), "client": client, "headers": sorted(request.headers)}
+        is_trusted = request.scope.get("skinserve.trusted_proxy")
+        return {
+            "url": str(request.url),
+            "client": client,
+            "is_trusted": is_trusted,
+            "headers": sorted(request.headers),
+        }
 
     return app
 
@@ -104,6 +132,87 @@ def test_invalid_values_are_ignored(address: Callable[..., str], name: str, valu
     assert address({name: value}) == "http://testserver/ui/seen"
 
 
+@pytest.mark.parametrize(
+    ("forwarded_for", "client"),
+    [
+        (["192.0.2.7"], "192.0.2.7"),
+        (["203.0.113.1, 192.0.2.7"], "192.0.2.7"),
+        (["203.0.113.1", "198.51.100.1,192.0.2.7"], "192.0.2.7"),
+        (["evil\t, 192.0.2.7:51234"], "192.0.2.7"),
+        (["2001:db8::1"], "2001:db8::1"),
+        (["[2001:DB8::1]:443"], "2001:db8::1"),
+        (["::ffff:192.0.2.7"], "192.0.2.7"),
+        (["fe80::1%eth0"], "fe80::1"),
+    ],
+)
+def test_the_client_is_the_last_address_which_the_proxy_added(forwarded_for: list[str], client: str):
+    seen = see([("x-skinserve-proxy-secret", SECRET), *(("x-forwarded-for", one) for one in forwarded_for)])
+
+    assert (seen["client"], seen["is_trusted"]) == (client, True)
+
+
+@pytest.mark.parametrize(
+    "forwarded_for", [[], [""], ["unknown"], ["192.0.2.7,"], ["192.0.2.300"], ["1" * 4000], ["192.0.2.7, _x"]]
+)
+def test_without_a_valid_address_the_client_is_unknown(forwarded_for: list[str]):
+    seen = see([("x-skinserve-proxy-secret", SECRET), *(("x-forwarded-for", one) for one in forwarded_for)])
+
+    assert (seen["client"], seen["is_trusted"]) == ("testclient", False)
+
+
+@pytest.mark.parametrize(
+    ("sent", "secrets"),
+    [
+        ([], [SECRET]),
+        ([""], [SECRET]),
+        ([SECRET[:-1]], [SECRET]),
+        ([SECRET + "a"], [SECRET]),
+        ([SECRET.upper()], [SECRET]),
+        ([SECRET, SECRET], [SECRET]),
+        (["a-forged-secret", SECRET], [SECRET]),
+        ([SECRET], []),
+        ([""], []),
+        (["\u00e9" * 16], [SECRET]),
+    ],
+)
+def test_without_the_secret_all_headers_are_removed(sent: list[str], secrets: list[str]):
+    forged = [(name, value) for name, value in FORGED.items() if name != "x-skinserve-proxy-secret"]
+
+    seen = see([*forged, *(("x-skinserve-proxy-secret", one.encode("latin-1")) for one in sent)], secrets)  # pyright: ignore[reportArgumentType]
+
+    assert seen["url"] == "http://testserver/ui/seen"
+    assert (seen["client"], seen["is_trusted"]) == ("testclient", False)
+    assert not set(FORGED) & set(seen["headers"])
+
+
+def test_an_old_and_a_new_secret_are_valid_meanwhile(tmp_path: Path):
+    (tmp_path / "secret").write_text("the-old-secret-of-the-proxy\nthe-new-secret-of-the-proxy\n")
+    secrets = TrustedProxy(name="nginx", secret_file=str(tmp_path / "secret")).read_secrets()
+
+    for secret in secrets:
+        assert see([("x-skinserve-proxy-secret", secret), ("x-forwarded-for", "192.0.2.7")], secrets)[
+            "is_trusted"
+        ]
+    assert len(secrets) == 2
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "cannot be read: No such file"),
+        (b"", "has no secret; at least 16"),
+        (b"short", "has a secret of 5 characters; at least 16"),
+        (b"\xff" * 20, "cannot be read: it is not ASCII"),
+    ],
+)
+def test_a_bad_secret_file_stops_the_start(tmp_path: Path, content: bytes | None, message: str):
+    if content is not None:
+        (tmp_path / "secret").write_bytes(content)
+
+    with pytest.raises(ValueError, match=message):
+        TrustedProxy(name="nginx", secret_file=str(tmp_path / "secret")).read_secrets()
+
+
 def test_repeated_headers_are_ignored(address: Callable[..., str]):
     assert address([("x-forwarded-host", "a"), ("x-forwarded-host", "b")]) == "http://testserver/ui/seen"
 
@@ -120,7 +229,7 @@ def test_repeated_headers_are_ignored(address: Callable[..., str]):
 def test_redirects_within_the_server_have_no_scheme_and_host(location: str, sent: str):
     app = FastAPI()
     app.add_api_route("/", lambda: RedirectResponse(location))
-    client = TestClient(ForwardedHeadersMiddleware(app, trusted=False), follow_redirects=False)
+    client = TestClient(ForwardedHeadersMiddleware(app), follow_redirects=False)
 
     assert client.get("/").headers["location"] == sent
 
@@ -133,14 +242,15 @@ def test_line_breaks_never_reach_a_url():
 
     for name in PROXY:
         headers = [(name.encode(), b"/a\r\nset-cookie: b"), (b"host", b"testserver")]
+        headers.append((b"x-skinserve-proxy-secret", SECRET.encode()))
         scope = {"type": "http", "path": "/seen", "scheme": "http", "headers": headers}
-        asyncio.run(ForwardedHeadersMiddleware(app, trusted=True)(scope, None, None))  # pyright: ignore[reportArgumentType]
+        asyncio.run(ForwardedHeadersMiddleware(app, secrets=[SECRET])(scope, None, None))  # pyright: ignore[reportArgumentType]
 
-    assert sent == ["/seen http {b'host': b'testserver'}"] * 3
+    assert sent == ["/seen http {b'host': b'testserver'}"] * 4
 
 
-def test_the_api_works_under_the_prefix_of_a_trusted_proxy():
-    app = fake_app(FakeModels(), gateway={"trust_proxy_headers": True})
+def test_the_api_works_under_the_prefix_of_a_trusted_proxy(trusted_proxy: TrustedProxy):
+    app = fake_app(FakeModels(), gateway={"trusted_proxy": trusted_proxy.model_dump()})
     client = TestClient(app, follow_redirects=False, headers=PROXY)
 
     assert client.get("/").headers["location"] == "ui/"
