@@ -117,19 +117,13 @@ def observed_frequencies(probability_B: np.ndarray, outcome_B: np.ndarray) -> St
     return lambda count_RB: _ratio(count_RB @ outcome_BK, count_RB @ bins_BK)
 
 
-def calibration_error(
-    probability_B: np.ndarray, outcome_B: np.ndarray, weight_B: np.ndarray | None = None
-) -> Statistic:
+def calibration_error(probability_B: np.ndarray, outcome_B: np.ndarray) -> Statistic:
     """Return the expected calibration error: 15 bins of equal width, weighted by their size.
-
-    Args:
-        weight_B: of each example; None: equal.
 
     Source: Naeini et al. 2015, AAAI; Guo et al. 2017, arXiv:1706.04599.
     """
-    weight_B = np.ones(len(probability_B)) if weight_B is None else weight_B
-    gap_BK = np.eye(NUM_BINS)[bin_of(probability_B)] * (weight_B * (probability_B - outcome_B))[:, None]
-    return lambda count_RB: _ratio(np.abs(count_RB @ gap_BK).sum(1), count_RB @ weight_B)
+    gap_BK = np.eye(NUM_BINS)[bin_of(probability_B)] * (probability_B - outcome_B)[:, None]
+    return lambda count_RB: _ratio(np.abs(count_RB @ gap_BK).sum(1), count_RB.sum(1))
 
 
 def bin_of(probability_B: np.ndarray) -> np.ndarray:

@@ -40,8 +40,6 @@ class CalibrationMetrics(MetricsModel):
     diagnosis_temperature: float
     risk_temperature: float
     risk_shift: float
-    diagnosis_shifts: list[float] = omitted_if_empty([])
-    """Added to the logits of the diagnoses, in the order of the labels."""
     risk_ece_before: Metric
     risk_ece_after: Metric
     diagnosis_ece_before: Metric

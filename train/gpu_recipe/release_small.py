@@ -28,7 +28,6 @@ from train.gpu_recipe.measure import DIAGNOSES
 from train.gpu_recipe.model_card import source_table, verdict_table
 from train.gpu_recipe.release import (
     LICENCE,
-    LOGIT_ADJUSTMENT,
     TOGETHER,
     RecipeData,
     open_localizer,
@@ -65,7 +64,6 @@ def release(weights: Path, data: RecipeData, out: Path, *, input_px: int, versio
         version=version,
         input_px=input_px,
         start_px=input_px,
-        logit_adjustment=LOGIT_ADJUSTMENT,
         cache="",
         data_licence=LICENCE,
         training_data=TRAINING_DATA,
@@ -92,7 +90,6 @@ def release(weights: Path, data: RecipeData, out: Path, *, input_px: int, versio
     training = {
         "recipe": "train.gpu_recipe",
         "init": "ImageNet weights of EfficientNet-Lite0, then distilled from weights/lesion version 4",
-        "logit_adjustment": LOGIT_ADJUSTMENT,
         "num_train": len(train),
         "num_val": len(val),
         "train_px": 192,

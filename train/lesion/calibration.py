@@ -1,18 +1,17 @@
-"""Calibrate probabilities by a temperature for each head, and shift logits.
+"""Calibrate probabilities by a temperature for each head and a shift for the risk head.
 
-The malignant logit is shifted by Platt scaling, the logits of diagnoses by logit adjustment: rare diagnoses
-gain. The calibration is fitted on the validation set by log loss and folded into the last linear layers, so
-that serving needs no code for it. Its metrics are cross-fitted: each half of the photos is evaluated with the
+The calibration is fitted on the validation set by log loss and folded into the last linear layers, so that
+serving needs no code for it. Its metrics are cross-fitted: each half of the photos is evaluated with the
 calibration that was fitted on the other half.
 
 Axes: B photo, K diagnosis, R risk group (benign, malignant), S random split into halves.
 
-Source: Guo et al. 2017, arXiv:1706.04599; Platt 1999; Menon et al. 2020, arXiv:2007.07314.
+Source: Guo et al. 2017, arXiv:1706.04599; Platt 1999.
 """
 
 import copy
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TypeVar
 
 import numpy as np
@@ -40,13 +39,11 @@ _Net = TypeVar("_Net", bound=AnyLesionNet)
 
 @dataclass(frozen=True, kw_only=True)
 class Calibration:
-    """Divide the logits by a temperature, then shift those of the diagnoses and the malignant one."""
+    """Divide the logits by a temperature, then shift the malignant one."""
 
     diagnosis_temperature: float = 1.0
     risk_temperature: float = 1.0
     risk_shift: float = 0.0
-    diagnosis_shift_K: tuple[float, ...] = ()
-    """Empty: none."""
 
     def malignant_probability(self, risk_BR: np.ndarray) -> np.ndarray:
         """Return the calibrated probability of malignancy, (B,), for logits of the risk head."""
@@ -55,8 +52,7 @@ class Calibration:
 
     def diagnosis_probability(self, diagnosis_BK: np.ndarray) -> np.ndarray:
         """Return the calibrated probabilities, (B, K), for logits of the diagnosis head."""
-        shift_K = np.array(self.diagnosis_shift_K or 0.0)
-        return torch.from_numpy(diagnosis_BK / self.diagnosis_temperature + shift_K).softmax(1).numpy()
+        return torch.from_numpy(diagnosis_BK / self.diagnosis_temperature).softmax(1).numpy()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,31 +88,14 @@ class LabelledLogits:
         )
 
 
-def logit_adjustment(count_K: np.ndarray, exponent: float) -> tuple[float, ...]:
-    """Return the shift of each diagnosis's logit: minus the exponent times the logarithm of its share.
-
-    Args:
-        count_K: training photos of each diagnosis, at least 1.
-        exponent: 0: no shift.
-
-    Source: Menon et al. 2020, arXiv:2007.07314, equation 9.
-    """
-    return tuple((-exponent * np.log(count_K / count_K.sum())).tolist()) if exponent else ()
-
-
-def fit_calibration(logits: LabelledLogits, diagnosis_shift_K: tuple[float, ...] = ()) -> Calibration:
-    """Fit the calibration of both heads by log loss, each on the photos with its label.
-
-    Args:
-        diagnosis_shift_K: added after the temperature, which is fitted without it.
-    """
+def fit_calibration(logits: LabelledLogits) -> Calibration:
+    """Fit the calibration of both heads by log loss, each on the photos with its label."""
     diagnosed = logits[logits.diagnosed]
     temperature, shift = fit_platt(logits.risk_BR, logits.malignant_B)
     return Calibration(
         diagnosis_temperature=fit_temperature(diagnosed.diagnosis_BK, diagnosed.truth_B),
         risk_temperature=temperature,
         risk_shift=shift,
-        diagnosis_shift_K=diagnosis_shift_K,
     )
 
 
@@ -158,8 +137,6 @@ def fold_in(net: _Net, calibration: Calibration) -> _Net:
             for parameter in diagnosis.parameters():
                 parameter /= calibration.diagnosis_temperature
             risk.bias[MALIGNANT] += calibration.risk_shift
-            if calibration.diagnosis_shift_K:
-                diagnosis.bias.add_(diagnosis.bias.new_tensor(calibration.diagnosis_shift_K))
     return net
 
 
@@ -167,22 +144,16 @@ def calibration_metrics(logits: LabelledLogits, calibration: Calibration) -> Cal
     """Return the calibration, and the calibration error of both heads before and after it.
 
     The error before is that of the uncalibrated network. The error after is cross-fitted, averaged over ten
-    random splits into halves by group. Shifted probabilities of diagnoses are those of data in which a
-    diagnosis is more frequent by a factor of exp(shift); the photos are weighted accordingly.
+    random splits into halves by group.
     """
-    shift_K = calibration.diagnosis_shift_K
-    risk_SB, diagnosis_SBK = _cross_fitted(logits, shift_K)
+    risk_SB, diagnosis_SBK = _cross_fitted(logits)
     uncalibrated = Calibration()
     by_risk = Resamples(logits.group_B, logits.malignant_B)
     diagnosed_B = logits.diagnosed
     diagnosed = logits[diagnosed_B]
     by_diagnosis = Resamples(diagnosed.group_B, diagnosed.truth_B)
-    weight_B = np.exp(np.array(shift_K))[diagnosed.truth_B] if shift_K else None
     return CalibrationMetrics(
-        diagnosis_temperature=round(calibration.diagnosis_temperature, DECIMALS),
-        risk_temperature=round(calibration.risk_temperature, DECIMALS),
-        risk_shift=round(calibration.risk_shift, DECIMALS),
-        diagnosis_shifts=[round(shift, DECIMALS) for shift in shift_K],
+        **{name: round(value, DECIMALS) for name, value in asdict(calibration).items()},
         risk_ece_before=by_risk.metric(
             _risk_error(uncalibrated.malignant_probability(logits.risk_BR), logits)
         ),
@@ -191,7 +162,7 @@ def calibration_metrics(logits: LabelledLogits, calibration: Calibration) -> Cal
             _diagnosis_error(uncalibrated.diagnosis_probability(diagnosed.diagnosis_BK), diagnosed)
         ),
         diagnosis_ece_after=by_diagnosis.metric(
-            _mean([_diagnosis_error(one_BK[diagnosed_B], diagnosed, weight_B) for one_BK in diagnosis_SBK])
+            _mean([_diagnosis_error(one_BK[diagnosed_B], diagnosed) for one_BK in diagnosis_SBK])
         ),
     )
 
@@ -241,9 +212,7 @@ def assign_folds(
     return fold_of_G[group_of_B]
 
 
-def _cross_fitted(
-    logits: LabelledLogits, diagnosis_shift_K: tuple[float, ...]
-) -> tuple[np.ndarray, np.ndarray]:
+def _cross_fitted(logits: LabelledLogits) -> tuple[np.ndarray, np.ndarray]:
     """Return cross-fitted probabilities of both heads, (S, B) and (S, B, K)."""
     risk_SB = np.zeros((NUM_SPLITS, len(logits.truth_B)))
     diagnosis_SBK = np.zeros((NUM_SPLITS, *logits.diagnosis_BK.shape))
@@ -251,9 +220,7 @@ def _cross_fitted(
         half_B = assign_folds(logits.group_B, logits.truth_B, 2, seed=split)
         for half in (0, 1):
             fitted, held_out = np.flatnonzero(half_B != half), np.flatnonzero(half_B == half)
-            calibration = Calibration(diagnosis_shift_K=diagnosis_shift_K)
-            if len(fitted):
-                calibration = fit_calibration(logits[fitted], diagnosis_shift_K)
+            calibration = fit_calibration(logits[fitted]) if len(fitted) else Calibration()
             risk_SB[split, held_out] = calibration.malignant_probability(logits.risk_BR[held_out])
             diagnosis_SBK[split, held_out] = calibration.diagnosis_probability(logits.diagnosis_BK[held_out])
     return risk_SB, diagnosis_SBK
@@ -263,10 +230,8 @@ def _risk_error(probability_B: np.ndarray, logits: LabelledLogits) -> Statistic:
     return calibration_error(probability_B, logits.malignant_B)
 
 
-def _diagnosis_error(
-    probability_BK: np.ndarray, logits: LabelledLogits, weight_B: np.ndarray | None = None
-) -> Statistic:
-    return calibration_error(probability_BK.max(1), probability_BK.argmax(1) == logits.truth_B, weight_B)
+def _diagnosis_error(probability_BK: np.ndarray, logits: LabelledLogits) -> Statistic:
+    return calibration_error(probability_BK.max(1), probability_BK.argmax(1) == logits.truth_B)
 
 
 def _mean(statistics: Sequence[Statistic]) -> Statistic:

@@ -4,8 +4,6 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 from models.checkpoint import CheckpointMeta
 from models.diagnoses import GROUPS, find_diagnosis
 from models.lesion.metrics import LesionMetrics
@@ -15,9 +13,6 @@ from train.lesion.verdict_thresholds import CONFIDENCE, MIN_PHOTOS
 from train.pretrained import initialization_of
 
 SCOPE = " The scope head returns the probability that the photo shows a lesion that the network can classify."
-PREVALENCE = (
-    ", the latter after the weights above; the errors of the diagnosis after calibration are weighted too"
-)
 LESION_CARD = Path(__file__).with_name("model_card.md")
 
 
@@ -39,8 +34,6 @@ def lesion_card(meta: CheckpointMeta, metrics: LesionMetrics, train_rows: Sequen
         diagnosis=_with_intervals(metrics.diagnosis),
         risk=_with_intervals(metrics.risk),
         calibration=_calibration(metrics),
-        adjustment=_adjustment(meta, metrics),
-        prevalence=PREVALENCE if _is_adjusted(metrics) else "",
         threshold=_threshold_rule(meta),
         int8=_int8_cost(metrics),
         scope=SCOPE if meta.architecture.get("scope_head") else "",
@@ -64,27 +57,6 @@ def _calibration(metrics: LesionMetrics) -> dict[str, str]:
     assert metrics.calibration is not None
     temperatures = {name: f"{value:.2f}" for name, value in metrics.calibration if isinstance(value, float)}
     return temperatures | _with_intervals(metrics.calibration)
-
-
-def _is_adjusted(metrics: LesionMetrics) -> bool:
-    return metrics.calibration is not None and bool(metrics.calibration.diagnosis_shifts)
-
-
-def _adjustment(meta: CheckpointMeta, metrics: LesionMetrics) -> str:
-    """Return how much more frequent rare diagnoses are assumed to be."""
-    if metrics.calibration is None or not _is_adjusted(metrics):
-        return ""
-    factor_K = np.exp(np.array(metrics.calibration.diagnosis_shifts))
-    factors = ", ".join(
-        f"{label} {factor:.1f}" for label, factor in zip(meta.labels, factor_K / factor_K.min(), strict=True)
-    )
-    most_frequent = meta.labels[int(factor_K.argmin())]
-    return (
-        "\nLogit adjustment: the probabilities of diagnoses hold for data in which rare diagnoses are more "
-        f"frequent.\nRelative to {most_frequent} the factors are the shares of the training set, to the "
-        f"power of {-meta.training['logit_adjustment']:g}:\n{factors}.\nThis raises the recall of rare "
-        "diagnoses and lowers that of frequent ones."
-    )
 
 
 def _int8_cost(metrics: LesionMetrics) -> str:

@@ -8,7 +8,6 @@ import logging
 import os
 import random
 import tempfile
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,7 +35,6 @@ from train.lesion.calibration import (
     calibration_metrics,
     fit_calibration,
     fold_in,
-    logit_adjustment,
     threshold_for_sensitivity,
 )
 from train.lesion.calibration_ranges import NUM_PHOTOS, changed_verdicts, int8_metrics, measure_ranges
@@ -89,7 +87,7 @@ def release_lesion(run: TrainedRun, folder: Path, crops: CropRelease | None = No
     localizer = None if crops is None else crops.localizer
     photos = _photos(run, split.val, localizer=localizer)
     logits = _finite_logits(net, photos)
-    calibration = fit_calibration(logits, _diagnosis_shifts(run))
+    calibration = fit_calibration(logits)
     meta = _meta(run, run.architecture, (split.train, split.val), split.fingerprint)
     source_B = ["all"] * len(photos) if crops is None else [crops.source_of(row) for row in photos.rows]
     bounds: dict[str, float] = {}
@@ -133,7 +131,7 @@ def release_ensemble(runs: Sequence[TrainedRun], folder: Path) -> list[FoldMetri
     members = [_lesion_net(run.net) for run in runs]
     parts = [_finite_logits(net, _photos(run, run.split.val)) for net, run in zip(members, runs, strict=True)]
     logits = _concatenated(parts)
-    calibration = fit_calibration(logits, _diagnosis_shifts(first))
+    calibration = fit_calibration(logits)
     architecture = {"num_members": len(members), **first.architecture}
     ensemble = LesionEnsemble(**architecture)
     for own, member in zip(ensemble.members, members, strict=True):
@@ -266,12 +264,6 @@ def _meta(
         data_fingerprint=fingerprint,
         data_licence=config.data_licence or str(notes.get("licence") or "not stated"),
     )
-
-
-def _diagnosis_shifts(run: TrainedRun) -> tuple[float, ...]:
-    counts = Counter(row.label for row in run.split.train)
-    count_K = np.array([max(1, counts[label]) for label in run.labels])
-    return logit_adjustment(count_K, run.config.logit_adjustment)
 
 
 def _with_threshold(

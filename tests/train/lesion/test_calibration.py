@@ -15,7 +15,6 @@ from train.lesion.calibration import (
     fit_platt,
     fit_temperature,
     fold_in,
-    logit_adjustment,
     threshold_for_sensitivity,
 )
 
@@ -148,39 +147,3 @@ def test_folds_keep_groups_whole_and_classes_balanced():
 
     assert all(len(set(half[i : i + 3])) == 1 for i in range(0, 90, 3))
     assert (half == 0).sum() == 45 and (half[klass == 1] == 0).sum() == 9
-
-
-def test_logit_adjustment_divides_the_odds_by_the_share_of_a_diagnosis():
-    shift_K = logit_adjustment(np.array([90, 10]), exponent=0.5)
-
-    logits_BK = np.zeros((1, 2))
-    adjusted_K = Calibration(diagnosis_shift_K=shift_K).diagnosis_probability(logits_BK)[0]
-
-    assert adjusted_K[1] / adjusted_K[0] == pytest.approx(3.0)
-
-
-def test_without_an_exponent_the_logits_are_not_shifted():
-    assert logit_adjustment(np.array([90, 10]), exponent=0.0) == ()
-
-
-def test_adjusted_probabilities_have_a_small_error_on_photos_weighted_by_the_shifts():
-    logits = random_logits(4000)
-    shift_K = (0.0, 1.0, 2.0)
-
-    metrics = calibration_metrics(logits, fit_calibration(logits, shift_K))
-
-    error = metrics.diagnosis_ece_after.value
-    assert metrics.diagnosis_shifts == [0.0, 1.0, 2.0]
-    assert error is not None and error < 0.03
-
-
-def test_a_folded_in_shift_gives_the_probabilities_of_the_calibration():
-    net = LesionNet(num_diagnoses=3, input_px=160).eval()
-    calibration = Calibration(diagnosis_temperature=2.0, diagnosis_shift_K=(0.0, 1.0, -1.0))
-    features = torch.randn(2, 2048, 1, 1)
-
-    with torch.no_grad():
-        before = net.classify(features).diagnosis_BK.double().numpy()
-        after = fold_in(net, calibration).classify(features).diagnosis_BK.softmax(1).numpy()
-
-    assert after == pytest.approx(calibration.diagnosis_probability(before), abs=1e-5)
