@@ -69,6 +69,11 @@ class CheckpointMeta(BaseModel):
     mean: tuple[float, float, float] = Field(description="of pixels scaled to 0..1")
     std: tuple[float, float, float]
     thresholds: dict[str, Annotated[float, Field(ge=0, le=1)]]
+    ranking_weights: dict[str, Annotated[float, Field(gt=0)]] = Field(
+        default={},
+        exclude_if=lambda weights: not weights,  # older code reads checkpoints without them
+        description="by label: factor of the probability when labels are ranked; empty: equal",
+    )
     metrics: SerializeAsAny[TaskMetrics] = Field(
         default=TaskMetrics(), description="with data set, split, n and 95% intervals"
     )
@@ -84,6 +89,10 @@ class CheckpointMeta(BaseModel):
         description="of a lesion network, parsed by models.lesion.gate; null: no gate",
     )
 
+    def label_weights(self) -> tuple[float, ...]:
+        """Return the weight of each label in the ranking, in the order of the labels."""
+        return tuple(self.ranking_weights.get(label, 1.0) for label in self.labels)
+
     @field_validator("metrics", mode="before")
     @classmethod
     def _parse_metrics(cls, content: object, info: ValidationInfo) -> TaskMetrics:
@@ -95,6 +104,8 @@ class CheckpointMeta(BaseModel):
             raise ValueError(f"labels has duplicates: {', '.join(self.labels)}")
         if self.groups and set(self.groups) != set(self.labels):
             raise ValueError("groups must have the labels as its keys")
+        if self.ranking_weights and set(self.ranking_weights) != set(self.labels):
+            raise ValueError("ranking_weights must have the labels as its keys")
         if self.architecture.get("num_diagnoses", len(self.labels)) != len(self.labels):
             raise ValueError("architecture.num_diagnoses must be the number of labels")
         if self.architecture.get("input_px", self.input_px) != self.input_px:

@@ -5,7 +5,6 @@ are settings of Ray Serve.
 """
 
 import math
-import re
 from collections.abc import Mapping
 from zoneinfo import ZoneInfo
 
@@ -19,14 +18,10 @@ from models.limits import (
     MAX_REQUEST_BYTES,
 )
 from serve.runtime.forwarded_headers import TrustedProxy
+from serve.runtime.security_headers import check_origin
 
 MAX_QUEUED_BATCHES = 2
 """Full batches that a replica accepts: one is computed while the photos of the next arrive."""
-
-_ORIGIN = re.compile(
-    r"(?!http:.*:80$)(?!https:.*:443$)https?://([a-z0-9._-]+|\[[0-9a-f:]+\])(:[0-9]+)?",
-)
-"""As browsers send it."""
 
 
 class Settings(BaseModel):
@@ -176,16 +171,12 @@ class GatewayConfig(Settings):
         default=None, description="path or s3:// address that keeps the photos of today over restarts"
     )
 
-
     @field_validator("allowed_origins")
     @classmethod
     def _check_origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
         for origin in origins:
-            if origin != "*" and not _ORIGIN.fullmatch(origin):
-                raise ValueError(
-                    f"{origin!r} is no origin; write scheme and host in lower case, without a path, a port "
-                    "only if it is not the default: https://clinic.example"
-                )
+            if origin != "*":
+                check_origin(origin)
         if "*" in origins and len(origins) > 1:
             raise ValueError("'*' allows all origins; leave out the others")
         return origins

@@ -26,6 +26,7 @@ from serve.runtime.rate_limit_actor import connect_limiter
 from serve.runtime.rate_limits import RateLimitMiddleware, has_limits
 from serve.runtime.readiness import Readiness
 from serve.runtime.replica_client import ReplicaClient
+from serve.runtime.security_headers import SecurityHeadersMiddleware
 from serve.runtime.uploads import reject_unknown_parameters
 from serve.schemas import Health, Models
 from serve.task import GatewayContext, Service
@@ -122,6 +123,7 @@ def create_app(
         app.add_middleware(AuditMiddleware, log=app.state.audit_log, needs_key=needs_key)
     if config.allowed_origins:
         app.add_middleware(cors, allow_origins=config.allowed_origins)
+    app.add_middleware(SecurityHeadersMiddleware, cacheable=openapi.CACHEABLE_PATHS)
     app.add_middleware(RequestIdMiddleware)
     app.add_middleware(ForwardedHeadersMiddleware, secrets=proxy_secrets(config.trusted_proxy))
     return app

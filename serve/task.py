@@ -11,7 +11,9 @@ from models.images import PhotoLimits
 from serve.config import GatewayConfig, TaskConfig
 from serve.runtime.admission import AdaptiveLimiter
 from serve.runtime.decode_pool import DecodePool
+from serve.runtime.model_catalog import ModelCatalog
 from serve.runtime.replica_client import ReplicaClient
+from serve.schemas import LoadedModel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +38,15 @@ class Service(Protocol):
         """Return, by path, the limiter that is checked before the body is read."""
         ...
 
+    @property
+    def catalog(self) -> ModelCatalog:
+        """Return the models that clients can choose."""
+        ...
+
+    async def models(self) -> list[LoadedModel]:
+        """Describe all models for ``GET /v1/models``, the default one first, without loading one."""
+        ...
+
 
 @dataclass(frozen=True, kw_only=True)
 class TaskApp:
@@ -57,7 +68,5 @@ class ServeTask:
     """Of the tag in the OpenAPI document."""
     config: type[TaskConfig]
     router: APIRouter
-    models: tuple[str, ...]
-    """Deployments whose ``describe`` returns a ``LoadedModel`` for ``GET /v1/models``."""
     build: Callable[[Any], TaskApp]
     """Apply settings of the type ``config``; raises ``CheckpointError``."""

@@ -131,7 +131,7 @@ def skinserve_for_clients(checkpoint: Path, folder: Path, *, engine: EngineName,
     limit = max(24, 2 * clients)
     api = config["applications"][0]
     api["args"]["lesion"] |= {
-        "checkpoint": str(checkpoint),
+        "checkpoints": [str(checkpoint)],
         "engine": engine,
         "num_threads": num_cores(),
         "max_photos_per_replica": limit,

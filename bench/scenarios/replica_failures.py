@@ -150,11 +150,11 @@ async def update_under_load(
 def _add_version(config: dict[str, Any], folder: Path, number: int) -> str:
     """Copy the lesion checkpoint under another version, set it in the config, and return the version."""
     arguments = config["applications"][0]["args"]["lesion"]
-    shutil.copytree(ROOT / arguments["checkpoint"], folder)
+    shutil.copytree(ROOT / arguments["checkpoints"][0], folder)
     meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
     meta["version"] = f"{meta['version']}.{number}"
     (folder / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
-    arguments["checkpoint"] = str(folder)
+    arguments["checkpoints"] = [str(folder)]
     return meta["version"]
 
 

@@ -85,11 +85,14 @@ class MtcnnFaceDetector:
         self._rnet = _load_stage(RNet(pretrained=False), "rnet").to(self._device)
         self._onet = _load_stage(ONet(pretrained=False), "onet").to(self._device)
 
-    def __call__(self, images: Sequence[np.ndarray]) -> list[Face | None]:
+    def __call__(
+        self, images: Sequence[np.ndarray], sizes_px: Sequence[int] | None = None
+    ) -> list[Face | None]:
         """Detect and crop the largest face of each photo; None for a photo without a face.
 
         Args:
             images: uint8 RGB photos (H, W, 3), upright or turned by 90, 180 or 270 degrees; sizes may differ.
+            sizes_px: side of the crop of each photo; default: that of the constructor.
 
         Raises:
             ValueError: an image has another shape or type.
@@ -99,11 +102,13 @@ class MtcnnFaceDetector:
                 box=found.box,
                 confidence=found.confidence,
                 landmarks=found.landmarks,
-                crop_HWC=crop_aligned(image, found, margin=self._margin, size_px=self.size_px),
+                crop_HWC=crop_aligned(image, found, margin=self._margin, size_px=size_px),
             )
             if found
             else None
-            for image, found in zip(images, self.detect(images), strict=True)
+            for image, found, size_px in zip(
+                images, self.detect(images), sizes_px or [self.size_px] * len(images), strict=True
+            )
         ]
 
     def detect(self, images: Sequence[np.ndarray]) -> list[FaceLocation | None]:

@@ -90,14 +90,15 @@ def near_threshold(report: LesionReport) -> Reason:
 
 
 def named_diagnosis(report: LesionReport) -> DiagnosisScore | None:
-    """Return the most probable diagnosis of the verdict's group, or None below the naming threshold.
+    """Return the first diagnosis of the verdict's group that reaches the naming threshold, or None.
 
     Diagnoses of the other group are excluded: a benign verdict never names a melanoma, and an inconclusive
     one names nothing.
     """
-    candidates = [score for score in report.diagnoses if score.group == report.verdict]
-    best = max(candidates, key=lambda score: score.probability, default=None)
-    return best if best is not None and best.probability >= report.naming_threshold else None
+    for score in report.diagnoses:
+        if score.group == report.verdict and score.probability >= report.naming_threshold:
+            return score
+    return None
 
 
 def _between(probability: float, low: float, high: float) -> str:

@@ -10,25 +10,27 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import StreamingResponse
 
-from models.checkpoint import CheckpointMeta, local_checkpoint
-from models.lesion.gate import find_problems_after, find_problems_before, find_weaknesses, gate_of
-from models.lesion.localizer import Box, Localizer
-from models.lesion.preparation import prepare_lesion
+from models.lesion.gate import find_problems_after, find_problems_before, find_weaknesses
+from models.lesion.localizer import Box
 from models.limits import DEFAULT_TOP_K, MAX_TOP_K
 from serve.lesion import openapi
 from serve.lesion.answers import unusable_answer, usable_answer
 from serve.lesion.batch import File, stream_lines
 from serve.lesion.config import LesionConfig
+from serve.lesion.gateway_model import GatewayModel, GatewayModels
 from serve.lesion.grad_cam import grad_cam_png
 from serve.lesion.messages import LesionPhoto, LesionReport
 from serve.lesion.schemas import LesionAnswer
 from serve.runtime import metrics
 from serve.runtime.admission import REQUEST_ID_HEADER, AdaptiveLimiter, request_slot
 from serve.runtime.errors import ApiError
+from serve.runtime.loaded_model import loaded_model
+from serve.runtime.model_catalog import CatalogEntry, ModelCatalog, ModelSelector, resolve_model
 from serve.runtime.multipart import FormSpec
-from serve.runtime.replica_client import OVERLOAD_RETRY_S, RequestCoalescer
+from serve.runtime.rate_limits import count_photos
+from serve.runtime.replica_client import OVERLOAD_RETRY_S
 from serve.runtime.uploads import read_form, read_photo
-from serve.schemas import ModelName
+from serve.schemas import Gate, LoadedModel
 from serve.task import GatewayContext
 
 UNBUFFERED = {"X-Accel-Buffering": "no", "Cache-Control": "no-store"}
@@ -47,21 +49,31 @@ LesionBox = Annotated[
 ]
 _BOX = re.compile(r"\d{1,6}(\.\d{1,6})?(,\d{1,6}(\.\d{1,6})?){3}", re.ASCII)
 
-Submit = Callable[[LesionPhoto], Awaitable[LesionReport]]
-"""Give one photo to the network."""
+Submit = Callable[[GatewayModel, LesionPhoto], Awaitable[LesionReport]]
+"""Give one photo to a network."""
 
 router = APIRouter(tags=["lesion"])
 
 
 @router.post("/v1/lesion", openapi_extra=openapi.LESION_BODY, responses=openapi.LESION_RESPONSES)
 async def lesion(
-    request: Request, explain: Explain = False, top_k: TopK = DEFAULT_TOP_K, box: LesionBox = None
+    request: Request,
+    explain: Explain = False,
+    top_k: TopK = DEFAULT_TOP_K,
+    box: LesionBox = None,
+    model: ModelSelector = None,
 ) -> LesionAnswer:
     """Classify one lesion: is it harmful, and what is it? Raw body, multipart `file`, or JSON."""
     service = _service(request)
-    options = LesionOptions(explain=explain, top_k=top_k, box=None if box is None else parse_box(box))
+    options = LesionOptions(
+        entry=resolve_model(request.app.state.catalogs, "lesion", model),
+        explain=explain,
+        top_k=top_k,
+        box=None if box is None else parse_box(box),
+    )
     max_bytes = service.gateway.max_photo_bytes
     file = await read_photo(request, request_slot(request), service.pool, max_bytes=max_bytes)
+    await count_photos(request, 1)
     return await service.classify(file, options)
 
 
@@ -72,14 +84,15 @@ async def lesion(
     responses=openapi.BATCH_RESPONSES,
 )
 async def lesion_batch(
-    request: Request, explain: Explain = False, top_k: TopK = DEFAULT_TOP_K
+    request: Request, explain: Explain = False, top_k: TopK = DEFAULT_TOP_K, model: ModelSelector = None
 ) -> StreamingResponse:
     """Classify many lesions, multipart `files`: one line of JSON per photo as it finishes.
 
     A bad file becomes an error line; the other photos are classified.
     """
     service, slot = _service(request), request_slot(request)
-    options = LesionOptions(explain=explain, top_k=top_k)
+    entry = resolve_model(request.app.state.catalogs, "lesion", model)
+    options = LesionOptions(entry=entry, explain=explain, top_k=top_k)
     spec = FormSpec(
         file_field="files",
         max_files=service.config.max_batch_photos,
@@ -90,6 +103,7 @@ async def lesion_batch(
     if not files:
         raise ApiError("invalid_request", f"the form has no 'files'; send 1 to {spec.max_files} photos")
     slot.enter_context(service.batch_limiter.acquire())
+    await count_photos(request, len(files))
     lines = stream_lines(
         files,
         lambda file: service.classify_or_wait(file, options),
@@ -103,6 +117,7 @@ async def lesion_batch(
 class LesionOptions:
     """Query parameters of a request."""
 
+    entry: CatalogEntry
     explain: bool
     top_k: int
     box: Box | None = None
@@ -112,18 +127,13 @@ class LesionOptions:
 class LesionService:
     """Prepare photos of lesions, classify the usable ones on the replicas, and build the responses.
 
-    Args:
-        meta: of the checkpoint that the replicas serve. With a gate, the localizer is loaded from its folder.
-
     Raises:
-        CheckpointError: the gate belongs to another network or localizer.
+        CheckpointError: the gate of a model belongs to another network or localizer.
     """
 
-    def __init__(self, config: LesionConfig, meta: CheckpointMeta, context: GatewayContext) -> None:
+    def __init__(self, config: LesionConfig, catalog: ModelCatalog, context: GatewayContext) -> None:
         self.config = config
-        self._model = ModelName(name=meta.name, version=meta.version)
-        self._thresholds = config.thresholds_of(meta)
-        self._gate = gate_of(meta)
+        self.catalog = catalog
         self.gateway = context.config
         retry_after_s = self.gateway.retry_after_s
         self.photo_limiter = AdaptiveLimiter(
@@ -135,13 +145,8 @@ class LesionService:
         self.limiters = {"/v1/lesion": self.photo_limiter, "/v1/lesion/batch": self.batch_limiter}
         self._batch_photos = asyncio.Semaphore(config.batch_concurrency)
         self.pool = context.decode_pool
-        localizer = Localizer(local_checkpoint(config.checkpoint), self._gate) if self._gate else None
-        self._prepare = partial(
-            prepare_lesion, localizer=localizer, side_px=meta.input_px, limits=context.photo_limits
-        )
-        self._coalescer = RequestCoalescer[LesionPhoto, LesionReport](
-            partial(context.replicas["lesion"].call, "classify"), threshold=config.coalesce_above
-        )
+        self._replicas = context.replicas["lesion"]
+        self._models = GatewayModels(config, catalog, self._replicas, context.photo_limits)
 
     async def classify(self, file: File, options: LesionOptions) -> LesionAnswer:
         """Classify the photo of a single request.
@@ -151,27 +156,43 @@ class LesionService:
             ApiError: ``overloaded``.
         """
         with self.photo_limiter.acquire():
-            return await self._answer(file, options, self._coalescer.submit)
+            return await self._answer(file, options, _submit)
 
     async def classify_or_wait(self, file: File, options: LesionOptions) -> LesionAnswer:
         """Classify one photo of an accepted batch request; wait while the replicas are overloaded."""
         async with self._batch_photos:
-            return await self._answer(file, options, self._submit_or_wait)
+            return await self._answer(file, options, _submit_or_wait)
+
+    async def models(self) -> list[LoadedModel]:
+        """Describe all models for ``GET /v1/models``, without loading one."""
+        runtimes = await self._replicas.call("describe")
+        models = [(entry, await self._models.get(entry)) for entry in self.catalog.entries]
+        return [
+            loaded_model(
+                entry,
+                runtimes.get(entry.address),
+                default=entry is self.catalog.default,
+                thresholds=model.thresholds.model_dump(),
+                gate=Gate(**model.gate.model_dump(exclude={"network_sha256"})) if model.gate else None,
+            )
+            for entry, model in models
+        ]
 
     async def _answer(self, file: File, options: LesionOptions, submit: Submit) -> LesionAnswer:
         """Prepare a photo, give it to the network unless it has problems, and build the response."""
-        prepared = await self.pool.decode(partial(self._prepare, box=options.box), file)
-        gate, report = self._gate, None
+        model = await self._models.get(options.entry)
+        prepared = await self.pool.decode(partial(model.prepare, box=options.box), file)
+        gate, report = model.gate, None
         problems = find_problems_before(prepared, gate) if gate else prepared.problems
         if not problems:
-            report = await submit(LesionPhoto(image_HWC=prepared.image_HWC, explain=options.explain))
+            report = await submit(model, LesionPhoto(image_HWC=prepared.image_HWC, explain=options.explain))
             problems = find_problems_after(prepared, gate, report.scope) if gate else []
         if report is None or problems:
             answer = unusable_answer(
                 problems,
                 prepared,
-                model=self._model,
-                thresholds=self._thresholds,
+                model=model.name,
+                thresholds=model.thresholds,
                 is_classified=report is not None,
             )
         else:
@@ -182,14 +203,19 @@ class LesionService:
         metrics.count_answer("lesion", answer.verdict, answer.reasons)
         return answer
 
-    async def _submit_or_wait(self, photo: LesionPhoto) -> LesionReport:
-        while True:
-            try:
-                return await self._coalescer.submit(photo)
-            except ApiError as error:
-                if error.code != "overloaded":
-                    raise
-            await asyncio.sleep(OVERLOAD_RETRY_S)
+
+async def _submit(model: GatewayModel, photo: LesionPhoto) -> LesionReport:
+    return await model.coalescer.submit(photo)
+
+
+async def _submit_or_wait(model: GatewayModel, photo: LesionPhoto) -> LesionReport:
+    while True:
+        try:
+            return await model.coalescer.submit(photo)
+        except ApiError as error:
+            if error.code != "overloaded":
+                raise
+        await asyncio.sleep(OVERLOAD_RETRY_S)
 
 
 def parse_box(text: str) -> Box:

@@ -1,8 +1,9 @@
 """Settings of the lesion task."""
 
+from collections.abc import Mapping
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from models.checkpoint import CheckpointMeta
 from models.lesion.runtimes import EngineName
@@ -15,7 +16,7 @@ from serve.runtime.loaded_model import threshold_of
 class LesionConfig(TaskConfig):
     """Section ``lesion`` of the API's settings: the network, its batches and its limits."""
 
-    checkpoint: str = "weights/lesion"
+    checkpoints: tuple[str, ...] = Field(default=("weights/lesion",), min_length=1)
     device: str = Field(default="cpu", description="torch device of every replica")
     engine: EngineName = Field(
         default="auto", description="auto: on a CPU int8 if the release accepted it, on a GPU bfloat16"
@@ -25,8 +26,8 @@ class LesionConfig(TaskConfig):
         default=8, gt=0, description="photos computed at once, by all threads together"
     )
 
-    thresholds: LesionThresholds | None = Field(
-        default=None, description="of the verdict; null: those of the checkpoint"
+    thresholds: dict[str, LesionThresholds] = Field(
+        default={}, description="of the verdict, by name of the model; default: those of its checkpoint"
     )
     max_photos_per_replica: int = Field(
         default_factory=lambda data: 3 * _batch(data),
@@ -58,6 +59,16 @@ class LesionConfig(TaskConfig):
         description="photos of batch requests in progress in a gateway; others wait. Default: a full batch",
     )
 
+    @field_validator("thresholds", mode="before")
+    @classmethod
+    def _reject_thresholds_without_model(cls, thresholds: object) -> object:
+        if isinstance(thresholds, Mapping) and ("benign" in thresholds or "malignant" in thresholds):
+            raise ValueError(
+                "thresholds are now by name of the model; write thresholds: {lesion-reference: "
+                "{benign: …, malignant: …}}"
+            )
+        return thresholds  # pyright: ignore[reportUnknownVariableType]
+
     def thresholds_of(self, meta: CheckpointMeta) -> LesionThresholds:
         """Return the thresholds of the verdict: of these settings, or of the checkpoint.
 
@@ -68,7 +79,7 @@ class LesionConfig(TaskConfig):
         """
         malignant = threshold_of(meta, "malignant")
         benign = meta.thresholds.get("benign", malignant)
-        return self.thresholds or LesionThresholds(benign=benign, malignant=malignant)
+        return self.thresholds.get(meta.name) or LesionThresholds(benign=benign, malignant=malignant)
 
 
 def _batch(data: dict[str, Any]) -> int:

@@ -10,7 +10,15 @@ from models.limits import (
 )
 from serve.lesion.schemas import BatchLine, DiagnosisScore, LesionAnswer
 from serve.runtime.errors import error_responses
-from serve.runtime.openapi import ANY_ROUTE, BINARY, ONE_PHOTO, json_response, multipart_form, request_body
+from serve.runtime.openapi import (
+    ANY_ROUTE,
+    BINARY,
+    CHOSEN_MODEL,
+    ONE_PHOTO,
+    json_response,
+    multipart_form,
+    request_body,
+)
 from serve.schemas import ModelName
 
 LESION_BODY = request_body(
@@ -49,7 +57,9 @@ _EXAMPLE = LesionAnswer(
     lesion_box=(1210, 830, 1790, 1360),
     crop_box=(804, 399, 2196, 1791),
 )
-LESION_RESPONSES = json_response(_EXAMPLE) | error_responses(*ONE_PHOTO, "too_many_photos", *ANY_ROUTE)
+LESION_RESPONSES = json_response(_EXAMPLE) | error_responses(
+    *ONE_PHOTO, "too_many_photos", *CHOSEN_MODEL, *ANY_ROUTE
+)
 
 BATCH_BODY = request_body(
     f"Up to {MAX_BATCH_PHOTOS} photos, at most {MAX_PHOTO_BYTES / 1e6:g} MB each and "
@@ -74,5 +84,7 @@ BATCH_RESPONSES = {
             }
         },
     },
-    **error_responses("too_large", "unsupported_type", "invalid_request", "too_many_photos", *ANY_ROUTE),
+    **error_responses(
+        "too_large", "unsupported_type", "invalid_request", "too_many_photos", *CHOSEN_MODEL, *ANY_ROUTE
+    ),
 }

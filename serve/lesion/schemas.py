@@ -42,11 +42,13 @@ class LesionAnswer(Body):
         description="low: benign, medium: inconclusive, high: malignant; null when the photo is not usable"
     )
     diagnosis: DiagnosisScore | None = Field(
-        description="most probable diagnosis of the verdict's group; null below probability 0.10 and when "
-        "the verdict is inconclusive"
+        description="first of the verdict's group with a probability of at least the threshold "
+        "name_diagnosis, 0.10; null without one and when the verdict is inconclusive"
     )
     diagnoses: list[DiagnosisScore] = Field(
-        description="the top_k most probable, of both groups, in descending order"
+        description="the first top_k of both groups, ranked by the product of probability and "
+        "ranking_weights of the model: rare diagnoses are listed before frequent ones that are a little more "
+        "probable"
     )
     lesion_box: PixelBox | None = Field(
         description="lesion that was found, or the box of the request: left, top, right, bottom in pixels of "

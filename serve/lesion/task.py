@@ -2,28 +2,37 @@
 
 from functools import partial
 
-from models.checkpoint import LOCALIZER, local_checkpoint, read_meta, read_verified
+from models.checkpoint import LOCALIZER, CheckpointError, local_checkpoint, read_verified
 from models.lesion.gate import gate_of
 from serve.config import MAX_QUEUED_BATCHES
 from serve.lesion.api import LesionService, router
 from serve.lesion.config import LesionConfig
 from serve.lesion.deployment import LesionClassifier
+from serve.runtime.model_catalog import ModelCatalog, read_entry
 from serve.task import ServeTask, TaskApp
 
 
 def build(config: LesionConfig) -> TaskApp:
-    """Apply the settings to deployment and service; raise CheckpointError if the checkpoint is invalid."""
-    folder = local_checkpoint(config.checkpoint)
-    meta = read_meta(folder)
-    gate = gate_of(meta)
-    if gate is not None:  # here, because a gateway that fails to start is started again for ever
-        read_verified(folder / LOCALIZER, gate.localizer_sha256)
+    """Apply the settings to deployment and service; raise CheckpointError if a checkpoint is invalid."""
+    entries = [read_entry(address, "lesion") for address in config.checkpoints]
+    for entry in entries:  # here, because a gateway that fails to start is started again for ever
+        config.thresholds_of(entry.meta)
+        gate = gate_of(entry.meta)
+        if gate is not None:
+            read_verified(local_checkpoint(entry.address) / LOCALIZER, gate.localizer_sha256)
+    catalog = ModelCatalog("lesion", entries, route="/v1/lesion")
+    unknown = set(config.thresholds) - {entry.name for entry in entries}
+    if unknown:
+        raise CheckpointError(
+            f"lesion.thresholds has {', '.join(sorted(unknown))}, the checkpoints are "
+            f"{', '.join(entry.selector for entry in entries)}; correct the name"
+        )
     # Serve counts calls; the replica counts photos itself, by config.max_photos_per_replica
     classifier = LesionClassifier.options(  # pyright: ignore[reportAttributeAccessIssue]
         max_ongoing_requests=MAX_QUEUED_BATCHES * config.max_batch_size,
         max_queued_requests=config.max_batch_size,
     ).bind(config)
-    return TaskApp(deployments={"lesion": classifier}, create_service=partial(LesionService, config, meta))
+    return TaskApp(deployments={"lesion": classifier}, create_service=partial(LesionService, config, catalog))
 
 
 LESION_TASK = ServeTask(
@@ -31,6 +40,5 @@ LESION_TASK = ServeTask(
     description="Is this lesion harmful, and what is it?",
     config=LesionConfig,
     router=router,
-    models=("lesion",),
     build=build,
 )

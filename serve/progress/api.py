@@ -29,9 +29,12 @@ from serve.progress.skincredible import check_num_photos, read_frames
 from serve.runtime import metrics
 from serve.runtime.admission import AdaptiveLimiter, request_slot
 from serve.runtime.errors import ApiError
+from serve.runtime.loaded_model import loaded_model
+from serve.runtime.model_catalog import CatalogEntry, ModelCatalog, ModelSelector, resolve_model
 from serve.runtime.multipart import FormSpec
+from serve.runtime.rate_limits import count_photos
 from serve.runtime.uploads import media_type, read_body, read_form
-from serve.schemas import Reason
+from serve.schemas import LoadedModel, Reason
 from serve.task import GatewayContext
 
 _T = TypeVar("_T")
@@ -40,7 +43,7 @@ router = APIRouter(tags=["progress"])
 
 
 @router.post("/v1/progress", openapi_extra=openapi.PROGRESS_BODY, responses=openapi.PROGRESS_RESPONSES)
-async def progress(request: Request) -> ProgressAnswer:
+async def progress(request: Request, model: ModelSelector = None) -> ProgressAnswer:
     """Classify several photos of one face as improved, worsened or without clear change, multipart `files`.
 
     They are sorted by `taken_at`, one for each file; else by the capture time in EXIF or XMP if every photo
@@ -51,6 +54,7 @@ async def progress(request: Request) -> ProgressAnswer:
     can reverse improved and worsened; `too_dark`, `overexposed` and `too_small` by photo.
     """
     service = _service(request)
+    entry = resolve_model(request.app.state.catalogs, "progress", model)
     spec = FormSpec(
         file_field="files",
         text_fields=("taken_at",),
@@ -61,24 +65,29 @@ async def progress(request: Request) -> ProgressAnswer:
     form = await read_form(request, request_slot(request), spec)
     check_num_photos(len(form.files), at_most=service.config.max_series_photos)
     times = read_times(form.fields.get("taken_at", []), len(form.files))
-    return await service.classify(form.files, times)
+    await count_photos(request, len(form.files))
+    return await service.classify(form.files, times, entry)
 
 
 @router.post("/predict", openapi_extra=openapi.PREDICT_BODY, responses=openapi.PREDICT_RESPONSES)
-async def predict(request: Request) -> PredictAnswer:
+async def predict(request: Request, model: ModelSelector = None) -> PredictAnswer:
     """Answer a SkinCredible request: frames as numbers, oldest first, with the same face detector."""
     service = _service(request)
+    entry = resolve_model(request.app.state.catalogs, "progress", model)
     if media_type(request) not in ("application/json", ""):
         raise ApiError("unsupported_type", f"the body is {media_type(request)!r}; send application/json")
     body = await read_body(request, request_slot(request), max_bytes=service.config.max_json_bytes)
-    return await service.predict(body)
+    frames = await service.read_frames(body)
+    await count_photos(request, len(frames))
+    return await service.predict(frames, entry)
 
 
 class ProgressService:
     """Decode photos of faces, detect the faces, classify the series, and build the responses."""
 
-    def __init__(self, config: ProgressConfig, context: GatewayContext) -> None:
+    def __init__(self, config: ProgressConfig, catalog: ModelCatalog, context: GatewayContext) -> None:
         self.config = config
+        self.catalog = catalog
         self.gateway = context.config
         self.photo_limiter = AdaptiveLimiter(
             config.max_photos_per_gateway, "photos of faces", retry_after_s=self.gateway.retry_after_s
@@ -89,10 +98,21 @@ class ProgressService:
             decode_bounded, max_side_px=config.max_photo_side_px, limits=context.photo_limits
         )
         self._detect_face = partial(context.replicas["face"].call, "detect")
-        self._classify = partial(context.replicas["progress"].call, "classify")
+        self._replicas = context.replicas["progress"]
+
+    async def models(self) -> list[LoadedModel]:
+        """Describe all models for ``GET /v1/models``, without loading one."""
+        runtimes = await self._replicas.call("describe")
+        return [
+            loaded_model(entry, runtimes.get(entry.address), default=entry is self.catalog.default)
+            for entry in self.catalog.entries
+        ]
 
     async def classify(
-        self, files: Sequence[bytes | PhotoError], sent_times: Sequence[datetime] | None
+        self,
+        files: Sequence[bytes | PhotoError],
+        sent_times: Sequence[datetime] | None,
+        entry: CatalogEntry,
     ) -> ProgressAnswer:
         """Classify a series of photos of one face.
 
@@ -103,7 +123,7 @@ class ProgressService:
         with self.photo_limiter.acquire(len(files)):
             photos = await _gather([self._decode(index, file) for index, file in enumerate(files)])
             order, positions, times = sort_photos(sent_times, [photo.taken_at for photo in photos])
-            faces, report = await self._classify_photos([photos[position] for position in positions])
+            faces, report = await self._classify_photos([photos[at] for at in positions], entry)
             quality_reasons = await self._quality_reasons(photos)
         series = [
             SeriesPhoto(index=position, photo=photos[position], taken_at=times[position], face=face)
@@ -113,19 +133,26 @@ class ProgressService:
         metrics.count_answer("progress", answer.verdict, answer.reasons)
         return answer
 
-    async def predict(self, body: bytes) -> PredictAnswer:
+    async def read_frames(self, body: bytes) -> Sequence[np.ndarray]:
+        """Parse the body of a SkinCredible request.
+
+        Raises:
+            ApiError: the body is invalid.
+        """
+        return await self._pool.run(read_frames, body, max_frames=self.config.max_series_photos)
+
+    async def predict(self, frames: Sequence[np.ndarray], entry: CatalogEntry) -> PredictAnswer:
         """Classify the frames of a SkinCredible request.
 
         Raises:
-            ApiError: the body is invalid, or shows too few faces.
+            ApiError: they show too few faces.
         """
-        frames = await self._pool.run(read_frames, body, max_frames=self.config.max_series_photos)
         side_px = self.config.max_photo_side_px
         with self.photo_limiter.acquire(len(frames)):
             photos = await _gather(
                 [self._pool.run(bound_array, frame, max_side_px=side_px) for frame in frames]
             )
-            faces, report = await self._classify_photos(photos)
+            faces, report = await self._classify_photos(photos, entry)
             numbers = range(1, 1 + len(faces))
             blocking = blocking_reasons(faces, compare_faces(faces), numbers=numbers)
             if any(reason.code == "few_faces" for reason in blocking):  # its clients know two classes
@@ -149,11 +176,11 @@ class ProgressService:
         return photo_reasons(await _gather([self._pool.run(find_problems, photo) for photo in photos]))
 
     async def _classify_photos(
-        self, photos: Sequence[Photo]
+        self, photos: Sequence[Photo], entry: CatalogEntry
     ) -> tuple[Sequence[FaceReport | None], ProgressReport]:
         """Detect the face of each photo, oldest first, and classify the series."""
         faces: list[FaceReport | None] = await _gather(
-            [self._detect_face(photo.image_HWC) for photo in photos]
+            [self._detect_face(photo.image_HWC, entry.meta.input_px) for photo in photos]
         )
         num_found = sum(face is not None for face in faces)
         for found, number in (("yes", num_found), ("no", len(faces) - num_found)):
@@ -163,7 +190,9 @@ class ProgressService:
         shape = next(face.crop_HWC.shape for face in faces if face is not None)
         crop_THWC = np.stack([np.zeros(shape, np.uint8) if face is None else face.crop_HWC for face in faces])
         present_T = np.array([face is not None for face in faces])
-        return faces, await self._classify(FaceSeries(crop_THWC=crop_THWC, present_T=present_T))
+        series = FaceSeries(crop_THWC=crop_THWC, present_T=present_T)
+        is_default = entry.address == self.config.checkpoints[0]
+        return faces, await self._replicas.call("classify", series, model="" if is_default else entry.address)
 
 
 def check_faces(faces: Sequence[FaceReport | None]) -> None:

@@ -25,7 +25,7 @@ class FaceDetectorConfig(Settings):
 class ProgressConfig(TaskConfig):
     """Section ``progress`` of the API's settings: face detector, network, batches and limits."""
 
-    checkpoint: str = "weights/progress"
+    checkpoints: tuple[str, ...] = Field(default=("weights/progress",), min_length=1)
     device: str = Field(default="cpu", description="torch device of every replica")
     num_threads: int = Field(default=1, gt=0, description="compute threads of a replica on a CPU")
     max_batch_size: int = Field(default=60, gt=0, description="photos of all series computed at once")

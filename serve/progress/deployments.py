@@ -1,22 +1,19 @@
-"""Deployments of the face detector and the progress network.
+"""Deployments of the face detector and the progress networks. Axes: H row, W column, C colour."""
 
-Axes: B series of a batch, T photo of a series, H row, W column, C colour.
-"""
-
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 import ray.serve
 
-from models.checkpoint import CheckpointError, CheckpointMeta, local_checkpoint, read_model_card
-from models.progress.verdict import VerdictThresholds
+from models.checkpoint import local_checkpoint
 from serve.progress.config import FaceDetectorConfig, ProgressConfig
 from serve.progress.messages import FaceReport, FaceSeries, ProgressReport
-from serve.runtime.batching import DynamicBatcher
+from serve.progress.replica_model import load_progress_model
+from serve.runtime.batching import BatchThreads, DynamicBatcher
 from serve.runtime.gpu_memory import limit_gpu_memory
-from serve.runtime.loaded_model import loaded_model
+from serve.runtime.model_cache import LoadFailed, ModelCache, ModelRuntime
 from serve.runtime.threads import compute_threads, load_in_throwaway_thread
-from serve.schemas import LoadedModel, ModelName
 
 if TYPE_CHECKING:
     from models.face.detector import Face
@@ -26,13 +23,9 @@ if TYPE_CHECKING:
 
 @ray.serve.deployment(health_check_period_s=5, health_check_timeout_s=60)
 class FaceDetector:
-    """Detect, crop and describe the largest face of each photo; photos of all requests share batches.
+    """Detect, crop and describe the largest face of each photo; photos of all requests share batches."""
 
-    Args:
-        crop_px: input size of the progress network.
-    """
-
-    def __init__(self, config: FaceDetectorConfig, crop_px: int) -> None:
+    def __init__(self, config: FaceDetectorConfig) -> None:
         from models.face.descriptor import load_face_descriptor
         from models.face.detector import MtcnnFaceDetector
 
@@ -44,25 +37,31 @@ class FaceDetector:
             else None
         )
         self._detector = load_in_throwaway_thread(
-            lambda: MtcnnFaceDetector(device=config.device, size_px=crop_px, num_threads=config.num_threads)
+            lambda: MtcnnFaceDetector(device=config.device, num_threads=config.num_threads)
         )
         self._batcher = DynamicBatcher(
             self._detect_batch,
             self._detector.ping,
             max_size=config.max_batch_size,
-            threads=compute_threads(config.device, config.num_threads),
+            threads=BatchThreads(compute_threads(config.device, config.num_threads)),
         )
 
-    async def detect(self, image_HWC: np.ndarray) -> FaceReport | None:
-        """Detect the face of one photo, uint8, of any size, in a batch with other photos."""
-        return await self._batcher.submit(image_HWC)
+    async def detect(self, image_HWC: np.ndarray, crop_px: int) -> FaceReport | None:
+        """Detect the face of one photo, in a batch with other photos.
+
+        Args:
+            image_HWC: uint8, of any size.
+            crop_px: side of the face crop, the input of the progress network.
+        """
+        return await self._batcher.submit((image_HWC, crop_px))
 
     async def check_health(self) -> None:
         """Raise if the detector no longer answers; Serve then replaces this replica."""
         await self._batcher.check_alive()
 
-    def _detect_batch(self, image_HWC: list[np.ndarray]) -> list[FaceReport | None]:
-        faces = self._detector(image_HWC)
+    def _detect_batch(self, batch: list[tuple[np.ndarray, int]]) -> list[FaceReport | None]:
+        image_HWC, crop_px = [image for image, _ in batch], [side for _, side in batch]
+        faces = self._detector(image_HWC, crop_px)
         descriptors = iter(self._describe(image_HWC, faces))
         return [
             face
@@ -90,69 +89,26 @@ class FaceDetector:
 
 @ray.serve.deployment(max_ongoing_requests=64, health_check_period_s=5, health_check_timeout_s=60)
 class ProgressClassifier:
-    """Serve one progress network on one device."""
+    """Serve progress networks on one device: the default one, and others by their multiplexed model id."""
 
     def __init__(self, config: ProgressConfig) -> None:
-        from models.progress.engine import load_progress_engine
-
-        folder = local_checkpoint(config.checkpoint)
         limit_gpu_memory(config.device)
-        self._engine = load_in_throwaway_thread(
-            lambda: load_progress_engine(folder, device=config.device, num_threads=config.num_threads)
-        )
-        self.meta = self._engine.meta
-        self._thresholds = _thresholds_of(self.meta)
-        self._model = ModelName(name=self.meta.name, version=self.meta.version)
-        self._model_card = read_model_card(folder)
-        self._batcher = DynamicBatcher(
-            self._classify_batch,
-            self._engine.ping,
-            max_size=config.max_batch_size,
-            size_of=lambda series: len(series.present_T),
-            threads=compute_threads(config.device, config.num_threads),
+        threads = BatchThreads(compute_threads(config.device, config.num_threads))
+        self.models = ModelCache[FaceSeries, ProgressReport](
+            partial(load_progress_model, config, threads),
+            default=config.checkpoints[0],
+            max_models=config.max_models_per_replica,
         )
 
-    async def classify(self, series: FaceSeries) -> ProgressReport:
-        """Classify one series, in a batch with others."""
-        return await self._batcher.submit(series)
+    async def classify(self, series: FaceSeries) -> ProgressReport | LoadFailed:
+        """Classify one series, in a batch with others for the same model."""
+        model = await self.models.get(ray.serve.get_multiplexed_model_id())
+        return model if isinstance(model, LoadFailed) else await model.batcher.submit(series)
 
     async def check_health(self) -> None:
-        """Raise if the engine no longer answers; Serve then replaces this replica."""
-        await self._batcher.check_alive()
+        """Raise if the engine of a loaded model no longer answers; Serve then replaces this replica."""
+        await self.models.check_health()
 
-    def describe(self) -> LoadedModel:
-        """Describe the loaded network for ``GET /v1/models``."""
-        engine = self._engine
-        return loaded_model(
-            self.meta, device=engine.device, engine=engine.runtime, model_card=self._model_card
-        )
-
-    def _classify_batch(self, batch: list[FaceSeries]) -> list[ProgressReport]:
-        longest = max(len(series.present_T) for series in batch)
-        crop_BTHWC = np.stack([_padded(series.crop_THWC, longest) for series in batch])
-        present_BT = np.stack([_padded(series.present_T, longest) for series in batch])
-        improved_BT = self._engine(crop_BTHWC, present_BT).improved_BT
-        return [
-            ProgressReport(
-                model=self._model,
-                thresholds=self._thresholds,
-                improved_T=tuple(improved_T[: len(series.present_T)].tolist()),
-            )
-            for improved_T, series in zip(improved_BT, batch, strict=True)
-        ]
-
-
-def _thresholds_of(meta: CheckpointMeta) -> VerdictThresholds:
-    try:
-        return VerdictThresholds.of(meta.thresholds)
-    except KeyError as error:
-        raise CheckpointError(
-            f"checkpoint {meta.name} has no threshold {error}; release it again with one"
-        ) from error
-    except ValueError as error:
-        raise CheckpointError(f"checkpoint {meta.name}: {error}; calibrate it again") from error
-
-
-def _padded(values_T: np.ndarray, length: int) -> np.ndarray:
-    missing = np.zeros((length - len(values_T), *values_T.shape[1:]), values_T.dtype)
-    return np.concatenate([values_T, missing])
+    async def describe(self) -> dict[str, ModelRuntime]:
+        """Return device and engine of each loaded model by its address."""
+        return self.models.runtimes()

@@ -12,7 +12,15 @@ from serve.progress.schemas import (
     ProgressAnswer,
 )
 from serve.runtime.errors import error_responses
-from serve.runtime.openapi import ANY_ROUTE, BINARY, ONE_PHOTO, json_response, multipart_form, request_body
+from serve.runtime.openapi import (
+    ANY_ROUTE,
+    BINARY,
+    CHOSEN_MODEL,
+    ONE_PHOTO,
+    json_response,
+    multipart_form,
+    request_body,
+)
 from serve.schemas import ErrorCode, ModelName, Reason
 
 _SERIES: tuple[ErrorCode, ...] = ("no_face", "too_few_photos", "too_many_photos")
@@ -79,7 +87,7 @@ _EXAMPLE = ProgressAnswer(
     ],
 )
 PROGRESS_RESPONSES = json_response(_EXAMPLE) | error_responses(
-    *ONE_PHOTO, *_SERIES, "bad_timestamp", *ANY_ROUTE
+    *ONE_PHOTO, *_SERIES, "bad_timestamp", *CHOSEN_MODEL, *ANY_ROUTE
 )
 
 PREDICT_BODY = request_body(
@@ -94,4 +102,4 @@ PREDICT_BODY = request_body(
 )
 PREDICT_RESPONSES = json_response(
     PredictAnswer(prob_class=1, negative_prob=0.17, positive_prob=0.83)
-) | error_responses("too_large", "unsupported_type", "invalid_request", *_SERIES, *ANY_ROUTE)
+) | error_responses("too_large", "unsupported_type", "invalid_request", *_SERIES, *CHOSEN_MODEL, *ANY_ROUTE)

@@ -7,20 +7,22 @@ from serve.config import MAX_QUEUED_BATCHES
 from serve.progress.api import ProgressService, router
 from serve.progress.config import ProgressConfig
 from serve.progress.deployments import FaceDetector, ProgressClassifier
+from serve.runtime.model_catalog import ModelCatalog, read_entry
 from serve.task import ServeTask, TaskApp
 
 
 def build(config: ProgressConfig) -> TaskApp:
-    """Apply the settings to deployments and service; raise CheckpointError if the checkpoint is invalid."""
-    meta = read_meta(local_checkpoint(config.checkpoint))
+    """Apply the settings to deployments and service; raise CheckpointError if a checkpoint is invalid."""
+    entries = [read_entry(address, "progress") for address in config.checkpoints]
+    catalog = ModelCatalog("progress", entries, route="/v1/progress")
     if config.face_detector.descriptor:
         read_meta(local_checkpoint(config.face_detector.descriptor))
     detector = FaceDetector.options(  # pyright: ignore[reportAttributeAccessIssue]
         max_ongoing_requests=MAX_QUEUED_BATCHES * config.face_detector.max_batch_size
-    ).bind(config.face_detector, meta.input_px)
+    ).bind(config.face_detector)
     return TaskApp(
         deployments={"face": detector, "progress": ProgressClassifier.bind(config)},
-        create_service=partial(ProgressService, config),
+        create_service=partial(ProgressService, config, catalog),
     )
 
 
@@ -29,6 +31,5 @@ PROGRESS_TASK = ServeTask(
     description="Is this face getting better?",
     config=ProgressConfig,
     router=router,
-    models=("progress",),
     build=build,
 )

@@ -4,6 +4,7 @@ The numbers are those of the table in docs/operations.md, which has settings, de
 
    ``DrainMiddleware``, around Serve's HTTP layer: reads the rest of a rejected body.
    ``RequestIdMiddleware``, around Serve's HTTP layer: request id, headers that control Serve.
+   ``AuditMiddleware``, around the routes and the rejections of step 1.
    ``AuthMiddleware``, around the routes: before step 2, and before any rejection of step 1.
 1. ``LoadSheddingMiddleware``, around Serve's HTTP layer: rejects what step 5 would reject.
 2. ``AdmissionControl``, around the routes: deadline; step 1 again, for requests that did not pass it.
@@ -31,9 +32,18 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serve.config import GatewayConfig
+from serve.runtime.audit_log import AuditLog, AuditMiddleware
 from serve.runtime.auth import Authorizer
-from serve.runtime.errors import ApiError, QueueFullError, error_response, internal_error, overloaded
+from serve.runtime.errors import (
+    ApiError,
+    QueueFullError,
+    error_response,
+    internal_error,
+    no_route,
+    overloaded,
+)
 from serve.runtime.http_layers import DrainMiddleware, cors
+from serve.runtime.security_headers import SecurityHeadersMiddleware
 from serve.schemas import DEADLINE_HEADER
 
 REQUEST_ID_HEADER = "x-request-id"
@@ -43,6 +53,8 @@ INNER_DEADLINE_HEADER = "x-skinserve-timeout-seconds"
 NO_DISCONNECT_HEADER = "x-request-disconnect-disabled"
 MODEL_ID_HEADER = b"serve_multiplexed_model_id"
 """A model id for Ray Serve, written with ``_`` or ``-``; only ``?model=`` chooses a model."""
+SERVE_ROUTES_PATH = "/-/routes"
+"""Lists the applications of Serve to everybody. ``/-/healthz`` stays open: HAProxy checks it."""
 
 STREAM_GRACE_S = 5.0
 """Extra time for a response that has started (the lines of a batch) to end by itself."""
@@ -54,6 +66,7 @@ AdmissionChecks = Mapping[str, Callable[[], None]]
 _checks_of_process: dict[str, Callable[[], None]] = {}
 _origins_of_process: list[str] = []
 _authorizers_of_process: list[Authorizer] = []
+_audit_logs_of_process: list[AuditLog] = []
 
 
 def serve_middlewares() -> list[Middleware]:
@@ -67,6 +80,7 @@ def serve_middlewares() -> list[Middleware]:
             checks=_checks_of_process,
             allowed_origins=_origins_of_process,
             authorizers=_authorizers_of_process,
+            audit_logs=_audit_logs_of_process,
         ),
         Middleware(RequestIdMiddleware),
         Middleware(DrainMiddleware),
@@ -74,9 +88,12 @@ def serve_middlewares() -> list[Middleware]:
 
 
 def publish_checks(
-    checks: AdmissionChecks, allowed_origins: Sequence[str] = (), authorizer: Authorizer | None = None
+    checks: AdmissionChecks,
+    allowed_origins: Sequence[str] = (),
+    authorizer: Authorizer | None = None,
+    audit_log: AuditLog | None = None,
 ) -> None:
-    """Hand the gateway's checks, origins and keys to ``LoadSheddingMiddleware`` in the same process.
+    """Hand checks, origins, keys and audit log of the gateway of this process to ``LoadSheddingMiddleware``.
 
     Serve creates the middleware by import path, without arguments, before or after the gateway.
     """
@@ -84,6 +101,7 @@ def publish_checks(
     _checks_of_process.update(checks)
     _origins_of_process[:] = allowed_origins
     _authorizers_of_process[:] = [authorizer] if authorizer is not None else []
+    _audit_logs_of_process[:] = [audit_log] if audit_log is not None else []
 
 
 class RequestIdMiddleware:
@@ -123,7 +141,7 @@ class RequestIdMiddleware:
 
 
 class LoadSheddingMiddleware:
-    """Reject requests over a limit before Serve's HTTP layer spends CPU on them.
+    """Reject requests over a limit before Serve's HTTP layer spends CPU on them, and ``SERVE_ROUTES_PATH``.
 
     Without a gateway in this process (a proxy) and under a route prefix ``checks`` has no entry for the path;
     ``AdmissionControl`` then rejects the request.
@@ -135,22 +153,29 @@ class LoadSheddingMiddleware:
         checks: AdmissionChecks,
         allowed_origins: Sequence[str],
         authorizers: Sequence[Authorizer] = (),
+        audit_logs: Sequence[AuditLog] = (),
     ) -> None:
         self._app = app
         self._checks = checks
         self._allowed_origins = allowed_origins
         self._authorizers = authorizers
+        self._audit_logs = audit_logs
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on or reject one request."""
         if scope["type"] == "http":
             try:
+                if scope["path"] == SERVE_ROUTES_PATH:
+                    raise no_route(scope["method"], scope["path"])
                 _check_path(self._checks, scope["method"], scope["path"])
-            except ApiError as overload:
-                error = await self._unauthorized(scope) or overload
-                response = error_response(error.code, str(error), error.headers)
+            except ApiError as rejection:
+                error = await self._unauthorized(scope) or rejection
+                response: ASGIApp = error_response(error.code, str(error), error.headers)
+                for log in self._audit_logs:
+                    response = AuditMiddleware(response, log, needs_key=bool(self._authorizers))
                 if self._allowed_origins:
                     response = cors(response, allow_origins=self._allowed_origins)
+                response = SecurityHeadersMiddleware(response)
                 return await response(scope, receive, send)
         await self._app(scope, receive, send)
 

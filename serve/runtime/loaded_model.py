@@ -1,8 +1,10 @@
-"""Facts of a loaded checkpoint."""
+"""Facts of a checkpoint that is served."""
 
 from collections.abc import Mapping
 
 from models.checkpoint import CheckpointError, CheckpointMeta
+from serve.runtime.model_cache import ModelRuntime
+from serve.runtime.model_catalog import CatalogEntry
 from serve.schemas import Gate, LoadedModel
 
 
@@ -18,24 +20,27 @@ def threshold_of(meta: CheckpointMeta, name: str) -> float:
 
 
 def loaded_model(
-    meta: CheckpointMeta,
+    entry: CatalogEntry,
+    runtime: ModelRuntime | None,
     *,
-    device: str,
-    engine: str,
-    model_card: str,
-    cuda_graphs: bool | None = None,
+    default: bool = True,
     thresholds: Mapping[str, float] | None = None,
     gate: Gate | None = None,
 ) -> LoadedModel:
-    """Describe a loaded network for ``GET /v1/models``.
+    """Describe a model for ``GET /v1/models``.
 
     Args:
+        runtime: None for a model that is not loaded.
         thresholds: of the settings, which replace those of the checkpoint.
     """
+    meta = entry.meta
     return LoadedModel(
         kind=meta.kind,
         name=meta.name,
         version=meta.version,
+        default=default,
+        stage=entry.stage,
+        description=meta.description,
         sha256=meta.weights_sha256,
         labels=list(meta.labels),
         groups=meta.groups,
@@ -46,8 +51,8 @@ def loaded_model(
         metrics=meta.metrics,
         training_data=meta.training_data,
         data_licence=meta.data_licence,
-        device=device,
-        engine=engine,
-        cuda_graphs=cuda_graphs,
-        model_card=model_card,
+        device=runtime.device if runtime else None,
+        engine=runtime.engine if runtime else None,
+        cuda_graphs=runtime.cuda_graphs if runtime else None,
+        model_card=entry.model_card,
     )

@@ -32,6 +32,9 @@ _SECURITY_SCHEMES = {
 HEALTH_PATHS = ("/healthz", "/readyz")
 """Answered without a key, always."""
 
+CACHEABLE_PATHS = ("/docs/static/",)
+"""Prefixes of paths that are not about a photo and large."""
+
 BINARY = {"type": "string", "format": "binary"}
 """Schema of a file."""
 ONE_PHOTO: tuple[ErrorCode, ...] = (
@@ -106,7 +109,7 @@ def add_docs(app: FastAPI) -> None:
         )
         page.headers["Content-Security-Policy"] = (
             "default-src 'self'; style-src 'self' 'unsafe-inline'; script-src 'self' 'unsafe-inline'; "
-            "img-src 'self' data:"
+            "img-src 'self' data:; base-uri 'self'; form-action 'self'; frame-ancestors 'none'"
         )
         return page
 

@@ -9,8 +9,9 @@ from typing import Any, Generic, TypeVar
 from ray.serve.exceptions import BackPressureError
 from ray.serve.handle import DeploymentHandle
 
-from serve.runtime.errors import QueueFullError, overloaded
+from serve.runtime.errors import QueueFullError, model_unavailable, overloaded
 from serve.runtime.lost_replica import LostReplicaError, is_lost_replica
+from serve.runtime.model_cache import LoadFailed
 
 OVERLOAD_RETRY_S = 0.2
 """Pause before a call that may wait is repeated after a rejection."""
@@ -47,20 +48,24 @@ class ReplicaClient:
         self._handle = handle
         self._retry_after_s = retry_after_s
 
-    async def call(self, method: str, *arguments: object) -> Any:
-        """Call a method of any replica.
+    async def call(self, method: str, *arguments: object, model: str = "") -> Any:
+        """Call a method of any replica, or of one that has loaded a model.
 
         A call whose replica is lost is repeated once; inference has no side effects. The repeated call waits
         for a replica with room until the deadline of its request.
 
+        Args:
+            model: address of the model; without one, the default model of every replica.
+
         Raises:
             QueueFullError: the queue of the deployment is full, or two replicas rejected the call.
-            ApiError: ``overloaded``; the repeated call was lost too.
+            ApiError: ``overloaded``: the repeated call was lost too; ``model_unavailable``: the model cannot
+                be loaded.
         """
         lost = rejected = False
         while True:
             try:
-                return await self._call_once(method, *arguments)
+                return await self._call_once(method, *arguments, model=model)
             except (BackPressureError, _OverloadedReplicaError) as error:
                 if isinstance(error, _OverloadedReplicaError) and not rejected:
                     rejected = True  # Serve counts calls, not photos, and may choose another replica now
@@ -74,9 +79,12 @@ class ReplicaClient:
                     raise overloaded(message, self._retry_after_s) from error
                 lost = True
 
-    async def _call_once(self, method: str, *arguments: object) -> Any:
+    async def _call_once(self, method: str, *arguments: object, model: str) -> Any:
         """Call a replica; cancel the call when its caller is cancelled."""
-        response = getattr(self._handle, method).remote(*arguments)
+        handle = self._handle
+        if model:  # without an id Serve chooses among all replicas, which all have the default model
+            handle = handle.options(multiplexed_model_id=model)
+        response = getattr(handle, method).remote(*arguments)
         try:
             result = await response
         except (Exception, asyncio.CancelledError) as error:
@@ -87,6 +95,8 @@ class ReplicaClient:
             raise
         if isinstance(result, Overloaded):
             raise _OverloadedReplicaError(f"{result.num_photos} photos are in progress")
+        if isinstance(result, LoadFailed):
+            raise model_unavailable(model, result.reason)
         return result
 
 

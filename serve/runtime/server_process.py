@@ -19,13 +19,16 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import yaml
 from pydantic import ValidationError
 
-from models.checkpoint import CheckpointError, local_checkpoint, read_meta
+from models.errors import SkinserveError
 from models.storage import is_remote
+from serve.config import GatewayConfig
+from serve.runtime.keys_file import read_keys
+from serve.runtime.page_key import secure_page
 
 if TYPE_CHECKING:
     from ray.serve.schema import ApplicationStatusOverview
 
-PROGRESS, FAILURE = "progress: ", "failure: "
+PROGRESS, NOTICE, FAILURE = "progress: ", "notice: ", "failure: "
 """Prefixes by which the supervisor distinguishes our log lines from Ray's."""
 EXIT_BAD_CONFIG = 2
 EXIT_DEPLOY_FAILED = 3
@@ -45,7 +48,9 @@ def main(config_file: Path, host: str, port: int, home: Path) -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     try:
         config = read_config(config_file, host=host, port=port, uploads=home / "uploads")
-    except (OSError, CheckpointError, ValidationError, ValueError) as error:
+        if notice := secure_page(*_arguments(config), home):
+            print(NOTICE + notice, flush=True)
+    except (OSError, SkinserveError, ValidationError, ValueError) as error:
         exit_with_failure(EXIT_BAD_CONFIG, str(error))
 
     deploy(config, home)
@@ -66,8 +71,9 @@ def read_config(file: Path, *, host: str, port: int, uploads: Path) -> dict[str,
 
     Raises:
         CheckpointError: a checkpoint is missing or has an unknown format.
+        KeysFileError: the file of the keys cannot be used.
         ValidationError: a setting of the API is invalid.
-        ValueError: the file is not a Serve config.
+        ValueError: the file is not a Serve config, or the audit log cannot be opened.
     """
     config = yaml.safe_load(file.read_text(encoding="utf-8"))
     if not isinstance(config, dict) or not isinstance(config.get("applications"), list):
@@ -77,15 +83,37 @@ def read_config(file: Path, *, host: str, port: int, uploads: Path) -> dict[str,
         arguments = application["args"] = application.get("args") or {}
         if application.get("import_path") == API_IMPORT_PATH:
             from serve import tasks  # imports Ray
+            from serve.runtime.model_catalog import read_entry
 
             settings = tasks.read_config(arguments)
             for task in tasks.TASKS:
-                address = _resolved(getattr(settings, task.name).checkpoint)
-                read_meta(local_checkpoint(address))
-                arguments.setdefault(task.name, {})["checkpoint"] = address
+                addresses = [_resolved(one) for one in getattr(settings, task.name).checkpoints]
+                for address in addresses:
+                    read_entry(address, task.name)
+                arguments.setdefault(task.name, {})["checkpoints"] = addresses
+            _check_files(settings.gateway, arguments.get("gateway") or {})
         elif application.get("import_path") == UI_IMPORT_PATH:
             arguments.update(api_url=f"http://{local_address(host)}:{port}", uploads_folder=str(uploads))
     return config
+
+
+def _check_files(settings: GatewayConfig, arguments: dict[str, Any]) -> None:
+    """Open the files of the gateway, and make their paths absolute."""
+    from serve.runtime.audit_log import open_audit_log  # imports Ray
+
+    if settings.keys_file is not None:
+        keys_file = Path(settings.keys_file).absolute()
+        read_keys(keys_file)
+        arguments["keys_file"] = str(keys_file)
+    if audit_log := open_audit_log(settings):
+        audit_log.close()
+        arguments["audit_log"] = str(Path(settings.audit_log or "").absolute())
+
+
+def _arguments(config: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    """Return the ``args`` of the API and of the page, if there is one."""
+    by_path = {application.get("import_path"): application["args"] for application in config["applications"]}
+    return by_path.get(API_IMPORT_PATH, {}), by_path.get(UI_IMPORT_PATH)
 
 
 def local_address(host: str) -> str:

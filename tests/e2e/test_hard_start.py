@@ -92,8 +92,8 @@ def hard_server(
     environment |= {"https_proxy": DEAD, "HTTPS_PROXY": DEAD, "all_proxy": "socks5://127.0.0.1:9"}
     environment |= {"no_proxy": "", "NO_PROXY": ""}
     with s3_server(S3_ADDRESS), new_bucket("released") as bucket:
-        storage.upload_folder(ROOT / lesion["checkpoint"], f"{bucket}/lesion")
-        lesion["checkpoint"] = f"{bucket}/lesion"
+        storage.upload_folder(ROOT / lesion["checkpoints"][0], f"{bucket}/lesion")
+        lesion["checkpoints"] = [f"{bucket}/lesion"]
         file.write_text(yaml.safe_dump(config), encoding="utf-8")
         one = start_server(file, environment, open_files=OPEN_FILES)
         one.wait_for("ready: ")

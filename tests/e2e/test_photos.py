@@ -146,7 +146,7 @@ def gated(
     low, middle, high = (probability_of(checkpoint, photo) for photo in photos)
     config = yaml.safe_load(server_config.read_text(encoding="utf-8"))
     api = config["applications"][0]
-    api["args"]["lesion"]["checkpoint"] = str(checkpoint)
+    api["args"]["lesion"]["checkpoints"] = [str(checkpoint)]
     api["args"]["lesion"]["thresholds"] = {"benign": (low + middle) / 2, "malignant": (middle + high) / 2}
     for deployment in api["deployments"]:
         deployment["num_replicas"] = 1

@@ -367,8 +367,8 @@ def test_the_server_takes_its_checkpoint_from_the_bucket(guide: Guide, clinic: s
     )
     config = yaml.safe_load((ROOT / "serve/local.yaml").read_text())
     api = config["applications"][0]["args"]
-    api["lesion"]["checkpoint"] = f"{run}/checkpoint"
-    api["progress"]["checkpoint"] = str(write_progress(guide.folder / "progress"))
+    api["lesion"]["checkpoints"] = [f"{run}/checkpoint"]
+    api["progress"]["checkpoints"] = [str(write_progress(guide.folder / "progress"))]
     (guide.folder / "my.yaml").write_text(yaml.safe_dump(config))
     [port] = free_ports(1)
     spot = next((guide.folder / "HAM10000_images").glob("*.jpg")).read_bytes()

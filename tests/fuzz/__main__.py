@@ -63,8 +63,8 @@ def _started_server(folder: Path) -> Iterator[str]:
         port = probe.getsockname()[1]
     config = yaml.safe_load((_ROOT / "serve" / "local.yaml").read_text(encoding="utf-8"))
     arguments = config["applications"][0]["args"]
-    arguments["lesion"]["checkpoint"] = str(write_lesion(folder / "lesion"))
-    arguments["progress"]["checkpoint"] = str(write_progress(folder / "progress"))
+    arguments["lesion"]["checkpoints"] = [str(write_lesion(folder / "lesion"))]
+    arguments["progress"]["checkpoints"] = [str(write_progress(folder / "progress"))]
     (folder / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
     log = folder / "server.txt"
     command = [sys.executable, "-m", "serve", "--port", str(port), "--config", str(folder / "config.yaml")]

@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,9 +16,8 @@ from PIL import Image
 from ray.serve import Deployment
 
 from models.checkpoint import CheckpointMeta
-from models.metrics import TaskMetrics
 from models.progress.verdict import VerdictThresholds
-from serve.config import GatewayConfig
+from serve.config import GatewayConfig, TaskConfig
 from serve.gateway import Services, create_app
 from serve.lesion.api import LesionService
 from serve.lesion.config import LesionConfig
@@ -28,13 +28,16 @@ from serve.progress.api import ProgressService
 from serve.progress.config import ProgressConfig
 from serve.progress.messages import FaceReport, FaceSeries, ProgressReport
 from serve.runtime.errors import STATUS
-from serve.schemas import Group, LoadedModel, ModelName
+from serve.runtime.model_cache import ModelRuntime
+from serve.runtime.model_catalog import CatalogEntry, ModelCatalog
+from serve.schemas import Group, ModelName
 from tests.random_checkpoints import random_meta
 
 INPUT_PX = 32
 THRESHOLDS = LesionThresholds(benign=0.5, malignant=0.5)
 CROP_PX = 8
 _LESION_META = random_meta("lesion", name="lesion-fake", version="1", architecture={}, input_px=INPUT_PX)
+_PROGRESS_META = random_meta("progress", name="progress-fake", version="1", input_px=CROP_PX)
 
 
 def score(name: str, group: Group, probability: float) -> DiagnosisScore:
@@ -79,6 +82,8 @@ class FakeModels:
     num_cancelled: int = 0
     descriptor_of_red: dict[int, np.ndarray] = field(default_factory=dict)
     """Face descriptors by the red of a photo, to 10 grey levels; empty: no face descriptor."""
+    called: list[str] = field(default_factory=list)
+    """Addresses of the models of all calls; empty for the default model."""
     photos: list[LesionPhoto] = field(default_factory=list)
     series: list[FaceSeries] = field(default_factory=list)
     _at_once: int = 0
@@ -96,13 +101,13 @@ class FakeModels:
             for photo in photos
         ]
 
-    async def detect_face(self, image_HWC: np.ndarray) -> FaceReport | None:
+    async def detect_face(self, image_HWC: np.ndarray, crop_px: int) -> FaceReport | None:
         await self.work()
         red, green, _ = image_HWC.reshape(-1, 3).mean(0)
         if green > red:
             return None
         rows, columns = image_HWC.shape[:2]
-        crop = np.full((CROP_PX, CROP_PX, 3), int(red), np.uint8)
+        crop = np.full((crop_px, crop_px, 3), int(red), np.uint8)
         return FaceReport(
             box=(columns / 4, rows / 4, columns / 2, rows * 2),
             confidence=0.99,
@@ -150,12 +155,13 @@ class FakeReplicas:
     models: FakeModels
     name: str
 
-    async def call(self, method: str, *arguments: Any) -> Any:
+    async def call(self, method: str, *arguments: Any, model: str = "") -> Any:
+        self.models.called.append(model)
         if method == "check_health":
             return await self.models.check_health(self.name)
         if method == "describe":
             await self.models.work()
-            return loaded_model(self.name)
+            return {f"weights/{self.name}": ModelRuntime(device="cpu", engine="fake")}
         methods = {
             ("lesion", "classify"): self.models.classify_lesions,
             ("face", "detect"): self.models.detect_face,
@@ -164,35 +170,26 @@ class FakeReplicas:
         return await methods[self.name, method](*arguments)
 
 
-def loaded_model(kind: str) -> LoadedModel:
-    return LoadedModel(
-        kind=kind,
-        name=f"{kind}-fake",
-        version="1",
-        sha256="",
-        labels=[],
-        groups={},
-        input_px=INPUT_PX,
-        thresholds={},
-        metrics=TaskMetrics(),
-        training_data="none",
-        data_licence="none",
-        device="cpu",
-        engine="fake",
-        cuda_graphs=None,
-        model_card="",
-    )
-
-
 def services(
     lesion: LesionConfig | None = None,
     progress: ProgressConfig | None = None,
     lesion_meta: CheckpointMeta = _LESION_META,
 ) -> Services:
+    lesion, progress = lesion or LesionConfig(), progress or ProgressConfig()
     return {
-        "lesion": partial(LesionService, lesion or LesionConfig(), lesion_meta),
-        "progress": partial(ProgressService, progress or ProgressConfig()),
+        "lesion": partial(LesionService, lesion, catalog(lesion, lesion_meta)),
+        "progress": partial(ProgressService, progress, catalog(progress, _PROGRESS_META)),
     }
+
+
+def catalog(config: TaskConfig, meta: CheckpointMeta) -> ModelCatalog:
+    """The models of the settings: the first with ``meta``, the others with the name of their folder."""
+    metas = [meta, *(meta.model_copy(update={"name": Path(one).name}) for one in config.checkpoints[1:])]
+    entries = [
+        CatalogEntry(address=address, meta=one, model_card="")
+        for address, one in zip(config.checkpoints, metas, strict=True)
+    ]
+    return ModelCatalog(meta.kind, entries, route=f"/v1/{meta.kind}")
 
 
 def fake_app(

@@ -26,7 +26,10 @@ def test_local_yaml_is_a_valid_serve_config_with_valid_settings():
     ServeDeploySchema.model_validate(local())
     api, ui = local()["applications"]
 
-    assert read_config(api["args"]).model_dump()["lesion"]["checkpoint"] == "weights/lesion"
+    assert read_config(api["args"]).model_dump()["lesion"]["checkpoints"] == (
+        "weights/lesion",
+        "weights/lesion-small",
+    )
     assert UiConfig.model_validate(ui["args"]).api_url == "http://127.0.0.1:8000"
 
 

@@ -97,7 +97,7 @@ def test_every_error_of_the_table_is_described(client: TestClient):
         for response in operation["responses"].values()
         for code in response.get("content", {}).get("application/json", {}).get("examples", {})
     }
-    assert described == set(STATUS) - {"not_found", "method_not_allowed"}
+    assert described == set(STATUS) - {"method_not_allowed"}
 
 
 def test_the_documented_examples_of_errors_are_real_messages(client: TestClient):
@@ -118,7 +118,12 @@ def test_the_documented_examples_of_errors_are_real_messages(client: TestClient)
     ]
 
     messages = dict(error_of(response)[1:] for response in found)
-    assert messages.keys() == STATUS.keys() - {"overloaded", "deadline_exceeded", "internal"}
+    assert messages.keys() == STATUS.keys() - {
+        "overloaded",
+        "model_unavailable",
+        "deadline_exceeded",
+        "internal",
+    }
     assert {code: message.removeprefix("photo 1: ") for code, message in messages.items()} == {
         code: example for code, example in EXAMPLES.items() if code in messages
     }
@@ -131,9 +136,9 @@ def test_an_unknown_query_parameter_is_rejected_with_the_known_ones(client: Test
     assert lesion == (
         422,
         "invalid_request",
-        "query parameter 'topk' is unknown; known are explain, top_k, box",
+        "query parameter 'topk' is unknown; known are explain, top_k, box, model",
     )
-    assert progress[2] == "query parameter 'explain' is unknown; this route has none; leave it out"
+    assert progress[2] == "query parameter 'explain' is unknown; known are model"
 
 
 def test_query_parameters_are_checked_under_a_route_prefix():

@@ -88,8 +88,8 @@ def config_of(tmp_path: Path, **lesion: object) -> Path:
     file = tmp_path / "config.yaml"
     write_lesion(tmp_path / "lesion")
     write_progress(tmp_path / "progress")
-    api = {"lesion": {"checkpoint": str(tmp_path / "lesion")} | lesion}
-    api["progress"] = {"checkpoint": str(tmp_path / "progress")}
+    api = {"lesion": {"checkpoints": [str(tmp_path / "lesion")]} | lesion}
+    api["progress"] = {"checkpoints": [str(tmp_path / "progress")]}
     applications = [
         {"name": "api", "import_path": "serve.app:build_app", "args": api},
         {"name": "ui", "import_path": "ui.app:build_app"},
@@ -109,7 +109,7 @@ def test_a_config_gets_host_port_and_uploads_folder(tmp_path: Path):
 
 
 def test_a_missing_checkpoint_or_an_unknown_setting_is_rejected_before_ray_starts(tmp_path: Path):
-    for wrong, match in (({"checkpoint": "nowhere"}, "is no checkpoint"), ({"colour": 1}, "colour")):
+    for wrong, match in (({"checkpoints": ["nowhere"]}, "is no checkpoint"), ({"colour": 1}, "colour")):
         with pytest.raises((CheckpointError, ValueError), match=match):
             read_config(config_of(tmp_path, **wrong), host="127.0.0.1", port=9000, uploads=tmp_path)
 

@@ -51,7 +51,7 @@ def write_wound(folder: Path) -> Path:
 
 @pytest.mark.usefixtures("registered")
 async def test_a_third_task_is_served_after_one_registration(tmp_path: Path):
-    config = tasks.read_config({"wound": {"checkpoint": str(write_wound(tmp_path))}})
+    config = tasks.read_config({"wound": {"checkpoints": [str(write_wound(tmp_path))]}})
     wound = WOUND_TASK.build(getattr(config, "wound"))  # noqa: B009 - a field that create_model adds
     handle = ray.serve.run(wound.deployments["wound"], name="wound", _local_testing_mode=True)
     replicas = {**FakeModels().replicas, "wound": ReplicaClient("wound", handle, retry_after_s=2)}
@@ -80,7 +80,7 @@ def test_the_application_contains_the_deployments_of_all_tasks(tmp_path: Path):
         "wound": write_wound(tmp_path / "wound"),
     }
 
-    app = build_app({name: {"checkpoint": str(folder)} for name, folder in checkpoints.items()})
+    app = build_app({name: {"checkpoints": [str(folder)]} for name, folder in checkpoints.items()})
 
     arguments: Any = app._bound_deployment.init_args
     _, services, deployments = arguments
@@ -91,4 +91,4 @@ def test_the_application_contains_the_deployments_of_all_tasks(tmp_path: Path):
 @pytest.mark.usefixtures("registered")
 def test_a_section_of_an_unregistered_task_is_rejected():
     with pytest.raises(ValueError, match="burn"):
-        tasks.read_config({"wound": {"checkpoint": "weights/wound"}, "burn": {}})
+        tasks.read_config({"wound": {"checkpoints": ["weights/wound"]}, "burn": {}})

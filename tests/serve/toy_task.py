@@ -6,11 +6,13 @@ import numpy as np
 import ray.serve
 from fastapi import APIRouter, Request
 
-from models.checkpoint import load_weights, local_checkpoint, read_meta, read_model_card
+from models.checkpoint import load_weights, local_checkpoint, read_meta
 from models.images import decode_square
 from serve.config import TaskConfig
 from serve.runtime.admission import AdaptiveLimiter, request_slot
 from serve.runtime.loaded_model import loaded_model
+from serve.runtime.model_cache import ModelRuntime
+from serve.runtime.model_catalog import ModelCatalog, read_entry
 from serve.runtime.uploads import read_photo
 from serve.schemas import LoadedModel
 from serve.task import GatewayContext, ServeTask, TaskApp
@@ -29,18 +31,23 @@ async def wound(request: Request) -> dict[str, float]:
 
 
 class WoundService:
-    def __init__(self, input_px: int, context: GatewayContext) -> None:
+    def __init__(self, catalog: ModelCatalog, context: GatewayContext) -> None:
         self.context = context
-        self.decoder = partial(decode_square, side_px=input_px)
+        self.catalog = catalog
+        self.decoder = partial(decode_square, side_px=catalog.default.meta.input_px)
         self.limiters = {"/v1/wound": AdaptiveLimiter(8, "photos of wounds", retry_after_s=2)}
+
+    async def models(self) -> list[LoadedModel]:
+        return [loaded_model(self.catalog.default, ModelRuntime(device="cpu", engine="numpy"))]
 
 
 @ray.serve.deployment
 class WoundRegressor:
     def __init__(self, checkpoint: str) -> None:
         folder = local_checkpoint(checkpoint)
-        self.meta, self._card = read_meta(folder), read_model_card(folder)
-        self._weights = load_weights(folder, self.meta)  # of a linear layer on the mean colour, 0 to 1
+        self._weights = load_weights(
+            folder, read_meta(folder)
+        )  # of a linear layer on the mean colour, 0 to 1
 
     async def measure(self, image_HWC: np.ndarray) -> float:
         weight, bias = self._weights["weight"].numpy(), self._weights["bias"].numpy()
@@ -48,14 +55,11 @@ class WoundRegressor:
 
     def check_health(self) -> None: ...
 
-    def describe(self) -> LoadedModel:
-        return loaded_model(self.meta, device="cpu", engine="numpy", model_card=self._card)
-
 
 def build(config: TaskConfig) -> TaskApp:
-    meta = read_meta(local_checkpoint(config.checkpoint))
-    regressor = WoundRegressor.bind(config.checkpoint)  # pyright: ignore[reportFunctionMemberAccess]
-    return TaskApp(deployments={"wound": regressor}, create_service=partial(WoundService, meta.input_px))
+    catalog = ModelCatalog("wound", [read_entry(config.checkpoints[0], "wound")], route="/v1/wound")
+    regressor = WoundRegressor.bind(config.checkpoints[0])  # pyright: ignore[reportFunctionMemberAccess]
+    return TaskApp(deployments={"wound": regressor}, create_service=partial(WoundService, catalog))
 
 
 WOUND_TASK = ServeTask(
@@ -63,6 +67,5 @@ WOUND_TASK = ServeTask(
     description="How large is it?",
     config=TaskConfig,
     router=router,
-    models=("wound",),
     build=build,
 )

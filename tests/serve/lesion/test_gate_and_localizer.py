@@ -45,7 +45,7 @@ def client(folder: Path, models: FakeModels) -> TestClient:
 
 def gated_client(models: FakeModels, folder: Path, meta: CheckpointMeta | None = None) -> TestClient:
     meta = meta or read_meta(folder)
-    return TestClient(fake_app(models, meta, lesion={"checkpoint": str(folder)}))
+    return TestClient(fake_app(models, meta, lesion={"checkpoints": [str(folder)]}))
 
 
 def send(client: TestClient, photo: bytes, query: str = "") -> LesionAnswer:
@@ -227,15 +227,15 @@ def test_a_batch_gives_the_answers_of_single_photos_and_takes_no_box(client: Tes
 
 def test_the_gateway_runs_the_localizer_without_pytorch(folder: Path):
     code = """
+import asyncio
 import sys
-from pathlib import Path
 from types import SimpleNamespace
-from models.checkpoint import read_meta
 from models.images import PhotoLimits
 from serve.config import GatewayConfig
 from serve.gateway import create_app
 from serve.lesion.api import LesionService
 from serve.lesion.config import LesionConfig
+from serve.runtime.model_catalog import ModelCatalog, read_entry
 
 folder = sys.argv[1]
 context = SimpleNamespace(
@@ -244,8 +244,10 @@ context = SimpleNamespace(
     decode_pool=None,
     replicas={"lesion": SimpleNamespace(call=print)},
 )
-service = LesionService(LesionConfig(checkpoint=folder), read_meta(Path(folder)), context)
-prepared = service._prepare(sys.stdin.buffer.read())
+catalog = ModelCatalog("lesion", [read_entry(folder, "lesion")], route="/v1/lesion")
+service = LesionService(LesionConfig(checkpoints=(folder,)), catalog, context)
+model = asyncio.run(service._models.get(catalog.default))
+prepared = model.prepare(sys.stdin.buffer.read())
 print(prepared.lesion_box is not None, "onnxruntime" in sys.modules, "torch" in sys.modules)
 """
     done = subprocess.run(

@@ -21,11 +21,11 @@ def test_a_gate_of_another_network_stops_the_start(folder: Path):
     path.write_text(json.dumps(meta), encoding="utf-8")
 
     with pytest.raises(CheckpointError, match="was fitted to the network 000000000000"):
-        build(LesionConfig(checkpoint=str(folder)))
+        build(LesionConfig(checkpoints=(str(folder),)))
 
 
 def test_a_missing_or_changed_localizer_stops_the_start(folder: Path):
-    config = LesionConfig(checkpoint=str(folder))
+    config = LesionConfig(checkpoints=(str(folder),))
     build(config)
     path = folder / "localizer.onnx"
 

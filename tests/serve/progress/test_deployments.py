@@ -6,10 +6,12 @@ import pytest
 import torch
 
 from models.images import decode_bounded
+from models.progress.engine import load_progress_engine
 from samples.face import draw_face
 from serve.progress.config import FaceDetectorConfig, ProgressConfig
 from serve.progress.deployments import FaceDetector, ProgressClassifier
 from serve.progress.messages import FaceSeries, ProgressReport
+from serve.progress.replica_model import ProgressNetwork
 from tests.random_checkpoints import write_face_descriptor, write_progress
 from tests.serve.fakes import instance_of, jpeg_of
 
@@ -17,7 +19,7 @@ from tests.serve.fakes import instance_of, jpeg_of
 @pytest.fixture(scope="module")
 def progress(tmp_path_factory: pytest.TempPathFactory):
     folder = write_progress(tmp_path_factory.mktemp("progress"))
-    return instance_of(ProgressClassifier, ProgressConfig(checkpoint=str(folder)))
+    return instance_of(ProgressClassifier, ProgressConfig(checkpoints=(str(folder),)))
 
 
 def series_of(*present: bool, seed: int = 0) -> FaceSeries:
@@ -25,11 +27,12 @@ def series_of(*present: bool, seed: int = 0) -> FaceSeries:
     return FaceSeries(crop_THWC=noise, present_T=np.array(present))
 
 
-def test_padding_to_the_longest_series_changes_no_probability(progress):
+def test_padding_to_the_longest_series_changes_no_probability(tmp_path: Path):
+    network = ProgressNetwork(load_progress_engine(write_progress(tmp_path)))
     short, long = series_of(True, True), series_of(True, False, True, True, seed=1)
 
-    together: list[ProgressReport] = progress._classify_batch([short, long])
-    alone = [progress._classify_batch([one])[0] for one in (short, long)]
+    together: list[ProgressReport] = network.classify([short, long])
+    alone = [network.classify([one])[0] for one in (short, long)]
 
     assert [len(report.improved_T) for report in together] == [2, 4]
     for one, other in zip(together, alone, strict=True):
@@ -38,12 +41,10 @@ def test_padding_to_the_longest_series_changes_no_probability(progress):
 
 async def test_a_loaded_network_is_described_and_healthy(progress):
     await progress.check_health()
-    described = progress.describe()
 
-    assert (described.kind, described.engine, described.device) == ("progress", "pytorch", "cpu")
-    assert described.labels == list(progress.meta.labels)
-    assert described.sha256 == progress.meta.weights_sha256
-    assert described.model_card.startswith("# ")
+    (runtime,) = (await progress.describe()).values()
+
+    assert (runtime.engine, runtime.device) == ("pytorch", "cpu")
 
 
 async def test_the_engine_uses_the_configured_number_of_threads(
@@ -51,7 +52,7 @@ async def test_the_engine_uses_the_configured_number_of_threads(
 ):
     set_to: list[int] = []
     monkeypatch.setattr(torch, "set_num_threads", set_to.append)
-    config = ProgressConfig(checkpoint=str(write_progress(tmp_path)), num_threads=3)
+    config = ProgressConfig(checkpoints=(str(write_progress(tmp_path)),), num_threads=3)
 
     await instance_of(ProgressClassifier, config).classify(series_of(True, True))
 
@@ -62,23 +63,26 @@ def drawn_face(seed: int) -> np.ndarray:
     return decode_bounded(jpeg_of(draw_face(num_lesions=3, redness=0.3, seed=seed))).image_HWC
 
 
-def test_a_drawn_face_is_cropped_to_the_size_of_the_progress_network():
-    detector = instance_of(FaceDetector, FaceDetectorConfig(num_threads=1, descriptor=None), 80)
+def test_a_drawn_face_is_cropped_to_the_input_size_of_the_chosen_progress_network():
+    detector = instance_of(FaceDetector, FaceDetectorConfig(num_threads=1, descriptor=None))
 
-    found, nothing = detector._detect_batch([drawn_face(seed=1), np.zeros((100, 60, 3), np.uint8)])
+    found, large, nothing = detector._detect_batch(
+        [(drawn_face(seed=1), 80), (drawn_face(seed=1), 96), (np.zeros((100, 60, 3), np.uint8), 80)]
+    )
 
     assert found is not None and found.crop_HWC.shape == (80, 80, 3)
+    assert large is not None and large.crop_HWC.shape == (96, 96, 3)
     assert found.descriptor_D is None
     assert nothing is None
 
 
 def test_each_face_has_its_own_descriptor_which_no_text_shows(tmp_path: Path):
     folder = write_face_descriptor(tmp_path)
-    detector = instance_of(FaceDetector, FaceDetectorConfig(num_threads=1, descriptor=str(folder)), 80)
-    photos = [drawn_face(seed=1), np.zeros((100, 60, 3), np.uint8), drawn_face(seed=2)]
+    detector = instance_of(FaceDetector, FaceDetectorConfig(num_threads=1, descriptor=str(folder)))
+    photos = [(drawn_face(seed=1), 80), (np.zeros((100, 60, 3), np.uint8), 80), (drawn_face(seed=2), 80)]
 
     first, nothing, second = detector._detect_batch(photos)
-    (alone,) = detector._detect_batch([drawn_face(seed=2)])
+    (alone,) = detector._detect_batch([(drawn_face(seed=2), 80)])
 
     assert nothing is None
     assert first.descriptor_D.shape == (128,) and first.same_person_distance == 0.6
@@ -88,11 +92,11 @@ def test_each_face_has_its_own_descriptor_which_no_text_shows(tmp_path: Path):
 
 
 async def test_concurrent_photos_on_two_cores_give_the_same_boxes_as_single_photos():
-    detector = instance_of(FaceDetector, FaceDetectorConfig(num_threads=2, descriptor=None), 80)
+    detector = instance_of(FaceDetector, FaceDetectorConfig(num_threads=2, descriptor=None))
     photos = [drawn_face(seed) for seed in range(4)]
 
-    together = await asyncio.gather(*(detector.detect(photo) for photo in photos))
+    together = await asyncio.gather(*(detector.detect(photo, 80) for photo in photos))
 
     for one, photo in zip(together, photos, strict=True):
-        (alone,) = detector._detect_batch([photo])
+        (alone,) = detector._detect_batch([(photo, 80)])
         assert np.allclose(one.box, alone.box, atol=0.5)

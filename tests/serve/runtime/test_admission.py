@@ -140,7 +140,7 @@ async def test_a_photo_of_a_batch_is_decoded_once_and_retried_while_the_model_is
 ):
     models = FakeModels(failures=[QueueFullError(1), overloaded("being restarted", 1)])
     decoded = Mock(wraps=prepare_lesion)
-    monkeypatch.setattr("serve.lesion.api.prepare_lesion", decoded)
+    monkeypatch.setattr("serve.lesion.gateway_model.prepare_lesion", decoded)
     client = client_of(models)
 
     answer = await client.post("/v1/lesion/batch", files=uploads(picture()))

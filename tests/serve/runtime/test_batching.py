@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from serve.runtime.batching import DynamicBatcher, EngineStuckError, _Job
+from serve.runtime.batching import BatchThreads, DynamicBatcher, EngineStuckError, _Job
 from serve.runtime.threads import ComputeThreads
 
 
@@ -258,7 +258,9 @@ async def test_a_stuck_thread_fails_the_check_while_another_thread_fails_batches
             return numbers
         raise ValueError("a bad batch")
 
-    batcher = DynamicBatcher(compute, lambda: None, max_size=4, threads=ComputeThreads(2), stuck_after_s=0.1)
+    batcher = DynamicBatcher(
+        compute, lambda: None, max_size=4, threads=BatchThreads(ComputeThreads(2)), stuck_after_s=0.1
+    )
     stuck = asyncio.create_task(batcher.submit(0))
     await asyncio.sleep(0.15)
     with pytest.raises(ValueError, match="a bad batch"):
@@ -272,7 +274,7 @@ async def test_a_stuck_thread_fails_the_check_while_another_thread_fails_batches
 
 async def test_a_single_item_gets_all_cores_and_concurrent_batches_get_one_each():
     engine = TwoThreads()
-    batcher = DynamicBatcher(engine.compute, lambda: None, max_size=4, threads=engine.threads)
+    batcher = DynamicBatcher(engine.compute, lambda: None, max_size=4, threads=BatchThreads(engine.threads))
 
     alone = asyncio.create_task(batcher.submit(0))
     await until(lambda: len(engine.started) == 1)
@@ -297,7 +299,7 @@ async def test_a_single_item_is_computed_by_the_first_thread_unless_it_is_busy()
             go.wait(20)
         return numbers
 
-    batcher = DynamicBatcher(compute, lambda: None, max_size=4, threads=ComputeThreads(3))
+    batcher = DynamicBatcher(compute, lambda: None, max_size=4, threads=BatchThreads(ComputeThreads(3)))
     async with asyncio.timeout(10):
         alone = [await batcher.submit(number) for number in range(1, 9)]
         busy = asyncio.create_task(batcher.submit(0))
@@ -312,20 +314,22 @@ async def test_a_single_item_is_computed_by_the_first_thread_unless_it_is_busy()
 
 
 def test_only_the_first_thread_ever_gets_all_cores():
-    batcher = DynamicBatcher(lambda numbers: numbers, lambda: None, max_size=4, threads=ComputeThreads(2))
-    cancelled, kept = _Job(1, 1), _Job(2, 1)
+    threads = BatchThreads(ComputeThreads(2))
+    batcher = DynamicBatcher(lambda numbers: numbers, lambda: None, max_size=4, threads=threads)
+    cancelled, kept = _Job(batcher, 1, 1), _Job(batcher, 2, 1)
     cancelled.result.cancel()
-    with batcher._arrival:  # as if the first thread had just become idle
-        batcher._queue.extend([cancelled, kept])
-        jobs, num_cores = batcher._next_batch(1)
+    with threads.arrival:  # as if the first thread had just become idle
+        threads._queue.extend([cancelled, kept])
+        jobs, num_cores = threads.next_batch(1)
 
     assert (jobs, num_cores) == ([kept], 1)
 
 
 async def test_waiting_items_are_divided_among_idle_threads():
     engine = TwoThreads()
-    batcher = DynamicBatcher(engine.compute, lambda: None, max_size=16, threads=engine.threads)
-    with batcher._arrival:  # no thread starts before all items wait
+    threads = BatchThreads(engine.threads)
+    batcher = DynamicBatcher(engine.compute, lambda: None, max_size=16, threads=threads)
+    with threads.arrival:  # no thread starts before all items wait
         tasks = [asyncio.create_task(batcher.submit(number)) for number in range(6)]
         await asyncio.sleep(0)
 
@@ -341,6 +345,8 @@ async def test_batches_are_computed_at_the_niceness_of_the_threads():
     def compute(numbers: list[int]) -> list[int]:
         return [os.getpriority(os.PRIO_PROCESS, threading.get_native_id())] * len(numbers)
 
-    batcher = DynamicBatcher(compute, lambda: None, max_size=1, threads=ComputeThreads(niceness=3))
+    batcher = DynamicBatcher(
+        compute, lambda: None, max_size=1, threads=BatchThreads(ComputeThreads(niceness=3))
+    )
 
     assert await batcher.submit(0) == min(19, os.getpriority(os.PRIO_PROCESS, 0) + 3)

@@ -36,8 +36,8 @@ class FakeLesion:
 
 @ray.serve.deployment
 class FakeFace:
-    async def detect(self, image_HWC) -> FaceReport | None:
-        return await FAKE.detect_face(image_HWC)
+    async def detect(self, image_HWC, crop_px: int) -> FaceReport | None:
+        return await FAKE.detect_face(image_HWC, crop_px)
 
     async def check_health(self) -> None:
         await FAKE.check_health("face")
