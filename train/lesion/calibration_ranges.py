@@ -88,15 +88,23 @@ def least_error_range(count: np.ndarray, low: float, high: float) -> Range:
 
 
 def int8_metrics(
-    engine: str, int8: LesionOutput, float32: LesionOutput, logits: LabelledLogits
+    engine: str,
+    int8: LesionOutput,
+    float32: LesionOutput,
+    logits: LabelledLogits,
+    ranking_weight_K: Sequence[float] | None = None,
 ) -> Int8Metrics:
     """Compare the outputs of an int8 engine with those of float32 on labelled photos.
+
+    Args:
+        ranking_weight_K: of the checkpoint; None: equal weights.
 
     Returns:
         Differences, int8 minus float32, and whether they are small enough. The interval of the balanced
         accuracy's difference is of paired resamples.
     """
-    first_B, first_float32_B = int8.diagnosis_BK.argmax(1), float32.diagnosis_BK.argmax(1)
+    weight_K = np.array(ranking_weight_K or 1.0)
+    first_B, first_float32_B = ((output.diagnosis_BK * weight_K).argmax(1) for output in (int8, float32))
     known_B, num_classes = logits.diagnosed, int8.diagnosis_BK.shape[1]
     known = logits[known_B]
     truth_B = known.truth_B

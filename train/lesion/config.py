@@ -44,6 +44,8 @@ class LesionTraining(Training):
     augment: bool = True
     min_sensitivity: float | None = None
     """Sensitivity for malignant that the released threshold reaches in validation; None: threshold 0.5."""
+    ranking_exponent: float = 0.0
+    """Diagnoses are ranked by probability / (share of the training set) ** exponent; 0: by probability."""
     max_unreadable_share: float = 0.05
     """Largest share of missing or damaged photos; they are skipped and logged. More end the run."""
     cache: str = "runs/cache"
@@ -57,7 +59,14 @@ class LesionTraining(Training):
             raise ValueError(
                 f"start_px is {self.start_px}, must lie between 32 and input_px, {self.input_px}"
             )
-        shares = ("label_smoothing", "class_balance", "mix_share", "start_fraction", "max_unreadable_share")
+        shares = (
+            "label_smoothing",
+            "class_balance",
+            "mix_share",
+            "start_fraction",
+            "ranking_exponent",
+            "max_unreadable_share",
+        )
         for name in shares:
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is {getattr(self, name)}, must lie between 0 and 1")

@@ -117,6 +117,7 @@ def _report(
             labels=labels,
             threshold=threshold,
             group_B=predictions.group_B,
+            ranking_weight_K=engine.meta.label_weights(),
         ),
         auroc_by_diagnosis=auroc_by_diagnosis(predictions, labels),
         recalibrated_here=_recalibrated(predictions),
@@ -213,6 +214,7 @@ def _predictions(
         truth_B=np.array([labels.index(one.picture.diagnosis) for one in outputs]),
         malignant_probability_B=np.array([one.malignant_probability for one in outputs], np.float64),
         probability_BK=np.stack([one.diagnosis_K for one in outputs]).astype(np.float64),
+        ranking_weight_K=np.array(engine.meta.label_weights()),
         group_B=[one.picture.group for one in outputs],
         source_B=[one.picture.source for one in outputs],
     )

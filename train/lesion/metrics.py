@@ -22,6 +22,7 @@ def lesion_metrics(
     labels: Sequence[str],
     threshold: float,
     group_B: Sequence[Hashable] | None = None,
+    ranking_weight_K: Sequence[float] | None = None,
 ) -> LesionMetrics:
     """Return the metrics of both heads; an undefined one has the value None.
 
@@ -29,6 +30,8 @@ def lesion_metrics(
         malignant_B: ground truth, 0 or 1.
         diagnosis_B: ground truth, column of the diagnosis; negative for a photo without one.
         group_B: patient or lesion of each photo; the bootstrap resamples whole groups.
+        ranking_weight_K: the predicted diagnosis is the one with the largest product of probability and
+            weight; None: equal weights.
     """
     known_B = np.flatnonzero(diagnosis_B >= 0)
     truth_B = diagnosis_B[known_B]
@@ -38,7 +41,9 @@ def lesion_metrics(
     return LesionMetrics(
         n=len(diagnosis_B),
         num_groups=len(set(group_B)) if group_B is not None else len(diagnosis_B),
-        diagnosis=_diagnosis_metrics(truth_B, probability_BK[known_B], labels, resamples),
+        diagnosis=_diagnosis_metrics(
+            truth_B, probability_BK[known_B], labels, resamples, np.array(ranking_weight_K or 1.0)
+        ),
         risk=_risk_metrics(malignant_B, malignant_probability_B, threshold, Resamples(group_B, malignant_B)),
     )
 
@@ -54,10 +59,14 @@ def _class_recalls(
 
 
 def _diagnosis_metrics(
-    diagnosis_B: np.ndarray, probability_BK: np.ndarray, labels: Sequence[str], resamples: Resamples
+    diagnosis_B: np.ndarray,
+    probability_BK: np.ndarray,
+    labels: Sequence[str],
+    resamples: Resamples,
+    ranking_weight_K: np.ndarray,
 ) -> DiagnosisMetrics:
-    predicted_B = probability_BK.argmax(1)
-    confidence_B = probability_BK.max(1)
+    predicted_B = (probability_BK * ranking_weight_K).argmax(1)
+    most_probable_B, confidence_B = probability_BK.argmax(1), probability_BK.max(1)
     recall_K = _class_recalls(diagnosis_B, predicted_B, len(labels), resamples)
     count_K = np.bincount(diagnosis_B, minlength=len(labels)).tolist()
     return DiagnosisMetrics(
@@ -68,7 +77,7 @@ def _diagnosis_metrics(
             for label, recall, count in zip(labels, recall_K, count_K, strict=True)
         },
         macro_auroc=resamples.metric(metrics.macro_auroc(diagnosis_B, probability_BK)),
-        ece=resamples.metric(metrics.calibration_error(confidence_B, predicted_B == diagnosis_B)),
+        ece=resamples.metric(metrics.calibration_error(confidence_B, most_probable_B == diagnosis_B)),
         ece_if_calibrated=metrics.chance_calibration_error(confidence_B),
     )
 

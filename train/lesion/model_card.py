@@ -34,6 +34,7 @@ def lesion_card(meta: CheckpointMeta, metrics: LesionMetrics, train_rows: Sequen
         diagnosis=_with_intervals(metrics.diagnosis),
         risk=_with_intervals(metrics.risk),
         calibration=_calibration(metrics),
+        ranking=_ranking(meta),
         threshold=_threshold_rule(meta),
         int8=_int8_cost(metrics),
         scope=SCOPE if meta.architecture.get("scope_head") else "",
@@ -57,6 +58,19 @@ def _calibration(metrics: LesionMetrics) -> dict[str, str]:
     assert metrics.calibration is not None
     temperatures = {name: f"{value:.2f}" for name, value in metrics.calibration if isinstance(value, float)}
     return temperatures | _with_intervals(metrics.calibration)
+
+
+def _ranking(meta: CheckpointMeta) -> str:
+    if not meta.ranking_weights:
+        return ""
+    weights = ", ".join(f"{label} {weight:.3g}" for label, weight in meta.ranking_weights.items())
+    return (
+        "Diagnoses are ranked by the product of probability and weight, so that frequent diagnoses do not "
+        "hide rare ones. Recall and balanced accuracy are those of the diagnosis that is ranked first; AUROC "
+        f"and calibration are those of the probabilities. Weights: {weights}. They are the shares of the "
+        f"training set to the power of {-meta.training['ranking_exponent']:g}, relative to the most frequent "
+        "diagnosis.\n\n"
+    )
 
 
 def _int8_cost(metrics: LesionMetrics) -> str:

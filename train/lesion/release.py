@@ -8,6 +8,7 @@ import logging
 import os
 import random
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +18,7 @@ import numpy as np
 from torch import nn
 
 from models.checkpoint import INT8, CheckpointMeta, save_checkpoint, unwrap
-from models.diagnoses import find_diagnosis
+from models.diagnoses import GROUPS, find_diagnosis
 from models.lesion.engine_loader import load_lesion_engine, supported_int8_runtimes
 from models.lesion.engines import LesionOutput
 from models.lesion.localizer import Localizer
@@ -216,7 +217,7 @@ def _evaluate_int8(
     results: list[Int8Metrics] = []
     for runtime in supported_int8_runtimes(network_name(meta.architecture)):
         output = predict(load_lesion_engine(folder, engine=runtime), batches_of(validation.photos))
-        cost = int8_metrics(runtime, output, float32, validation.logits)
+        cost = int8_metrics(runtime, output, float32, validation.logits, meta.label_weights())
         changed, is_small = changed_verdicts(output, float32, meta.thresholds, validation.source_B)
         cost = cost.model_copy(update={"changed_verdicts": changed, "passed": cost.passed and is_small})
         log.info(
@@ -256,6 +257,7 @@ def _meta(
         mean=MEAN,
         std=STD,
         thresholds={"malignant": MALIGNANT_THRESHOLD, "name_diagnosis": NAME_DIAGNOSIS_THRESHOLD},
+        ranking_weights=ranking_weights(train_rows, run.labels, config.ranking_exponent),
         metrics=TaskMetrics(),
         training=stored_settings(config)
         | {"num_train": len(train_rows), "num_val": len(val_rows)}
@@ -264,6 +266,20 @@ def _meta(
         data_fingerprint=fingerprint,
         data_licence=config.data_licence or str(notes.get("licence") or "not stated"),
     )
+
+
+def ranking_weights(train_rows: Sequence[Row], labels: Sequence[str], exponent: float) -> dict[str, float]:
+    """Return the weight of each diagnosis in the ranking; 1 for the most frequent one, {} for exponent 0.
+
+    Source: post-hoc logit adjustment, Menon et al. 2020, arXiv:2007.07314. It changes the ranking only; the
+    probabilities stay calibrated.
+    """
+    if not exponent:
+        return {}
+    counts = Counter(row.label for row in train_rows if row.label not in GROUPS)
+    counts = Counter({find_diagnosis(label).name: count for label, count in counts.items()})
+    most = max(counts.values())
+    return {label: round((most / max(1, counts[label])) ** exponent, 3) for label in labels}
 
 
 def _with_threshold(
@@ -312,6 +328,7 @@ def _metrics_of(output: LesionOutput, logits: LabelledLogits, meta: CheckpointMe
         labels=meta.labels,
         threshold=meta.thresholds["malignant"],
         group_B=logits.group_B,
+        ranking_weight_K=meta.label_weights(),
     )
 
 

@@ -16,7 +16,8 @@ _WHY_NO_DIAGNOSIS = (
 )
 _HOW_TO_READ = (
     "The network has two outputs: the probability that the lesion is malignant, and a probability for each "
-    "diagnosis. The verdict comes from the first; only diagnoses of its group can be named."
+    "diagnosis. The verdict comes from the first; only diagnoses of its group can be named. A rare diagnosis "
+    "is suggested before a frequent one that is a little more probable."
 )
 _NOT_MEASURED = "How often its answers are wrong was not measured for this network."
 _MAX_DECIMALS = 4
@@ -41,6 +42,7 @@ def lesion_card(answer: LesionAnswer, errors: VerdictErrors | None = None) -> st
         text = not_usable_text(answer.reasons)
         details = [("What the server found", findings(answer.reasons)), ("Network", name)]
         return render("lesion_not_usable", answer=answer, text=text, details=details)
+    most_probable = max(score.probability for score in answer.diagnoses)
     against_verdict = sum(score.probability for score in answer.diagnoses if score.group != answer.verdict)
     return render(
         "lesion_result",
@@ -49,7 +51,7 @@ def lesion_card(answer: LesionAnswer, errors: VerdictErrors | None = None) -> st
         has_two_thresholds=answer.benign_threshold < answer.threshold,
         cautions=cautions(answer.reasons),
         error_rate=errors.of_malignant() if errors else _NOT_MEASURED,
-        is_most_probable=answer.diagnoses[:1] == [answer.diagnosis],
+        is_most_probable=answer.diagnosis is not None and answer.diagnosis.probability >= most_probable,
         heads_disagree=answer.verdict != "inconclusive" and against_verdict > 0.5,
         details=[*_details(answer), *_error_details(errors), ("Network", name)],
     )

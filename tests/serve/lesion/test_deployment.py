@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.checkpoint import CheckpointError
+from models.checkpoint import META, CheckpointError, read_meta
 from models.lesion.runtimes import EngineName
 from serve.lesion.config import LesionConfig
 from serve.lesion.deployment import LesionClassifier, PhotoMeter
@@ -114,3 +114,20 @@ def test_photos_in_progress_are_averaged_over_time():
     with meter.count(3):
         now[0] = 6
         assert meter.mean_since_last_call() == 3
+
+
+async def test_diagnoses_are_ranked_by_probability_and_weight(tmp_path: Path):
+    folder = write_lesion(tmp_path)
+    (photo,) = photos(1)
+    plain = instance_of(LesionClassifier, LesionConfig(checkpoints=(str(folder),)))
+    (before,) = await plain.classify([photo])
+    last = before.diagnoses[-1]
+    meta = read_meta(folder)
+    weights = {label: 1000.0 if label == last.name else 1.0 for label in meta.labels}
+    (folder / META).write_text(meta.model_copy(update={"ranking_weights": weights}).model_dump_json())
+
+    weighted = instance_of(LesionClassifier, LesionConfig(checkpoints=(str(folder),)))
+    (after,) = await weighted.classify([photo])
+
+    assert after.diagnoses[0] == last
+    assert sorted(score.name for score in after.diagnoses) == sorted(meta.labels)

@@ -42,3 +42,22 @@ def test_photos_of_one_class_leave_metrics_of_two_classes_undefined():
     assert metrics.risk.specificity.value == pytest.approx(2 / 3, abs=1e-4)
     assert metrics.diagnosis.recall["Melanoma"].value is None
     assert metrics.diagnosis.macro_auroc.value is None
+
+
+def test_the_predicted_diagnosis_is_ranked_first_and_its_calibration_error_is_not():
+    probability_BK = np.array([[0.6, 0.4], [0.9, 0.1]])
+    arguments = {
+        "malignant_B": np.array([1, 0]),
+        "diagnosis_B": np.array([1, 0]),
+        "malignant_probability_B": np.array([0.4, 0.1]),
+        "probability_BK": probability_BK,
+        "labels": ("Nevus", "Melanoma"),
+        "threshold": 0.5,
+    }
+
+    by_probability = lesion_metrics(**arguments)
+    ranked = lesion_metrics(**arguments, ranking_weight_K=(1.0, 2.0))
+
+    assert by_probability.diagnosis.balanced_accuracy.value == 0.5
+    assert ranked.diagnosis.balanced_accuracy.value == 1.0
+    assert ranked.diagnosis.ece == by_probability.diagnosis.ece
