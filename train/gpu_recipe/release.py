@@ -59,7 +59,7 @@ SOURCE_NAMES = {
     "pad_ufes_20": "PAD-UFES-20 (phone photos)",
 }
 RANKING_EXPONENT = 0.7
-"""Largest balanced accuracy on validation photos of HAM10000 (docs/decisions/0033)."""
+"""Largest balanced accuracy on validation photos of HAM10000 (decision 0033)."""
 SKIN_TYPES = ("I", "II", "III", "IV", "V", "VI")
 
 TOGETHER = {
