@@ -16,7 +16,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 SECRET_HEADER = "x-skinserve-proxy-secret"
 TRUSTED_PROXY = "skinserve.trusted_proxy"
-"""Key of the ASGI scope: True if the address in ``client`` is that of the real client."""
+"""Key of the ASGI scope: whether the proxy has proven itself."""
+CLIENT_ADDRESS = "skinserve.client_address"
+"""Key of the ASGI scope: address of the client that the trusted proxy has sent, or None."""
 MIN_SECRET_CHARS = 16
 _REMOVED = re.compile(  # Gradio reads some of them by itself
     rb"forwarded|x-forwarded-.*|x-real-ip|x-gradio-server|x-skinserve-proxy-secret"
@@ -94,8 +96,9 @@ class ForwardedHeadersMiddleware:
         """Pass on one request."""
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
-        changes = _forwarded(scope) if self._is_from_proxy(scope) else {}
-        scope = {**scope, TRUSTED_PROXY: False, **changes}
+        is_trusted = self._is_from_proxy(scope)
+        changes = _forwarded(scope) if is_trusted else {}
+        scope = {**scope, TRUSTED_PROXY: is_trusted, CLIENT_ADDRESS: None, **changes}
         scope["headers"] = [one for one in scope["headers"] if not _REMOVED.fullmatch(one[0])]
         origin = f"{scope.get('scheme', 'http')}://{Headers(scope=scope).get('host', '')}"
 
@@ -132,7 +135,7 @@ def _forwarded(scope: Scope) -> Scope:
         changes["headers"] = [(b"host", host.encode()), *others]
     if address := _client_address(headers):
         changes["client"] = (address, 0)
-        changes[TRUSTED_PROXY] = True
+        changes[CLIENT_ADDRESS] = address
     return changes
 
 

@@ -6,7 +6,7 @@ a gateway knows of it is in ``leases``. Decision: docs/decisions/0030-rate-limit
 
 import ipaddress
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -18,7 +18,7 @@ from serve.config import GatewayConfig, Limit
 from serve.runtime import metrics
 from serve.runtime.callers import CALLER, ROLES, Caller
 from serve.runtime.errors import ApiError, error_response
-from serve.runtime.forwarded_headers import TRUSTED_PROXY
+from serve.runtime.forwarded_headers import CLIENT_ADDRESS
 from serve.runtime.leases import Decision, LeaseClient
 from serve.runtime.openapi import HEALTH_PATHS
 
@@ -32,6 +32,27 @@ _PHOTOS = "skinserve.photo_count"
 def has_limits(config: GatewayConfig) -> bool:
     """Return whether callers may have limits: those of keys can change while the server runs."""
     return config.client_limit is not None or config.keys_file is not None
+
+
+def limit_notices(config: GatewayConfig, limits: Iterable[Limit]) -> list[str]:
+    """Return what the start of the server says about limits.
+
+    Args:
+        limits: of the keys; ``config.client_limit`` does not apply with keys.
+    """
+    notices: list[str] = []
+    if config.keys_file is None and config.client_limit is not None:
+        limits = [config.client_limit]
+        proxy = config.trusted_proxy
+        notices.append(
+            f"gateway.client_limit applies to each address that the proxy {proxy.name} sends"
+            if proxy is not None
+            else "clients have no known address: all of them together share gateway.client_limit; set "
+            "gateway.trusted_proxy to limit each address"
+        )
+    if config.quota_folder is None and any(limit.photos_per_day for limit in limits):
+        notices.append("photos per day start at 0 after a restart; set gateway.quota_folder to keep them")
+    return notices
 
 
 class RateLimitMiddleware:
@@ -138,10 +159,10 @@ async def count_photos(request: Request, number: int) -> None:
 
 def client_name(scope: Scope) -> str:
     """Return the name of a caller without a key: its address if a trusted proxy sent it."""
-    client = scope.get("client")
-    if not scope.get(TRUSTED_PROXY) or client is None:
+    sent: str | None = scope.get(CLIENT_ADDRESS)
+    if sent is None:
         return "anonymous"
-    address = ipaddress.ip_address(client[0])
+    address = ipaddress.ip_address(sent)
     if address.version == 6:
         return f"address:{ipaddress.ip_network((address, IPV6_PREFIX), strict=False)}"
     return f"address:{address}"

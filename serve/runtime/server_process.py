@@ -22,6 +22,7 @@ from pydantic import ValidationError
 from models.errors import SkinserveError
 from models.storage import is_remote
 from serve.config import GatewayConfig
+from serve.runtime.forwarded_headers import TrustedProxy
 from serve.runtime.keys_file import read_keys
 from serve.runtime.page_key import secure_page
 
@@ -49,6 +50,8 @@ def main(config_file: Path, host: str, port: int, home: Path) -> None:
     try:
         config = read_config(config_file, host=host, port=port, uploads=home / "uploads")
         if notice := secure_page(*_arguments(config), home):
+            print(NOTICE + notice, flush=True)
+        for notice in _limit_notices(config):
             print(NOTICE + notice, flush=True)
     except (OSError, SkinserveError, ValidationError, ValueError) as error:
         exit_with_failure(EXIT_BAD_CONFIG, str(error))
@@ -94,20 +97,44 @@ def read_config(file: Path, *, host: str, port: int, uploads: Path) -> dict[str,
             _check_files(settings.gateway, arguments.get("gateway") or {})
         elif application.get("import_path") == UI_IMPORT_PATH:
             arguments.update(api_url=f"http://{local_address(host)}:{port}", uploads_folder=str(uploads))
+            _check_proxy(arguments)
     return config
 
 
 def _check_files(settings: GatewayConfig, arguments: dict[str, Any]) -> None:
     """Open the files of the gateway, and make their paths absolute."""
+    _check_proxy(arguments)
     from serve.runtime.audit_log import open_audit_log  # imports Ray
 
     if settings.keys_file is not None:
         keys_file = Path(settings.keys_file).absolute()
         read_keys(keys_file)
         arguments["keys_file"] = str(keys_file)
+    if settings.quota_folder is not None and not is_remote(settings.quota_folder):
+        arguments["quota_folder"] = str(Path(settings.quota_folder).absolute())
     if audit_log := open_audit_log(settings):
         audit_log.close()
         arguments["audit_log"] = str(Path(settings.audit_log or "").absolute())
+
+
+def _limit_notices(config: dict[str, Any]) -> list[str]:
+    from serve.runtime.rate_limits import limit_notices  # imports Ray
+
+    settings = GatewayConfig.model_validate(_arguments(config)[0].get("gateway") or {})
+    keys = read_keys(Path(settings.keys_file)) if settings.keys_file else None
+    limits = [key.limit for key in keys.keys] if keys else []
+    if keys and keys.jwt:
+        limits.append(keys.jwt.limit)
+    return limit_notices(settings, limits)
+
+
+def _check_proxy(arguments: dict[str, Any]) -> None:
+    """Read the secrets of the trusted proxy, and make the path of their file absolute."""
+    if arguments.get("trusted_proxy"):
+        proxy = TrustedProxy.model_validate(arguments["trusted_proxy"])
+        proxy.read_secrets()
+        absolute = {"secret_file": str(Path(proxy.secret_file).absolute())}
+        arguments["trusted_proxy"] = proxy.model_dump() | absolute
 
 
 def _arguments(config: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any] | None]:

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
-from tests.conftest import ROOT, Server
+from tests.conftest import PROXY_SECRET, ROOT, Server
 
 pytestmark = [pytest.mark.server]
 
@@ -29,6 +29,8 @@ DEFAULTS = """
             proxy_pass http://127.0.0.1:8000/;
             proxy_set_header X-Forwarded-Prefix /plain;
             proxy_set_header X-Forwarded-Host $http_host;
+            proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+            include /etc/nginx/skinserve-secret.conf;
         }}
     }}
 """
@@ -167,6 +169,9 @@ def _write_config(folder: Path, server_port: int, port: int, plain_port: int) ->
     files = ["-keyout", folder / "clinic.key", "-out", folder / "clinic.pem"]
     subprocess.run(["openssl", "req", *options.split(), *files], check=True, capture_output=True)
     servers = documented.replace("listen 443", f"listen 127.0.0.1:{port}") + DEFAULTS.format(port=plain_port)
+    (folder / "skinserve-secret.conf").write_text(
+        f"proxy_set_header X-Skinserve-Proxy-Secret {PROXY_SECRET};"
+    )
     servers = servers.replace("/etc/nginx/", f"{folder}/").replace(":8000/", f":{server_port}/")
     folders = "".join(
         f"{name}_temp_path {folder}/{name};" for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")

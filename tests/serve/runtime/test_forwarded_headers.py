@@ -68,11 +68,11 @@ def with_echo(app: FastAPI) -> FastAPI:
     @app.get("/seen")
     async def seen(request: Request) -> dict[str, object]:
         client = request.client and request.client.host
-        is_trusted = request.scope.get("skinserve.trusted_proxy")
         return {
             "url": str(request.url),
             "client": client,
-            "is_trusted": is_trusted,
+            "is_trusted": request.scope.get("skinserve.trusted_proxy"),
+            "address": request.scope.get("skinserve.client_address"),
             "headers": sorted(request.headers),
         }
 
@@ -148,7 +148,7 @@ def test_invalid_values_are_ignored(address: Callable[..., str], name: str, valu
 def test_the_client_is_the_last_address_which_the_proxy_added(forwarded_for: list[str], client: str):
     seen = see([("x-skinserve-proxy-secret", SECRET), *(("x-forwarded-for", one) for one in forwarded_for)])
 
-    assert (seen["client"], seen["is_trusted"]) == (client, True)
+    assert (seen["client"], seen["address"], seen["is_trusted"]) == (client, client, True)
 
 
 @pytest.mark.parametrize(
@@ -157,7 +157,7 @@ def test_the_client_is_the_last_address_which_the_proxy_added(forwarded_for: lis
 def test_without_a_valid_address_the_client_is_unknown(forwarded_for: list[str]):
     seen = see([("x-skinserve-proxy-secret", SECRET), *(("x-forwarded-for", one) for one in forwarded_for)])
 
-    assert (seen["client"], seen["is_trusted"]) == ("testclient", False)
+    assert (seen["client"], seen["address"], seen["is_trusted"]) == ("testclient", None, True)
 
 
 @pytest.mark.parametrize(
@@ -181,7 +181,7 @@ def test_without_the_secret_all_headers_are_removed(sent: list[str], secrets: li
     seen = see([*forged, *(("x-skinserve-proxy-secret", one.encode("latin-1")) for one in sent)], secrets)  # pyright: ignore[reportArgumentType]
 
     assert seen["url"] == "http://testserver/ui/seen"
-    assert (seen["client"], seen["is_trusted"]) == ("testclient", False)
+    assert (seen["client"], seen["address"], seen["is_trusted"]) == ("testclient", None, False)
     assert not set(FORGED) & set(seen["headers"])
 
 
