@@ -147,7 +147,8 @@ def gated(
     config = yaml.safe_load(server_config.read_text(encoding="utf-8"))
     api = config["applications"][0]
     api["args"]["lesion"]["checkpoints"] = [str(checkpoint)]
-    api["args"]["lesion"]["thresholds"] = {"benign": (low + middle) / 2, "malignant": (middle + high) / 2}
+    thresholds = {"benign": (low + middle) / 2, "malignant": (middle + high) / 2}
+    api["args"]["lesion"]["thresholds"] = {"lesion-random": thresholds}
     for deployment in api["deployments"]:
         deployment["num_replicas"] = 1
     path = folder / "config.yaml"

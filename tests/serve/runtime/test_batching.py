@@ -350,3 +350,38 @@ async def test_batches_are_computed_at_the_niceness_of_the_threads():
     )
 
     assert await batcher.submit(0) == min(19, os.getpriority(os.PRIO_PROCESS, 0) + 3)
+
+
+async def test_batches_have_items_of_one_model_and_keep_the_order_of_arrival(engine: Engine):
+    threads, other = BatchThreads(), Engine()
+    other.go.set()
+    first = DynamicBatcher(engine.compute, engine.ping, max_size=4, threads=threads)
+    second = DynamicBatcher(other.compute, other.ping, max_size=4, threads=threads)
+
+    busy = asyncio.create_task(first.submit(0))
+    await until(lambda: engine.batches)
+    waiting = [
+        asyncio.create_task(batcher.submit(number))
+        for number, batcher in enumerate((second, first, second, first), 1)
+    ]
+    await asyncio.sleep(0)
+    engine.go.set()
+
+    assert await asyncio.gather(busy, *waiting) == [0, 2, 4, 6, 8]
+    assert (engine.batches, other.batches) == ([[0], [2, 4]], [[1, 3]])
+
+
+async def test_an_exclusive_model_never_runs_in_two_threads_and_does_not_block_another_one(engine: Engine):
+    threads, other = BatchThreads(ComputeThreads(2)), Engine()
+    other.go.set()
+    exclusive = DynamicBatcher(engine.compute, engine.ping, max_size=1, threads=threads, exclusive=True)
+    free = DynamicBatcher(other.compute, other.ping, max_size=1, threads=threads)
+
+    async with asyncio.timeout(10):
+        waiting = [asyncio.create_task(exclusive.submit(number)) for number in range(3)]
+        await until(lambda: engine.batches)
+        assert [await free.submit(number) for number in range(3)] == [0, 2, 4]
+        engine.go.set()
+        assert await asyncio.gather(*waiting) == [0, 2, 4]
+
+    assert not engine.overlapped
