@@ -31,17 +31,36 @@ def align(landmarks: Sequence[tuple[float, float]], box: Box) -> tuple[complex, 
     Returns:
         The unit vector of the face's x axis and the centre of the face, in pixels.
     """
-    face_5 = FACE_LANDMARKS_52 @ [1, 1j]
-    photo_5 = np.asarray(landmarks) @ [1, 1j]
-    offset_5 = face_5 - face_5.mean()
-    unit = complex((offset_5.conj() * photo_5).sum() / (abs(offset_5) ** 2).sum())
-    left, top, right, bottom = box
-    box_side = max(right - left, bottom - top)
-    low, high = PLAUSIBLE_SIDES
-    if not low * box_side <= abs(unit) * FACE_SIDE <= high * box_side:
+    unit = _fitted_unit(landmarks)
+    if not _fits_box(unit, box):
+        left, top, right, bottom = box
         turn = max(QUARTER_TURNS, key=lambda turn: round((unit / turn).real, 6))
-        return turn * box_side / FACE_SIDE, complex(left + right, top + bottom) / 2
+        return turn * _side_of(box) / FACE_SIDE, complex(left + right, top + bottom) / 2
+    face_5, photo_5 = FACE_LANDMARKS_52 @ [1, 1j], np.asarray(landmarks) @ [1, 1j]
     return unit, complex(photo_5.mean() + unit * (FACE_CENTRE - face_5.mean()))
+
+
+def is_upright(landmarks: Sequence[tuple[float, float]], box: Box) -> bool:
+    """Return whether the landmarks fit the box and the face is turned by at most 45 degrees."""
+    unit = _fitted_unit(landmarks)
+    return _fits_box(unit, box) and abs(unit.imag) <= unit.real
+
+
+def _fitted_unit(landmarks: Sequence[tuple[float, float]]) -> complex:
+    """Return the x axis of the least-squares fit of all five landmarks, as a unit vector in pixels."""
+    face_5, photo_5 = FACE_LANDMARKS_52 @ [1, 1j], np.asarray(landmarks) @ [1, 1j]
+    offset_5 = face_5 - face_5.mean()
+    return complex((offset_5.conj() * photo_5).sum() / (abs(offset_5) ** 2).sum())
+
+
+def _fits_box(unit: complex, box: Box) -> bool:
+    low, high = PLAUSIBLE_SIDES
+    return low * _side_of(box) <= abs(unit) * FACE_SIDE <= high * _side_of(box)
+
+
+def _side_of(box: Box) -> float:
+    left, top, right, bottom = box
+    return max(right - left, bottom - top)
 
 
 def crop_coordinates(size_px: int) -> tuple[np.ndarray, np.ndarray]:

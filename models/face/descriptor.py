@@ -123,7 +123,10 @@ def load_face_descriptor(folder: Path, *, device: str = "cpu") -> FaceDescriptor
     """
     meta = read_meta_of_kind(folder, KIND)
     if "same_person" not in meta.thresholds:
-        raise CheckpointError(f"{folder} has no threshold 'same_person'; run scripts.calibrate_progress")
+        raise CheckpointError(
+            f"{folder} has no threshold 'same_person'; convert it again with python -m "
+            "scripts.convert_face_descriptor"
+        )
     with torch.device("meta"):
         net = FaceDescriptorNet()
     try:

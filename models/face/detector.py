@@ -18,14 +18,14 @@ from facenet_pytorch.models.utils.detect_face import detect_face
 from PIL import Image
 from torch import nn
 
-from models.face.alignment import FACE_CENTRE, FACE_SIDE, MARGIN, Box, align
+from models.face.alignment import FACE_CENTRE, FACE_SIDE, MARGIN, Box, align, is_upright
 
 STAGE_THRESHOLDS = [0.6, 0.7, 0.7]
 PYRAMID_FACTOR = 0.709
 SURE_CONFIDENCE = 0.997
 """Faces below it are also searched in other orientations (docs/decisions/0022-face-orientation.md)."""
 MIN_TURNED_CONFIDENCE = 0.95
-"""Of a face in another orientation."""
+"""Of a face in another orientation, if the upright search found no face with plausible landmarks."""
 MIN_TURNED_FACE_FRACTION = 0.25
 """Smallest side of a face in another orientation, as a fraction of the photo's shorter side."""
 
@@ -115,16 +115,19 @@ class MtcnnFaceDetector:
         """Detect the largest face of each photo without cropping it; arguments as for a call.
 
         A photo without a sure face is searched in the other three orientations too, for large faces only:
-        messengers remove the EXIF orientation. The most confident orientation decides.
+        messengers remove the EXIF orientation. A face whose landmarks are upright is replaced only by a sure
+        one, because MTCNN also finds faces with wrong landmarks in an upright face that is turned.
         """
         locations = self._detect_upright(images)
+        to_exceed = [_confidence_to_exceed(found) for found in locations]
         for quarter_turns in (1, 3, 2):  # a photo on its side is more frequent than one upside down
             unsure = [i for i, found in enumerate(locations) if _confidence(found) < SURE_CONFIDENCE]
             turned = [np.rot90(images[i], quarter_turns) for i in unsure]
             found_turned = self._detect_upright(turned, min_face_fraction=MIN_TURNED_FACE_FRACTION)
             for i, found in zip(unsure, found_turned, strict=True):
-                if found and found.confidence > max(_confidence(locations[i]), MIN_TURNED_CONFIDENCE):
+                if found and found.confidence > to_exceed[i] and is_upright(found.landmarks, found.box):
                     locations[i] = _turned_back(found, quarter_turns, images[i].shape)
+                    to_exceed[i] = SURE_CONFIDENCE
         return locations
 
     def _detect_upright(
@@ -195,6 +198,13 @@ class MtcnnFaceDetector:
 
 def _confidence(found: FaceLocation | None) -> float:
     return found.confidence if found else 0.0
+
+
+def _confidence_to_exceed(upright: FaceLocation | None) -> float:
+    """Return the confidence above which a face in another orientation replaces the upright one."""
+    if upright and is_upright(upright.landmarks, upright.box):
+        return SURE_CONFIDENCE
+    return max(_confidence(upright), MIN_TURNED_CONFIDENCE)
 
 
 def _turned_back(found: FaceLocation, quarter_turns: int, shape: tuple[int, ...]) -> FaceLocation:

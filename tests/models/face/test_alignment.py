@@ -1,7 +1,15 @@
 import numpy as np
 import pytest
 
-from models.face.alignment import FACE_CENTRE, FACE_LANDMARKS_52, FACE_SIDE, MARGIN, align, crop_coordinates
+from models.face.alignment import (
+    FACE_CENTRE,
+    FACE_LANDMARKS_52,
+    FACE_SIDE,
+    MARGIN,
+    align,
+    crop_coordinates,
+    is_upright,
+)
 
 UNIT = complex(30, 12)
 MIDDLE = 200 + 150j
@@ -47,3 +55,18 @@ def test_a_crop_spans_the_face_and_its_margin():
     assert x_HW.shape == y_HW.shape == (40, 40)
     np.testing.assert_allclose(np.diff(x_HW[0]), step)
     assert (x_HW.mean(), y_HW.mean()) == pytest.approx((FACE_CENTRE.real, FACE_CENTRE.imag))
+
+
+@pytest.mark.parametrize(
+    ("turn_deg", "box_scale", "expected"),
+    [(0, 1.0, True), (40, 1.0, True), (-40, 1.0, True), (50, 1.0, False), (180, 1.0, False), (0, 2.0, False)],
+)
+def test_a_face_is_upright_if_its_landmarks_are_and_fit_the_box(
+    turn_deg: float, box_scale: float, expected: bool
+):
+    unit = 30 * np.exp(1j * np.radians(turn_deg))
+    points_5 = MIDDLE + unit * (FACE_LANDMARKS_52 @ [1, 1j] - FACE_CENTRE)
+
+    upright = is_upright([(point.real, point.imag) for point in points_5], box_of(box_scale * FACE_SIDE * 30))
+
+    assert upright == expected

@@ -5,6 +5,7 @@ from PIL import Image
 from models.face.alignment import FACE_LANDMARKS_52, FACE_SIDE, align, crop_coordinates
 from models.face.detector import FaceLocation, MtcnnFaceDetector, crop_aligned
 from samples.face import draw_face
+from samples.series import draw_series
 
 
 @pytest.fixture(scope="module")
@@ -144,6 +145,20 @@ def test_only_photos_without_a_sure_face_are_searched_in_other_orientations(
     detector.detect([face_HWC, np.full_like(face_HWC, 90)])
 
     assert searched == [((2, 320, 320), 40), *[((1, 320, 320), 80)] * 3]
+
+
+@pytest.mark.parametrize("seed", [25, 31])
+def test_an_upright_face_is_not_replaced_by_wrong_landmarks_of_another_orientation(
+    detector: MtcnnFaceDetector, seed: int
+):
+    photos = [np.asarray(photo) for photo in draw_series(improving=False, seed=seed)]
+
+    faces = detector.detect(photos)
+
+    units = [align(face.landmarks, face.box)[0] for face in faces if face is not None]
+    assert len(units) == 5 and min(face.confidence for face in faces if face is not None) < 0.99
+    assert np.abs(np.angle(units, deg=True)).max() < 10
+    np.testing.assert_allclose(np.abs(units), np.median(np.abs(units)), rtol=0.1)
 
 
 def location_of(unit: complex, centre: complex) -> FaceLocation:
