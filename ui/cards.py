@@ -19,6 +19,7 @@ _ERROR_TITLES = {
     "no_face": "No face was found",
     "too_few_photos": "More photos are needed",
     "too_many_photos": "These are too many photos",
+    "rate_limited": "The limit of requests is reached",
     "overloaded": "The server is busy",
     "deadline_exceeded": "This took too long",
     "unreachable": "No connection to the server",

@@ -2,13 +2,15 @@
 
 import asyncio
 from collections.abc import Sequence
-from typing import TypeVar
+from copy import copy
+from typing import Self, TypeVar
 
 import httpx
 from pydantic import BaseModel, ValidationError
 
 from serve.lesion.schemas import LesionAnswer, PixelBox
 from serve.progress.schemas import ProgressAnswer
+from serve.runtime.forwarded_headers import SECRET_HEADER
 from serve.schemas import DEADLINE_HEADER, DEFAULT_DEADLINE_S, MAX_TOP_K, ErrorBody, Models
 from ui.rendering import sentence
 
@@ -50,6 +52,8 @@ class ApiClient:
         api_url: str,
         *,
         deadline_s: float = DEFAULT_DEADLINE_S,
+        key: str | None = None,
+        proxy_secret: str | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         """Prepare the client without connecting.
@@ -57,16 +61,33 @@ class ApiClient:
         Args:
             api_url: scheme, host and port of the API.
             deadline_s: longest wait for one answer, also sent to the server as the request's deadline.
+            key: of the page, for an API that needs one.
+            proxy_secret: of the trusted proxy; with it the API learns the address of a visitor.
             transport: replaces the network in tests.
         """
         self._deadline_s = deadline_s
+        self._proxy_secret = proxy_secret
+        self._visitor: dict[str, str] = {}
         self._http = httpx.AsyncClient(
             base_url=api_url,
+            headers={"Authorization": f"Bearer {key}"} if key else None,
             timeout=httpx.Timeout(deadline_s + 5, connect=5),
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=32),
             transport=transport,
             trust_env=False,  # ignore HTTP_PROXY: both processes run on one machine
         )
+
+    def for_visitor(self, address: str | None) -> Self:
+        """Return this client for the requests of one visitor, who has a limit of requests.
+
+        Args:
+            address: of the visitor, as the trusted proxy sent it.
+        """
+        if address is None or self._proxy_secret is None:
+            return self
+        client = copy(self)
+        client._visitor = {SECRET_HEADER: self._proxy_secret, "X-Forwarded-For": address}
+        return client
 
     async def lesion(
         self, photo: bytes, *, top_k: int = MAX_TOP_K, box: PixelBox | None = None
@@ -104,7 +125,8 @@ class ApiClient:
         Raises:
             ApiError: the request failed.
         """
-        return await self._request(self._http.build_request("GET", "/v1/models"), Models)
+        request = self._http.build_request("GET", "/v1/models", headers=self._visitor)
+        return await self._request(request, Models)
 
     async def close(self) -> None:
         """Close all connections."""
@@ -118,7 +140,7 @@ class ApiClient:
         parameters: dict[str, str],
         fields: dict[str, list[str]] | None = None,
     ) -> _Answer:
-        headers = {DEADLINE_HEADER: f"{self._deadline_s:g}"}
+        headers = {DEADLINE_HEADER: f"{self._deadline_s:g}", **self._visitor}
         request = self._http.build_request(
             "POST", path, params=parameters, data=fields, files=files, headers=headers
         )

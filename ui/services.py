@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+import gradio as gr
+
+from serve.runtime.forwarded_headers import CLIENT_ADDRESS
 from ui.client import ApiClient
 from ui.uploads import UploadFolder
 
@@ -12,3 +15,8 @@ class Services:
 
     api: ApiClient
     uploads: UploadFolder
+
+    def api_for(self, request: gr.Request | None) -> ApiClient:
+        """Return the client for the visitor who sent a request; visitors without an address share a limit."""
+        scope = getattr(request, "scope", None) or {}
+        return self.api.for_visitor(scope.get(CLIENT_ADDRESS))

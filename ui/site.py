@@ -12,6 +12,7 @@ from fastapi.responses import PlainTextResponse
 from samples.lesion import draw_lesion
 from samples.series import draw_series
 from serve.runtime.forwarded_headers import ForwardedHeadersMiddleware, proxy_secrets
+from serve.runtime.security_headers import SecurityHeadersMiddleware
 from ui.access import AccessMiddleware
 from ui.client import ApiClient
 from ui.config import UiConfig
@@ -25,6 +26,12 @@ from ui.uploads import UploadFolder
 
 _SWEEPS_PER_AGE = 20  # with an age limit of ten minutes, every 30 s
 _SEEDS = (1, 2, 17)  # by weights/lesion version 5: benign twice, then inconclusive
+_POLICY = (  # Gradio has scripts and styles within its pages; photos are shown as blobs and data
+    "default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data: blob:; connect-src 'self' data: blob:; font-src 'self' data:; object-src 'none'; "
+    "base-uri 'self'; form-action 'self'; frame-ancestors "
+)
+_CACHEABLE = ("/assets/", "/static/", "/theme.css", "/favicon.ico")
 _UPLOAD_FACTOR = 4  # up to here a photo that is too large gets our message, above it Gradio's
 
 
@@ -53,6 +60,12 @@ def build_site(config: UiConfig, uploads: UploadFolder, api: ApiClient | None = 
     site.add_middleware(ReplaceHeadTags, tags=(TEMPLATES / "head.html").read_bytes())
     site.add_middleware(AccessMiddleware, access=config.page_access)
     site.add_middleware(ForwardedHeadersMiddleware, secrets=proxy_secrets(config.trusted_proxy))
+    site.add_middleware(
+        SecurityHeadersMiddleware,
+        policy=_POLICY + " ".join(("'self'", *config.embedding_origins)),
+        frame_options=None if config.embedding_origins else "SAMEORIGIN",
+        cacheable=_CACHEABLE,
+    )
     lengthen_queue_pauses(page)
     return gr.mount_gradio_app(
         site,
@@ -74,7 +87,8 @@ def build_site(config: UiConfig, uploads: UploadFolder, api: ApiClient | None = 
 
 def _client(config: UiConfig) -> ApiClient:
     key = config.api_key_file.read_text(encoding="ascii").strip() if config.api_key_file else None
-    return ApiClient(config.api_url, deadline_s=config.deadline_s, key=key)
+    secret = next(iter(proxy_secrets(config.trusted_proxy)), None)
+    return ApiClient(config.api_url, deadline_s=config.deadline_s, key=key, proxy_secret=secret)
 
 
 def _add_alive(site: FastAPI) -> None:

@@ -138,3 +138,30 @@ async def test_a_request_is_not_retried_for_ever(monkeypatch):
 
     assert caught.value.code == "overloaded"
     assert num_requests == 3
+
+
+async def test_requests_for_a_visitor_carry_the_address_and_the_secret_of_the_proxy():
+    seen: list[httpx.Headers] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        seen.append(request.headers)
+        return httpx.Response(429)
+
+    client = ApiClient("http://api", proxy_secret="secret", transport=httpx.MockTransport(answer))
+    without_secret = client_with(answer)
+
+    for one in (
+        client.for_visitor("192.0.2.7"),
+        client.for_visitor(None),
+        without_secret.for_visitor("192.0.2.7"),
+    ):
+        with pytest.raises(ApiError):
+            await one.lesion(b"photo")
+        with pytest.raises(ApiError):
+            await one.models()
+
+    names = ("x-forwarded-for", "x-skinserve-proxy-secret")
+    assert [tuple(map(headers.get, names)) for headers in seen] == [
+        *[("192.0.2.7", "secret")] * 2,
+        *[(None, None)] * 4,
+    ]

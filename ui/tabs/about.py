@@ -26,7 +26,7 @@ def build_about_tab(tab: gr.Tab, services: Services) -> None:
     async def on_open(request: gr.Request) -> list[Any]:
         api = api_section(_address(request))
         try:
-            loaded = (await services.api.models()).models
+            loaded = (await services.api_for(request).models()).models
         except Exception as error:
             return [exception_card(error), "", api]
         return [models_section(loaded), model_cards(loaded), api]

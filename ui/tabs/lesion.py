@@ -10,7 +10,7 @@ import gradio as gr
 from serve.lesion.schemas import LesionAnswer
 from serve.schemas import LoadedModel
 from ui.cards import exception_card, guide_card, working_card
-from ui.client import ApiError
+from ui.client import ApiClient, ApiError
 from ui.examples import Example, clicked_example, example_tiles
 from ui.photo_picker import photo_picker
 from ui.preview import make_preview
@@ -91,40 +91,46 @@ class _Handlers:
         self._examples = examples
         self._model: LoadedModel | None = None
 
-    async def on_photo(self, uploads: list[dict[str, Any]] | None) -> AsyncGenerator[_Update]:
+    async def on_photo(
+        self, uploads: list[dict[str, Any]] | None, request: gr.Request | None = None
+    ) -> AsyncGenerator[_Update]:
         """Classify a photo as soon as it is uploaded; delete it also after an error."""
         if not uploads:
             return
         try:
             yield _Update(answer=_WORKING)
             photo = await asyncio.to_thread(self._services.uploads.read, uploads[0])
-            yield await self._answer(photo)
+            yield await self._answer(photo, self._services.api_for(request))
         except Exception as error:
             yield _reset(exception_card(error))
         finally:
             self._services.uploads.delete(uploads)
 
-    async def on_camera(self, upload: dict[str, Any] | None) -> AsyncGenerator[_Update]:
+    async def on_camera(
+        self, upload: dict[str, Any] | None, request: gr.Request | None = None
+    ) -> AsyncGenerator[_Update]:
         """Classify a photo of the camera."""
-        async with contextlib.aclosing(self.on_photo([upload] if upload else [])) as updates:
+        async with contextlib.aclosing(self.on_photo([upload] if upload else [], request)) as updates:
             async for update in updates:
                 yield update
 
-    async def on_example(self, event: gr.EventData) -> AsyncGenerator[_Update]:
+    async def on_example(
+        self, event: gr.EventData, request: gr.Request | None = None
+    ) -> AsyncGenerator[_Update]:
         """Classify the clicked drawing."""
         example = clicked_example(self._examples, event)
         if example is None:
             return
         yield _Update(answer=_WORKING)
         try:
-            yield await self._answer(example.photos[0])
+            yield await self._answer(example.photos[0], self._services.api_for(request))
         except Exception as error:
             yield _reset(exception_card(error))
 
-    async def _answer(self, photo: bytes) -> _Update:
-        found = await self._services.api.lesion(photo)
+    async def _answer(self, photo: bytes, api: ApiClient) -> _Update:
+        found = await api.lesion(photo)
         preview, errors = await asyncio.gather(
-            asyncio.to_thread(make_preview, photo, max_side_px=_PHOTO_PX), self._verdict_errors(found)
+            asyncio.to_thread(make_preview, photo, max_side_px=_PHOTO_PX), self._verdict_errors(found, api)
         )
         return _Update(
             picker=[],
@@ -135,14 +141,14 @@ class _Handlers:
             answer=lesion_card(found, errors),
         )
 
-    async def _verdict_errors(self, answer: LesionAnswer) -> VerdictErrors | None:
+    async def _verdict_errors(self, answer: LesionAnswer, api: ApiClient) -> VerdictErrors | None:
         """Return how often the network is wrong, from its metrics at the thresholds of the answer."""
         if not answer.usable:
             return None
         model = self._model
         if not _is_model_of(model, answer):
             try:
-                loaded = await asyncio.wait_for(self._services.api.models(), _MODELS_TIMEOUT_S)
+                loaded = await asyncio.wait_for(api.models(), _MODELS_TIMEOUT_S)
             except (ApiError, TimeoutError):
                 return None
             model = self._model = next((one for one in loaded.models if _is_model_of(one, answer)), None)

@@ -10,6 +10,7 @@ import gradio as gr
 from serve.progress.schemas import ProgressAnswer
 from serve.schemas import MAX_SERIES_PHOTOS, MIN_SERIES_PHOTOS
 from ui.cards import error_card, exception_card, guide_card, working_card
+from ui.client import ApiClient
 from ui.examples import Example, clicked_example, example_tiles
 from ui.photo_picker import photo_picker
 from ui.preview import Preview, make_preview
@@ -85,22 +86,27 @@ class _Handlers:
         self._services = services
         self._examples = examples
 
-    async def on_compare(self, uploads: list[dict[str, Any]] | None) -> AsyncGenerator[_Update]:
+    async def on_compare(
+        self, uploads: list[dict[str, Any]] | None, request: gr.Request | None = None
+    ) -> AsyncGenerator[_Update]:
         """Compare the photos; show the form for dates if not every photo has one."""
-        async with contextlib.aclosing(self._compare(uploads or [])) as updates:
+        async with contextlib.aclosing(
+            self._compare(uploads or [], self._services.api_for(request))
+        ) as updates:
             async for update in updates:
                 yield update
 
     async def on_dates(
-        self, uploads: list[dict[str, Any]] | None, event: gr.EventData
+        self, uploads: list[dict[str, Any]] | None, event: gr.EventData, request: gr.Request | None = None
     ) -> AsyncGenerator[_Update]:
         """Compare the photos by the entered dates, or in upload order."""
-        async with contextlib.aclosing(self._compare(uploads or [], chosen_times(event))) as updates:
+        api = self._services.api_for(request)
+        async with contextlib.aclosing(self._compare(uploads or [], api, chosen_times(event))) as updates:
             async for update in updates:
                 yield update
 
     async def _compare(
-        self, uploads: list[dict[str, Any]], times: list[str] | None = None
+        self, uploads: list[dict[str, Any]], api: ApiClient, times: list[str] | None = None
     ) -> AsyncGenerator[_Update]:
         """Compare the photos, then delete them; keep them after an error or for the form.
 
@@ -117,7 +123,7 @@ class _Handlers:
                 await asyncio.to_thread(self._services.uploads.read, upload, name=f"Photo {number}")
                 for number, upload in enumerate(uploads, start=1)
             ]
-            found = await self._services.api.progress(photos, taken_at=times or [])
+            found = await api.progress(photos, taken_at=times or [])
             previews = [
                 await asyncio.to_thread(load_thumbnail, self._services.uploads, upload) for upload in uploads
             ]
@@ -131,14 +137,16 @@ class _Handlers:
                 self._services.uploads.delete(uploads)
         yield update
 
-    async def on_example(self, event: gr.EventData) -> AsyncGenerator[_Update]:
+    async def on_example(
+        self, event: gr.EventData, request: gr.Request | None = None
+    ) -> AsyncGenerator[_Update]:
         """Compare the drawings of the clicked example."""
         example = clicked_example(self._examples, event)
         if example is None:
             return
         yield _Update(answer=_WORKING)
         try:
-            found = await self._services.api.progress(example.photos)
+            found = await self._services.api_for(request).progress(example.photos)
             yield _answered(
                 found, [make_preview(photo, max_side_px=THUMBNAIL_PX) for photo in example.photos]
             )
