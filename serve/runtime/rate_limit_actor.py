@@ -20,7 +20,6 @@ NAMESPACE = "skinserve"
 SAVE_INTERVAL_S = 2.0
 SWEEP_INTERVAL_S = 10.0
 END_AFTER_S = 60.0
-"""Without a gateway."""
 _PROTOCOL = 1
 """Of calls and replies: two versions of the code use different actors."""
 
@@ -31,9 +30,11 @@ class Limiter:
     Args:
         quota_folder: of the file with the photo counts; None: only in memory.
         is_replacement: of a limiter that has ended.
+        end_after_s: without a gateway.
     """
 
-    def __init__(self, quota_folder: str | None, *, is_replacement: bool) -> None:
+    def __init__(self, quota_folder: str | None, *, is_replacement: bool, end_after_s: float) -> None:
+        self._end_after_s = end_after_s
         self._file = QuotaFile(quota_folder) if quota_folder else None
         quotas: dict[str, DailyQuota] = {}
         self._problem = ""
@@ -53,7 +54,7 @@ class Limiter:
     async def _run_upkeep(self) -> None:
         loop = asyncio.get_running_loop()
         last_used = last_sweep = loop.time()
-        while loop.time() < last_used + END_AFTER_S:
+        while loop.time() < last_used + self._end_after_s:
             await asyncio.sleep(SAVE_INTERVAL_S)
             await self._save()
             if self._ledger.num_gateways():
@@ -85,9 +86,12 @@ class LimiterClient:
         application: name of the Serve application, which has a limiter of its own.
     """
 
-    def __init__(self, application: str, quota_folder: str | None) -> None:
+    def __init__(
+        self, application: str, quota_folder: str | None, *, end_after_s: float = END_AFTER_S
+    ) -> None:
         self._name = actor_name(application, quota_folder)
         self._quota_folder = quota_folder
+        self._end_after_s = end_after_s
         self._handle: Any = None
         self._has_ended = False
 
@@ -102,7 +106,9 @@ class LimiterClient:
             max_restarts=-1,
             max_task_retries=0,
         )
-        self._handle = actor.remote(self._quota_folder, is_replacement=self._has_ended)
+        self._handle = actor.remote(
+            self._quota_folder, is_replacement=self._has_ended, end_after_s=self._end_after_s
+        )
 
     async def __call__(self, call: Call) -> Reply:
         """Send a call and return the reply.

@@ -9,6 +9,7 @@ import pytest
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serve.config import Limit
+from serve.runtime.admission import RequestIdMiddleware
 from serve.runtime.callers import CALLER, Caller
 from serve.runtime.leases import LeaseClient
 from serve.runtime.limit_ledger import LimitLedger
@@ -55,10 +56,11 @@ class SetCaller:
 
 
 def app_with_caller(models: FakeModels, name: str, **limit: Any) -> SetCaller:
+    """Return the API with a caller that may be changed."""
     leases = LeaseClient(LimitLedger().call, slow_call_s=20)
     limited = RateLimitMiddleware(fake_app(models), leases, client_limit=None)
     caller = Caller(name=name, roles=frozenset(), limit=Limit.model_validate(limit))
-    return SetCaller(limited, caller)
+    return SetCaller(RequestIdMiddleware(limited), caller)
 
 
 async def test_a_request_over_the_limit_gets_429_before_its_body_is_read(
@@ -168,7 +170,7 @@ async def test_photos_of_every_route_count(connect: Connect, models: FakeModels)
     assert (await client.post("/v1/progress", files=uploads(*[picture()] * 3))).status_code == 200
     frame = [[[0, 0, 0]] * 100] * 100
     assert (await client.post("/predict", json={"img": [frame] * 2})).status_code in (200, 422)
-    assert await client.get("/v1/models")
+    assert await left() == 20 - 1 - 4 - 3 - 2
 
 
 async def test_a_used_quota_says_when_it_resets(connect: Connect, models: FakeModels):
