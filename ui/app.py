@@ -26,6 +26,10 @@ class Page:
         """Build the page in the process that serves it: Gradio pages cannot be pickled."""
         os.environ["GRADIO_TEMP_DIR"] = str(self._uploads.path)
         os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+        if self._config.page_access == "off":
+            from ui.access import closed_site
+
+            return closed_site()
         from ui.site import build_site  # imports Gradio, which reads both variables
 
         return build_site(self._config, self._uploads)

@@ -53,7 +53,7 @@ class Authorizer:
     keys: KeyRing
 
     async def caller(self, scope: Scope) -> Caller:
-        """Return the caller of a request.
+        """Return the caller of a request; set it in the scope, also if its roles do not suffice.
 
         Raises:
             ApiError: ``unauthorized``, ``forbidden`` or, without a hint at what exists, ``not_found``.
@@ -62,7 +62,7 @@ class Authorizer:
         method = scope.get("method", "")
         if (method, path) in PUBLIC:
             return UNKNOWN_CALLER
-        caller = await self.keys.caller(credential_of(scope))
+        caller = scope[CALLER] = await self.keys.caller(credential_of(scope))
         roles = _roles_of(path)
         if roles is None and "admin" not in caller.roles:
             raise no_route(method, scope["path"])

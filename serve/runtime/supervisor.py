@@ -19,7 +19,8 @@ from pathlib import Path
 
 import psutil
 
-from serve.runtime.server_process import EXIT_BAD_CONFIG, EXIT_DEPLOY_FAILED, FAILURE, PROGRESS
+from serve.runtime.page_key import PAGE_CLOSED
+from serve.runtime.server_process import EXIT_BAD_CONFIG, EXIT_DEPLOY_FAILED, FAILURE, NOTICE, PROGRESS
 from serve.schemas import Health
 
 STOP_TIMEOUT_S = 6.0
@@ -122,7 +123,10 @@ class Supervisor:
     def _wait_until_stopped(self) -> None:
         self._was_ready = True
         url = f"http://{self._spec.host}:{self._spec.port}"
-        print_status(f"ready: {url}/ui/ is the page, {url}/docs the API; Ctrl-C stops it")
+        for line in self._notices():
+            print_status(line)
+        page = f"{url}/ui/ is the page, " if self._get("/ui/")[0] == 200 else ""
+        print_status(f"ready: {page}{url}/docs the API; Ctrl-C stops it")
         while self._alive():
             time.sleep(0.5)
         if not self._num_signals:
@@ -141,7 +145,8 @@ class Supervisor:
                 return self._status()
         if status != 200:
             return self._status()
-        return "" if self._get("/ui/")[0] == 200 else "waiting for the page"
+        status, body = self._get("/ui/")
+        return "" if status == 200 or PAGE_CLOSED.encode() in body else "waiting for the page"
 
     def _get(self, path: str) -> tuple[int, bytes]:
         host = self._spec.host.strip("[]")
@@ -157,13 +162,21 @@ class Supervisor:
 
     def _status(self) -> str:
         """Return the last progress or failure that the server reported."""
-        lines = (
-            self._log.read_text(encoding="utf-8", errors="replace").splitlines() if self._log.exists() else []
-        )
+        lines = self._log_lines()
         code = self._server.poll() if self._server else None
         if code is None:
             return _last_with_prefix(PROGRESS, lines) or "importing Ray"
         return _last_with_prefix(FAILURE, lines) or (lines[-1][:300] if lines else f"exit code {code}")
+
+    def _notices(self) -> list[str]:
+        """Return what the server process has to say about its settings."""
+        lines = self._log_lines()
+        return list(dict.fromkeys(line.removeprefix(NOTICE) for line in lines if line.startswith(NOTICE)))
+
+    def _log_lines(self) -> list[str]:
+        return (
+            self._log.read_text(encoding="utf-8", errors="replace").splitlines() if self._log.exists() else []
+        )
 
     def _print_once(self, line: str) -> None:
         if line != self._last_status:
