@@ -45,7 +45,6 @@ class ProgressTraining(Training):
     drawing: SeriesDrawing = field(
         default_factory=lambda: SeriesDrawing(
             saturation=0.15,
-            altered_chance=0.25,
             gamma=0.15,
             num_blushes=(0, 5),
             tint=0.12,

@@ -47,7 +47,7 @@ def evaluate_progress(
         rows: photos of the people to evaluate on.
         train_rows: photos of other people, for the baseline models; empty: no baselines.
         faces: folder of ``skinserve extract-faces`` with labelled series; empty: series are synthetic.
-        num_series: synthetic ones; of each kind of no-change control a third as many.
+        num_series: synthetic ones and unchanged real ones; of the other kinds a third as many.
         descriptor: checkpoint of the face descriptor, for the detection of different people; None: omitted.
 
     Raises:
@@ -56,7 +56,7 @@ def evaluate_progress(
     meta = engine.meta
     source = SeriesSource(
         faces=faces,
-        drawing=_drawing_of(meta),
+        drawing=drawing_of(meta),
         size_px=meta.input_px,
         seed=int(meta.training.get("seed", 0)),
         num_series=num_series,
@@ -103,7 +103,7 @@ def _same_person(
         return None
 
 
-def _drawing_of(meta: CheckpointMeta) -> SeriesDrawing:
+def drawing_of(meta: CheckpointMeta) -> SeriesDrawing:
     """Return the synthesis settings of the training run; ignore settings removed since."""
     known = {field.name for field in fields(SeriesDrawing)}
     stored: dict[str, Any] = {}

@@ -15,7 +15,8 @@ PROGRESS_CARD = Path(__file__).with_name("model_card.md")
 SYNTHETIC_DATA = """There is no public set of face photos labelled improved or worsened, so **all lesions in
 training and in the metrics below are synthetic**: red papules and patches whose number, size and redness rise
 or fall, on photos of real people taken on different days in different light. The few photos that are too dark
-to show a lesion are left out."""
+to show a lesion are left out. {altered_chance:.0%} of the training photos were altered (`altered_chance`):
+other light, distance, blur, glasses, compression."""
 REAL_DATA = """Follow-up photos of people, labelled improved or worsened from their doctors' latest notes."""
 SYNTHETIC_NOTE = """The visibility of the synthetic lesions was set while looking at all people. It has a
 large effect on these metrics."""
@@ -40,7 +41,7 @@ def progress_card(meta: CheckpointMeta, metrics: ProgressMetrics, *, real: bool)
         meta=meta,
         metrics=metrics,
         start=initialization_of(meta.training),
-        data=REAL_DATA if real else SYNTHETIC_DATA,
+        data=REAL_DATA if real else SYNTHETIC_DATA.format(altered_chance=_altered_chance(meta)),
         note="" if real else SYNTHETIC_NOTE,
         left_out=_left_out(metrics.num_without_verdict or 0),
         limits=REAL_LIMITS if real else SYNTHETIC_LIMITS,
@@ -54,6 +55,11 @@ def progress_card(meta: CheckpointMeta, metrics: ProgressMetrics, *, real: bool)
         verdicts=_verdicts_table(meta, metrics),
         third_verdict=THIRD_VERDICT if "worsened" in meta.thresholds else NO_THIRD_VERDICT,
     )
+
+
+def _altered_chance(meta: CheckpointMeta) -> float:
+    """Return the setting of the training run; runs before it existed altered no photo."""
+    return float(meta.training.get("drawing", {}).get("altered_chance", 0))
 
 
 def _verdicts_table(meta: CheckpointMeta, metrics: ProgressMetrics) -> str:

@@ -47,28 +47,38 @@ def release_progress(run: TrainedRun, series: EvaluationSeries, folder: Path) ->
             f"none of the {len(series.val)} validation series has a clear verdict; nothing was released: "
             "take a split with more people in the validation set"
         )
-    train_series = clear_series(series.baseline_train, real=series.real)
 
     def evaluate(engine: ProgressEngine) -> tuple[VerdictThresholds, ProgressMetrics]:
-        data = VerdictData(engine, {**series.no_change, **series.altered}, changed_series(series))
-        thresholds = data.thresholds()
         difference = _difference(engine, run.net, config.temperature, val_series)
-        metrics = evaluate_engine(engine, val_series).model_copy(
-            update={
-                "split": REAL_SPLIT if series.real else SYNTHETIC_SPLIT,
-                "largest_difference_from_training": difference,
-                "num_without_verdict": len(series.val) - len(val_series),
-                "baselines": baseline_metrics(engine, train_series, val_series)
-                if series.baseline_train
-                else {},
-                "no_change": no_change_metrics(engine, series.no_change),
-                "verdicts": {} if thresholds.worsened is None else {"cross_fitted": data.metrics()},
-            }
-        )
-        return thresholds, metrics
+        return released_metrics(engine, series, difference=difference)
 
     net = with_temperature(run.net, config.temperature)
     _write(net, _meta(run, real=series.real), evaluate, folder, device=config.device)
+
+
+def released_metrics(
+    engine: ProgressEngine, series: EvaluationSeries, *, difference: float | None
+) -> tuple[VerdictThresholds, ProgressMetrics]:
+    """Fit the thresholds of the verdicts; return them and the metrics of a checkpoint.
+
+    Args:
+        difference: largest one in probability from the trained network.
+    """
+    val_series = series.with_verdict
+    train_series = clear_series(series.baseline_train, real=series.real)
+    data = VerdictData(engine, {**series.no_change, **series.altered}, changed_series(series))
+    thresholds = data.thresholds()
+    metrics = evaluate_engine(engine, val_series).model_copy(
+        update={
+            "split": REAL_SPLIT if series.real else SYNTHETIC_SPLIT,
+            "largest_difference_from_training": difference,
+            "num_without_verdict": len(series.val) - len(val_series),
+            "baselines": baseline_metrics(engine, train_series, val_series) if series.baseline_train else {},
+            "no_change": no_change_metrics(engine, series.no_change),
+            "verdicts": {} if thresholds.worsened is None else {"cross_fitted": data.metrics()},
+        }
+    )
+    return thresholds, metrics
 
 
 def with_temperature(net: nn.Module, temperature: float) -> ProgressNet:

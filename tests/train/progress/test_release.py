@@ -17,6 +17,7 @@ from samples.face import draw_face
 from train.data.manifest import Row
 from train.data.split import Split
 from train.progress.config import ProgressTraining
+from train.progress.evaluation import drawing_of
 from train.progress.evaluation_series import EvaluationSeries
 from train.progress.face_crops import Faces, crop_face
 from train.progress.loss import progress_loss
@@ -70,6 +71,12 @@ def run_of(
     return TrainedRun(
         config=config, net=net, split=split, architecture=ARCHITECTURE, labels=(), notes=notes or {}
     )
+
+
+def test_the_recipe_draws_series_as_for_the_shipped_weights():
+    shipped = read_meta(Path(__file__).parents[3] / "weights" / "progress")
+
+    assert ProgressTraining().drawing == drawing_of(shipped)
 
 
 def metrics_of(folder: Path) -> ProgressMetrics:
