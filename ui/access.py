@@ -4,12 +4,11 @@ from fastapi import FastAPI
 from fastapi.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from serve.runtime.forwarded_headers import TRUSTED_PROXY
 from serve.runtime.security_headers import SecurityHeadersMiddleware
 from serve.schemas import ErrorBody, ErrorCode, ErrorDetail
 from ui.config import Access
 
-TRUSTED_PROXY = "skinserve.trusted_proxy"
-"""Key of the ASGI scope, set by ``ForwardedHeadersMiddleware`` when the proxy has proven itself."""
 _CLOSED: dict[Access, tuple[int, ErrorCode, str]] = {
     "off": (404, "not_found", "the page is off on this server; the API is at /v1, see /docs"),
     "proxy": (

@@ -4,9 +4,10 @@ import tempfile
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from serve.runtime.forwarded_headers import TrustedProxy
+from serve.runtime.security_headers import check_origin
 from serve.schemas import DEFAULT_DEADLINE_S, MAX_PHOTO_BYTES
 
 Access = Literal["open", "off", "proxy"]
@@ -40,6 +41,24 @@ class UiConfig(BaseModel):
     trusted_proxy: TrustedProxy | None = Field(
         default=None, description="as the setting of the same name in serve/config.py"
     )
+    embedding_origins: tuple[str, ...] = Field(
+        default=(),
+        description='origins whose pages may show this one in a frame, as "https://portal.example"; pages of '
+        "the same origin always may",
+    )
+
+    @field_validator("embedding_origins")
+    @classmethod
+    def _check_origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in origins:
+            check_origin(origin)
+        return origins
+
+    @model_validator(mode="after")
+    def _check_access(self) -> "UiConfig":
+        if self.access == "proxy" and self.trusted_proxy is None:
+            raise ValueError("access: proxy needs trusted_proxy, or nobody could open the page")
+        return self
 
     @property
     def page_access(self) -> Access:

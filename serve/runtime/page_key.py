@@ -34,6 +34,7 @@ def secure_page(api: dict[str, Any], page: dict[str, Any] | None, home: Path) ->
             stream.write(key)
         api["gateway"]["page_key_sha256"] = key_digest(key)
         page["api_key_file"] = str(file)
+    page["api_key_file"] = str(Path(page["api_key_file"]).absolute())
     return f"{required}; {_who_may_open_it(page.get('access'))}"
 
 

@@ -68,13 +68,13 @@ def test_the_help_of_a_command_ends_with_its_example(name: str, capsys: pytest.C
 
 @pytest.mark.parametrize("name", sorted(COMMANDS.keys() - {"serve", "train"}))
 def test_the_help_names_the_positional_arguments(name: str, capsys: pytest.CaptureFixture[str]):
-    words = [name, *{"labels": ["agreement"], "models": ["push"]}.get(name, [])]
+    words = [name, *{"labels": ["agreement"], "models": ["push"], "keys": ["add"]}.get(name, [])]
     with pytest.raises(SystemExit):
         main([*words, "--help"])
 
     usage = capsys.readouterr().out.split("\n\n")[0].split()
     assert "STR" not in usage
-    assert {"MANIFEST", "RUN", "CHECKPOINT"} & set(usage)
+    assert {"MANIFEST", "RUN", "CHECKPOINT", "NAME"} & set(usage)
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -85,7 +85,7 @@ def test_an_unknown_option_is_wrong_use(name: str):
     assert ended.value.code == 2
 
 
-@pytest.mark.parametrize("name", sorted(COMMANDS.keys() - {"serve", "train"}))
+@pytest.mark.parametrize("name", sorted(COMMANDS.keys() - {"keys", "serve", "train"}))
 def test_the_example_of_a_command_parses_and_fails_without_its_files_in_one_line(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):

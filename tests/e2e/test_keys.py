@@ -1,0 +1,176 @@
+"""The real server with keys: every kind of credential, changes without a restart, the page."""
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import jwt
+import pytest
+import yaml
+from cryptography.hazmat.primitives.asymmetric import rsa
+from jwt.algorithms import RSAAlgorithm
+
+from cli.main import main
+from serve.runtime.keys_file import change_keys
+from tests.conftest import Server, StartServer
+from ui.client import ApiClient
+
+pytestmark = [pytest.mark.server]
+
+FOLLOWED_WITHIN_S = 5
+ISSUER_KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("keys")
+    published = {**RSAAlgorithm.to_jwk(ISSUER_KEY.public_key(), as_dict=True), "kid": "one"}
+    (folder / "jwks.json").write_text(json.dumps({"keys": [published]}))
+    issuer = {"issuer": "https://login.example", "audience": "skinserve", "jwks": "jwks.json"}
+    content = {"keys": [], "jwt": {**issuer, "roles": {"doctor": ["predict"]}}}
+    (folder / "keys.yaml").write_text(yaml.safe_dump(content))
+    return folder / "keys.yaml"
+
+
+@pytest.fixture(scope="module")
+def keyed_server(start_server: StartServer, server_config: Path, file: Path) -> Iterator[Server]:
+    """A server with keys, whose page is open to everybody."""
+    config = yaml.safe_load(server_config.read_text(encoding="utf-8"))
+    api, page = config["applications"]
+    api["args"]["gateway"]["keys_file"] = str(file)
+    page["args"]["access"] = "open"
+    for deployment in api["deployments"]:
+        deployment["num_replicas"] = 1
+    changed = file.with_name("local.yaml")
+    changed.write_text(yaml.safe_dump(config), encoding="utf-8")
+    server = start_server(changed)
+    server.wait_for("ready: ")
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def http(keyed_server: Server) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=keyed_server.url, timeout=90, trust_env=False) as client:
+        yield client
+
+
+@pytest.fixture
+def add(file: Path, capsys: pytest.CaptureFixture[str]) -> Any:
+    """Make a key by the command line, and return it."""
+
+    def run(name: str, *options: str) -> str:
+        capsys.readouterr()
+        assert main(["keys", "add", name, "--file", str(file), *options]) == 0
+        return capsys.readouterr().out.strip()
+
+    return run
+
+
+def bearer(key: str) -> dict[str, str]:
+    return {"authorization": f"Bearer {key}"}
+
+
+def wait_for_status(http: httpx.Client, headers: dict[str, str], status: int) -> None:
+    """Poll ``/v1/models`` until it has a status; every gateway follows within seconds."""
+    until = time.monotonic() + FOLLOWED_WITHIN_S
+    while (found := http.get("/v1/models", headers=headers).status_code) != status:
+        assert time.monotonic() < until, found
+        time.sleep(0.1)
+
+
+def test_the_start_states_what_needs_a_key(keyed_server: Server, file: Path):
+    assert f"every request needs a key of {file}" in keyed_server.output()
+    assert "the page is open to everybody who reaches it" in keyed_server.output()
+
+
+def test_nothing_but_health_answers_without_a_key(http: httpx.Client, lesion: bytes):
+    for path in ("/healthz", "/readyz"):
+        assert (http.get(path).status_code, http.head(path).status_code) == (200, 200)
+        assert http.post(path).status_code == 401
+    for path in (
+        "/",
+        "/docs",
+        "/openapi.json",
+        "/v1/models",
+        "/nothing",
+        "//healthz",
+        "/healthz/",
+        "/favicon.ico",
+    ):
+        for method in ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "BREW"):
+            answer = http.request(method, path)
+            assert answer.status_code == 401, (method, path)
+            assert answer.headers["www-authenticate"] == "Bearer"
+    answer = http.post("/v1/lesion", content=lesion)
+    assert answer.json()["error"]["code"] == "unauthorized" and answer.headers["x-request-id"]
+
+
+def test_a_new_key_answers_without_a_restart_in_both_headers(http: httpx.Client, add: Any, lesion: bytes):
+    key = add("clinic", "--roles", "predict")
+    wait_for_status(http, bearer(key), 200)
+
+    for headers in (bearer(key), {"X-API-Key": key}):
+        assert http.post("/v1/lesion", content=lesion, headers=headers).status_code == 200
+    forbidden = http.post("/v1/lesion/batch", files={"files": lesion}, headers=bearer(key))
+    assert (forbidden.status_code, forbidden.json()["error"]["code"]) == (403, "forbidden")
+
+
+def test_a_token_of_the_issuer_answers(http: httpx.Client, lesion: bytes):
+    claims = {"iss": "https://login.example", "aud": "skinserve", "sub": "ada", "roles": ["doctor"]}
+    headers = {"kid": "one"}
+    good = jwt.encode({**claims, "exp": time.time() + 600}, ISSUER_KEY, "RS256", headers=headers)
+    expired = jwt.encode({**claims, "exp": time.time() - 600}, ISSUER_KEY, "RS256", headers=headers)
+
+    assert http.post("/v1/lesion", content=lesion, headers=bearer(good)).status_code == 200
+    rejected = http.post("/v1/lesion", content=lesion, headers=bearer(expired))
+    assert rejected.status_code == 401 and "has expired" in rejected.text
+
+
+def test_a_revoked_key_is_rejected_within_seconds(http: httpx.Client, add: Any, file: Path):
+    key = add("leaver")
+    wait_for_status(http, bearer(key), 200)
+
+    assert main(["keys", "revoke", "leaver", "--file", str(file)]) == 0
+
+    wait_for_status(http, bearer(key), 401)
+
+
+def test_a_mistake_in_the_file_leaves_the_last_good_keys_in_force(http: httpx.Client, add: Any, file: Path):
+    key = add("steady")
+    wait_for_status(http, bearer(key), 200)
+    good = file.read_text()
+
+    for mistake in (good.replace("predict", "king"), good[: len(good) // 2] + "\n - [", ""):
+        file.write_text(mistake)
+        time.sleep(2.5)
+        assert http.get("/v1/models", headers=bearer(key)).status_code == 200
+    file.write_text(good)
+    change_keys(file, lambda entries: [one for one in entries if one.name != "steady"])
+    wait_for_status(http, bearer(key), 401)
+
+
+async def test_the_page_answers_with_its_own_key(keyed_server: Server, http: httpx.Client, lesion: bytes):
+    assert http.get("/ui/").status_code == 200
+    key_file = keyed_server.home / "page.key"
+    assert key_file.stat().st_mode & 0o777 == 0o600
+
+    client = ApiClient(keyed_server.url, key=key_file.read_text())
+    answer = await client.lesion(lesion)
+    await client.close()
+
+    assert answer.verdict
+
+
+def test_no_key_is_in_a_log(keyed_server: Server, http: httpx.Client, add: Any):
+    key = add("logged")
+    wait_for_status(http, bearer(key), 200)
+    http.get("/v1/models", headers=bearer("skin_wrong-key"))
+    secret = (keyed_server.home / "page.key").read_text()
+
+    for log in keyed_server.home.rglob("*.log"):
+        text = log.read_text(encoding="utf-8", errors="replace")
+        assert not any(word in text for word in (key, "skin_wrong-key", secret)), log
