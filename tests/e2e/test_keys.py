@@ -101,7 +101,7 @@ def test_nothing_but_health_answers_without_a_key(http: httpx.Client, lesion: by
         "/healthz/",
         "/favicon.ico",
     ):
-        for method in ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "BREW"):
+        for method in ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "PROPFIND"):
             answer = http.request(method, path)
             assert answer.status_code == 401, (method, path)
             assert answer.headers["www-authenticate"] == "Bearer"
