@@ -47,7 +47,7 @@ class Grant(NamedTuple):
 
     tokens: int
     level: float
-    """Tokens that are left, as a number that may be negative."""
+    """Tokens that are left."""
     wait_s: float
     """After the granted tokens are used, until another call is useful."""
     photos: int

@@ -41,7 +41,9 @@ def limit_notices(config: GatewayConfig, limits: Iterable[Limit]) -> list[str]:
         limits: of the keys; ``config.client_limit`` does not apply with keys.
     """
     notices: list[str] = []
-    if config.keys_file is None and config.client_limit is not None:
+    if config.keys_file is not None and config.client_limit is not None:
+        notices.append("gateway.client_limit is ignored: the limits of keys.yaml apply")
+    elif config.client_limit is not None:
         limits = [config.client_limit]
         proxy = config.trusted_proxy
         notices.append(

@@ -30,7 +30,7 @@ class TokenBucket:
         self.rate, self.burst = rate, burst
 
     def level(self, now: float) -> float:
-        """Refill the bucket and return its tokens; negative after ``charge``."""
+        """Refill the bucket and return its tokens."""
         if now > self._updated:
             self._level = min(self.burst, self._level + self.rate * (now - self._updated))
             self._updated = now
@@ -43,11 +43,8 @@ class TokenBucket:
         return taken
 
     def give_back(self, tokens: float, now: float) -> None:
-        """Return unused tokens; a negative number takes tokens that were used elsewhere.
-
-        The level does not fall below minus one burst.
-        """
-        self._level = max(-self.burst, min(self.burst, self.level(now) + tokens))
+        """Return unused tokens; a negative number takes those used elsewhere, as far as they are there."""
+        self._level = max(0.0, min(self.burst, self.level(now) + tokens))
 
     def wait_s(self, now: float, tokens: float = 1) -> float:
         """Return the seconds until ``tokens`` are there, if nobody takes any."""

@@ -5,7 +5,7 @@ import re
 import signal
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import httpx
@@ -135,6 +135,7 @@ async def test_photos_of_a_day_are_counted_and_kept(limited_server: Server, lesi
 
 def test_forged_addresses_share_the_limit_of_all(address_server: Server):
     """At the port of HAProxy and at the ports of the replicas, which any client of the network reaches."""
+    forged: dict[str, str] = {}
     ports = [address_server.port, *_replica_ports(address_server)]
     assert len(ports) == 5
     statuses: list[int] = []
@@ -177,7 +178,7 @@ def test_addresses_of_the_trusted_proxy_have_limits_of_their_own(address_server:
     assert Counter(statuses) == {200: 10, 429: 4}
 
 
-def _with_gateways(server_config: Path, folder: Path, gateway: dict[str, object]) -> Path:
+def _with_gateways(server_config: Path, folder: Path, gateway: Mapping[str, object]) -> Path:
     config = yaml.safe_load(server_config.read_text(encoding="utf-8"))
     api, _ = config["applications"]
     api["args"]["gateway"].update(gateway)

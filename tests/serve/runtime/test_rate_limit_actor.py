@@ -12,7 +12,7 @@ from ray.util import list_named_actors
 
 from serve.config import Limit
 from serve.runtime.callers import Caller
-from serve.runtime.leases import LeaseClient
+from serve.runtime.leases import SLOW_CALL_S, LeaseClient
 from serve.runtime.quota_file import FILE_NAME
 from serve.runtime.rate_limit_actor import NAMESPACE, LimiterClient, actor_name
 
@@ -36,10 +36,12 @@ def caller(name: str, **limit: float) -> Caller:
     return Caller(name=name, roles=frozenset(), limit=Limit.model_validate(limit))
 
 
-async def connect(application: str, folder: Path | None = None, *, number: int = 4) -> list[LeaseClient]:
+async def connect(
+    application: str, folder: Path | None = None, *, number: int = 4, slow_call_s: float = SLOW_CALL_S
+) -> list[LeaseClient]:
     """Return gateways whose limiter runs."""
     clients = [LimiterClient(application, str(folder) if folder else None) for _ in range(number)]
-    gateways = [LeaseClient(client) for client in clients]
+    gateways = [LeaseClient(client, slow_call_s=slow_call_s) for client in clients]
     for client, gateway in zip(clients, gateways, strict=True):
         client.connect()
         gateway.start()
@@ -112,7 +114,7 @@ async def test_without_the_actor_requests_go_on_within_twice_their_limit(no_rest
 
 
 async def test_photo_counts_survive_the_actor(tmp_path: Path):
-    [gateway] = await connect("photos", tmp_path, number=1)
+    [gateway] = await connect("photos", tmp_path, number=1, slow_call_s=60)
     one = caller("key:a", photos_per_day=100)
     assert (await gateway.take_photos(one, 60)).accepted
     until = time.monotonic() + 20
@@ -121,7 +123,7 @@ async def test_photo_counts_survive_the_actor(tmp_path: Path):
         await asyncio.sleep(0.1)
 
     ray.kill(ray.get_actor(actor_name("photos", str(tmp_path)), namespace=NAMESPACE), no_restart=False)
-    [other] = await connect("photos", tmp_path, number=1)
+    [other] = await connect("photos", tmp_path, number=1, slow_call_s=60)
 
     assert json.loads((tmp_path / FILE_NAME).read_text())["quotas"]["key:a"]["used"] == 60
     assert not (await other.take_photos(one, 41)).accepted
@@ -135,6 +137,7 @@ async def test_an_unused_actor_ends():
     assert (await gateway.take_token(caller("key:a", requests_per_second=1))).accepted
     until = time.monotonic() + 60
 
-    while any(one["name"] == actor_name("unused", None) for one in list_named_actors(all_namespaces=True)):
+    name = actor_name("unused", None)
+    while {"name": name, "namespace": NAMESPACE} in list(list_named_actors(all_namespaces=True)):
         assert time.monotonic() < until
         await asyncio.sleep(0.5)

@@ -8,12 +8,12 @@ import httpx
 import pytest
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from serve.config import Limit
+from serve.config import GatewayConfig, Limit
 from serve.runtime.admission import RequestIdMiddleware
 from serve.runtime.callers import CALLER, Caller
 from serve.runtime.leases import LeaseClient
 from serve.runtime.limit_ledger import LimitLedger
-from serve.runtime.rate_limits import RateLimitMiddleware, client_name
+from serve.runtime.rate_limits import RateLimitMiddleware, client_name, limit_notices
 from tests.serve.fakes import FakeModels, error_of, fake_app, photo_without_face, picture, uploads
 
 SECRET = "secret-of-the-proxy"
@@ -213,6 +213,31 @@ async def test_photos_of_a_failed_request_are_not_counted(connect: Connect, mode
     rejected = await client.post("/v1/progress", files=uploads(photo_without_face(), photo_without_face()))
 
     assert [one.status_code for one in (failed, accepted, rejected)] == [500, 200, 429]
+
+
+@pytest.mark.parametrize(
+    ("settings", "limits", "expected"),
+    [
+        ({}, [], []),
+        ({"client_limit": {"requests_per_second": 1}}, [], ["all of them together share"]),
+        ({"client_limit": {"photos_per_day": 1}, "quota_folder": "/a"}, [], ["all of them together share"]),
+        (
+            {"client_limit": {"photos_per_day": 1}, "trusted_proxy": {"name": "nginx", "secret_file": "/a"}},
+            [],
+            ["each address that the proxy nginx sends", "start at 0 after a restart"],
+        ),
+        ({"keys_file": "keys.yaml"}, [Limit(requests_per_second=1)], []),
+        ({"keys_file": "keys.yaml"}, [Limit(), Limit(photos_per_day=1)], ["start at 0 after a restart"]),
+        ({"keys_file": "keys.yaml", "client_limit": {}}, [], ["client_limit is ignored"]),
+    ],
+)
+def test_the_start_says_whose_limits_apply(
+    settings: dict[str, Any], limits: list[Limit], expected: list[str]
+):
+    notices = limit_notices(GatewayConfig.model_validate(settings), limits)
+
+    assert len(notices) == len(expected)
+    assert all(part in notice for part, notice in zip(expected, notices, strict=True))
 
 
 @pytest.mark.parametrize(
