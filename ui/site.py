@@ -26,8 +26,8 @@ from ui.uploads import UploadFolder
 
 _SWEEPS_PER_AGE = 20  # with an age limit of ten minutes, every 30 s
 _SEEDS = (1, 2, 17)  # by weights/lesion version 5: benign twice, then inconclusive
-_POLICY = (  # Gradio has scripts and styles within its pages; photos are shown as blobs and data
-    "default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; "
+_POLICY = (  # Gradio 6.31 has scripts in its pages and evaluates those of gr.HTML; photos are data and blobs
+    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data: blob:; connect-src 'self' data: blob:; font-src 'self' data:; object-src 'none'; "
     "base-uri 'self'; form-action 'self'; frame-ancestors "
 )
