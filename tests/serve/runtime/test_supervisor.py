@@ -20,6 +20,8 @@ orphan = f"[sys.executable, '-c', {stubborn!r}, {home!r}], start_new_session=Tru
 middle = f"import subprocess, sys; subprocess.Popen({orphan})"
 subprocess.run([sys.executable, "-c", middle], check=True)  # leaves an orphan
 print("progress: loading", flush=True)
+if mode == "closed-page":
+    print("notice: the page is off, as access is not set", flush=True)
 if mode == "stuck":
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     time.sleep(1000)
@@ -32,8 +34,9 @@ if mode == "flaky" and not os.path.exists(home + "/second"):
 
 class Answer(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
-        body = b'{"status": "ok"}'
-        self.send_response(200)
+        closed = mode == "closed-page" and self.path == "/ui/"
+        body = b'{"error": {"message": "the page is off"}}' if closed else b'{"status": "ok"}'
+        self.send_response(404 if closed else 200)
         self.send_header("content-length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
@@ -111,6 +114,16 @@ def test_a_signal_ends_all_processes_frees_the_port_and_deletes_the_folder(tmp_p
     assert not home.exists()
     with pytest.raises(OSError):
         http.client.HTTPConnection("127.0.0.1", port, timeout=1).connect()
+
+
+def test_a_closed_page_is_not_waited_for_and_the_reason_is_printed(tmp_path: Path):
+    process = start(tmp_path / "home", free_port(), "closed-page")
+    output = wait_for_line(process, "ready: ")
+    os.kill(process.pid, signal.SIGTERM)
+    process.communicate(timeout=15)
+
+    assert "skinserve: the page is off, as access is not set\n" in output
+    assert "is the page" not in output and "/docs the API" in output
 
 
 def test_a_starting_server_that_ignores_signals_is_killed(tmp_path: Path):
