@@ -9,6 +9,7 @@ from fastapi.responses import JSONResponse, RedirectResponse
 from ray.serve.handle import DeploymentHandle
 
 from models.images import PhotoLimits
+from models.registry import Registry
 from serve import tasks
 from serve.config import GatewayConfig
 from serve.runtime import openapi, root_files
@@ -16,15 +17,18 @@ from serve.runtime.admission import AdmissionControl, RequestIdMiddleware, publi
 from serve.runtime.audit_log import AuditMiddleware, open_audit_log
 from serve.runtime.auth import AuthMiddleware, create_authorizer
 from serve.runtime.autoscaling import CpuMeter, Load
+from serve.runtime.canary_monitor import CanaryMonitor, Exchange, connect_monitor
 from serve.runtime.decode_pool import DecodePool
 from serve.runtime.errors import error_responses, register_error_handlers
 from serve.runtime.forwarded_headers import ForwardedHeadersMiddleware, proxy_secrets
 from serve.runtime.http_layers import HeadMiddleware, cors
 from serve.runtime.leases import LeaseClient
 from serve.runtime.limit_ledger import LimitLedger
+from serve.runtime.model_traffic import ModelTraffic
 from serve.runtime.rate_limit_actor import connect_limiter
 from serve.runtime.rate_limits import RateLimitMiddleware, has_limits
 from serve.runtime.readiness import Readiness
+from serve.runtime.registry_follower import RegistryFollower, RegistryMiddleware
 from serve.runtime.replica_client import ReplicaClient
 from serve.runtime.security_headers import SecurityHeadersMiddleware
 from serve.runtime.uploads import reject_unknown_parameters
@@ -56,6 +60,8 @@ class Gateway:
             name: ReplicaClient(name, handle, retry_after_s=config.retry_after_s)
             for name, handle in handles.items()
         }
+        registry = config.registry
+        self._exchange = connect_monitor(registry, config.canary) if registry is not None else None
         self._leases = LeaseClient(connect_limiter(config.quota_folder)) if has_limits(config) else None
 
     def record_autoscaling_stats(self) -> dict[Load, float]:
@@ -63,7 +69,7 @@ class Gateway:
         return self._cpu()
 
     def __serve_build_asgi_app__(self) -> FastAPI:
-        app = create_app(self._config, self._services, self._replicas, self._leases)
+        app = create_app(self._config, self._services, self._replicas, self._leases, self._exchange)
         publish_checks(
             app.state.checks, self._config.allowed_origins, app.state.authorizer, app.state.audit_log
         )
@@ -75,21 +81,25 @@ def create_app(
     services: Services,
     replicas: Mapping[str, ReplicaClient],
     leases: LeaseClient | None = None,
+    exchange: Exchange | None = None,
 ) -> FastAPI:
     """Build the HTTP API; tests pass fake replicas.
 
     Args:
         leases: of limits; None: the limits are those of this gateway alone.
+        exchange: with the monitor of canaries; None: they are compared by this gateway alone.
 
     Raises:
         KeysFileError: the keys file cannot be used.
         ValueError: the secrets of the trusted proxy or the audit log cannot be used.
     """
+    traffic = ModelTraffic(config)
     context = GatewayContext(
         config=config,
         photo_limits=PhotoLimits(max_bytes=config.max_photo_bytes, max_pixels=config.max_photo_pixels),
         decode_pool=DecodePool(config.num_decode_threads),
         replicas=replicas,
+        traffic=traffic,
     )
     app = openapi.new_app(
         {task.name: task.description for task in tasks.TASKS}, needs_key=config.keys_file is not None
@@ -97,6 +107,7 @@ def create_app(
     app.state.authorizer = create_authorizer(config)
     app.state.audit_log = open_audit_log(config)
     app.state.replicas = replicas
+    app.state.traffic = traffic
     app.state.services = {name: create(context) for name, create in services.items()}
     app.state.checks = {
         path: limiter.check
@@ -113,6 +124,16 @@ def create_app(
     register_error_handlers(app)
     app.add_middleware(HeadMiddleware)
     app.add_middleware(AdmissionControl, config=config, checks=app.state.checks)
+    if config.registry is not None:
+        follower = RegistryFollower(
+            Registry(config.registry),
+            app.state.services,
+            replicas,
+            traffic,
+            exchange or CanaryMonitor(config.registry, config.canary).exchange,
+            poll_s=config.registry_poll_s,
+        )
+        app.add_middleware(RegistryMiddleware, follower=follower)
     if has_limits(config):
         leases = leases or LeaseClient(LimitLedger().call)
         app.add_middleware(RateLimitMiddleware, leases=leases, client_limit=config.client_limit)

@@ -11,7 +11,8 @@ from models.images import PhotoLimits
 from serve.config import GatewayConfig, TaskConfig
 from serve.runtime.admission import AdaptiveLimiter
 from serve.runtime.decode_pool import DecodePool
-from serve.runtime.model_catalog import ModelCatalog
+from serve.runtime.model_catalog import CatalogEntry, ModelCatalog
+from serve.runtime.model_traffic import ModelTraffic
 from serve.runtime.replica_client import ReplicaClient
 from serve.schemas import LoadedModel
 
@@ -25,6 +26,8 @@ class GatewayContext:
     decode_pool: DecodePool
     replicas: Mapping[str, ReplicaClient]
     """Clients of the deployments of all tasks, by the names in ``TaskApp.deployments``."""
+    traffic: ModelTraffic
+    """Measures the answers of each model."""
 
 
 class Service(Protocol):
@@ -41,6 +44,14 @@ class Service(Protocol):
     @property
     def catalog(self) -> ModelCatalog:
         """Return the models that clients can choose."""
+        ...
+
+    async def prepare(self, entry: CatalogEntry) -> None:
+        """Build what the gateway needs for the requests for a model that will be in the catalog.
+
+        Raises:
+            ApiError: ``model_unavailable``.
+        """
         ...
 
     async def models(self) -> list[LoadedModel]:

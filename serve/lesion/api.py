@@ -3,7 +3,7 @@
 import asyncio
 import re
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Annotated
 
@@ -25,7 +25,8 @@ from serve.runtime import metrics
 from serve.runtime.admission import REQUEST_ID_HEADER, AdaptiveLimiter, request_slot
 from serve.runtime.errors import ApiError
 from serve.runtime.loaded_model import loaded_model
-from serve.runtime.model_catalog import CatalogEntry, ModelCatalog, ModelSelector, resolve_model
+from serve.runtime.model_catalog import CatalogEntry, ModelCatalog, ModelSelector
+from serve.runtime.model_traffic import choose_model
 from serve.runtime.multipart import FormSpec
 from serve.runtime.rate_limits import count_photos
 from serve.runtime.replica_client import OVERLOAD_RETRY_S
@@ -65,8 +66,10 @@ async def lesion(
 ) -> LesionAnswer:
     """Classify one lesion: is it harmful, and what is it? Raw body, multipart `file`, or JSON."""
     service = _service(request)
+    choice = choose_model(request, "lesion", model)
     options = LesionOptions(
-        entry=resolve_model(request.app.state.catalogs, "lesion", model),
+        entry=choice.entry,
+        shadow=choice.shadow,
         explain=explain,
         top_k=top_k,
         box=None if box is None else parse_box(box),
@@ -91,8 +94,8 @@ async def lesion_batch(
     A bad file becomes an error line; the other photos are classified.
     """
     service, slot = _service(request), request_slot(request)
-    entry = resolve_model(request.app.state.catalogs, "lesion", model)
-    options = LesionOptions(entry=entry, explain=explain, top_k=top_k)
+    choice = choose_model(request, "lesion", model)
+    options = LesionOptions(entry=choice.entry, shadow=choice.shadow, explain=explain, top_k=top_k)
     spec = FormSpec(
         file_field="files",
         max_files=service.config.max_batch_photos,
@@ -120,6 +123,8 @@ class LesionOptions:
     entry: CatalogEntry
     explain: bool
     top_k: int
+    shadow: CatalogEntry | None = None
+    """Model whose answer is computed in the background and compared."""
     box: Box | None = None
     """Of the lesion, pixels of the upright photo."""
 
@@ -145,6 +150,7 @@ class LesionService:
         self.limiters = {"/v1/lesion": self.photo_limiter, "/v1/lesion/batch": self.batch_limiter}
         self._batch_photos = asyncio.Semaphore(config.batch_concurrency)
         self.pool = context.decode_pool
+        self._traffic = context.traffic
         self._replicas = context.replicas["lesion"]
         self._models = GatewayModels(config, catalog, self._replicas, context.photo_limits)
 
@@ -156,12 +162,16 @@ class LesionService:
             ApiError: ``overloaded``.
         """
         with self.photo_limiter.acquire():
-            return await self._answer(file, options, _submit)
+            return await self._classify(file, options, _submit)
 
     async def classify_or_wait(self, file: File, options: LesionOptions) -> LesionAnswer:
         """Classify one photo of an accepted batch request; wait while the replicas are overloaded."""
         async with self._batch_photos:
-            return await self._answer(file, options, _submit_or_wait)
+            return await self._classify(file, options, _submit_or_wait)
+
+    async def prepare(self, entry: CatalogEntry) -> None:
+        """Load the localizer of a model that will be in the catalog."""
+        await self._models.get(entry)
 
     async def models(self) -> list[LoadedModel]:
         """Describe all models for ``GET /v1/models``, without loading one."""
@@ -177,6 +187,18 @@ class LesionService:
             )
             for entry, model in models
         ]
+
+    async def _classify(self, file: File, options: LesionOptions, submit: Submit) -> LesionAnswer:
+        """Answer for one photo, count the answer, and start that of a shadow model."""
+        with self._traffic.measure("lesion", options.entry) as count:
+            answer = await self._answer(file, options, submit)
+            count(answer.verdict, answer.reasons)
+        metrics.count_answer("lesion", answer.verdict, answer.reasons)
+        if (shadow := options.shadow) is not None:
+            alone = replace(options, entry=shadow, shadow=None, explain=False)
+            work = partial(self._answer, file, alone, _submit)
+            self._traffic.run_shadow("lesion", shadow, work, answer.verdict)
+        return answer
 
     async def _answer(self, file: File, options: LesionOptions, submit: Submit) -> LesionAnswer:
         """Prepare a photo, give it to the network unless it has problems, and build the response."""
@@ -200,7 +222,6 @@ class LesionService:
             png = None if map_HW is None else await self.pool.run(grad_cam_png, map_HW)
             weaknesses = find_weaknesses(prepared, gate) if gate else []
             answer = usable_answer(report, prepared, weaknesses, top_k=options.top_k, heatmap_png=png)
-        metrics.count_answer("lesion", answer.verdict, answer.reasons)
         return answer
 
 

@@ -57,6 +57,11 @@ class LesionClassifier:
                 raise report
         return [report for report in reports if isinstance(report, LesionReport)]
 
+    async def preload(self, address: str) -> ModelRuntime | LoadFailed:
+        """Load a model before the first request for it."""
+        model = await self.models.get(address)
+        return model if isinstance(model, LoadFailed) else model.runtime
+
     async def record_autoscaling_stats(self) -> dict[Load, float]:  # async: in the thread of ``classify``
         """Return the mean number of photos in progress for ``TargetLoadPolicy``."""
         return {"photos": self._photos.mean_since_last_call()}

@@ -30,7 +30,8 @@ from serve.runtime import metrics
 from serve.runtime.admission import AdaptiveLimiter, request_slot
 from serve.runtime.errors import ApiError
 from serve.runtime.loaded_model import loaded_model
-from serve.runtime.model_catalog import CatalogEntry, ModelCatalog, ModelSelector, resolve_model
+from serve.runtime.model_catalog import CatalogEntry, ModelCatalog, ModelSelector
+from serve.runtime.model_traffic import ModelChoice, choose_model
 from serve.runtime.multipart import FormSpec
 from serve.runtime.rate_limits import count_photos
 from serve.runtime.uploads import media_type, read_body, read_form
@@ -54,7 +55,7 @@ async def progress(request: Request, model: ModelSelector = None) -> ProgressAns
     can reverse improved and worsened; `too_dark`, `overexposed` and `too_small` by photo.
     """
     service = _service(request)
-    entry = resolve_model(request.app.state.catalogs, "progress", model)
+    choice = choose_model(request, "progress", model)
     spec = FormSpec(
         file_field="files",
         text_fields=("taken_at",),
@@ -66,14 +67,14 @@ async def progress(request: Request, model: ModelSelector = None) -> ProgressAns
     check_num_photos(len(form.files), at_most=service.config.max_series_photos)
     times = read_times(form.fields.get("taken_at", []), len(form.files))
     await count_photos(request, len(form.files))
-    return await service.classify(form.files, times, entry)
+    return await service.classify(form.files, times, choice)
 
 
 @router.post("/predict", openapi_extra=openapi.PREDICT_BODY, responses=openapi.PREDICT_RESPONSES)
 async def predict(request: Request, model: ModelSelector = None) -> PredictAnswer:
     """Answer a SkinCredible request: frames as numbers, oldest first, with the same face detector."""
     service = _service(request)
-    entry = resolve_model(request.app.state.catalogs, "progress", model)
+    entry = choose_model(request, "progress", model).entry
     if media_type(request) not in ("application/json", ""):
         raise ApiError("unsupported_type", f"the body is {media_type(request)!r}; send application/json")
     body = await read_body(request, request_slot(request), max_bytes=service.config.max_json_bytes)
@@ -94,11 +95,15 @@ class ProgressService:
         )
         self.limiters = {"/v1/progress": self.photo_limiter, "/predict": self.photo_limiter}
         self._pool = context.decode_pool
+        self._traffic = context.traffic
         self._decoder = partial(
             decode_bounded, max_side_px=config.max_photo_side_px, limits=context.photo_limits
         )
         self._detect_face = partial(context.replicas["face"].call, "detect")
         self._replicas = context.replicas["progress"]
+
+    async def prepare(self, entry: CatalogEntry) -> None:
+        """Prepare nothing: the gateway needs only the meta of a progress network."""
 
     async def models(self) -> list[LoadedModel]:
         """Describe all models for ``GET /v1/models``, without loading one."""
@@ -112,7 +117,7 @@ class ProgressService:
         self,
         files: Sequence[bytes | PhotoError],
         sent_times: Sequence[datetime] | None,
-        entry: CatalogEntry,
+        choice: ModelChoice,
     ) -> ProgressAnswer:
         """Classify a series of photos of one face.
 
@@ -120,17 +125,16 @@ class ProgressService:
             PhotoError: a photo was rejected or cannot be decoded.
             ApiError: ``no_face`` or ``overloaded``.
         """
-        with self.photo_limiter.acquire(len(files)):
-            photos = await _gather([self._decode(index, file) for index, file in enumerate(files)])
-            order, positions, times = sort_photos(sent_times, [photo.taken_at for photo in photos])
-            faces, report = await self._classify_photos([photos[at] for at in positions], entry)
-            quality_reasons = await self._quality_reasons(photos)
-        series = [
-            SeriesPhoto(index=position, photo=photos[position], taken_at=times[position], face=face)
-            for position, face in zip(positions, faces, strict=True)
-        ]
-        answer = progress_answer(report, series, order, quality_reasons)
+        with (
+            self.photo_limiter.acquire(len(files)),
+            self._traffic.measure("progress", choice.entry) as count,
+        ):
+            answer = await self._answer(files, sent_times, choice.entry)
+            count(answer.verdict, answer.reasons)
         metrics.count_answer("progress", answer.verdict, answer.reasons)
+        if (shadow := choice.shadow) is not None:
+            work = partial(self._answer, files, sent_times, shadow)
+            self._traffic.run_shadow("progress", shadow, work, answer.verdict)
         return answer
 
     async def read_frames(self, body: bytes) -> Sequence[np.ndarray]:
@@ -148,7 +152,10 @@ class ProgressService:
             ApiError: they show too few faces.
         """
         side_px = self.config.max_photo_side_px
-        with self.photo_limiter.acquire(len(frames)):
+        with (
+            self.photo_limiter.acquire(len(frames)),
+            self._traffic.measure("progress", entry) as count,
+        ):
             photos = await _gather(
                 [self._pool.run(bound_array, frame, max_side_px=side_px) for frame in frames]
             )
@@ -157,14 +164,28 @@ class ProgressService:
             blocking = blocking_reasons(faces, compare_faces(faces), numbers=numbers)
             if any(reason.code == "few_faces" for reason in blocking):  # its clients know two classes
                 raise ApiError("too_few_photos", blocking[0].message)
-            quality_reasons = await self._quality_reasons(photos)
+            reasons = [*(blocking or change_reasons(report)), *await self._quality_reasons(photos)]
+            count("inconclusive" if blocking else report.thresholds.verdict(report.improved_T[-1]), reasons)
         improved = min(1.0, max(0.0, report.improved_T[-1]))
         return PredictAnswer(
             prob_class=1 if report.thresholds.is_improved(improved) else 0,
             negative_prob=1 - improved,
             positive_prob=improved,
-            reasons=[*(blocking or change_reasons(report)), *quality_reasons],
+            reasons=reasons,
         )
+
+    async def _answer(
+        self, files: Sequence[bytes | PhotoError], sent_times: Sequence[datetime] | None, entry: CatalogEntry
+    ) -> ProgressAnswer:
+        photos = await _gather([self._decode(index, file) for index, file in enumerate(files)])
+        order, positions, times = sort_photos(sent_times, [photo.taken_at for photo in photos])
+        faces, report = await self._classify_photos([photos[at] for at in positions], entry)
+        quality_reasons = await self._quality_reasons(photos)
+        series = [
+            SeriesPhoto(index=position, photo=photos[position], taken_at=times[position], face=face)
+            for position, face in zip(positions, faces, strict=True)
+        ]
+        return progress_answer(report, series, order, quality_reasons)
 
     async def _decode(self, index: int, file: bytes | PhotoError) -> Photo:
         try:

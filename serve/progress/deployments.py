@@ -105,6 +105,11 @@ class ProgressClassifier:
         model = await self.models.get(ray.serve.get_multiplexed_model_id())
         return model if isinstance(model, LoadFailed) else await model.batcher.submit(series)
 
+    async def preload(self, address: str) -> ModelRuntime | LoadFailed:
+        """Load a model before the first request for it."""
+        model = await self.models.get(address)
+        return model if isinstance(model, LoadFailed) else model.runtime
+
     async def check_health(self) -> None:
         """Raise if the engine of a loaded model no longer answers; Serve then replaces this replica."""
         await self.models.check_health()

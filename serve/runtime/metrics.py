@@ -85,6 +85,41 @@ def limiter_failures() -> Counter:
     return Counter("skinserve_limiter_failures", description=description)
 
 
+@cache
+def model_answers() -> Counter:
+    """Return the counter of answers by ``task``, ``model`` and ``result``: the verdict or error."""
+    description = "answers by task, model (name@version) and result: the verdict or error; with a registry"
+    return _counter("skinserve_model_answers", description, ("task", "model", "result"))
+
+
+@cache
+def shadow_answers() -> Counter:
+    """Return the counter of shadow answers by ``task`` and ``result``: same, different, error, dropped."""
+    description = "shadow answers by task, and whether the verdict is that of production"
+    return _counter("skinserve_shadow_answers", description, ("task", "result"))
+
+
+@cache
+def canary_rollbacks() -> Counter:
+    """Return the counter of automatic rollbacks by ``task`` and ``cause``."""
+    description = "canaries that were rolled back automatically, by task and cause"
+    return _counter("skinserve_canary_rollbacks", description, ("task", "cause"))
+
+
+@cache
+def model_switches() -> Counter:
+    """Return the counter of changes of the default model by ``task``."""
+    description = "changes of the default model of a task in a gateway"
+    return Counter("skinserve_model_switches", description=description, tag_keys=("task",))
+
+
+@cache
+def registry_failures() -> Counter:
+    """Return the counter of failed attempts to follow the registry by ``task``."""
+    description = "failed attempts of a gateway to follow the model registry"
+    return Counter("skinserve_registry_failures", description=description, tag_keys=("task",))
+
+
 def _counter(name: str, description: str, labels: tuple[str, ...]) -> Counter:
     # Ray annotates a tuple of one string and accepts any number
     return Counter(name, description=description, tag_keys=labels)  # pyright: ignore[reportArgumentType]

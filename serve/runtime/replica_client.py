@@ -79,6 +79,14 @@ class ReplicaClient:
                     raise overloaded(message, self._retry_after_s) from error
                 lost = True
 
+    async def broadcast(self, method: str, *arguments: object, timeout_s: float) -> list[Any]:
+        """Call a method of every running replica, for rare calls without back pressure; return all results.
+
+        Raises:
+            TimeoutError: a replica has not answered in time.
+        """
+        return await self._handle.broadcast(method, *arguments).results_async(timeout_s=timeout_s)
+
     async def _call_once(self, method: str, *arguments: object, model: str) -> Any:
         """Call a replica; cancel the call when its caller is cancelled."""
         handle = self._handle

@@ -110,6 +110,8 @@ def _check_files(settings: GatewayConfig, arguments: dict[str, Any]) -> None:
         keys_file = Path(settings.keys_file).absolute()
         read_keys(keys_file)
         arguments["keys_file"] = str(keys_file)
+    if settings.registry is not None and not is_remote(settings.registry):
+        arguments["registry"] = str(Path(settings.registry).absolute())
     if settings.quota_folder is not None and not is_remote(settings.quota_folder):
         arguments["quota_folder"] = str(Path(settings.quota_folder).absolute())
     if audit_log := open_audit_log(settings):

@@ -28,7 +28,7 @@ from serve.progress.api import ProgressService
 from serve.progress.config import ProgressConfig
 from serve.progress.messages import FaceReport, FaceSeries, ProgressReport
 from serve.runtime.errors import STATUS
-from serve.runtime.model_cache import ModelRuntime
+from serve.runtime.model_cache import LoadFailed, ModelRuntime
 from serve.runtime.model_catalog import CatalogEntry, ModelCatalog
 from serve.schemas import Group, ModelName
 from tests.random_checkpoints import random_meta
@@ -84,6 +84,10 @@ class FakeModels:
     """Face descriptors by the red of a photo, to 10 grey levels; empty: no face descriptor."""
     called: list[str] = field(default_factory=list)
     """Addresses of the models of all calls; empty for the default model."""
+    preloaded: list[str] = field(default_factory=list)
+    """Addresses of the models that were loaded before their first request."""
+    load_failure: str | None = None
+    """Why models other than the default one cannot be loaded."""
     photos: list[LesionPhoto] = field(default_factory=list)
     series: list[FaceSeries] = field(default_factory=list)
     _at_once: int = 0
@@ -154,6 +158,12 @@ class FakeReplicas:
 
     models: FakeModels
     name: str
+
+    async def broadcast(self, method: str, *arguments: Any, timeout_s: float) -> list[Any]:
+        self.models.preloaded += arguments
+        if self.models.load_failure is not None:
+            return [LoadFailed(reason=self.models.load_failure)]
+        return [ModelRuntime(device="cpu", engine="fake")]
 
     async def call(self, method: str, *arguments: Any, model: str = "") -> Any:
         self.models.called.append(model)

@@ -12,7 +12,7 @@ from serve.config import TaskConfig
 from serve.runtime.admission import AdaptiveLimiter, request_slot
 from serve.runtime.loaded_model import loaded_model
 from serve.runtime.model_cache import ModelRuntime
-from serve.runtime.model_catalog import ModelCatalog, read_entry
+from serve.runtime.model_catalog import CatalogEntry, ModelCatalog, read_entry
 from serve.runtime.uploads import read_photo
 from serve.schemas import LoadedModel
 from serve.task import GatewayContext, ServeTask, TaskApp
@@ -36,6 +36,8 @@ class WoundService:
         self.catalog = catalog
         self.decoder = partial(decode_square, side_px=catalog.default.meta.input_px)
         self.limiters = {"/v1/wound": AdaptiveLimiter(8, "photos of wounds", retry_after_s=2)}
+
+    async def prepare(self, entry: CatalogEntry) -> None: ...
 
     async def models(self) -> list[LoadedModel]:
         return [loaded_model(self.catalog.default, ModelRuntime(device="cpu", engine="numpy"))]
