@@ -151,6 +151,7 @@ def loaded_models() -> Models:
         kind="lesion",
         name="lesion-reference",
         version="1",
+        default=True,
         sha256="5b1e" * 16,
         labels=[name for name, _, _ in DIAGNOSES],
         groups={name: group for name, group, _ in DIAGNOSES},

@@ -51,6 +51,9 @@ from train.lesion.verdict_metrics import (
 )
 from train.task import TrainedRun
 
+DESCRIPTION = (
+    "the more accurate lesion network, which also rejects pictures of other things; where people send anything"
+)
 LICENCE = "CC BY-NC 4.0 (HAM10000, MSK and UDA, ISIC 2020); CC BY 4.0 (PAD-UFES-20)"
 SOURCE_NAMES = {
     "ham10000": "HAM10000",
@@ -255,6 +258,7 @@ def _described(rows: Sequence[Row]) -> str:
 
 def _write(folder: Path, meta: CheckpointMeta, train_rows: Sequence[Row]) -> None:
     assert isinstance(meta.metrics, LesionMetrics)
+    meta = meta.model_copy(update={"description": DESCRIPTION})
     (folder / META).write_text(meta.model_dump_json(indent=2) + "\n", encoding="utf-8")
     (folder / CARD).write_text(recipe_card(meta, meta.metrics, train_rows), encoding="utf-8")
 

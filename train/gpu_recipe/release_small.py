@@ -43,6 +43,9 @@ from train.lesion.verdict_metrics import VerdictRule, verdict_metrics_by_source,
 from train.task import TrainedRun
 
 SECTIONS = Path(__file__).with_name("model_card_small.md")
+DESCRIPTION = (
+    "1.8 times as fast on a CPU and less accurate; for many photos that are known to show one lesion each"
+)
 TRAINING_DATA = "HAM10000, MSK and UDA of ISIC, ISIC 2020, PAD-UFES-20"
 
 log = logging.getLogger(__name__)
@@ -160,6 +163,7 @@ def _int8(int8: Int8Metrics) -> str:
 
 def _write(folder: Path, meta: CheckpointMeta) -> None:
     assert isinstance(meta.metrics, LesionMetrics)
+    meta = meta.model_copy(update={"description": DESCRIPTION})
     (folder / META).write_text(meta.model_dump_json(indent=2) + "\n", encoding="utf-8")
     (folder / CARD).write_text(small_card(meta, meta.metrics), encoding="utf-8")
 

@@ -72,18 +72,23 @@ def _model(model: LoadedModel) -> dict[str, Any]:
     return {
         "question": TITLES.get(model.kind, model.name),
         "facts": [
-            ("Name", f"{model.name}, version {model.version}"),
+            ("Name", f"{model.name}, version {model.version}" + _choice(model)),
             _answers(model),
             ("Input", f"{model.input_px} x {model.input_px} pixels"),
             *_lesion_facts(model),
             ("Training set", model.training_data),
             ("Data licence", model.data_licence),
             ("Measured on", measured_on(model)),
-            ("Runs on", f"{model.engine}, {model.device}"),
+            *([("Good for", model.description)] if model.description else []),
+            ("Runs on", f"{model.engine}, {model.device}" if model.engine else "loaded on request"),
             ("Weights", f"sha256 {model.sha256[:16]}…"),
         ],
         "metrics": metric_lines(model),
     }
+
+
+def _choice(model: LoadedModel) -> str:
+    return "" if model.default else f", chosen by ?model={model.name}@{model.version}"
 
 
 def _answers(model: LoadedModel) -> tuple[str, str]:

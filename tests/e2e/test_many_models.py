@@ -1,0 +1,140 @@
+"""Twenty lesion models on two replicas that keep four each: answers, memory, eviction, bad checkpoints."""
+
+import asyncio
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+import yaml
+
+from models.checkpoint import save_checkpoint
+from models.lesion.small_network import SMALL_NETWORK, SmallLesionNet
+from samples.lesion import draw_lesion
+from serve.schemas import Models
+from tests.conftest import Server, StartServer
+from tests.random_checkpoints import random_meta
+from tests.serve.fakes import error_of, jpeg_of
+
+pytestmark = pytest.mark.server
+
+NAMES = [f"lesion-{number:02}" for number in range(20)]
+MAX_GROWTH_BYTES = 200_000_000
+"""Of both replicas over 40 loads, of which each takes 30 MB."""
+
+
+def write_small_lesion(folder: Path, name: str) -> Path:
+    architecture = {"network": SMALL_NETWORK, "num_diagnoses": 2, "input_px": 64}
+    meta = random_meta("lesion", name=name, version="1", architecture=architecture)
+    save_checkpoint(folder, SmallLesionNet(num_diagnoses=2, input_px=64), meta, "# Random weights\n")
+    return folder
+
+
+@dataclass
+class ManyModels:
+    http: httpx.Client
+    server: Server
+    folders: dict[str, Path]
+
+    def memory_bytes(self) -> int:
+        return sum(one.memory_full_info().uss for one in self.server.replicas("LesionClassifier"))
+
+
+@pytest.fixture(scope="module")
+def many(
+    start_server: StartServer, server_config: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ManyModels]:
+    folder = tmp_path_factory.mktemp("many")
+    folders = {name: write_small_lesion(folder / name, name) for name in NAMES}
+    config = yaml.safe_load(server_config.read_text(encoding="utf-8"))
+    api = config["applications"][0]
+    api["args"]["lesion"] |= {"checkpoints": list(map(str, folders.values())), "max_models_per_replica": 4}
+    for deployment in api["deployments"]:
+        deployment["num_replicas"] = 2 if deployment["name"] == "LesionClassifier" else 1
+    path = folder / "config.yaml"
+    path.write_text(yaml.safe_dump(config), encoding="utf-8")
+    server = start_server(path)
+    server.wait_for("ready: ")
+    with httpx.Client(base_url=server.url, timeout=90, trust_env=False) as client:
+        yield ManyModels(http=client, server=server, folders=folders)
+    server.stop()
+
+
+def test_the_list_names_all_models_and_loads_none(many: ManyModels):
+    models = Models.model_validate_json(many.http.get("/v1/models").content).models
+
+    lesions = [model for model in models if model.kind == "lesion"]
+    assert [model.name for model in lesions] == NAMES
+    assert [model.default for model in lesions] == [True] + [False] * 19
+    assert [model.engine is not None for model in lesions] == [True] + [False] * 19
+
+
+async def test_every_model_answers_with_its_name_and_evicted_ones_are_freed(many: ManyModels):
+    photo = jpeg_of(draw_lesion(seed=3))
+    places = asyncio.Semaphore(4)
+
+    async def send(http: httpx.AsyncClient, name: str) -> tuple[str, str | int]:
+        async with places:
+            answer = await http.post("/v1/lesion", params={"model": name}, content=photo)
+        return name, answer.json()["model"]["name"] if answer.status_code == 200 else answer.status_code
+
+    async def send_all(http: httpx.AsyncClient) -> list[tuple[str, str | int]]:
+        return await asyncio.gather(*(send(http, name) for name in NAMES))
+
+    async with httpx.AsyncClient(base_url=many.server.url, timeout=90, trust_env=False) as http:
+        first = await send_all(http)
+        before = many.memory_bytes()
+        others = [await send_all(http) for _ in range(2)]
+        after = many.memory_bytes()
+
+    outcomes = Counter(found == name for turn in (first, *others) for name, found in turn)
+    print(f"memory of the replicas: {before / 1e6:.0f} MB, then {after / 1e6:.0f} MB")
+    assert outcomes == {True: 60}
+    assert len(many.server.replicas("LesionClassifier")) == 2
+    assert after - before < MAX_GROWTH_BYTES
+
+
+def test_a_model_that_cannot_be_loaded_is_an_error_and_the_others_go_on(many: ManyModels):
+    photo = jpeg_of(draw_lesion(seed=3))
+    broken, moved = many.folders[NAMES[18]], many.folders[NAMES[19]]
+    for _ in range(2):  # evict both on both replicas
+        for name in NAMES[1:9]:
+            many.http.post("/v1/lesion", params={"model": name}, content=photo)
+    weights = broken / "weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"?")
+    shutil.move(moved, moved.with_name("moved"))
+
+    found = [
+        error_of(many.http.post("/v1/lesion", params={"model": one}, content=photo)) for one in NAMES[18:]
+    ]
+    default = many.http.post("/v1/lesion", content=photo)
+    ready = many.http.get("/readyz")
+
+    assert [code for _, code, _ in found] == ["model_unavailable"] * 2
+    assert all(str(broken.parent) not in message for _, _, message in found)
+    assert default.json()["model"]["name"] == NAMES[0]
+    assert ready.status_code == 200
+
+
+def test_unknown_models_and_those_of_another_task_are_not_found(many: ManyModels):
+    photo = jpeg_of(draw_lesion(seed=3))
+
+    unknown = error_of(many.http.post("/v1/lesion?model=lesion-99", content=photo))
+    version = error_of(many.http.post("/v1/lesion?model=lesion-01@2", content=photo))
+    other = error_of(many.http.post("/v1/lesion?model=progress-reference", content=photo))
+
+    assert unknown[:2] == version[:2] == other[:2] == (404, "not_found")
+    assert "lesion-00@1, lesion-01@1" in unknown[2] and "lesion-01@2" in version[2]
+    assert "belongs to /v1/progress" in other[2]
+
+
+@pytest.mark.parametrize("header", ["serve_multiplexed_model_id", "Serve-Multiplexed_Model-Id"])
+def test_a_client_cannot_choose_a_model_id_of_ray_serve(many: ManyModels, header: str):
+    answer = many.http.post(
+        "/v1/lesion", headers={header: str(many.folders[NAMES[5]])}, content=jpeg_of(draw_lesion(seed=3))
+    )
+
+    assert answer.json()["model"]["name"] == NAMES[0]
