@@ -186,7 +186,7 @@ class LeaseClient:
             rate, burst = lease.limit.requests_per_second or 1, lease.limit.burst_size or 1
             parts = self._num_gateways
             level = max(lease.level / parts, float(lease.level >= 1))
-            lease.share = TokenBucket(rate / parts, max(1, burst / parts), now=now, level=level)
+            lease.share = TokenBucket(rate / parts, max(2, burst / parts), now=now, level=level)
         lease.tokens_used = now
         if not lease.share.take(1, now):
             return _token_decision(lease, wait_s=lease.share.wait_s(now))

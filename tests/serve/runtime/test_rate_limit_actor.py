@@ -46,11 +46,13 @@ async def connect(
         client.connect()
         gateway.start()
     until = time.monotonic() + 60
-    while not all(gateway.num_calls and gateway._num_gateways == number for gateway in gateways):
+    while not all(gateway._attached and gateway._num_gateways == number for gateway in gateways) or (
+        not gateways[0].num_calls
+    ):
         assert time.monotonic() < until
+        await asyncio.sleep(0.1)
         for gateway in gateways:
-            gateway._request_call()
-        await asyncio.sleep(0.2)
+            await gateway._wait_for_call()
     return gateways
 
 
@@ -89,7 +91,7 @@ async def test_four_gateways_accept_each_limit_at_1000_requests_per_second():
     print(f"{elapsed_s:.1f} s, expected {expected:.0f}, accepted {sorted(accepted)}, {num_calls} calls")
     for number in accepted:
         assert number == pytest.approx(expected, abs=0.05 * RATE * elapsed_s)
-    assert num_calls < OFFERED_PER_S * elapsed_s / 5
+    assert num_calls < OFFERED_PER_S * elapsed_s / 3
 
 
 @pytest.mark.parametrize("no_restart", [False, True], ids=["restarted by Ray", "created anew"])
