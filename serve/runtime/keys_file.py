@@ -159,7 +159,10 @@ def problems_in(error: ValidationError) -> str:
     return "; ".join(found[:MAX_PROBLEMS]) + more
 
 
-class _UniqueKeyLoader(yaml.SafeLoader):
+_SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # seven times as fast
+
+
+class _UniqueKeyLoader(_SafeLoader):
     """Reject a mapping with a repeated key, of which PyYAML would take the last."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:

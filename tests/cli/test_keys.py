@@ -93,5 +93,5 @@ def test_a_file_with_a_mistake_is_not_overwritten(file: Path, capsys: pytest.Cap
 
     assert run(file, "add", "clinic") == 1
 
-    assert "line 1" in capsys.readouterr().err
+    assert "keys.yaml, line " in capsys.readouterr().err
     assert file.read_text() == "keys: ["

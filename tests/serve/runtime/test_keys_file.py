@@ -63,7 +63,7 @@ KEY = f"name: a\n    sha256: {DIGEST}\n    roles: [predict]"
     [
         ("", "has no list of keys"),
         ("keys", "has no list of keys"),
-        ("keys: [", "line 1: expected"),
+        ("keys: [", "line [12]: .*expected"),
         ("\x00", "not YAML|line 1"),
         ("keys: []\nkeys: []", "line 1: 'keys' is written twice"),
         ("jwt: null", "keys: Field required"),
