@@ -48,7 +48,7 @@ def many(
     start_server: StartServer, server_config: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[ManyModels]:
     folder = tmp_path_factory.mktemp("many")
-    folders = {name: write_small_lesion(folder / name, name) for name in NAMES}
+    folders = {name: write_small_lesion(folder / name, name) for name in (*NAMES, "damaged", "moved")}
     config = yaml.safe_load(server_config.read_text(encoding="utf-8"))
     api = config["applications"][0]
     api["args"]["lesion"] |= {"checkpoints": list(map(str, folders.values())), "max_models_per_replica": 4}
@@ -67,9 +67,9 @@ def test_the_list_names_all_models_and_loads_none(many: ManyModels):
     models = Models.model_validate_json(many.http.get("/v1/models").content).models
 
     lesions = [model for model in models if model.kind == "lesion"]
-    assert [model.name for model in lesions] == NAMES
-    assert [model.default for model in lesions] == [True] + [False] * 19
-    assert [model.engine is not None for model in lesions] == [True] + [False] * 19
+    assert [model.name for model in lesions] == list(many.folders)
+    assert [model.default for model in lesions] == [True] + [False] * 21
+    assert [model.engine is not None for model in lesions] == [True] + [False] * 21
 
 
 async def test_every_model_answers_with_its_name_and_evicted_ones_are_freed(many: ManyModels):
@@ -99,16 +99,14 @@ async def test_every_model_answers_with_its_name_and_evicted_ones_are_freed(many
 
 def test_a_model_that_cannot_be_loaded_is_an_error_and_the_others_go_on(many: ManyModels):
     photo = jpeg_of(draw_lesion(seed=3))
-    broken, moved = many.folders[NAMES[18]], many.folders[NAMES[19]]
-    for _ in range(2):  # evict both on both replicas
-        for name in NAMES[1:9]:
-            many.http.post("/v1/lesion", params={"model": name}, content=photo)
+    broken, moved = many.folders["damaged"], many.folders["moved"]
     weights = broken / "weights.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"?")
-    shutil.move(moved, moved.with_name("moved"))
+    shutil.move(moved, moved.with_name("elsewhere"))
 
     found = [
-        error_of(many.http.post("/v1/lesion", params={"model": one}, content=photo)) for one in NAMES[18:]
+        error_of(many.http.post("/v1/lesion", params={"model": one}, content=photo))
+        for one in ("damaged", "moved")
     ]
     default = many.http.post("/v1/lesion", content=photo)
     ready = many.http.get("/readyz")

@@ -88,6 +88,8 @@ class FakeModels:
     """Addresses of the models that were loaded before their first request."""
     load_failure: str | None = None
     """Why models other than the default one cannot be loaded."""
+    calls: list[tuple[str, Any]] = field(default_factory=list)
+    """The same, with each argument."""
     photos: list[LesionPhoto] = field(default_factory=list)
     series: list[FaceSeries] = field(default_factory=list)
     _at_once: int = 0
@@ -167,6 +169,7 @@ class FakeReplicas:
 
     async def call(self, method: str, *arguments: Any, model: str = "") -> Any:
         self.models.called.append(model)
+        self.models.calls += [(model, argument) for argument in arguments]
         if method == "check_health":
             return await self.models.check_health(self.name)
         if method == "describe":

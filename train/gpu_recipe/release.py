@@ -257,8 +257,8 @@ def _described(rows: Sequence[Row]) -> str:
 
 
 def _write(folder: Path, meta: CheckpointMeta, train_rows: Sequence[Row]) -> None:
-    assert isinstance(meta.metrics, LesionMetrics)
     meta = meta.model_copy(update={"description": DESCRIPTION})
+    assert isinstance(meta.metrics, LesionMetrics)
     (folder / META).write_text(meta.model_dump_json(indent=2) + "\n", encoding="utf-8")
     (folder / CARD).write_text(recipe_card(meta, meta.metrics, train_rows), encoding="utf-8")
 

@@ -162,8 +162,8 @@ def _int8(int8: Int8Metrics) -> str:
 
 
 def _write(folder: Path, meta: CheckpointMeta) -> None:
-    assert isinstance(meta.metrics, LesionMetrics)
     meta = meta.model_copy(update={"description": DESCRIPTION})
+    assert isinstance(meta.metrics, LesionMetrics)
     (folder / META).write_text(meta.model_dump_json(indent=2) + "\n", encoding="utf-8")
     (folder / CARD).write_text(small_card(meta, meta.metrics), encoding="utf-8")
 

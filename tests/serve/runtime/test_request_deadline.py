@@ -51,11 +51,13 @@ async def test_two_request_id_layers_set_one_id_and_remove_headers_that_control_
         transport=httpx.ASGITransport(RequestIdMiddleware(RequestIdMiddleware(app))), base_url="http://server"
     )
     hostile = {"x-request-timeout-seconds": "3", "x-request-disconnect-disabled": "?1", "x-request-id": "abc"}
+    hostile |= {"serve_multiplexed_model_id": "1", "Serve-Multiplexed_Model-Id": "2"}
     answer = await client.get("/", headers=hostile)
 
     assert answer.headers.get_list("x-request-id") == ["abc"]
     assert seen["x-skinserve-timeout-seconds"] == "3"
     assert not seen.keys() & {"x-request-timeout-seconds", "x-request-disconnect-disabled"}
+    assert not [name for name in seen if "multiplexed" in name]
 
 
 async def test_a_slow_request_is_answered_at_its_deadline_and_its_work_is_cancelled():
