@@ -18,5 +18,5 @@ class Services:
 
     def api_for(self, request: gr.Request | None) -> ApiClient:
         """Return the client for the visitor who sent a request; visitors without an address share a limit."""
-        scope = getattr(request, "scope", None) or {}
+        scope = request.request.scope if request is not None and request.request is not None else {}
         return self.api.for_visitor(scope.get(CLIENT_ADDRESS))
