@@ -70,7 +70,7 @@ def address_server(
 
 
 async def offer(url: str, keys: dict[str, str], seconds: float) -> tuple[dict[str, Counter[int]], float]:
-    """Offer requests with each key at twice its limit; return the statuses and the time until the last one."""
+    """Offer twice the limit of each key; return the statuses and the time until the last request."""
     statuses: dict[str, Counter[int]] = {name: Counter() for name in keys}
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=64)
     async with httpx.AsyncClient(base_url=url, timeout=60, limits=limits, trust_env=False) as client:
@@ -204,6 +204,6 @@ def _replica_ports(server: Server) -> list[int]:
         connection.laddr.port
         for replica in server.replicas("Gateway")
         for connection in replica.net_connections("tcp")
-        if connection.status == psutil.CONN_LISTEN and 30_000 <= connection.laddr.port < 40_000
+        if connection.status == psutil.CONN_LISTEN and 30_000 <= connection.laddr.port < 31_000
     }
     return sorted(ports)

@@ -119,6 +119,9 @@ def test_the_documented_examples_of_errors_are_real_messages(client: TestClient)
 
     messages = dict(error_of(response)[1:] for response in found)
     assert messages.keys() == STATUS.keys() - {
+        "unauthorized",
+        "forbidden",
+        "rate_limited",
         "overloaded",
         "model_unavailable",
         "deadline_exceeded",

@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from serve.config import GatewayConfig, Limit
 from serve.runtime.admission import RequestIdMiddleware
 from serve.runtime.callers import CALLER, Caller
+from serve.runtime.errors import EXAMPLES
 from serve.runtime.leases import LeaseClient
 from serve.runtime.limit_ledger import LimitLedger
 from serve.runtime.rate_limits import RateLimitMiddleware, client_name, limit_notices
@@ -150,7 +151,8 @@ async def test_a_caller_that_another_layer_set_has_its_own_limit(connect: Connec
     app.caller = Caller(name="key:free", roles=frozenset(), limit=Limit())
     free = [await client.get("/v1/models") for _ in range(3)]
 
-    assert "with the key clinic, at once at most 1" in message
+    example = EXAMPLES["rate_limited"].replace("5 requests", "0.01 requests")
+    assert message == example.replace("at most 10", "at most 1").replace("in 1 s", "in 100 s")
     assert other.status_code == 200
     assert [(answer.status_code, "ratelimit-limit" in answer.headers) for answer in free] == [
         (200, False)
