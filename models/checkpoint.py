@@ -69,7 +69,7 @@ class CheckpointMeta(BaseModel):
     mean: tuple[float, float, float] = Field(description="of pixels scaled to 0..1")
     std: tuple[float, float, float]
     thresholds: dict[str, Annotated[float, Field(ge=0, le=1)]]
-    ranking_weights: dict[str, Annotated[float, Field(gt=0)]] = Field(
+    ranking_weights: dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]] = Field(
         default={},
         exclude_if=lambda weights: not weights,  # older code reads checkpoints without them
         description="by label: factor of the probability when labels are ranked; empty: equal",
@@ -203,11 +203,18 @@ def load_weights(folder: Path, meta: CheckpointMeta) -> dict[str, Tensor]:
     """Return the stored weights by name, float32 on the CPU, and verify their hash.
 
     Raises:
-        CheckpointError: the file is missing or its hash differs from ``meta``.
+        CheckpointError: the file is missing, its hash differs from ``meta``, or a weight is not finite.
     """
     from safetensors.torch import load
 
     weights = load(read_verified(folder / WEIGHTS, meta.weights_sha256))
+    # int8 engines convert NaN to an integer: their probabilities would be finite and wrong
+    broken = [name for name, tensor in weights.items() if not tensor.isfinite().all()]
+    if broken:
+        raise CheckpointError(
+            f"{folder / WEIGHTS} has weights that are NaN or infinite ({', '.join(broken[:3])}), finite ones "
+            "are needed; release the checkpoint again, or take the version before"
+        )
     return {
         name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in weights.items()
     }

@@ -90,6 +90,7 @@ class LesionEngine(ABC):
         side = self.meta.input_px
         output = self(np.zeros((1, side, side, 3), np.uint8))
         check_finite(output.malignant_B)
+        check_finite(output.diagnosis_BK)
         if output.scope_B is not None:
             check_finite(output.scope_B)
 

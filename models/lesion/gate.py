@@ -33,7 +33,9 @@ class LesionGate(BaseModel):
     min_skin: float = Field(ge=0, le=1, description="localizer's skin output below which it is not_skin")
     min_lesion: float = Field(ge=0, le=1, description="localizer's lesion output below which it is no_lesion")
     min_box_px: float = Field(
-        ge=0, description="longer side of the lesion, pixels of the sent photo, below which it is too small"
+        ge=0,
+        allow_inf_nan=False,
+        description="longer side of the lesion, pixels of the sent photo, below which it is too small",
     )
     min_sharpness: float = Field(
         ge=0, le=1, description="sharpness of the crop below which blurred weakens a verdict"

@@ -1,5 +1,6 @@
 """The verdict on a series from its probability of improvement. No torch."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -37,7 +38,15 @@ class VerdictThresholds:
         return {"improved": self.improved} | ({} if self.worsened is None else {"worsened": self.worsened})
 
     def verdict(self, improved_probability: float) -> ChangeVerdict:
-        """Return the verdict for a probability of improvement."""
+        """Return the verdict for a probability of improvement.
+
+        Raises:
+            ValueError: the probability is NaN.
+        """
+        if math.isnan(improved_probability):
+            raise ValueError(
+                "the probability of improvement is NaN, a number is needed; load the network again"
+            )
         if improved_probability >= self.improved:
             return "improved"
         if self.worsened is None or 1 - improved_probability >= self.worsened:

@@ -33,6 +33,6 @@ class LesionReport:
     naming_threshold: float
     """Lowest probability of a diagnosis in the response."""
     diagnoses: tuple[DiagnosisScore, ...]
-    """All of them, the most probable first."""
+    """All of them, in the order of the ranking: by the product of probability and ranking weight."""
     grad_cam_HW: np.ndarray | None = None
     """float, 0 to 1: evidence for the verdict, or for malignancy, by place; on request."""

@@ -64,6 +64,8 @@ class ProgressNetwork:
         crop_BTHWC = np.stack([_padded(series.crop_THWC, longest) for series in batch])
         present_BT = np.stack([_padded(series.present_T, longest) for series in batch])
         improved_BT = self._engine(crop_BTHWC, present_BT).improved_BT
+        if not np.isfinite(improved_BT).all():
+            raise ValueError("the network returned a probability that is not finite; load it again")
         return [
             ProgressReport(
                 model=self._model,

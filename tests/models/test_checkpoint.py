@@ -70,6 +70,17 @@ def test_a_changed_byte_of_the_weights_is_rejected(tmp_path: Path, net: nn.Modul
         load_weights(tmp_path, meta)
 
 
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, 1e6])
+def test_weights_that_are_not_finite_are_rejected(tmp_path: Path, net: nn.Module, value: float):
+    """Int8 engines would convert NaN to integers; 1e6 is infinite in float16."""
+    with torch.no_grad():
+        net.state_dict()["0.weight"][0, 0, 0, 0] = value
+    meta = save_checkpoint(tmp_path, net, tiny_meta(), "")
+
+    with pytest.raises(CheckpointError, match=r"NaN or infinite \(0\.weight\)"):
+        load_weights(tmp_path, meta)
+
+
 def test_another_format_version_is_rejected_with_both_versions(tmp_path: Path, net: nn.Module):
     save_checkpoint(tmp_path, net, tiny_meta(format_version=7), "")
 
@@ -103,6 +114,7 @@ def test_a_damaged_meta_is_rejected(tmp_path: Path, content: str):
         ({"architecture": {"num_diagnoses": 3}}, "must be the number of labels"),
         ({"architecture": {"input_px": 224}}, "must equal input_px"),
         ({"thresholds": {"malignant": 7.0}}, r"thresholds\.malignant"),
+        ({"ranking_weights": {"Nevus": 1, "Melanoma": float("inf")}}, r"ranking_weights\.Melanoma"),
     ],
 )
 def test_an_inconsistent_meta_is_rejected(

@@ -1,10 +1,11 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from models.checkpoint import load_int8_ranges, load_weights, read_meta, save_checkpoint
+from models.checkpoint import CheckpointError, load_int8_ranges, load_weights, read_meta, save_checkpoint
 from models.images import decode_square
 from models.lesion.engine_loader import load_lesion_engine, supported_int8_runtimes
 from models.lesion.engines import GpuLesionEngine, LesionEngine, OnnxLesionEngine, gpu_batch_sizes
@@ -202,21 +203,29 @@ def test_an_ensemble_with_scope_heads_returns_their_mean(tmp_path: Path, name: E
 
 
 @pytest.mark.parametrize("name", ["pytorch", "onnxruntime", "pytorch-bf16", *INT8])
-def test_nan_in_a_scope_head_stays_nan_and_fails_the_ping(
+def test_no_engine_serves_a_network_with_nan_in_a_kernel(
     scope_folder: Path, tmp_path: Path, name: EngineName
 ):
     before = read_meta(scope_folder)
     net = LesionNet(num_diagnoses=2, input_px=64, scope_head=True)
     net.load_state_dict(load_weights(scope_folder, before))
-    assert net.scope_head is not None
-    torch.nn.init.constant_(net.scope_head.bias, torch.nan)
+    with torch.no_grad():
+        next(net.parameters())[0, 0, 0, 0] = torch.nan
     save_checkpoint(tmp_path, net, before, "", int8_ranges=load_int8_ranges(scope_folder, before))
-    engine = load_lesion_engine(tmp_path, engine=name)
 
-    found = engine(patch_images(2))
+    with pytest.raises(CheckpointError, match="NaN or infinite"):
+        load_lesion_engine(tmp_path, engine=name)
 
-    assert found.scope_B is not None and np.isnan(found.scope_B).all()
-    assert np.isfinite(found.malignant_B).all()
+
+@pytest.mark.parametrize("name", ["malignant_B", "diagnosis_BK", "scope_B"])
+def test_nan_in_any_probability_fails_the_ping(
+    scope_folder: Path, monkeypatch: pytest.MonkeyPatch, name: str
+):
+    engine = load_lesion_engine(scope_folder, engine="pytorch")
+    output = engine(patch_images(1))
+    broken = replace(output, **{name: np.full_like(getattr(output, name), np.nan)})
+    monkeypatch.setattr(engine, "_classify", lambda *_: broken)
+
     with pytest.raises(RuntimeError, match="a probability is needed"):
         engine.ping()
 

@@ -202,6 +202,7 @@ def test_a_gate_with_a_scope_threshold_needs_a_network_with_scope_head():
         {"min_scope": NAN},
         {"min_distance": 3.0},
         {"min_box_px": "many"},
+        {"min_box_px": float("inf")},
         {"min_skin": None},
     ],
 )

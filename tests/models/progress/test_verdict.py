@@ -19,6 +19,12 @@ def test_two_thresholds_leave_a_third_verdict_between_and_two_classes_at_one_hal
     assert [thresholds.is_improved(p) for p in (0.49, 0.5)] == [False, True]
 
 
+@pytest.mark.parametrize("thresholds", [{"improved": 0.5}, {"improved": 0.75, "worsened": 0.75}])
+def test_nan_is_an_error_and_never_worsened(thresholds: dict[str, float]):
+    with pytest.raises(ValueError, match="is NaN"):
+        VerdictThresholds.of(thresholds).verdict(float("nan"))
+
+
 def test_thresholds_that_overlap_are_rejected():
     with pytest.raises(ValueError, match="must be above 1"):
         VerdictThresholds(improved=0.5, worsened=0.5)

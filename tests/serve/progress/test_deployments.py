@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from models.images import decode_bounded
-from models.progress.engine import load_progress_engine
+from models.progress.engine import ProgressOutput, load_progress_engine
 from samples.face import draw_face
 from serve.progress.config import FaceDetectorConfig, ProgressConfig
 from serve.progress.deployments import FaceDetector, ProgressClassifier
@@ -37,6 +37,17 @@ def test_padding_to_the_longest_series_changes_no_probability(tmp_path: Path):
     assert [len(report.improved_T) for report in together] == [2, 4]
     for one, other in zip(together, alone, strict=True):
         assert one.improved_T == pytest.approx(other.improved_T, abs=1e-5)
+
+
+def test_a_probability_that_is_not_a_number_is_an_error_and_never_a_verdict(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    network = ProgressNetwork(load_progress_engine(write_progress(tmp_path)))
+    output = ProgressOutput(improved_BT=np.array([[0.5, 0.6], [0.5, np.nan]], np.float32))
+    monkeypatch.setattr(network, "_engine", lambda *_: output)
+
+    with pytest.raises(ValueError, match="not finite"):
+        network.classify([series_of(True, True), series_of(True, True)])
 
 
 async def test_a_loaded_network_is_described_and_healthy(progress):
