@@ -103,7 +103,8 @@ async def test_keys_are_limited_over_all_gateways(limited_server: Server, keys: 
     print(f"{elapsed_s:.1f} s, expected {expected:.1f}, accepted {sorted(accepted.values())}")
     assert {status for counts in statuses.values() for status in counts} == {200, 429}
     for name, number in accepted.items():
-        assert abs(number - expected) <= max(1.0, 0.05 * RATE * elapsed_s), (name, number, expected)
+        low, high = 0.95 * RATE * elapsed_s + BURST - 1, 1.05 * RATE * elapsed_s + BURST
+        assert low <= number <= high, (name, number)  # a part of a token is not granted
 
 
 async def test_a_killed_limiter_fails_no_request(limited_server: Server, keys: dict[str, str]):
