@@ -21,7 +21,7 @@ from typing import Any
 import httpx
 import yaml
 
-from serve.runtime.ray_env import local_environment
+from serve.runtime.ray_env import SEVERAL_NODES, local_environment
 
 ROOT = Path(__file__).parents[1]
 TIMEOUT_S = 300.0
@@ -35,7 +35,7 @@ Found = dict[str, Any]
 def main(home: Path) -> None:
     """Start the nodes, train, serve, stop the nodes."""
     (home / "tmp" / "ray").mkdir(parents=True, exist_ok=True)
-    os.environ |= local_environment(home, "127.0.0.1") | EARLY_WARNINGS
+    os.environ |= local_environment(home, "127.0.0.1") | SEVERAL_NODES | EARLY_WARNINGS
     import ray
     from ray.cluster_utils import Cluster
 

@@ -24,7 +24,7 @@ from bench.results import Metrics
 from bench.servers import free_port, wait_until_ready
 from samples.lesion import draw_lesion
 from serve.__main__ import LOCAL_YAML
-from serve.runtime.ray_env import local_environment
+from serve.runtime.ray_env import SEVERAL_NODES, local_environment
 from serve.runtime.server_process import read_config
 
 NUM_NODES = 3
@@ -47,7 +47,7 @@ def main() -> None:
     load_before = results.busy_cores()
     with tempfile.TemporaryDirectory(prefix="nodes-", dir="/tmp") as home:
         (Path(home) / "tmp" / "ray").mkdir(parents=True)
-        os.environ |= local_environment(Path(home), "127.0.0.1")
+        os.environ |= local_environment(Path(home), "127.0.0.1") | SEVERAL_NODES
         metrics = measure(settings, Path(home))
     print(json.dumps(metrics, indent=2))
     results.save("node_failure", settings, metrics, load_before=load_before, folder=settings.out)

@@ -32,6 +32,7 @@ EVERYWHERE = (
     Variable("RAY_SERVE_ENABLE_HA_PROXY", "1", "0", "11 times the requests/s of Serve's own proxy"),
     Variable("RAY_SERVE_ENABLE_DIRECT_INGRESS", "1", "0", "HAProxy connects to the gateways"),
     Variable("RAY_SERVE_THROUGHPUT_OPTIMIZED", "1", "0", "replicas run on one event loop"),
+    Variable("RAY_SERVE_LOG_TO_STDERR", "1", "0", "else a log level of WARNING drops all lines of ours"),
     Variable("RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S", "75", "3600", "closes idle connections"),
     Variable("RAY_SERVE_HAPROXY_TUNE_BUFSIZE", "69632", "16384", "64 KiB of headers, as with single sign-on"),
     Variable("FORWARDED_ALLOW_IPS", "", "127.0.0.1,::1", "uvicorn would trust HAProxy, hence any client"),
@@ -68,6 +69,7 @@ CLUSTER = (
 """Only on the nodes of a cluster; deploy/Dockerfile sets EVERYWHERE and these."""
 LOCAL = (
     Variable("RAY_AUTH_TOKEN_PATH", "{home}/token", None, "a new token at each start"),
+    Variable("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0", "1", "Ray's ports listen on 127.0.0.1 only"),
     Variable("RAY_SERVE_FALLBACK_PROXY_HTTP_PORT", "{free_port}", "8500", "one for each server"),
     Variable("RAY_SERVE_HAPROXY_STATS_PORT", "{free_port}", "8404", "one for each server"),
     Variable("RAY_SERVE_HAPROXY_METRICS_PORT", "{free_port}", "9101", "one for each server"),
@@ -115,6 +117,8 @@ LOCAL = (
     Variable("TMPDIR", "{home}/tmp", "/tmp", "deleted with the server's folder"),
 )
 """Only for ``python -m serve``: a short stop, few background tasks, nothing shared by two servers."""
+SEVERAL_NODES = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "1"}
+"""Overrides ``LOCAL`` for a cluster of several nodes."""
 
 
 def uses_haproxy(host: str) -> bool:

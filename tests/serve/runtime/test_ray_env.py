@@ -19,6 +19,7 @@ PYTHON_SOURCES = (
     "dashboard/modules/reporter/reporter_consts.py",
     "_private/authentication/authentication_token_setup.py",
     "_common/usage/usage_constants.py",
+    "_private/ray_constants.py",
 )
 
 
@@ -49,6 +50,7 @@ def test_ray_reads_the_variables_of_its_core():
     core = Path(_raylet.__file__).read_bytes()
 
     assert '"RAY_AUTH_MODE"' in sources and '"RAY_USAGE_STATS_ENABLED"' in sources
+    assert 'ENABLE_RAY_CLUSTERS_ENV_VAR = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"' in sources
     for name in (b"worker_niceness", b"RAY_AUTH_MODE", b"RAY_AUTH_TOKEN_PATH"):
         assert name in core
 
