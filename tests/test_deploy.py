@@ -75,6 +75,18 @@ def test_only_pods_with_a_gpu_declare_one_to_ray():
         assert group["rayStartParams"].get("num-gpus") == (None if "nvidia.com/gpu" in limits else "0")
 
 
+def test_network_policies_select_every_pod_and_open_nothing_to_everybody():
+    policies = list(yaml.safe_load_all((ROOT / "deploy/networkpolicy.yaml").read_text(encoding="utf-8")))
+    cluster = read("deploy/rayservice.yaml")["spec"]["rayClusterConfig"]
+    pods = [group["template"] for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"])]
+
+    for policy in policies:
+        selected = policy["spec"]["podSelector"]["matchLabels"]
+        assert all(selected.items() <= pod["metadata"]["labels"].items() for pod in pods)
+        assert all(rule["from"] for rule in policy["spec"]["ingress"])
+        assert policy["spec"]["policyTypes"] == ["Ingress"]
+
+
 def test_only_photo_nodes_offer_the_resource_photo_node():
     types = read("cluster.yaml")["available_node_types"]
     offers = {name: one["resources"].get("photo_node", 0) for name, one in types.items()}
