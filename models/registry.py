@@ -26,7 +26,7 @@ from models.registry_index import (
     parse_version_name,
 )
 from models.storage import is_remote, join, list_files, read_bytes, write_bytes
-from models.storage_errors import MissingError, StorageError
+from models.storage_errors import MissingError, StorageError, local_errors
 
 INDEX, BACKUP = "index.json", "index.backup.json"
 
@@ -103,6 +103,9 @@ class Registry:
         task, model = meta.kind, parse_version_name(f"{meta.name}@{meta.version}")
         new = new_version(folder, meta, model, reason)
         target = self.version_address(task, model)
+        if not is_remote(self.address):
+            with local_errors(self.address, "written"):
+                os.makedirs(self.address, exist_ok=True)
         with contextlib.nullcontext() if is_remote(target) else file_lock(target):
             self.change(task, lambda index: index)  # from now on a missing index means a lost one
             old = self.read(task).versions.get(str(model))
@@ -140,6 +143,7 @@ class Registry:
             RegistryError: by ``change``, or the index is damaged or lost.
             StorageError: it cannot be read or written.
         """
+        self._check_exists()
         address = self._index(task)
         result, is_changed = Index(task=task), False
 

@@ -21,7 +21,7 @@ from models.registry import Registry
 from models.registry_files import hashes_of
 from models.registry_index import REPAIR, CorruptIndexError, Index, ModelVersion, RegistryError
 from serve.runtime import metrics
-from serve.runtime.canary_monitor import Exchange, TrialKey, TrialReport, Veto
+from serve.runtime.canary_monitor import Exchange, TrialKey, TrialReport, Rollback
 from serve.runtime.canary_rules import AnswerCounts
 from serve.runtime.errors import ApiError
 from serve.runtime.model_cache import LoadFailed
@@ -94,8 +94,8 @@ class RegistryFollower:
             if (key := task.trial_key()) is not None
         ]
         if reports:
-            for veto in await self._exchange(reports):
-                self._tasks[veto.key.task].stop(veto)
+            for rollback in await self._exchange(reports):
+                self._tasks[rollback.key.task].stop(rollback)
 
     async def _poll(self) -> None:
         while True:
@@ -131,7 +131,7 @@ class TaskFollower:
         self._settings = service.catalog.entries
         self._index = Index(task=task)
         self._verified: dict[str, tuple[Mapping[str, str], CatalogEntry]] = {}
-        self._vetoed: set[tuple[str, str]] = set()
+        self._rolled_back: set[tuple[str, str]] = set()
         self._lock = asyncio.Lock()
         self._last_error = ""
 
@@ -160,20 +160,20 @@ class TaskFollower:
         production = self._service.catalog.default.selector
         return TrialKey(self._task, production, trial.entry.selector, trial.started_at)
 
-    def stop(self, veto: Veto) -> None:
+    def stop(self, rollback: Rollback) -> None:
         """Stop a canary at once, before the index is read again."""
-        key = veto.key
+        key = rollback.key
         if self.trial_key() != key:
             return
-        self._vetoed.add((key.canary, key.started_at))
+        self._rolled_back.add((key.canary, key.started_at))
         del self._traffic.trials[self._task]
         entries = [one for one in self._service.catalog.entries if one.selector != key.canary]
         self._service.catalog.replace(entries)
-        if veto.is_new:
-            metrics.canary_rollbacks().inc(tags={"task": self._task, "cause": veto.violation.cause})
-        recorded = f"; this cannot be recorded: {veto.problem}" if veto.problem else ""
+        if rollback.is_new:
+            metrics.canary_rollbacks().inc(tags={"task": self._task, "cause": rollback.violation.cause})
+        recorded = f"; this cannot be recorded: {rollback.problem}" if rollback.problem else ""
         _LOGGER.warning(
-            "canary %s %s is rolled back; %s%s", key.task, key.canary, veto.violation.description, recorded
+            "canary %s %s is rolled back; %s%s", key.task, key.canary, rollback.violation.description, recorded
         )
 
     def _read(self) -> Index:
@@ -190,7 +190,7 @@ class TaskFollower:
         return trial.entry if trial is not None and trial.entry.selector == str(version.id) else None
 
     def _is_allowed(self, canary: ModelVersion | None) -> bool:
-        return canary is not None and (str(canary.id), canary.changed_at.isoformat()) not in self._vetoed
+        return canary is not None and (str(canary.id), canary.changed_at.isoformat()) not in self._rolled_back
 
     async def _ready(self, version: ModelVersion | None, errors: list[str]) -> CatalogEntry | None:
         """Fetch, verify and load a version; add to ``errors`` and return None if it cannot be used."""
@@ -203,7 +203,7 @@ class TaskFollower:
             await self._preload(entry)
             await self._service.prepare(entry)
         except (SkinserveError, ApiError, RayError, TimeoutError) as error:
-            errors.append(f"{self._task} {version.id} cannot be served: {error or type(error).__name__}")
+            errors.append(f"{version.id} cannot be served: {error or type(error).__name__}")
             return None
         self._verified[str(version.id)] = version.files, entry
         return entry
@@ -274,7 +274,7 @@ class TaskFollower:
             metrics.registry_failures().inc(tags={"task": self._task})
         message = errors[0] if errors else ""
         if message and message != self._last_error:
-            _LOGGER.warning("%s; the running models go on", message)
+            _LOGGER.warning("%s: %s; the running models go on", self._task, message)
         self._last_error = message
 
 

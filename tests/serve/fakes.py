@@ -90,6 +90,8 @@ class FakeModels:
     """Why models other than the default one cannot be loaded."""
     calls: list[tuple[str, Any]] = field(default_factory=list)
     """The same, with each argument."""
+    failures_of: dict[str, Exception] = field(default_factory=dict)
+    """Raised by every call for a model, by the end of its address."""
     photos: list[LesionPhoto] = field(default_factory=list)
     series: list[FaceSeries] = field(default_factory=list)
     _at_once: int = 0
@@ -169,6 +171,9 @@ class FakeReplicas:
 
     async def call(self, method: str, *arguments: Any, model: str = "") -> Any:
         self.models.called.append(model)
+        for end, failure in self.models.failures_of.items():
+            if model.endswith(end):
+                raise failure
         self.models.calls += [(model, argument) for argument in arguments]
         if method == "check_health":
             return await self.models.check_health(self.name)

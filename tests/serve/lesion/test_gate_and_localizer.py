@@ -243,6 +243,7 @@ context = SimpleNamespace(
     photo_limits=PhotoLimits(),
     decode_pool=None,
     replicas={"lesion": SimpleNamespace(call=print)},
+    traffic=None,
 )
 catalog = ModelCatalog("lesion", [read_entry(folder, "lesion")], route="/v1/lesion")
 service = LesionService(LesionConfig(checkpoints=(folder,)), catalog, context)
