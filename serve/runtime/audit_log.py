@@ -1,4 +1,6 @@
-"""Audit log: who called which route, when and with what result. Nothing of a photo, a query or a key.
+"""Audit log: time, caller, route and status of each request.
+
+It contains nothing of a photo, a query or a key.
 
 Decision: docs/decisions/0034-audit-log.md.
 """
@@ -21,14 +23,14 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serve.config import GatewayConfig
-from serve.runtime.auth import PUBLIC, ROLES_OF_PATH, ROLES_OF_PREFIX, route_path
+from serve.runtime.auth import PUBLIC_REQUESTS, ROLES_OF_PATH, ROLES_OF_PREFIX, route_path
 from serve.runtime.callers import CALLER
 from serve.runtime.rate_limits import client_name
 
 MAX_QUEUED_LINES = 10_000
-"""While the disk does not answer; further lines are lost, requests go on."""
+"""Limit while the disk does not answer. Further lines are lost, requests go on."""
 UNKNOWN_CALLER = "unknown"
-"""Of requests without a valid key, where keys are needed."""
+"""Caller of requests without a valid key on a server with keys."""
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
 
 
@@ -61,18 +63,18 @@ class AuditLog:
         try:
             self._queue.put_nowait(logging.makeLogRecord({"msg": json.dumps(entry)}))
         except queue.Full:
-            self._handler.lose("the disk does not answer")
+            self._handler.count_lost("the disk does not answer")
 
     def close(self) -> None:
-        """Write what is queued, and close the file."""
+        """Write the queued lines and close the file."""
         self._listener.stop()
         self._handler.close()
 
 
 class SharedFileHandler(logging.Handler):
-    """Append lines to one file that the gateways of a machine write and rotate, one after the other.
+    """Append lines to a file that all gateways of a machine write and rotate.
 
-    A lock file beside it orders them. A file that another process has renamed is opened anew, so that
+    A lock file beside it serializes them. A file that another process has renamed is opened anew, so that
     logrotate works, too. A line that does not fit on the disk is removed again.
     """
 
@@ -97,9 +99,9 @@ class SharedFileHandler(logging.Handler):
                     self._num_lost = 0
                 self._append(record.getMessage())
         except OSError as error:
-            self.lose(error.strerror or str(error))
+            self.count_lost(error.strerror or str(error))
 
-    def lose(self, reason: str) -> None:
+    def count_lost(self, reason: str) -> None:
         """Count a line that cannot be written; log the first one."""
         self._num_lost += 1
         if self._num_lost == 1:
@@ -155,7 +157,7 @@ class SharedFileHandler(logging.Handler):
 
 
 class AuditMiddleware:
-    """Write a line for each request but health checks, when its response has ended."""
+    """Write a line at the end of each response, except those of health checks."""
 
     def __init__(self, app: ASGIApp, log: AuditLog, *, needs_key: bool) -> None:
         self._app = app
@@ -167,19 +169,19 @@ class AuditMiddleware:
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
         path = route_path(scope)  # routing changes the scope
-        if (scope["method"], path) in PUBLIC:
+        if (scope["method"], path) in PUBLIC_REQUESTS:
             return await self._app(scope, receive, send)
         arrived, start = utc_now(), time.monotonic()
         status: int | None = None
 
-        async def send_and_note(message: Message) -> None:
+        async def send_and_record_status(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
             await send(message)
 
         try:
-            await self._app(scope, receive, send_and_note)
+            await self._app(scope, receive, send_and_record_status)
         finally:
             entry = {
                 "time": arrived,
@@ -212,7 +214,7 @@ def open_audit_log(config: GatewayConfig) -> AuditLog | None:
 
 
 def route_template(path: str) -> str | None:
-    """Return the route of a request that was not routed, as it is declared; None: there is none."""
+    """Return the declared route of a request that was not routed; None without one."""
     if path in ROLES_OF_PATH:
         return path
     return next((f"{prefix}{{path}}" for prefix in ROLES_OF_PREFIX if path.startswith(prefix)), None)

@@ -1,4 +1,4 @@
-"""Authentication and roles: nothing but health answers without a key, once ``gateway.keys_file`` is set."""
+"""Authentication and roles of requests, with ``gateway.keys_file``."""
 
 import itertools
 import re
@@ -18,12 +18,14 @@ from serve.schemas import API_KEY_HEADER
 MAX_CREDENTIAL_CHARS = 16_384
 _BEARER = re.compile(r"bearer +([A-Za-z0-9._~+/=-]+)", re.IGNORECASE)
 _KEY = re.compile(r"[A-Za-z0-9._~+/=-]+")
-_HOW = f"send Authorization: Bearer KEY or {API_KEY_HEADER}: KEY; the operator of this server gives keys"
+_HOW_TO_SEND = (
+    f"send Authorization: Bearer KEY or {API_KEY_HEADER}: KEY; the operator of this server gives keys"
+)
 
-PUBLIC = frozenset(itertools.product(("GET", "HEAD"), HEALTH_PATHS))
-"""For probes; no other request is answered without a key."""
-UNKNOWN_CALLER = Caller(name="anonymous", roles=frozenset(), limit=None)
-"""Of requests to ``PUBLIC``."""
+PUBLIC_REQUESTS = frozenset(itertools.product(("GET", "HEAD"), HEALTH_PATHS))
+"""Health checks; all other requests need a key."""
+_HEALTH_CHECKER = Caller(name="anonymous", roles=frozenset(), limit=None)
+"""Caller of ``PUBLIC_REQUESTS``."""
 
 _PREDICT: frozenset[Role] = frozenset({"predict", "admin"})
 _BULK: frozenset[Role] = frozenset({"bulk", "admin"})
@@ -48,20 +50,20 @@ ROLES_OF_PREFIX: dict[str, frozenset[Role]] = {"/docs/static/": _ANY}
 
 @dataclass(frozen=True)
 class Authorizer:
-    """Decide whether a request may pass, by its credential and the path that routing will see."""
+    """Accept or reject a request by its credential and the path that is routed."""
 
     keys: KeyRing
 
     async def caller(self, scope: Scope) -> Caller:
-        """Return the caller of a request; set it in the scope, also if its roles do not suffice.
+        """Return the caller of a request; store it in the scope even if its roles do not suffice.
 
         Raises:
-            ApiError: ``unauthorized``, ``forbidden`` or, without a hint at what exists, ``not_found``.
+            ApiError: ``unauthorized``; ``forbidden``; ``not_found`` for unknown paths and those of ``admin``.
         """
         path = route_path(scope)
         method = scope.get("method", "")
-        if (method, path) in PUBLIC:
-            return UNKNOWN_CALLER
+        if (method, path) in PUBLIC_REQUESTS:
+            return _HEALTH_CHECKER
         caller = scope[CALLER] = await self.keys.caller(credential_of(scope))
         roles = _roles_of(path)
         if roles is None and "admin" not in caller.roles:
@@ -140,9 +142,9 @@ def credential_of(scope: Scope) -> str:
 
 
 def route_path(scope: Scope) -> str:
-    """Return the path that Starlette's router matches: without the prefix of a proxy, otherwise as it is.
+    """Return the path that Starlette's router matches, without the prefix of a proxy.
 
-    Nothing is normalised; a test compares it with the router's own.
+    Nothing is normalised. A test compares it with the router's own path.
     """
     path, prefix = scope["path"], scope.get("root_path", "")
     if prefix and path == prefix:
@@ -158,4 +160,4 @@ def _roles_of(path: str) -> frozenset[Role] | None:
 
 
 def _unauthorized(found: str) -> ApiError:
-    return ApiError("unauthorized", f"{found}; {_HOW}")
+    return ApiError("unauthorized", f"{found}; {_HOW_TO_SEND}")

@@ -1,4 +1,4 @@
-"""Who sends a request: name, roles and limit, set once by ``AuthMiddleware`` in the ASGI scope."""
+"""Caller of a request: name, roles and limit, stored in the ASGI scope."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ CALLER = "skinserve.caller"
 
 @dataclass(frozen=True, kw_only=True)
 class Caller:
-    """Describe the sender of a request.
+    """Name the caller of a request, with its roles and limit.
 
     Attributes:
         name: ``key:NAME``, ``jwt:SUBJECT``, ``page``, ``address:192.0.2.7`` or ``anonymous``; never a secret.
@@ -30,7 +30,7 @@ class Caller:
 
 
 ANONYMOUS = Caller(name="anonymous", roles=frozenset(ROLES), limit=None)
-"""Everybody, while no keys are required."""
+"""Every caller of a server without keys."""
 
 
 def caller_of(scope: Mapping[str, Any]) -> Caller:

@@ -52,7 +52,7 @@ class TrialReport:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Veto:
+class Rollback:
     """A canary that must not answer any more."""
 
     key: TrialKey
@@ -63,7 +63,7 @@ class Veto:
     """Why the registry could not be written; empty if it was."""
 
 
-Exchange = Callable[[Sequence[TrialReport]], Awaitable[list[Veto]]]
+Exchange = Callable[[Sequence[TrialReport]], Awaitable[list[Rollback]]]
 
 
 @dataclass(kw_only=True)
@@ -118,36 +118,38 @@ class CanaryMonitor:
         self._limits = limits
         self._clock = clock
         self._windows: dict[TrialKey, TrialWindow] = {}
-        self._vetoes: dict[TrialKey, Violation] = {}
+        self._rollbacks: dict[TrialKey, Violation] = {}
         self._unwritten: dict[TrialKey, float] = {}
         """Time of the next attempt."""
         self._problems: dict[TrialKey, str] = {}
 
-    async def exchange(self, reports: Sequence[TrialReport]) -> list[Veto]:
+    async def exchange(self, reports: Sequence[TrialReport]) -> list[Rollback]:
         """Add the counts of one gateway; return the reported canaries that must stop."""
-        now, vetoes = self._clock(), []
+        now, rollbacks = self._clock(), []
         for report in reports:
             key = report.key
             is_new = False
-            if key not in self._vetoes:
+            if key not in self._rollbacks:
                 window = self._windows.setdefault(key, TrialWindow(self._limits.window_s))
                 window.add(report, now)
                 if violation := find_violation(*window.totals(), self._limits):
-                    self._vetoes[key], self._unwritten[key], is_new = violation, now, True
-            if key in self._vetoes:
+                    self._rollbacks[key], self._unwritten[key], is_new = violation, now, True
+            if key in self._rollbacks:
                 await self._write(key, now)
                 problem = self._problems.get(key, "")
-                vetoes.append(Veto(key=key, violation=self._vetoes[key], is_new=is_new, problem=problem))
+                rollbacks.append(
+                    Rollback(key=key, violation=self._rollbacks[key], is_new=is_new, problem=problem)
+                )
         old = now - self._limits.window_s
         self._windows = {key: one for key, one in self._windows.items() if one.last_used >= old}
-        return vetoes
+        return rollbacks
 
     async def _write(self, key: TrialKey, now: float) -> None:
         """Make the canary a candidate in the index; again after a while if that fails."""
         if self._unwritten.get(key, now + 1) > now:
             return
         self._unwritten[key] = now + RETRY_WRITE_S
-        reason = f"rolled back automatically; {self._vetoes[key].description}"
+        reason = f"rolled back automatically; {self._rollbacks[key].description}"
         try:
             await asyncio.to_thread(
                 self._registry.change, key.task, lambda index: without_canary(index, key, reason)
@@ -176,7 +178,7 @@ class CanaryMonitorActor:
         self._used_at = time.monotonic()
         self._end: asyncio.Task[None] | None = None
 
-    async def exchange(self, reports: Sequence[TrialReport]) -> list[Veto]:
+    async def exchange(self, reports: Sequence[TrialReport]) -> list[Rollback]:
         """Pass on a call of one gateway."""
         self._used_at = time.monotonic()
         if self._end is None:
@@ -199,8 +201,8 @@ class CanaryMonitorClient:
         self._arguments = registry, limits, end_after_s
         self._handle: Any = None
 
-    async def __call__(self, reports: Sequence[TrialReport]) -> list[Veto]:
-        """Send a report and return the vetoes.
+    async def __call__(self, reports: Sequence[TrialReport]) -> list[Rollback]:
+        """Send a report and return the rollbacks.
 
         Raises:
             RayError: the actor has ended or cannot be reached.

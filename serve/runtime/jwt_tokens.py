@@ -1,4 +1,4 @@
-"""Verify tokens (JWT) of one issuer with PyJWT, and keep the issuer's keys (JWKS) up to date."""
+"""Verify tokens (JWT) of one issuer with PyJWT and refresh its keys (JWKS)."""
 
 import asyncio
 import logging
@@ -16,19 +16,19 @@ from serve.runtime.keys_file import JwtSettings
 
 _FAMILIES = ("RS", "PS", "ES")
 ALGORITHMS = (*(f"{family}{bits}" for family in _FAMILIES for bits in (256, 384, 512)), "EdDSA")
-"""Asymmetric ones only: with HMAC the issuer's public key would be a secret that everybody knows."""
+"""Asymmetric ones only: with HMAC the issuer's public key would be the signing secret."""
 LEEWAY_S = 60.0
 """Between the issuer's clock and ours."""
 FETCH_TIMEOUT_S = 5.0
 MAX_AGE_S = 300.0
-"""Of the issuer's keys; then they are fetched in the background."""
+"""Age of the issuer's keys after which they are fetched again, in the background."""
 MIN_PAUSE_S = 10.0
-"""Between two fetches, also failed ones: tokens with unknown keys cost the issuer no more."""
+"""Between two fetches, also failed ones: limits the fetches that invalid tokens cause."""
 MAX_SUBJECT_CHARS = 200
 
 
 class JwtVerifier:
-    """Turn a token into a caller."""
+    """Verify tokens and return their callers."""
 
     def __init__(self, settings: JwtSettings, folder: Path) -> None:
         """Prepare without reading any key.
@@ -84,7 +84,7 @@ class JwtVerifier:
 
 
 class IssuerKeys:
-    """Keep the signing keys of an issuer; the last good ones stay in force while it does not answer."""
+    """Cache the signing keys of an issuer; the last good ones survive failed fetches."""
 
     def __init__(self, fetch: Callable[[], list[jwt.PyJWK]], source: str) -> None:
         self._fetch = fetch
@@ -96,7 +96,9 @@ class IssuerKeys:
         self._task: asyncio.Task[None] | None = None
 
     async def get(self, key_id: object) -> jwt.PyJWK | None:
-        """Return a key by its id; an unknown one makes it wait for a fetch, at most every ``MIN_PAUSE_S``.
+        """Return a key by its id, or None.
+
+        An unknown id waits for a fetch. Fetches are at least ``MIN_PAUSE_S`` apart.
 
         Raises:
             ApiError: ``overloaded`` if no fetch has succeeded yet.
@@ -132,7 +134,7 @@ class IssuerKeys:
 
 
 def _fetcher(address: str, folder: Path) -> Callable[[], list[jwt.PyJWK]]:
-    """Return a function that reads the usable keys from an address or a file; it blocks."""
+    """Return a blocking function that reads the usable keys from a URL or a file."""
 
     def from_address() -> list[jwt.PyJWK]:
         client = jwt.PyJWKClient(address, cache_jwk_set=False, timeout=FETCH_TIMEOUT_S)
@@ -169,7 +171,7 @@ def _rejected(reason: str) -> ApiError:
 
 
 def _values(claims: Mapping[str, Any], name: str) -> list[str]:
-    """Return the words of a claim; dots lead into nested objects if no claim has the whole name."""
+    """Return the values of a claim; a name with dots may be a path into nested objects."""
     found: Any = claims.get(name)
     if found is None:
         found = claims

@@ -1,4 +1,4 @@
-"""The keys in force: found by a presented credential, read again when keys.yaml changes."""
+"""Keys in force, looked up by credential; keys.yaml is read again when it changes."""
 
 import asyncio
 import hashlib
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 CHECK_EVERY_S = 2.0
 CHECK_TIMEOUT_S = 1.0
-"""Of the request that finds the last check too old; a file system that hangs delays no other."""
+"""Longest wait of the request that starts a check; other requests never wait for a file system."""
 
 _Signature = tuple[int, ...] | None
 
@@ -28,8 +28,8 @@ _Signature = tuple[int, ...] | None
 class KeyRing:
     """Find the caller of a credential.
 
-    A request that finds the last check of the file older than ``CHECK_EVERY_S`` waits for a new one, so that
-    a revoked key is not accepted after a quiet hour. While the file has a mistake the last good one is in
+    The first request after ``CHECK_EVERY_S`` waits for a check of the file, so that a revoked key is not
+    accepted after an hour without requests. While the file has a mistake the last good one is in
     force.
     """
 
@@ -118,10 +118,10 @@ class _KnownKey:
 
 
 class _KnownKeys:
-    """Find a key in a time that depends neither on the key nor on the number of keys.
+    """Find a key in constant time, for any key and any number of keys.
 
-    The index is by a keyed hash: its comparisons reveal nothing to somebody who does not have our random
-    key. Hence no loop over all keys is needed.
+    The index is by a keyed hash with a random secret. The time of a look-up therefore reveals nothing, and
+    no loop over all keys is needed.
     """
 
     def __init__(self, content: KeysFile, page_sha256: str | None) -> None:
@@ -160,7 +160,7 @@ def _unauthorized(reason: str) -> ApiError:
 
 
 def _signature(file: Path) -> _Signature:
-    """Return what changes with the content of a file; None if it cannot be found."""
+    """Return modification times, size and inode of a file; None if it is missing."""
     try:
         found = os.stat(file)
     except OSError:

@@ -1,4 +1,4 @@
-"""The file of the API keys, ``keys.yaml``: schema, reading, atomic changes.
+"""``keys.yaml``, the file of the API keys: schema, reading, atomic changes.
 
 It holds SHA-256 digests of random keys of 256 bits, never a key. Format: docs/keys.md.
 """
@@ -21,7 +21,7 @@ from serve.config import Limit, Settings
 from serve.runtime.callers import Role
 
 KEY_PREFIX = "skin_"
-"""Scanners of repositories find a published key by it."""
+"""Secret scanners find published keys by this prefix."""
 PAGE_KEY_NAME = "page"
 MAX_FILE_BYTES = 10_000_000
 MAX_PROBLEMS = 3
@@ -34,7 +34,7 @@ class KeysFileError(SkinserveError):
 
 
 class KeyEntry(Settings):
-    """One key: who has it, what it may do."""
+    """One key with the name of its owner, roles and limit."""
 
     name: str = Field(description="letters, digits and ._-, at most 64; in the audit log")
     sha256: str = Field(repr=False, description="of the key, 64 hex digits")
@@ -62,10 +62,12 @@ class JwtSettings(Settings):
 
     issuer: str = Field(min_length=1, description="claim iss")
     audience: str = Field(min_length=1, description="claim aud")
-    jwks: str = Field(description="keys of the issuer: https:// address, or a file beside keys.yaml")
-    roles_claim: str = Field(default="roles", description="a list or words; realm_access.roles: nested")
+    jwks: str = Field(description="keys of the issuer: https:// URL, or a file beside keys.yaml")
+    roles_claim: str = Field(
+        default="roles", description="list, or values separated by spaces; realm_access.roles: nested"
+    )
     roles: dict[str, tuple[Role, ...]] = Field(
-        min_length=1, description="our roles by value of the claim; other values give none"
+        min_length=1, description="roles of this server by value of the claim; other values give none"
     )
     limit: Limit = Field(default=Limit(), description="of each subject")
 

@@ -1,6 +1,6 @@
-"""Leases of one gateway: tokens and photos that it spends without a call to the ledger.
+"""Leases of one gateway: tokens and photos to spend without a call to the limiter.
 
-A gateway asks for more when it has none. While the ledger does not answer, it accepts its share of each
+A gateway requests more when it has none. While the limiter does not answer, it accepts its share of each
 limit, reports what it accepted later, and never waits.
 """
 
@@ -16,12 +16,12 @@ from typing import NamedTuple
 from serve.config import Limit
 from serve.runtime import metrics
 from serve.runtime.callers import Caller
-from serve.runtime.limit_ledger import Ask, Call, Grant, Reply
+from serve.runtime.limit_ledger import Call, Grant, LeaseRequest, Reply
 from serve.runtime.token_bucket import DailyQuota, TokenBucket
 
 SLOW_CALL_S = 0.2
 CALL_TIMEOUT_S = 10.0
-"""A call is not repeated earlier; a late answer is still of use."""
+"""Of a call; a reply after ``SLOW_CALL_S`` is still applied."""
 TICK_S = 0.5
 IDLE_S = 1.0
 """Unused tokens and photos are returned after this time."""
@@ -37,7 +37,7 @@ logger = logging.getLogger("skinserve")
 
 
 class Decision(NamedTuple):
-    """Whether a request or its photos are accepted, and the state of the limit."""
+    """Acceptance of a request or of its photos, and the state of the limit."""
 
     accepted: bool
     limit: int
@@ -66,14 +66,14 @@ class _Lease:
     photos_waiting: int = 0
     photos_left: int = 0
     """In the quota at the last call."""
-    photos_asked: float = -PHOTO_DENIAL_S
+    photos_denied_at: float = -PHOTO_DENIAL_S
     """Time of the last call for photos that were not all granted."""
     day: date = date.min
     reset: datetime = _NO_DAY
     share: TokenBucket | None = None
-    """While the ledger does not answer."""
+    """While the limiter does not answer."""
     owed_tokens: int = 0
-    """Accepted without the ledger, not yet reported."""
+    """Accepted without the limiter, not yet reported."""
     owed_photos: int = 0
 
 
@@ -81,10 +81,10 @@ class LeaseClient:
     """Decide about the requests of one gateway.
 
     Args:
-        call: asks the ledger.
+        call: sends lease requests to the limiter.
         clock: seconds, monotonic.
         now: time of day.
-        slow_call_s: a request does not wait longer for the ledger.
+        slow_call_s: a request does not wait longer for the limiter.
     """
 
     def __init__(
@@ -102,7 +102,7 @@ class LeaseClient:
         self._gateway = uuid.uuid4().hex
         self._num_gateways = 1
         self._leases: dict[str, _Lease] = {}
-        self._asking: set[str] = set()
+        self._pending: set[str] = set()
         self._attached = True
         self._problem = ""
         self._last_call = -HEARTBEAT_S
@@ -112,7 +112,7 @@ class LeaseClient:
         self.num_calls = 0
 
     def start(self) -> None:
-        """Start to return idle leases and to report that this gateway exists; call in an event loop."""
+        """Start the task that returns idle leases and sends heartbeats; call in an event loop."""
         if self._ticks is None or self._ticks.done():
             self._ticks = asyncio.get_running_loop().create_task(self._tick())
 
@@ -122,8 +122,8 @@ class LeaseClient:
             self._ticks.cancel()
         for name, lease in self._leases.items():
             lease.tokens_used = lease.photos_used = -IDLE_S - 1
-            self._asking.add(name)
-        if self._attached and self._asking:
+            self._pending.add(name)
+        if self._attached and self._pending:
             await self._wait_for_call()
 
     async def take_token(self, caller: Caller) -> Decision:
@@ -140,7 +140,7 @@ class LeaseClient:
             if now < lease.rejects_until:
                 return _token_decision(lease, wait_s=lease.rejects_until - now)
             lease.num_waiting += 1
-            self._asking.add(caller.name)
+            self._pending.add(caller.name)
             await self._wait_for_call()
         return _token_decision(lease, wait_s=TICK_S)
 
@@ -151,17 +151,17 @@ class LeaseClient:
             now = self._clock()
             if lease.reset <= self._now():  # leases of yesterday
                 lease.photos = 0
-                lease.photos_asked = -PHOTO_DENIAL_S
+                lease.photos_denied_at = -PHOTO_DENIAL_S
             if lease.photos >= max(1, number):
                 lease.photos -= number
                 lease.photos_used = now
                 return self._photo_decision(lease, accepted=True)
             if not self._attached:
                 return self._take_photos_of_share(lease, number)
-            if now < lease.photos_asked + PHOTO_DENIAL_S:
+            if now < lease.photos_denied_at + PHOTO_DENIAL_S:
                 return self._photo_decision(lease, accepted=False)
             lease.photos_waiting += max(1, number)
-            self._asking.add(caller.name)
+            self._pending.add(caller.name)
             await self._wait_for_call()
         return self._photo_decision(lease, accepted=False)
 
@@ -174,7 +174,7 @@ class LeaseClient:
         if lease is None:
             now = self._clock()
             lease = _Lease(limit, limit.burst_size or 0, now, now)
-            lease.photos_asked = now - PHOTO_DENIAL_S
+            lease.photos_denied_at = now - PHOTO_DENIAL_S
             self._leases[caller.name] = lease
         elif lease.limit is not limit and lease.limit != limit:  # the keys file has changed
             lease.limit, lease.share = limit, None
@@ -211,7 +211,7 @@ class LeaseClient:
         return Decision(accepted, per_day, remaining, reset_s, 0 if accepted else reset_s)
 
     async def _wait_for_call(self) -> None:
-        """Wait until a call that starts from now on has ended, or until the ledger is too slow."""
+        """Wait for the end of a call that starts now or later, at most ``slow_call_s``."""
         done, _ = await asyncio.wait({self._request_call()}, timeout=self._slow_call_s)
         if not done:
             self._detach(f"no answer within {self._slow_call_s:g} s")
@@ -225,7 +225,7 @@ class LeaseClient:
         return self._next_call
 
     async def _run_calls(self) -> None:
-        """Run one call at a time; asks that arrive meanwhile share the next one."""
+        """Run one call at a time; lease requests that arrive meanwhile share the next one."""
         while self._next_call is not None:
             ended, self._next_call = self._next_call, None
             await self._run_call()
@@ -233,25 +233,25 @@ class LeaseClient:
                 ended.set_result(None)
 
     async def _run_call(self) -> None:
-        names, self._asking = self._asking, set()
+        names, self._pending = self._pending, set()
         leases = {name: lease for name in names if (lease := self._leases.get(name))}
         self._last_call = self._clock()
-        asks = [_ask(name, lease, self._last_call) for name, lease in leases.items()]
+        requests = [_lease_request(name, lease, self._last_call) for name, lease in leases.items()]
         self.num_calls += 1
         try:
-            reply = await asyncio.wait_for(self._call((self._gateway, asks)), CALL_TIMEOUT_S)
-        except Exception as error:  # of any kind: requests go on without the ledger
-            for ask, lease in zip(asks, leases.values(), strict=True):
-                lease.owed_tokens -= min(0, ask.returned_tokens)
-                lease.owed_photos -= min(0, ask.returned_photos)
+            reply = await asyncio.wait_for(self._call((self._gateway, requests)), CALL_TIMEOUT_S)
+        except Exception as error:  # of any kind: requests go on without the limiter
+            for request, lease in zip(requests, leases.values(), strict=True):
+                lease.owed_tokens -= min(0, request.returned_tokens)
+                lease.owed_photos -= min(0, request.returned_photos)
             self._detach(f"{type(error).__name__}: {error}".splitlines()[0][:200])
             return
         self._num_gateways = max(1, reply.num_gateways)
-        for ask, lease, grant in zip(asks, leases.values(), reply.grants, strict=True):
-            self._apply(ask, lease, grant)
+        for request, lease, grant in zip(requests, leases.values(), reply.grants, strict=True):
+            self._apply(request, lease, grant)
         self._attach(reply.problem)
 
-    def _apply(self, ask: Ask, lease: _Lease, grant: Grant) -> None:
+    def _apply(self, request: LeaseRequest, lease: _Lease, grant: Grant) -> None:
         now = self._clock()
         lease.tokens += grant.tokens
         lease.level = grant.level
@@ -260,8 +260,8 @@ class LeaseClient:
             lease.photos = 0
         lease.photos += grant.photos
         lease.photos_left, lease.day, lease.reset = grant.photos_left, grant.day, grant.reset
-        if grant.photos < ask.photos:
-            lease.photos_asked = now
+        if grant.photos < request.photos:
+            lease.photos_denied_at = now
 
     def _attach(self, problem: str) -> None:
         if not self._attached:
@@ -270,7 +270,7 @@ class LeaseClient:
             for name, lease in self._leases.items():
                 lease.share = None
                 if lease.owed_tokens or lease.owed_photos:
-                    self._asking.add(name)
+                    self._pending.add(name)
         if problem and problem != self._problem:
             logger.error("rate limits: %s", problem)
         self._problem = problem
@@ -288,7 +288,7 @@ class LeaseClient:
     async def _tick(self) -> None:
         while True:
             self._return_unused()
-            if self._asking or not self._attached or self._clock() >= self._last_call + HEARTBEAT_S:
+            if self._pending or not self._attached or self._clock() >= self._last_call + HEARTBEAT_S:
                 self._request_call()
             await asyncio.sleep(TICK_S)
 
@@ -299,18 +299,18 @@ class LeaseClient:
             if (lease.tokens and now - lease.tokens_used > IDLE_S) or (
                 lease.photos and now - lease.photos_used > IDLE_S
             ):
-                self._asking.add(name)
+                self._pending.add(name)
             elif now - max(lease.tokens_used, lease.photos_used) > FORGET_S and not (
                 lease.tokens or lease.photos or lease.owed_tokens or lease.owed_photos
             ):
                 del self._leases[name]
 
 
-def _ask(name: str, lease: _Lease, now: float) -> Ask:
-    """Return what the requests of a caller wait for and what it does not use; reset both counts."""
+def _lease_request(name: str, lease: _Lease, now: float) -> LeaseRequest:
+    """Return the lease request of a caller, with its unused tokens and photos; reset the counts."""
     idle_tokens = lease.tokens if not lease.num_waiting and now - lease.tokens_used > IDLE_S else 0
     idle_photos = lease.photos if not lease.photos_waiting and now - lease.photos_used > IDLE_S else 0
-    ask = Ask(
+    request = LeaseRequest(
         name,
         lease.limit,
         tokens=lease.num_waiting,
@@ -322,7 +322,7 @@ def _ask(name: str, lease: _Lease, now: float) -> Ask:
     lease.tokens -= idle_tokens
     lease.photos -= idle_photos
     lease.num_waiting = lease.photos_waiting = lease.owed_tokens = lease.owed_photos = 0
-    return ask
+    return request
 
 
 def _token_decision(lease: _Lease, *, wait_s: float | None = None) -> Decision:

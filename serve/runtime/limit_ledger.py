@@ -1,6 +1,6 @@
 """State of all limits of a cluster, in plain Python; ``serve.runtime.rate_limit_actor`` runs it.
 
-A gateway sends one ``Ask`` per caller and gets leases: tokens and photos that it spends without another call.
+A gateway sends one ``LeaseRequest`` per caller and gets leases: tokens and photos to spend without a call.
 """
 
 import math
@@ -18,16 +18,16 @@ LEASE_S = 0.2
 MIN_WAIT_S = 0.2
 """A gateway that got no tokens rejects requests for this time without another call."""
 GATEWAY_TIMEOUT_S = 15.0
-"""A gateway that sends nothing for so long has ended."""
+"""A gateway without a call for this time counts as ended."""
 MAX_PHOTO_LEASE = 64
 MAX_CALLERS = 100_000
-"""Further callers share one limit; only addresses are so many."""
+"""Further callers share one limit. Only client addresses reach this number."""
 _OTHERS = "others"
 _ADDRESS = "address:"
 
 
-class Ask(NamedTuple):
-    """Ask of one gateway for one caller."""
+class LeaseRequest(NamedTuple):
+    """Request tokens and photos for one caller of one gateway."""
 
     caller: str
     limit: Limit
@@ -43,13 +43,13 @@ class Ask(NamedTuple):
 
 
 class Grant(NamedTuple):
-    """Answer to one ``Ask``."""
+    """Answer to one ``LeaseRequest``."""
 
     tokens: int
     level: float
     """Tokens that are left."""
     wait_s: float
-    """After the granted tokens are used, until another call is useful."""
+    """From the use of the granted tokens to the next useful call."""
     photos: int
     photos_left: int
     """Today, after this grant."""
@@ -59,7 +59,7 @@ class Grant(NamedTuple):
 
 
 class Reply(NamedTuple):
-    """Answer to the asks of one gateway."""
+    """Answer to the lease requests of one gateway."""
 
     num_gateways: int
     grants: list[Grant]
@@ -67,8 +67,8 @@ class Reply(NamedTuple):
     """Why photo counts are not saved."""
 
 
-Call = tuple[str, Sequence[Ask]]
-"""Identifier of the gateway and its asks."""
+Call = tuple[str, Sequence[LeaseRequest]]
+"""Identifier of the gateway and its lease requests."""
 _NO_DAY = datetime(1, 1, 1, tzinfo=UTC)
 
 
@@ -102,10 +102,10 @@ class LimitLedger:
         self.num_changes = 0
         """Of photo counts."""
 
-    def exchange(self, gateway: str, asks: Iterable[Ask]) -> Reply:
-        """Take back what a gateway returns and grant what it asks for, as far as it is there."""
+    def exchange(self, gateway: str, requests: Iterable[LeaseRequest]) -> Reply:
+        """Take back the returned leases of a gateway and grant the requested ones within the limits."""
         self._last_call_of[gateway] = self.clock()
-        grants = [self._grant(ask) for ask in asks]
+        grants = [self._grant(request) for request in requests]
         return Reply(len(self._last_call_of), grants)
 
     async def call(self, call: Call) -> Reply:
@@ -137,10 +137,10 @@ class LimitLedger:
             if entry.quota is not None and not caller.startswith(_ADDRESS)
         }
 
-    def _grant(self, ask: Ask) -> Grant:
-        entry = self._entry(ask.caller)
-        tokens, level, wait_s = self._grant_tokens(entry, ask)
-        photos, photos_left, day, reset = self._grant_photos(entry, ask)
+    def _grant(self, request: LeaseRequest) -> Grant:
+        entry = self._entry(request.caller)
+        tokens, level, wait_s = self._grant_tokens(entry, request)
+        photos, photos_left, day, reset = self._grant_photos(entry, request)
         return Grant(tokens, level, wait_s, photos, photos_left, day, reset)
 
     def _entry(self, caller: str) -> _Entry:
@@ -148,11 +148,11 @@ class LimitLedger:
             caller = _OTHERS
         return self._entries.setdefault(caller, _Entry())
 
-    def _grant_tokens(self, entry: _Entry, ask: Ask) -> tuple[int, float, float]:
-        rate, burst = ask.limit.requests_per_second, ask.limit.burst_size
+    def _grant_tokens(self, entry: _Entry, request: LeaseRequest) -> tuple[int, float, float]:
+        rate, burst = request.limit.requests_per_second, request.limit.burst_size
         if rate is None or burst is None:
             entry.bucket = None
-            return ask.tokens, 0.0, 0.0
+            return request.tokens, 0.0, 0.0
         clock = self.clock()
         bucket = entry.bucket
         if bucket is None:
@@ -160,35 +160,35 @@ class LimitLedger:
             bucket = entry.bucket = TokenBucket(rate, burst, now=clock, level=level)
         elif (bucket.rate, bucket.burst) != (rate, burst):
             bucket.configure(rate, burst, clock)
-        if ask.returned_tokens:
-            bucket.give_back(ask.returned_tokens, clock)
-        if not ask.tokens:
+        if request.returned_tokens:
+            bucket.give_back(request.returned_tokens, clock)
+        if not request.tokens:
             return 0, bucket.level(clock), 0.0
-        wanted = max(ask.tokens, math.floor(rate * LEASE_S))
+        wanted = max(request.tokens, math.floor(rate * LEASE_S))
         granted = bucket.take(wanted, clock)
         # Without a pause there would be a call for each token of an empty bucket. A small bucket must not
         # overflow meanwhile.
         wait_s = min(MIN_WAIT_S, burst / rate / 2) * (1 - granted / wanted)
-        if granted < ask.tokens:
+        if granted < request.tokens:
             wait_s = max(bucket.wait_s(clock), wait_s)
         return granted, bucket.level(clock), wait_s
 
-    def _grant_photos(self, entry: _Entry, ask: Ask) -> tuple[int, int, date, datetime]:
-        per_day = ask.limit.photos_per_day
+    def _grant_photos(self, entry: _Entry, request: LeaseRequest) -> tuple[int, int, date, datetime]:
+        per_day = request.limit.photos_per_day
         if per_day is None:
-            return ask.photos, 0, date.min, _NO_DAY
-        if entry.quota is None or entry.quota.time_zone != ask.limit.time_zone:
-            entry.quota = DailyQuota(ask.limit.time_zone)
+            return request.photos, 0, date.min, _NO_DAY
+        if entry.quota is None or entry.quota.time_zone != request.limit.time_zone:
+            entry.quota = DailyQuota(request.limit.time_zone)
         quota = entry.quota
         left = quota.left(per_day, self.now())
-        if ask.returned_photos and ask.day in (quota.day, date.min):
-            quota.used = max(0, quota.used - ask.returned_photos)
+        if request.returned_photos and request.day in (quota.day, date.min):
+            quota.used = max(0, quota.used - request.returned_photos)
             left = quota.left(per_day, self.now())
         granted = 0
-        if ask.photos:
+        if request.photos:
             spare = left // (4 * max(1, len(self._last_call_of)))
             lease = min(MAX_PHOTO_LEASE, per_day // 200, spare)
-            granted = min(left, max(ask.photos, lease))
+            granted = min(left, max(request.photos, lease))
         quota.used += granted
-        self.num_changes += bool(granted or ask.returned_photos)
+        self.num_changes += bool(granted or request.returned_photos)
         return granted, left - granted, quota.day, quota.reset_time()

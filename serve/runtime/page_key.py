@@ -1,4 +1,4 @@
-"""The page of a server with keys: a key of its own at each start, and a line that states who may open it."""
+"""Create the API key of the page at each start, and describe the access to the page."""
 
 import os
 from pathlib import Path
@@ -6,12 +6,12 @@ from typing import Any
 
 from serve.runtime.keys_file import key_digest, new_key
 
-PAGE_CLOSED = "the page is "
-"""Begins the message of a page that is off or behind a proxy; the supervisor tells it from the gateway's."""
+PAGE_ACCESS_PREFIX = "the page is "
+"""Start of the message of a page that is off or behind a proxy; the supervisor searches for it."""
 
 
 def secure_page(api: dict[str, Any], page: dict[str, Any] | None, home: Path) -> str | None:
-    """Give the page a key, if the API needs one and the operator has not given it one.
+    """Create a key for the page if the API needs one and none is configured.
 
     Args:
         api: ``args`` of the API application; the digest is added.
@@ -19,7 +19,7 @@ def secure_page(api: dict[str, Any], page: dict[str, Any] | None, home: Path) ->
         home: folder of the server, readable by its user only.
 
     Returns:
-        What the operator has to know at the start; None: no keys are required.
+        Notice for the operator; None: no keys are required.
     """
     keys_file = (api.get("gateway") or {}).get("keys_file")
     if keys_file is None:
@@ -35,16 +35,16 @@ def secure_page(api: dict[str, Any], page: dict[str, Any] | None, home: Path) ->
         api["gateway"]["page_key_sha256"] = key_digest(key)
         page["api_key_file"] = str(file)
     page["api_key_file"] = str(Path(page["api_key_file"]).absolute())
-    return f"{required}; {_who_may_open_it(page.get('access'))}"
+    return f"{required}; {_access_notice(page.get('access'))}"
 
 
-def _who_may_open_it(access: str | None) -> str:
+def _access_notice(access: str | None) -> str:
     match access:
         case None:
-            return f"{PAGE_CLOSED}off, as access is not set in its args: open, proxy or off"
+            return f"{PAGE_ACCESS_PREFIX}off, as access is not set in its args: open, proxy or off"
         case "open":
-            return f"{PAGE_CLOSED}open to everybody who reaches it, without a key"
+            return f"{PAGE_ACCESS_PREFIX}open to everybody who reaches it, without a key"
         case "proxy":
-            return f"{PAGE_CLOSED}open through the trusted proxy only"
+            return f"{PAGE_ACCESS_PREFIX}open through the trusted proxy only"
         case _:
-            return f"{PAGE_CLOSED}{access}"
+            return f"{PAGE_ACCESS_PREFIX}{access}"

@@ -1,4 +1,4 @@
-"""The file of the photo counts of today: kept over restarts, in a folder or a bucket."""
+"""File with the photo counts of today, in a folder or a bucket; it survives restarts."""
 
 import contextlib
 from datetime import date
@@ -32,7 +32,9 @@ class _SavedQuotas(Settings):
 
 
 class QuotaFile:
-    """Read and write photo counts; an error is returned as a sentence, because counting goes on.
+    """Read and write photo counts.
+
+    Errors are returned as messages, because counting goes on.
 
     Args:
         folder: path or s3:// address.
@@ -42,7 +44,7 @@ class QuotaFile:
         self._address = join(folder, FILE_NAME)
 
     def load(self) -> tuple[dict[str, DailyQuota], str]:
-        """Return the saved counts, and what is wrong with the file."""
+        """Return the saved counts, and the problem with the file or an empty string."""
         try:
             content = read_bytes(self._address)
         except MissingError:
@@ -65,7 +67,7 @@ class QuotaFile:
         }, ""
 
     def save(self, quotas: dict[str, DailyQuota]) -> str:
-        """Replace the file atomically; return why that failed, or an empty string."""
+        """Replace the file atomically; return the problem or an empty string."""
         saved = {
             caller: _SavedQuota(day=one.day, time_zone=one.time_zone, used=one.used)
             for caller, one in quotas.items()

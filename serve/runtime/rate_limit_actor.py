@@ -1,4 +1,4 @@
-"""The limiter of a cluster: one named Ray actor with the state of all limits, and the calls to it.
+"""The limiter of a cluster: one named Ray actor with the state of all limits.
 
 It is detached, so that it survives every gateway and an update of the application. It ends by itself when no
 gateway has called for a minute.
@@ -25,7 +25,7 @@ _PROTOCOL = 1
 
 
 class Limiter:
-    """Run the ledger in an actor, save its photo counts, and end when it is unused.
+    """Run the ledger in an actor, save its photo counts, and end when unused.
 
     Args:
         quota_folder: of the file with the photo counts; None: only in memory.
@@ -127,5 +127,5 @@ class LimiterClient:
 
 
 def actor_name(application: str, quota_folder: str | None) -> str:
-    """Return the name of the limiter in ``NAMESPACE``; with another folder it is another one."""
+    """Return the name of the limiter in ``NAMESPACE``; each ``quota_folder`` has its own."""
     return f"limiter-{_PROTOCOL}:{application}:{quota_folder or ''}"

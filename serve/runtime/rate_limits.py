@@ -1,7 +1,7 @@
 """Limits of callers: requests per second and photos per day, over all gateways together.
 
-The arithmetic is in ``token_bucket``, the state in ``limit_ledger`` and its actor ``rate_limit_actor``. What
-a gateway knows of it is in ``leases``. Decision: docs/decisions/0030-rate-limits.md.
+The arithmetic is in ``token_bucket``, the state in ``limit_ledger`` and its actor ``rate_limit_actor``, the
+state of one gateway in ``leases``. Decision: docs/decisions/0030-rate-limits.md.
 """
 
 import ipaddress
@@ -30,12 +30,12 @@ _PHOTOS = "skinserve.photo_count"
 
 
 def has_limits(config: GatewayConfig) -> bool:
-    """Return whether callers may have limits: those of keys can change while the server runs."""
+    """Return whether callers may have limits; limits of keys can change while the server runs."""
     return config.client_limit is not None or config.keys_file is not None
 
 
 def limit_notices(config: GatewayConfig, limits: Iterable[Limit]) -> list[str]:
-    """Return what the start of the server says about limits.
+    """Return the notices about limits for the start of the server.
 
     Args:
         limits: of the keys; ``config.client_limit`` does not apply with keys.
@@ -61,8 +61,8 @@ class RateLimitMiddleware:
     """Reject requests over the limit of their caller before the body is read.
 
     Args:
-        leases: decides.
-        client_limit: of callers that no other layer has set: client addresses, or all of them together.
+        leases: accepts or rejects.
+        client_limit: of callers without a key: of each client address, or of all clients together.
     """
 
     def __init__(self, app: ASGIApp, leases: LeaseClient, client_limit: Limit | None) -> None:
@@ -137,7 +137,7 @@ class PhotoCount:
         self._counted += number
 
     def give_back(self) -> None:
-        """Count the photos of this request no longer: it failed in the server."""
+        """Give back the photos of this request, which failed in the server."""
         if self._counted:
             self._leases.give_back_photos(self._caller, self._counted)
             self._counted = 0
@@ -149,7 +149,9 @@ class PhotoCount:
 
 
 async def count_photos(request: Request, number: int) -> None:
-    """Count the photos of a request in the daily quota of its caller; those of a 5xx are given back.
+    """Count the photos of a request in the daily quota of its caller.
+
+    Photos of a 5xx are given back.
 
     Raises:
         ApiError: ``rate_limited``.
@@ -160,7 +162,7 @@ async def count_photos(request: Request, number: int) -> None:
 
 
 def client_name(scope: Scope) -> str:
-    """Return the name of a caller without a key: its address if a trusted proxy sent it."""
+    """Return the name of a caller without a key: its address behind a trusted proxy."""
     sent: str | None = scope.get(CLIENT_ADDRESS)
     if sent is None:
         return "anonymous"
@@ -222,6 +224,6 @@ def _sender(caller: Caller) -> str:
 
 
 def _label(caller: Caller) -> str:
-    """Return the value of a label: without addresses and subjects, of which there is no end."""
+    """Return the value of a label, without addresses and subjects: their number is unlimited."""
     kind = caller.name.partition(":")[0]
     return kind if kind in ("address", "jwt") else caller.name

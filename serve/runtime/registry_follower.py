@@ -21,7 +21,7 @@ from models.registry import Registry
 from models.registry_files import hashes_of
 from models.registry_index import REPAIR, CorruptIndexError, Index, ModelVersion, RegistryError
 from serve.runtime import metrics
-from serve.runtime.canary_monitor import Exchange, TrialKey, TrialReport, Rollback
+from serve.runtime.canary_monitor import Exchange, Rollback, TrialKey, TrialReport
 from serve.runtime.canary_rules import AnswerCounts
 from serve.runtime.errors import ApiError
 from serve.runtime.model_cache import LoadFailed
@@ -173,7 +173,11 @@ class TaskFollower:
             metrics.canary_rollbacks().inc(tags={"task": self._task, "cause": rollback.violation.cause})
         recorded = f"; this cannot be recorded: {rollback.problem}" if rollback.problem else ""
         _LOGGER.warning(
-            "canary %s %s is rolled back; %s%s", key.task, key.canary, rollback.violation.description, recorded
+            "canary %s %s is rolled back; %s%s",
+            key.task,
+            key.canary,
+            rollback.violation.description,
+            recorded,
         )
 
     def _read(self) -> Index:

@@ -1,4 +1,4 @@
-"""Response headers that tell browsers what they may do with API and page.
+"""Security headers of the responses of API and page.
 
 ``Strict-Transport-Security`` belongs to the proxy that has the certificate (docs/operations.md).
 """
@@ -10,11 +10,11 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 API_POLICY = "default-src 'none'; frame-ancestors 'none'"
-"""Content security policy of answers that are data."""
+"""Content security policy of JSON responses."""
 _ORIGIN = re.compile(
     r"(?!http:.*:80$)(?!https:.*:443$)https?://([a-z0-9._-]+|\[[0-9a-f:]+\])(:[0-9]+)?",
 )
-"""As browsers send it."""
+"""Origin in the form that browsers send."""
 
 
 class SecurityHeadersMiddleware:
@@ -23,7 +23,7 @@ class SecurityHeadersMiddleware:
     Args:
         policy: ``Content-Security-Policy``.
         frame_options: ``X-Frame-Options``, for browsers that do not read ``frame-ancestors``.
-        cacheable: prefixes of paths whose answers browsers may store; the others may be about a photo.
+        cacheable: prefixes of paths whose responses browsers may store; others may contain health data.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class SecurityHeadersMiddleware:
 
 
 def check_origin(origin: str) -> None:
-    """Raise ``ValueError`` unless this is an origin as browsers send it."""
+    """Raise ``ValueError`` unless the text is an origin in the form that browsers send."""
     if not _ORIGIN.fullmatch(origin):
         raise ValueError(
             f"{origin!r} is no origin; write scheme and host in lower case, without a path, a port "

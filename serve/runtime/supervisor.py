@@ -19,7 +19,7 @@ from pathlib import Path
 
 import psutil
 
-from serve.runtime.page_key import PAGE_CLOSED
+from serve.runtime.page_key import PAGE_ACCESS_PREFIX
 from serve.runtime.server_process import EXIT_BAD_CONFIG, EXIT_DEPLOY_FAILED, FAILURE, NOTICE, PROGRESS
 from serve.schemas import Health
 
@@ -146,7 +146,7 @@ class Supervisor:
         if status != 200:
             return self._status()
         status, body = self._get("/ui/")
-        return "" if status == 200 or PAGE_CLOSED.encode() in body else "waiting for the page"
+        return "" if status == 200 or PAGE_ACCESS_PREFIX.encode() in body else "waiting for the page"
 
     def _get(self, path: str) -> tuple[int, bytes]:
         host = self._spec.host.strip("[]")

@@ -1,4 +1,4 @@
-"""Arithmetic of limits, without Ray and without a clock of its own: token bucket and daily quota."""
+"""Token bucket and daily quota, without Ray and without a clock."""
 
 import math
 from datetime import UTC, date, datetime, time, timedelta
@@ -43,11 +43,11 @@ class TokenBucket:
         return taken
 
     def give_back(self, tokens: float, now: float) -> None:
-        """Return unused tokens; a negative number takes those used elsewhere, as far as they are there."""
+        """Return unused tokens; a negative number takes tokens that were used elsewhere."""
         self._level = max(0.0, min(self.burst, self.level(now) + tokens))
 
     def wait_s(self, now: float, tokens: float = 1) -> float:
-        """Return the seconds until ``tokens`` are there, if nobody takes any."""
+        """Return the seconds until the bucket holds ``tokens``, if none are taken."""
         return max(0.0, (tokens - self.level(now)) / self.rate)
 
 
