@@ -26,7 +26,7 @@ COMMANDS = {
     ),
     "keys": Command(
         module="cli.keys",
-        purpose="make, list and revoke the API keys of a server",
+        purpose="create, list and revoke the API keys of a server",
         example="skinserve keys add clinic --file keys.yaml --roles predict bulk --requests-per-second 5",
     ),
     "models": Command(

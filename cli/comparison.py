@@ -1,4 +1,4 @@
-"""The table of ``skinserve models compare``: what the meta of two checkpoints says, side by side."""
+"""Table of ``skinserve models compare``: metadata and metrics of two checkpoints."""
 
 from pathlib import Path
 

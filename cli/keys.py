@@ -29,22 +29,22 @@ DEFAULT_FILE = Path("keys.yaml")
 
 @dataclass(frozen=True, kw_only=True)
 class Add:
-    """Make a random key, print it once, and write its SHA-256 to the keys file."""
+    """Create a random key, print it once, and write its SHA-256 to the keys file."""
 
     name: _Name
-    """Who gets the key: letters, digits and ._-"""
+    """Name of the owner: letters, digits and ._-"""
     file: Path = DEFAULT_FILE
-    """Keys file of the server, gateway.keys_file; made if it is missing."""
+    """Keys file of the server, gateway.keys_file; created if it is missing."""
     roles: tuple[Role, ...] = ("predict",)
-    """predict: lesion and progress; bulk: batches; admin: everything."""
+    """predict: lesion and progress; bulk: batches of lesions; admin: all routes."""
     requests_per_second: float | None = None
-    """No limit without it."""
+    """Default: no limit."""
     burst: int | None = None
-    """Requests at once; by default those of two seconds."""
+    """Requests at once; default: those of two seconds, at least 2."""
     photos_per_day: int | None = None
-    """No limit without it."""
+    """Default: no limit."""
     time_zone: str = "UTC"
-    """Whose midnight starts a day, as Europe/Berlin."""
+    """Its midnight starts a day; an IANA name such as Europe/Berlin."""
     expires: str | None = None
     """ISO 8601 with an offset: 2027-01-31T00:00:00Z."""
 

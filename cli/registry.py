@@ -86,7 +86,7 @@ class Promote:
         if self.stage != "candidate":
             registry.verify(task, registry.read(task).get(model))
         index = registry.change(task, lambda index: self._changed(index, model))
-        return _state(task, index, f"{task} {model} is {_article(self.stage)}")
+        return _state(task, index, f"{task} {model} is {_stage_text(self.stage)}")
 
     def _changed(self, index: Index, model: VersionName) -> Index:
         if self.stage == "production":
@@ -108,7 +108,7 @@ class Promote:
 
 @dataclass(frozen=True, kw_only=True)
 class Rollback:
-    """Undo the last promotion of a task: stop its canary, else return to the previous production."""
+    """Undo the last promotion of a task: stop its canary, else restore the previous production."""
 
     task: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="TASK")]
     """lesion or progress."""
@@ -135,7 +135,7 @@ class Rollback:
 
         index = registry.change(self.task, rolled_back)
         assert stopped is not None  # otherwise rolled_back raised
-        return _state(self.task, index, f"{self.task} {stopped.id} is no longer {_article(stopped.stage)}")
+        return _state(self.task, index, f"{self.task} {stopped.id} is no longer {_stage_text(stopped.stage)}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,7 +159,7 @@ class Retire:
 
 @dataclass(frozen=True, kw_only=True)
 class Restore:
-    """Rebuild the index of each task from the version folders, with stages from its backup copy."""
+    """Rebuild the index of each task from its version folders; stages are kept."""
 
     registry: _RegistryAddress
     """Address of the registry."""
@@ -191,7 +191,7 @@ class Compare:
     registry: _RegistryAddress | None = None
     """Address of the registry; not needed for folders."""
     photos: str = ""
-    """Folder of lesion photos that both classify: how many verdicts change, and which."""
+    """Folder of lesion photos: number and names of those with another verdict."""
 
     def run(self) -> str:
         """Return the table."""
@@ -262,12 +262,12 @@ def find_version(registry: Registry, text: str) -> tuple[str, VersionName]:
     )
 
 
-def _article(stage: str) -> str:
+def _stage_text(stage: str) -> str:
     return {"production": "in production", "canary": "the canary", "candidate": "a candidate"}[stage]
 
 
 def _state(task: str, index: Index, done: str) -> str:
-    """Return what was done, and what servers serve now."""
+    """Return the change and the new state of a task."""
     production = (
         "the checkpoints of the servers' settings" if index.production is None else index.production.id
     )

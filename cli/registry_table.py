@@ -1,4 +1,4 @@
-"""The table of ``skinserve models list``."""
+"""Table of ``skinserve models list``."""
 
 from collections.abc import Iterator
 

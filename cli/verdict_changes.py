@@ -1,4 +1,4 @@
-"""Compare the verdicts of two lesion checkpoints on a folder of photos, through the pipeline as served."""
+"""Compare the verdicts of two lesion checkpoints on a folder of photos, as served."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence

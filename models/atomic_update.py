@@ -1,4 +1,4 @@
-"""Change one small file under concurrent writers: a lock in a folder, conditional writes in a bucket."""
+"""Change a small file with concurrent writers: lock files, or conditional writes in buckets."""
 
 import contextlib
 import random
@@ -14,7 +14,7 @@ from models.storage_errors import MissingError, StorageError, local_errors, s3_e
 
 LOCK_TIMEOUT_S = 60.0
 NUM_CONFLICTS = 20
-"""Attempts of one conditional write while other writers are faster."""
+"""Attempts of one update while other writers change the object."""
 _CONFLICTS = ("412", "PreconditionFailed", "409", "ConditionalRequestConflict", "404", "NoSuchKey")
 """``NoSuchKey``: the object to be replaced was removed."""
 _UNSUPPORTED = ("501", "NotImplemented")
@@ -48,7 +48,9 @@ def update_file(address: str, change: Change) -> None:
 
 @contextlib.contextmanager
 def file_lock(address: str) -> Iterator[None]:
-    """Hold the lock of a local file, which is a hidden file beside it; the end of a process releases it.
+    """Hold the lock of a local file, a hidden file beside it.
+
+    The end of the process releases it.
 
     Raises:
         StorageError: the lock file cannot be written, or another process holds the lock for too long.
@@ -113,7 +115,7 @@ def _is_missing_bucket(error: MissingError) -> bool:
 
 
 def _put_if_unchanged(address: str, content: bytes, tag: str | None) -> bool:
-    """Write an object if it still has this ETag, or is still missing; return whether it was written."""
+    """Write an object if its ETag is unchanged or it is still missing; return success."""
     from botocore.exceptions import ClientError
 
     bucket, key = bucket_and_key(address)

@@ -59,7 +59,7 @@ class CheckpointMeta(BaseModel):
         default="",
         max_length=300,
         exclude_if=lambda description: not description,  # older code reads checkpoints without one
-        description="what the network is good for, one sentence",
+        description="purpose of the network, one sentence",
     )
     labels: tuple[str, ...] = Field(description="in the order of the output columns")
     groups: dict[str, Group] = Field(

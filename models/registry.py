@@ -1,7 +1,8 @@
-"""Model registry in a folder or a bucket: checkpoints by task, name and version, and their stages.
+"""Model registry in a folder or a bucket: versions of checkpoints and their stages.
 
 ``REGISTRY/TASK/NAME/VERSION/`` is a checkpoint folder, ``REGISTRY/TASK/index.json`` the index. A version is
-in the index only after all its files were stored and read back. Why: docs/decisions/0032-model-registry.md.
+in the index only after all its files were stored and read back.
+Decision: docs/decisions/0032-model-registry.md.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ class Restored:
 
     index: Index
     rejected: Mapping[str, str]
-    """By address of the folder: why it is not in the index."""
+    """Reason why a folder is not in the index, by its address."""
 
 
 class Registry:
@@ -160,7 +161,7 @@ class Registry:
         return result
 
     def restore(self, task: str) -> Restored:
-        """Rebuild the index from the version folders, with stages from the index or its backup copy.
+        """Rebuild the index from the version folders; stages are those of the index or its backup.
 
         A version whose stage is unknown becomes a candidate.
 
@@ -196,7 +197,7 @@ class Registry:
         return join(self.address, f"{task}/{BACKUP}")
 
     def _back_up(self, task: str, index: Index) -> None:
-        """Write the copy that ``restore`` reads; the change itself has succeeded."""
+        """Write the backup copy for ``restore``. A failure is ignored: the index itself was written."""
         with contextlib.suppress(StorageError):
             write_bytes(self._backup(task), _json(index))
 
@@ -231,7 +232,7 @@ class Registry:
 
 
 def _check_same(target: str, new: ModelVersion, old: ModelVersion | None, stored: Mapping[str, str]) -> None:
-    """Raise if name and version are taken by other content, in the index or in the folder."""
+    """Raise if the index or the folder has other content of this name and version."""
     if old is not None:
         stored = old.files
     if META in stored and stored != new.files:

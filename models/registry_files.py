@@ -12,7 +12,7 @@ from models.storage import delete, fetch_folder, join, list_files, read_bytes, u
 
 
 def copy_version(folder: Path, target: str, new: ModelVersion) -> None:
-    """Copy the files of a version, ``meta.json`` last: with it the copy is complete."""
+    """Copy the files of a version, ``meta.json`` last, which marks a complete copy."""
     for name in hashes_of(target).keys() - new.files.keys():
         delete(join(target, name))  # of an interrupted push of other content
     for name in sorted(new.files, key=lambda name: (name == META, name)):

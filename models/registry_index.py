@@ -1,4 +1,4 @@
-"""Index of the model registry: stages of all versions of one task, and their changes. No files, no torch.
+"""Index of the model registry: stages of all versions of one task. No files, no torch.
 
 At most one version is in production, the default model of the task, and at most one is the canary.
 """
@@ -20,7 +20,7 @@ MAX_EVENTS = 200
 MAX_PREVIOUS = 20
 REPAIR = "run: skinserve models restore"
 _PART = r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}"
-"""A name or version is the name of a folder."""
+"""Pattern of names and versions, which are names of folders."""
 
 Stage = Literal["candidate", "canary", "production", "retired"]
 
@@ -54,7 +54,7 @@ class ModelVersion(_Stored):
     version: str = Field(pattern=f"^{_PART}$")
     stage: Stage = "candidate"
     share: float | None = Field(default=None, gt=0, le=1, description="of the requests, for a canary")
-    shadow: bool = Field(default=False, description="a canary that computes, but whose answers are dropped")
+    shadow: bool = Field(default=False, description="a canary whose answers are only compared")
     weights_sha256: str
     files: dict[str, str] = Field(description="sha256 by file name")
     num_bytes: int = Field(ge=0, description="of all files")
@@ -306,7 +306,7 @@ def parse_version_name(text: str) -> VersionName:
 
 
 def merged(found: Mapping[str, ModelVersion], known: Index) -> Index:
-    """Return the index of the versions found in the folders, with the stages of a known index."""
+    """Return an index of the versions in the folders, with the stages of a known index."""
     versions = {
         key: one if (old := known.versions.get(key)) is None or old.files != one.files else old
         for key, one in found.items()

@@ -31,14 +31,16 @@ class Settings(BaseModel):
 
 
 class Limit(Settings):
-    """Limit what one caller may send; None is unlimited."""
+    """Limit the requests and photos of one caller; None is unlimited."""
 
     requests_per_second: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     burst: int | None = Field(
         default=None, ge=1, description="requests at once; default: those of two seconds, at least 2"
     )
     photos_per_day: int | None = Field(default=None, ge=1)
-    time_zone: str = Field(default="UTC", description="whose midnight starts a day, as Europe/Berlin (IANA)")
+    time_zone: str = Field(
+        default="UTC", description="its midnight starts a day; IANA name such as Europe/Berlin"
+    )
 
     @field_validator("time_zone")
     @classmethod
@@ -46,14 +48,16 @@ class Limit(Settings):
         try:
             ZoneInfo(name)
         except (KeyError, ValueError, OSError) as error:  # ZoneInfoNotFoundError is a KeyError
-            raise ValueError(f"{name!r} is no time zone; write an IANA name, as Europe/Berlin") from error
+            raise ValueError(
+                f"{name!r} is no time zone; write an IANA name, such as Europe/Berlin"
+            ) from error
         return name
 
     @property
     def burst_size(self) -> int | None:
         """Return the size of a burst; None: requests are not limited.
 
-        With a burst of 1 a client that sends exactly at its rate is rejected when a request arrives early.
+        The default is at least 2: with 1, a client at exactly its rate is rejected if a request is early.
         """
         if self.requests_per_second is None:
             return None
@@ -71,8 +75,8 @@ class TaskConfig(Settings):
     max_models_per_replica: int = Field(
         default=4,
         gt=1,
-        description="loaded models of a replica, the default one among them; beyond, the least recently "
-        "used other one is evicted",
+        description="loaded models of a replica, the default one included; beyond, the least recently "
+        "used one is evicted, never the default one",
     )
 
     @model_validator(mode="before")
@@ -86,9 +90,12 @@ class TaskConfig(Settings):
 
 
 class CanaryLimits(Settings):
-    """Bounds that a canary must keep against production, or it is rolled back; null switches one off."""
+    """Bounds on the differences between canary and production; null disables a bound.
 
-    window_s: float = Field(default=600, gt=0, description="answers of this time are compared")
+    A canary that exceeds a bound is rolled back.
+    """
+
+    window_s: float = Field(default=600, gt=0, description="length of the sliding window of compared answers")
     min_answers: int = Field(default=50, gt=0, description="of the canary, before anything is compared")
     max_error_increase: float | None = Field(
         default=0.05, ge=0, lt=1, description="share of requests that fail, above that of production"
@@ -139,21 +146,24 @@ class GatewayConfig(Settings):
         default=60, gt=0, description="a model counts as ready for this time after its last answer"
     )
     keys_file: str | None = Field(
-        default=None, description="path of keys.yaml; then nothing but health answers without a key"
+        default=None, description="path of keys.yaml; then all requests but health checks need a key"
     )
     page_key_sha256: str | None = Field(
         default=None, pattern="^[0-9a-f]{64}$", description="set by python -m serve, for the key of its page"
     )
     audit_log: str | None = Field(
-        default=None, description="path of a file, in which each request but health checks is a JSON line"
+        default=None,
+        description="path of a file with a line of JSON for each request, health checks excepted",
     )
-    audit_log_max_bytes: int = Field(default=50_000_000, gt=0, description="the audit log is then rotated")
+    audit_log_max_bytes: int = Field(
+        default=50_000_000, gt=0, description="size at which the audit log is rotated"
+    )
     audit_log_files: int = Field(default=10, gt=0, description="rotated audit logs that are kept")
     registry: str | None = Field(
         default=None,
         description="folder or s3:// address of a model registry, whose stages the server follows",
     )
-    registry_poll_s: float = Field(default=10, gt=0, description="interval of looking at the registry")
+    registry_poll_s: float = Field(default=10, gt=0, description="interval between two reads of the registry")
     canary: CanaryLimits = CanaryLimits()
     allowed_origins: tuple[str, ...] = Field(
         default=(),

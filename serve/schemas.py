@@ -32,7 +32,7 @@ DISCLAIMER = (
 
 DEADLINE_HEADER = "x-request-timeout-seconds"
 API_KEY_HEADER = "X-API-Key"
-"""For clients that cannot set ``Authorization: Bearer``."""
+"""Header for clients that cannot set ``Authorization: Bearer``."""
 """Request header with the time for the response."""
 Probability = Field(ge=0, le=1)
 

@@ -47,7 +47,7 @@ class Service(Protocol):
         ...
 
     async def prepare(self, entry: CatalogEntry) -> None:
-        """Build what the gateway needs for the requests for a model that will be in the catalog.
+        """Prepare the gateway for requests for a model before it is in the catalog.
 
         Raises:
             ApiError: ``model_unavailable``.

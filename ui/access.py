@@ -1,4 +1,4 @@
-"""Close the page, or open it through a trusted proxy only; the only login of browsers is that proxy's."""
+"""Access to the page: open, through the trusted proxy with its login, or off."""
 
 from fastapi import FastAPI
 from fastapi.responses import JSONResponse

@@ -61,8 +61,8 @@ class ApiClient:
         Args:
             api_url: scheme, host and port of the API.
             deadline_s: longest wait for one answer, also sent to the server as the request's deadline.
-            key: of the page, for an API that needs one.
-            proxy_secret: of the trusted proxy; with it the API learns the address of a visitor.
+            key: of the page, for an API with keys.
+            proxy_secret: of the trusted proxy; with it the API accepts the address of a visitor.
             transport: replaces the network in tests.
         """
         self._deadline_s = deadline_s
@@ -78,7 +78,7 @@ class ApiClient:
         )
 
     def for_visitor(self, address: str | None) -> Self:
-        """Return this client for the requests of one visitor, who has a limit of requests.
+        """Return this client for the requests of one visitor, with a limit of its own.
 
         Args:
             address: of the visitor, as the trusted proxy sent it.

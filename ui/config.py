@@ -24,8 +24,8 @@ class UiConfig(BaseModel):
     )
     access: Access | None = Field(
         default=None,
-        description="who may use the page: everybody who reaches it (open), nobody (off), or who passes the "
-        "trusted proxy (proxy); default: open, with api_key_file off",
+        description="access to the page: open to everybody, proxy: through the trusted proxy only, or off; "
+        "default: open, with api_key_file off",
     )
     deadline_s: float = Field(
         default=DEFAULT_DEADLINE_S, gt=0, description="longest wait for one answer of the API, seconds"
@@ -43,8 +43,8 @@ class UiConfig(BaseModel):
     )
     embedding_origins: tuple[str, ...] = Field(
         default=(),
-        description='origins whose pages may show this one in a frame, as "https://portal.example"; pages of '
-        "the same origin always may",
+        description='origins whose pages may embed this one in a frame, such as "https://portal.example"; '
+        "the page's own origin always may",
     )
 
     @field_validator("embedding_origins")
@@ -62,5 +62,5 @@ class UiConfig(BaseModel):
 
     @property
     def page_access(self) -> Access:
-        """Return the access that was set, or the default: nobody uses the key of the page unasked."""
+        """Return the access that was set, or the default, which never shares the key of the page."""
         return self.access or ("off" if self.api_key_file else "open")

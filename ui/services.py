@@ -17,6 +17,9 @@ class Services:
     uploads: UploadFolder
 
     def api_for(self, request: gr.Request | None) -> ApiClient:
-        """Return the client for the visitor who sent a request; visitors without an address share a limit."""
+        """Return the client for the visitor of a request.
+
+        Visitors without an address share one limit.
+        """
         scope = request.request.scope if request is not None and request.request is not None else {}
         return self.api.for_visitor(scope.get(CLIENT_ADDRESS))

@@ -170,7 +170,7 @@ class LesionService:
             return await self._classify(file, options, _submit_or_wait)
 
     async def prepare(self, entry: CatalogEntry) -> None:
-        """Load the localizer of a model that will be in the catalog."""
+        """Load the localizer of a model before it is in the catalog."""
         await self._models.get(entry)
 
     async def models(self) -> list[LoadedModel]:
@@ -189,7 +189,7 @@ class LesionService:
         ]
 
     async def _classify(self, file: File, options: LesionOptions, submit: Submit) -> LesionAnswer:
-        """Answer for one photo, count the answer, and start that of a shadow model."""
+        """Classify one photo, count the answer, and start the shadow model."""
         with self._traffic.measure("lesion", options.entry) as count:
             answer = await self._answer(file, options, submit)
             count(answer.verdict, answer.reasons)

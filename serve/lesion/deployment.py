@@ -21,7 +21,7 @@ from serve.runtime.threads import compute_threads
 
 @ray.serve.deployment(health_check_period_s=5, health_check_timeout_s=60)
 class LesionClassifier:
-    """Serve lesion networks on one device: the default one, and others by their multiplexed model id.
+    """Serve the default lesion model and others by multiplexed model id, on one device.
 
     The default model loads in ``__init__``, so that a bad checkpoint stops the rollout before any request.
     """
@@ -38,7 +38,7 @@ class LesionClassifier:
         self._max_photos = config.max_photos_per_replica
 
     async def classify(self, photos: Sequence[LesionPhoto]) -> list[LesionReport] | Overloaded | LoadFailed:
-        """Classify the photos of one call, in batches with those of other calls for the same model.
+        """Classify the photos of one call, in batches with other calls for the same model.
 
         Raises:
             Exception: the engine's error for one of the photos.

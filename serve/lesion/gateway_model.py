@@ -1,4 +1,4 @@
-"""What a gateway needs of each lesion model: thresholds, gate, preparation of photos, calls to replicas."""
+"""Lesion models of a gateway: thresholds, gate, preparation of photos, calls to replicas."""
 
 import asyncio
 from collections.abc import Callable
@@ -34,7 +34,7 @@ class GatewayModel:
 
 
 class GatewayModels:
-    """Build the models of a catalog, and keep those that are in it.
+    """Build the models of a catalog, and keep them while they are in it.
 
     Models with the same localizer share its session. The models of the settings are built at once.
 

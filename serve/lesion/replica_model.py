@@ -1,4 +1,7 @@
-"""One lesion network of a replica. Axes: B photo of a batch, H row, W column, C colour, K diagnosis."""
+"""One lesion model of a replica.
+
+Axes: B photo of a batch, H row, W column, C colour, K diagnosis.
+"""
 
 from functools import partial
 from typing import TYPE_CHECKING
@@ -29,7 +32,7 @@ def load_lesion_model(
     Raises:
         CheckpointError: it is missing, damaged, or no lesion network.
     """
-    # A local import, so that processes that only bind the deployment do not import PyTorch.
+    # Imported here, so that processes without a replica do not import PyTorch.
     from models.lesion.engine_loader import load_lesion_engine
 
     folder = local_checkpoint(address)

@@ -103,7 +103,7 @@ class ProgressService:
         self._replicas = context.replicas["progress"]
 
     async def prepare(self, entry: CatalogEntry) -> None:
-        """Prepare nothing: the gateway needs only the meta of a progress network."""
+        """Do nothing: the gateway needs only the metadata of a progress model."""
 
     async def models(self) -> list[LoadedModel]:
         """Describe all models for ``GET /v1/models``, without loading one."""

@@ -89,7 +89,7 @@ class FaceDetector:
 
 @ray.serve.deployment(max_ongoing_requests=64, health_check_period_s=5, health_check_timeout_s=60)
 class ProgressClassifier:
-    """Serve progress networks on one device: the default one, and others by their multiplexed model id."""
+    """Serve the default progress model and others by multiplexed model id, on one device."""
 
     def __init__(self, config: ProgressConfig) -> None:
         limit_gpu_memory(config.device)

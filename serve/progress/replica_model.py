@@ -1,4 +1,4 @@
-"""One progress network of a replica.
+"""One progress model of a replica.
 
 Axes: B series of a batch, T photo of a series, H row, W column, C colour.
 """

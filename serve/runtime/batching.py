@@ -47,7 +47,7 @@ class _Job:
 
 
 class BatchThreads:
-    """Run the batches of one or several batchers; the item that has waited longest is next.
+    """Run the batches of one or several batchers, oldest item first.
 
     All models of a replica share its threads. Threads of their own would compete for the cores, and have more
     OpenMP helper threads than cores (docs/decisions/0012-openmp-threads.md). The threads never end.

@@ -1,6 +1,6 @@
-"""Join the counts of all gateways, and roll back a canary that leaves its bounds.
+"""Sum the answer counts of all gateways, and roll back canaries that exceed a bound.
 
-One named Ray actor does it. It is detached, so that it survives every gateway, and ends when it is unused.
+The monitor is one named Ray actor. It is detached, so that it survives every gateway, and ends when unused.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ END_AFTER_S = 60.0
 """Without a report of a gateway."""
 RETRY_WRITE_S = 10.0
 NUM_SLICES = 60
-"""Of a window, of which the oldest is dropped at once."""
+"""Of a window; the oldest slice is dropped as a whole."""
 _PROTOCOL = 1
 """Of calls and replies: two versions of the code use different actors."""
 
@@ -53,12 +53,12 @@ class TrialReport:
 
 @dataclass(frozen=True, kw_only=True)
 class Rollback:
-    """A canary that must not answer any more."""
+    """Rollback of a canary that exceeds a bound."""
 
     key: TrialKey
     violation: Violation
     is_new: bool
-    """In this reply for the first time; one gateway counts it."""
+    """True in the first reply with it, so that one gateway counts it."""
     problem: str = ""
     """Why the registry could not be written; empty if it was."""
 
@@ -99,7 +99,7 @@ class TrialWindow:
 
     @property
     def last_used(self) -> float:
-        """Return the start of the latest slice."""
+        """Return the start of the latest slice, seconds on the monotonic clock."""
         return self._slices[-1].began if self._slices else 0.0
 
 
@@ -108,7 +108,7 @@ class CanaryMonitor:
 
     Args:
         registry: address; a rollback is written to its index.
-        limits: that a canary must keep.
+        limits: bounds of every canary.
     """
 
     def __init__(
@@ -145,7 +145,7 @@ class CanaryMonitor:
         return rollbacks
 
     async def _write(self, key: TrialKey, now: float) -> None:
-        """Make the canary a candidate in the index; again after a while if that fails."""
+        """Make the canary a candidate in the index; retry after ``RETRY_WRITE_S``."""
         if self._unwritten.get(key, now + 1) > now:
             return
         self._unwritten[key] = now + RETRY_WRITE_S
@@ -162,7 +162,7 @@ class CanaryMonitor:
 
 
 def without_canary(index: Index, key: TrialKey, reason: str) -> Index:
-    """Make the canary of a trial a candidate, unless the index has another one by now."""
+    """Make the canary of a trial a candidate, unless the index has another canary."""
     canary = index.canary
     if canary is None or (str(canary.id), canary.changed_at.isoformat()) != (key.canary, key.started_at):
         return index

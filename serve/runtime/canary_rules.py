@@ -1,6 +1,6 @@
-"""Counts of a model's answers, and the bounds that a canary must keep against production. No Ray.
+"""Answer counts of a model, and significance tests of a canary against production. No Ray.
 
-Why these tests and bounds: docs/decisions/0032-model-registry.md.
+Decision: docs/decisions/0032-model-registry.md.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ Cause = Literal["errors", "latency", "verdicts", "reasons"]
 
 @dataclass(kw_only=True)
 class AnswerCounts:
-    """Answers of one model in some time; counts of several gateways can be added."""
+    """Answers of one model in a period; counts of several gateways can be added."""
 
     num_answers: int = 0
-    """With errors."""
+    """Errors included."""
     num_errors: int = 0
     latencies: Counter[int] = field(default_factory=Counter)
     """Answers without an error by index in ``LATENCY_EDGES_S``."""
@@ -70,7 +70,7 @@ class AnswerCounts:
 
 @dataclass(frozen=True, kw_only=True)
 class Violation:
-    """A bound that a canary has left."""
+    """A bound that a canary exceeds."""
 
     cause: Cause
     description: str
@@ -78,7 +78,10 @@ class Violation:
 
 
 def find_violation(production: AnswerCounts, canary: AnswerCounts, limits: CanaryLimits) -> Violation | None:
-    """Return the first bound that the canary has left significantly; None for none or for too few answers."""
+    """Return the first bound that the canary exceeds significantly; None without one.
+
+    Too few answers exceed no bound.
+    """
     if canary.num_answers < limits.min_answers:
         return None
     checks = (_errors, _latency, _verdicts, _reasons)
@@ -100,7 +103,10 @@ def _errors(production: AnswerCounts, canary: AnswerCounts, limits: CanaryLimits
 
 
 def _latency(production: AnswerCounts, canary: AnswerCounts, limits: CanaryLimits) -> Violation | None:
-    """Check that at most 5% of the canary's answers are slower than the bound, as of production's 95% are."""
+    """Check that at most 5% of the canary's answers are slower than the bound.
+
+    The bound is a multiple of the 95% quantile of production.
+    """
     enough = production.num_without_error >= limits.min_answers <= canary.num_without_error
     if limits.max_latency_ratio is None or not enough:
         return None
@@ -156,7 +162,7 @@ def _exceeds(number: int, n: int, bound: float, alpha: float) -> bool:
 
 
 def _binomial_tail(number: int, n: int, p: float) -> float:
-    """Return the probability of at least ``number`` of ``n``; above ``n * p``, where the terms fall."""
+    """Return the probability of at least ``number`` of ``n``, for ``number`` above ``n * p``."""
     if p <= 0:
         return 0.0
     log_choose = math.lgamma(n + 1) - math.lgamma(number + 1) - math.lgamma(n - number + 1)

@@ -78,7 +78,7 @@ class ApiError(Exception):
 
 
 def model_unavailable(model: str, reason: str) -> ApiError:
-    """Log why a model cannot be loaded; return the error, which names no folder of the server."""
+    """Log why a model cannot be loaded; return an error without paths of the server."""
     logging.getLogger("skinserve").error("the model %s cannot be loaded: %s", model, reason)
     message = "the model cannot be loaded; choose another one of /v1/models, or ask the operator"
     return ApiError("model_unavailable", message)

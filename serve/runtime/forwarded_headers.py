@@ -1,6 +1,6 @@
 """Apply or remove the headers of a reverse proxy, for API and page.
 
-The peer of every request is HAProxy, so a proxy in front proves itself by a secret in a header.
+The peer of every request is HAProxy, so a proxy in front authenticates by a secret in a header.
 Decisions: docs/decisions/0021-reverse-proxies.md, docs/decisions/0030-rate-limits.md.
 """
 
@@ -16,9 +16,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 SECRET_HEADER = "x-skinserve-proxy-secret"
 TRUSTED_PROXY = "skinserve.trusted_proxy"
-"""Key of the ASGI scope: whether the proxy has proven itself."""
+"""Key of the ASGI scope: whether the trusted proxy sent the request."""
 CLIENT_ADDRESS = "skinserve.client_address"
-"""Key of the ASGI scope: address of the client that the trusted proxy has sent, or None."""
+"""Key of the ASGI scope: client address sent by the trusted proxy, or None."""
 MIN_SECRET_CHARS = 16
 _REMOVED = re.compile(  # Gradio reads some of them by itself
     rb"forwarded|x-forwarded-.*|x-real-ip|x-gradio-server|x-skinserve-proxy-secret"
@@ -32,11 +32,11 @@ _ADDRESS = re.compile(r"\[([0-9A-Fa-f:.]+)\](?::[0-9]{1,5})?|([0-9.]+):[0-9]{1,5
 
 
 class TrustedProxy(BaseModel):
-    """Name the proxy in front whose ``X-Forwarded-*`` headers are applied."""
+    """Set name and secret of the proxy whose ``X-Forwarded-*`` headers are applied."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: str = Field(min_length=1, description="for messages, as nginx")
+    name: str = Field(min_length=1, description="for messages, such as nginx")
     secret_file: str = Field(
         description=f"each line is a secret of {MIN_SECRET_CHARS} characters or more; the proxy sends one as "
         "X-Skinserve-Proxy-Secret"
@@ -75,11 +75,11 @@ def proxy_secrets(proxy: TrustedProxy | None) -> tuple[str, ...]:
 
 
 class ForwardedHeadersMiddleware:
-    """Apply prefix, scheme, host and client from a trusted proxy; remove the headers in any case.
+    """Apply prefix, scheme, host and client of a trusted proxy; remove the headers always.
 
-    Code behind it reads all four from the ASGI scope. Of ``X-Forwarded-For`` the last entry counts, which the
-    proxy itself has added. Other values that are invalid, repeated or a list are
-    ignored: they come from a client, past a proxy that does not overwrite them. Redirects within the server
+    Code behind it reads all four from the ASGI scope. Of ``X-Forwarded-For`` the last entry is used, which
+    the proxy itself has added. Other values that are invalid, repeated or a list are ignored: they come from
+    a client, past a proxy that does not overwrite them. Redirects within the server
     have no scheme and host, so that they also pass a proxy that is not trusted.
     """
 

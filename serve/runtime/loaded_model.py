@@ -1,4 +1,4 @@
-"""Facts of a checkpoint that is served."""
+"""Describe models for ``GET /v1/models``; read thresholds of checkpoints."""
 
 from collections.abc import Mapping
 

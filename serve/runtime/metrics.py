@@ -80,8 +80,8 @@ def rate_limited() -> Counter:
 
 @cache
 def limiter_failures() -> Counter:
-    """Return the counter of times at which the limiter stopped to answer a gateway."""
-    description = "times at which the limiter of the cluster stopped to answer"
+    """Return the counter of outages of the limiter, as seen by a gateway."""
+    description = "outages of the limiter of the cluster, as seen by a gateway"
     return Counter("skinserve_limiter_failures", description=description)
 
 

@@ -1,14 +1,13 @@
-"""Loaded models of one replica: the default one stays, others are loaded on request and evicted.
+"""Cache the loaded models of one replica; all but the default one may be evicted.
 
-``ray.serve.multiplexed`` holds the others and evicts the least recently used one. What it leaves to us
-(Ray 2.60):
+``ray.serve.multiplexed`` holds the others and evicts the least recently used one. Handled here (Ray 2.60):
 
-- A cancelled load would go on in its thread and be lost, and its model id would stay announced. Hence a load
+- A load that is cancelled goes on in its thread, its model is lost and its id stays announced. Hence a load
   is never cancelled.
 - Ray loads again at every request for a model that cannot be loaded. Hence a failure is remembered.
 - Ray drops an evicted model at once. Calls that use it hold a reference; its memory is freed when the last
   one ends. Hence a model must not be part of a reference cycle.
-- glibc keeps what evicted models had, in the heap of each thread that loaded one. Hence it is returned.
+- glibc keeps the memory of evicted models in the heap of each loading thread. Hence it is returned.
 """
 
 import asyncio
@@ -35,7 +34,7 @@ _R = TypeVar("_R")
 
 @dataclass(frozen=True, kw_only=True)
 class ModelRuntime:
-    """Where and how a model is computed."""
+    """Device and engine of a loaded model."""
 
     device: str
     engine: str
@@ -53,7 +52,10 @@ class CachedModel(Generic[_I, _R]):
 
 @dataclass(frozen=True, kw_only=True)
 class LoadFailed:
-    """Result of a call for a model that cannot be loaded; an exception would be logged at every call."""
+    """Result of a call for a model that cannot be loaded.
+
+    It is no exception, because Serve logs a traceback of each exception.
+    """
 
     reason: str
 
@@ -63,8 +65,8 @@ class ModelCache(Generic[_I, _R]):
 
     Args:
         load: returns the model of an address; runs in a thread, for the default model in that of the caller.
-        default: address of the model that is loaded now and never evicted.
-        max_models: loaded models, with the default one.
+        default: address of the model that is loaded in the constructor and never evicted.
+        max_models: most loaded models, the default one included.
     """
 
     def __init__(self, load: Callable[[str], CachedModel[_I, _R]], *, default: str, max_models: int) -> None:
@@ -98,7 +100,7 @@ class ModelCache(Generic[_I, _R]):
         return await asyncio.shield(task)
 
     async def check_health(self) -> None:
-        """Raise if the engine of a loaded model no longer answers; Serve then replaces the replica."""
+        """Raise if the engine of a loaded model has failed; Serve then replaces the replica."""
         await asyncio.gather(*(model.batcher.check_alive() for model in list(self._loaded.values())))
 
     def runtimes(self) -> dict[str, ModelRuntime]:
@@ -117,7 +119,7 @@ class ModelCache(Generic[_I, _R]):
 
 
 def _return_freed_memory() -> None:
-    """Give freed memory back to the system; 10 ms, without the interpreter's lock."""
+    """Return freed memory to the system; 10 ms without the interpreter's lock."""
     if sys.platform == "linux":
         with contextlib.suppress(AttributeError):  # another C library than glibc
             ctypes.CDLL(None).malloc_trim(0)

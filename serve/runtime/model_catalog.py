@@ -1,4 +1,4 @@
-"""Models that a client can choose: names and versions of the checkpoints of each task."""
+"""Catalog of the models of each task that clients can choose by name and version."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -71,7 +71,7 @@ class ModelCatalog:
     Args:
         task: kind of the checkpoints.
         entries: at least one.
-        route: that serves them, for messages.
+        route: serves the models; for messages.
 
     Raises:
         CheckpointError: there is no entry, or two have the same name and version.

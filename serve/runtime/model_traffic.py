@@ -1,4 +1,4 @@
-"""Choose between production and canary for each request, and count the answers of both."""
+"""Choose production or canary for each request, and count the answers of both."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from serve.runtime.model_catalog import CatalogEntry, resolve_model
 from serve.schemas import Reason
 
 STICKY_CALLERS = ("key:", "jwt:", "address:")
-"""Callers whose requests all go to one model. All visitors of the page have one name, so they are split."""
+"""Callers whose requests all go to one model. Requests of the page, one caller, are split by request id."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,9 +35,9 @@ class Trial:
 
     entry: CatalogEntry
     share: float | None
-    """Of the requests; None: shadow."""
+    """Of the requests that the canary answers; None: shadow."""
     started_at: str
-    """With the name it identifies the trial."""
+    """Identifies the trial, with the name."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,13 +45,13 @@ class ModelChoice:
     """The models of one request."""
 
     entry: CatalogEntry
-    """It answers."""
+    """Answers the request."""
     shadow: CatalogEntry | None = None
-    """It computes in the background."""
+    """Computes in the background."""
 
 
 class Answer(Protocol):
-    """What is compared of a response."""
+    """Fields of a response that are compared."""
 
     @property
     def verdict(self) -> str:
@@ -93,8 +93,8 @@ class ModelTraffic:
     def measure(self, task: str, entry: CatalogEntry) -> Iterator[Callable[[str, Sequence[Reason]], None]]:
         """Count one answer with its duration; yield a function that takes verdict and reasons.
 
-        An error of the server counts, and so does a request cancelled near its deadline. A rejected photo
-        does not.
+        Errors of the server count, and requests that are cancelled near their deadline. Rejected photos do
+        not.
         """
         began = time.monotonic()
 
@@ -117,7 +117,7 @@ class ModelTraffic:
     def run_shadow(
         self, task: str, entry: CatalogEntry, work: Callable[[], Awaitable[Answer]], verdict: str
     ) -> None:
-        """Compute an answer in the background and compare its verdict; drop it beyond the limit."""
+        """Compute an answer in the background and compare its verdict; drop it over the limit."""
         if len(self._shadows) >= self._max_shadows:
             metrics.shadow_answers().inc(tags={"task": task, "result": "dropped"})
             return
@@ -155,7 +155,7 @@ class ModelTraffic:
 
 
 def choose_model(request: Request, task: str, selector: str | None) -> ModelChoice:
-    """Return the models of a request to a route of a task: the named one, or the default one or its canary.
+    """Return the models of a request: the named one, else the default one or its canary.
 
     Raises:
         ApiError: ``not_found``, with the models that exist.
@@ -168,6 +168,6 @@ def choose_model(request: Request, task: str, selector: str | None) -> ModelChoi
 
 
 def is_in_share(trial: Trial, sticky: str) -> bool:
-    """Return whether the canary answers; a larger share keeps the callers of a smaller one."""
+    """Return whether the canary answers; a larger share includes the callers of a smaller one."""
     digest = hashlib.sha256(f"{trial.entry.selector} {sticky}".encode()).digest()
     return int.from_bytes(digest[:8]) < (trial.share or 0) * 2**64

@@ -1,4 +1,4 @@
-"""Follow the model registry: serve the production and canary versions of its index in this gateway.
+"""Serve the production and canary versions of the model registry in this gateway.
 
 A new version is fetched, verified and loaded on the replicas before the first request for it. Any failure
 leaves the running models in place. Decision: docs/decisions/0032-model-registry.md.
@@ -39,7 +39,7 @@ _LOGGER = logging.getLogger("skinserve")
 
 
 class RegistryFollower:
-    """Keep the models of all tasks as the registry says."""
+    """Serve the production and canary versions of all tasks."""
 
     def __init__(
         self,
@@ -62,7 +62,7 @@ class RegistryFollower:
         self._exchange_failed = False
 
     async def start(self) -> None:
-        """Serve what the registry says, then follow its changes."""
+        """Apply the registry once, then follow its changes."""
         if self._loops:
             return
         self._loops = [asyncio.create_task(self._poll())]
@@ -78,11 +78,11 @@ class RegistryFollower:
         await asyncio.gather(*self._loops, return_exceptions=True)
 
     async def sync(self) -> None:
-        """Read the registry once and serve what it says."""
+        """Read the registry once and apply it."""
         await asyncio.gather(*(task.sync() for task in self._tasks.values()))
 
     async def report(self) -> None:
-        """Send the counts of all trials, and stop the canaries that left their bounds."""
+        """Send the counts of all trials, and stop canaries that exceed a bound."""
         counts = self._traffic.take_counts()
         reports = [
             TrialReport(
@@ -118,7 +118,7 @@ class RegistryFollower:
 
 
 class TaskFollower:
-    """Keep the models of one task as the registry says; see ``RegistryFollower``."""
+    """Serve the production and canary versions of one task."""
 
     def __init__(
         self, task: str, registry: Registry, service: Service, replicas: ReplicaClient, traffic: ModelTraffic
@@ -136,7 +136,7 @@ class TaskFollower:
         self._last_error = ""
 
     async def sync(self) -> None:
-        """Read the index and serve what it says; log a failure once and go on with the running models."""
+        """Read the index and apply it; log a failure once and keep the running models."""
         async with self._lock:
             try:
                 index = await asyncio.to_thread(self._read)
@@ -197,7 +197,7 @@ class TaskFollower:
         return canary is not None and (str(canary.id), canary.changed_at.isoformat()) not in self._rolled_back
 
     async def _ready(self, version: ModelVersion | None, errors: list[str]) -> CatalogEntry | None:
-        """Fetch, verify and load a version; add to ``errors`` and return None if it cannot be used."""
+        """Fetch, verify and load a version; on failure add to ``errors`` and return None."""
         if version is None:
             return None
         files, entry = self._verified.get(str(version.id), ({}, None))

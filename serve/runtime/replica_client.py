@@ -80,7 +80,9 @@ class ReplicaClient:
                 lost = True
 
     async def broadcast(self, method: str, *arguments: object, timeout_s: float) -> list[Any]:
-        """Call a method of every running replica, for rare calls without back pressure; return all results.
+        """Call a method of every running replica and return all results.
+
+        There is no back pressure: for rare calls only.
 
         Raises:
             TimeoutError: a replica has not answered in time.

@@ -169,7 +169,7 @@ class Supervisor:
         return _last_with_prefix(FAILURE, lines) or (lines[-1][:300] if lines else f"exit code {code}")
 
     def _notices(self) -> list[str]:
-        """Return what the server process has to say about its settings."""
+        """Return the notices of the server process about its settings."""
         lines = self._log_lines()
         return list(dict.fromkeys(line.removeprefix(NOTICE) for line in lines if line.startswith(NOTICE)))
 
