@@ -73,7 +73,7 @@ class Server:
     @property
     def home(self) -> Path:
         """Folder of all files that the server writes."""
-        return _homes(self._processes())[0]
+        return _homes(self.processes())[0]
 
     def output(self) -> str:
         """Everything that the server printed."""
@@ -88,7 +88,7 @@ class Server:
 
     def stop(self) -> None:
         """Stop the server by SIGINT; assert that no process, folder, port or traceback is left."""
-        left = self._processes()
+        left = self.processes()
         homes = _homes(left)
         self.process.send_signal(signal.SIGINT)
         self.process.wait(STOP_TIMEOUT_S)
@@ -105,9 +105,10 @@ class Server:
     def replicas(self, deployment: str, application: str = "api") -> list[psutil.Process]:
         """Processes of one deployment."""
         title = f"ServeReplica:{application}:{deployment}"
-        return [one for one in self._processes() if any(title in part for part in _command(one)[:1])]
+        return [one for one in self.processes() if any(title in part for part in _command(one)[:1])]
 
-    def _processes(self) -> list[psutil.Process]:
+    def processes(self) -> list[psutil.Process]:
+        """All processes of the server below the supervisor."""
         return psutil.Process(self.process.pid).children(recursive=True)
 
 

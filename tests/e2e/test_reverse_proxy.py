@@ -2,66 +2,26 @@
 
 import io
 import json
-import re
-import shutil
-import socket
-import subprocess
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
 
 import httpx
 import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
-from tests.conftest import PROXY_SECRET, ROOT, Server
+from tests.conftest import Server
+from tests.e2e.nginx import Nginx, run_nginx
 
 pytestmark = [pytest.mark.server]
 
-NGINX = shutil.which("nginx", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin")
 TIMEOUT_MS = 90_000  # a busy machine with two cores
-DEFAULTS = """
-    server {{
-        listen 127.0.0.1:{port};
-        location /plain/ {{
-            proxy_pass http://127.0.0.1:8000/;
-            proxy_set_header X-Forwarded-Prefix /plain;
-            proxy_set_header X-Forwarded-Host $http_host;
-            proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
-            include /etc/nginx/skinserve-secret.conf;
-        }}
-    }}
-"""
-"""nginx with its defaults, which buffer responses and speak HTTP/1.0 to the server."""
-
-
-@dataclass
-class Proxy:
-    """A running nginx in front of the session's server."""
-
-    url: str
-    """With TLS and the prefix."""
-    plain_url: str
-    """With another prefix and the defaults of nginx."""
 
 
 @pytest.fixture(scope="module")
-def proxy(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
-    if NGINX is None or shutil.which("openssl") is None:
-        pytest.skip("no nginx or no openssl here: apt-get install nginx openssl")
-    folder = tmp_path_factory.mktemp("nginx")
-    port, plain_port = _free_ports(2)
-    _write_config(folder, server.port, port, plain_port)
-    nginx = subprocess.Popen([NGINX, "-p", folder, "-c", folder / "nginx.conf", "-e", folder / "error.log"])
-    try:
-        for one in (port, plain_port):
-            _wait_until_open(nginx, one)
-        yield Proxy(url=f"https://127.0.0.1:{port}/skin", plain_url=f"http://127.0.0.1:{plain_port}/plain")
-    finally:
-        nginx.terminate()
-        nginx.wait(10)
+def proxy(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nginx]:
+    with run_nginx(tmp_path_factory.mktemp("nginx"), server.port) as nginx:
+        yield nginx
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +51,7 @@ def open_page(chromium: Browser) -> Iterator[Callable[[str], Page]]:
     assert problems == []
 
 
-def test_redirects_and_openapi_have_the_prefix(proxy: Proxy, http: httpx.Client):
+def test_redirects_and_openapi_have_the_prefix(proxy: Nginx, http: httpx.Client):
     for url, prefix in ((proxy.url, "/skin"), (proxy.plain_url, "/plain")):
         pages = [http.get(f"{url}{path}", follow_redirects=True) for path in ("", "/", "/ui")]
 
@@ -106,7 +66,7 @@ def test_the_processes_of_the_server_trust_no_address(server: Server):
         assert replica.environ()["FORWARDED_ALLOW_IPS"] == ""
 
 
-def test_headers_of_single_sign_on_are_served(server: Server, proxy: Proxy, http: httpx.Client):
+def test_headers_of_single_sign_on_are_served(server: Server, proxy: Nginx, http: httpx.Client):
     many = {f"x-header-{index:02}": "a" * 600 for index in range(90)}
 
     for url in (server.url, proxy.url):
@@ -117,7 +77,7 @@ def test_headers_of_single_sign_on_are_served(server: Server, proxy: Proxy, http
     assert http.get(server.url, headers=too_many).status_code == 400
 
 
-def test_a_batch_streams_through_the_defaults_of_nginx(proxy: Proxy, http: httpx.Client):
+def test_a_batch_streams_through_the_defaults_of_nginx(proxy: Nginx, http: httpx.Client):
     slow = io.BytesIO()  # slow photos are decoded one by one
     Image.new("L", (6500, 6500), "gray").save(slow, "PNG")
     files = [("files", (f"{index}.png", slow.getvalue())) for index in range(4)]
@@ -133,7 +93,7 @@ def test_a_batch_streams_through_the_defaults_of_nginx(proxy: Proxy, http: httpx
 
 
 @pytest.mark.browser
-def test_the_page_answers_under_the_prefix(proxy: Proxy, open_page: Callable[[str], Page]):
+def test_the_page_answers_under_the_prefix(proxy: Nginx, open_page: Callable[[str], Page]):
     page = open_page(proxy.url)
 
     page.locator("#lesion-examples button").first.click()
@@ -150,7 +110,7 @@ def test_the_page_answers_under_the_prefix(proxy: Proxy, open_page: Callable[[st
 
 
 @pytest.mark.browser
-def test_try_it_out_sends_requests_under_the_prefix(proxy: Proxy, open_page: Callable[[str], Page]):
+def test_try_it_out_sends_requests_under_the_prefix(proxy: Nginx, open_page: Callable[[str], Page]):
     page = open_page(proxy.url)
     page.goto(f"{proxy.url}/docs")
 
@@ -160,46 +120,6 @@ def test_try_it_out_sends_requests_under_the_prefix(proxy: Proxy, open_page: Cal
         page.get_by_role("button", name="Execute").click()
 
     assert answer.value.json() == {"status": "ok", "waiting_for": []}
-
-
-def _write_config(folder: Path, server_port: int, port: int, plain_port: int) -> None:
-    text = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
-    [documented] = re.findall(r"```nginx\n(.*?)```", text, flags=re.DOTALL)
-    options = "-x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN=clinic.example"
-    files = ["-keyout", folder / "clinic.key", "-out", folder / "clinic.pem"]
-    subprocess.run(["openssl", "req", *options.split(), *files], check=True, capture_output=True)
-    servers = documented.replace("listen 443", f"listen 127.0.0.1:{port}") + DEFAULTS.format(port=plain_port)
-    (folder / "skinserve-secret.conf").write_text(
-        f"proxy_set_header X-Skinserve-Proxy-Secret {PROXY_SECRET};"
-    )
-    servers = servers.replace("/etc/nginx/", f"{folder}/").replace(":8000/", f":{server_port}/")
-    folders = "".join(
-        f"{name}_temp_path {folder}/{name};" for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-    )
-    (folder / "nginx.conf").write_text(
-        f"daemon off; master_process off; pid {folder}/pid; events {{}}\n"
-        f"http {{ access_log off; {folders}\n{servers} }}\n",
-        encoding="utf-8",
-    )
-
-
-def _free_ports(number: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(number)]
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
-
-
-def _wait_until_open(nginx: subprocess.Popen[bytes], port: int) -> None:
-    until = time.monotonic() + 20
-    while True:
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-            return
-        except OSError:
-            assert nginx.poll() is None and time.monotonic() < until, "nginx does not start"
-            time.sleep(0.05)
 
 
 def _is_under(url: str, prefix: str) -> bool:
