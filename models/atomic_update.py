@@ -13,7 +13,7 @@ from models.storage import bucket_and_key, is_remote, read_bytes, write_bytes
 from models.storage_errors import MissingError, StorageError, local_errors, s3_errors
 
 LOCK_TIMEOUT_S = 60.0
-NUM_CONFLICTS = 20
+MAX_ATTEMPTS = 20
 """Attempts of one update while other writers change the object."""
 _CONFLICTS = ("412", "PreconditionFailed", "409", "ConditionalRequestConflict", "404", "NoSuchKey")
 """``NoSuchKey``: the object to be replaced was removed."""
@@ -81,7 +81,7 @@ def _content_of(address: str) -> bytes | None:
 def _update_object(address: str, change: Change) -> None:
     bucket, key = bucket_and_key(address)
     written: bytes | None = None
-    for attempt in range(NUM_CONFLICTS):
+    for attempt in range(MAX_ATTEMPTS):
         before, tag = _object_and_tag(address, bucket, key)
         if written is not None and before == written:
             return  # the write succeeded, its response was lost, and boto3 sent it again
@@ -93,7 +93,7 @@ def _update_object(address: str, change: Change) -> None:
         written = after
         time.sleep(random.uniform(0, 0.05 * 2 ** min(attempt, 5)))
     raise StorageError(
-        f"{address} was changed by other writers {NUM_CONFLICTS} times in a row; run the command again"
+        f"{address} was changed by other writers {MAX_ATTEMPTS} times in a row; run the command again"
     )
 
 

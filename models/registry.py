@@ -161,7 +161,7 @@ class Registry:
         return result
 
     def restore(self, task: str) -> Restored:
-        """Rebuild the index from the version folders; stages are those of the index or its backup.
+        """Rebuild the index from the version folders, with stages of the index or its backup.
 
         A version whose stage is unknown becomes a candidate.
 

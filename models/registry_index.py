@@ -1,4 +1,4 @@
-"""Index of the model registry: stages of all versions of one task. No files, no torch.
+"""Index of the model registry: stages of all versions of one task; no files.
 
 At most one version is in production, the default model of the task, and at most one is the canary.
 """
@@ -306,7 +306,7 @@ def parse_version_name(text: str) -> VersionName:
 
 
 def merged(found: Mapping[str, ModelVersion], known: Index) -> Index:
-    """Return an index of the versions in the folders, with the stages of a known index."""
+    """Return an index of the found versions, with the stages of a known index."""
     versions = {
         key: one if (old := known.versions.get(key)) is None or old.files != one.files else old
         for key, one in found.items()

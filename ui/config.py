@@ -62,5 +62,5 @@ class UiConfig(BaseModel):
 
     @property
     def page_access(self) -> Access:
-        """Return the access that was set, or the default, which never shares the key of the page."""
+        """Return the setting, or a default that never shares the key of the page."""
         return self.access or ("off" if self.api_key_file else "open")

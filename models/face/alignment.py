@@ -41,13 +41,13 @@ def align(landmarks: Sequence[tuple[float, float]], box: Box) -> tuple[complex, 
 
 
 def is_upright(landmarks: Sequence[tuple[float, float]], box: Box) -> bool:
-    """Return whether the landmarks fit the box and the face is turned by at most 45 degrees."""
+    """Return whether the landmarks fit the box within 45 degrees of upright."""
     unit = _fitted_unit(landmarks)
     return _fits_box(unit, box) and abs(unit.imag) <= unit.real
 
 
 def _fitted_unit(landmarks: Sequence[tuple[float, float]]) -> complex:
-    """Return the x axis of the least-squares fit of all five landmarks, as a unit vector in pixels."""
+    """Return the x axis of the least-squares fit of the landmarks, in pixels."""
     face_5, photo_5 = FACE_LANDMARKS_52 @ [1, 1j], np.asarray(landmarks) @ [1, 1j]
     offset_5 = face_5 - face_5.mean()
     return complex((offset_5.conj() * photo_5).sum() / (abs(offset_5) ** 2).sum())

@@ -67,7 +67,7 @@ class LesionClassifier:
         return {"photos": self._photos.mean_since_last_call()}
 
     async def check_health(self) -> None:
-        """Raise if the engine of a loaded model no longer answers; Serve then replaces this replica."""
+        """Raise if the engine of a loaded model has failed; Serve then replaces this replica."""
         await self.models.check_health()
 
     async def describe(self) -> dict[str, ModelRuntime]:

@@ -1,4 +1,7 @@
-"""Deployments of the face detector and the progress networks. Axes: H row, W column, C colour."""
+"""Deployments of the face detector and the progress models.
+
+Axes: H row, W column, C colour.
+"""
 
 from functools import partial
 from typing import TYPE_CHECKING
@@ -23,7 +26,7 @@ if TYPE_CHECKING:
 
 @ray.serve.deployment(health_check_period_s=5, health_check_timeout_s=60)
 class FaceDetector:
-    """Detect, crop and describe the largest face of each photo; photos of all requests share batches."""
+    """Detect, crop and describe the largest face of each photo, batched over requests."""
 
     def __init__(self, config: FaceDetectorConfig) -> None:
         from models.face.descriptor import load_face_descriptor
@@ -111,7 +114,7 @@ class ProgressClassifier:
         return model if isinstance(model, LoadFailed) else model.runtime
 
     async def check_health(self) -> None:
-        """Raise if the engine of a loaded model no longer answers; Serve then replaces this replica."""
+        """Raise if the engine of a loaded model has failed; Serve then replaces this replica."""
         await self.models.check_health()
 
     async def describe(self) -> dict[str, ModelRuntime]:

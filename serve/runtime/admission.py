@@ -180,7 +180,7 @@ class LoadSheddingMiddleware:
         await self._app(scope, receive, send)
 
     async def _unauthorized(self, scope: Scope) -> ApiError | None:
-        """Return the error of a request without a valid key, which must not learn the load."""
+        """Return the error of a request without a valid key; it must not reveal the load."""
         for authorizer in self._authorizers:
             try:
                 await authorizer.caller(scope)

@@ -55,7 +55,7 @@ class Authorizer:
     keys: KeyRing
 
     async def caller(self, scope: Scope) -> Caller:
-        """Return the caller of a request; store it in the scope even if its roles do not suffice.
+        """Return the caller of a request; store it in the scope even if it is forbidden.
 
         Raises:
             ApiError: ``unauthorized``; ``forbidden``; ``not_found`` for unknown paths and those of ``admin``.

@@ -171,7 +171,7 @@ def _rejected(reason: str) -> ApiError:
 
 
 def _values(claims: Mapping[str, Any], name: str) -> list[str]:
-    """Return the values of a claim; a name with dots may be a path into nested objects."""
+    """Return the values of a claim; dots in its name may lead into nested objects."""
     found: Any = claims.get(name)
     if found is None:
         found = claims

@@ -121,7 +121,7 @@ def read_keys(file: Path) -> KeysFile:
         raise KeysFileError(f"keys file {file}: {error.strerror}; {_how_to_start(file)}") from error
     if len(content) > MAX_FILE_BYTES:
         raise KeysFileError(
-            f"keys file {file} has more than {MAX_FILE_BYTES / 1e6:g} MB; is it another file?"
+            f"keys file {file} has more than {MAX_FILE_BYTES / 1e6:g} MB, the limit; correct the path"
         )
     try:
         return KeysFile.model_validate(_parsed(content, file))
@@ -172,7 +172,7 @@ class _UniqueKeyLoader(_SafeLoader):
         for name in names:
             if names.count(name) > 1:
                 raise yaml.MarkedYAMLError(
-                    problem=f"{name[:40]!r} is written twice", problem_mark=node.start_mark
+                    problem=f"{name[:40]!r} is written twice; remove one", problem_mark=node.start_mark
                 )
         return super().construct_mapping(node, deep)
 
@@ -184,7 +184,9 @@ def _parsed(content: bytes, file: Path) -> Any:
         line = error.problem_mark.line + 1 if error.problem_mark else "unknown"
         raise KeysFileError(f"keys file {file}, line {line}: {error.problem or error.context}") from None
     except (yaml.YAMLError, ValueError, RecursionError):
-        raise KeysFileError(f"keys file {file} is not YAML in UTF-8") from None
+        raise KeysFileError(
+            f"keys file {file} is not YAML in UTF-8; restore it, or correct the path"
+        ) from None
     if not isinstance(parsed, dict):
         raise KeysFileError(f"keys file {file} has no list of keys; {_how_to_start(file)}")
     return parsed

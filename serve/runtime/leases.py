@@ -307,7 +307,7 @@ class LeaseClient:
 
 
 def _lease_request(name: str, lease: _Lease, now: float) -> LeaseRequest:
-    """Return the lease request of a caller, with its unused tokens and photos; reset the counts."""
+    """Return the lease request of a caller with its unused leases; reset the counts."""
     idle_tokens = lease.tokens if not lease.num_waiting and now - lease.tokens_used > IDLE_S else 0
     idle_photos = lease.photos if not lease.photos_waiting and now - lease.photos_used > IDLE_S else 0
     request = LeaseRequest(

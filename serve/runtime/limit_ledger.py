@@ -103,7 +103,7 @@ class LimitLedger:
         """Of photo counts."""
 
     def exchange(self, gateway: str, requests: Iterable[LeaseRequest]) -> Reply:
-        """Take back the returned leases of a gateway and grant the requested ones within the limits."""
+        """Take back the returned leases of a gateway; grant requested ones within the limits."""
         self._last_call_of[gateway] = self.clock()
         grants = [self._grant(request) for request in requests]
         return Reply(len(self._last_call_of), grants)

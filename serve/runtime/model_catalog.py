@@ -9,14 +9,14 @@ from fastapi import Query
 from models.checkpoint import CheckpointError, CheckpointMeta, local_checkpoint, read_meta, read_model_card
 from serve.runtime.errors import ApiError
 
-MAX_SELECTOR_LENGTH = 200
+MAX_SELECTOR_CHARS = 200
 
 ModelSelector = Annotated[
     str | None,
     Query(
         description="name or name@version of one of /v1/models; default: the first one there",
         examples=["lesion-reference@5"],
-        max_length=MAX_SELECTOR_LENGTH,
+        max_length=MAX_SELECTOR_CHARS,
     ),
 ]
 """Query parameter ``model`` of a route."""

@@ -155,7 +155,7 @@ class ModelTraffic:
 
 
 def choose_model(request: Request, task: str, selector: str | None) -> ModelChoice:
-    """Return the models of a request: the named one, else the default one or its canary.
+    """Return the models of a request: the named one, else production or its canary.
 
     Raises:
         ApiError: ``not_found``, with the models that exist.

@@ -1,4 +1,4 @@
-"""Create the API key of the page at each start, and describe the access to the page."""
+"""Create the API key of the page at each start; describe its access."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""File with the photo counts of today, in a folder or a bucket; it survives restarts."""
+"""File with the photo counts of today, in a folder or a bucket."""
 
 import contextlib
 from datetime import date
