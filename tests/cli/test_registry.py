@@ -60,7 +60,7 @@ def with_version(folder: str, to: Path, version: str, **changes: object) -> str:
     return str(to)
 
 
-def test_push_promote_and_rollback_say_what_is_served(run: Run, one: str, two: str):
+def test_push_promote_and_rollback_print_the_served_models(run: Run, one: str, two: str):
     assert run("push", one)[1].startswith("lesion net@1 is a candidate (")
     assert run("push", one)[1] == "lesion net@1 is in the registry already, with stage candidate\n"
     run("push", two)
@@ -114,7 +114,7 @@ def test_list_marks_a_version_whose_files_are_gone(run: Run, address: str, one: 
     assert code == 0 and "not usable: its files are missing or damaged" in out
 
 
-def test_an_empty_registry_says_how_to_fill_it(run: Run, address: str):
+def test_the_message_of_an_empty_registry_names_the_push_command(run: Run, address: str):
     Path(address).mkdir()
 
     assert "add one: skinserve models push CHECKPOINT" in run("list")[1]

@@ -132,7 +132,7 @@ def test_an_unknown_version_is_an_error_that_names_the_known_ones(index: Index):
         index.with_production(VersionName("net", "9"))
 
 
-def test_the_events_tell_every_change(index: Index):
+def test_the_events_record_every_change(index: Index):
     index = index.with_production(A).with_production(B, "better")
 
     told = [(event.model, event.before, event.after, event.reason) for event in index.events]

@@ -264,7 +264,7 @@ async def test_the_last_keys_stay_in_force_while_the_issuer_fails(
 
 
 @pytest.mark.parametrize("keys", [[], {}, {"keys": []}, {"keys": [{"kty": "RSA"}]}])
-async def test_without_any_key_of_the_issuer_the_client_is_told_to_wait(
+async def test_without_any_key_of_the_issuer_tokens_get_503_with_retry_after(
     remote: JwtVerifier, issuer: Issuer, keys: Any
 ):
     issuer.keys = keys

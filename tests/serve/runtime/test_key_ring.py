@@ -62,7 +62,7 @@ async def test_the_key_of_the_page_may_predict(file: Path):
     assert (generated.name, generated.roles) == (listed.name, listed.roles) == ("page", {"predict"})
 
 
-async def test_an_expired_key_says_so(file: Path):
+async def test_the_message_of_an_expired_key_states_the_expiry(file: Path):
     write_keys(file, "old", expires=PAST)
     assert "has expired" in await error_of(KeyRing(file), "old")
 

@@ -46,7 +46,7 @@ def test_a_key_that_the_operator_gave_the_page_is_kept(tmp_path: Path):
         ("proxy", "trusted proxy"),
     ],
 )
-def test_the_start_states_who_may_open_the_page(tmp_path: Path, access: str | None, stated: str):
+def test_the_start_states_the_access_to_the_page(tmp_path: Path, access: str | None, stated: str):
     page = {"access": access} if access else {}
 
     notice = secure_page({"gateway": {"keys_file": "keys.yaml"}}, page, tmp_path)

@@ -175,7 +175,7 @@ async def test_photos_of_every_route_count(connect: Connect, models: FakeModels)
     assert await left() == 20 - 1 - 4 - 3 - 2
 
 
-async def test_a_used_quota_says_when_it_resets(connect: Connect, models: FakeModels):
+async def test_the_message_of_a_used_quota_states_its_reset(connect: Connect, models: FakeModels):
     client = connect(app_with_caller(models, "key:a", photos_per_day=2, time_zone="Europe/Berlin"))
     for _ in range(2):
         assert (await client.post("/v1/lesion", content=picture())).status_code == 200
@@ -233,7 +233,7 @@ async def test_photos_of_a_failed_request_are_not_counted(connect: Connect, mode
         ({"keys_file": "keys.yaml", "client_limit": {}}, [], ["client_limit is ignored"]),
     ],
 )
-def test_the_start_says_whose_limits_apply(
+def test_the_start_states_which_limits_apply(
     settings: dict[str, Any], limits: list[Limit], expected: list[str]
 ):
     notices = limit_notices(GatewayConfig.model_validate(settings), limits)
