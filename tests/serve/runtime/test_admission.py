@@ -247,6 +247,8 @@ async def test_a_gateway_publishes_its_checks_to_the_middleware_of_its_process()
         _config=GatewayConfig(),
         _services=services(LesionConfig(max_photos_per_gateway=1)),
         _replicas=FakeModels().replicas,
+        _leases=None,
+        _exchange=None,
     )
     gateway: Any = Gateway
     app = gateway.func_or_class.__serve_build_asgi_app__(replica)

@@ -62,7 +62,7 @@ def is_readable(answer: httpx.Response) -> bool:
     exposed = answer.headers.get("access-control-expose-headers")
     return (answer.headers.get("access-control-allow-origin"), exposed) == (
         ORIGIN,
-        "X-Request-ID, Retry-After",
+        "X-Request-ID, Retry-After, RateLimit-Limit, RateLimit-Remaining, RateLimit-Reset",
     )
 
 
