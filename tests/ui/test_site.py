@@ -73,3 +73,22 @@ async def test_the_page_has_the_address_that_a_trusted_proxy_sends(make_client: 
     for text in (page, config):
         assert set(re.findall(r'"root":"([^"]*)"', text)) == {"https://clinic.example:8443/skin/ui"}
     assert re.findall(r'(?:src|href)="(/[^"]*)"', page) == [], "no address from the root of the host"
+
+
+async def test_photos_are_not_stored_and_only_named_origins_may_show_the_page_in_a_frame(
+    make_client: MakeClient,
+):
+    portal = UiConfig(embedding_origins=("https://portal.example",))
+
+    answers = [await make_client(config).get("/ui/") for config in (UiConfig(), portal)]
+    style = await make_client(UiConfig()).get("/ui/theme.css")
+    photo = await make_client(UiConfig()).get("/ui/gradio_api/file=missing.png")
+
+    frames = [
+        answer.headers["content-security-policy"].rpartition("frame-ancestors ")[2] for answer in answers
+    ]
+    assert frames == ["'self'", "'self' https://portal.example"]
+    assert [answer.headers.get("x-frame-options") for answer in answers] == ["SAMEORIGIN", None]
+    assert [answer.headers["cache-control"] for answer in (*answers, photo)] == ["no-store"] * 3
+    assert {answer.headers["x-content-type-options"] for answer in (*answers, style, photo)} == {"nosniff"}
+    assert "cache-control" not in style.headers
