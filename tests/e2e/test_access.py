@@ -7,6 +7,7 @@ import json
 import re
 import socket
 import ssl
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -404,6 +405,22 @@ def test_the_audit_log_names_callers_and_no_path(keyed_server: Server, lesion: b
     assert (line["caller"], line["method"], line["route"]) == ("key:clinic", "POST", "/v1/lesion")
     assert secret not in json.dumps(lines) and KEY not in json.dumps(lines)
     assert not any(line["route"] in ("/healthz", "/readyz") and line["status"] == 200 for line in lines)
+
+
+def test_a_mistake_in_the_keys_file_is_logged_and_changes_nothing(keyed_server: Server):
+    """Ray Serve drops lines below its log level; ``RAY_SERVE_LOG_TO_STDERR`` keeps ours."""
+    settings = yaml.safe_load(_config_of(keyed_server).read_text(encoding="utf-8"))["applications"][0]["args"]
+    file = Path(settings["gateway"]["keys_file"])
+    good = file.read_text(encoding="utf-8")
+    logs = keyed_server.home / "ray" / "session_latest" / "logs"
+    file.write_text("keys: [", encoding="utf-8")
+    with httpx.Client(base_url=keyed_server.url, timeout=90, trust_env=False) as client:
+        until = time.monotonic() + 30
+        while not any(str(file) in one.read_text(errors="replace") for one in logs.glob("worker-*.err")):
+            assert client.get("/v1/models", headers={"x-api-key": KEY}).status_code == 200
+            assert time.monotonic() < until, "the mistake is not in the log"
+            time.sleep(0.2)
+    file.write_text(good, encoding="utf-8")
 
 
 def _listening(process: psutil.Process) -> list[Any]:
