@@ -14,7 +14,9 @@ class DiagnosisMetrics(MetricsModel):
     recall: dict[str, Metric]
     """By diagnosis."""
     macro_auroc: Metric
-    ece: Metric = Field(default=Metric(), description="expected calibration error of the first diagnosis")
+    ece: Metric = Field(
+        default=Metric(), description="expected calibration error of the most probable diagnosis"
+    )
     ece_if_calibrated: ChanceError = ChanceError()
 
 
@@ -154,7 +156,7 @@ class LesionMetrics(TaskMetrics):
         return self.calibration is not None
 
     def summary(self) -> dict[str, Metric]:
-        """Return the main metrics on the validation set, and the errors of the verdicts on the test set."""
+        """Return the main metrics on the validation set and verdict errors on the test set."""
         found = {
             "balanced accuracy": self.diagnosis.balanced_accuracy,
             "AUROC": self.risk.auroc,

@@ -101,16 +101,17 @@ class BoxError(PhotoError):
 
 
 def check_box(box: Box, width_px: int, height_px: int) -> None:
-    """Check that a given box is inside the photo and not empty.
+    """Check that a given box is inside the photo and at least one pixel wide and high.
 
     Raises:
         BoxError: it is not.
     """
-    if not (0 <= box.left < box.right <= width_px and 0 <= box.top < box.bottom <= height_px):
+    is_inside = 0 <= box.left and box.right <= width_px and 0 <= box.top and box.bottom <= height_px
+    if not (is_inside and box.right - box.left >= 1 and box.bottom - box.top >= 1):
         raise BoxError(
             f"the box {', '.join(f'{edge:g}' for edge in box)} does not fit the photo of {width_px} x "
-            f"{height_px} pixels; send left,top,right,bottom in pixels of the upright photo, with left < "
-            "right and top < bottom"
+            f"{height_px} pixels; send left,top,right,bottom in pixels of the upright photo, right at "
+            "least 1 above left and bottom at least 1 above top"
         )
 
 

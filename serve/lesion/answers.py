@@ -61,6 +61,7 @@ def unusable_answer(
         problems: at least one.
         is_classified: whether the network read the photo.
     """
+    finds_none = any(problem.code == "no_lesion" for problem in problems)
     return LesionAnswer(
         model=model,
         verdict="inconclusive",
@@ -72,7 +73,7 @@ def unusable_answer(
         risk_level=None,
         diagnosis=None,
         diagnoses=[],
-        lesion_box=_lesion_box(prepared),
+        lesion_box=None if finds_none and not prepared.is_box_given else _lesion_box(prepared),
         crop_box=_crop_box(prepared) if is_classified else None,
     )
 

@@ -47,8 +47,8 @@ class LesionAnswer(Body):
     )
     diagnoses: list[DiagnosisScore] = Field(
         description="the first top_k of both groups, ranked by the product of probability and "
-        "ranking_weights of the model: rare diagnoses are listed before frequent ones that are a little more "
-        "probable"
+        "ranking_weights of the model: a rare diagnosis can stand before a frequent one that is several "
+        "times as probable, also before those of the verdict's group"
     )
     lesion_box: PixelBox | None = Field(
         description="lesion that was found, or the box of the request: left, top, right, bottom in pixels of "

@@ -116,7 +116,7 @@ class LesionReport(Report):
         plots = {
             "diagnosis": reliability_plot(
                 self.reliability["diagnosis"],
-                predicted="probability of the first diagnosis",
+                predicted="probability of the most probable diagnosis",
                 observed="share of photos where it is correct",
             ),
             "risk": reliability_plot(

@@ -3,7 +3,8 @@
 import math
 from typing import NamedTuple
 
-from serve.lesion.schemas import LesionAnswer, PixelBox
+from serve.lesion.schemas import DiagnosisScore, LesionAnswer, PixelBox
+from serve.schemas import ReasonCode
 from ui.preview import Preview
 from ui.rendering import css_percent, render
 from ui.tabs.diagnosis_texts import DIAGNOSIS_TEXTS
@@ -16,10 +17,12 @@ _WHY_NO_DIAGNOSIS = (
 )
 _HOW_TO_READ = (
     "The network has two outputs: the probability that the lesion is malignant, and a probability for each "
-    "diagnosis. The verdict comes from the first; only diagnoses of its group can be named. A rare diagnosis "
-    "is suggested before a frequent one that is a little more probable."
+    "diagnosis. The verdict comes from the first; only diagnoses of its group can be named. A diagnosis that "
+    "is rare in the training photos can be named although a frequent one is several times as probable."
 )
 _NOT_MEASURED = "How often its answers are wrong was not measured for this network."
+_NOT_A_LESION = frozenset[ReasonCode]({"not_skin", "no_lesion", "unfamiliar"})
+"""Reasons for which the framed area need not be a lesion."""
 _MAX_DECIMALS = 4
 
 
@@ -42,7 +45,6 @@ def lesion_card(answer: LesionAnswer, errors: VerdictErrors | None = None) -> st
         text = not_usable_text(answer.reasons)
         details = [("What the server found", findings(answer.reasons)), ("Network", name)]
         return render("lesion_not_usable", answer=answer, text=text, details=details)
-    most_probable = max(score.probability for score in answer.diagnoses)
     against_verdict = sum(score.probability for score in answer.diagnoses if score.group != answer.verdict)
     return render(
         "lesion_result",
@@ -51,7 +53,8 @@ def lesion_card(answer: LesionAnswer, errors: VerdictErrors | None = None) -> st
         has_two_thresholds=answer.benign_threshold < answer.threshold,
         cautions=cautions(answer.reasons),
         error_rate=errors.of_malignant() if errors else _NOT_MEASURED,
-        is_most_probable=answer.diagnosis is not None and answer.diagnosis.probability >= most_probable,
+        named_as=_named_as(answer),
+        more_probable=_more_probable(answer),
         heads_disagree=answer.verdict != "inconclusive" and against_verdict > 0.5,
         details=[*_details(answer), *_error_details(errors), ("Network", name)],
     )
@@ -66,9 +69,30 @@ def lesion_photo(photo: Preview | None, answer: LesionAnswer) -> str:
         photo=photo,
         answer=answer,
         lesion_place=_place(answer.lesion_box, photo),
+        is_lesion=answer.usable or not _NOT_A_LESION.intersection(reason.code for reason in answer.reasons),
         crop_place=_place(answer.crop_box, photo),
         has_margins=answer.crop_box not in (None, (0, 0, photo.width_px, photo.height_px)),
     )
+
+
+def _named_as(answer: LesionAnswer) -> str:
+    """Return what the named diagnosis is among those of its group and among all."""
+    named = answer.diagnosis
+    if named is None:
+        return ""
+    if all(score.probability <= named.probability for score in answer.diagnoses):
+        return "Most likely"
+    return f"{'Suggested' if _more_probable(answer) else 'Most likely'} {named.group} diagnosis"
+
+
+def _more_probable(answer: LesionAnswer) -> DiagnosisScore | None:
+    """Return the most probable diagnosis of the verdict's group if another one is named."""
+    named = answer.diagnosis
+    if named is None:
+        return None
+    others = [score for score in answer.diagnoses if score.group == named.group]
+    most_probable = max(others, key=lambda score: score.probability, default=named)
+    return most_probable if most_probable.probability > named.probability else None
 
 
 def scale_texts(answer: LesionAnswer) -> ScaleTexts:

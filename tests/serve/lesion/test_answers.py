@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from pydantic import ValidationError
@@ -117,6 +119,21 @@ def test_an_unusable_photo_has_a_crop_only_if_the_network_read_it():
 
     assert answer(True).crop_box is not None and answer(False).crop_box is None
     assert answer(True).lesion_box == answer(False).lesion_box == (256, 192, 384, 288)
+
+
+@pytest.mark.parametrize(("is_given", "expected"), [(False, None), (True, (256, 192, 384, 288))])
+def test_a_photo_in_which_no_lesion_was_found_has_no_box_but_a_given_one(is_given: bool, expected):
+    photo = replace(prepared(box=(0.4, 0.4, 0.6, 0.6)), is_box_given=is_given)
+
+    answer = unusable_answer(
+        [Problem(code="no_lesion", message="no lesion was found")],
+        photo,
+        model=ModelName(name="lesion-fake", version="1"),
+        thresholds=THRESHOLDS,
+        is_classified=True,
+    )
+
+    assert answer.lesion_box == expected and answer.crop_box is not None
 
 
 @pytest.mark.parametrize(

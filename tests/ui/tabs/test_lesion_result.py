@@ -115,6 +115,17 @@ def test_a_named_diagnosis_that_is_not_the_first_bar_says_of_which_group_it_is_t
     assert "Most likely benign diagnosis: Nevus" in lesion_card(make_lesion_answer(scores=scores))
 
 
+def test_a_rare_diagnosis_is_named_with_the_more_probable_one_beside_it(make_lesion_answer):
+    scores = (("Dermatofibroma", "benign", 0.13), ("Melanoma", "malignant", 0.14), ("Nevus", "benign", 0.73))
+
+    html = lesion_card(make_lesion_answer(scores=scores))
+
+    words = words_of(html)
+    assert "Suggested benign diagnosis: Dermatofibroma" in words and "Most likely" not in words
+    assert "Nevus is more probable (73%), but also more frequent in the training photos." in words
+    assert re.findall(r'bar-name">(\w+)', html) == ["Nevus", "Melanoma", "Dermatofibroma"]
+
+
 def test_without_a_diagnosis_the_card_says_so_and_names_none(make_lesion_answer):
     html = lesion_card(make_lesion_answer(named=False))
 
@@ -162,13 +173,27 @@ def test_the_grad_cam_map_covers_the_crop_and_the_frame_the_lesion(make_lesion_a
     )
 
 
-def test_without_a_lesion_box_the_square_in_the_middle_is_shown(make_lesion_answer):
+def test_without_a_lesion_box_the_square_is_shown(make_lesion_answer):
     answer = make_lesion_answer().model_copy(update={"lesion_box": None, "crop_box": (50, 0, 350, 300)})
 
     html = lesion_photo(PHOTO, answer)
 
-    assert "The network reads the square in the middle" in html
+    assert "The network reads the bright square, not the dimmed rest" in html
     assert "lesion-box" not in html and "The frame" not in html
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        ("lesion_too_small", "the lesion that was found"),
+        ("not_skin", "what looks most like a lesion"),
+        ("unfamiliar", "what looks most like a lesion"),
+    ],
+)
+def test_the_frame_on_a_photo_of_something_else_is_not_called_a_lesion(make_not_usable_answer, code, words):
+    html = lesion_photo(PHOTO, make_not_usable_answer(code, lesion_box=(100, 60, 200, 120)))
+
+    assert f"The frame marks {words}." in words_of(html)
 
 
 @pytest.mark.parametrize("size_px", [(1170, 2532), (400, 300), (300, 300)])
