@@ -11,6 +11,7 @@ from typing import Any, Protocol, TypeVar
 
 from torch import nn
 
+from models.checkpoint import CheckpointError
 from models.errors import SkinserveError
 from models.lesion.runtimes import EngineName
 from train.config import Training
@@ -21,6 +22,7 @@ from train.loop import Batch, LossFunction
 from train.report.html_report import Report
 
 ConfigT = TypeVar("ConfigT", bound=Training)
+EngineT = TypeVar("EngineT")
 FoldMetrics = dict[str, float]
 """Main metrics of one fold by name."""
 
@@ -31,6 +33,21 @@ MAX_DIFFERENCE = 0.01
 
 class ReleaseError(SkinserveError):
     """The network cannot be released; no file was overwritten."""
+
+
+def written_engine(load: Callable[[], EngineT]) -> EngineT:
+    """Load a checkpoint that a release has just written.
+
+    Raises:
+        ReleaseError: it cannot be loaded.
+    """
+    try:
+        return load()
+    except CheckpointError as error:
+        raise ReleaseError(
+            f"{error}; nothing was released: the network diverged, or its weights are too large for float16 "
+            "(train with more weight decay)"
+        ) from error
 
 
 class EvaluationError(SkinserveError):

@@ -101,7 +101,7 @@ def test_list_shows_stage_share_metrics_and_reason(run: Run, one: str, two: str)
     ]
     assert "not measured" in lines[1] and lines[1].endswith("first release")
     assert "  25%  " in lines[2]
-    assert "0.923 [0.826, 0.982]" in lines[3] and "  100  " in lines[3]
+    assert "0.930 [0.879, 0.967]" in lines[3] and "  600  " in lines[3]
     assert len(run("list", "--task", "progress")[1].splitlines()) == 2
 
 
@@ -212,7 +212,7 @@ def test_compare_shows_thresholds_metrics_gate_and_data(run: Run, one: str):
     out = run("compare", "net@1", reference)[1]
 
     lines = {line[:30].strip(): line for line in out.splitlines()}
-    assert "net@1" in lines["model"] and "lesion-small@2" in lines["model"]
+    assert "net@1" in lines["model"] and "lesion-small@3" in lines["model"]
     assert "malignant 0.5" in lines["thresholds"] and "malignant 0.322" in lines["thresholds"]
     assert "none" in lines["gate"] and "yes" in lines["gate"]
     assert "64 px" in lines["input"] and "128 px" in lines["input"]

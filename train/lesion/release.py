@@ -11,6 +11,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ from train.lesion.metrics import lesion_metrics
 from train.lesion.model_card import lesion_card
 from train.lesion.predictions import batches_of, predict, predict_logits
 from train.lesion.verdict_thresholds import ErrorLimits, choose_thresholds
-from train.task import MAX_DIFFERENCE, ReleaseError, TrainedRun
+from train.task import MAX_DIFFERENCE, ReleaseError, TrainedRun, written_engine
 
 NAME_DIAGNOSIS_THRESHOLD = 0.10
 """The response names no diagnosis below this probability; a rule of SkinSense."""
@@ -189,7 +190,7 @@ def _write(
         scratch = Path(name)
         ranges = validation.ranges
         save_checkpoint(scratch, net, meta, model_card="", int8_ranges=ranges)
-        reference = load_lesion_engine(scratch, device=device, engine="pytorch")
+        reference = written_engine(partial(load_lesion_engine, scratch, device=device, engine="pytorch"))
         output = predict(reference, batches_of(validation.photos))
         metrics = validation.evaluate(output)
         if ranges is None:

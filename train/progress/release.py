@@ -4,6 +4,7 @@ import os
 import tempfile
 from collections.abc import Callable
 from copy import deepcopy
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,7 @@ from train.progress.evaluation_series import EvaluationSeries, changed_series, c
 from train.progress.model_card import progress_card
 from train.progress.predictions import evaluate_engine, predict_improved
 from train.progress.series import Series, to_batch
-from train.task import MAX_DIFFERENCE, ReleaseError, TrainedRun
+from train.task import MAX_DIFFERENCE, ReleaseError, TrainedRun, written_engine
 
 SYNTHETIC_SPLIT = "synthetic series of people not seen in training"
 REAL_SPLIT = "series of people not seen in training"
@@ -135,7 +136,8 @@ def _write(
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".release-") as name:
         scratch = Path(name)
         save_checkpoint(scratch, net, meta, model_card="")
-        thresholds, metrics = evaluate(load_progress_engine(scratch, device=device))
+        engine = written_engine(partial(load_progress_engine, scratch, device=device))
+        thresholds, metrics = evaluate(engine)
         meta = meta.model_copy(update={"metrics": metrics, "thresholds": thresholds.stored()})
         card = progress_card(meta, metrics, real=metrics.split == REAL_SPLIT)
         save_checkpoint(scratch, net, meta, card)
