@@ -15,6 +15,8 @@ from serve.runtime.machine_limits import HAPROXY_CONNECTIONS
 
 HAPROXY_HOSTS = ("127.0.0.1", "0.0.0.0")
 """Hosts that HAProxy can serve: it reaches the replicas, which listen on the same host, at 127.0.0.1."""
+LOOPBACK = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
+"""At 0 the address of the node is 127.0.0.1, as on macOS."""
 
 
 class Variable(NamedTuple):
@@ -69,7 +71,7 @@ CLUSTER = (
 """Only on the nodes of a cluster; deploy/Dockerfile sets EVERYWHERE and these."""
 LOCAL = (
     Variable("RAY_AUTH_TOKEN_PATH", "{home}/token", None, "a new token at each start"),
-    Variable("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0", "1", "Ray's ports listen on 127.0.0.1 only"),
+    Variable(LOOPBACK, "0", "1", "Ray's ports listen on 127.0.0.1 only"),
     Variable("RAY_SERVE_FALLBACK_PROXY_HTTP_PORT", "{free_port}", "8500", "one for each server"),
     Variable("RAY_SERVE_HAPROXY_STATS_PORT", "{free_port}", "8404", "one for each server"),
     Variable("RAY_SERVE_HAPROXY_METRICS_PORT", "{free_port}", "9101", "one for each server"),
@@ -117,7 +119,7 @@ LOCAL = (
     Variable("TMPDIR", "{home}/tmp", "/tmp", "deleted with the server's folder"),
 )
 """Only for ``python -m serve``: a short stop, few background tasks, nothing shared by two servers."""
-SEVERAL_NODES = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "1"}
+SEVERAL_NODES = {LOOPBACK: "1"}
 """Overrides ``LOCAL`` for a cluster of several nodes."""
 
 
@@ -161,7 +163,11 @@ def without_socks_proxies() -> dict[str, str]:
 
 def client_environment(home: Path) -> dict[str, str]:
     """Return what a process needs to connect to the Ray of the server in ``home``."""
-    return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(home / "token")}
+    return {
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN_PATH": str(home / "token"),
+        LOOPBACK: "0",  # else Ray replaces 127.0.0.1 by the address of the machine
+    }
 
 
 def _is_of_haproxy(name: str) -> bool:

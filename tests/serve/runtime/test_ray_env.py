@@ -9,7 +9,14 @@ import ray
 from ray import _raylet  # pyright: ignore[reportAttributeAccessIssue]
 
 from serve.config import GatewayConfig
-from serve.runtime.ray_env import CLUSTER, EVERYWHERE, LOCAL, Variable, local_environment
+from serve.runtime.ray_env import (
+    CLUSTER,
+    EVERYWHERE,
+    LOCAL,
+    Variable,
+    client_environment,
+    local_environment,
+)
 
 VARIABLES = (*EVERYWHERE, *CLUSTER, *LOCAL)
 RAY = Path(ray.__file__).parent
@@ -67,6 +74,14 @@ def test_a_server_has_its_own_token_ports_and_files_and_no_telemetry(tmp_path: P
     assert len(set(ports)) == len(ports)
     assert not [value for value in environment.values() if "{" in value or "haproxy-serve" in value]
     assert os.environ.get("RAY_AUTH_TOKEN_PATH") != str(token), "only the processes of the server get it"
+
+
+def test_a_client_finds_the_server_at_the_address_of_its_ports(tmp_path: Path):
+    """Without the variable Ray replaces 127.0.0.1, on which the server listens, by the machine's address."""
+    server, client = local_environment(tmp_path, "127.0.0.1"), client_environment(tmp_path)
+
+    assert client.items() <= server.items()
+    assert client["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] == "0"
 
 
 def test_haproxy_serves_the_hosts_on_which_it_reaches_the_replicas(tmp_path: Path):
