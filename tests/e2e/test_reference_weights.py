@@ -69,7 +69,7 @@ def test_the_lesion_network_reaches_its_metrics_on_every_source(request: pytest.
         run_pipeline(engine, Localizer(WEIGHTS / "lesion", gate), lesion_pictures(folder, SPLIT, "val"))
     )
 
-    found = source_metrics(outputs, engine.meta.labels, engine.meta.thresholds["malignant"])
+    found = source_metrics(outputs, engine.meta)
     for source, released in engine.meta.metrics.by_source.items():
         assert found[source].auroc.value == pytest.approx(released.auroc.value, abs=0.01)
         assert found[source].sensitivity.value == pytest.approx(released.sensitivity.value, abs=0.03)

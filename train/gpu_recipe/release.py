@@ -51,7 +51,7 @@ from train.lesion.verdict_metrics import (
 )
 from train.task import TrainedRun
 
-DESCRIPTION = "the more accurate lesion network, which also rejects pictures of other things; where people send anything"
+DESCRIPTION = "the more accurate lesion network, which also rejects pictures of other things"
 LICENCE = "CC BY-NC 4.0 (HAM10000, MSK and UDA, ISIC 2020); CC BY 4.0 (PAD-UFES-20)"
 SOURCE_NAMES = {
     "ham10000": "HAM10000",

@@ -93,7 +93,7 @@ def test_the_map_is_that_of_the_verdict_and_of_malignancy_if_it_is_inconclusive(
 
     (report,) = network.classify(photos(1, explain=True))
 
-    assert report.grad_cam_HW.mean() == GROUPS.index(explained)
+    assert report.grad_cam_HW is not None and report.grad_cam_HW.mean() == GROUPS.index(explained)
 
 
 def test_the_scope_is_reported(network, tmp_path: Path):
