@@ -6,6 +6,7 @@ The monitor is one named Ray actor. It is detached, so that it survives every ga
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
@@ -15,7 +16,7 @@ from typing import Any, NamedTuple
 import ray
 import ray.actor
 import ray.serve
-from ray.exceptions import ActorDiedError
+from ray.exceptions import ActorDiedError, AsyncioActorExit
 
 from models.errors import SkinserveError
 from models.registry import Registry
@@ -188,7 +189,8 @@ class CanaryMonitorActor:
     async def _end_when_unused(self) -> None:
         while time.monotonic() < self._used_at + self._end_after_s:
             await asyncio.sleep(self._end_after_s / 4)
-        ray.actor.exit_actor()
+        with contextlib.suppress(AsyncioActorExit):  # the actor ends all the same
+            ray.actor.exit_actor()
 
 
 class CanaryMonitorClient:

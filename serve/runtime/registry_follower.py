@@ -273,13 +273,13 @@ class TaskFollower:
             yield replace(entry, stage=None if version is None else version.stage)
 
     def _fail(self, errors: list[str]) -> None:
-        """Count failures; log the first one unless it was logged last time."""
+        """Count failures; log the first one unless its subject was logged last time."""
         if errors:
             metrics.registry_failures().inc(tags={"task": self._task})
-        message = errors[0] if errors else ""
-        if message and message != self._last_error:
-            _LOGGER.warning("%s: %s; the running models go on", self._task, message)
-        self._last_error = message
+        subject = errors[0].partition(": ")[0] if errors else ""  # details such as ids of calls change
+        if subject and subject != self._last_error:
+            _LOGGER.warning("%s: %s; the running models go on", self._task, errors[0])
+        self._last_error = subject
 
 
 class RegistryMiddleware:

@@ -108,6 +108,18 @@ def test_a_config_gets_host_port_and_uploads_folder(tmp_path: Path):
     }
 
 
+def test_the_path_of_a_registry_becomes_absolute(tmp_path: Path):
+    file = config_of(tmp_path)
+    for address, expected in (("registry", str(Path.cwd() / "registry")), ("s3://clinic/m", "s3://clinic/m")):
+        content = yaml.safe_load(file.read_text())
+        content["applications"][0]["args"]["gateway"] = {"registry": address}
+        file.write_text(yaml.safe_dump(content))
+
+        config = read_config(file, host="127.0.0.1", port=9000, uploads=tmp_path)
+
+        assert config["applications"][0]["args"]["gateway"]["registry"] == expected
+
+
 def test_a_missing_checkpoint_or_an_unknown_setting_is_rejected_before_ray_starts(tmp_path: Path):
     for wrong, match in (({"checkpoints": ["nowhere"]}, "is no checkpoint"), ({"colour": 1}, "colour")):
         with pytest.raises((CheckpointError, ValueError), match=match):
