@@ -65,7 +65,12 @@ def test_the_counts_of_all_gateways_decide_together(registry: Registry):
 
     assert rollbacks[:2] == [[], []]
     (rollback,) = rollbacks[2]
-    assert (rollback.key, rollback.is_new, rollback.problem, rollback.violation.cause) == (key, True, "", "errors")
+    assert (rollback.key, rollback.is_new, rollback.problem, rollback.violation.cause) == (
+        key,
+        True,
+        "",
+        "errors",
+    )
 
 
 def test_a_rollback_is_recorded_in_the_index_with_its_reason(registry: Registry):
