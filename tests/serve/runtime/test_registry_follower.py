@@ -14,7 +14,7 @@ from models.checkpoint import META, save_checkpoint
 from models.lesion.network import LesionNet
 from models.registry import Registry
 from models.registry_index import Index, VersionName, parse_version_name
-from serve.runtime.registry_follower import REPORT_INTERVAL_S
+from serve.runtime.registry_follower import REPORT_INTERVAL_S, TaskFollower
 from tests.random_checkpoints import drawn_localizer, random_gate, random_meta
 from tests.serve.fakes import FakeModels, fake_app, picture
 
@@ -47,8 +47,11 @@ def promoted(text: str) -> Change:
 class Api:
     """The API on fake models, which follows a registry."""
 
-    def __init__(self, client: TestClient, models: FakeModels, address: str) -> None:
+    def __init__(
+        self, client: TestClient, models: FakeModels, address: str, num_syncs: Callable[[], int]
+    ) -> None:
         self.client = client
+        self.num_syncs = num_syncs
         self.models = models
         self.address = address
 
@@ -65,8 +68,11 @@ class Api:
             time.sleep(POLL_S)
 
     def polls(self) -> None:
-        """Wait until the registry was read several times."""
-        time.sleep(10 * POLL_S)
+        """Wait until both tasks have completed several reads of the registry that begin from now on."""
+        enough, until = self.num_syncs() + 8, time.monotonic() + 20
+        while self.num_syncs() < enough:
+            assert time.monotonic() < until
+            time.sleep(POLL_S)
 
     def ask(self, query: str = "", **headers: str) -> str:
         """Send a photo; return the version of the model that was called: fake, or of the registry."""
@@ -78,8 +84,17 @@ class Api:
 @contextmanager
 def api_of(address: str, models: FakeModels, **gateway: Any) -> Iterator[Api]:
     settings = {"registry": address, "registry_poll_s": POLL_S} | gateway
-    with TestClient(fake_app(models, gateway=settings)) as client:
-        yield Api(client, models, address)
+    num_syncs, sync = 0, TaskFollower.sync
+
+    async def counted(follower: TaskFollower) -> None:
+        nonlocal num_syncs
+        await sync(follower)
+        num_syncs += 1
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TaskFollower, "sync", counted)
+        with TestClient(fake_app(models, gateway=settings)) as client:
+            yield Api(client, models, address, lambda: num_syncs)
 
 
 @pytest.fixture
