@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from ray.exceptions import RayError
+from ray.serve.exceptions import RayServeException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from models.checkpoint import CheckpointError, local_checkpoint, verify_checkpoint
@@ -68,7 +69,7 @@ class RegistryFollower:
         self._loops = [asyncio.create_task(self._poll())]
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(FIRST_SYNC_TIMEOUT_S):
-                await self.sync()
+                await self._sync_or_log()
         self._loops.append(asyncio.create_task(self._report()))
 
     async def close(self) -> None:
@@ -100,10 +101,13 @@ class RegistryFollower:
     async def _poll(self) -> None:
         while True:
             await asyncio.sleep(self._poll_s)
-            try:
-                await self.sync()
-            except Exception:  # of any kind: the next poll tries again
-                _LOGGER.exception("the model registry cannot be followed")
+            await self._sync_or_log()
+
+    async def _sync_or_log(self) -> None:
+        try:
+            await self.sync()
+        except Exception:  # of any kind: the gateway goes on, and the next poll tries again
+            _LOGGER.exception("the model registry cannot be followed")
 
     async def _report(self) -> None:
         while True:
@@ -206,7 +210,7 @@ class TaskFollower:
                 entry = await asyncio.to_thread(self._verify, version)
             await self._preload(entry)
             await self._service.prepare(entry)
-        except (SkinserveError, ApiError, RayError, TimeoutError) as error:
+        except (SkinserveError, ApiError, RayError, RayServeException, TimeoutError) as error:
             errors.append(f"{version.id} cannot be served: {error or type(error).__name__}")
             return None
         self._verified[str(version.id)] = version.files, entry

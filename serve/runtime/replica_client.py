@@ -6,7 +6,7 @@ from contextvars import Context, copy_context
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
-from ray.serve.exceptions import BackPressureError
+from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 from ray.serve.handle import DeploymentHandle
 
 from serve.runtime.errors import QueueFullError, model_unavailable, overloaded
@@ -80,14 +80,17 @@ class ReplicaClient:
                 lost = True
 
     async def broadcast(self, method: str, *arguments: object, timeout_s: float) -> list[Any]:
-        """Call a method of every running replica and return all results.
+        """Call a method of every running replica and return all results; none while no replica runs.
 
         There is no back pressure: for rare calls only.
 
         Raises:
             TimeoutError: a replica has not answered in time.
         """
-        return await self._handle.broadcast(method, *arguments).results_async(timeout_s=timeout_s)
+        try:
+            return await self._handle.broadcast(method, *arguments).results_async(timeout_s=timeout_s)
+        except DeploymentUnavailableError:  # Ray raises it also before the first replica runs
+            return []
 
     async def _call_once(self, method: str, *arguments: object, model: str) -> Any:
         """Call a replica; cancel the call when its caller is cancelled."""

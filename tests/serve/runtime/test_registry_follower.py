@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from ray.serve.exceptions import DeploymentUnavailableError
 
 from models.checkpoint import META, save_checkpoint
 from models.lesion.network import LesionNet
@@ -16,7 +17,7 @@ from models.registry import Registry
 from models.registry_index import Index, VersionName, parse_version_name
 from serve.runtime.registry_follower import REPORT_INTERVAL_S, TaskFollower
 from tests.random_checkpoints import drawn_localizer, random_gate, random_meta
-from tests.serve.fakes import FakeModels, fake_app, picture
+from tests.serve.fakes import FakeModels, FakeReplicas, fake_app, picture
 
 ONE, TWO = VersionName("net", "1"), VersionName("net", "2")
 POLL_S = 0.05
@@ -134,6 +135,26 @@ def test_a_gateway_that_starts_serves_the_production_at_once(registry: Registry,
         assert api.ask() == "2"
 
 
+@pytest.mark.parametrize(
+    "error",
+    [DeploymentUnavailableError("lesion"), RuntimeError("anything")],  # pyright: ignore[reportArgumentType]
+    ids=["no replica", "unexpected"],
+)
+def test_a_gateway_starts_when_the_replicas_cannot_be_called(
+    registry: Registry, models: FakeModels, monkeypatch: pytest.MonkeyPatch, error: Exception
+):
+    registry.change("lesion", promoted("net@2"))
+
+    async def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(FakeReplicas, "broadcast", fail)
+    with api_of(registry.address, models) as api:
+        assert api.ask() == "fake"
+        monkeypatch.undo()
+        api.wait_for(("net@2", "production"), FAKE)
+
+
 def test_a_version_is_loaded_on_the_replicas_before_it_answers(api: Api, registry: Registry):
     registry.change("lesion", promoted("net@1"))
     api.polls()
@@ -197,7 +218,7 @@ def test_a_bad_canary_is_rolled_back_with_a_reason(
         api.client = TestClient(api.client.app, raise_server_exceptions=False)
         for _ in range(100):
             api.client.post("/v1/lesion", content=picture())
-        until = time.monotonic() + 15 * REPORT_INTERVAL_S
+        until = time.monotonic() + 45 * REPORT_INTERVAL_S
         while registry.read("lesion").canary is not None and time.monotonic() < until:
             time.sleep(0.05)
         assert api.ask() == "fake"

@@ -9,7 +9,7 @@ import ray.serve
 from grpc import StatusCode
 from grpc.aio import AioRpcError, Metadata
 from ray.exceptions import ActorUnavailableError, RayActorError
-from ray.serve.exceptions import BackPressureError
+from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 
 from serve.config import GatewayConfig
 from serve.gateway import create_app
@@ -174,3 +174,13 @@ def client_of(*outcomes: BaseException | Overloaded | str) -> ReplicaClient:
     handle: Any = Handle()
     handle.classify = handle
     return ReplicaClient("lesion", handle, retry_after_s=2)
+
+
+async def test_a_broadcast_before_the_first_replica_runs_has_no_results():
+    class UnavailableHandle:
+        def broadcast(self, *_: object) -> None:
+            raise DeploymentUnavailableError("LesionClassifier")  # pyright: ignore[reportArgumentType]
+
+    client = ReplicaClient("lesion", UnavailableHandle(), retry_after_s=2)  # pyright: ignore[reportArgumentType]
+
+    assert await client.broadcast("preload", "folder", timeout_s=1) == []
