@@ -53,6 +53,8 @@ class Push:
         """Push, and describe the version."""
         pushed = Registry(self.registry).push(self.checkpoint, reason=self.reason)
         version = pushed.version
+        if pushed.is_repaired:
+            return f"{pushed.task} {version.id} had missing or damaged files; they are replaced"
         if not pushed.is_new:
             return f"{pushed.task} {version.id} is in the registry already, with stage {version.stage}"
         return (
@@ -120,6 +122,9 @@ class Rollback:
     def run(self) -> str:
         """Roll back, and describe the new state."""
         registry = Registry(self.registry)
+        tasks = registry.tasks()
+        if tasks and self.task not in tasks:
+            raise RegistryError(f"{self.registry} has no task {self.task!r}; it has {', '.join(tasks)}")
         before = registry.read(self.task)
         stopped, target = before.canary or before.production, before.rollback_target
         if before.canary is None and target is not None:

@@ -8,7 +8,7 @@ from cli.text_table import text_table
 from models.checkpoint import META, CheckpointMeta
 from models.metrics import HEADLINE_METRICS, Metric
 from models.registry import Registry
-from models.registry_index import ModelVersion
+from models.registry_index import ModelVersion, RegistryError
 from models.storage import StorageError, join, read_bytes
 
 HEADINGS = ("task", "name", "version", "stage", "requests", *HEADLINE_METRICS, "n", "MB", "changed", "reason")
@@ -18,10 +18,13 @@ def registry_table(registry: Registry, task: str = "") -> str:
     """Return the versions of one task or of all, those in production first.
 
     Raises:
-        RegistryError: there is no registry, or an index is damaged.
+        RegistryError: there is no registry, it has other tasks only, or an index is damaged.
         StorageError: it cannot be read.
     """
-    rows = [row for one in ([task] if task else registry.tasks()) for row in _rows(registry, one)]
+    tasks = registry.tasks()
+    if task and tasks and task not in tasks:
+        raise RegistryError(f"{registry.address} has no task {task!r}; it has {', '.join(tasks)}")
+    rows = [row for one in ([task] if task else tasks) for row in _rows(registry, one)]
     if not rows:
         return f"{registry.address} has no versions; add one: skinserve models push CHECKPOINT --registry ..."
     return text_table([HEADINGS, *rows])

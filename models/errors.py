@@ -4,6 +4,7 @@ This module is in the lowest package because ``serve`` and ``train`` share it.
 """
 
 import functools
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import Protocol
@@ -43,10 +44,15 @@ def command(
         @functools.wraps(run)
         def main(arguments: Sequence[str] | None = None) -> int:
             try:
-                return run(prog, arguments)
+                code = run(prog, arguments)
+                sys.stdout.flush()
+                return code
             except SkinserveError as error:
                 print(f"{prog}: {error}", file=sys.stderr)
                 return EXIT_FAILED
+            except BrokenPipeError:  # the reader, such as head, has enough
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes at exit
+                return EXIT_DONE
             except KeyboardInterrupt:
                 print(f"{prog}: {when_stopped}", file=sys.stderr)
                 return EXIT_STOPPED

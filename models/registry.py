@@ -40,6 +40,8 @@ class Pushed:
     version: ModelVersion
     is_new: bool
     """False: the same content had been pushed before."""
+    is_repaired: bool
+    """Some of its files were missing or damaged."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +118,8 @@ class Registry:
                 copy_version(folder, target, new)
                 self.verify(task, new)
             self.change(task, lambda index: _with_pushed(index, new, target))
-        return Pushed(task=task, version=old or new, is_new=old is None)
+        is_repaired = old is not None and stored != new.files
+        return Pushed(task=task, version=old or new, is_new=old is None, is_repaired=is_repaired)
 
     def verify(self, task: str, version: ModelVersion) -> None:
         """Read all files of a version and compare their hashes with the index.

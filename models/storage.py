@@ -10,6 +10,7 @@ import hashlib
 import os
 import tempfile
 import uuid
+from functools import partial
 from pathlib import Path
 
 from models.s3_client import s3_client
@@ -51,8 +52,11 @@ def read_bytes(address: str) -> bytes:
         return _read_object(bucket, key)
 
 
-def write_bytes(address: str, content: bytes) -> None:
+def write_bytes(address: str, content: bytes, *, mode: int = 0o666) -> None:
     """Write a file or an object atomically: readers see the old content or the new one.
+
+    Args:
+        mode: of a file, less the umask.
 
     Raises:
         StorageError: it cannot be written.
@@ -67,7 +71,9 @@ def write_bytes(address: str, content: bytes) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         scratch = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}")
         try:
-            with open(scratch, "xb") as file:  # tempfile would ignore the umask
+            with open(
+                scratch, "xb", opener=partial(os.open, mode=mode)
+            ) as file:  # tempfile ignores the umask
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())

@@ -12,6 +12,8 @@ from serve.runtime.token_bucket import DailyQuota
 
 FILE_NAME = "photo_quotas.json"
 FORMAT = 1
+PRIVATE = 0o600
+"""The names of callers can be personal data."""
 
 
 class _SavedQuota(Settings):
@@ -58,7 +60,7 @@ class QuotaFile:
         except ValueError as error:
             copy = f"{self._address}.invalid"
             with contextlib.suppress(StorageError):
-                write_bytes(copy, content)
+                write_bytes(copy, content, mode=PRIVATE)
             reason = str(error).splitlines()[0]
             return {}, f"photo counts start at 0: {self._address} is invalid ({reason}); its copy is {copy}"
         return {
@@ -74,7 +76,7 @@ class QuotaFile:
         }
         content = _SavedQuotas(format=FORMAT, quotas=saved).model_dump_json(indent=1)
         try:
-            write_bytes(self._address, content.encode())
+            write_bytes(self._address, content.encode(), mode=PRIVATE)
         except StorageError as error:
             return f"photo counts are kept in memory only: {error}"
         return ""

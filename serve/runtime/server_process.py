@@ -51,7 +51,7 @@ def main(config_file: Path, host: str, port: int, home: Path) -> None:
         config = read_config(config_file, host=host, port=port, uploads=home / "uploads")
         if notice := secure_page(*_arguments(config), home):
             print(NOTICE + notice, flush=True)
-        for notice in _limit_notices(config):
+        for notice in (*_limit_notices(config), *_registry_notices(config)):
             print(NOTICE + notice, flush=True)
     except (OSError, SkinserveError, ValidationError, ValueError) as error:
         exit_with_failure(EXIT_BAD_CONFIG, str(error))
@@ -128,6 +128,13 @@ def _limit_notices(config: dict[str, Any]) -> list[str]:
     if keys and keys.jwt:
         limits.append(keys.jwt.limit)
     return limit_notices(settings, limits)
+
+
+def _registry_notices(config: dict[str, Any]) -> list[str]:
+    registry = (_arguments(config)[0].get("gateway") or {}).get("registry")
+    if not registry or is_remote(registry) or Path(registry).is_dir():
+        return []
+    return [f"there is no registry {registry} yet; the checkpoints of the settings answer until there is one"]
 
 
 def _check_proxy(arguments: dict[str, Any]) -> None:

@@ -120,6 +120,15 @@ def test_the_message_of_an_empty_registry_names_the_push_command(run: Run, addre
     assert "add one: skinserve models push CHECKPOINT" in run("list")[1]
 
 
+@pytest.mark.parametrize("command", [["list", "--task", "skin"], ["rollback", "skin"]])
+def test_an_unknown_task_is_an_error_that_names_the_known_ones(run: Run, one: str, command: list[str]):
+    run("push", one)
+
+    code, _, error = run(*command)
+
+    assert code == 1 and "has no task 'skin'; it has lesion" in error
+
+
 def test_retire_and_back(run: Run, one: str):
     run("push", one)
 

@@ -1,8 +1,13 @@
+import subprocess
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
 from models.errors import SkinserveError, command
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_an_error_of_ours_is_one_line_and_exit_code_1(capsys: pytest.CaptureFixture[str]):
@@ -30,3 +35,20 @@ def test_a_fault_keeps_its_traceback():
 
     with pytest.raises(KeyError, match="width"):
         main()
+
+
+def test_a_reader_that_ends_early_is_no_error():
+    code = (
+        "from models.errors import command\n"
+        "main = command('skinserve measure')(lambda prog, arguments: print('line\\n' * 100_000) or 0)\n"
+        "raise SystemExit(main())"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT
+    ) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.readline()
+        process.stdout.close()
+
+        assert process.stderr.read() == b""
+        assert process.wait(30) == 0

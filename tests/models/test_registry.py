@@ -100,7 +100,7 @@ def test_the_same_push_again_changes_nothing(registry: Registry, nets: WriteVers
 
     again = registry.push(str(nets(ONE)))
 
-    assert not again.is_new
+    assert not again.is_new and not again.is_repaired
     assert registry.read("lesion") == before
 
 
@@ -133,8 +133,9 @@ def test_a_push_repairs_a_damaged_version(registry: Registry, nets: WriteVersion
     pushed = registry.push(str(nets(ONE)))
     storage.write_bytes(f"{registry.version_address('lesion', ONE)}/{WEIGHTS}", b"damaged")
 
-    registry.push(str(nets(ONE)))
+    again = registry.push(str(nets(ONE)))
 
+    assert again.is_repaired and not again.is_new
     registry.verify("lesion", pushed.version)
 
 

@@ -22,6 +22,12 @@ def test_counts_are_kept_over_a_restart(tmp_path: Path):
     assert quotas["key:a"].left(10, datetime(2026, 11, 26, 23, 30, tzinfo=UTC)) == 10
 
 
+def test_only_the_owner_can_read_the_names_of_callers(tmp_path: Path):
+    QuotaFile(str(tmp_path)).save({"jwt:a.b@clinic.example": DailyQuota("UTC", day=TODAY, used=7)})
+
+    assert (tmp_path / FILE_NAME).stat().st_mode & 0o777 == 0o600
+
+
 def test_without_a_file_all_counts_start_at_0(tmp_path: Path):
     assert QuotaFile(str(tmp_path)).load() == ({}, "")
 
@@ -48,7 +54,7 @@ def test_an_invalid_file_is_reported_and_kept_as_a_copy(tmp_path: Path, content:
 
 
 def test_a_full_disk_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    def fail(address: str, content: bytes) -> None:
+    def fail(address: str, content: bytes, *, mode: int) -> None:
         raise storage.StorageError(f"no space is left on the disk for {address}")
 
     monkeypatch.setattr("serve.runtime.quota_file.write_bytes", fail)
