@@ -255,7 +255,7 @@ def test_about_shows_all_networks_and_how_to_call_them(page: Page, server_url: s
     page.get_by_role("tab", name="About").click()
 
     expect(page.locator("#about-models .model")).to_have_count(3)
-    expect(page.locator("#about-cards summary")).to_have_text([re.compile("^Model card: ")] * 2)
+    expect(page.locator("#about-cards summary")).to_have_text([re.compile("^Model card: ")] * 3)
     expect(page.locator("#about-api")).to_contain_text(f"{server_url}/v1/lesion")
 
 
