@@ -74,7 +74,7 @@ class AuditLog:
 class SharedFileHandler(logging.Handler):
     """Append lines to a file that all gateways of a machine write and rotate.
 
-    A lock file beside it serializes them. A file that another process has renamed is opened anew, so that
+    A lock file beside it serializes them. A file that another process has renamed is opened again, so that
     logrotate works, too. A line that does not fit on the disk is removed again.
     """
 

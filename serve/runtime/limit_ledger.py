@@ -55,7 +55,7 @@ class Grant(NamedTuple):
     """Today, after this grant."""
     day: date
     reset: datetime
-    """When the photos of ``day`` are counted anew."""
+    """When the photos of ``day`` are counted from 0 again."""
 
 
 class Reply(NamedTuple):

@@ -15,7 +15,7 @@ ModelSelector = Annotated[
     str | None,
     Query(
         description="name or name@version of one of /v1/models; default: the first one there",
-        examples=["lesion-reference@5"],
+        examples=["lesion-reference@6"],
         max_length=MAX_SELECTOR_CHARS,
     ),
 ]

@@ -265,7 +265,7 @@ class TaskFollower:
     def _entries(
         self, index: Index, production: CatalogEntry | None, canary: CatalogEntry | None
     ) -> Iterable[CatalogEntry]:
-        """Yield production, canary and the models of the settings, without those that are retired."""
+        """Yield production, canary and the models of the settings, without retired versions."""
         seen: set[str] = set()
         for position, entry in enumerate([production or self._settings[0], canary, *self._settings]):
             if entry is None or entry.selector in seen:

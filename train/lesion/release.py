@@ -8,7 +8,6 @@ import logging
 import os
 import random
 import tempfile
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -19,7 +18,7 @@ import numpy as np
 from torch import nn
 
 from models.checkpoint import INT8, CheckpointMeta, save_checkpoint, unwrap
-from models.diagnoses import GROUPS, find_diagnosis
+from models.diagnoses import find_diagnosis
 from models.lesion.engine_loader import load_lesion_engine, supported_int8_runtimes
 from models.lesion.engines import LesionOutput
 from models.lesion.localizer import Localizer
@@ -45,6 +44,7 @@ from train.lesion.dataset import LesionPhotos
 from train.lesion.metrics import lesion_metrics
 from train.lesion.model_card import lesion_card
 from train.lesion.predictions import batches_of, predict, predict_logits
+from train.lesion.ranking import ranking_weights
 from train.lesion.verdict_thresholds import ErrorLimits, choose_thresholds
 from train.task import MAX_DIFFERENCE, ReleaseError, TrainedRun, written_engine
 
@@ -267,20 +267,6 @@ def _meta(
         data_fingerprint=fingerprint,
         data_licence=config.data_licence or str(notes.get("licence") or "not stated"),
     )
-
-
-def ranking_weights(train_rows: Sequence[Row], labels: Sequence[str], exponent: float) -> dict[str, float]:
-    """Return the weight of each diagnosis in the ranking; 1 for the most frequent one, {} for exponent 0.
-
-    Source: post-hoc logit adjustment, Menon et al. 2020, arXiv:2007.07314. It changes the ranking only; the
-    probabilities stay calibrated.
-    """
-    if not exponent:
-        return {}
-    counts = Counter(row.label for row in train_rows if row.label not in GROUPS)
-    counts = Counter({find_diagnosis(label).name: count for label, count in counts.items()})
-    most = max(counts.values())
-    return {label: round((most / max(1, counts[label])) ** exponent, 3) for label in labels}
 
 
 def _with_threshold(

@@ -163,7 +163,7 @@ def test_processes_share_one_rotated_file_without_losing_a_line(file: Path):
     assert len(files) > 5
 
 
-def test_a_file_renamed_by_logrotate_is_opened_anew(file: Path):
+def test_a_file_renamed_by_logrotate_is_opened_again(file: Path):
     handler = handler_of(file)
 
     write(handler, "old")

@@ -1,4 +1,7 @@
-"""The LRU is Ray's own; only its connection to a running Serve is replaced."""
+"""The LRU is Ray's own; only its connection to a running Serve is replaced.
+
+Nothing documented replaces it. The two private names are those of Ray 2.60; monkeypatch fails if they change.
+"""
 
 import asyncio
 import gc

@@ -94,7 +94,7 @@ async def test_four_gateways_accept_each_limit_at_1000_requests_per_second():
     assert num_calls < OFFERED_PER_S * elapsed_s / 3
 
 
-@pytest.mark.parametrize("no_restart", [False, True], ids=["restarted by Ray", "created anew"])
+@pytest.mark.parametrize("no_restart", [False, True], ids=["restarted by Ray", "created again"])
 async def test_without_the_actor_requests_go_on_within_twice_their_limit(no_restart: bool):
     application = f"killed-{no_restart}"
     gateways = await connect(application)

@@ -20,7 +20,7 @@ from train.lesion.dataset import LesionPhotos
 from train.lesion.evaluation import evaluate_lesion
 from train.lesion.model_card import lesion_card
 from train.lesion.predictions import predict_logits
-from train.lesion.release import ranking_weights, release_ensemble, release_lesion
+from train.lesion.release import release_ensemble, release_lesion
 from train.task import ReleaseError, TrainedRun
 
 LABELS = ("Nevus", "Melanoma")
@@ -269,9 +269,3 @@ def test_a_ranking_exponent_weighs_rare_diagnoses_and_leaves_probabilities_calib
     assert set(weights) == set(LABELS) and min(weights.values()) == 1.0
     assert "ranked by the product of probability and weight" in " ".join(read_model_card(ranked).split())
     assert metrics_of(ranked).diagnosis.macro_auroc == metrics_of(plain).diagnosis.macro_auroc
-
-
-def test_ranking_weights_are_powers_of_the_training_shares():
-    rows = [Row(image=f"{number}.jpg", label=LABELS[number > 3], lesion=str(number)) for number in range(5)]
-
-    assert ranking_weights(rows, LABELS[:2], 0.5) == {LABELS[0]: 1.0, LABELS[1]: 2.0}
