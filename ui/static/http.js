@@ -98,18 +98,44 @@ export async function renderFragment(name, body, signal) {
   return fragment(await response.text());
 }
 
+/** Previews in progress: the server draws few at a time. */
+let previewing = Promise.resolve();
+
 /**
- * Draw a photo that the browser cannot show.
+ * Let the server draw a photo that the browser cannot show; one at a time.
  * @param {Blob} photo
- * @returns {Promise<{data_uri: string, width_px: number, height_px: number} | null>} null if the server cannot either
+ * @returns {Promise<{data_uri: string, width_px: number, height_px: number} | null>} null if it cannot be decoded
+ * @throws {ApiError} the server does not answer, or is busy
  */
-export async function fetchPreview(photo) {
+export function fetchPreview(photo) {
+  const drawn = previewing.then(() => drawPreview(photo));
+  previewing = drawn.then(() => {}, () => {});
+  return drawn;
+}
+
+/**
+ * @param {Blob} photo
+ * @returns {Promise<any>}
+ */
+async function drawPreview(photo) {
   const headers = { 'Content-Type': 'application/octet-stream' };
   try {
     return await (await request('preview', { method: 'POST', body: photo, headers })).json();
-  } catch {
-    return null;
+  } catch (error) {
+    if (error instanceof ApiError && error.code === 'unreadable_image') return null;
+    throw error;
   }
+}
+
+/**
+ * Load a picture of this server.
+ * @param {string} address relative to the page
+ * @returns {Promise<File>}
+ * @throws {ApiError}
+ */
+export async function fetchFile(address) {
+  const content = await (await request(address, {})).blob();
+  return new File([content], address.slice(address.lastIndexOf('/') + 1), { type: content.type });
 }
 
 /**

@@ -5,8 +5,8 @@
  * data-max-bytes, data-suffixes. Nothing leaves the browser here, except photos that it cannot draw (`showPhoto`).
  */
 
-import { fetchPreview } from './http.js';
-import { openCamera, canUseCamera } from './camera.js';
+import { canUseCamera, openCamera } from './camera.js';
+import { fetchFile, fetchPreview } from './http.js';
 import { text } from './texts.js';
 
 /**
@@ -144,16 +144,30 @@ const previews = new Map();
  * Show a photo in an <img>; the server draws it if the browser cannot.
  * @param {HTMLImageElement} image
  * @param {Photo} photo
- * @returns {Promise<{width: number, height: number} | null>} size of the upright photo in pixels; null if nobody can
- *   draw it
+ * @returns {Promise<{width: number, height: number} | null | undefined>} size of the upright photo in pixels; null if
+ *   the photo cannot be decoded; undefined if the server did not answer, so that this is not known
  */
 export async function showPhoto(image, photo) {
   if (await loads(image, photo.url)) return { width: image.naturalWidth, height: image.naturalHeight };
-  if (!previews.has(photo.id)) previews.set(photo.id, fetchPreview(photo.file));
-  const preview = await previews.get(photo.id);
-  if (!preview || !(await loads(image, preview.data_uri))) return null;
-  return { width: preview.width_px, height: preview.height_px };
+  try {
+    const drawing = previews.get(photo.id) ?? fetchPreview(photo.file);
+    previews.set(photo.id, drawing);
+    const preview = await drawing;
+    if (!preview || !(await loads(image, preview.data_uri))) return null;
+    return { width: preview.width_px, height: preview.height_px };
+  } catch {
+    previews.delete(photo.id); // the next call tries again
+    return undefined;
+  }
 }
+
+/**
+ * Load the photos of an example: `<button data-example="ADDRESS ADDRESS">`.
+ * @param {HTMLElement} tile
+ * @returns {Promise<File[]>}
+ * @throws {import('./http.js').ApiError}
+ */
+export const fetchExample = (tile) => Promise.all(String(tile.dataset.example).split(' ').map(fetchFile));
 
 /**
  * @param {HTMLImageElement} image
