@@ -200,8 +200,17 @@ def test_the_photo_itself_is_not_in_the_fragment(make_lesion_answer):
 
 @pytest.mark.parametrize(
     ("probability", "odds"),
-    [(0.004, (0, 100)), (0.01, (1, 100)), (0.031, (1, 30)), (0.07, (1, 15)), (0.12, (1, 8)), (0.19, (1, 5))]
-    + [(0.45, (4, 10)), (0.5, (5, 10)), (0.68, (7, 10)), (0.999, (9, 10))],
+    [
+        *[
+            (0.004, (0, 100)),
+            (0.01, (1, 100)),
+            (0.031, (1, 30)),
+            (0.07, (1, 15)),
+            (0.12, (1, 8)),
+            (0.19, (1, 5)),
+        ],
+        *[(0.45, (4, 10)), (0.5, (5, 10)), (0.68, (7, 10)), (0.999, (9, 10))],
+    ],
 )
 def test_a_probability_is_shown_as_odds(probability, odds):
     assert odds_of(probability) == odds
