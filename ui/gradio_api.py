@@ -56,7 +56,9 @@ class Endpoints:
 def add_endpoints(endpoints: Endpoints) -> None:
     """Add the endpoints to the page that is being built."""
     for function in (endpoints.lesion, endpoints.progress, endpoints.models):
-        gr.api(function, api_name=function.__name__, queue=False, concurrency_limit=None)
+        gr.api(  # pyright: ignore[reportPrivateImportUsage]: documented, but not in __all__
+            function, api_name=function.__name__, queue=False, concurrency_limit=None
+        )
 
 
 class _as_gradio_errors:  # noqa: N801

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import gradio as gr
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ui.errors import PageError, error_response
@@ -23,6 +24,9 @@ _CLOSED_PATHS = re.compile(r"/(?:login|logout|manifest\.json|monitoring|pwa_icon
 _OPEN_API_PATHS = re.compile(
     r"/gradio_api/(?:app_id|info|startup-events|theme\.css|heartbeat/[\w-]+|queue/(?:join|data)|run/\w+)/?$"
 )
+
+_STOPPED = "Server stopped unexpectedly."
+_SERVER_STOPPED = f'data: {{"msg":"{_STOPPED}","message":"{_STOPPED}","success":false}}\n\n'
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +72,26 @@ class CloseGradioRoutes:
         except ClientDisconnect:
             return None
         await self._app(scope, _replay(body, receive), send)
+
+
+class RejectUnknownSessions:
+    """End the stream of a session that another process holds, so that ``gradio_client`` raises an error.
+
+    A call of ``gradio_client`` is two requests, which can reach two replicas of the page. Gradio would log a
+    traceback, and the call would be cancelled without a message.
+    """
+
+    def __init__(self, app: ASGIApp, *, page: gr.Blocks) -> None:
+        self._app = app
+        self._sessions = page._queue.pending_messages_per_session
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Respond to one request."""
+        if scope["type"] == "http" and scope["path"].endswith("/gradio_api/queue/data"):
+            if Request(scope).query_params.get("session_hash", "") not in self._sessions:
+                response = Response(_SERVER_STOPPED, media_type="text/event-stream")
+                return await response(scope, receive, send)
+        await self._app(scope, receive, send)
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:

@@ -18,7 +18,12 @@ from ui.document import Document
 from ui.errors import add_error_handler
 from ui.examples import Example, make_example
 from ui.gradio_api import Endpoints
-from ui.gradio_internals import CloseGradioRoutes, ReplaceHeadTags, lengthen_queue_pauses
+from ui.gradio_internals import (
+    CloseGradioRoutes,
+    RejectUnknownSessions,
+    ReplaceHeadTags,
+    lengthen_queue_pauses,
+)
 from ui.memory_files import add_files, scripts
 from ui.page import build_page
 from ui.preview_route import add_preview_route
@@ -73,7 +78,10 @@ def build_site(config: UiConfig, api: ApiClient | None = None) -> FastAPI:
     if config.api_key_file:
         add_relay(site, api)
     _add_alive(site)
+    page = build_page(Endpoints(api))
+    lengthen_queue_pauses(page)
     max_call_bytes = int(_BASE64_GROWTH * config.max_request_bytes) + 1_000_000
+    site.add_middleware(RejectUnknownSessions, page=page)
     site.add_middleware(CloseGradioRoutes, max_body_bytes=max_call_bytes)
     site.add_middleware(ReplaceHeadTags, parts=lambda scope: document.parts(language_of(scope)))
     site.add_middleware(SameOriginMiddleware)
@@ -85,8 +93,6 @@ def build_site(config: UiConfig, api: ApiClient | None = None) -> FastAPI:
         frame_options=None if config.embedding_origins else "SAMEORIGIN",
         cacheable=_CACHEABLE,
     )
-    page = build_page(Endpoints(api))
-    lengthen_queue_pauses(page)
     return gr.mount_gradio_app(
         site,
         page,

@@ -370,6 +370,7 @@ def page(request: pytest.FixtureRequest, chromium: Browser, page_url: str, api: 
         lambda message: problems.append(message.text) if "Content Security" in message.text else None,
     )
     page.goto(page_url)
+    expect(page.locator("#panel-lesion .photo-input")).to_be_visible()
     yield page
     assert page.evaluate("document.documentElement.scrollWidth") <= screen["width"], "it scrolls sideways"
     assert problems == []

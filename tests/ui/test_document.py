@@ -105,7 +105,7 @@ async def test_every_text_that_a_script_names_is_in_the_document(browser):
 def test_no_event_of_the_page_has_a_python_function(client):
     page = build_page(Endpoints(client))
 
-    assert sorted(function.name for function in page.fns.values()) == ["lesion", "models", "progress"]
+    assert {function.name for function in page.fns.values()} == {"lesion", "models", "progress"}
 
 
 async def test_the_page_hides_the_footer_of_gradio_and_saves_no_runs(browser):

@@ -1,7 +1,9 @@
 """The endpoints with names, called by the real ``gradio_client``."""
 
 import base64
+import itertools
 from collections.abc import Iterator
+from typing import Any
 
 import httpx
 import pytest
@@ -74,3 +76,23 @@ def test_a_call_over_the_limit_of_a_request_is_rejected(address: str):
     answer = httpx.post(f"{address}/gradio_api/run/lesion", json={"data": ["A" * 6_000_000]})
 
     assert answer.status_code == 413
+
+
+def test_with_two_replicas_a_lost_call_is_an_error_and_a_call_without_a_queue_is_answered(api: FakeApi):
+    """Every request reaches the other replica than the one before."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch_examples(patch)
+        client = ApiClient("http://api", transport=httpx.ASGITransport(api.app()))
+        replicas = itertools.cycle([ui.site.build_site(UiConfig(), client) for _ in range(2)])
+
+        async def round_robin(scope: Any, receive: Any, send: Any) -> None:
+            if scope["type"] == "http":
+                await next(replicas)(scope, receive, send)
+
+        with served(round_robin) as address:
+            program = Client(address, verbose=False)
+            with pytest.raises(ValueError, match="Server stopped"):
+                program.predict(in_base64(b"photo"), api_name="/lesion")
+            for _ in range(4):
+                answer = httpx.post(f"{address}/gradio_api/run/lesion", json={"data": [in_base64(b"photo")]})
+                assert answer.json()["data"][0]["verdict"] == "benign"

@@ -12,6 +12,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 import ui.site
+from serve.runtime.forwarded_headers import TrustedProxy
 from tests.ui.conftest import served
 from ui.config import UiConfig
 
@@ -95,6 +96,27 @@ def test_key_and_query_are_added_and_only_named_headers_pass(page: str, upstream
         "x-request-id": "case-7",
         "set-cookie": None,
     }
+
+
+def test_the_address_of_a_visitor_is_passed_on_with_the_secret_of_the_proxy(
+    upstream: RecordingApi, tmp_path: Any
+):
+    secret = "secret-of-the-trusted-proxy"
+    for name, text in (("page.key", "skin_key"), ("secret", secret)):
+        (tmp_path / name).write_text(text)
+    proxy = TrustedProxy(name="nginx", secret_file=str(tmp_path / "secret"))
+    with served(upstream) as api_url:
+        config = UiConfig(
+            api_url=api_url, api_key_file=tmp_path / "page.key", access="proxy", trusted_proxy=proxy
+        )
+        with served(ui.site.build_site(config)) as address:
+            direct = httpx.get(f"{address}/v1/models", headers={"x-forwarded-for": "192.0.2.9"})
+            assert direct.status_code == 401 and upstream.target == ""
+            headers = {"x-forwarded-for": "192.0.2.7", "x-skinserve-proxy-secret": secret}
+            httpx.get(f"{address}/v1/models", headers=headers)
+
+    assert upstream.headers["x-forwarded-for"] == "192.0.2.7"
+    assert upstream.headers["x-skinserve-proxy-secret"] == secret
 
 
 def test_a_body_streams_through_before_it_is_complete(page: str, upstream: RecordingApi):

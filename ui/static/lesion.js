@@ -9,12 +9,13 @@ const QUERY = 'lesion?explain=true&top_k=27';
 
 /** @type {import('./photo_input.js').Photo | null} */
 let photo = null;
+let isExample = false;
 
 /**
- * Return whether the tab shows a photo or an answer, which a refresh would lose.
+ * Return whether leaving the page loses a photo or an answer.
  * @returns {boolean}
  */
-export const hasUnsaved = () => photo !== null;
+export const hasUnsaved = () => photo !== null && !isExample;
 
 /**
  * Connect the tab.
@@ -73,6 +74,7 @@ export function startLesion(root) {
   const add = (/** @type {import('./photo_input.js').Photo[]} */ added) => {
     forget();
     [photo] = added;
+    isExample = false;
     const preview = document.createElement('img');
     preview.alt = photo.name;
     preview.className = 'preview';
@@ -92,6 +94,7 @@ export function startLesion(root) {
     input.problem('');
     try {
       add((await fetchExample(tile)).map(makePhoto));
+      isExample = true;
     } catch (error) {
       showError(answer, error, { onRetry: () => tile.click() });
     }

@@ -26,9 +26,9 @@ class ScaleTexts(NamedTuple):
 
 
 class Odds(NamedTuple):
-    """A probability as ``count`` in ``total``; a count of 0 means fewer than 1."""
+    """A probability as ``malignant`` in ``total``; 0 means fewer than 1."""
 
-    count: int
+    malignant: int
     total: int
 
 
