@@ -10,16 +10,17 @@ export const canUseCamera = () => isSecureContext && typeof navigator.mediaDevic
 
 /**
  * Let the person take a photo.
+ * @param {HTMLElement} host of the dialog, inside the page's own HTML: Gradio's styles end there
  * @returns {Promise<File | null>} null if the person cancels
  * @throws {DOMException} there is no camera, or the person denies its use
  */
-export async function openCamera() {
+export async function openCamera(host) {
   const stream = await navigator.mediaDevices.getUserMedia({
     video: { facingMode: 'environment', width: { ideal: 1920 }, height: { ideal: 1080 } },
   });
   const dialog = /** @type {HTMLDialogElement} */ (template('camera-dialog').firstElementChild);
   const video = /** @type {HTMLVideoElement} */ (dialog.querySelector('video'));
-  document.body.append(dialog);
+  host.append(dialog);
   try {
     video.srcObject = stream;
     dialog.showModal();

@@ -111,7 +111,7 @@ function connectCamera(root, add, problem) {
   open.addEventListener('click', async () => {
     problem('');
     try {
-      const file = await openCamera();
+      const file = await openCamera(root);
       if (file) add([file]);
     } catch {
       problem(text('no_camera'));
