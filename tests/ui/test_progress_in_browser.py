@@ -329,6 +329,8 @@ def test_photos_are_left_out_and_used_again(tab: Page, api: FakeApi):
     answered(tab)
     tab.get_by_role("button", name="Dates and order").click()
     tab.get_by_role("checkbox", name="Leave out photo 2").check()
+    expect(tab.get_by_role("checkbox", name="Leave out photo 1.jpg")).to_be_focused()
+    expect(tab.locator(".arrange-list li b")).to_have_text(["Photo 1", "Photo 2", "1.jpg"])
     tab.get_by_role("button", name="Compare by these dates").click()
     answered(tab)
     assert api.photos == [photo(0)["buffer"], photo(2)["buffer"]]

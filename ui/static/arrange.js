@@ -46,13 +46,15 @@ export class ArrangeForm {
     this.#set(items);
   }
 
-  /** @param {Item[]} items */
+  /**
+   * Show the items; those that are left out come last.
+   * @param {Item[]} items
+   */
   #set(items) {
-    this.items = items;
-    items.forEach((item, index) => this.#update(this.#row(item.id), item, index));
-    const rows = items.map(({ id }) => this.#row(id));
-    if (rows.some((row, index) => row !== this.list.children[index])) this.list.replaceChildren(...rows);
     const used = items.filter(({ isLeftOut }) => !isLeftOut);
+    this.items = [...used, ...items.filter(({ isLeftOut }) => isLeftOut)];
+    const rows = this.items.map((item, index) => this.#updated(item, index, used.length));
+    if (rows.some((row, index) => row !== this.list.children[index])) this.list.replaceChildren(...rows);
     const n = used.filter(({ takenAt }) => takenAt === null).length;
     const isWrong = isAgainstDates(used);
     fill(this.root, 'arrange-text', n ? text('arrange_missing', { n, total: used.length }) : text('arrange_known'));
@@ -77,42 +79,46 @@ export class ArrangeForm {
   }
 
   /**
-   * @param {HTMLElement} row
    * @param {Item} item
    * @param {number} index
+   * @param {number} numUsed
+   * @returns {HTMLElement} its row
    */
-  #update(row, item, index) {
-    const number = index + 1;
+  #updated(item, index, numUsed) {
+    const row = this.#row(item.id);
+    const number = item.isLeftOut ? this.photoOf(item.id).name : index + 1;
     const date = /** @type {HTMLInputElement} */ (row.querySelector('[type="date"]'));
     const leaveOut = /** @type {HTMLInputElement} */ (row.querySelector('[data-leave-out]'));
-    fill(row, 'name', text('photo_number', { number }));
+    fill(row, 'name', item.isLeftOut ? String(number) : text('photo_number', { number }));
     fill(row, 'state', item.isLeftOut ? text('left_out') : item.takenAt === null ? text('date_missing') : '');
     row.classList.toggle('left-out', item.isLeftOut);
+    date.hidden = item.isLeftOut;
     date.required = !item.isLeftOut;
     date.ariaLabel = text('date_of_photo', { number });
     if (date.value !== dayOf(item)) date.value = dayOf(item);
     leaveOut.checked = item.isLeftOut;
     leaveOut.ariaLabel = text('leave_out_photo', { number });
-    for (const [step, name, isPossible] of /** @type {[string, string, boolean][]} */ ([
+    for (const [step, label, isPossible] of /** @type {[string, string, boolean][]} */ ([
       ['-1', 'move_earlier', index > 0],
-      ['1', 'move_later', index < this.items.length - 1],
+      ['1', 'move_later', index < numUsed - 1],
     ])) {
       const button = /** @type {HTMLElement} */ (row.querySelector(`[data-move="${step}"]`));
-      button.ariaLabel = text(name, { number });
+      button.ariaLabel = text(label, { number });
+      button.hidden = item.isLeftOut;
       button.setAttribute('aria-disabled', String(!isPossible));
     }
+    return row;
   }
 
   /** @param {Event} event */
   #onClick(event) {
     const button = /** @type {Element} */ (event.target).closest('[data-move]');
-    if (!(button instanceof HTMLElement)) return;
+    if (!(button instanceof HTMLElement) || button.ariaDisabled === 'true') return;
     const from = this.#indexOf(button);
     const to = from + Number(button.dataset.move);
-    if (to < 0 || to >= this.items.length) return;
     this.#set(move(this.items, from, to));
     button.focus(); // a moved element loses it
-    announce(text('moved', { number: to + 1, total: this.items.length }));
+    announce(text('moved', { number: to + 1, total: this.items.filter(({ isLeftOut }) => !isLeftOut).length }));
   }
 
   /** @param {Event} event */
@@ -123,6 +129,7 @@ export class ArrangeForm {
     const changed = (/** @type {Item} */ item) =>
       input.type === 'date' ? withDay(item, input.value) : { ...item, isLeftOut: input.checked };
     this.#set(this.items.map((item, index) => (index === at ? changed(item) : item)));
+    if (document.activeElement !== input) input.focus({ preventScroll: true }); // a moved element loses it
   }
 
   /**

@@ -6,7 +6,7 @@
 
 import { showPhoto } from './photo_input.js';
 
-const FACE_SHARE = 0.6; // of the side of the picture
+const FACE_SHARE = 0.7; // of the side of the picture
 
 /**
  * Connect the two photos, the slider and the choice between both views.
@@ -67,7 +67,7 @@ async function showFace(figure, option, photoAt) {
   const image = /** @type {HTMLImageElement} */ (figure.querySelector('img'));
   const photo = photoAt(Number(option.value));
   image.alt = option.text.trim();
-  /** @type {HTMLElement} */ (figure.querySelector('figcaption')).textContent = option.text.trim();
+  /** @type {HTMLElement} */ (figure.querySelector('figcaption')).textContent = String(option.dataset.caption);
   const size = photo && (await showPhoto(image, photo));
   image.hidden = !size;
   if (!size) return;

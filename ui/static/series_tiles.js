@@ -89,16 +89,16 @@ export class SeriesTiles {
    * @param {string} fault
    */
   #update(tile, item, number, fault) {
-    const name = text('photo_number', { number });
-    /** @type {HTMLImageElement} */ (tile.querySelector('img')).alt = name;
+    const called = item.isLeftOut ? this.photoOf(item.id).name : number; // photos that are left out have no number
+    /** @type {HTMLImageElement} */ (tile.querySelector('img')).alt = text('photo_number', { number: called });
     tile.classList.toggle('left-out', item.isLeftOut);
     tile.classList.toggle('faulty', fault !== '');
     if (item.isLeftOut) this.#note(tile, [text('left_out'), fault].filter(Boolean).join('. '));
     else if (fault || !tile.classList.contains('not-shown')) this.#note(tile, fault);
     const use = /** @type {HTMLElement} */ (tile.querySelector('[data-use]'));
     use.hidden = !item.isLeftOut || fault !== '';
-    use.ariaLabel = text('use_photo', { number });
-    /** @type {HTMLElement} */ (tile.querySelector('[data-remove]')).ariaLabel = text('remove_photo', { number });
+    use.ariaLabel = text('use_photo', { number: called });
+    /** @type {HTMLElement} */ (tile.querySelector('[data-remove]')).ariaLabel = text('remove_photo', { number: called });
   }
 
   /**
