@@ -153,7 +153,9 @@ def test_a_heic_photo_is_classified_and_shown(page: Page):
     )
 
     expect(page.locator("#panel-lesion").get_by_role("heading", name=VERDICT)).to_be_visible()
-    assert _is_drawn(page.locator("#panel-lesion .stage img").first)
+    shown = page.locator("#panel-lesion .stage img").first
+    expect(shown).to_have_attribute("src", re.compile("^data:image/jpeg"))
+    assert _is_drawn(shown)
 
 
 @on_every_screen

@@ -148,6 +148,20 @@ const previews = new Map();
  *   the photo cannot be decoded; undefined if the server did not answer, so that this is not known
  */
 export async function showPhoto(image, photo) {
+  image.style.visibility = 'hidden'; // instead of a broken picture while the server draws
+  try {
+    return await draw(image, photo);
+  } finally {
+    image.style.visibility = '';
+  }
+}
+
+/**
+ * @param {HTMLImageElement} image
+ * @param {Photo} photo
+ * @returns {Promise<{width: number, height: number} | null | undefined>}
+ */
+async function draw(image, photo) {
   if (await loads(image, photo.url)) return { width: image.naturalWidth, height: image.naturalHeight };
   try {
     const drawing = previews.get(photo.id) ?? fetchPreview(photo.file);
