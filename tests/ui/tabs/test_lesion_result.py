@@ -92,9 +92,10 @@ def test_rounded_percentages_never_contradict_the_verdict(
 
 @pytest.mark.parametrize(("low", "high"), [(0.35, 0.35), (0.06, 0.35), (0.349, 0.35), (0.002, 0.35)])
 def test_texts_of_the_scale_keep_the_order_of_the_numbers(make_lesion_answer, low, high):
+    answer = make_lesion_answer(benign_threshold=low)
     for thousandths in range(0, 1001):
         p = thousandths / 1000
-        scale = scale_texts(make_lesion_answer(malignant=p, benign_threshold=low))
+        scale = scale_texts(answer.model_copy(update={"malignant_probability": p}))
         shown, benign_below, malignant_from = (_number(text) for text in scale)
 
         assert (shown < benign_below) == (p < low), (p, scale)
