@@ -15,6 +15,8 @@ from ui.translation import N_
 _TITLES = {"lesion": N_("Is this lesion harmful?"), "progress": N_("Is my face getting better?")}
 _MARKDOWN = MarkdownIt("commonmark", {"html": False}).enable("table")
 """Model cards come with the checkpoints: HTML in them is shown as text."""
+_CARD_LEVEL = 4
+"""Of the first heading of a model card on the page."""
 
 
 def about_tab(language: str) -> str:
@@ -37,7 +39,7 @@ def _model(model: LoadedModel) -> dict[str, Any]:
     return {
         "title": _TITLES.get(model.kind, model.name),
         "name": model.name,
-        "card": _MARKDOWN.render(model.model_card),
+        "card": _card_html(model.model_card),
         "facts": [
             ("Name", f"{model.name}, version {model.version}" + _choice(model)),
             _answers(model),
@@ -52,6 +54,14 @@ def _model(model: LoadedModel) -> dict[str, Any]:
         ],
         "metrics": metric_lines(model),
     }
+
+
+def _card_html(card: str) -> str:
+    tokens = _MARKDOWN.parse(card)
+    for token in tokens:
+        if token.type in ("heading_open", "heading_close"):
+            token.tag = f"h{min(int(token.tag[1:]) + _CARD_LEVEL - 1, 6)}"
+    return _MARKDOWN.renderer.render(tokens, _MARKDOWN.options, {})
 
 
 def _choice(model: LoadedModel) -> str:

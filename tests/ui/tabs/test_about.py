@@ -82,7 +82,7 @@ def test_a_third_task_is_listed_by_its_name_and_with_its_model_card(models: list
     html = about_models([*models, wound], "en")
 
     assert html.count('class="card model"') == 3 and "<h4>wound-toy</h4>" in html
-    assert html.count("<summary>Model card: ") == 3 and "<h1>Wound</h1>" in html
+    assert html.count("<summary>Model card: ") == 3 and "<h4>Wound</h4>" in html
 
 
 def test_the_gate_and_both_thresholds_of_a_lesion_network_are_shown(models: list[LoadedModel]):

@@ -1,0 +1,164 @@
+"""axe-core on the states of the page: light and dark, at 320 and 1280 px."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page, expect
+
+from serve.lesion.schemas import LesionAnswer
+from serve.schemas import Reason, ReasonCode
+from tests.ui.conftest import FakeApi, lesion_answer, not_usable_answer, progress_answer
+from tests.ui.test_lesion_in_browser import add as add_lesion
+from tests.ui.test_progress_in_browser import MARCH, SPOILED, add, answered, compare, photo
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.filterwarnings(
+        "ignore:'future.no_silent_downcasting' is deprecated"
+    ),  # by Gradio's statistics
+]
+
+AXE = Axe()
+WIDTHS_PX = (1280, 320)
+ALL_RULES: dict[str, Any] = {"resultTypes": ["violations"], "rules": {"target-size": {"enabled": True}}}
+COLOUR_RULES: dict[str, Any] = {"resultTypes": ["violations"], "runOnly": ["color-contrast"]}
+"""The other rules find the same in light and dark."""
+
+Check = Callable[[str], None]
+
+
+@pytest.fixture
+def check(page: Page) -> Iterator[Check]:
+    """Return a function that checks the state of the page; the test fails at its end, with all findings."""
+    findings: list[str] = []
+
+    def look(state: str) -> None:
+        for width_px in WIDTHS_PX:
+            page.set_viewport_size({"width": width_px, "height": 900})
+            for scheme, options in (("light", ALL_RULES), ("dark", COLOUR_RULES)):
+                page.evaluate("isDark => document.body.classList.toggle('dark', isDark)", scheme == "dark")
+                findings.extend(
+                    f"{state}, {width_px} px, {scheme}: {one}" for one in _violations(page, options)
+                )
+            scrolled = page.evaluate("document.documentElement.scrollWidth")
+            if scrolled > width_px:
+                findings.append(f"{state}, {width_px} px: {scrolled} px wide")
+        page.evaluate("document.body.classList.remove('dark')")
+        page.set_viewport_size({"width": WIDTHS_PX[0], "height": 900})
+
+    yield look
+    assert findings == []
+
+
+def _violations(page: Page, options: dict[str, Any]) -> list[str]:
+    return [
+        f"{rule['id']} ({rule['impact']}): {node['html'][:200]} {node['failureSummary']}"
+        for rule in AXE.run(page, options=options).response["violations"]
+        for node in rule["nodes"]
+    ]
+
+
+def test_states_of_the_lesion_tab_before_an_answer(page: Page, api: FakeApi, check: Check):
+    check("no photo")
+    add_lesion(page, b"")
+    expect(page.locator("#panel-lesion .problem")).to_be_visible()
+    check("an empty file")
+
+    page.route("**/v1/lesion*", lambda route: None)
+    add_lesion(page)
+    expect(page.get_by_role("heading", name="Classifying the photo")).to_be_visible()
+    check("working")
+    page.get_by_role("button", name="Cancel").click()
+    page.unroute("**/v1/lesion*")
+
+    page.route("**/v1/lesion*", lambda route: route.abort())
+    add_lesion(page)
+    expect(page.get_by_role("button", name="Try again")).to_be_visible()
+    check("no server")
+
+
+LESION_ANSWERS: dict[str, LesionAnswer] = {
+    "Looks benign": lesion_answer(weaknesses=("several_lesions", "blurred")),
+    "Have it checked": lesion_answer(malignant=0.8),
+    "Inconclusive": lesion_answer(benign_threshold=0.05),
+}
+
+
+@pytest.mark.parametrize("title", LESION_ANSWERS)
+def test_answers_of_the_lesion_tab(page: Page, api: FakeApi, check: Check, title: str):
+    api.lesion = LESION_ANSWERS[title]
+    add_lesion(page)
+    expect(page.locator("#panel-lesion .answer .verdict h3")).to_have_text(title)
+    page.get_by_text("Where the network looked").click()
+    for summary in page.locator("#panel-lesion .answer summary:visible").all():
+        summary.click()
+    check("answer with all details")
+
+
+def test_photos_of_lesions_that_are_not_usable(page: Page, api: FakeApi, check: Check):
+    api.lesion = not_usable_answer("too_small", "blurred")
+    add_lesion(page)
+    expect(page.locator("#panel-lesion .answer h3").first).to_be_visible()
+    check("not usable")
+
+
+def test_states_of_the_progress_tab_before_an_answer(page: Page, api: FakeApi, check: Check):
+    page.get_by_role("tab", name="Progress").click()
+    expect(page.get_by_role("button", name="Compare", exact=True)).to_be_visible()
+    check("no photo")
+    add(page, [photo(0), SPOILED, photo(1)])
+    expect(page.locator(".series-tiles .faulty")).to_be_visible()
+    compare(page)
+    expect(page.locator("#progress-status").get_by_role("alert")).to_be_visible()
+    check("a file that cannot be read")
+
+    page.get_by_role("button", name="Leave it out and compare").click()
+    expect(page.get_by_role("heading", name="When were these photos taken?")).to_be_focused()
+    page.get_by_role("button", name="Move photo 2 earlier").click()
+    check("dates and order")
+
+    page.route("**/v1/progress", lambda route: None)
+    page.get_by_label("Date of photo 1", exact=True).fill("2026-04-10")
+    page.get_by_label("Date of photo 2", exact=True).fill("2026-03-01")
+    expect(page.get_by_text("By their dates, this order is wrong.")).to_be_visible()
+    check("dates against the order")
+    page.get_by_role("button", name="Compare by these dates").click()
+    expect(page.get_by_role("heading", name="Comparing the photos")).to_be_visible()
+    check("working")
+
+
+PROGRESS_ANSWERS: dict[str, tuple[float, tuple[ReasonCode, ...]]] = {
+    "Improved": (0.83, ()),
+    "Worsened": (0.1, ()),
+    "Inconclusive": (0.5, ("different_people", "few_faces")),
+}
+
+
+@pytest.mark.parametrize("verdict", PROGRESS_ANSWERS)
+def test_answers_of_the_progress_tab(page: Page, api: FakeApi, check: Check, verdict: str):
+    improved, codes = PROGRESS_ANSWERS[verdict]
+    answer = progress_answer(3, improved=improved, without_face=(1,))
+    photos = [one.model_copy(update={"taken_at": MARCH}) for one in answer.photos]
+    update: dict[str, Any] = {"photos": photos, "order": "exif"}
+    if codes:
+        reasons = [Reason(code=code, message=f"found {code}; do something") for code in codes]
+        update |= {"reasons": reasons, "verdict": "inconclusive"}
+    api.progress = answer.model_copy(update=update)
+    page.get_by_role("tab", name="Progress").click()
+    add(page, [photo(number) for number in range(3)])
+    compare(page)
+    answered(page, verdict)
+    for summary in page.locator("#progress-answer summary:visible").all():
+        summary.click()
+    page.get_by_role("radio", name="Slider" if verdict == "Improved" else "Side by side").check()
+    check("answer with all details")
+
+
+def test_about_with_all_details(page: Page, check: Check):
+    page.get_by_role("tab", name="About").click()
+    expect(page.locator("#panel-about .model")).to_have_count(2)
+    for summary in page.locator("#panel-about summary:visible").all():
+        summary.click()
+    check("about")
