@@ -2,14 +2,17 @@
 
 from functools import lru_cache
 
-from serve.schemas import DISCLAIMER, PHOTO_FORMAT_NAMES
+from serve.schemas import DISCLAIMER
 from ui.gradio_internals import DocumentParts
-from ui.memory_files import scripts
+from ui.memory_files import OFFLINE_SCRIPT, scripts
+from ui.page import tab_labels
 from ui.rendering import render
 from ui.settings import PageSettings
 from ui.tabs.about import about_tab
+from ui.tabs.history import history_tab
 from ui.tabs.lesion import lesion_tab
 from ui.tabs.progress import progress_tab
+from ui.translation import DEFAULT_LANGUAGE, direction
 
 
 class Document:
@@ -24,6 +27,7 @@ class Document:
         tabs = {
             "lesion": lesion_tab(settings, language),
             "progress": progress_tab(settings, language),
+            "history": history_tab(language),
             "about": about_tab(language),
         }
         return DocumentParts(
@@ -33,8 +37,10 @@ class Document:
                 settings=settings,
                 tabs=tabs,
                 disclaimer=DISCLAIMER,
-                formats=PHOTO_FORMAT_NAMES,
-                modules=list(scripts()),
+                modules=[path for path in scripts() if path != OFFLINE_SCRIPT],
             ),
             body=render("document_body", language),
+            language=language,
+            direction=direction(language),
+            labels=dict(zip(tab_labels(DEFAULT_LANGUAGE).values(), tab_labels(language).values(), strict=True)),
         )

@@ -7,14 +7,20 @@ from pathlib import Path
 from fastapi import FastAPI, Request, Response
 
 SCRIPTS = Path(__file__).with_name("static")
-_TYPES = {".js": "text/javascript; charset=utf-8", ".jpg": "image/jpeg"}
+OFFLINE_SCRIPT = "static/offline_page.js"
+_TYPES = {
+    ".js": "text/javascript; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".jpg": "image/jpeg",
+    ".png": "image/png",
+}
 
 
 def add_files(site: FastAPI, files: Mapping[str, bytes]) -> None:
     """Add a route for each file.
 
     Args:
-        files: content by path, relative to the page, with a suffix .js or .jpg.
+        files: content by path, relative to the page, with a suffix .js, .css, .jpg or .png.
     """
     for path, content in files.items():
         _add_file(site, path, content)

@@ -6,15 +6,14 @@
 import gradio as gr
 
 from ui.gradio_api import Endpoints, add_endpoints
-from ui.translation import translations
+from ui.translation import DEFAULT_LANGUAGE, translations
 
-TABS = ("lesion", "progress", "about")
+TABS = ("lesion", "progress", "history", "about")
 
 
-def build_page(endpoints: Endpoints, language: str = "en") -> gr.Blocks:
-    """Lay out the places and the tabs, and add the endpoints for ``gradio_client``."""
-    _ = translations(language).gettext
-    labels = {"lesion": _("Lesion"), "progress": _("Progress"), "about": _("About")}
+def build_page(endpoints: Endpoints) -> gr.Blocks:
+    """Lay out the places and the tabs, in English, and add the endpoints for ``gradio_client``."""
+    labels = tab_labels(DEFAULT_LANGUAGE)
     with gr.Blocks(title="skinserve", analytics_enabled=False, fill_width=True) as page:
         _place("head")
         with gr.Tabs(elem_id="tabs"):
@@ -24,6 +23,12 @@ def build_page(endpoints: Endpoints, language: str = "en") -> gr.Blocks:
         _place("foot")
         add_endpoints(endpoints)
     return page
+
+
+def tab_labels(language: str) -> dict[str, str]:
+    """Return the name of each tab in a language."""
+    _ = translations(language).gettext
+    return {"lesion": _("Lesion"), "progress": _("Progress"), "history": _("History"), "about": _("About")}
 
 
 def _place(name: str) -> None:

@@ -24,6 +24,7 @@ from ui.gradio_internals import (
     ReplaceHeadTags,
     lengthen_queue_pauses,
 )
+from ui.install import add_install_routes
 from ui.memory_files import add_files, scripts
 from ui.page import build_page
 from ui.preview_route import add_preview_route
@@ -55,6 +56,7 @@ def build_site(config: UiConfig, api: ApiClient | None = None) -> FastAPI:
     api = api or _client(config)
     settings = PageSettings(
         api=_RELAY if config.api_key_file else _API,
+        needs_key=config.api_key_file is not None,
         deadline_s=config.deadline_s,
         max_photo_bytes=config.max_photo_bytes,
         max_request_bytes=config.max_request_bytes,
@@ -73,6 +75,7 @@ def build_site(config: UiConfig, api: ApiClient | None = None) -> FastAPI:
     add_files(site, scripts())
     for example in (*settings.lesion_examples, *settings.progress_examples):
         add_files(site, example.files)
+    add_install_routes(site, settings)
     add_render_routes(site, api)
     add_preview_route(site, max_photo_bytes=config.max_photo_bytes)
     if config.api_key_file:

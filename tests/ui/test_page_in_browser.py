@@ -16,14 +16,13 @@ pytestmark = [
 
 
 def test_tabs_have_addresses_and_back_goes_to_the_last_one(page: Page, page_url: str):
-    for name in ("Progress", "About"):
+    for name in ("Progress", "History", "About"):
         page.get_by_role("tab", name=name).click()
         expect(page).to_have_url(f"{page_url}#{name.lower()}")
         expect(page).to_have_title(f"{name} · skinserve")
-    page.go_back()
-    expect(page.get_by_role("tab", name="Progress")).to_have_attribute("aria-selected", "true")
-    page.go_back()
-    expect(page.get_by_role("tab", name="Lesion")).to_have_attribute("aria-selected", "true")
+    for name in ("History", "Progress", "Lesion"):
+        page.go_back()
+        expect(page.get_by_role("tab", name=name)).to_have_attribute("aria-selected", "true")
     expect(page).to_have_url(page_url)
 
     page.goto(f"{page_url}#about")
@@ -32,10 +31,11 @@ def test_tabs_have_addresses_and_back_goes_to_the_last_one(page: Page, page_url:
 
 
 def test_arrow_keys_home_and_end_move_between_tabs(page: Page):
-    tabs = {name: page.get_by_role("tab", name=name) for name in ("Lesion", "Progress", "About")}
+    tabs = {name: page.get_by_role("tab", name=name) for name in ("Lesion", "Progress", "History", "About")}
     tabs["Lesion"].focus()
     for key, name in (
-        *(("ArrowRight", "Progress"), ("ArrowRight", "About"), ("ArrowRight", "Lesion")),
+        *(("ArrowRight", "Progress"), ("ArrowRight", "History")),
+        *(("ArrowRight", "About"), ("ArrowRight", "Lesion")),
         *(("ArrowLeft", "About"), ("Home", "Lesion"), ("End", "About")),
     ):
         page.keyboard.press(key)
@@ -46,7 +46,7 @@ def test_arrow_keys_home_and_end_move_between_tabs(page: Page):
 
 @on_every_screen
 def test_everything_to_press_is_44_px_high(page: Page):
-    for name in ("Lesion", "Progress", "About"):
+    for name in ("Lesion", "Progress", "History", "About"):
         tab = page.get_by_role("tab", name=name)
         tab.click()
         panel = page.locator(f"#panel-{name.lower()}")
@@ -58,7 +58,7 @@ def test_everything_to_press_is_44_px_high(page: Page):
 
 @pytest.mark.parametrize("page", [{"width": 320, "height": 640}], indirect=True)
 def test_the_narrowest_phone_shows_all_tabs(page: Page):
-    for name in ("Lesion", "Progress", "About"):
+    for name in ("Lesion", "Progress", "History", "About"):
         expect(page.get_by_role("tab", name=name)).to_be_in_viewport(ratio=1)
 
 

@@ -134,6 +134,17 @@ export function placeBoxes(root, { width, height }) {
 }
 
 /**
+ * Let the range input below a photo set the strength of its Grad-CAM map.
+ * @param {HTMLElement} root
+ */
+export function connectStrength(root) {
+  root.addEventListener('input', (event) => {
+    const range = /** @type {HTMLInputElement} */ (event.target);
+    if (range.matches('[data-strength]')) range.closest('.stage')?.setAttribute('style', `--strength:${Number(range.value) / 100}`);
+  });
+}
+
+/**
  * Set the text of a slot, `[data-slot="NAME"]`.
  * @param {ParentNode} root
  * @param {string} name

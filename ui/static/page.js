@@ -2,14 +2,24 @@
 
 import { startAbout } from './about.js';
 import { watchConnection } from './connection.js';
+import { startHistory } from './history.js';
+import { registerWorker } from './install.js';
+import { connectLanguages, openKeptLanguage } from './languages.js';
 import { hasUnsaved as hasLesion, startLesion } from './lesion.js';
 import { hasUnsaved as hasSeries, startProgress } from './progress.js';
+import { receiveShared } from './shared.js';
 import { connectTabs } from './tabs.js';
 import { template } from './texts.js';
 
 /** @type {Record<string, (root: HTMLElement) => void>} */
-const PARTS = { head: watchConnection, lesion: startLesion, progress: startProgress, about: startAbout, foot: () => {} };
+const PARTS = { head: startHead, lesion: startLesion, progress: startProgress, history: startHistory, about: startAbout, foot: () => {} };
 const started = new Set();
+
+/** @param {HTMLElement} root */
+function startHead(root) {
+  watchConnection(root);
+  connectLanguages(root);
+}
 
 /** Gradio draws a tab when it is first opened. */
 function fillPlaces() {
@@ -22,14 +32,18 @@ function fillPlaces() {
     root.append(template(`template-${name}`));
     place.replaceChildren(root);
     start(root);
+    receiveShared(name, root);
   }
   if (!started.has('tabs') && connectTabs()) started.add('tabs');
   if (started.size === Object.keys(PARTS).length + 1) places.disconnect();
 }
 
 const places = new MutationObserver(fillPlaces);
-places.observe(document.body, { childList: true, subtree: true });
-fillPlaces();
+if (!openKeptLanguage()) {
+  places.observe(document.body, { childList: true, subtree: true });
+  fillPlaces();
+  registerWorker();
+}
 
 window.addEventListener('beforeunload', (event) => {
   if (hasLesion() || hasSeries()) event.preventDefault();

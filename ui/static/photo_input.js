@@ -20,11 +20,14 @@ import { text } from './texts.js';
 
 let lastId = 0;
 
+/** Marks of direction: in a name they would turn the rest of a sentence round. */
+const DIRECTIONS = /[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/g;
+
 /**
  * @param {File} file
  * @returns {Photo}
  */
-export const makePhoto = (file) => ({ id: ++lastId, file, name: file.name, url: URL.createObjectURL(file) });
+export const makePhoto = (file) => ({ id: ++lastId, file, name: file.name.replace(DIRECTIONS, ''), url: URL.createObjectURL(file) });
 
 /**
  * Free the memory of a photo that is no longer shown.
@@ -70,6 +73,11 @@ export function connectPhotoInput(root, { onPhotos, dropTarget = root, count = (
     if (input.type !== 'file') return;
     add([...(input.files ?? [])]);
     input.value = ''; // the same photo can be chosen again
+  });
+  root.addEventListener('photos', (event) => { // see shared.js
+    const files = /** @type {CustomEvent<File[]>} */ (event).detail;
+    if (files.length) add(files);
+    else problem(text('shared_nothing'));
   });
   dropTarget.addEventListener('dragover', (event) => {
     event.preventDefault();
@@ -128,11 +136,11 @@ function connectCamera(root, add, problem) {
  * @returns {string}
  */
 function fault(file, maxBytes, root) {
-  const { name } = file;
-  if (file.size > maxBytes) return text('file_too_large', { name, mb: (file.size / 1e6).toFixed(1), most: Math.round(maxBytes / 1e6) });
+  const name = `\u2068${file.name.replace(DIRECTIONS, '')}\u2069`; // isolated: an Arabic name in an English sentence
+  if (file.size > maxBytes) return text('file_too_large', { name, mb: Math.round(file.size / 1e5) / 10, most: Math.round(maxBytes / 1e6) });
   if (file.size === 0) return text('file_empty', { name });
   const isKnownOther = file.type !== '' && !file.type.startsWith('image/') && file.type !== 'application/octet-stream';
-  const suffix = name.slice(name.lastIndexOf('.')).toLowerCase();
+  const suffix = file.name.slice(file.name.lastIndexOf('.')).toLowerCase();
   if (isKnownOther && !String(root.dataset.suffixes).split(' ').includes(suffix)) return text('file_no_photo', { name });
   return '';
 }
