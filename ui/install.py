@@ -7,7 +7,7 @@ from functools import lru_cache
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
 
-from serve.schemas import PHOTO_FORMAT_NAMES, PHOTO_FORMATS
+from serve.schemas import PHOTO_FORMATS
 from ui.icons import MASKABLE, icons
 from ui.memory_files import SCRIPTS, add_files, scripts
 from ui.page import tab_labels
