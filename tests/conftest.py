@@ -38,6 +38,7 @@ STOP_TIMEOUT_S = 15
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add options for public data that is not in this repository; without them its tests are skipped."""
     parser.addoption("--lesions", type=Path, help="folder with lesions.csv and the photos that it names")
+    parser.addoption("--field", type=Path, help="folder with files of kinds that bug reports name")
     parser.addoption("--ham10000", type=Path, help="folder with HAM10000_metadata.csv and the photos")
 
 

@@ -341,9 +341,9 @@ def page_url(api: FakeApi) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def served(site: ASGIApp) -> Iterator[str]:
-    """Serve an application on a free port of 127.0.0.1 while the context lasts."""
-    server = uvicorn.Server(uvicorn.Config(site, port=0, log_level="error"))
+def served(site: ASGIApp, port: int = 0) -> Iterator[str]:
+    """Serve an application on 127.0.0.1 while the context lasts, on a free port if 0."""
+    server = uvicorn.Server(uvicorn.Config(site, port=port, log_level="error"))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     while not server.started:
