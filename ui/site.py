@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 
 import gradio as gr
 from fastapi import FastAPI
+from fastapi.middleware.gzip import GZipMiddleware
 from fastapi.responses import PlainTextResponse
 
 from samples.lesion import draw_lesion
@@ -87,6 +88,7 @@ def build_site(config: UiConfig, api: ApiClient | None = None) -> FastAPI:
     site.add_middleware(RejectUnknownSessions, page=page)
     site.add_middleware(CloseGradioRoutes, max_body_bytes=max_call_bytes)
     site.add_middleware(ReplaceHeadTags, parts=lambda scope: document.parts(language_of(scope)))
+    site.add_middleware(GZipMiddleware, minimum_size=1000)  # Gradio compresses its own files only
     site.add_middleware(SameOriginMiddleware)
     site.add_middleware(AccessMiddleware, access=config.page_access)
     site.add_middleware(ForwardedHeadersMiddleware, secrets=proxy_secrets(config.trusted_proxy))

@@ -55,3 +55,8 @@ async def test_a_photo_shared_without_a_service_worker_is_not_read(browser: http
     response = await browser.post("/share", content=never())
 
     assert (response.status_code, response.headers["location"]) == (303, "./?shared=none")
+
+
+async def test_text_is_compressed(browser: httpx.AsyncClient):
+    for path in ("/", "/static/page.js", "/offline"):
+        assert (await browser.get(path)).headers["content-encoding"] == "gzip"
