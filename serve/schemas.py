@@ -118,6 +118,7 @@ class Models(Body):
     """Response of ``GET /v1/models``."""
 
     models: list[LoadedModel]
+    feedback: bool = Field(default=False, description="whether `POST /v1/feedback` stores feedback")
     disclaimer: str = DISCLAIMER
 
 

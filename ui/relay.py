@@ -4,6 +4,7 @@ Bodies stream through in both directions. They are never on a disk, and never in
 """
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 
 import httpx
@@ -17,9 +18,16 @@ from serve.schemas import DEADLINE_HEADER
 from ui.client import ApiClient
 from ui.errors import PageError
 
-ROUTES = (("POST", "/v1/lesion"), ("POST", "/v1/progress"), ("GET", "/v1/models"))
+ROUTES = (
+    ("POST", "/v1/lesion"),
+    ("POST", "/v1/progress"),
+    ("GET", "/v1/models"),
+    ("POST", "/v1/feedback"),
+    ("DELETE", "/v1/feedback/{receipt}"),
+)
 _REQUEST_HEADERS = ("accept-language", "content-length", "content-type", "x-request-id", DEADLINE_HEADER)
 _RESPONSE_HEADERS = ("content-length", "content-type", "retry-after", "www-authenticate", "x-request-id")
+_RECEIPT = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _RESPONSE_PREFIX = "ratelimit"  # RateLimit and RateLimit-Policy, or RateLimit-*
 
 
@@ -40,7 +48,7 @@ class _Relay:
         sending = asyncio.create_task(
             self._api.for_visitor(request.scope.get(CLIENT_ADDRESS)).stream(
                 request.method,
-                self._path,
+                _fill(self._path, request),
                 query=request.url.query,
                 headers={"accept-encoding": "identity", **headers},
                 content=body.chunks() if request.method == "POST" else None,
@@ -72,7 +80,7 @@ class _Body:
     def __init__(self, request: Request) -> None:
         self._request = request
         self._is_read = asyncio.Event()
-        if request.method == "GET":
+        if request.method != "POST":
             self._is_read.set()
 
     async def chunks(self) -> AsyncIterator[bytes]:
@@ -87,6 +95,14 @@ class _Body:
         await self._is_read.wait()
         while (await self._request.receive())["type"] != "http.disconnect":
             continue
+
+
+def _fill(path: str, request: Request) -> str:
+    """Return a path with its receipt, which can have no part that means another path."""
+    for value in request.path_params.values():
+        if not _RECEIPT.fullmatch(value):
+            raise PageError(404, "not_found", "there is no feedback with this receipt; check its letters")
+    return path.format_map(request.path_params)
 
 
 def _is_forwarded(name: str) -> bool:

@@ -12,6 +12,7 @@ import httpx
 import pytest
 import uvicorn
 from fastapi import FastAPI, Request, Response
+from fastapi.responses import JSONResponse
 from PIL import Image, ImageOps
 from playwright.sync_api import Browser, Page, ViewportSize, expect
 from starlette.datastructures import UploadFile
@@ -46,6 +47,7 @@ on_every_screen = pytest.mark.parametrize("page", [DESK, PHONE], ids=["desk", "p
 MAX_PHOTO_BYTES = 3_000_000
 """Of the page in browser tests."""
 TIMEOUT_MS = 20_000
+REQUEST_ID, RECEIPT = "case-7", "q0hXo2n8mIYd3Hn4b5a7Zg"
 
 DIAGNOSES: tuple[tuple[str, Group, float], ...] = (
     ("Nevus", "benign", 0.62),
@@ -240,12 +242,14 @@ class FakeApi:
     taken_at: list[str] = field(default_factory=list)
     num_models_requests: int = 0
     models_status: int = 200
+    models: Models = field(default_factory=loaded_models)
+    feedback: dict[str, str] = field(default_factory=dict)
+    """Fields of the stored feedback."""
     recorded: list[datetime | None] = field(default_factory=list)
     """Times that the photos of a series record."""
 
     def fail(self, status: int, code: ErrorCode, message: str) -> None:
-        body = ErrorBody(error=ErrorDetail(code=code, message=message))
-        self.error = Response(body.model_dump_json(), status, media_type="application/json")
+        self.error = _error(status, code, message)
 
     def reset(self) -> None:
         """Return to the first answers."""
@@ -257,6 +261,9 @@ class FakeApi:
         @app.post("/v1/lesion")
         async def lesion(request: Request) -> Response:
             await self._record(request, "file")
+            if box := self.query.get("box"):
+                edges = tuple(int(edge) for edge in box.split(","))
+                return _json(self.lesion.model_copy(update={"lesion_box": edges}))
             return self.error or _json(self.lesion)
 
         @app.post("/v1/progress")
@@ -269,7 +276,23 @@ class FakeApi:
             self.num_models_requests += 1
             if self.models_status != 200:
                 return Response(status_code=self.models_status)
-            return self.error or _json(loaded_models())
+            return self.error or _json(self.models)
+
+        @app.post("/v1/feedback")
+        async def add_feedback(request: Request) -> Response:
+            if self.error:
+                return self.error
+            await self._record(request, "photo")
+            async with request.form() as form:
+                self.feedback = {name: text for name, text in form.items() if isinstance(text, str)}
+            return JSONResponse({"receipt": RECEIPT, "photo_stored": bool(self.photos)}, 201)
+
+        @app.delete("/v1/feedback/{receipt}")
+        async def delete_feedback(receipt: str) -> Response:
+            if receipt != RECEIPT or not self.feedback:
+                return _error(404, "not_found", "there is no feedback with this receipt")
+            self.feedback = {}
+            return Response(status_code=204)
 
         return app
 
@@ -294,8 +317,15 @@ class FakeApi:
         self.query = dict(request.query_params)
 
 
+def _error(status: int, code: ErrorCode, message: str) -> Response:
+    body = ErrorBody(error=ErrorDetail(code=code, message=message))
+    return Response(body.model_dump_json(), status, media_type="application/json")
+
+
 def _json(body: LesionAnswer | ProgressAnswer | Models) -> Response:
-    return Response(body.model_dump_json(), media_type="application/json")
+    return Response(
+        body.model_dump_json(), headers={"X-Request-ID": REQUEST_ID}, media_type="application/json"
+    )
 
 
 @pytest.fixture
@@ -359,7 +389,7 @@ def page(request: pytest.FixtureRequest, chromium: Browser, page_url: str, api: 
     """Open the page on a desktop or, with ``on_every_screen``, a phone too; nothing scrolls sideways."""
     api.reset()
     screen: ViewportSize = getattr(request, "param", DESK)
-    context = chromium.new_context(viewport=screen, reduced_motion="reduce")
+    context = chromium.new_context(viewport=screen, reduced_motion="reduce", service_workers="block")
     context.set_default_timeout(TIMEOUT_MS)
     expect.set_options(timeout=TIMEOUT_MS)
     page = context.new_page()

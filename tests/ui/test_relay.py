@@ -184,3 +184,16 @@ def test_the_pace_of_the_api_is_that_of_the_upload(page: str, upstream: Recordin
                 sent += client.send(bytes(100_000))
 
     assert 0 < sent < 30_000_000
+
+
+def test_feedback_is_relayed_and_a_receipt_leads_to_no_other_path(page: str, upstream: RecordingApi):
+    assert httpx.post(f"{page}/v1/feedback", content=b"form").status_code == 429
+    assert upstream.target == "/v1/feedback?" and b"".join(upstream.chunks) == b"form"
+    assert httpx.delete(f"{page}/v1/feedback/q0hXo2n8-_").status_code == 429
+    assert upstream.target == "/v1/feedback/q0hXo2n8-_?"
+    assert upstream.headers["authorization"] == "Bearer skin_key-of-the-page"
+
+    upstream.target = ""
+    for receipt in ("%2e%2e", "a%2Fb", "a%3Fb=1", "a" * 65):
+        assert httpx.delete(f"{page}/v1/feedback/{receipt}").status_code == 404
+    assert upstream.target == ""

@@ -1,6 +1,7 @@
 /** The About tab: request the networks of the server when it is first opened. */
 
 import { showError } from './answer.js';
+import { connectFeedbackDeletion } from './feedback.js';
 import { getJson, renderFragment } from './http.js';
 
 /**
@@ -11,6 +12,7 @@ export function startAbout(root) {
   const slot = (/** @type {string} */ name) => /** @type {HTMLElement} */ (root.querySelector(`[data-slot="${name}"]`));
   const address = new URL('..', document.baseURI).href.replace(/\/$/, '');
   for (const place of root.querySelectorAll('[data-slot="address"]')) place.textContent = address;
+  connectFeedbackDeletion(/** @type {HTMLElement} */ (root.querySelector('[data-feedback-delete]')));
 
   const load = async () => {
     slot('problem').hidden = true;

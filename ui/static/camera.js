@@ -1,5 +1,6 @@
 /** Take a photo with the camera of a computer, in a dialog: templates/camera.html.jinja. */
 
+import { fill } from './answer.js';
 import { template } from './texts.js';
 
 /**
@@ -10,7 +11,8 @@ export const canUseCamera = () => isSecureContext && typeof navigator.mediaDevic
 
 /**
  * Let the person take a photo.
- * @param {HTMLElement} host of the dialog, inside the page's own HTML: Gradio's styles end there
+ * @param {HTMLElement} host of the dialog, inside the page's own HTML: Gradio's styles end there. data-hint: advice for
+ *   this photo. data-max-photos="1": a ring shows how large the lesion should be.
  * @returns {Promise<File | null>} null if the person cancels
  * @throws {DOMException} there is no camera, or the person denies its use
  */
@@ -20,6 +22,8 @@ export async function openCamera(host) {
   });
   const dialog = /** @type {HTMLDialogElement} */ (template('camera-dialog').firstElementChild);
   const video = /** @type {HTMLVideoElement} */ (dialog.querySelector('video'));
+  for (const ring of /** @type {NodeListOf<HTMLElement>} */ (dialog.querySelectorAll('[data-ring]'))) ring.hidden = host.dataset.maxPhotos !== '1';
+  fill(dialog, 'hint', host.dataset.hint ?? '');
   host.append(dialog);
   try {
     video.srcObject = stream;

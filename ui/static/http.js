@@ -5,11 +5,15 @@
  * `<template id="page-texts">`: data-api (start of the API's addresses), data-deadline-s.
  */
 
+import { photoNumber } from './series.js';
 import { hasText, text } from './texts.js';
 
 const RETRY_AFTER_S = [1, 3]; // a short overload passes without the person's help
 const GRACE_S = 5; // beyond the deadline that the server keeps
-const RETRIABLE = new Set(['unreachable', 'offline', 'overloaded', 'rate_limited', 'deadline_exceeded', 'internal', 'model_unavailable', 'unexpected']);
+const RETRIABLE = new Set(['unreachable', 'offline', 'overloaded', 'rate_limited', 'deadline_exceeded', 'internal', 'model_unavailable', 'feedback_unavailable', 'unexpected']);
+
+/** @type {WeakMap<object, string>} */
+const requestIds = new WeakMap();
 
 /** Report a failed request; its message says what was found, what is needed and what to do. */
 export class ApiError extends Error {
@@ -61,7 +65,7 @@ export async function postPhotos(path, form, { onProgress, signal } = {}) {
 
 /**
  * Return multipart fields with neutral names: a photo's own name can identify a person.
- * @param {'file' | 'files'} field
+ * @param {'file' | 'files' | 'photo'} field
  * @param {Blob[]} photos
  * @param {Record<string, string[]>} [values] further fields, such as taken_at
  * @returns {FormData}
@@ -71,6 +75,32 @@ export function photoForm(field, photos, values = {}) {
   photos.forEach((photo, index) => form.append(field, photo.slice(0, photo.size, 'application/octet-stream'), `photo-${index}`));
   for (const [name, all] of Object.entries(values)) for (const value of all) form.append(name, value);
   return form;
+}
+
+/**
+ * Return the X-Request-ID of an answer of `postPhotos`.
+ * @param {object} answer
+ * @returns {string}
+ */
+export const requestIdOf = (answer) => requestIds.get(answer) ?? 'unknown';
+
+/**
+ * Send feedback on an answer.
+ * @param {FormData} form fields of POST /v1/feedback
+ * @returns {Promise<{receipt: string, photo_stored: boolean}>}
+ * @throws {ApiError}
+ */
+export async function postFeedback(form) {
+  return (await request(`${settings().api}feedback`, { method: 'POST', body: form })).json();
+}
+
+/**
+ * Delete feedback.
+ * @param {string} receipt
+ * @throws {ApiError}
+ */
+export async function deleteFeedback(receipt) {
+  await request(`${settings().api}feedback/${encodeURIComponent(receipt)}`, { method: 'DELETE' });
 }
 
 /**
@@ -94,7 +124,7 @@ export async function getJson(path, signal) {
  */
 export async function renderFragment(name, body, signal) {
   const headers = { 'Content-Type': 'application/json' };
-  const response = await request(`render/${name}`, { method: 'POST', body: JSON.stringify(body), headers, signal });
+  const response = await request(`render/${name}?lang=${document.documentElement.lang}`, { method: 'POST', body: JSON.stringify(body), headers, signal });
   return fragment(await response.text());
 }
 
@@ -200,7 +230,9 @@ function send(path, form, onProgress, signal) {
         return reject(errorOf(xhr.status, xhr.responseText, (name) => xhr.getResponseHeader(name)));
       }
       try {
-        resolve(JSON.parse(xhr.responseText));
+        const answer = JSON.parse(xhr.responseText);
+        requestIds.set(answer, xhr.getResponseHeader('X-Request-ID') ?? 'unknown');
+        resolve(answer);
       } catch {
         reject(new ApiError('unexpected', text('unexpected'), { status: xhr.status }));
       }
@@ -223,7 +255,7 @@ function errorOf(status, body, header) {
   const details = { status, retryAfterS: seconds > 0 ? seconds : null, requestId: header('X-Request-ID') };
   try {
     const { code, message } = JSON.parse(body).error;
-    return new ApiError(String(code), sentence(String(message)), details);
+    return new ApiError(String(code), translated(String(code), String(message)), details);
   } catch {
     const name = `status_${status}`;
     if (hasText(name)) return new ApiError(CODE_OF[status] ?? 'unexpected', text(name), details);
@@ -243,6 +275,19 @@ const aborted = () => new DOMException('aborted', 'AbortError');
  * @returns {boolean}
  */
 export const isAbort = (error) => error instanceof DOMException && error.name === 'AbortError';
+
+/**
+ * Return a message of the API as a sentence; in other languages than English, the page's own text for its code.
+ * @param {string} code
+ * @param {string} message in English
+ * @returns {string}
+ */
+function translated(code, message) {
+  const name = `error_${code}`;
+  if (!hasText(name)) return sentence(message);
+  const number = photoNumber(message);
+  return number ? `${text('photo_number', { number })}: ${text(name)}` : text(name);
+}
 
 /**
  * Add a capital and a full stop to a message of the API.

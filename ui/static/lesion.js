@@ -1,21 +1,32 @@
-/** The Lesion tab: classify one photo; it stays in the browser until another is added. */
+/** The Lesion tab: classify one photo at a time; photos and answers stay in the browser. */
 
-import { clear, placeBoxes, show, showError, showWorking } from './answer.js';
-import { ApiError, photoForm, postPhotos, renderFragment } from './http.js';
+import { afterAnswer } from './after_answer.js';
+import { announce, clear, connectStrength, fill, placeBoxes, show, showError, showWorking } from './answer.js';
+import { chooseBox } from './crop.js';
+import { EarlierAnswers } from './earlier.js';
+import { ApiError, photoForm, postPhotos, renderFragment, requestIdOf } from './http.js';
+import { connectModelChoice } from './models.js';
 import { connectPhotoInput, fetchExample, makePhoto, release, showPhoto } from './photo_input.js';
-import { text } from './texts.js';
+import { hasText, text } from './texts.js';
 
-const QUERY = 'lesion?explain=true&top_k=27';
+/**
+ * @typedef {import('./photo_input.js').Photo} Photo
+ * @typedef {import('./earlier.js').Entry} Entry
+ * @typedef {{photo: Photo, isExample: boolean, box?: number[]}} Wish A photo to classify; box: of the lesion.
+ */
 
-/** @type {import('./photo_input.js').Photo | null} */
-let photo = null;
-let isExample = false;
+const QUERY = 'explain=true&top_k=27';
+
+/** @type {Wish | null} The photo that is shown. */
+let current = null;
+/** @type {EarlierAnswers | null} */
+let earlier = null;
 
 /**
  * Return whether leaving the page loses a photo or an answer.
  * @returns {boolean}
  */
-export const hasUnsaved = () => photo !== null && !isExample;
+export const hasUnsaved = () => [current, ...(earlier?.entries ?? [])].some((one) => one && !one.isExample && !('isKept' in one && one.isKept));
 
 /**
  * Connect the tab.
@@ -23,58 +34,108 @@ export const hasUnsaved = () => photo !== null && !isExample;
  */
 export function startLesion(root) {
   const slot = (/** @type {string} */ name) => /** @type {HTMLElement} */ (root.querySelector(`[data-slot="${name}"]`));
-  const [again, inputs, picture, answer, guide] = ['again', 'inputs', 'photo', 'answer', 'guide'].map(slot);
+  const [again, inputs, picture, place, guide, hint] = ['again', 'inputs', 'photo', 'answer', 'guide', 'hint'].map(slot);
+  const chooser = /** @type {HTMLElement} */ (inputs.querySelector('.photo-input'));
+  const modelQuery = connectModelChoice(/** @type {HTMLElement} */ (root.querySelector('[data-model-choice]')), () => { if (current) classify({ photo: current.photo, isExample: current.isExample, box: current.box }); });
+  const list = (earlier = new EarlierAnswers(slot('earlier'), {
+    onOpen: (entry) => { forget(); present(entry); },
+    onClear: (entries) => {
+      entries.forEach(({ photo }) => releaseUnused(photo));
+      announce(text('earlier_cleared'));
+      focusChooser();
+    },
+  }));
   let running = new AbortController();
+  /** @type {Entry | null} */
+  let shown = null;
 
+  const releaseUnused = (/** @type {Photo} */ photo) => {
+    if (![current, ...list.entries].some((one) => one?.photo === photo)) release(photo);
+  };
+
+  /** Leave the photo and its answer; an answer goes to the list. */
   const forget = () => {
     running.abort();
-    if (photo) release(photo);
-    photo = null;
+    stash();
+    const photo = current?.photo;
+    current = null;
+    if (photo) releaseUnused(photo);
     clear(picture);
-    clear(answer);
+    clear(place);
     again.hidden = true;
     inputs.hidden = guide.hidden = false;
   };
 
-  const startOver = () => {
-    forget();
-    /** @type {HTMLElement | null} */ (inputs.querySelector('input[type=file]'))?.focus();
+  const stash = () => {
+    if (shown) list.add(shown);
+    shown = null;
   };
 
-  const classify = async () => {
-    if (!photo) return;
-    const current = photo;
+  const focusChooser = () => /** @type {HTMLElement | null} */ (root.querySelector(again.hidden ? 'input[type=file]' : '[data-again]'))?.focus();
+
+  const startOver = () => {
+    forget();
+    focusChooser();
+  };
+
+  const classify = async (/** @type {Wish} */ wish) => {
     running.abort();
+    stash();
+    current = wish;
     running = new AbortController();
     const { signal } = running;
     inputs.hidden = guide.hidden = true;
     again.hidden = false;
-    const working = showWorking(answer, { title: text('lesion_working'), onCancel: startOver });
+    const working = showWorking(place, { title: text('lesion_working'), onCancel: startOver });
+    const box = wish.box ? `box=${wish.box}` : '';
+    const path = `lesion?${[QUERY, modelQuery(), box].filter(Boolean).join('&')}`;
     try {
-      const found = await postPhotos(QUERY, photoForm('file', [current.file]), { onProgress: working.progress, signal });
-      const parts = await renderFragment('lesion', found, signal);
-      await showAnswer(parts, current, signal);
+      const answer = await postPhotos(path, photoForm('file', [wish.photo.file]), { onProgress: working.progress, signal });
+      const parts = await renderFragment('lesion', answer, signal);
+      const [frame, card] = ['photo', 'answer'].map((name) => /** @type {HTMLElement} */ (parts.querySelector(`[data-part="${name}"]`)));
+      /** @type {Entry} */
+      const entry = { ...wish, answer, frame, card, size: null, isKept: false };
+      const onKept = () => { entry.isKept = true; };
+      afterAnswer(card, { task: 'lesion', answer, path, photos: [wish.photo], requestId: requestIdOf(answer), isExample: wish.isExample, onKept });
+      if (wish.box) fill(frame, 'found', text('frame_chosen'));
+      adviseNext(answer);
+      present(entry);
     } catch (error) {
       if (signal.aborted) return;
       const isPhotoRejected = error instanceof ApiError && !error.isRetriable;
       if (isPhotoRejected) forget(); // the next photo can be added beside the error
-      showError(answer, error, { onRetry: classify });
+      showError(place, error, { onRetry: () => classify(wish) });
     }
   };
 
-  const showAnswer = async (/** @type {DocumentFragment} */ parts, /** @type {import('./photo_input.js').Photo} */ current, /** @type {AbortSignal} */ signal) => {
-    const frame = /** @type {HTMLElement} */ (parts.querySelector('[data-part="photo"]'));
-    const card = /** @type {HTMLElement} */ (parts.querySelector('[data-part="answer"]'));
-    picture.replaceChildren(frame);
+  const present = async (/** @type {Entry} */ entry) => {
+    shown = current = entry;
+    inputs.hidden = guide.hidden = true;
+    again.hidden = false;
+    picture.replaceChildren(entry.frame);
     picture.hidden = false;
-    show(answer, card);
-    await fillFrame(frame, current, signal);
+    show(place, entry.card);
+    entry.size ??= await fillFrame(entry.frame, entry.photo);
   };
 
-  const add = (/** @type {import('./photo_input.js').Photo[]} */ added) => {
+  /** Say before the next photo what this one lacked. */
+  const adviseNext = (/** @type {{reasons: {code: string}[]}} */ { reasons }) => {
+    const names = reasons.map(({ code }) => `hint_${code}`).filter(hasText);
+    chooser.dataset.hint = hint.textContent = names.length ? text(names[0]) : '';
+    hint.hidden = !names.length;
+  };
+
+  const frameLesion = async () => {
+    if (!shown?.size) return;
+    const { answer, photo, isExample, size, frame } = shown;
+    const { src } = /** @type {HTMLImageElement} */ (frame.querySelector('[data-photo]'));
+    const box = await chooseBox(root, { src, size, start: answer.lesion_box });
+    if (box) classify({ photo, isExample, box });
+    else /** @type {HTMLElement | null} */ (frame.querySelector('[data-crop]'))?.focus();
+  };
+
+  const add = (/** @type {Photo[]} */ [photo], isExample = false) => {
     forget();
-    [photo] = added;
-    isExample = false;
     const preview = document.createElement('img');
     preview.alt = photo.name;
     preview.className = 'preview';
@@ -82,44 +143,38 @@ export function startLesion(root) {
     preview.onerror = () => preview.remove(); // the server draws it with the answer
     preview.src = photo.url;
     picture.hidden = false;
-    classify();
+    classify({ photo, isExample });
   };
 
-  const input = connectPhotoInput(/** @type {HTMLElement} */ (root.querySelector('.photo-input')), { onPhotos: add, dropTarget: root });
+  const input = connectPhotoInput(chooser, { onPhotos: add, dropTarget: root });
   root.addEventListener('click', async (event) => {
     const target = /** @type {HTMLElement} */ (event.target);
     if (target.closest('[data-again]')) return startOver();
+    if (target.closest('[data-crop]')) return frameLesion();
     const tile = /** @type {HTMLElement | null} */ (target.closest('[data-example]'));
     if (!tile) return;
     input.problem('');
     try {
-      add((await fetchExample(tile)).map(makePhoto));
-      isExample = true;
+      add((await fetchExample(tile)).map(makePhoto), true);
     } catch (error) {
-      showError(answer, error, { onRetry: () => tile.click() });
+      showError(place, error, { onRetry: () => tile.click() });
     }
   });
-  root.addEventListener('input', (event) => {
-    const range = /** @type {HTMLInputElement} */ (event.target);
-    if (range.matches('[data-strength]')) range.closest('.stage')?.setAttribute('style', `--strength:${Number(range.value) / 100}`);
-  });
+  connectStrength(root);
 }
 
 /**
  * Show the photo in its frame, with the boxes in their places.
  * @param {HTMLElement} frame
- * @param {import('./photo_input.js').Photo} current
- * @param {AbortSignal} signal
+ * @param {Photo} photo
+ * @returns {Promise<import('./crop.js').Size | null>} null: it cannot be shown
  */
-async function fillFrame(frame, current, signal) {
+export async function fillFrame(frame, photo) {
   const stage = /** @type {HTMLElement} */ (frame.querySelector('.stage'));
-  const size = await showPhoto(/** @type {HTMLImageElement} */ (stage.querySelector('[data-photo]')), current);
-  if (signal.aborted) return;
-  if (!size) {
-    stage.hidden = true;
-    /** @type {HTMLElement} */ (frame.querySelector('.photo-missing')).hidden = false;
-    return;
-  }
+  const size = await showPhoto(/** @type {HTMLImageElement} */ (stage.querySelector('[data-photo]')), photo);
+  stage.hidden = !size;
+  /** @type {HTMLElement} */ (frame.querySelector('.photo-missing')).hidden = Boolean(size);
+  if (!size) return null;
   const box = /** @type {HTMLElement} */ (stage.querySelector('.photo'));
   box.style.setProperty('--width', String(size.width));
   box.style.setProperty('--height', String(size.height));
@@ -129,4 +184,7 @@ async function fillFrame(frame, current, signal) {
     stage.querySelector('[data-margins]')?.remove();
   }
   placeBoxes(box, size);
+  const crop = /** @type {HTMLElement | null} */ (stage.querySelector('[data-crop]'));
+  if (crop) crop.hidden = false;
+  return size;
 }

@@ -10,9 +10,11 @@
  * @typedef {() => void} Present Shows the end of a comparison.
  */
 
+import { afterAnswer } from './after_answer.js';
 import { announce, clear, focusHeading, markBusy, showError, showWorking } from './answer.js';
 import { ArrangeForm } from './arrange.js';
-import { ApiError, isAbort, photoForm, postPhotos, renderFragment } from './http.js';
+import { ApiError, isAbort, photoForm, postPhotos, renderFragment, requestIdOf } from './http.js';
+import { connectModelChoice } from './models.js';
 import { connectPhotoInput, fetchExample, makePhoto } from './photo_input.js';
 import { nextRequest, photoNumber, stepAfter, withChosenOrder, withRecordedTimes } from './series.js';
 import { fillPhotos } from './series_answer.js';
@@ -25,12 +27,14 @@ import { text } from './texts.js';
 const OF_ONE_PHOTO = new Set(['unreadable_image', 'unsupported_type', 'too_large', 'too_many_pixels']);
 
 const series = new SeriesPhotos();
+/** Whether the history has the last answer, and the photos have not changed since. */
+let isKept = false;
 
 /**
  * Return whether leaving the page loses photos or an answer.
  * @returns {boolean}
  */
-export const hasUnsaved = () => series.items.length > 0 && !series.isExample;
+export const hasUnsaved = () => series.items.length > 0 && !series.isExample && !isKept;
 
 /**
  * Connect the tab.
@@ -50,9 +54,15 @@ class ProgressTab {
   /** @type {{answer: any, request: Request} | null} Of photos without all dates. */
   undated = null;
 
+  /** Request ID of the answer to `sent`. */
+  requestId = 'unknown';
+  /** Path of the request below /v1/, with its query. */
+  path = 'progress';
+
   /** @param {HTMLElement} root */
   constructor(root) {
     this.root = root;
+    this.modelQuery = connectModelChoice(this.#find('[data-model-choice]'));
     this.status = this.#find('#progress-status');
     this.answer = this.#find('#progress-answer');
     this.input = this.#find('.photo-input');
@@ -144,6 +154,7 @@ class ProgressTab {
    */
   #change(change) {
     change();
+    isKept = false;
     this.undated = null;
     if (!this.running) clear(this.status);
     this.#redraw();
@@ -242,11 +253,15 @@ class ProgressTab {
    * @param {AbortSignal} signal
    * @returns {Promise<any>}
    */
-  #post(request, signal) {
+  async #post(request, signal) {
     this.sent = request;
+    this.path = ['progress', this.modelQuery()].filter(Boolean).join('?');
     const card = showWorking(this.status, { title: text('comparing_title'), onCancel: () => this.running?.abort() });
     const files = request.items.map(({ id }) => series.photoOf(id).file);
-    return postPhotos('progress', photoForm('files', files, { taken_at: request.times }), { onProgress: card.progress, signal });
+    const form = photoForm('files', files, { taken_at: request.times });
+    const answer = await postPhotos(this.path, form, { onProgress: card.progress, signal });
+    this.requestId = requestIdOf(answer);
+    return answer;
   }
 
   /**
@@ -267,9 +282,15 @@ class ProgressTab {
    */
   async #rendered(answer, request, signal) {
     const content = await renderFragment('progress', answer, signal);
+    const photos = request.items.map(({ id }) => series.photoOf(id));
+    const { requestId, path } = this;
     return () => {
       this.shown = request;
+      isKept = false;
       this.answer.replaceChildren(content);
+      const { isExample } = series;
+      const onKept = () => { isKept = this.shown === request; };
+      afterAnswer(this.answer, { task: 'progress', answer, path, photos, requestId, takenAt: request.times, isExample, onKept });
       fillPhotos(this.answer, (index) => series.photos.get(request.items[index].id));
       clear(this.status);
       this.#show('answer', { focus: false });

@@ -5,13 +5,16 @@ from typing import Literal, NamedTuple
 
 from serve.lesion.schemas import DiagnosisScore, LesionAnswer
 from serve.schemas import ReasonCode
-from ui.rendering import render
+from ui.rendering import exact_percent, render
 from ui.tabs.diagnosis_texts import DIAGNOSIS_TEXTS
 from ui.tabs.reason_texts import cautions, findings, not_usable_text
 from ui.tabs.verdict_errors import VerdictErrors
+from ui.translation import DEFAULT_LANGUAGE
 
 _NOT_A_LESION = frozenset[ReasonCode]({"not_skin", "no_lesion", "unfamiliar"})
 """Reasons for which the framed area need not be a lesion."""
+_HIDES_LESION = frozenset[ReasonCode]({"too_small", "too_dark", "overexposed"})
+"""Reasons that no choice of an area changes."""
 _MAX_DECIMALS = 4
 _ODDS_OF_TEN = 0.45
 """From here odds are counted in ten lesions: "about 7 in 10" instead of "about 1 in 1"."""
@@ -38,8 +41,12 @@ def lesion_fragment(answer: LesionAnswer, errors: VerdictErrors | None, language
     Args:
         errors: of the network that answered; None if they are not known.
     """
-    is_lesion = answer.usable or not _NOT_A_LESION.intersection(reason.code for reason in answer.reasons)
-    values = {"answer": answer, "is_lesion": is_lesion}
+    codes = {reason.code for reason in answer.reasons}
+    values = {
+        "answer": answer,
+        "is_lesion": answer.usable or not _NOT_A_LESION & codes,
+        "hides_lesion": bool(_HIDES_LESION & codes),
+    }
     if not answer.usable:
         text = not_usable_text(answer.reasons)
         return render("lesion_fragment", language, **values, text=text, findings=findings(answer.reasons))
@@ -51,7 +58,7 @@ def lesion_fragment(answer: LesionAnswer, errors: VerdictErrors | None, language
         language,
         **values,
         odds=odds_of(answer.malignant_probability),
-        scale=scale_texts(answer),
+        scale=scale_texts(answer, language),
         cautions=cautions(answer.reasons),
         error_rate=errors.of_malignant(language) if errors else None,
         naming=_naming(answer),
@@ -92,7 +99,7 @@ def _more_probable(answer: LesionAnswer) -> DiagnosisScore | None:
     return most_probable if most_probable.probability > named.probability else None
 
 
-def scale_texts(answer: LesionAnswer) -> ScaleTexts:
+def scale_texts(answer: LesionAnswer, language: str = DEFAULT_LANGUAGE) -> ScaleTexts:
     """Format the probability beside the thresholds, with as many decimals as tell them apart.
 
     Thresholds are rounded up. The probability is rounded, but never over a threshold.
@@ -106,13 +113,14 @@ def scale_texts(answer: LesionAnswer) -> ScaleTexts:
     for limit, first in ((low, first_low), (high, first_high)):
         nearest = max(nearest, first) if probability >= limit else min(nearest, first - 1)
     text, benign_below, malignant_from = (
-        f"{step / 10**decimals:.{decimals}f}%" for step in (nearest, first_low, first_high)
+        exact_percent(step / 10**decimals, language, decimals=decimals)
+        for step in (nearest, first_low, first_high)
     )
     unit = 10**-decimals
     if 100 * probability < unit:
-        text = f"<{unit:g}%"
+        text = exact_percent(unit, language, decimals=decimals, sign="<")
     elif 100 * probability > 100 - unit:
-        text = f">{100 - unit:g}%"
+        text = exact_percent(100 - unit, language, decimals=decimals, sign=">")
     return ScaleTexts(text, benign_below, malignant_from)
 
 

@@ -52,7 +52,7 @@ def test_the_tab_has_a_part_for_patients_before_that_for_engineers():
     html = about_tab("en")
 
     for_you, for_engineers = html.split('id="about-engineers"')
-    assert "For you" in for_you and "never written to a disk" in for_you
+    assert "For you" in for_you and "written to a disk only if you send it as feedback" in for_you
     assert "/v1/lesion" in for_engineers and 'href="../docs"' in for_engineers
     assert not re.search(r"AUROC|network|HTTP|threshold|sensitivity", for_you)
 

@@ -18,7 +18,9 @@ SCRIPTS = (
     "series_problem",
     "series_tiles",
 )
-SETTINGS = PageSettings(api="v1/", deadline_s=30, max_photo_bytes=5_000_000, max_request_bytes=90_000_000)
+SETTINGS = PageSettings(
+    api="v1/", needs_key=True, deadline_s=30, max_photo_bytes=5_000_000, max_request_bytes=90_000_000
+)
 
 
 def test_the_limits_of_the_scripts_are_those_of_the_settings():
