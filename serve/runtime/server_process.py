@@ -90,10 +90,8 @@ def read_config(file: Path, *, host: str, port: int, uploads: Path) -> dict[str,
 
             settings = tasks.read_config(arguments)
             for task in tasks.TASKS:
-                addresses = [_resolved(one) for one in getattr(settings, task.name).checkpoints]
-                for address in addresses:
+                for address in getattr(settings, task.name).checkpoints:
                     read_entry(address, task.name)
-                arguments.setdefault(task.name, {})["checkpoints"] = addresses
             _check_files(settings.gateway, arguments.get("gateway") or {})
         elif application.get("import_path") == UI_IMPORT_PATH:
             arguments.update(api_url=f"http://{local_address(host)}:{port}", uploads_folder=str(uploads))
@@ -230,12 +228,6 @@ def _failure_reason(application: ApplicationStatusOverview) -> str:
         if lines and deployment.status == "DEPLOY_FAILED":
             return lines[-1]
     return application.message.strip()
-
-
-def _resolved(address: str) -> str:
-    """Return a checkpoint address, relative to the working folder or else to our packages."""
-    found = is_remote(address) or Path(address).exists()
-    return address if found else str(Path(__file__).parents[2] / address)
 
 
 if __name__ == "__main__":
