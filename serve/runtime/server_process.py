@@ -35,6 +35,8 @@ EXIT_BAD_CONFIG = 2
 EXIT_DEPLOY_FAILED = 3
 OBJECT_STORE_BYTES = 100_000_000  # photos are sent in messages; Ray requires 75 MB
 API_IMPORT_PATH, UI_IMPORT_PATH = "serve.app:build_app", "ui.app:build_app"
+NO_PAGE = f"there is no page: no application of the config imports {UI_IMPORT_PATH}"
+"""Notice for which the supervisor does not wait for the page."""
 _PR_SET_PDEATHSIG = 1
 
 
@@ -51,6 +53,8 @@ def main(config_file: Path, host: str, port: int, home: Path) -> None:
         config = read_config(config_file, host=host, port=port, uploads=home / "uploads")
         if notice := secure_page(*_arguments(config), home):
             print(NOTICE + notice, flush=True)
+        if _arguments(config)[1] is None:
+            print(NOTICE + NO_PAGE, flush=True)
         for notice in (*_limit_notices(config), *_registry_notices(config)):
             print(NOTICE + notice, flush=True)
     except (OSError, SkinserveError, ValidationError, ValueError) as error:

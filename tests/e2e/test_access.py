@@ -29,6 +29,7 @@ from tests.e2e.hostile_requests import (
     check_closed,
 )
 from tests.e2e.nginx import Nginx, run_nginx
+from tests.e2e.own_server import own_server
 from tests.e2e.raw_http import request, send_all
 
 pytestmark = [pytest.mark.server]
@@ -44,21 +45,16 @@ def keyed_server(
     folder = tmp_path_factory.mktemp("access")
     keys = [KeyEntry.model_validate({"name": "clinic", "sha256": key_digest(KEY), "roles": ["predict"]})]
     change_keys(folder / "keys.yaml", lambda _: keys)
-    config = yaml.safe_load(server_config.read_text(encoding="utf-8"))
-    api, page = config["applications"]
-    api["args"]["gateway"] |= {
-        "keys_file": str(folder / "keys.yaml"),
-        "audit_log": str(folder / "audit.log"),
-        "allowed_origins": [],
-    }
-    page["args"]["access"] = "proxy"
-    for deployment in api["deployments"]:
-        deployment["num_replicas"] = 2 if deployment["name"] == "Gateway" else 1
-    (folder / "local.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
-    server = start_server(folder / "local.yaml")
-    server.wait_for("ready: ")
-    yield server
-    server.stop()
+
+    def change(api: dict[str, Any], page: dict[str, Any]) -> None:
+        files = {"keys_file": str(folder / "keys.yaml"), "audit_log": str(folder / "audit.log")}
+        api["gateway"] |= {**files, "allowed_origins": []}
+        page["access"] = "proxy"
+
+    with own_server(
+        start_server, server_config, folder, change, replicas={"Gateway": 2}, has_page=True
+    ) as server:
+        yield server
 
 
 @pytest.fixture(scope="module")
