@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Literal, Protocol
 
 import tyro
@@ -51,6 +52,8 @@ class Push:
 
     def run(self) -> str:
         """Push, and describe the version."""
+        checkpoint = local_checkpoint(self.checkpoint)
+        _check_task(checkpoint, read_meta(checkpoint).kind)
         pushed = Registry(self.registry).push(self.checkpoint, reason=self.reason)
         version = pushed.version
         if pushed.is_repaired:
@@ -265,6 +268,16 @@ def find_version(registry: Registry, text: str) -> tuple[str, VersionName]:
         f"{registry.address} has no {model}; it has {', '.join(names) or 'no version'}; correct the name, or "
         "push the checkpoint"
     )
+
+
+def _check_task(checkpoint: Path, kind: str) -> None:
+    from serve.tasks import TASKS  # imports Ray
+
+    if kind not in (names := [task.name for task in TASKS]):
+        raise RegistryError(
+            f"{checkpoint} is a {kind} checkpoint; a registry holds checkpoints of the tasks "
+            f"{' and '.join(names)}"
+        )
 
 
 def _stage_text(stage: str) -> str:

@@ -280,3 +280,19 @@ def test_many_changed_photos_are_counted():
 
     assert "60 of 60 verdicts differ." in lines
     assert lines[-1] == "... and 10 more"
+
+
+@pytest.mark.parametrize(
+    ("folder", "message"),
+    [
+        (
+            "weights/face-descriptor",
+            "is a face_descriptor checkpoint; a registry holds checkpoints of the tasks",
+        ),
+        ("weights/localizer", "has no format_version; name a folder made by skinserve release"),
+    ],
+)
+def test_networks_that_are_no_model_of_a_task_are_not_pushed(run: Run, folder: str, message: str):
+    code, _, errors = run("push", folder)
+
+    assert code == 1 and message in errors

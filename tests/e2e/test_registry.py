@@ -6,13 +6,13 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
 import onnx
 import pytest
 import torch
-import yaml
 from onnx import TensorProto, helper, numpy_helper
 
 from cli.main import main
@@ -22,6 +22,7 @@ from models.registry import Registry
 from models.registry_index import VersionName
 from samples.lesion import draw_lesion
 from tests.conftest import Server, StartServer
+from tests.e2e.own_server import own_server
 from tests.random_checkpoints import drawn_localizer, random_gate, random_meta
 from tests.serve.fakes import jpeg_of
 
@@ -133,21 +134,19 @@ def followed(
     }
     for version in versions.values():
         Registry(address).push(str(version))
-    config = yaml.safe_load(server_config.read_text(encoding="utf-8"))
-    api = config["applications"][0]
-    api["args"]["gateway"] |= {"registry": address, "registry_poll_s": POLL_S}
-    api["args"]["lesion"] |= {"checkpoints": [str(write_version(folder / "0", "0", BENIGN))]}
-    for deployment in api["deployments"]:
-        deployment["num_replicas"] = 2 if deployment["name"] in ("Gateway", "LesionClassifier") else 1
-    path = folder / "config.yaml"
-    path.write_text(yaml.safe_dump(config), encoding="utf-8")
-    server = start_server(path)
-    server.wait_for("ready: ")
-    with httpx.Client(base_url=server.url, timeout=90, trust_env=False) as client:
+
+    def change(api: dict[str, Any], page: dict[str, Any]) -> None:
+        api["gateway"] |= {"registry": address, "registry_poll_s": POLL_S}
+        api["lesion"] |= {"checkpoints": [str(write_version(folder / "0", "0", BENIGN))]}
+
+    replicas = {"Gateway": 2, "LesionClassifier": 2}
+    with (
+        own_server(start_server, server_config, folder, change, replicas=replicas) as server,
+        httpx.Client(base_url=server.url, timeout=90, trust_env=False) as client,
+    ):
         yield Followed(
             http=client, server=server, address=address, photo=jpeg_of(draw_lesion(seed=3, size_px=300))
         )
-    server.stop()
 
 
 @pytest.fixture

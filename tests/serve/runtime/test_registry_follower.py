@@ -15,7 +15,9 @@ from models.checkpoint import META, save_checkpoint
 from models.lesion.network import LesionNet
 from models.registry import Registry
 from models.registry_index import Index, VersionName, parse_version_name
+from models.s3_client import s3_client
 from serve.runtime.registry_follower import REPORT_INTERVAL_S, TaskFollower
+from tests.local_bucket import s3_server
 from tests.random_checkpoints import drawn_localizer, random_gate, random_meta
 from tests.serve.fakes import FakeModels, FakeReplicas, fake_app, picture
 
@@ -153,6 +155,29 @@ def test_a_gateway_starts_when_the_replicas_cannot_be_called(
         assert api.ask() == "fake"
         monkeypatch.undo()
         api.wait_for(("net@2", "production"), FAKE)
+
+
+def test_a_registry_in_a_bucket_is_followed_and_its_loss_leaves_the_running_model(
+    registry: Registry, models: FakeModels, caplog: pytest.LogCaptureFixture
+):
+    with s3_server():
+        client = s3_client()
+        client.create_bucket(Bucket="models")
+        remote = Registry("s3://models/registry")
+        for version in "12":
+            remote.push(registry.version_address("lesion", VersionName("net", version)))
+        with api_of(remote.address, models) as api:
+            remote.change("lesion", promoted("net@1"))
+            api.wait_for(("net@1", "production"), FAKE)
+            remote.change("lesion", promoted("net@2"))
+            api.wait_for(("net@2", "production"), FAKE)
+            assert api.ask() == "2"
+
+            client.delete_object(Bucket="models", Key="registry/lesion/index.json")
+            api.polls()
+
+            assert api.stages() == [("net@2", "production"), FAKE] and api.ask() == "2"
+            assert any("index.json is missing" in record.getMessage() for record in caplog.records)
 
 
 def test_a_version_is_loaded_on_the_replicas_before_it_answers(api: Api, registry: Registry):
