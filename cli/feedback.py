@@ -106,7 +106,8 @@ def _export(settings: Export) -> int:
         values = {**record.model_dump(), "image": image, "label": record.diagnosis, "model": record.model}
         writer.writerow(values[column] for column in COLUMNS)
         num_exported += 1
-    reasons = "; ".join(f"{number:,} {reason}" for reason, number in left_out.most_common())
+    ordered = sorted(left_out.items(), key=lambda item: (-item[1], item[0]))
+    reasons = "; ".join(f"{number:,} {reason}" for reason, number in ordered)
     if not num_exported:
         raise FeedbackError(
             f"no feedback in {settings.folder} can be exported; left out: {reasons or 'none'}"

@@ -19,7 +19,7 @@ from models.storage_errors import StorageError
 from serve.feedback import openapi
 from serve.feedback.form import PHOTO, TEXT_FIELDS, parse_form
 from serve.feedback.schemas import Feedback, FeedbackReceipt, FeedbackRecord, FeedbackRules
-from serve.feedback.store import FeedbackStore, new_receipt, today
+from serve.feedback.store import FeedbackStore, StoreFullError, new_receipt, today
 from serve.runtime.admission import AdaptiveLimiter, request_slot
 from serve.runtime.errors import EXAMPLES, ApiError
 from serve.runtime.leases import LeaseClient
@@ -35,6 +35,7 @@ NUM_THREADS = 4
 STORED_SIDE_PX = 2048
 STORED_QUALITY = 92
 NOT_STORED = EXAMPLES["feedback_unavailable"]
+FULL = "the store of feedback is full, and nothing of yours was stored; ask the operator of this server"
 NOT_DELETED = "the feedback cannot be deleted now; keep the receipt and try again later"
 UNKNOWN_RECEIPT = "there is no feedback with this receipt; it may have been deleted already"
 OFF = "this server stores no feedback; its operator can set gateway.feedback"
@@ -179,7 +180,8 @@ async def _result_of(future: Future[_T], message: str) -> _T:
         raise ApiError("feedback_unavailable", message) from error
     except StorageError as error:
         logger.error("feedback: %s", error)
-        raise ApiError("feedback_unavailable", message) from error
+        is_full = isinstance(error, StoreFullError)
+        raise ApiError("feedback_unavailable", FULL if is_full else message) from error
 
 
 def _log_failure(work: Callable[[], object]) -> None:

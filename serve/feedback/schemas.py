@@ -27,7 +27,9 @@ _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 def _check_text(text: str) -> str:
     for character in text:
         if unicodedata.category(character) in _INVISIBLE or character in _BIDI_CONTROLS:
-            raise ValueError(f"must be text of one line without control characters, not U+{ord(character):04X}")
+            raise ValueError(
+                f"must be text of one line without control characters, not U+{ord(character):04X}"
+            )
     if _REPLACEMENT in text:
         raise ValueError("must be text in UTF-8")
     return text
