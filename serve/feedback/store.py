@@ -2,7 +2,7 @@
 
 ``FOLDER/records/SHA256-OF-RECEIPT.json`` holds a record with its photo, so that both are written and deleted
 at once. ``FOLDER/usage.json`` holds the total size. Every call blocks. Decision:
-docs/decisions/0036-feedback.md.
+docs/decisions/0037-feedback.md.
 """
 
 import contextlib
@@ -42,7 +42,7 @@ class _Usage(Body):
 
 
 def new_receipt() -> str:
-    """Return a random code of 128 bits."""
+    """Return a code of 128 random bits."""
     return secrets.token_urlsafe(RECEIPT_BYTES)
 
 
