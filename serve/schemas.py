@@ -171,6 +171,7 @@ ErrorCode = Literal[
     "rate_limited",
     "overloaded",
     "model_unavailable",
+    "feedback_unavailable",
     "deadline_exceeded",
     "internal",
 ]

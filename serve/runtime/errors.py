@@ -31,6 +31,7 @@ STATUS: dict[ErrorCode, int] = {
     "rate_limited": 429,
     "overloaded": 503,
     "model_unavailable": 503,
+    "feedback_unavailable": 503,
     "deadline_exceeded": 504,
     "internal": 500,
 }
@@ -62,6 +63,7 @@ EXAMPLES: dict[ErrorCode, str] = {
     "try again in 1 s",
     "overloaded": "256 requests are in progress, the limit; try again in 2 s",
     "model_unavailable": "the model cannot be loaded; choose another one of /v1/models, or ask the operator",
+    "feedback_unavailable": "the feedback cannot be stored now, and nothing of it was; try again later",
     "deadline_exceeded": f"no answer was ready within {limits.DEFAULT_DEADLINE_S:g} s; "
     "try again later or allow more time",
     "internal": "the server failed on this request; report it with its id 4f2a9c",

@@ -124,6 +124,7 @@ def test_the_documented_examples_of_errors_are_real_messages(client: TestClient)
         "rate_limited",
         "overloaded",
         "model_unavailable",
+        "feedback_unavailable",
         "deadline_exceeded",
         "internal",
     }
