@@ -11,10 +11,10 @@ from serve.runtime.errors import ApiError
 from serve.schemas import DISCLAIMER as DISCLAIMER
 from serve.schemas import ModelName, Reason
 
-MAX_NAME_CHARS = 100
+MAX_NAME_CHARS = 60
 """Of a model, a version or a diagnosis."""
-MAX_REASONS = 10
-MAX_MESSAGE_CHARS = 500
+MAX_REASONS = 6
+MAX_MESSAGE_CHARS = 400
 """Of one reason."""
 
 TITLE = "Report on a photo of a skin lesion"

@@ -37,13 +37,15 @@ def fhir_report(report: Report) -> dict[str, Any]:
 
 
 def _verdict(report: Report) -> dict[str, Any]:
-    reasons = [
-        {"code": {"text": reason.code}, "valueString": reason.message} for reason in report.answer.reasons
-    ]
+    """Return the verdict, with named diagnosis and reasons as components."""
+    answer = report.answer
+    components = [_component(reason.code, reason.message) for reason in answer.reasons]
+    if answer.diagnosis is not None:
+        components.insert(0, _component("named diagnosis", answer.diagnosis.name))
     return {
         **_observation("verdict", "Verdict on the lesion"),
-        "valueCodeableConcept": {"text": report.answer.verdict},
-        **({"component": reasons} if reasons else {}),
+        "valueCodeableConcept": {"text": answer.verdict},
+        **({"component": components} if components else {}),
     }
 
 
@@ -76,8 +78,8 @@ def _diagnoses(report: Report) -> list[dict[str, Any]]:
             **_observation(f"diagnosis-{rank}", f"Probability of the diagnosis {score.name}"),
             "valueQuantity": _quantity(score.probability),
             "component": [
-                {"code": {"text": "diagnosis"}, "valueString": score.name},
-                {"code": {"text": "group of the diagnosis"}, "valueString": score.group},
+                _component("diagnosis", score.name),
+                _component("group of the diagnosis", score.group),
             ],
         }
         for rank, score in enumerate(report.answer.diagnoses, start=1)
@@ -86,7 +88,7 @@ def _diagnoses(report: Report) -> list[dict[str, Any]]:
 
 def _device(report: Report) -> dict[str, Any]:
     versions = [{"type": {"text": "version of the model"}, "value": report.answer.model.version}]
-    if report.model_sha256 is not None:
+    if report.model_sha256:
         versions.append({"type": {"text": "SHA-256 of the weights"}, "value": report.model_sha256})
     return {
         "resourceType": "Device",
@@ -107,6 +109,10 @@ def _observation(id: str, text: str) -> dict[str, Any]:
         "code": {"text": text},
         "device": {"reference": f"#{_MODEL}"},
     }
+
+
+def _component(name: str, value: str) -> dict[str, Any]:
+    return {"code": {"text": name}, "valueString": value}
 
 
 def _quantity(probability: float) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 
 MAX_RENDER_S = 10.0
 """Time for one report; the kernel then ends the helper."""
-FONT_SIZES_PT = (9.5, 8.0, 6.5, 5.0, 4.0)
+FONT_SIZES_PT = (9.5, 7.0, 5.0, 4.0)
 """The first one is usual. Each smaller one is tried when the text does not fit on one page."""
 _PDF_UA: dict[str, Any] = {"pdf_variant": "pdf/ua-1", "pdf_tags": True}
 
