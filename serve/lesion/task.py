@@ -2,16 +2,13 @@
 
 from functools import partial
 
-from fastapi import APIRouter
-
 from models.checkpoint import LOCALIZER, CheckpointError, local_checkpoint, read_verified
 from models.lesion.gate import gate_of
 from serve.config import MAX_QUEUED_BATCHES
 from serve.lesion.api import LesionService
-from serve.lesion.api import router as lesion_router
 from serve.lesion.config import LesionConfig
 from serve.lesion.deployment import LesionClassifier
-from serve.lesion.report.api import router as report_router
+from serve.lesion.report.api import router  # that of serve.lesion.api with one more route
 from serve.runtime.model_catalog import ModelCatalog, read_entry
 from serve.task import ServeTask, TaskApp
 
@@ -38,10 +35,6 @@ def build(config: LesionConfig) -> TaskApp:
     ).bind(config)
     return TaskApp(deployments={"lesion": classifier}, create_service=partial(LesionService, config, catalog))
 
-
-router = APIRouter()
-router.include_router(lesion_router)
-router.include_router(report_router)
 
 LESION_TASK = ServeTask(
     name="lesion",

@@ -1,15 +1,15 @@
-"""Route of reports on a photo of a lesion, or on an answer of ``POST /v1/lesion``."""
+"""Add the route of reports to the router of the lesion task."""
 
 from datetime import UTC, datetime
 from functools import partial
 
 import orjson
-from fastapi import APIRouter, Request
+from fastapi import Request
 from fastapi.responses import Response
 
 from models.images import PhotoError, PhotoLimits
 from models.limits import DEFAULT_TOP_K
-from serve.lesion.api import LesionBox, LesionService, TopK, lesion_options, lesion_service
+from serve.lesion.api import LesionBox, LesionService, TopK, lesion_options, lesion_service, router
 from serve.lesion.report import openapi
 from serve.lesion.report.answer_body import read_json
 from serve.lesion.report.content import Report, new_report
@@ -23,8 +23,6 @@ from serve.runtime.json_photo import max_json_bytes
 from serve.runtime.model_catalog import ModelSelector
 from serve.runtime.rate_limits import count_photos
 from serve.runtime.uploads import media_type, read_body, read_photo
-
-router = APIRouter(tags=["lesion"])
 
 
 @router.post(
