@@ -160,6 +160,7 @@ ErrorCode = Literal[
     "forbidden",
     "not_found",
     "method_not_allowed",
+    "not_acceptable",
     "too_large",
     "too_many_pixels",
     "unsupported_type",
@@ -173,6 +174,7 @@ ErrorCode = Literal[
     "model_unavailable",
     "feedback_unavailable",
     "deadline_exceeded",
+    "pdf_unavailable",
     "internal",
 ]
 

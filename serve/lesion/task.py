@@ -8,9 +8,10 @@ from models.diagnoses import DIAGNOSES
 from models.lesion.gate import gate_of
 from serve.config import MAX_QUEUED_BATCHES
 from serve.feedback.schemas import FeedbackRules
-from serve.lesion.api import LesionService, router
+from serve.lesion.api import LesionService
 from serve.lesion.config import LesionConfig
 from serve.lesion.deployment import LesionClassifier
+from serve.lesion.report.api import router  # that of serve.lesion.api with one more route
 from serve.lesion.verdict import Verdict
 from serve.runtime.model_catalog import ModelCatalog, read_entry
 from serve.task import ServeTask, TaskApp

@@ -177,6 +177,7 @@ async def test_other_credentials_are_rejected(
     ("method", "path", "allowed"),
     [
         ("POST", "/v1/lesion", {"predictor", "boss"}),
+        ("POST", "/v1/report", {"predictor", "boss"}),
         ("POST", "/v1/progress", {"predictor", "boss"}),
         ("POST", "/predict", {"predictor", "boss"}),
         ("POST", "/v1/lesion/batch", {"batcher", "boss"}),
