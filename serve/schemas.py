@@ -14,6 +14,7 @@ from models.limits import DEFAULT_DEADLINE_S as DEFAULT_DEADLINE_S
 from models.limits import MAX_DECODE_S as MAX_DECODE_S
 from models.limits import MAX_HELPER_BYTES as MAX_HELPER_BYTES
 from models.limits import MAX_PHOTO_BYTES as MAX_PHOTO_BYTES
+from models.limits import MAX_REQUEST_BYTES as MAX_REQUEST_BYTES
 from models.limits import MAX_SERIES_PHOTOS as MAX_SERIES_PHOTOS
 from models.limits import MAX_TOP_K as MAX_TOP_K
 from models.limits import MIN_SERIES_PHOTOS as MIN_SERIES_PHOTOS

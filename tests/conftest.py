@@ -217,7 +217,7 @@ def _config(tmp_path_factory: pytest.TempPathFactory, allowed_origin: str) -> Pa
     secret.write_text(PROXY_SECRET, encoding="ascii")
     proxy = {"name": "nginx", "secret_file": str(secret)}
     api["args"]["gateway"]["trusted_proxy"] = page["args"]["trusted_proxy"] = proxy
-    for deployment in api["deployments"]:
+    for deployment in (*api["deployments"], *page["deployments"]):
         deployment["num_replicas"] = 2
     for name, write in (("lesion", write_lesion), ("progress", write_progress)):
         if not (ROOT / "weights" / name / "meta.json").is_file():

@@ -207,7 +207,7 @@ def serving(home: Path) -> Found:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     url = f"http://127.0.0.1:{port}"
-    schema = ServeDeploySchema.model_validate(serve_config(home, port))
+    schema = ServeDeploySchema.model_validate(serve_config(port))
     ray.serve.start(
         proxy_location="HeadOnly",  # the nodes share one machine and its ports
         http_options=schema.http_options.model_dump(),
@@ -221,7 +221,7 @@ def serving(home: Path) -> Found:
     found["answer"] = _post_lesion(url)
     found["page"] = _status(url + "/ui/")
 
-    config = serve_config(home, port)
+    config = serve_config(port)
     [lesion] = [one for one in config["applications"][0]["deployments"] if one["name"] == "LesionClassifier"]
     del lesion["max_replicas_per_node"]  # what is left to forbid it is the fraction of a GPU
     lesion["autoscaling_config"]["min_replicas"] = 3
@@ -234,15 +234,12 @@ def serving(home: Path) -> Found:
     return found | {"message": message(), "replicas_at_the_end": _replicas(apps())}
 
 
-def serve_config(home: Path, port: int) -> Found:
+def serve_config(port: int) -> Found:
     """Return ``serve/gpu.yaml`` with CPU engines, for one machine."""
     text = (ROOT / "serve/gpu.yaml").read_text(encoding="utf-8").replace("device: cuda", "device: cpu")
     config = yaml.safe_load(text)
     config["http_options"] = {"host": "127.0.0.1", "port": port}
-    config["applications"][1]["args"] = {
-        "api_url": f"http://127.0.0.1:{port}",
-        "uploads_folder": str(home / "uploads"),
-    }
+    config["applications"][1]["args"] = {"api_url": f"http://127.0.0.1:{port}"}
     return config
 
 

@@ -6,33 +6,26 @@ import ray.serve
 from fastapi import FastAPI
 
 from ui.config import UiConfig
-from ui.uploads import UploadFolder
 
 
-@ray.serve.deployment(name="Page", num_replicas=1, max_ongoing_requests=1000)
+@ray.serve.deployment(name="Page", max_ongoing_requests=1000)
 @ray.serve.ingress()
 class Page:
-    """Serve the page from one process: Gradio keeps its queue and its files in one."""
+    """Serve the page; any number of replicas, since none keeps a state of its visitors."""
 
     def __init__(self, config: UiConfig) -> None:
         self._config = config
-        self._uploads = UploadFolder(
-            config.uploads_folder,
-            max_age_s=config.max_upload_age_s,
-            max_photo_bytes=config.max_photo_bytes,
-        )
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         """Build the page in the process that serves it: Gradio pages cannot be pickled."""
-        os.environ["GRADIO_TEMP_DIR"] = str(self._uploads.path)
         os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
         if self._config.page_access == "off":
             from ui.access import closed_site
 
             return closed_site()
-        from ui.site import build_site  # imports Gradio, which reads both variables
+        from ui.site import build_site  # imports Gradio, which reads the variable
 
-        return build_site(self._config, self._uploads)
+        return build_site(self._config)
 
 
 def build_app(config: UiConfig) -> ray.serve.Application:

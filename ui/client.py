@@ -1,7 +1,7 @@
 """Call the HTTP API; answers are typed, errors are sentences for people."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from copy import copy
 from typing import Self, TypeVar
 
@@ -127,6 +127,30 @@ class ApiClient:
         """
         request = self._http.build_request("GET", "/v1/models", headers=self._visitor)
         return await self._request(request, Models)
+
+    async def stream(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: str,
+        headers: Mapping[str, str],
+        content: AsyncIterator[bytes] | None,
+    ) -> httpx.Response:
+        """Send a request with a body that streams; return the response before its body.
+
+        Args:
+            query: of the address, without question mark.
+            headers: further ones than those of this client.
+
+        Raises:
+            httpx.HTTPError: there is no response.
+        """
+        address = f"{path}?{query}" if query else path
+        request = self._http.build_request(
+            method, address, headers={**headers, **self._visitor}, content=content
+        )
+        return await self._http.send(request, stream=True)
 
     async def close(self) -> None:
         """Close all connections."""

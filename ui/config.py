@@ -1,6 +1,5 @@
 """Settings of the page: the ``args`` of the ``ui`` application in ``serve/local.yaml``."""
 
-import tempfile
 from pathlib import Path
 from typing import Literal
 
@@ -8,13 +7,13 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from serve.runtime.forwarded_headers import TrustedProxy
 from serve.runtime.security_headers import check_origin
-from serve.schemas import DEFAULT_DEADLINE_S, MAX_PHOTO_BYTES
+from serve.schemas import DEFAULT_DEADLINE_S, MAX_PHOTO_BYTES, MAX_REQUEST_BYTES
 
 Access = Literal["open", "off", "proxy"]
 
 
 class UiConfig(BaseModel):
-    """Set the address of the API and the handling of uploads."""
+    """Set the address of the API, the access and the limits."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -30,14 +29,10 @@ class UiConfig(BaseModel):
     deadline_s: float = Field(
         default=DEFAULT_DEADLINE_S, gt=0, description="longest wait for one answer of the API, seconds"
     )
-    uploads_folder: Path = Field(
-        default=Path(tempfile.gettempdir()) / "skinserve-uploads",
-        description="holds photos from upload to answer, readable by this user only",
-    )
-    max_upload_age_s: float = Field(
-        default=600, gt=0, description="age at which an upload without an answer is deleted"
-    )
     max_photo_bytes: int = Field(default=MAX_PHOTO_BYTES, gt=0, description="largest photo, as in the API")
+    max_request_bytes: int = Field(
+        default=MAX_REQUEST_BYTES, gt=0, description="all photos of one request, as in the API"
+    )
     trusted_proxy: TrustedProxy | None = Field(
         default=None, description="as the setting of the same name in serve/config.py"
     )

@@ -1,66 +1,70 @@
-"""Example pictures, drawn by code and one click away; they are in memory and in the page, never on disk."""
+"""Example pictures, drawn by code; they are in memory, and the browser loads one like any photo."""
 
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-import gradio as gr
 from PIL import ExifTags, Image
-
-from ui.preview import make_preview
-from ui.rendering import render
 
 _TILE_PX = 160
 _FIRST_DAY = datetime(2024, 3, 1, 9)
-_ON_CLICK = """
-element.addEventListener('click', event => {
-  const tile = event.target.closest('button[data-example]');
-  if (tile) trigger('click', {index: Number(tile.dataset.example)});
-});
-"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Example:
-    """The photos of one example: one for a lesion, several, oldest first, for a series."""
+    """The photos of one example: one for a lesion, several, oldest first, for a series.
+
+    Attributes:
+        name: part of the addresses.
+        title: message id of its name for people.
+        number: filled into the title.
+        photos: JPEG files.
+        tiles: small JPEG files of the first and the last photo.
+    """
 
     name: str
+    title: str
+    number: int
     photos: tuple[bytes, ...]
+    tiles: tuple[bytes, ...]
+
+    @property
+    def files(self) -> dict[str, bytes]:
+        """Return the content of each address, relative to the page."""
+        tiles = {f"examples/{self.name}/tile-{n}.jpg": tile for n, tile in enumerate(self.tiles)}
+        return tiles | dict(zip(self.photo_addresses, self.photos, strict=True))
+
+    @property
+    def photo_addresses(self) -> list[str]:
+        """Return the addresses of the photos, in their order."""
+        return [f"examples/{self.name}/{n}.jpg" for n in range(len(self.photos))]
+
+    @property
+    def tile_addresses(self) -> list[str]:
+        """Return the addresses of the small pictures."""
+        return [f"examples/{self.name}/tile-{n}.jpg" for n in range(len(self.tiles))]
 
 
-def make_example(name: str, pictures: Sequence[Image.Image]) -> Example:
+def make_example(name: str, title: str, pictures: Sequence[Image.Image], *, number: int = 1) -> Example:
     """Encode drawn pictures as JPEG, as a camera does, one day apart."""
     days = (_FIRST_DAY + timedelta(days=number) for number in range(len(pictures)))
+    shown = pictures if len(pictures) == 1 else (pictures[0], pictures[-1])
     return Example(
-        name=name, photos=tuple(_as_jpeg(picture, day) for picture, day in zip(pictures, days, strict=True))
+        name=name,
+        title=title,
+        number=number,
+        photos=tuple(_as_jpeg(picture, day) for picture, day in zip(pictures, days, strict=True)),
+        tiles=tuple(_tile(picture) for picture in shown),
     )
 
 
-def example_tiles(examples: Sequence[Example], *, elem_id: str, note: str = "") -> gr.HTML:
-    """Show examples as a row of buttons; a click triggers ``click`` with ``index`` in its data.
-
-    Args:
-        note: what an answer to a drawing means.
-    """
-    tiles = [(example.name, _pictures(example)) for example in examples]
-    html = render("example_tiles", tiles=tiles, note=note)
-    return gr.HTML(html, elem_id=elem_id, apply_default_css=False, js_on_load=_ON_CLICK)
-
-
-def clicked_example(examples: Sequence[Example], event: gr.EventData) -> Example | None:
-    """Return the clicked example, or None if the browser sends no valid index."""
-    try:
-        index = event.index
-    except (AttributeError, TypeError):  # TypeError: the event has no data at all
-        return None
-    return examples[index] if isinstance(index, int) and 0 <= index < len(examples) else None
-
-
-def _pictures(example: Example) -> list[str]:
-    shown = example.photos if len(example.photos) == 1 else (example.photos[0], example.photos[-1])
-    previews = [make_preview(photo, max_side_px=_TILE_PX) for photo in shown]
-    return [preview.data_uri for preview in previews if preview]
+def _tile(picture: Image.Image) -> bytes:
+    small = picture.convert("RGB")
+    small.thumbnail((_TILE_PX, _TILE_PX), Image.Resampling.LANCZOS)
+    data = io.BytesIO()
+    small.save(data, "JPEG", quality=80)
+    return data.getvalue()
 
 
 def _as_jpeg(picture: Image.Image, taken_at: datetime) -> bytes:

@@ -1,42 +1,32 @@
-"""The whole page: title, tabs, footer. The tabs call the API through ``Services``."""
+"""The shell of the page in Gradio: places for our HTML and the tabs; no event has a Python function.
 
-from collections.abc import Sequence
+``ui/static/page.js`` puts the templates of the document (``ui/document.py``) into the places.
+"""
 
 import gradio as gr
 
-from serve.schemas import DISCLAIMER
-from ui.examples import Example
-from ui.rendering import TEMPLATES, in_minutes, render
-from ui.services import Services
-from ui.tabs.about import build_about_tab
-from ui.tabs.lesion import build_lesion_tab
-from ui.tabs.progress import build_progress_tab
-from ui.theme import html_block
+from ui.gradio_api import Endpoints, add_endpoints
+from ui.translation import translations
+
+TABS = ("lesion", "progress", "about")
 
 
-def build_page(
-    services: Services, *, lesion_examples: Sequence[Example], progress_examples: Sequence[Example]
-) -> gr.Blocks:
-    """Lay out the page and connect its handlers."""
+def build_page(endpoints: Endpoints, language: str = "en") -> gr.Blocks:
+    """Lay out the places and the tabs, and add the endpoints for ``gradio_client``."""
+    _ = translations(language).gettext
+    labels = {"lesion": _("Lesion"), "progress": _("Progress"), "about": _("About")}
     with gr.Blocks(title="skinserve", analytics_enabled=False, fill_width=True) as page:
-        html_block(render("page_head", max_age=in_minutes(services.uploads.max_age_s)))
-        _connection_banner()
+        _place("head")
         with gr.Tabs(elem_id="tabs"):
-            with gr.Tab("Lesion"):
-                build_lesion_tab(services, lesion_examples)
-            with gr.Tab("Progress"):
-                build_progress_tab(services, progress_examples)
-            with gr.Tab("About") as about:
-                build_about_tab(about, services)
-        html_block(render("page_foot", disclaimer=DISCLAIMER))
+            for name in TABS:
+                with gr.Tab(labels[name], elem_id=f"panel-{name}"):
+                    _place(name)
+        _place("foot")
+        add_endpoints(endpoints)
     return page
 
 
-def _connection_banner() -> None:
-    """Add the message for a server that does not answer, at first hidden."""
-    gr.HTML(
-        (TEMPLATES / "connection.html").read_text(encoding="utf-8"),
-        js_on_load=(TEMPLATES / "connection.js").read_text(encoding="utf-8"),
-        apply_default_css=False,
-        elem_id="connection",
-    )
+def _place(name: str) -> None:
+    """Add an empty column: ``gr.HTML`` evaluates its content as a script, which our policy forbids."""
+    with gr.Column(elem_id=f"place-{name}", min_width=0):
+        pass

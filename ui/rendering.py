@@ -1,16 +1,19 @@
 """Render the page's HTML from the Jinja templates; every value is escaped."""
 
 import math
+from functools import lru_cache
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from ui.translation import DEFAULT_LANGUAGE, plural_samples, translations
+
 TEMPLATES = Path(__file__).with_name("templates")
 
 
-def render(template: str, **values: object) -> str:
-    """Render ``templates/<template>.html.jinja``."""
-    return _ENVIRONMENT.get_template(f"{template}.html.jinja").render(values)
+def render(template: str, language: str = DEFAULT_LANGUAGE, /, **values: object) -> str:
+    """Render ``templates/<template>.html.jinja`` in a language."""
+    return _environment(language).get_template(f"{template}.html.jinja").render(values)
 
 
 def percent(probability: float, *, limit: float | None = None) -> str:
@@ -41,12 +44,6 @@ def format_percent(whole: int) -> str:
     return {0: "<1%", 100: ">99%"}.get(whole, f"{whole}%")
 
 
-def in_minutes(seconds: float) -> str:
-    """Format a time, rounded up to minutes: ``10 minutes``."""
-    minutes = math.ceil(seconds / 60)
-    return "1 minute" if minutes == 1 else f"{minutes} minutes"
-
-
 def css_percent(fraction: float) -> str:
     """Format a fraction as a length in CSS: ``12.5%``."""
     return f"{100 * fraction:.3f}".rstrip("0").rstrip(".") + "%"
@@ -58,11 +55,18 @@ def sentence(message: str) -> str:
     return f"{message[:1].upper()}{message[1:]}{end}"
 
 
-_ENVIRONMENT = Environment(
-    loader=FileSystemLoader(TEMPLATES),
-    autoescape=True,
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-)
-_ENVIRONMENT.filters |= {"percent": percent, "css_percent": css_percent, "sentence": sentence}
+@lru_cache
+def _environment(language: str) -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        extensions=["jinja2.ext.i18n"],
+    )
+    environment.install_gettext_translations(translations(language), newstyle=True)  # pyright: ignore[reportAttributeAccessIssue]: added by the extension
+    environment.globals["plural_samples"] = plural_samples(language)
+    environment.filters["translate"] = translations(language).gettext  # of texts that Python marks by N_
+    environment.filters |= {"percent": percent, "css_percent": css_percent, "sentence": sentence}
+    return environment

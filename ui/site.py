@@ -1,8 +1,6 @@
-"""The page as a FastAPI application, without Ray."""
+"""The page as a FastAPI application, without Ray; it holds no state of its visitors."""
 
-import asyncio
 import contextlib
-import secrets
 from collections.abc import AsyncIterator
 
 import gradio as gr
@@ -13,51 +11,80 @@ from samples.lesion import draw_lesion
 from samples.series import draw_series
 from serve.runtime.forwarded_headers import ForwardedHeadersMiddleware, proxy_secrets
 from serve.runtime.security_headers import SecurityHeadersMiddleware
-from ui.access import AccessMiddleware
+from ui.access import AccessMiddleware, SameOriginMiddleware
 from ui.client import ApiClient
 from ui.config import UiConfig
+from ui.document import Document
+from ui.errors import add_error_handler
 from ui.examples import Example, make_example
-from ui.gradio_internals import ReplaceHeadTags, lengthen_queue_pauses
+from ui.gradio_api import Endpoints
+from ui.gradio_internals import (
+    CloseGradioRoutes,
+    RejectUnknownSessions,
+    ReplaceHeadTags,
+    lengthen_queue_pauses,
+)
+from ui.memory_files import add_files, scripts
 from ui.page import build_page
+from ui.preview_route import add_preview_route
+from ui.relay import add_relay
+from ui.render_routes import add_render_routes
 from ui.rendering import TEMPLATES
-from ui.services import Services
-from ui.theme import STYLE_SHEET, build_theme
-from ui.uploads import UploadFolder
+from ui.settings import PageSettings
+from ui.theme import STYLE_SHEETS, build_theme
+from ui.translation import N_, language_of
 
-_SWEEPS_PER_AGE = 20  # with an age limit of ten minutes, every 30 s
 _SEEDS = (1, 2, 17)  # by weights/lesion version 5: benign twice, then inconclusive
-_POLICY = (  # Gradio 6.31 has scripts in its pages and evaluates those of gr.HTML; photos are data and blobs
-    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
-    "img-src 'self' data: blob:; connect-src 'self' data: blob:; font-src 'self' data:; object-src 'none'; "
+_POLICY = (  # Gradio 6.31 has inline scripts and styles in its document; photos are data and blobs
+    "default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data: blob:; connect-src 'self'; font-src 'self' data:; object-src 'none'; "
     "base-uri 'self'; form-action 'self'; frame-ancestors "
 )
-_CACHEABLE = ("/assets/", "/static/", "/theme.css", "/favicon.ico")
-_UPLOAD_FACTOR = 4  # up to here a photo that is too large gets our message, above it Gradio's
+_CACHEABLE = ("/assets/", "/static/", "/examples/", "/theme.css", "/favicon.ico")
+_API = "../v1/"
+_RELAY = "v1/"
+_BASE64_GROWTH = 4 / 3
 
 
-def build_site(config: UiConfig, uploads: UploadFolder, api: ApiClient | None = None) -> FastAPI:
+def build_site(config: UiConfig, api: ApiClient | None = None) -> FastAPI:
     """Build the page.
 
     Args:
-        uploads: ``GRADIO_TEMP_DIR`` must name its folder before this call: Gradio reads it while it builds.
         api: a client of ``config.api_url`` if None.
     """
-    services = Services(api=api or _client(config), uploads=uploads)
-    page = build_page(services, lesion_examples=_lesions(), progress_examples=_series())
+    api = api or _client(config)
+    settings = PageSettings(
+        api=_RELAY if config.api_key_file else _API,
+        deadline_s=config.deadline_s,
+        max_photo_bytes=config.max_photo_bytes,
+        max_request_bytes=config.max_request_bytes,
+        lesion_examples=_lesions(),
+        progress_examples=_series(),
+    )
+    document = Document(settings)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        sweeper = asyncio.create_task(_sweep(uploads))
-        try:
-            yield
-        finally:
-            sweeper.cancel()
-            await services.api.close()
-            uploads.delete_all()
+        yield
+        await api.close()
 
     site = FastAPI(lifespan=lifespan, openapi_url=None)
+    add_error_handler(site)
+    add_files(site, scripts())
+    for example in (*settings.lesion_examples, *settings.progress_examples):
+        add_files(site, example.files)
+    add_render_routes(site, api)
+    add_preview_route(site, max_photo_bytes=config.max_photo_bytes)
+    if config.api_key_file:
+        add_relay(site, api)
     _add_alive(site)
-    site.add_middleware(ReplaceHeadTags, tags=(TEMPLATES / "head.html").read_bytes())
+    page = build_page(Endpoints(api))
+    lengthen_queue_pauses(page)
+    max_call_bytes = int(_BASE64_GROWTH * config.max_request_bytes) + 1_000_000
+    site.add_middleware(RejectUnknownSessions, page=page)
+    site.add_middleware(CloseGradioRoutes, max_body_bytes=max_call_bytes)
+    site.add_middleware(ReplaceHeadTags, parts=lambda scope: document.parts(language_of(scope)))
+    site.add_middleware(SameOriginMiddleware)
     site.add_middleware(AccessMiddleware, access=config.page_access)
     site.add_middleware(ForwardedHeadersMiddleware, secrets=proxy_secrets(config.trusted_proxy))
     site.add_middleware(
@@ -66,15 +93,13 @@ def build_site(config: UiConfig, uploads: UploadFolder, api: ApiClient | None = 
         frame_options=None if config.embedding_origins else "SAMEORIGIN",
         cacheable=_CACHEABLE,
     )
-    lengthen_queue_pauses(page)
     return gr.mount_gradio_app(
         site,
         page,
         path="/",
         theme=build_theme(),
-        css_paths=[STYLE_SHEET],
+        css_paths=STYLE_SHEETS,
         favicon_path=str(TEMPLATES / "favicon.svg"),
-        max_file_size=_UPLOAD_FACTOR * config.max_photo_bytes,
         show_error=False,
         footer_links=[],
         run_history=False,
@@ -92,31 +117,22 @@ def _client(config: UiConfig) -> ApiClient:
 
 
 def _add_alive(site: FastAPI) -> None:
-    """Add a route that returns a token of this process: the page detects a restart by it."""
-    token = secrets.token_hex(8)
+    """Add a route by which the page detects a server that does not answer."""
 
     @site.get("/alive", response_class=PlainTextResponse)
     async def alive() -> str:
-        return token
+        return "ok"
 
 
-def _lesions() -> list[Example]:
-    return [
-        make_example(f"Drawing {number}", [draw_lesion(seed=seed)])
+def _lesions() -> tuple[Example, ...]:
+    return tuple(
+        make_example(f"lesion-{number}", N_("Drawing %(number)s"), [draw_lesion(seed=seed)], number=number)
         for number, seed in enumerate(_SEEDS, start=1)
-    ]
+    )
 
 
-def _series() -> list[Example]:
-    return [
-        make_example("Five days, getting better", draw_series(improving=True, seed=13)),
-        make_example("Five days, getting worse", draw_series(improving=False, seed=7)),
-    ]
-
-
-async def _sweep(uploads: UploadFolder) -> None:
-    every_s = uploads.max_age_s / _SWEEPS_PER_AGE
-    while True:
-        await asyncio.sleep(every_s)
-        with contextlib.suppress(OSError):  # the next sweep tries again
-            await asyncio.to_thread(uploads.delete_old, within_s=every_s)
+def _series() -> tuple[Example, ...]:
+    return (
+        make_example("better", N_("Five days, getting better"), draw_series(improving=True, seed=13)),
+        make_example("worse", N_("Five days, getting worse"), draw_series(improving=False, seed=7)),
+    )

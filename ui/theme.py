@@ -1,12 +1,11 @@
 """The theme: colours, type and spacing of Gradio's components; ``page.css`` styles our own HTML."""
 
-import gradio as gr
 from gradio.themes import Base, sizes
 from gradio.themes.utils.colors import Color
 
 from ui.rendering import TEMPLATES
 
-STYLE_SHEET = TEMPLATES / "page.css"
+STYLE_SHEETS = [TEMPLATES / "page.css", TEMPLATES / "progress.css"]
 
 _TEAL = Color(
     name="teal",
@@ -87,11 +86,6 @@ _SURFACES_AND_BUTTONS = {
     "link_text_color": "*primary_600",
     "link_text_color_dark": "*primary_300",
 }
-
-
-def html_block(html: str, *, elem_id: str | None = None, visible: bool = True) -> gr.HTML:
-    """Show our own HTML, styled by ``page.css`` alone."""
-    return gr.HTML(html, elem_id=elem_id, visible=visible, apply_default_css=False, js_on_load=None)
 
 
 def build_theme() -> Base:

@@ -115,7 +115,7 @@ def _phase_metrics(result: LoadResult) -> Metrics:
 
 def _config(port: int, home: Path) -> dict[str, Any]:
     """Return ``local.yaml`` without the page, with replicas spread over the nodes."""
-    config = read_config(LOCAL_YAML, host="127.0.0.1", port=port, uploads=home / "uploads")
+    config = read_config(LOCAL_YAML, host="127.0.0.1", port=port)
     config["applications"] = [one for one in config["applications"] if one["name"] == "api"]
     for deployment in config["applications"][0]["deployments"]:
         replicas = NUM_NODES if deployment["name"] in ON_ALL_NODES else NUM_NODES - 1

@@ -167,7 +167,7 @@ def _redeploy(server: RunningServer, config: dict[str, Any], folder: Path) -> No
     port = int(server.url.rpartition(":")[2])
     source, resolved = folder / "source.yaml", folder / "changed.yaml"
     source.write_text(yaml.safe_dump(config), encoding="utf-8")
-    content = read_config(source, host="127.0.0.1", port=port, uploads=home / "uploads")
+    content = read_config(source, host="127.0.0.1", port=port)
     resolved.write_text(yaml.safe_dump(content), encoding="utf-8")
     raylet = _matching(server, lambda line: line[0].endswith("/raylet"))[0].cmdline()
     address = next(part for part in raylet if part.startswith("--gcs-address=")).partition("=")[2]

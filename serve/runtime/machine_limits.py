@@ -24,7 +24,7 @@ OPEN_FILES = 20_000
 """A server needs no more."""
 MIN_OPEN_FILES = 1024
 MIN_FREE_DISK_BYTES = 300_000_000
-"""Logs and uploads."""
+"""Logs."""
 MAX_FOLDER_LENGTH = 24
 """Ray adds about 80 characters to the paths of its sockets, which may have 107."""
 

@@ -50,7 +50,7 @@ def main(config_file: Path, host: str, port: int, home: Path) -> None:
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     try:
-        config = read_config(config_file, host=host, port=port, uploads=home / "uploads")
+        config = read_config(config_file, host=host, port=port)
         if notice := secure_page(*_arguments(config), home):
             print(NOTICE + notice, flush=True)
         if _arguments(config)[1] is None:
@@ -73,7 +73,7 @@ def main(config_file: Path, host: str, port: int, home: Path) -> None:
             shutil.rmtree(home, ignore_errors=True)
 
 
-def read_config(file: Path, *, host: str, port: int, uploads: Path) -> dict[str, Any]:
+def read_config(file: Path, *, host: str, port: int) -> dict[str, Any]:
     """Read a Serve config file; set host, port, folders and addresses of this server.
 
     Raises:
@@ -98,7 +98,7 @@ def read_config(file: Path, *, host: str, port: int, uploads: Path) -> dict[str,
                     read_entry(address, task.name)
             _check_files(settings.gateway, arguments.get("gateway") or {})
         elif application.get("import_path") == UI_IMPORT_PATH:
-            arguments.update(api_url=f"http://{local_address(host)}:{port}", uploads_folder=str(uploads))
+            arguments.update(api_url=f"http://{local_address(host)}:{port}")
             _check_proxy(arguments)
     return config
 

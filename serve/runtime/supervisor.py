@@ -214,7 +214,7 @@ class Supervisor:
     def _delete_files(self) -> None:
         """Delete the server's files; after a failure keep its logs, but never a photo."""
         home = self._spec.home
-        for folder in [home] if self._num_signals else [home / "uploads", home / "tmp"]:
+        for folder in [home] if self._num_signals else [home / "tmp"]:
             shutil.rmtree(folder, ignore_errors=True)
 
 

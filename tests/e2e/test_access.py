@@ -234,8 +234,8 @@ def test_a_visitor_behind_the_proxy_gets_an_answer_and_no_policy_is_violated(
     page.on("console", lambda one: problems.append(one.text) if one.type == "error" else None)
     page.goto(f"{nginx.url}/ui/")
 
-    page.locator("#lesion-examples button").first.click()
-    expect(page.locator("#lesion-answer .answer").get_by_role("heading").first).to_be_visible()
+    page.locator("#panel-lesion [data-example]").first.click()
+    expect(page.locator("#panel-lesion .answer").get_by_role("heading").first).to_be_visible()
     context.close()
 
     assert problems == []

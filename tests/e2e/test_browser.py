@@ -43,7 +43,7 @@ async ([url, photo]) => {
 TIMEOUT_MS = 90_000  # a busy machine with two cores
 DESK: ViewportSize = {"width": 1280, "height": 900}
 PHONE: ViewportSize = {"width": 390, "height": 844}
-VERDICT = re.compile("^(Looks benign|Looks malignant|Inconclusive)$")
+VERDICT = re.compile("^(Looks benign|Have it checked|Inconclusive)$")
 PROGRESS_VERDICT = re.compile("^(Improved|Worsened)$")
 
 on_every_screen = pytest.mark.parametrize("page", [DESK, PHONE], ids=["desk", "phone"], indirect=True)
@@ -64,7 +64,7 @@ def page(request: pytest.FixtureRequest, chromium: Browser, server_url: str) -> 
         "request", lambda request: None if _is_ours(request.url, server_url) else errors.append(request.url)
     )
     page.goto(f"{server_url}/")
-    expect(page.locator("#lesion-examples button").first).to_be_visible()
+    expect(page.locator("#panel-lesion [data-example]").first).to_be_visible()
 
     yield page
 
@@ -75,9 +75,9 @@ def page(request: pytest.FixtureRequest, chromium: Browser, server_url: str) -> 
 
 @on_every_screen
 def test_a_lesion_example_is_classified(page: Page):
-    page.locator("#lesion-examples button").first.click()
+    page.locator("#panel-lesion [data-example]").first.click()
 
-    answer = page.locator("#lesion-answer .answer")
+    answer = page.locator("#panel-lesion .answer")
     expect(answer.get_by_role("heading", name=VERDICT)).to_be_visible()
     expect(answer).to_contain_text(
         re.compile(r"(Low|Medium|High) risk: [<>]?[\d.]+% probability that it is malignant")
@@ -88,22 +88,22 @@ def test_a_lesion_example_is_classified(page: Page):
 
 
 def test_where_the_network_looked_can_be_shown_and_hidden(page: Page):
-    page.locator("#lesion-examples button").first.click()
+    page.locator("#panel-lesion [data-example]").first.click()
 
-    grad_cam = page.locator("#lesion-photo .grad-cam")
+    grad_cam = page.locator("#panel-lesion .grad-cam")
     expect(grad_cam).to_have_css("opacity", "0")
     page.get_by_text("Where the network looked").click()
-    expect(grad_cam).to_have_css("opacity", "1")
+    expect(grad_cam).to_have_css("opacity", "0.6")
 
 
 def test_more_information_opens_and_the_next_photo_can_be_added(page: Page):
-    page.locator("#lesion-examples button").nth(1).click()
+    page.locator("#panel-lesion [data-example]").nth(1).click()
     page.get_by_text("More information").click()
 
-    expect(page.locator("#lesion-answer dl")).to_be_visible()
+    expect(page.locator("#panel-lesion dl")).to_be_visible()
     page.get_by_role("button", name="Check another photo").click()
-    expect(page.locator("#lesion-picker")).to_be_visible()
-    expect(page.locator("#lesion-answer .answer")).to_have_count(0)
+    expect(page.locator("#panel-lesion .photo-input")).to_be_visible()
+    expect(page.locator("#panel-lesion .answer")).to_have_count(0)
 
 
 def test_a_photo_with_an_exif_rotation_is_shown_upright(page: Page):
@@ -112,50 +112,57 @@ def test_a_photo_with_an_exif_rotation_is_shown_upright(page: Page):
     lying = draw_lesion(seed=5).crop((0, 60, 600, 540))
     photo = _jpeg(lying, exif=exif)
 
-    _add(page.locator("#lesion-picker"), [photo])
+    _add(page.locator("#panel-lesion .photo-input"), [photo])
 
-    expect(page.locator("#lesion-answer").get_by_role("heading", name=VERDICT)).to_be_visible()
-    shown = page.locator("#lesion-photo .photo").bounding_box()
+    expect(page.locator("#panel-lesion").get_by_role("heading", name=VERDICT)).to_be_visible()
+    shown = page.locator("#panel-lesion .photo").bounding_box()
     assert shown is not None
     assert shown["height"] / shown["width"] == pytest.approx(600 / 480, rel=0.01)
 
 
 def test_a_file_that_is_no_photo_gets_an_error_card(page: Page):
-    _add(page.locator("#lesion-picker"), [b"<html>not a photo</html>"])
+    _add(page.locator("#panel-lesion .photo-input"), [b"<html>not a photo</html>"])
 
-    alert = page.locator("#lesion-answer").get_by_role("alert")
+    alert = page.locator("#panel-lesion .card.error")
     expect(alert).to_contain_text("This file type is not supported")
     expect(alert).to_contain_text(re.compile("JPEG, PNG, WebP"))
-    expect(page.locator("#lesion-picker")).to_be_visible()
+    expect(page.locator("#panel-lesion .photo-input")).to_be_visible()
 
 
 @on_every_screen
 def test_a_black_photo_has_no_verdict_but_what_to_do(page: Page):
-    _add(page.locator("#lesion-picker"), [_jpeg(Image.new("RGB", (600, 450)))])
+    _add(page.locator("#panel-lesion .photo-input"), [_jpeg(Image.new("RGB", (600, 450)))])
 
-    answer = page.locator("#lesion-answer .answer")
+    answer = page.locator("#panel-lesion .answer")
     expect(answer.get_by_role("heading", name="This photo is too dark")).to_be_visible()
-    expect(answer.get_by_role("status")).to_contain_text("neither benign nor malignant")
+    expect(answer.locator(".verdict-head")).to_contain_text("neither benign nor malignant")
     expect(answer).to_contain_text(re.compile("What to do.*Take it again in daylight", re.DOTALL))
     expect(answer).to_contain_text(DISCLAIMER)
     expect(answer).not_to_contain_text(re.compile("probability that|Looks|risk"))
     expect(answer.locator(".bars, .gauge")).to_have_count(0)
-    expect(page.locator("#lesion-photo img")).to_have_count(1)
-    expect(page.locator("#lesion-photo .grad-cam")).to_have_count(0)
+    expect(page.locator("#panel-lesion .stage img")).to_have_count(1)
+    expect(page.locator("#panel-lesion .grad-cam")).to_have_count(0)
 
 
 def test_a_heic_photo_is_classified_and_shown(page: Page):
-    _add(page.locator("#lesion-picker"), [_encoded(draw_lesion(seed=5), "HEIF")], name="IMG_1.HEIC", mime="")
+    _add(
+        page.locator("#panel-lesion .photo-input"),
+        [_encoded(draw_lesion(seed=5), "HEIF")],
+        name="IMG_1.HEIC",
+        mime="",
+    )
 
-    expect(page.locator("#lesion-answer").get_by_role("heading", name=VERDICT)).to_be_visible()
-    assert _is_drawn(page.locator("#lesion-photo img").first)
+    expect(page.locator("#panel-lesion").get_by_role("heading", name=VERDICT)).to_be_visible()
+    shown = page.locator("#panel-lesion .stage img").first
+    expect(shown).to_have_attribute("src", re.compile("^data:image/jpeg"))
+    assert _is_drawn(shown)
 
 
 @on_every_screen
 def test_a_series_example_is_compared(page: Page):
     tab = _open_progress(page)
 
-    tab.locator("#progress-examples button").first.click()
+    tab.locator("#panel-progress [data-example]").first.click()
 
     answer = tab.locator("#progress-answer .answer")
     expect(answer.get_by_role("heading", name=PROGRESS_VERDICT)).to_be_visible()
@@ -172,10 +179,8 @@ def test_uploaded_photos_are_compared_and_one_without_a_face_is_not_used(page: P
     tab = _open_progress(page)
     photos = [_jpeg(photo) for photo in draw_series(improving=True, num_photos=3, seed=13)]
     photos.insert(1, _jpeg(Image.new("RGB", (480, 480), "tan")))
-    expect(tab.get_by_role("button", name="Compare", exact=True)).to_be_disabled()
-
-    _add(tab.locator("#progress-picker"), photos)
-    expect(tab.locator(".picked li")).to_have_count(4)
+    _add(tab.locator("#panel-progress .photo-input"), photos)
+    expect(tab.locator(".series-tiles li")).to_have_count(4)
     tab.get_by_role("button", name="Compare", exact=True).click()
     tab.get_by_role("button", name="Compare in this order").click()
 
@@ -191,20 +196,20 @@ def test_heic_photos_are_previewed_and_missing_dates_are_requested(page: Page):
     later, earlier = (_encoded(face, "HEIF") for face in draw_series(improving=True, num_photos=2, seed=13))
     dated = _jpeg(draw_series(improving=True, num_photos=2, seed=13)[1], exif=_taken("2026:03:09 18:30:00"))
 
-    _add(tab.locator("#progress-picker"), [later, earlier], name="IMG_1.HEIC", mime="")
-    expect(tab.locator(".picked li")).to_have_count(2)
-    _add(tab.locator("#progress-picker"), [dated])
-    expect(tab.locator(".picked li")).to_have_count(3)
-    expect(tab.locator(".picked img[src^='data:']")).to_have_count(2)
+    _add(tab.locator("#panel-progress .photo-input"), [later, earlier], name="IMG_1.HEIC", mime="")
+    expect(tab.locator(".series-tiles li")).to_have_count(2)
+    _add(tab.locator("#panel-progress .photo-input"), [dated])
+    expect(tab.locator(".series-tiles li")).to_have_count(3)
+    expect(tab.locator(".series-tiles img[src^='data:']")).to_have_count(2)
     tab.get_by_role("button", name="Compare", exact=True).click()
 
-    question = tab.locator("#progress-dates")
+    question = tab.locator(".arrange")
     expect(question.get_by_role("heading", name="When were these photos taken?")).to_be_visible()
-    expect(question).to_contain_text("09 Mar 2026")
     expect(question.locator("img")).to_have_count(3)
+    expect(question.get_by_label("Date of photo 3")).to_have_value("2026-03-09")
     question.get_by_label("Date of photo 1").fill("2026-03-10")
     question.get_by_label("Date of photo 2").fill("2026-03-01")
-    question.get_by_role("button", name="Use these dates").click()
+    question.get_by_role("button", name="Compare by these dates").click()
 
     answer = tab.locator("#progress-answer .answer")
     expect(answer.get_by_role("heading", name="Your photos, oldest first")).to_be_visible()
@@ -214,38 +219,18 @@ def test_heic_photos_are_previewed_and_missing_dates_are_requested(page: Page):
     expect(question).to_be_hidden()
 
 
-def test_a_server_that_does_not_answer_is_reported_and_a_restarted_one_reloads_the_page(page: Page):
-    page.clock.install()
-    page.reload()
-    banner = page.get_by_text("The connection to the server is lost.")
-    expect(page.locator("#lesion-examples button").first).to_be_visible()
-    expect(banner).to_be_hidden()
-
-    page.route("**/ui/alive", lambda route: route.fulfill(status=503))
-    for _ in range(2):
-        with page.expect_response("**/ui/alive"):
-            page.clock.fast_forward(5000)
-    expect(banner).to_be_visible()
-
-    page.route("**/ui/alive", lambda route: route.fulfill(body="another process"))
-    with page.expect_event("framenavigated"):
-        page.clock.fast_forward(5000)
-    expect(page.locator("#lesion-examples button").first).to_be_visible()
-    expect(banner).to_be_hidden()
-
-
 def test_one_photo_only_and_no_face_get_error_cards(page: Page):
     tab = _open_progress(page)
     empty = _jpeg(Image.new("RGB", (480, 480), "tan"))
-    alert = tab.locator("#progress-answer").get_by_role("alert")
+    alert = tab.locator("#progress-status").get_by_role("alert")
 
-    _add(tab.locator("#progress-picker"), [empty])
-    expect(tab.locator(".picked li")).to_have_count(1)
+    _add(tab.locator("#panel-progress .photo-input"), [empty])
+    expect(tab.locator(".series-tiles li")).to_have_count(1)
     tab.get_by_role("button", name="Compare", exact=True).click()
     expect(alert).to_contain_text("one photo only")
 
-    _add(tab.locator("#progress-picker"), [empty])
-    expect(tab.locator(".picked li")).to_have_count(2)
+    _add(tab.locator("#panel-progress .photo-input"), [empty])
+    expect(tab.locator(".series-tiles li")).to_have_count(2)
     tab.get_by_role("button", name="Compare", exact=True).click()
     expect(alert).to_contain_text("No face was found")
 
@@ -254,9 +239,9 @@ def test_one_photo_only_and_no_face_get_error_cards(page: Page):
 def test_about_shows_all_networks_and_how_to_call_them(page: Page, server_url: str):
     page.get_by_role("tab", name="About").click()
 
-    expect(page.locator("#about-models .model")).to_have_count(3)
-    expect(page.locator("#about-cards summary")).to_have_text([re.compile("^Model card: ")] * 3)
-    expect(page.locator("#about-api")).to_contain_text(f"{server_url}/v1/lesion")
+    expect(page.locator("#panel-about .model")).to_have_count(3)
+    expect(page.locator("#panel-about .model-card summary")).to_have_text([re.compile("^Model card: ")] * 3)
+    expect(page.locator("#panel-about .about-api")).to_contain_text(f"{server_url}/v1/lesion")
 
 
 @pytest.mark.parametrize("allowed", [True, False])
@@ -275,13 +260,13 @@ def test_a_page_of_another_origin_calls_the_api_if_it_is_allowed(
 
 def _open_progress(page: Page) -> Locator:
     page.get_by_role("tab", name="Progress").click()
-    expect(page.locator("#progress-examples button").first).to_be_visible()
+    expect(page.locator("#panel-progress [data-example]").first).to_be_visible()
     return page.locator("body")
 
 
 def _add(picker: Locator, photos: list[bytes], *, name: str = "photo.jpg", mime: str = "image/jpeg") -> None:
     files: list[FilePayload] = [{"name": name, "mimeType": mime, "buffer": photo} for photo in photos]
-    picker.locator("input[type=file]").set_input_files(files)
+    picker.locator(".drop input").set_input_files(files)
 
 
 def _jpeg(picture: Image.Image, **options: object) -> bytes:
@@ -305,10 +290,8 @@ def _is_drawn(image: Locator) -> bool:
 
 
 def _is_error(message: ConsoleMessage) -> bool:
-    """Ignore the errors of a test, and what Gradio logs when it cannot read the progress of an upload."""
-    about_progress = "upload_progress" in message.location["url"] or message.text == "Response"
-    is_tested = message.location["url"].endswith("/ui/alive")
-    return message.type == "error" and not about_progress and not is_tested
+    """Ignore the responses of the API that a test expects: Chromium logs each 4xx as an error."""
+    return message.type == "error" and "/v1/" not in message.location["url"]
 
 
 def _is_ours(url: str, server_url: str) -> bool:

@@ -159,6 +159,9 @@ async def test_the_page_answers_with_its_own_key(keyed_server: Server, http: htt
     await client.close()
 
     assert answer.verdict
+    direct, relayed = (http.post(path, content=lesion) for path in ("/v1/lesion", "/ui/v1/lesion"))
+    assert (direct.status_code, relayed.status_code) == (401, 200)
+    assert relayed.json()["verdict"] == answer.verdict and relayed.headers["x-request-id"]
 
 
 def test_no_key_is_in_a_log(keyed_server: Server, http: httpx.Client, add: Any):

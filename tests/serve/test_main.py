@@ -98,14 +98,11 @@ def config_of(tmp_path: Path, **lesion: object) -> Path:
     return file
 
 
-def test_a_config_gets_host_port_and_uploads_folder(tmp_path: Path):
-    config = read_config(config_of(tmp_path), host="0.0.0.0", port=9000, uploads=tmp_path / "uploads")
+def test_a_config_gets_host_and_port(tmp_path: Path):
+    config = read_config(config_of(tmp_path), host="0.0.0.0", port=9000)
 
     assert config["http_options"] == {"host": "0.0.0.0", "port": 9000}
-    assert config["applications"][1]["args"] == {
-        "api_url": "http://127.0.0.1:9000",
-        "uploads_folder": str(tmp_path / "uploads"),
-    }
+    assert config["applications"][1]["args"] == {"api_url": "http://127.0.0.1:9000"}
 
 
 def test_the_path_of_a_registry_becomes_absolute(tmp_path: Path):
@@ -115,7 +112,7 @@ def test_the_path_of_a_registry_becomes_absolute(tmp_path: Path):
         content["applications"][0]["args"]["gateway"] = {"registry": address}
         file.write_text(yaml.safe_dump(content))
 
-        config = read_config(file, host="127.0.0.1", port=9000, uploads=tmp_path)
+        config = read_config(file, host="127.0.0.1", port=9000)
 
         assert config["applications"][0]["args"]["gateway"]["registry"] == expected
 
@@ -123,7 +120,7 @@ def test_the_path_of_a_registry_becomes_absolute(tmp_path: Path):
 def test_a_missing_checkpoint_or_an_unknown_setting_is_rejected_before_ray_starts(tmp_path: Path):
     for wrong, match in (({"checkpoints": ["nowhere"]}, "is no checkpoint"), ({"colour": 1}, "colour")):
         with pytest.raises((CheckpointError, ValueError), match=match):
-            read_config(config_of(tmp_path, **wrong), host="127.0.0.1", port=9000, uploads=tmp_path)
+            read_config(config_of(tmp_path, **wrong), host="127.0.0.1", port=9000)
 
 
 def test_num_cpus_is_the_sum_over_all_replicas():

@@ -1,23 +1,29 @@
 """A small API with the responses that a test sets."""
 
 import base64
+import contextlib
 import io
-from collections.abc import AsyncIterator, Callable
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
-from pathlib import Path
 
 import httpx
 import pytest
+import uvicorn
 from fastapi import FastAPI, Request, Response
 from PIL import Image, ImageOps
+from playwright.sync_api import Browser, Page, ViewportSize, expect
 from starlette.datastructures import UploadFile
+from starlette.types import ASGIApp
 
+import ui.site
 from models.lesion.metrics import DiagnosisMetrics, LesionMetrics, RiskMetrics
 from models.metrics import Metric
 from models.progress.metrics import ProgressMetrics, VerdictMetrics
 from serve.lesion.schemas import DiagnosisScore, LesionAnswer, PixelBox
 from serve.lesion.verdict import RISK_LEVELS, LesionThresholds
+from serve.progress.photo_order import read_times, sort_photos
 from serve.progress.schemas import Box, FoundFace, PhotoReport, ProgressAnswer, VerdictThresholds
 from serve.schemas import (
     ErrorBody,
@@ -30,9 +36,16 @@ from serve.schemas import (
     Reason,
     ReasonCode,
 )
+from tests.e2e.conftest import chromium as chromium
 from ui.client import ApiClient
-from ui.services import Services
-from ui.uploads import UploadFolder
+from ui.config import UiConfig
+
+DESK: ViewportSize = {"width": 1280, "height": 900}
+PHONE: ViewportSize = {"width": 390, "height": 844}
+on_every_screen = pytest.mark.parametrize("page", [DESK, PHONE], ids=["desk", "phone"], indirect=True)
+MAX_PHOTO_BYTES = 3_000_000
+"""Of the page in browser tests."""
+TIMEOUT_MS = 20_000
 
 DIAGNOSES: tuple[tuple[str, Group, float], ...] = (
     ("Nevus", "benign", 0.62),
@@ -227,10 +240,16 @@ class FakeApi:
     taken_at: list[str] = field(default_factory=list)
     num_models_requests: int = 0
     models_status: int = 200
+    recorded: list[datetime | None] = field(default_factory=list)
+    """Times that the photos of a series record."""
 
     def fail(self, status: int, code: ErrorCode, message: str) -> None:
         body = ErrorBody(error=ErrorDetail(code=code, message=message))
         self.error = Response(body.model_dump_json(), status, media_type="application/json")
+
+    def reset(self) -> None:
+        """Return to the first answers."""
+        vars(self).update(vars(FakeApi()))
 
     def app(self) -> FastAPI:
         app = FastAPI()
@@ -243,7 +262,7 @@ class FakeApi:
         @app.post("/v1/progress")
         async def progress(request: Request) -> Response:
             await self._record(request, "files")
-            return self.error or _json(self.progress or progress_answer(len(self.photos)))
+            return self.error or _json(self.progress or self._series_answer())
 
         @app.get("/v1/models")
         async def models() -> Response:
@@ -253,6 +272,17 @@ class FakeApi:
             return self.error or _json(loaded_models())
 
         return app
+
+    def _series_answer(self) -> ProgressAnswer:
+        """Return an answer with the photos in the order that the API gives them."""
+        answer = progress_answer(len(self.photos))
+        recorded = [*self.recorded, *[None] * len(self.photos)][: len(self.photos)]
+        order, positions, times = sort_photos(read_times(self.taken_at, len(self.photos)), recorded)
+        photos = [
+            photo.model_copy(update={"index": index, "taken_at": times[index]})
+            for photo, index in zip(answer.photos, positions, strict=True)
+        ]
+        return answer.model_copy(update={"order": order, "photos": photos})
 
     async def _record(self, request: Request, field_name: str) -> None:
         async with request.form() as form:
@@ -281,13 +311,70 @@ async def client(fake_api: FakeApi) -> AsyncIterator[ApiClient]:
 
 
 @pytest.fixture
-def uploads(tmp_path: Path) -> UploadFolder:
-    return UploadFolder(tmp_path / "uploads", max_age_s=60, max_photo_bytes=1_000_000)
+def small_examples(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Replace the drawings of the page: drawing them takes seconds."""
+    patch_examples(monkeypatch)
+
+
+def patch_examples(patch: pytest.MonkeyPatch) -> None:
+    picture = Image.new("RGB", (64, 48), "tan")
+    patch.setattr(ui.site, "draw_lesion", lambda seed: picture)
+    patch.setattr(ui.site, "draw_series", lambda improving, seed: [picture] * 2)
+
+
+@pytest.fixture(scope="module")
+def api() -> FakeApi:
+    """Return the API behind ``page_url``."""
+    return FakeApi()
+
+
+@pytest.fixture(scope="module")
+def page_url(api: FakeApi) -> Iterator[str]:
+    """Serve the fake API and, at ``/ui/``, the page from a thread."""
+    client = ApiClient("http://api", transport=httpx.ASGITransport(api.app()))
+    with pytest.MonkeyPatch.context() as patch:
+        patch_examples(patch)
+        site = api.app()
+        site.mount("/ui", ui.site.build_site(UiConfig(max_photo_bytes=MAX_PHOTO_BYTES), client))
+        with served(site) as address:
+            yield f"{address}/ui/"
+
+
+@contextlib.contextmanager
+def served(site: ASGIApp) -> Iterator[str]:
+    """Serve an application on a free port of 127.0.0.1 while the context lasts."""
+    server = uvicorn.Server(uvicorn.Config(site, port=0, log_level="error"))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        thread.join(0.05)
+        assert thread.is_alive()
+    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    server.should_exit = True
+    thread.join(10)
 
 
 @pytest.fixture
-def services(client: ApiClient, uploads: UploadFolder) -> Services:
-    return Services(api=client, uploads=uploads)
+def page(request: pytest.FixtureRequest, chromium: Browser, page_url: str, api: FakeApi) -> Iterator[Page]:
+    """Open the page on a desktop or, with ``on_every_screen``, a phone too; nothing scrolls sideways."""
+    api.reset()
+    screen: ViewportSize = getattr(request, "param", DESK)
+    context = chromium.new_context(viewport=screen, reduced_motion="reduce")
+    context.set_default_timeout(TIMEOUT_MS)
+    expect.set_options(timeout=TIMEOUT_MS)
+    page = context.new_page()
+    problems: list[str] = []
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.on(
+        "console",
+        lambda message: problems.append(message.text) if "Content Security" in message.text else None,
+    )
+    page.goto(page_url)
+    expect(page.locator("#panel-lesion .photo-input")).to_be_visible()
+    yield page
+    assert page.evaluate("document.documentElement.scrollWidth") <= screen["width"], "it scrolls sideways"
+    assert problems == []
+    context.close()
 
 
 @pytest.fixture

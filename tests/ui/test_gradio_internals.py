@@ -32,3 +32,7 @@ def test_the_document_of_gradio_has_the_tags_that_the_page_removes():
 
     assert any(b"og:image" in tag for tag in tags) and any(b"twitter:" in tag for tag in tags)
     assert any(b"manifest" in tag for tag in tags)
+
+
+def test_the_queue_has_the_sessions_that_the_page_looks_up():
+    assert gr.Blocks()._queue.pending_messages_per_session == {}

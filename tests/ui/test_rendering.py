@@ -1,7 +1,7 @@
 import pytest
 from jinja2 import UndefinedError
 
-from ui.rendering import css_percent, in_minutes, percent, render
+from ui.rendering import css_percent, percent, render
 
 
 @pytest.mark.parametrize(
@@ -29,23 +29,14 @@ def test_rounding_never_carries_a_probability_over_the_threshold(probability: fl
     assert percent(probability, limit=limit) == text
 
 
-def test_times_are_rounded_up_to_minutes():
-    assert [in_minutes(seconds) for seconds in (1, 60, 61, 600)] == [
-        "1 minute",
-        "1 minute",
-        "2 minutes",
-        "10 minutes",
-    ]
-
-
 def test_lengths_have_no_needless_zeros():
     assert [css_percent(fraction) for fraction in (0, 0.125, 1 / 3, 1)] == ["0%", "12.5%", "33.333%", "100%"]
 
 
 def test_values_are_escaped():
-    assert "<p>&lt;b&gt;x&lt;/b&gt;</p>" in render("lead", title="", text="<b>x</b>")
+    assert "<p>&lt;b&gt;x&lt;/b&gt;</p>" in render("about_models", models=[], error_rates=["<b>x</b>"])
 
 
 def test_a_missing_value_is_an_error():
-    with pytest.raises(UndefinedError, match="'text' is undefined"):
-        render("lead", title="")
+    with pytest.raises(UndefinedError, match="'error_rates' is undefined"):
+        render("about_models", models=[])

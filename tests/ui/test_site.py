@@ -5,12 +5,11 @@ from pathlib import Path
 import httpx
 import pytest
 from fastapi import FastAPI
-from PIL import Image
 
 import ui.site
 from serve.runtime.forwarded_headers import TrustedProxy
+from ui.client import ApiClient
 from ui.config import UiConfig
-from ui.services import Services
 
 FORGED = {
     "x-forwarded-prefix": "/evil",
@@ -20,20 +19,16 @@ FORGED = {
     "x-gradio-server": "http://evil.example",
     "x-skinserve-proxy-secret": "a-forged-secret-of-the-proxy",
 }
-PATHS = ("/ui", "/ui/", "/ui/config", "/ui/gradio_api/info", "/ui/logout", "/ui/theme.css")
+PATHS = ("/ui", "/ui/", "/ui/config", "/ui/gradio_api/info", "/ui/gradio_api/app_id", "/ui/theme.css")
 MakeClient = Callable[[UiConfig], httpx.AsyncClient]
 
 
 @pytest.fixture
-def make_client(services: Services, monkeypatch: pytest.MonkeyPatch) -> MakeClient:
+def make_client(client: ApiClient, small_examples: None) -> MakeClient:
     """Build the page with small examples, served at ``/ui``."""
-    picture = Image.new("RGB", (64, 48), "tan")
-    monkeypatch.setattr(ui.site, "draw_lesion", lambda seed: picture)
-    monkeypatch.setattr(ui.site, "draw_series", lambda improving, seed: [picture] * 2)
-    monkeypatch.setenv("GRADIO_TEMP_DIR", str(services.uploads.path))
 
     def make(config: UiConfig) -> httpx.AsyncClient:
-        site: FastAPI = ui.site.build_site(config, services.uploads, services.api)
+        site: FastAPI = ui.site.build_site(config, client)
         transport = httpx.ASGITransport(site, root_path="/ui")
         return httpx.AsyncClient(base_url="http://skin.example", transport=transport)
 
@@ -50,8 +45,8 @@ async def test_forged_headers_change_nothing_by_default(make_client: MakeClient)
 
     clean, forged = await seen(client, {}), await seen(client, FORGED)
 
-    assert [status for status, *_ in clean] == [307, 200, 200, 200, 302, 200]
-    assert [location for *_, location in clean if location] == ["/ui/", "/ui"]
+    assert [status for status, *_ in clean] == [307, 200, 200, 200, 200, 200]
+    assert [location for *_, location in clean if location] == ["/ui/"]
     assert forged == clean
     assert "evil" not in str(clean)
 
@@ -92,3 +87,31 @@ async def test_photos_are_not_stored_and_only_named_origins_may_show_the_page_in
     assert [answer.headers["cache-control"] for answer in (*answers, photo)] == ["no-store"] * 3
     assert {answer.headers["x-content-type-options"] for answer in (*answers, style, photo)} == {"nosniff"}
     assert "cache-control" not in style.headers
+
+
+async def test_scripts_are_not_evaluated_from_text(make_client: MakeClient):
+    policy = (await make_client(UiConfig()).get("/ui/")).headers["content-security-policy"]
+
+    assert "script-src 'self' 'unsafe-inline';" in policy and "unsafe-eval" not in policy
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("upload", "upload_progress?upload_id=x", "file=/etc/passwd", "proxy=http://evil.example"),
+        *("deep_link", "stream/a/b/c/playlist.m3u8", "component_server", "process_recording"),
+        *("call/lesion", "call/v2/lesion"),
+        *("cancel", "reset", "token", "vibe-code", "run-history/records", "openapi.json"),
+    ],
+)
+async def test_routes_of_gradio_that_the_page_does_not_need_are_closed(make_client: MakeClient, path: str):
+    client = make_client(UiConfig())
+
+    for method in ("GET", "POST"):
+        answer = await client.request(method, f"/ui/gradio_api/{path}")
+        assert (answer.status_code, answer.json()["error"]["code"]) == (404, "not_found")
+
+
+@pytest.mark.parametrize("path", ["login", "logout", "manifest.json", "monitoring", "pwa_icon", "svelte/x"])
+async def test_pages_of_gradio_are_closed(make_client: MakeClient, path: str):
+    assert (await make_client(UiConfig()).get(f"/ui/{path}")).status_code == 404

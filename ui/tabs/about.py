@@ -1,76 +1,43 @@
-"""The About tab: purpose and limits, the loaded networks, the HTTP API, what happens to photos."""
+"""The About tab: purpose and limits for patients; networks and HTTP API for engineers."""
 
-from html import escape
+from collections.abc import Sequence
 from typing import Any
-from urllib.parse import urljoin
 
-import gradio as gr
+from markdown_it import MarkdownIt
 
 from serve.progress.schemas import VerdictThresholds
 from serve.schemas import DISCLAIMER, LoadedModel
-from ui.cards import exception_card
-from ui.rendering import in_minutes, render
-from ui.services import Services
+from ui.rendering import render
 from ui.tabs.metric_lines import measured_on, metric_lines
-from ui.tabs.titles import TITLES
-from ui.theme import html_block
+from ui.tabs.verdict_errors import verdict_errors
+from ui.translation import N_
+
+_TITLES = {"lesion": N_("Is this lesion harmful?"), "progress": N_("Is my face getting better?")}
+_MARKDOWN = MarkdownIt("commonmark", {"html": False}).enable("table")
+"""Model cards come with the checkpoints: HTML in them is shown as text."""
 
 
-def build_about_tab(tab: gr.Tab, services: Services) -> None:
-    """Lay out the tab and connect it. Call inside ``tab``; opening it requests the loaded networks."""
-    html_block(render("about", disclaimer=DISCLAIMER, max_age=in_minutes(services.uploads.max_age_s)))
-    models = html_block('<p class="muted">Loading the list of networks …</p>', elem_id="about-models")
-    cards = gr.Markdown("", elem_id="about-cards")
-    how_to_call = html_block("", elem_id="about-api")
+def about_tab(language: str) -> str:
+    """Render the tab; opening it requests the loaded networks, see ``ui/static/about.js``."""
+    return render("about_tab", language, disclaimer=DISCLAIMER)
 
-    async def on_open(request: gr.Request) -> list[Any]:
-        api = api_section(_address(request))
-        try:
-            loaded = (await services.api_for(request).models()).models
-        except Exception as error:
-            return [exception_card(error), "", api]
-        return [models_section(loaded), model_cards(loaded), api]
 
-    tab.select(
-        on_open,
-        None,
-        [models, cards, how_to_call],
-        concurrency_limit=None,
-        show_progress="hidden",
-        api_visibility="private",
+def about_models(models: Sequence[LoadedModel], language: str) -> str:
+    """Render the loaded networks with their metrics and model cards."""
+    errors = [verdict_errors(model) for model in models if model.default]
+    return render(
+        "about_models",
+        language,
+        models=[_model(model) for model in models],
+        error_rates=[found.of_malignant(language) for found in errors if found],
     )
-
-
-def models_section(models: list[LoadedModel]) -> str:
-    """Render the loaded networks with their metrics."""
-    return render("about_models", models=[_model(model) for model in models])
-
-
-def model_cards(models: list[LoadedModel]) -> str:
-    """Return the model cards as one Markdown text in which each can be unfolded."""
-    return "\n\n".join(
-        f"<details><summary>Model card: {escape(model.name)}</summary>\n\n{model.model_card}\n\n</details>"
-        for model in models
-    )
-
-
-def api_section(address: str) -> str:
-    """Render how a program calls the API.
-
-    Args:
-        address: URL of the API, without a slash at the end.
-    """
-    return render("about_api", address=address)
-
-
-def _address(request: gr.Request) -> str:
-    """Return the URL of the API for the browser, the parent of the page's."""
-    return urljoin(str(request.base_url), "..").rstrip("/")
 
 
 def _model(model: LoadedModel) -> dict[str, Any]:
     return {
-        "question": TITLES.get(model.kind, model.name),
+        "title": _TITLES.get(model.kind, model.name),
+        "name": model.name,
+        "card": _MARKDOWN.render(model.model_card),
         "facts": [
             ("Name", f"{model.name}, version {model.version}" + _choice(model)),
             _answers(model),

@@ -1,21 +1,12 @@
-"""Thresholds of the verdict on a series, and probabilities of improvement beside them, as text."""
+"""Thresholds of the verdict on a series, and probabilities of improvement rounded beside them."""
 
 from serve.progress.schemas import ProgressAnswer, VerdictThresholds
-from ui.rendering import percent, whole_percent
+from ui.rendering import whole_percent
 
 
 def thresholds_of(answer: ProgressAnswer) -> VerdictThresholds:
     """Return the thresholds that an answer states."""
     return VerdictThresholds(improved=answer.improved_threshold, worsened=answer.worsened_threshold)
-
-
-def thresholds_text(thresholds: VerdictThresholds) -> str:
-    """Return such as "Improved from 67%, worsened from 67% probability of worsening, ...", for the plot."""
-    improved = f"Improved from {percent(thresholds.improved, limit=thresholds.improved)}"
-    if thresholds.worsened is None:
-        return f"{improved}, worsened below it."
-    worsened = percent(thresholds.worsened, limit=thresholds.worsened)
-    return f"{improved}, worsened from {worsened} probability of worsening, no clear change in between."
 
 
 def whole_percent_improved(probability: float, thresholds: VerdictThresholds) -> int:

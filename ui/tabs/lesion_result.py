@@ -1,29 +1,20 @@
 """The result of the Lesion tab: verdict, diagnoses, and the photo with the lesion and the Grad-CAM map."""
 
 import math
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
-from serve.lesion.schemas import DiagnosisScore, LesionAnswer, PixelBox
+from serve.lesion.schemas import DiagnosisScore, LesionAnswer
 from serve.schemas import ReasonCode
-from ui.preview import Preview
-from ui.rendering import css_percent, render
+from ui.rendering import render
 from ui.tabs.diagnosis_texts import DIAGNOSIS_TEXTS
 from ui.tabs.reason_texts import cautions, findings, not_usable_text
 from ui.tabs.verdict_errors import VerdictErrors
 
-_WHY_NO_DIAGNOSIS = (
-    "A diagnosis is named only if it belongs to the group of the verdict and is probable enough. A sharper "
-    "photo, closer and in daylight, often helps."
-)
-_HOW_TO_READ = (
-    "The network has two outputs: the probability that the lesion is malignant, and a probability for each "
-    "diagnosis. The verdict comes from the first; only diagnoses of its group can be named. A diagnosis that "
-    "is rare in the training photos can be named although a frequent one is several times as probable."
-)
-_NOT_MEASURED = "How often its answers are wrong was not measured for this network."
 _NOT_A_LESION = frozenset[ReasonCode]({"not_skin", "no_lesion", "unfamiliar"})
 """Reasons for which the framed area need not be a lesion."""
 _MAX_DECIMALS = 4
+_ODDS_OF_TEN = 0.45
+"""From here odds are counted in ten lesions: "about 7 in 10" instead of "about 1 in 1"."""
 
 
 class ScaleTexts(NamedTuple):
@@ -34,55 +25,61 @@ class ScaleTexts(NamedTuple):
     malignant_from: str
 
 
-def lesion_card(answer: LesionAnswer, errors: VerdictErrors | None = None) -> str:
-    """Render the verdict and the diagnoses of one lesion, or why there is none.
+class Odds(NamedTuple):
+    """A probability as ``malignant`` in ``total``; 0 means fewer than 1."""
+
+    malignant: int
+    total: int
+
+
+def lesion_fragment(answer: LesionAnswer, errors: VerdictErrors | None, language: str) -> str:
+    """Render the verdict and the diagnoses of one lesion, or why there is none, and the frame of the photo.
 
     Args:
         errors: of the network that answered; None if they are not known.
     """
-    name = f"{answer.model.name}, version {answer.model.version}"
+    is_lesion = answer.usable or not _NOT_A_LESION.intersection(reason.code for reason in answer.reasons)
+    values = {"answer": answer, "is_lesion": is_lesion}
     if not answer.usable:
         text = not_usable_text(answer.reasons)
-        details = [("What the server found", findings(answer.reasons)), ("Network", name)]
-        return render("lesion_not_usable", answer=answer, text=text, details=details)
+        return render("lesion_fragment", language, **values, text=text, findings=findings(answer.reasons))
+    assert answer.malignant_probability is not None
     against_verdict = sum(score.probability for score in answer.diagnoses if score.group != answer.verdict)
+    named = answer.diagnosis
     return render(
-        "lesion_result",
-        answer=answer,
+        "lesion_fragment",
+        language,
+        **values,
+        odds=odds_of(answer.malignant_probability),
         scale=scale_texts(answer),
-        has_two_thresholds=answer.benign_threshold < answer.threshold,
         cautions=cautions(answer.reasons),
-        error_rate=errors.of_malignant() if errors else _NOT_MEASURED,
-        named_as=_named_as(answer),
+        error_rate=errors.of_malignant(language) if errors else None,
+        naming=_naming(answer),
         more_probable=_more_probable(answer),
         heads_disagree=answer.verdict != "inconclusive" and against_verdict > 0.5,
-        details=[*_details(answer), *_error_details(errors), ("Network", name)],
+        diagnosis_text=DIAGNOSIS_TEXTS.get(named.name) if named else None,
+        error_details=errors.details(language) if errors else [],
     )
 
 
-def lesion_photo(photo: Preview | None, answer: LesionAnswer) -> str:
-    """Render the photo with the lesion's box, the square that the network read and the Grad-CAM switch."""
-    if photo is None:
-        return render("lesion_photo", photo=None, is_usable=answer.usable)
-    return render(
-        "lesion_photo",
-        photo=photo,
-        answer=answer,
-        lesion_place=_place(answer.lesion_box, photo),
-        is_lesion=answer.usable or not _NOT_A_LESION.intersection(reason.code for reason in answer.reasons),
-        crop_place=_place(answer.crop_box, photo),
-        has_margins=answer.crop_box not in (None, (0, 0, photo.width_px, photo.height_px)),
-    )
+def odds_of(probability: float) -> Odds:
+    """Express a calibrated probability as odds that people can imagine: 0.19 as 1 in 5."""
+    if probability < 0.01:
+        return Odds(0, 100)
+    if probability < _ODDS_OF_TEN:
+        total = round(1 / probability)
+        return Odds(1, total if total <= 10 else 5 * round(total / 5))
+    return Odds(min(round(10 * probability), 9), 10)
 
 
-def _named_as(answer: LesionAnswer) -> str:
+def _naming(answer: LesionAnswer) -> Literal["likeliest", "suggested", "likeliest of its group", ""]:
     """Return what the named diagnosis is among those of its group and among all."""
     named = answer.diagnosis
     if named is None:
         return ""
     if all(score.probability <= named.probability for score in answer.diagnoses):
-        return "Most likely"
-    return f"{'Suggested' if _more_probable(answer) else 'Most likely'} {named.group} diagnosis"
+        return "likeliest"
+    return "suggested" if _more_probable(answer) else "likeliest of its group"
 
 
 def _more_probable(answer: LesionAnswer) -> DiagnosisScore | None:
@@ -126,40 +123,3 @@ def _tells_apart(decimals: int, low: float, high: float) -> bool:
 
 def _first_step(limit: float, decimals: int) -> int:
     return math.ceil(round(limit * 100 * 10**decimals, 6))  # 100 * 0.55 is a little more than 55
-
-
-def _place(box: PixelBox | None, photo: Preview) -> str | None:
-    """Return the CSS of a box in pixels of the upright photo, relative to the shown photo."""
-    if box is None:
-        return None
-    left, right = box[0] / photo.width_px, box[2] / photo.width_px
-    top, bottom = box[1] / photo.height_px, box[3] / photo.height_px
-    return (
-        f"left:{css_percent(left)};top:{css_percent(top)};"
-        f"width:{css_percent(right - left)};height:{css_percent(bottom - top)}"
-    )
-
-
-def _details(answer: LesionAnswer) -> list[tuple[str, str]]:
-    how_to_read = ("How to read the bars", _HOW_TO_READ)
-    if answer.verdict == "inconclusive":
-        return [how_to_read]
-    if answer.diagnosis is None:
-        return [("Why no diagnosis is named", _WHY_NO_DIAGNOSIS), how_to_read]
-    name = answer.diagnosis.name
-    explained = [(f"What it is: {name}", DIAGNOSIS_TEXTS[name])] if name in DIAGNOSIS_TEXTS else []
-    return [*explained, how_to_read]
-
-
-def _error_details(errors: VerdictErrors | None) -> list[tuple[str, str | list[str]]]:
-    if errors is None:
-        return []
-    called = "benign or inconclusive" if errors.is_upper_bound else "benign"
-    missed = [rate.text for rate in errors.malignant_called_benign]
-    false_alarms = [rate.text for rate in errors.benign_called_malignant]
-    details: list[tuple[str, str | list[str]]] = [
-        (f"Malignant lesions called {called}, {errors.photos}", missed)
-    ]
-    if false_alarms:
-        details.append((f"Benign lesions called malignant, {errors.photos}", false_alarms))
-    return details

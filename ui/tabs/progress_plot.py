@@ -1,54 +1,51 @@
-"""The plot of the Progress tab: the probability of improvement photo by photo, as coordinates for an SVG.
+"""The plot of the Progress tab: the probability of improvement over time, as coordinates for an SVG.
 
-Colours come from the page's style sheet, so the plot follows light and dark.
+Colours come from the page's style sheet, so the plot follows light and dark. Texts are in its template.
 """
 
 from collections.abc import Sequence
+from datetime import datetime
 from itertools import pairwise
 from typing import Any
 
 from serve.progress.schemas import VerdictThresholds
 from ui.rendering import format_percent, whole_percent
 from ui.tabs.change_thresholds import whole_percent_improved
+from ui.tabs.time_axis import time_axis
 
 HEIGHT = 250  # units of the drawing, about pixels; it scales to the width of the page
 LEFT, RIGHT, TOP, BOTTOM = 48, 14, 14, 44
 WIDTHS = {"wide": 560, "narrow": 320}
 LINE_HEIGHT = 18  # of a text
-_INSET = 24  # from the frame to the first and the last dot
-_MIN_GAP = 30  # between two numbers on the axis of photos
 _BASELINE = 4.5  # from the middle of a text to its baseline
-_ZONES = {
-    "improved": {"tone": "improved", "name": "improved"},
-    "no_clear_change": {"tone": "inconclusive", "name": "no clear change"},
-    "worsened": {"tone": "worsened", "name": "worsened"},
-}
-"""Class in the style sheet and name of the zone of each verdict."""
+_TONES = {"improved": "improved", "no_clear_change": "inconclusive", "worsened": "worsened"}
+"""Class in the style sheet of each verdict, from the top of the plot to its bottom."""
 
 
-def progress_plots(improved: Sequence[float | None], thresholds: VerdictThresholds) -> list[dict[str, Any]]:
+def progress_plots(
+    improved: Sequence[float | None], times: Sequence[datetime | None], thresholds: VerdictThresholds
+) -> list[dict[str, Any]]:
     """Lay out one plot for wide screens and one for narrow ones: the style sheet shows the one that fits.
 
     Args:
         improved: probability of improvement after each photo, in time order; None where a photo has none.
+        times: of the photos; all None if the order is not that of the times.
         thresholds: of the verdict; they separate the zones.
 
     Returns:
         The values of ``progress_plot.html.jinja``.
     """
-    return [_plot(kind, width, improved, thresholds) for kind, width in WIDTHS.items()]
+    return [_plot(kind, width, improved, times, thresholds) for kind, width in WIDTHS.items()]
 
 
 def _plot(
-    kind: str, width: int, improved: Sequence[float | None], thresholds: VerdictThresholds
+    kind: str,
+    width: int,
+    improved: Sequence[float | None],
+    times: Sequence[datetime | None],
+    thresholds: VerdictThresholds,
 ) -> dict[str, Any]:
-    span = width - RIGHT - LEFT - 2 * _INSET
-    gap = span / max(len(improved) - 1, 1)
-    tick_step = -(-len(improved) * _MIN_GAP // span)
-
-    def x(index: int) -> float:
-        return round(LEFT + _INSET + gap * index, 1)
-
+    axis = time_axis(times, LEFT, width - RIGHT)
     return {
         "kind": kind,
         "width": width,
@@ -57,13 +54,15 @@ def _plot(
         "right": width - RIGHT,
         "zones": _zones(thresholds),
         "levels": _levels(thresholds),
-        "ticks": [{"x": x(index), "number": index + 1} for index in range(0, len(improved), tick_step)],
+        "axis": axis,
         "dots": [
             {
                 "number": index + 1,
-                "x": x(index),
+                "time": times[index],
+                "x": axis.x[index],
                 "y": _y(value),
-                **_ZONES[thresholds.verdict(value)],
+                "verdict": thresholds.verdict(value),
+                "tone": _TONES[thresholds.verdict(value)],
                 "percent": format_percent(whole_percent_improved(value, thresholds)),
             }
             for index, value in enumerate(improved)
@@ -85,7 +84,7 @@ def _boundaries(thresholds: VerdictThresholds) -> list[tuple[float, int]]:
 
 def _zones(thresholds: VerdictThresholds) -> list[dict[str, Any]]:
     """Return the zones from top to bottom; ``name_y`` is None if a zone has no space for its name."""
-    verdicts = [name for name in _ZONES if name != "no_clear_change" or thresholds.worsened is not None]
+    verdicts = [name for name in _TONES if name != "no_clear_change" or thresholds.worsened is not None]
     ends = [_y(probability) for probability in (1, *(limit for limit, _ in _boundaries(thresholds)), 0)]
     zones: list[dict[str, Any]] = []
     for verdict, (top, bottom) in zip(verdicts, pairwise(ends), strict=True):
@@ -94,7 +93,15 @@ def _zones(thresholds: VerdictThresholds) -> list[dict[str, Any]]:
         middle = top + LINE_HEIGHT * 0.9 if verdict == "improved" else bottom - LINE_HEIGHT * 0.9
         name_y = round(middle + _BASELINE, 1)
         has_space = height >= LINE_HEIGHT
-        zones.append(_ZONES[verdict] | {"y": top, "height": height, "name_y": name_y if has_space else None})
+        zones.append(
+            {
+                "verdict": verdict,
+                "tone": _TONES[verdict],
+                "y": top,
+                "height": height,
+                "name_y": name_y if has_space else None,
+            }
+        )
     return zones
 
 

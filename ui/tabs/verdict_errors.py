@@ -4,22 +4,23 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from serve.schemas import LesionMetrics, LesionVerdictMetrics, LoadedModel, Metric
+from ui.translation import DEFAULT_LANGUAGE, N_, translations
 
 _ALL = "all"
-_GROUP_NAMES = {"dermoscopy": "Dermoscopic photos", "phone photos": "Phone photos"}
+_GROUP_NAMES = {"dermoscopy": N_("Dermoscopic photos"), "phone photos": N_("Phone photos")}
 _SOURCE_NAMES = {
-    _ALL: "All photos",
+    _ALL: N_("All photos"),
     **_GROUP_NAMES,
-    "ham10000": "HAM10000 (dermatoscope)",
-    "isic2018_val": "ISIC 2018, validation part (dermatoscope)",
-    "isic2020": "ISIC 2020 (dermatoscope)",
-    "isic_msk": "ISIC, MSK and UDA (dermatoscope)",
-    "pad_ufes_20": "PAD-UFES-20 (phones)",
-    "bare skin": "Bare skin beside lesions",
-    "drawn": "Drawn patterns",
-    "faces": "Portraits",
-    "not_faces": "Objects of the face data set",
-    "not_skin": "Objects and scenes",
+    "ham10000": N_("HAM10000 (dermatoscope)"),
+    "isic2018_val": N_("ISIC 2018, validation part (dermatoscope)"),
+    "isic2020": N_("ISIC 2020 (dermatoscope)"),
+    "isic_msk": N_("ISIC, MSK and UDA (dermatoscope)"),
+    "pad_ufes_20": N_("PAD-UFES-20 (phones)"),
+    "bare skin": N_("Bare skin beside lesions"),
+    "drawn": N_("Drawn patterns"),
+    "faces": N_("Portraits"),
+    "not_faces": N_("Objects of the face data set"),
+    "not_skin": N_("Objects and scenes"),
 }
 _MIN_PHOTOS = 10
 """For a rate of one source; the sentences count all sources."""
@@ -40,17 +41,21 @@ class ErrorRate:
     high: float | None
     num_photos: int | None
 
-    @property
-    def text(self) -> str:
+    def text(self, language: str = DEFAULT_LANGUAGE) -> str:
         """Return such as "HAM10000 (dermatoscope): 11% (95% interval 6% to 17%, 198 photos)"."""
-        name = f"{self.source}: " if self.source else ""
-        counted = "" if self.num_photos is None else f"{self.num_photos:,} photos"
-        if self.num_photos is not None and self.num_photos < _MIN_PHOTOS:
-            return f"{name}not stated, {self.num_photos} photo{'s' * (self.num_photos != 1)} only"
+        t = translations(language)
+        name = f"{t.gettext(self.source)}: " if self.source else ""
+        n = self.num_photos
+        counted = "" if n is None else t.ngettext("%(n)s photo", "%(n)s photos", n) % {"n": f"{n:,}"}
+        if n is not None and n < _MIN_PHOTOS:
+            only = t.ngettext("not stated, %(n)s photo only", "not stated, %(n)s photos only", n)
+            return name + only % {"n": n}
         if self.share == 0 and counted:  # a bootstrap interval of no errors is empty
-            return f"{name}none of {counted}"
-        has_interval = self.low is not None and self.high is not None
-        interval = f"95% interval {self.low:.0%} to {self.high:.0%}" if has_interval else ""
+            return name + t.gettext("none of %(photos)s") % {"photos": counted}
+        interval = ""
+        if self.low is not None and self.high is not None:
+            ends = {"low": f"{self.low:.0%}", "high": f"{self.high:.0%}"}
+            interval = t.gettext("95%% interval %(low)s to %(high)s") % ends
         notes = ", ".join(filter(None, (interval, counted)))
         return f"{name}{self.share:.0%}" + (f" ({notes})" if notes else "")
 
@@ -72,10 +77,61 @@ class VerdictErrors:
     benign_called_malignant: tuple[ErrorRate, ...]
     is_upper_bound: bool = False
 
-    def of_malignant(self) -> str:
+    def of_malignant(self, language: str = DEFAULT_LANGUAGE) -> str:
         """Return such as "Of 100 malignant lesions in the test photos, 5 were called benign."."""
-        counted = _in_hundred(self.malignant_called_benign, is_upper_bound=self.is_upper_bound)
-        return f"Of 100 malignant lesions in the {self.photos}, {counted} called benign."
+        count = _in_hundred(self.malignant_called_benign)
+        t = translations(language)
+        fewer, exact, at_most = _SENTENCES[self.photos]
+        if count == 0:
+            return t.gettext(fewer)
+        one, several = at_most if self.is_upper_bound else exact
+        return t.ngettext(one, several, count) % {"n": count}
+
+    def details(self, language: str) -> list[tuple[str, list[str]]]:
+        """Return headings, each with the rates of the kinds of photos."""
+        t = translations(language)
+        missed = [rate.text(language) for rate in self.malignant_called_benign]
+        false_alarms = [rate.text(language) for rate in self.benign_called_malignant]
+        missed_heading, false_heading = (t.gettext(text) for text in _HEADINGS[self.photos])
+        if self.is_upper_bound:
+            missed_heading = t.gettext("Malignant lesions called benign or inconclusive")
+        return [(missed_heading, missed), *([(false_heading, false_alarms)] if false_alarms else [])]
+
+
+_SENTENCES = {
+    "test photos": (
+        N_("Of 100 malignant lesions in the test photos, fewer than 1 was called benign."),
+        (
+            N_("Of 100 malignant lesions in the test photos, %(n)s was called benign."),
+            N_("Of 100 malignant lesions in the test photos, %(n)s were called benign."),
+        ),
+        (
+            N_("Of 100 malignant lesions in the test photos, at most %(n)s was called benign."),
+            N_("Of 100 malignant lesions in the test photos, at most %(n)s were called benign."),
+        ),
+    ),
+    "validation photos": (
+        N_("Of 100 malignant lesions in the validation photos, fewer than 1 was called benign."),
+        (
+            N_("Of 100 malignant lesions in the validation photos, %(n)s was called benign."),
+            N_("Of 100 malignant lesions in the validation photos, %(n)s were called benign."),
+        ),
+        (
+            N_("Of 100 malignant lesions in the validation photos, at most %(n)s was called benign."),
+            N_("Of 100 malignant lesions in the validation photos, at most %(n)s were called benign."),
+        ),
+    ),
+}
+_HEADINGS = {
+    "test photos": (
+        N_("Malignant lesions called benign, test photos"),
+        N_("Benign lesions called malignant, test photos"),
+    ),
+    "validation photos": (
+        N_("Malignant lesions called benign, validation photos"),
+        N_("Benign lesions called malignant, validation photos"),
+    ),
+}
 
 
 def verdict_errors(model: LoadedModel) -> VerdictErrors | None:
@@ -157,12 +213,9 @@ def _rates(errors: Mapping[str, tuple[Metric, int | None]]) -> tuple[ErrorRate, 
     )
 
 
-def _in_hundred(rates: Sequence[ErrorRate], *, is_upper_bound: bool) -> str:
+def _in_hundred(rates: Sequence[ErrorRate]) -> int:
     if rates[0].source == _SOURCE_NAMES[_ALL]:
         rates = rates[:1]
     weights = [rate.num_photos or 1 for rate in rates]
     share = sum(rate.share * weight for rate, weight in zip(rates, weights, strict=True)) / sum(weights)
-    count = round(100 * share)
-    if count == 0:
-        return "fewer than 1 was"
-    return f"{'at most ' if is_upper_bound else ''}{count} {'was' if count == 1 else 'were'}"
+    return round(100 * share)

@@ -5,12 +5,12 @@ import pytest
 from models.lesion.metrics import LesionVerdictMetrics
 from models.metrics import Metric, TaskMetrics
 from serve.schemas import Gate, LoadedModel
-from ui.tabs.about import api_section, model_cards, models_section
+from ui.tabs.about import about_models, about_tab
 
 
 @pytest.fixture
 def words(models: list[LoadedModel]) -> str:
-    return " ".join(re.sub(r"<[^>]*>", " ", models_section(models)).split())
+    return " ".join(re.sub(r"<[^>]*>", " ", about_models(models, "en")).split())
 
 
 def test_the_networks_stand_with_their_metrics_and_intervals(words: str):
@@ -39,7 +39,7 @@ def test_the_verdicts_on_a_series_stand_with_thresholds_and_false_calls(
     ) in words
     assert "altered_blur" not in words and "0.0917" not in words
     assert "Possible answers worsened" not in words and "Diagnoses Nevus, Melanoma" in words
-    without_third = models_section([old])
+    without_third = about_models([old], "en")
     assert "of 0.5, worsened below it; inconclusive if" in without_third
     assert "no clear change" not in without_third
 
@@ -48,11 +48,30 @@ def test_internal_measurements_stay_in_the_model_card(words: str):
     assert "engines" not in words and "True" not in words and "p01" not in words
 
 
-def test_the_api_section_names_the_address_that_the_browser_used():
-    html = api_section("https://skin.example:8443/skin")
+def test_the_tab_has_a_part_for_patients_before_that_for_engineers():
+    html = about_tab("en")
 
-    assert "curl -F file=@lesion.jpg https://skin.example:8443/skin/v1/lesion" in html
-    assert 'href="../docs"' in html
+    for_you, for_engineers = html.split('id="about-engineers"')
+    assert "For you" in for_you and "never written to a disk" in for_you
+    assert "/v1/lesion" in for_engineers and 'href="../docs"' in for_engineers
+    assert not re.search(r"AUROC|network|HTTP|threshold|sensitivity", for_you)
+
+
+def test_patients_are_told_how_often_it_is_wrong(models: list[LoadedModel]):
+    for_you = about_models(models, "en").partition('data-part="engineers"')[0]
+
+    assert "How often it is wrong" in for_you
+    assert "Of 100 malignant lesions in the validation photos, 13 were called benign." in for_you
+    assert "How often" not in about_models(models[1:], "en")
+
+
+def test_a_model_card_is_rendered_and_its_html_is_text(models: list[LoadedModel]):
+    card = "# Card\n\n| a | b |\n|---|---|\n| 1 | <script>x</script> |\n\n[x](javascript:alert(1))"
+
+    html = about_models([models[0].model_copy(update={"model_card": card})], "en")
+
+    assert "<td>1</td>" in html and "&lt;script&gt;x" in html
+    assert "<script" not in html and 'href="javascript' not in html
 
 
 def test_a_third_task_is_listed_by_its_name_and_with_its_model_card(models: list[LoadedModel]):
@@ -60,10 +79,10 @@ def test_a_third_task_is_listed_by_its_name_and_with_its_model_card(models: list
         update={"kind": "wound", "name": "wound-toy", "metrics": TaskMetrics(), "model_card": "# Wound\n"}
     )
 
-    html, cards = models_section([*models, wound]), model_cards([*models, wound])
+    html = about_models([*models, wound], "en")
 
     assert html.count('class="card model"') == 3 and "<h4>wound-toy</h4>" in html
-    assert cards.count("<summary>Model card: ") == 3 and "\n\n# Wound\n" in cards
+    assert html.count("<summary>Model card: ") == 3 and "<h1>Wound</h1>" in html
 
 
 def test_the_gate_and_both_thresholds_of_a_lesion_network_are_shown(models: list[LoadedModel]):
@@ -78,7 +97,7 @@ def test_the_gate_and_both_thresholds_of_a_lesion_network_are_shown(models: list
     )
     gated = models[0].model_copy(update={"gate": gate, "thresholds": {"benign": 0.06, "malignant": 0.15}})
 
-    words = " ".join(re.sub(r"<[^>]*>", " ", models_section([gated])).split())
+    words = " ".join(re.sub(r"<[^>]*>", " ", about_models([gated], "en")).split())
 
     assert "benign below a probability of 0.06, malignant from 0.15, inconclusive in between" in words
     assert "Gate rejects photos that do not look like skin" in words
@@ -105,7 +124,7 @@ def test_the_errors_of_the_verdicts_on_the_test_set_are_shown(models: list[Loade
         update={"verdicts": {"all": verdicts}, "verdicts_without_lesion": without_lesion}
     )
 
-    html = models_section([models[0].model_copy(update={"metrics": metrics})])
+    html = about_models([models[0].model_copy(update={"metrics": metrics})], "en")
     words = " ".join(re.sub(r"<[^>]*>", " ", html).split())
 
     assert "Malignant lesions called benign, test set All photos 0.05" in words

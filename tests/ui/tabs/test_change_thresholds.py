@@ -2,16 +2,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serve.progress.schemas import VerdictThresholds
-from ui.tabs.change_thresholds import thresholds_text, whole_percent_improved
+from ui.tabs.change_thresholds import whole_percent_improved
 
 THIRDS = VerdictThresholds(improved=0.663, worsened=0.663)
-
-
-def test_the_thresholds_are_rounded_up():
-    assert thresholds_text(THIRDS) == (
-        "Improved from 67%, worsened from 67% probability of worsening, no clear change in between."
-    )
-    assert thresholds_text(VerdictThresholds(improved=0.5)) == "Improved from 50%, worsened below it."
 
 
 def test_a_probability_beside_a_threshold_stays_on_its_side():

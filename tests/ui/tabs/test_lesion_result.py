@@ -5,15 +5,13 @@ import pytest
 
 from models.diagnoses import DIAGNOSES
 from models.photo_quality import ProblemCode
-from serve.lesion.schemas import DiagnosisScore
+from serve.lesion.schemas import DiagnosisScore, LesionAnswer
 from serve.schemas import DISCLAIMER
-from ui.preview import Preview
 from ui.tabs.diagnosis_texts import DIAGNOSIS_TEXTS
-from ui.tabs.lesion_result import lesion_card, lesion_photo, scale_texts
+from ui.tabs.lesion_result import lesion_fragment, odds_of, scale_texts
 from ui.tabs.reason_texts import NOT_USABLE
-from ui.tabs.verdict_errors import verdict_errors
+from ui.tabs.verdict_errors import VerdictErrors, verdict_errors
 
-PHOTO = Preview(data_uri="data:image/jpeg;base64,AAAA", width_px=400, height_px=300)
 TICK = "M8 12.4"
 """Start of the tick in the icon of benign."""
 
@@ -21,6 +19,14 @@ TICK = "M8 12.4"
 def _number(text: str) -> float:
     """Return the number of a text such as "<1%", a little less than 1%."""
     return float(text.strip("<>%")) / 100 - 0.0001 * text.startswith("<") + 0.0001 * text.startswith(">")
+
+
+def lesion_card(answer: LesionAnswer, errors: VerdictErrors | None = None) -> str:
+    return lesion_fragment(answer, errors, "en").partition('<div data-part="answer">')[2]
+
+
+def lesion_photo(answer: LesionAnswer) -> str:
+    return lesion_fragment(answer, None, "en").partition('<div data-part="answer">')[0]
 
 
 def words_of(html: str) -> str:
@@ -33,7 +39,7 @@ def test_every_diagnosis_of_the_taxonomy_is_explained_in_two_sentences():
         assert len(re.findall(r"[.](?: |$)", text)) == 2
 
 
-@pytest.mark.parametrize(("malignant", "headline"), [(0.12, "Looks benign"), (0.78, "Looks malignant")])
+@pytest.mark.parametrize(("malignant", "headline"), [(0.12, "Looks benign"), (0.78, "Have it checked")])
 def test_the_verdict_stands_in_words_and_shape_with_its_probability_and_the_disclaimer(
     make_lesion_answer, malignant, headline
 ):
@@ -46,41 +52,41 @@ def test_the_verdict_stands_in_words_and_shape_with_its_probability_and_the_disc
 
 
 @pytest.mark.parametrize(
-    ("malignant", "benign_threshold", "verdict", "scale"),
+    ("malignant", "benign_threshold", "risk", "scale"),
     [
-        (0.3496, 0.35, "Looks benign Low risk: 34%", "benign below 35% malignant from 35%"),
+        (0.3496, 0.35, "Low risk: 34%", "benign below 35% malignant from 35%"),
         (
             0.1204,
             0.121,
-            "Looks benign Low risk: 12%",
+            "Low risk: 12%",
             "benign below 13% inconclusive in between malignant from",
         ),
         (
             0.1211,
             0.121,
-            "Inconclusive Medium risk: 13%",
+            "Medium risk: 13%",
             "benign below 13% inconclusive in between malignant",
         ),
-        (0.3499, 0.121, "Inconclusive Medium risk: 34%", "in between malignant from 35%"),
-        (0.35, 0.121, "Looks malignant High risk: 35%", "in between malignant from 35%"),
+        (0.3499, 0.121, "Medium risk: 34%", "in between malignant from 35%"),
+        (0.35, 0.121, "High risk: 35%", "in between malignant from 35%"),
         (
             0.3461,
             0.346,
-            "Inconclusive Medium risk: 34.6%",
+            "Medium risk: 34.6%",
             "benign below 34.6% inconclusive in between malig",
         ),
-        (0.0049, 0.005, "Looks benign Low risk: 0.4%", "benign below 0.5% inconclusive in between malignant"),
-        (0.2, 0.0, "Inconclusive Medium risk: 20%", "malignant inconclusive in between malignant from 35%"),
+        (0.0049, 0.005, "Low risk: 0.4%", "benign below 0.5% inconclusive in between malignant"),
+        (0.2, 0.0, "Medium risk: 20%", "malignant inconclusive in between malignant from 35%"),
     ],
 )
 def test_rounded_percentages_never_contradict_the_verdict(
-    make_lesion_answer, malignant, benign_threshold, verdict, scale
+    make_lesion_answer, malignant, benign_threshold, risk, scale
 ):
     answer = make_lesion_answer(malignant=malignant, benign_threshold=benign_threshold)
 
     words = words_of(lesion_card(answer))
 
-    assert f"{verdict} probability that it is malignant" in words
+    assert f"{risk} probability that it is malignant" in words
     assert scale in words
 
 
@@ -162,24 +168,60 @@ def test_the_grad_cam_map_covers_the_crop_and_the_frame_the_lesion(make_lesion_a
         update={"heatmap_png": "PNG", "lesion_box": (100, 60, 200, 120), "crop_box": (60, 0, 300, 240)}
     )
 
-    html = lesion_photo(PHOTO, answer)
+    html = lesion_photo(answer)
 
-    crop = "left:15%;top:0%;width:60%;height:80%"
-    assert f'src="data:image/png;base64,PNG" style="{crop}"' in html
-    assert f'<span class="seen" style="{crop}">' in html
-    assert '<span class="lesion-box" style="left:25%;top:20%;width:25%;height:20%">' in html
-    assert "The frame marks the lesion that was found. The network reads the square around it" in words_of(
-        html
-    )
+    assert 'src="data:image/png;base64,PNG" data-box="60,0,300,240"' in html
+    assert '<span class="seen" data-box="60,0,300,240">' in html
+    assert '<span class="lesion-box" data-box="100,60,200,120">' in html
+    assert "The frame marks the lesion that was found." in words_of(html)
+    assert "The network reads the bright square, not the dimmed rest." in words_of(html)
 
 
 def test_without_a_lesion_box_the_square_is_shown(make_lesion_answer):
-    answer = make_lesion_answer().model_copy(update={"lesion_box": None, "crop_box": (50, 0, 350, 300)})
-
-    html = lesion_photo(PHOTO, answer)
+    html = lesion_photo(make_lesion_answer().model_copy(update={"lesion_box": None}))
 
     assert "The network reads the bright square, not the dimmed rest" in html
     assert "lesion-box" not in html and "The frame" not in html
+
+
+def test_the_map_is_off_at_first_and_has_a_control_of_its_strength(make_lesion_answer):
+    html = lesion_photo(make_lesion_answer())
+
+    assert re.search(r'<input type="checkbox" data-map>', html)
+    assert re.search(r'<input type="range" min="10" max="100"[^>]* data-strength>', html)
+    assert "data-map" not in lesion_photo(make_lesion_answer().model_copy(update={"heatmap_png": None}))
+
+
+def test_the_photo_itself_is_not_in_the_fragment(make_lesion_answer):
+    html = lesion_photo(make_lesion_answer())
+
+    assert re.search(r'<img alt="The photo of the lesion" data-photo>', html)
+
+
+@pytest.mark.parametrize(
+    ("probability", "odds"),
+    [
+        *[
+            (0.004, (0, 100)),
+            (0.01, (1, 100)),
+            (0.031, (1, 30)),
+            (0.07, (1, 15)),
+            (0.12, (1, 8)),
+            (0.19, (1, 5)),
+        ],
+        *[(0.45, (4, 10)), (0.5, (5, 10)), (0.68, (7, 10)), (0.999, (9, 10))],
+    ],
+)
+def test_a_probability_is_shown_as_odds(probability, odds):
+    assert odds_of(probability) == odds
+
+
+def test_odds_stand_in_the_verdict(make_lesion_answer):
+    words = words_of(lesion_card(make_lesion_answer(malignant=0.19, benign_threshold=0.1)))
+    rare = words_of(lesion_card(make_lesion_answer(malignant=0.004)))
+
+    assert "About 1 in 5 lesions that look like this to the model are malignant." in words
+    assert "Fewer than 1 in 100 lesions that look like this to the model are malignant." in rare
 
 
 @pytest.mark.parametrize(
@@ -191,39 +233,21 @@ def test_without_a_lesion_box_the_square_is_shown(make_lesion_answer):
     ],
 )
 def test_the_frame_on_a_photo_of_something_else_is_not_called_a_lesion(make_not_usable_answer, code, words):
-    html = lesion_photo(PHOTO, make_not_usable_answer(code, lesion_box=(100, 60, 200, 120)))
+    html = lesion_photo(make_not_usable_answer(code, lesion_box=(100, 60, 200, 120)))
 
     assert f"The frame marks {words}." in words_of(html)
 
 
-@pytest.mark.parametrize("size_px", [(1170, 2532), (400, 300), (300, 300)])
-def test_the_photo_keeps_its_proportions(make_lesion_answer, size_px):
-    width_px, height_px = size_px
-    photo = Preview(data_uri="data:,", width_px=width_px, height_px=height_px)
-
-    html = lesion_photo(photo, make_lesion_answer())
-
-    assert f'<div class="photo" style="--width:{width_px};--height:{height_px}">' in html
-
-
-def test_a_crop_of_the_whole_photo_has_no_margins_and_no_switch_without_a_grad_cam_map(make_lesion_answer):
-    answer = make_lesion_answer().model_copy(update={"heatmap_png": None, "crop_box": (0, 0, 300, 300)})
-
-    html = lesion_photo(Preview(data_uri="data:,", width_px=300, height_px=300), answer)
-
-    assert 'class="seen"' not in html and "dimmed" not in html and "Where the network looked" not in html
-
-
 def test_the_grad_cam_map_of_an_inconclusive_answer_is_that_of_malignancy(make_lesion_answer):
-    inconclusive = lesion_photo(PHOTO, make_lesion_answer(benign_threshold=0.05))
-    benign = lesion_photo(PHOTO, make_lesion_answer())
+    inconclusive = lesion_photo(make_lesion_answer(benign_threshold=0.05))
+    benign = lesion_photo(make_lesion_answer())
 
     assert "the more this area suggests a malignant lesion" in inconclusive
     assert "the more this area supports the verdict" in benign
 
 
-def test_a_photo_that_cannot_be_shown_is_not_an_error(make_lesion_answer):
-    assert "cannot be shown here, but" in lesion_photo(None, make_lesion_answer())
+def test_a_photo_that_cannot_be_shown_has_a_text(make_lesion_answer):
+    assert "cannot be shown here, but" in lesion_photo(make_lesion_answer())
 
 
 def test_a_probability_between_the_thresholds_is_inconclusive_and_names_no_diagnosis(make_lesion_answer):
@@ -233,7 +257,7 @@ def test_a_probability_between_the_thresholds_is_inconclusive_and_names_no_diagn
     assert 'data-verdict="inconclusive"' in html and 'class="card verdict inconclusive"' in html
     assert "Show it to a doctor, or take another sharp photo from 10 cm in daylight." in words
     assert "No diagnosis is named" in words and "Nevus benign 62%" in words
-    assert "Looks" not in words and "disagree" not in words and "found near_threshold" not in words
+    assert "Looks benign" not in words and "disagree" not in words and "found near_threshold" not in words
     assert TICK not in html[: html.index("No diagnosis is named")]
 
 
@@ -259,7 +283,7 @@ def test_a_photo_that_is_not_usable_has_its_reason_and_advice_but_no_probability
     assert 'data-verdict="inconclusive"' in html and f'data-reason="{code}"' in html
     assert "What the server found The photo has 20 x 20 pixels, at least 32 x 32 are needed. Network" in words
     assert "no answer does not mean that it is harmless" in words
-    assert DISCLAIMER in html and 'role="status"' in html
+    assert DISCLAIMER in html
     assert "%" not in words and "bars" not in html and "Looks" not in words and "risk" not in words
     assert TICK not in html and "gauge" not in html
 
@@ -279,9 +303,9 @@ def test_several_reasons_give_the_steps_of_all(make_not_usable_answer):
 
 
 def test_the_photo_of_an_answer_without_a_verdict_has_the_lesion_but_no_grad_cam_map(make_not_usable_answer):
-    html = lesion_photo(PHOTO, make_not_usable_answer("lesion_too_small", lesion_box=(4, 3, 8, 9)))
+    html = lesion_photo(make_not_usable_answer("lesion_too_small", lesion_box=(4, 3, 8, 9)))
 
-    assert PHOTO.data_uri in html and '<span class="lesion-box" style="left:1%;top:1%;' in html
+    assert '<span class="lesion-box" data-box="4,3,8,9">' in html
     assert "Where the network looked" not in html and 'class="seen"' not in html
 
 

@@ -1,13 +1,11 @@
 import re
+from datetime import datetime
 
 import pytest
 
 from serve.progress.schemas import Box, FoundFace
 from serve.schemas import DISCLAIMER, Reason
-from ui.preview import Preview
 from ui.tabs.progress_result import progress_card
-
-PHOTO = Preview(data_uri="data:image/jpeg;base64,AAAA", width_px=400, height_px=300)
 
 
 def words_of(html: str) -> str:
@@ -18,7 +16,7 @@ def words_of(html: str) -> str:
 def test_the_verdict_stands_with_both_probabilities_and_the_disclaimer(
     make_progress_answer, improved, headline
 ):
-    html = progress_card(make_progress_answer(5, improved=improved), [PHOTO] * 5)
+    html = progress_card(make_progress_answer(5, improved=improved))
 
     assert f"<h3>{headline}</h3>" in html
     assert (
@@ -30,8 +28,8 @@ def test_the_verdict_stands_with_both_probabilities_and_the_disclaimer(
 
 
 def test_a_probability_near_one_half_is_no_clear_change(make_progress_answer):
-    assert "no clear change" in progress_card(make_progress_answer(2, improved=0.45), [None] * 2)
-    assert "no clear change" not in progress_card(make_progress_answer(2, improved=0.35), [None] * 2)
+    assert "no clear change" in progress_card(make_progress_answer(2, improved=0.45))
+    assert "no clear change" not in progress_card(make_progress_answer(2, improved=0.35))
 
 
 @pytest.mark.parametrize(
@@ -46,7 +44,7 @@ def test_a_probability_near_one_half_is_no_clear_change(make_progress_answer):
     ],
 )
 def test_the_two_probabilities_agree_with_the_verdict_and_add_up(make_progress_answer, improved, words):
-    assert words in words_of(progress_card(make_progress_answer(2, improved=improved), [None] * 2))
+    assert words in words_of(progress_card(make_progress_answer(2, improved=improved)))
 
 
 def test_no_clear_change_is_grey_with_both_probabilities_and_what_to_do(make_progress_answer):
@@ -55,7 +53,7 @@ def test_no_clear_change_is_grey_with_both_probabilities_and_what_to_do(make_pro
         update={"reasons": [reason]}
     )
 
-    html = progress_card(answer, [None] * 3)
+    html = progress_card(answer)
 
     assert "<h3>No clear change</h3>" in html and 'class="card verdict inconclusive"' in html
     assert "52% probability of improvement 48% probability of worsening" in words_of(html)
@@ -64,8 +62,8 @@ def test_no_clear_change_is_grey_with_both_probabilities_and_what_to_do(make_pro
 
 
 def test_the_thresholds_stand_once_in_words(make_progress_answer):
-    thirds = progress_card(make_progress_answer(3, improved=0.52, thresholds=(0.663, 0.7)), [None] * 3)
-    halves = progress_card(make_progress_answer(3, improved=0.52), [None] * 3)
+    thirds = progress_card(make_progress_answer(3, improved=0.52, thresholds=(0.663, 0.7)))
+    halves = progress_card(make_progress_answer(3, improved=0.52))
 
     sentence = "Improved from 67%, worsened from 70% probability of worsening, no clear change in between."
     assert words_of(thirds).count(sentence) == 1
@@ -85,7 +83,7 @@ def test_photos_of_different_people_are_marked_without_probability_and_plot(make
         }
     )
 
-    html = progress_card(answer, [None] * 3)
+    html = progress_card(answer)
     tiles = re.findall(r'<li class="(excluded|kept)">.*?</li>', html, flags=re.DOTALL)
 
     assert "<h3>Inconclusive</h3>" in html and 'class="card verdict inconclusive"' in html
@@ -93,17 +91,26 @@ def test_photos_of_different_people_are_marked_without_probability_and_plot(make
     assert "Send photos of one person only." in html
     assert "probability of improvement" not in words_of(html) and '<svg class="plot' not in html
     assert tiles == ["kept", "excluded", "kept"] and html.count("another person") == 2
+    assert 'data-leave-out="1"' in html and "Leave the marked photo out and compare" in words_of(html)
+
+
+def test_marked_photos_cannot_be_left_out_if_one_photo_would_remain(make_progress_answer):
+    answer = make_progress_answer(2, improved=0.5)
+    other = answer.photos[1].model_copy(update={"same_person": False})
+    reason = Reason(code="different_people", message="photo 2 seems to show another person than photo 1")
+    update = {"verdict": "inconclusive", "photos": [answer.photos[0], other], "reasons": [reason]}
+
+    assert "data-leave-out" not in progress_card(answer.model_copy(update=update))
 
 
 def test_photos_stand_in_the_order_of_the_answer_and_those_without_a_face_are_marked(make_progress_answer):
     answer = make_progress_answer(3, without_face=(1,))
     answer = answer.model_copy(update={"photos": answer.photos[::-1], "order": "exif"})
-    previews = [Preview(data_uri=f"data:{n}", width_px=480, height_px=480) for n in "abc"]
 
-    html = progress_card(answer, previews)
+    html = progress_card(answer)
     tiles = re.findall(r'<li class="[^"]*">.*?</li>', html, flags=re.DOTALL)
 
-    assert [re.findall(r"data:(\w)", tile) for tile in tiles] == [["c"], ["b"], ["a"]]
+    assert [re.findall(r'data-photo="(\d)"', tile) for tile in tiles] == [["2"], ["1"], ["0"]]
     assert "no face found: not used" in tiles[1] and "face-box" not in tiles[1]
     assert "face found" in tiles[0] and "face-box" in tiles[0]
     assert "Your photos, oldest first" in html and "photo, oldest first" in html
@@ -111,12 +118,46 @@ def test_photos_stand_in_the_order_of_the_answer_and_those_without_a_face_are_ma
     assert "1 photo shows no face and is not used." in html
 
 
-def test_photos_in_the_order_of_the_uploads_are_not_called_oldest_first(make_progress_answer):
-    words = words_of(progress_card(make_progress_answer(2), [None] * 2))
+def test_photos_in_a_chosen_order_are_not_called_oldest_first(make_mixed_times_answer):
+    words = words_of(progress_card(make_mixed_times_answer(2)))
 
-    assert "Your photos, in the order in which you added them" in words
-    assert "photo, oldest first" not in words and "photo, in the order added" in words
-    assert "If the first one is not the oldest, add them again" in words
+    assert "Your photos, in your order" in words
+    assert "oldest first" not in words and "photo, in your order" in words
+    assert "If the first one is not the oldest, change the order" in words
+    assert "Photo 1 no date" in words and "Photo 2 09 Mar 2026" in words
+
+
+def test_dated_photos_stand_at_their_dates_in_the_plot(make_progress_answer):
+    answer = make_progress_answer(3)
+    times = [datetime(2026, 3, 1, 9), datetime(2026, 3, 8, 9), datetime(2026, 5, 1, 9)]
+    photos = [
+        photo.model_copy(update={"taken_at": time}) for photo, time in zip(answer.photos, times, strict=True)
+    ]
+
+    html = progress_card(answer.model_copy(update={"photos": photos, "order": "taken_at"}))
+
+    assert "date of the photo, 2026" in words_of(html)
+    assert "<title>photo 2 of 08 Mar 2026: 66%, improved</title>" in html
+    assert re.findall(r'text-anchor="middle" y="226">([^<]*)<', html)[-2:] == ["01 Mar", "01 May"]
+    assert "sorted by the recorded and the entered dates" in html
+
+
+def test_before_and_after_offers_the_photos_with_the_face_of_the_person(make_progress_answer):
+    answer = make_progress_answer(4, without_face=(1,))
+    other = answer.photos[2].model_copy(update={"same_person": False})
+    photos = [*answer.photos[:2], other, answer.photos[3]]
+
+    html = progress_card(answer.model_copy(update={"photos": photos}))
+    before, after = re.findall(r"<select.*?</select>", html, flags=re.DOTALL)
+
+    for select, chosen in ((before, "0"), (after, "3")):
+        assert re.findall(r'value="(\d)"', select) == ["0", "3"]
+        assert re.findall(r'value="(\d)" [^>]*selected', select) == [chosen]
+    assert 'data-face="110,90,370,420"' in before
+
+
+def test_one_face_has_no_before_and_after(make_progress_answer):
+    assert "data-before-after" not in progress_card(make_progress_answer(2, without_face=(0,)))
 
 
 def test_the_reasons_of_a_weak_answer_are_shown_with_what_their_numbers_count(make_mixed_times_answer):
@@ -124,25 +165,39 @@ def test_the_reasons_of_a_weak_answer_are_shown_with_what_their_numbers_count(ma
     dark = Reason(code="too_dark", message="photo 2: the photo is black; take it again in daylight")
     answer = answer.model_copy(update={"reasons": [*answer.reasons, dark]})
 
-    words = words_of(progress_card(answer, [None] * 2))
-    sorted_words = words_of(progress_card(answer.model_copy(update={"order": "exif"}), [None] * 2))
+    words = words_of(progress_card(answer))
+    sorted_words = words_of(progress_card(answer.model_copy(update={"order": "exif"})))
 
     assert "Photo 2: the photo is black; take it again in daylight." in words
     assert "taken_at" not in words, "the page names dates, not fields of the API"
-    assert "counted in the order in which you added them" in sorted_words
+    assert "counted in the order" not in sorted_words, "upload order and time order are the same"
+
+    swapped = answer.model_copy(update={"order": "exif", "photos": answer.photos[::-1]})
+    swapped_words = words_of(progress_card(swapped))
+    assert "Here the photos are counted in the order in which you added them." in swapped_words
+    assert "Photo 1 09 Mar 2026 added as photo 2" in swapped_words
 
 
-def test_the_box_of_a_face_is_in_fractions_of_the_photo_and_never_beyond_it(make_progress_answer):
+def test_the_box_of_a_face_is_in_pixels_of_the_photo(make_progress_answer):
     answer = make_progress_answer(2)
-    face = FoundFace(box=Box(left=-20, top=30, right=200, bottom=330), confidence=1)
+    face = FoundFace(box=Box(left=-20.5, top=30, right=200, bottom=330), confidence=1)
     first = answer.photos[0].model_copy(update={"face": face})
 
-    html = progress_card(answer.model_copy(update={"photos": [first, answer.photos[1]]}), [PHOTO] * 2)
+    html = progress_card(answer.model_copy(update={"photos": [first, answer.photos[1]]}))
 
-    assert "left:0%;top:10%;width:50%;height:90%" in html
+    assert 'data-box="-20.5,30,200,330"' in html
+
+
+def test_a_message_of_the_server_is_text(make_mixed_times_answer):
+    answer = make_mixed_times_answer(2)
+    reason = Reason(code="too_dark", message="photo 1: <script>alert(1)</script>")
+
+    html = progress_card(answer.model_copy(update={"reasons": [reason]}))
+
+    assert "<script>" not in html and "&lt;script&gt;" in html
 
 
 def test_the_plots_are_described_in_words(make_progress_answer):
-    html = progress_card(make_progress_answer(3, without_face=(1,)), [None] * 3)
+    html = progress_card(make_progress_answer(3, without_face=(1,)))
 
-    assert html.count('aria-label="Probability of improvement, after each photo: photo 3 83%"') == 2
+    assert html.count('aria-label="Probability of improvement after each photo: photo 3 83%"') == 2

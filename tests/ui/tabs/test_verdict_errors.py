@@ -37,7 +37,7 @@ def test_the_test_photos_of_all_sources_are_counted_together(lesion):
     assert errors is not None
     assert errors.of_malignant() == "Of 100 malignant lesions in the test photos, 5 were called benign."
     assert [round(rate.share, 2) for rate in errors.benign_called_malignant] == [0.3, 0.3, 0.3]
-    assert [rate.text for rate in errors.malignant_called_benign] == [
+    assert [rate.text() for rate in errors.malignant_called_benign] == [
         "HAM10000 (dermatoscope): 4% (95% interval 2% to 10%, 300 photos)",
         "PAD-UFES-20 (phones): 8% (95% interval 2% to 10%, 100 photos)",
     ]
@@ -69,7 +69,7 @@ def test_the_verdicts_of_the_whole_pipeline_come_first(lesion):
 
     assert errors is not None
     assert errors.of_malignant() == "Of 100 malignant lesions in the test photos, 4 were called benign."
-    assert [rate.text for rate in errors.malignant_called_benign] == [
+    assert [rate.text() for rate in errors.malignant_called_benign] == [
         "All photos: 4% (95% interval 2% to 7%, 360 photos)",
         "Dermoscopic photos: 3% (95% interval 2% to 7%, 300 photos)",
         "Phone photos: 6% (95% interval 2% to 7%, 60 photos)",
@@ -93,7 +93,7 @@ def test_no_error_is_stated_without_an_interval(lesion):
     errors = verdict_errors(measured(lesion, by_source={"pad_ufes_20": source(1.0, 59)}))
 
     assert errors is not None
-    assert errors.malignant_called_benign[0].text == "PAD-UFES-20 (phones): none of 59 photos"
+    assert errors.malignant_called_benign[0].text() == "PAD-UFES-20 (phones): none of 59 photos"
 
 
 def test_between_two_thresholds_the_missed_photos_are_an_upper_bound(lesion):
@@ -107,7 +107,7 @@ def test_a_source_with_few_photos_has_no_rate_of_its_own(lesion):
     errors = verdict_errors(measured(lesion, test_by_source={"isic2020": source(0.0, 1)}))
 
     assert errors is not None
-    assert errors.malignant_called_benign[0].text == "ISIC 2020 (dermatoscope): not stated, 1 photo only"
+    assert errors.malignant_called_benign[0].text() == "ISIC 2020 (dermatoscope): not stated, 1 photo only"
 
 
 def test_a_network_without_metrics_has_no_errors(lesion):

@@ -1,0 +1,197 @@
+"""The shell of the page in headless Chromium: tabs, connection, camera, sizes, no JavaScript."""
+
+import re
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from tests.ui.conftest import PHONE, FakeApi, on_every_screen
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.filterwarnings(
+        "ignore:'future.no_silent_downcasting' is deprecated"
+    ),  # by Gradio's statistics
+]
+
+
+def test_tabs_have_addresses_and_back_goes_to_the_last_one(page: Page, page_url: str):
+    for name in ("Progress", "About"):
+        page.get_by_role("tab", name=name).click()
+        expect(page).to_have_url(f"{page_url}#{name.lower()}")
+        expect(page).to_have_title(f"{name} · skinserve")
+    page.go_back()
+    expect(page.get_by_role("tab", name="Progress")).to_have_attribute("aria-selected", "true")
+    page.go_back()
+    expect(page.get_by_role("tab", name="Lesion")).to_have_attribute("aria-selected", "true")
+    expect(page).to_have_url(page_url)
+
+    page.goto(f"{page_url}#about")
+    page.reload()
+    expect(page.get_by_role("heading", name="About skinserve")).to_be_visible()
+
+
+def test_arrow_keys_home_and_end_move_between_tabs(page: Page):
+    tabs = {name: page.get_by_role("tab", name=name) for name in ("Lesion", "Progress", "About")}
+    tabs["Lesion"].focus()
+    for key, name in (
+        *(("ArrowRight", "Progress"), ("ArrowRight", "About"), ("ArrowRight", "Lesion")),
+        *(("ArrowLeft", "About"), ("Home", "Lesion"), ("End", "About")),
+    ):
+        page.keyboard.press(key)
+        expect(tabs[name]).to_be_focused()
+        expect(tabs[name]).to_have_attribute("aria-selected", "true")
+        assert [tab.get_attribute("tabindex") for tab in tabs.values()].count("0") == 1
+
+
+@on_every_screen
+def test_everything_to_press_is_44_px_high(page: Page):
+    for name in ("Lesion", "Progress", "About"):
+        tab = page.get_by_role("tab", name=name)
+        tab.click()
+        panel = page.locator(f"#panel-{name.lower()}")
+        expect(panel.get_by_role("heading").first).to_be_visible()
+        for target in (tab, *panel.locator("button:visible, summary:visible, label.drop:visible").all()):
+            box = target.bounding_box()
+            assert box is not None and box["height"] >= 43.5, target.inner_text()
+
+
+@pytest.mark.parametrize("page", [{"width": 320, "height": 640}], indirect=True)
+def test_the_narrowest_phone_shows_all_tabs(page: Page):
+    for name in ("Lesion", "Progress", "About"):
+        expect(page.get_by_role("tab", name=name)).to_be_in_viewport(ratio=1)
+
+
+def test_about_shows_the_networks_and_tries_again(page: Page, api: FakeApi):
+    page.route("**/v1/models", lambda route: route.abort())
+    page.get_by_role("tab", name="About").click()
+    about = page.locator("#panel-about")
+    retry = about.get_by_role("button", name="Try again")
+    expect(retry).to_be_visible()
+
+    page.unroute("**/v1/models")
+    retry.click()
+
+    expect(about.locator(".model")).to_have_count(2)
+    expect(about.get_by_text("Of 100 malignant lesions in the validation photos, 13")).to_be_visible()
+    about.get_by_text("Model card: lesion-reference").click()
+    expect(about.locator(".prose strong").first).to_have_text("small")
+    assert about.locator("pre").inner_text().count(page.url.partition("/ui/")[0]) == 2
+
+
+def test_a_server_that_does_not_answer_is_reported_until_it_does(page: Page, page_url: str):
+    page.clock.install()
+    page.reload()
+    banner = page.get_by_text("The connection to the server is lost.")
+    expect(page.locator("#panel-lesion .photo-input")).to_be_visible()
+    expect(banner).to_be_hidden()
+
+    page.route("**/ui/alive", lambda route: route.fulfill(status=503))
+    for _ in range(2):
+        with page.expect_response("**/ui/alive"):
+            page.clock.run_for(5000)
+    expect(banner).to_be_visible()
+
+    page.unroute("**/ui/alive")
+    with page.expect_response("**/ui/alive"):
+        page.clock.run_for(5000)
+    expect(banner).to_be_hidden()
+
+
+def test_a_drop_beside_the_inputs_does_not_open_the_photo(page: Page, page_url: str):
+    prevented = page.evaluate(
+        """() => {
+            const options = { bubbles: true, cancelable: true, dataTransfer: new DataTransfer() };
+            const event = new DragEvent('drop', options);
+            document.body.dispatchEvent(event);
+            return event.defaultPrevented;
+        }"""
+    )
+
+    assert prevented and page.url.startswith(page_url)
+
+
+CAMERA = """
+Object.defineProperty(navigator, 'mediaDevices', { value: { getUserMedia: async () => {
+    const canvas = Object.assign(document.createElement('canvas'), { width: 640, height: 480 });
+    canvas.getContext('2d').fillRect(0, 0, 640, 480);
+    return canvas.captureStream(5);
+} } });
+"""
+
+
+def test_a_photo_of_the_camera_is_classified_and_the_next_can_be_added(
+    chromium: Browser, page_url: str, api: FakeApi
+):
+    api.reset()
+    page = chromium.new_page()
+    page.add_init_script(CAMERA)
+    page.goto(page_url)
+    panel = page.locator("#panel-lesion")
+
+    panel.get_by_role("button", name="Use the camera").click()
+    dialog = page.get_by_role("dialog", name="Camera")
+    dialog.get_by_role("button", name="Cancel").click()
+    expect(dialog).to_have_count(0)
+    expect(panel.get_by_role("button", name="Use the camera")).to_be_focused()
+    panel.get_by_role("button", name="Use the camera").click()
+    dialog.get_by_role("button", name="Take the photo").click()
+
+    expect(panel.locator(".answer h3").first).to_be_visible()
+    assert api.photos[0].startswith(b"\xff\xd8\xff")
+    page.get_by_role("button", name="Check another photo").click()
+    expect(panel.get_by_role("heading", name="A suitable photo")).to_be_visible()
+    page.close()
+
+
+def test_a_camera_that_is_not_allowed_is_a_message(page: Page):
+    page.evaluate(
+        """() => Object.defineProperty(navigator, 'mediaDevices', { value: {
+            getUserMedia: () => Promise.reject(new DOMException('no', 'NotAllowedError')) } })"""
+    )
+    button = page.locator("#panel-lesion").get_by_role("button", name="Use the camera")
+    if button.is_hidden():
+        pytest.skip("this Chromium has no camera interface")
+    button.click()
+
+    expect(page.get_by_text("The camera cannot be used")).to_be_visible()
+
+
+@pytest.mark.parametrize("is_secure", [True, False])
+def test_a_page_without_https_shows_no_camera_and_a_phone_its_own(
+    chromium: Browser, page_url: str, is_secure: bool
+):
+    for touch in (False, True):
+        context = chromium.new_context(viewport=PHONE, has_touch=touch, is_mobile=touch)
+        page = context.new_page()
+        if not is_secure:
+            page.add_init_script("Object.defineProperty(window, 'isSecureContext', { value: false })")
+        page.goto(page_url)
+        panel = page.locator("#panel-lesion")
+        expect(panel.locator(".drop")).to_be_visible()
+
+        expect(panel.locator("[data-camera]")).to_be_visible(visible=is_secure and not touch)
+        expect(panel.locator("[data-capture]")).to_be_visible(visible=touch)
+        if touch:
+            capture = panel.locator("[data-capture] input")
+            assert capture.get_attribute("capture") == "environment"
+        context.close()
+
+
+def test_without_javascript_the_page_says_what_it_needs(chromium: Browser, page_url: str):
+    page = chromium.new_page(java_script_enabled=False)
+    page.goto(page_url)
+
+    expect(page.get_by_text(re.compile("This page needs JavaScript"))).to_be_visible()
+    page.close()
+
+
+def test_the_page_needs_no_connection_of_gradio(page: Page, page_url: str, api: FakeApi):
+    """No queue, no upload and no event: what the page sends to Gradio is its document and files."""
+    sent: list[str] = []
+    page.on("request", lambda request: sent.append(request.url))
+    page.goto(page_url)
+    page.locator("#panel-lesion [data-example]").first.click()
+    expect(page.locator("#panel-lesion .answer h3").first).to_be_visible()
+
+    assert sent and not [url for url in sent if "gradio_api" in url]

@@ -1,0 +1,82 @@
+"""Endpoints for ``gradio_client``: they call the same API with the same limits; photos are text in base64."""
+
+import base64
+import binascii
+from typing import Any
+
+import gradio as gr
+
+from serve.runtime.forwarded_headers import CLIENT_ADDRESS
+from ui.client import ApiClient, ApiError
+
+
+class Endpoints:
+    """The functions behind ``/lesion``, ``/progress`` and ``/models``."""
+
+    def __init__(self, api: ApiClient) -> None:
+        self._api = api
+
+    async def lesion(self, photo: str, request: gr.Request) -> dict[str, Any]:
+        """Classify one photo of a lesion.
+
+        Args:
+            photo: content of the file in base64.
+
+        Returns:
+            The answer of ``POST /v1/lesion``.
+        """
+        with _as_gradio_errors():
+            answer = await self._api_of(request).lesion(_decode(photo))
+        return answer.model_dump(mode="json")
+
+    async def progress(self, photos: list[str], request: gr.Request) -> dict[str, Any]:
+        """Classify a series of photos of one face.
+
+        Args:
+            photos: content of each file in base64, oldest first unless they record their dates.
+
+        Returns:
+            The answer of ``POST /v1/progress``.
+        """
+        with _as_gradio_errors():
+            answer = await self._api_of(request).progress([_decode(photo) for photo in photos])
+        return answer.model_dump(mode="json")
+
+    async def models(self, request: gr.Request) -> dict[str, Any]:
+        """Return the loaded networks, as ``GET /v1/models`` does."""
+        with _as_gradio_errors():
+            models = await self._api_of(request).models()
+        return models.model_dump(mode="json")
+
+    def _api_of(self, request: gr.Request) -> ApiClient:
+        scope = request.request.scope if request.request is not None else {}
+        return self._api.for_visitor(scope.get(CLIENT_ADDRESS))
+
+
+def add_endpoints(endpoints: Endpoints) -> None:
+    """Add the endpoints to the page that is being built."""
+    for function in (endpoints.lesion, endpoints.progress, endpoints.models):
+        gr.api(  # pyright: ignore[reportPrivateImportUsage]: documented, but not in __all__
+            function, api_name=function.__name__, queue=False, concurrency_limit=None
+        )
+
+
+class _as_gradio_errors:  # noqa: N801
+    """Raise errors of the API as ``gr.Error``, whose message reaches the client."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if isinstance(error, ApiError):
+            raise gr.Error(f"{error.code}: {error}", print_exception=False) from error
+
+
+def _decode(photo: str) -> bytes:
+    try:
+        return base64.b64decode(photo, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise gr.Error(
+            "invalid_request: the photo is not base64; send base64.b64encode(photo).decode()",
+            print_exception=False,
+        ) from error
