@@ -117,6 +117,8 @@ class LesionOptions:
     top_k: int
     shadow: CatalogEntry | None = None
     """Model whose answer is computed in the background and compared."""
+    is_compared: bool = True
+    """The answer counts for the automatic rollback of a canary."""
     box: Box | None = None
     """Of the lesion, pixels of the upright photo."""
 
@@ -187,7 +189,7 @@ class LesionService:
 
     async def _classify(self, file: File, options: LesionOptions, submit: Submit) -> LesionAnswer:
         """Classify one photo, count the answer, and start the shadow model."""
-        with self._traffic.measure("lesion", options.entry) as count:
+        with self._traffic.measure("lesion", options.entry, is_compared=options.is_compared) as count:
             answer = await self._answer(file, options, submit)
             count(answer.verdict, answer.reasons)
         metrics.count_answer("lesion", answer.verdict, answer.reasons)
@@ -263,6 +265,7 @@ def lesion_options(
     return LesionOptions(
         entry=choice.entry,
         shadow=choice.shadow,
+        is_compared=not choice.is_named,
         explain=explain,
         top_k=top_k,
         box=None if box is None else parse_box(box),

@@ -133,7 +133,7 @@ class Supervisor:
         for line in self._notices():
             print_status(line)
         page = f"{url}/ui/ is the page, " if self._get("/ui/")[0] == 200 else ""
-        print_status(f"ready: {page}{url}/docs the API; Ctrl-C stops it")
+        print_status(f"ready: {page}{url}/docs the API; logs in {self._spec.home}; Ctrl-C stops it")
         while self._alive():
             time.sleep(0.5)
         if not self._num_signals:

@@ -167,12 +167,12 @@ def test_the_checkpoints_of_the_settings_answer_until_the_first_promotion(follow
 async def test_no_request_fails_while_the_registry_changes(production: Followed):
     steps = [
         ("promote", "net@2", "--stage", "production"),
-        ("rollback", "lesion"),
+        ("rollback", "lesion", "--production"),
         ("promote", "net@2", "--stage", "canary", "--share", "0.5"),
         ("promote", "net@2", "--stage", "canary", "--shadow"),
         ("rollback", "lesion"),
         ("promote", "net@gated", "--stage", "production"),
-        ("rollback", "lesion"),
+        ("rollback", "lesion", "--production"),
     ]
     is_done = False
     answered: Counter[str] = Counter()
@@ -240,7 +240,7 @@ def test_a_rollback_from_a_gate_to_a_checkpoint_without_one_is_visible(productio
     production.wait_for("net@gated", "production")
     assert production.http.get("/v1/models").json()["models"][0]["gate"] is not None
 
-    production.run("rollback", "lesion", "--reason", "rejects too many photos")
+    production.run("rollback", "lesion", "--production", "--reason", "rejects too many photos")
     production.wait_for("net@1", "production")
 
     assert production.http.get("/v1/models").json()["models"][0]["gate"] is None

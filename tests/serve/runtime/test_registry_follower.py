@@ -123,9 +123,9 @@ def test_promotions_and_rollbacks_are_followed(api: Api, registry: Registry):
     registry.change("lesion", promoted("net@2"))
     api.wait_for(("net@2", "production"), *rest)
     assert api.ask() == "2"
-    registry.change("lesion", lambda index: index.rolled_back())
+    registry.change("lesion", lambda index: index.without_production())
     api.wait_for(("net@1", "production"), *rest)
-    registry.change("lesion", lambda index: index.rolled_back())
+    registry.change("lesion", lambda index: index.without_production())
     api.wait_for(*rest)
     assert api.ask() == "fake"
 
@@ -195,7 +195,7 @@ def test_a_version_with_a_gate_and_one_without_follow_each_other(api: Api, regis
     gates = [one["gate"] for one in api.client.get("/v1/models").json()["models"]]
     assert gates[0] is not None
 
-    registry.change("lesion", lambda index: index.rolled_back())
+    registry.change("lesion", lambda index: index.without_production())
     api.wait_for(("net@1", "production"), *rest)
 
     assert api.client.get("/v1/models").json()["models"][0]["gate"] is None
@@ -210,6 +210,33 @@ def test_a_canary_answers_its_share_and_can_be_chosen(api: Api, registry: Regist
     assert {api.ask(**{"x-request-id": str(number)}) for number in range(40)} == {"1", "2"}
     assert len({api.ask(**{"x-request-id": "same"}) for _ in range(5)}) == 1
     assert api.ask("?model=net@2") == "2" and api.ask("?model=net@1") == "1"
+    assert {api.ask("?model=net", **{"x-request-id": str(number)}) for number in range(10)} == {"1"}
+
+
+def test_a_name_alone_never_means_a_canary(api: Api, registry: Registry):
+    rest = api.stages()
+    registry.change("lesion", lambda index: index.with_canary(TWO, share=0.5))
+    api.wait_for(FAKE, ("net@2", "canary"), *rest[1:])
+
+    assert api.client.post("/v1/lesion?model=net", content=picture()).status_code == 404
+
+
+def test_answers_of_a_model_that_the_client_names_do_not_roll_a_canary_back(
+    registry: Registry, models: FakeModels, caplog: pytest.LogCaptureFixture
+):
+    registry.change("lesion", lambda index: index.with_canary(TWO, share=0.001))
+    models.failures_of["net/2"] = RuntimeError("broken")
+
+    with api_of(registry.address, models, canary={"min_answers": 10}) as api:
+        api.client = TestClient(api.client.app, raise_server_exceptions=False)
+        statuses = [
+            api.client.post("/v1/lesion?model=net@2", content=picture()).status_code for _ in range(40)
+        ]
+        time.sleep(3 * REPORT_INTERVAL_S)
+
+        assert statuses == [500] * 40
+        assert ("net@2", "canary") in api.stages()
+    assert "is rolled back" not in caplog.text
 
 
 def test_a_shadow_computes_and_does_not_answer(api: Api, registry: Registry):
