@@ -34,6 +34,11 @@ COMMANDS = {
         purpose="list, push, promote, roll back and compare the models of a registry",
         example="skinserve models push runs/lesion/checkpoint --registry registry",
     ),
+    "feedback": Command(
+        module="cli.feedback",
+        purpose="count the stored feedback on answers, export it for skinserve ingest",
+        example="skinserve feedback export s3://clinic/feedback --out data/feedback",
+    ),
     "ingest": Command(
         module="train.data.ingest.__main__",
         purpose="write the manifest of a lesion data set",

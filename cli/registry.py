@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Literal, Protocol
 
 import tyro
@@ -13,7 +14,7 @@ from cli.verdict_changes import compare_verdicts
 from models.checkpoint import local_checkpoint, read_meta
 from models.errors import EXIT_DONE, command
 from models.registry import Registry
-from models.registry_index import Index, RegistryError, VersionName, parse_version_name
+from models.registry_index import Index, ModelVersion, RegistryError, VersionName, parse_version_name
 from models.storage import is_remote
 
 _RegistryAddress = Annotated[str, tyro.conf.arg(metavar="FOLDER|s3://BUCKET/PREFIX")]
@@ -51,6 +52,8 @@ class Push:
 
     def run(self) -> str:
         """Push, and describe the version."""
+        checkpoint = local_checkpoint(self.checkpoint)
+        _check_task(checkpoint, read_meta(checkpoint).kind)
         pushed = Registry(self.registry).push(self.checkpoint, reason=self.reason)
         version = pushed.version
         if pushed.is_repaired:
@@ -110,12 +113,14 @@ class Promote:
 
 @dataclass(frozen=True, kw_only=True)
 class Rollback:
-    """Undo the last promotion of a task: stop its canary, else restore the previous production."""
+    """Stop the canary of a task; with --production, return production to the previous version."""
 
     task: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="TASK")]
     """lesion or progress."""
     registry: _RegistryAddress
     """Address of the registry."""
+    production: bool = False
+    """Return production to the previous version, or to the checkpoints of the settings."""
     reason: str = ""
     """Recorded in the index."""
 
@@ -126,21 +131,46 @@ class Rollback:
         if tasks and self.task not in tasks:
             raise RegistryError(f"{self.registry} has no task {self.task!r}; it has {', '.join(tasks)}")
         before = registry.read(self.task)
-        stopped, target = before.canary or before.production, before.rollback_target
-        if before.canary is None and target is not None:
-            registry.verify(self.task, target)
+        stopped = self._stopped(before)
+        if self.production and before.rollback_target is not None:
+            registry.verify(self.task, before.rollback_target)
 
         def rolled_back(index: Index) -> Index:
-            if (index.canary or index.production) != stopped:
+            if self._stopped(index) != stopped:
                 raise RegistryError(
                     f"the stages of {self.task} were changed by another command; look at skinserve models "
                     "list, then run this command again if it is still needed"
                 )
-            return index.rolled_back(self.reason)
+            if self.production:
+                return index.without_production(self.reason)
+            return index.with_candidate(stopped.id, self.reason)
 
         index = registry.change(self.task, rolled_back)
-        assert stopped is not None  # otherwise rolled_back raised
         return _state(self.task, index, f"{self.task} {stopped.id} is no longer {_stage_text(stopped.stage)}")
+
+    def _stopped(self, index: Index) -> ModelVersion:
+        """Return the version that is stopped.
+
+        Raises:
+            RegistryError: there is none, or a canary must be stopped first.
+        """
+        if not self.production:
+            if index.canary is not None:
+                return index.canary
+            production = index.production
+            hint = f"; add --production to take {production.id} out of production" if production else ""
+            raise RegistryError(f"{self.task} has no canary to stop{hint}")
+        if index.canary is not None:
+            raise RegistryError(
+                f"{index.canary.id} is the canary of {self.task}; stop it first: the same command without "
+                "--production"
+            )
+        if index.production is None:
+            raise RegistryError(
+                f"no {self.task} model of the registry is in production, so there is nothing to roll back; "
+                "the servers serve the checkpoints of their settings"
+            )
+        return index.production
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -265,6 +295,16 @@ def find_version(registry: Registry, text: str) -> tuple[str, VersionName]:
         f"{registry.address} has no {model}; it has {', '.join(names) or 'no version'}; correct the name, or "
         "push the checkpoint"
     )
+
+
+def _check_task(checkpoint: Path, kind: str) -> None:
+    from serve.tasks import TASKS  # imports Ray
+
+    if kind not in (names := [task.name for task in TASKS]):
+        raise RegistryError(
+            f"{checkpoint} is a {kind} checkpoint; a registry holds checkpoints of the tasks "
+            f"{' and '.join(names)}"
+        )
 
 
 def _stage_text(stage: str) -> str:

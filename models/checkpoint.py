@@ -119,13 +119,17 @@ class CheckpointMeta(BaseModel):
 def local_checkpoint(address: str) -> Path:
     """Return the local folder of a checkpoint; download an S3 folder once.
 
+    Args:
+        address: of S3, or a path relative to the working folder or else to our packages.
+
     Raises:
         CheckpointError: the download failed.
     """
     from models.storage import StorageError, fetch_folder, is_remote
 
     if not is_remote(address):
-        return Path(address)
+        beside_packages = Path(__file__).parents[1] / address
+        return beside_packages if beside_packages.exists() and not Path(address).exists() else Path(address)
     try:
         return fetch_folder(address, _cache_folder())
     except (StorageError, OSError) as error:
@@ -161,6 +165,11 @@ def read_meta(folder: Path) -> CheckpointMeta:
         meta = CheckpointMeta.model_validate_json(path.read_bytes())
     except ValidationError as error:
         version = _version_of(path)
+        if version is None:
+            raise CheckpointError(
+                f"{folder} is no checkpoint of a served network: its {META} has no format_version; name a "
+                "folder made by skinserve release"
+            ) from error
         if version != FORMAT_VERSION:
             raise CheckpointError(_other_version(folder, version)) from error
         what = "; ".join(f"{'.'.join(map(str, e['loc']))} {e['msg']}".strip() for e in error.errors()[:3])

@@ -236,9 +236,12 @@ class Registry:
 
 def _check_same(target: str, new: ModelVersion, old: ModelVersion | None, stored: Mapping[str, str]) -> None:
     """Raise if the index or the folder has other content of this name and version."""
-    if old is not None:
-        stored = old.files
-    if META in stored and stored != new.files:
+    if old is None and META in stored and stored != new.files:
+        raise RegistryError(
+            f"{target} has other files and is not in the index; delete that folder and push again, or add it "
+            "to the index by skinserve models restore"
+        )
+    if old is not None and old.files != new.files:
         raise RegistryError(
             f"{new.id} is in the registry with other content ({target}); release the checkpoint with another "
             "version"

@@ -203,16 +203,6 @@ class Index(_Stored):
         index = index._changed(previous_productions=self.previous_productions[:last])
         return index._with_stage(target, "production", reason=reason or f"rolled back from {old.id}")
 
-    def rolled_back(self, reason: str = "") -> Index:
-        """Stop the canary; without one, return production to the previous version.
-
-        Raises:
-            RegistryError: there is neither a canary nor a production.
-        """
-        if self.canary is not None:
-            return self.with_candidate(self.canary.id, reason)
-        return self.without_production(reason)
-
     def with_retired(self, model: VersionName, reason: str = "") -> Index:
         """Retire a version: it is never served again unless it is made a candidate.
 

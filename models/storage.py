@@ -12,6 +12,7 @@ import tempfile
 import uuid
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from models.s3_client import s3_client
 from models.storage_errors import SCHEME, MissingError, StorageError, local_errors, s3_errors
@@ -131,6 +132,23 @@ def list_files(address: str) -> list[str]:
         return sorted(os.path.join(folder, name) for folder, _, names in os.walk(address) for name in names)
 
 
+def list_sizes(address: str) -> list[int]:
+    """Return the size in bytes of every file below a folder; none for a missing folder.
+
+    Raises:
+        StorageError: the folder or the bucket cannot be listed.
+    """
+    if is_remote(address):
+        return [item["Size"] for item in _items(address)]
+    sizes = []
+    with local_errors(address, "listed"):
+        for folder, _, names in os.walk(address):
+            for name in names:
+                with contextlib.suppress(FileNotFoundError):  # another process has just removed it
+                    sizes.append(os.stat(os.path.join(folder, name)).st_size)
+    return sizes
+
+
 def fetch_folder(address: str, cache: Path) -> Path:
     """Download an ``s3://`` folder into ``cache`` and return its path; return a local folder unchanged.
 
@@ -199,12 +217,17 @@ def upload_file(path: Path, address: str) -> None:
 
 def _objects(address: str) -> list[tuple[str, str]]:
     """Return key and ETag of every object in a folder of a bucket, sorted."""
+    return sorted((item["Key"], item["ETag"]) for item in _items(address))
+
+
+def _items(address: str) -> list[dict[str, Any]]:
+    """Return what S3 lists of every object in a folder of a bucket."""
     bucket, prefix = bucket_and_key(address, needs_key=False)
     prefix = f"{prefix.rstrip('/')}/" if prefix.strip("/") else ""
     with s3_errors(address):
         pages = s3_client().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
-        found = [(item["Key"], item["ETag"]) for page in pages for item in page.get("Contents", ())]
-    return sorted(item for item in found if not item[0].endswith("/"))
+        found = [item for page in pages for item in page.get("Contents", ())]
+    return [item for item in found if not item["Key"].endswith("/")]
 
 
 def _read_object(bucket: str, key: str) -> bytes:

@@ -180,6 +180,16 @@ class GatewayConfig(Settings):
     quota_folder: str | None = Field(
         default=None, description="path or s3:// address that keeps the photos of today over restarts"
     )
+    feedback: str | None = Field(
+        default=None,
+        min_length=1,
+        description="path or s3:// address that stores the feedback of people who consent; null: "
+        "/v1/feedback answers 404",
+    )
+    feedback_max_mb: int = Field(default=1000, gt=0, description="size of all stored feedback; beyond, 503")
+    feedback_per_minute: int | None = Field(
+        default=60, gt=0, description="of all callers without a key together; null: no limit"
+    )
 
     @field_validator("allowed_origins")
     @classmethod

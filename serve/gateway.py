@@ -12,6 +12,7 @@ from models.images import PhotoLimits
 from models.registry import Registry
 from serve import tasks
 from serve.config import GatewayConfig
+from serve.feedback import api as feedback
 from serve.runtime import openapi, root_files
 from serve.runtime.admission import AdmissionControl, RequestIdMiddleware, publish_checks
 from serve.runtime.audit_log import AuditMiddleware, open_audit_log
@@ -94,6 +95,8 @@ def create_app(
         ValueError: the secrets of the trusted proxy or the audit log cannot be used.
     """
     traffic = ModelTraffic(config)
+    if leases is None and has_limits(config):
+        leases = LeaseClient(LimitLedger().call)
     context = GatewayContext(
         config=config,
         photo_limits=PhotoLimits(max_bytes=config.max_photo_bytes, max_pixels=config.max_photo_pixels),
@@ -114,10 +117,16 @@ def create_app(
         for service in app.state.services.values()
         for path, limiter in service.limiters.items()
     }
+    app.state.feedback = feedback.create_service(
+        context, {task.name: task.feedback for task in tasks.TASKS if task.feedback is not None}, leases
+    )
+    if app.state.feedback is not None:
+        app.state.checks["/v1/feedback"] = app.state.feedback.limiter.check
     app.state.catalogs = {name: service.catalog for name, service in app.state.services.items()}
     app.state.readiness = Readiness(replicas, ready_after_s=config.ready_after_s)
     for task in tasks.TASKS:
         app.include_router(task.router, dependencies=[Depends(reject_unknown_parameters)])
+    app.include_router(feedback.router, dependencies=[Depends(reject_unknown_parameters)])
     app.include_router(router)
     app.include_router(root_files.router)
     openapi.add_docs(app)
@@ -134,8 +143,7 @@ def create_app(
             poll_s=config.registry_poll_s,
         )
         app.add_middleware(RegistryMiddleware, follower=follower)
-    if has_limits(config):
-        leases = leases or LeaseClient(LimitLedger().call)
+    if leases is not None:
         app.add_middleware(RateLimitMiddleware, leases=leases, client_limit=config.client_limit)
     if app.state.authorizer is not None:
         app.add_middleware(AuthMiddleware, authorizer=app.state.authorizer)

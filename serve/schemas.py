@@ -162,6 +162,7 @@ ErrorCode = Literal[
     "forbidden",
     "not_found",
     "method_not_allowed",
+    "not_acceptable",
     "too_large",
     "too_many_pixels",
     "unsupported_type",
@@ -173,7 +174,9 @@ ErrorCode = Literal[
     "rate_limited",
     "overloaded",
     "model_unavailable",
+    "feedback_unavailable",
     "deadline_exceeded",
+    "pdf_unavailable",
     "internal",
 ]
 

@@ -9,6 +9,7 @@ from ray.serve import Application
 
 from models.images import PhotoLimits
 from serve.config import GatewayConfig, TaskConfig
+from serve.feedback.schemas import FeedbackRules
 from serve.runtime.admission import AdaptiveLimiter
 from serve.runtime.decode_pool import DecodePool
 from serve.runtime.model_catalog import CatalogEntry, ModelCatalog
@@ -81,3 +82,5 @@ class ServeTask:
     router: APIRouter
     build: Callable[[Any], TaskApp]
     """Apply settings of the type ``config``; raises ``CheckpointError``."""
+    feedback: FeedbackRules | None = None
+    """None: no feedback about this task."""

@@ -213,6 +213,7 @@ def _config(tmp_path_factory: pytest.TempPathFactory, allowed_origin: str) -> Pa
     folder = tmp_path_factory.mktemp("checkpoints")
     api, page = config["applications"]
     api["args"]["gateway"]["allowed_origins"] = [allowed_origin]
+    api["args"]["gateway"]["feedback"] = str(folder / "feedback")
     secret = folder / "proxy_secret"
     secret.write_text(PROXY_SECRET, encoding="ascii")
     proxy = {"name": "nginx", "secret_file": str(secret)}

@@ -266,7 +266,19 @@ def test_the_image_and_the_pods_set_the_environment_of_ray_env():
         assert "env" not in container, "pods take the environment of the image"
 
 
-def test_the_image_has_the_tools_of_the_cluster_launcher():
+def packages_of_the_image() -> set[str]:
     dockerfile = (ROOT / "deploy/Dockerfile").read_text(encoding="utf-8")
-    [packages] = re.findall(r"apt-get install (.+?) \\\n", dockerfile)
-    assert {"openssh-client", "rsync", "procps", "wget"} <= set(packages.split())
+    [packages] = re.findall(r"apt-get install (.+?)&&", dockerfile, re.DOTALL)
+    return set(packages.split())
+
+
+def test_the_image_has_the_tools_of_the_cluster_launcher():
+    assert {"openssh-client", "rsync", "procps", "wget"} <= packages_of_the_image()
+
+
+@pytest.mark.parametrize("document", [".ci/run", "CONTRIBUTING.md", "docs/operations.md"])
+def test_the_libraries_of_pdf_reports_are_those_of_the_image(document: str):
+    libraries = {name for name in packages_of_the_image() if name.startswith("lib")}
+
+    named = re.findall(r"\blib[a-z]+[\w.-]*-?\w*", (ROOT / document).read_text(encoding="utf-8"))
+    assert libraries == {name for name in named if name.startswith(("libpango", "libharfbuzz"))}

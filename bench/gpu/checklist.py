@@ -52,7 +52,7 @@ ITEMS = {
     "progress": Item(inference.progress, 45),
     "ddp": Item(training.ddp, 60),
     "second_gpu": Item(inference.second_gpu, 30, needs_cuda=True),
-    "compile": Item(inference.compiled, 300, needs_cuda=True),
+    "compile": Item(inference.compiled, 1800, needs_cuda=True),
 }
 """In the order of execution."""
 

@@ -65,15 +65,8 @@ async def lesion(
     model: ModelSelector = None,
 ) -> LesionAnswer:
     """Classify one lesion: is it harmful, and what is it? Raw body, multipart `file`, or JSON."""
-    service = _service(request)
-    choice = choose_model(request, "lesion", model)
-    options = LesionOptions(
-        entry=choice.entry,
-        shadow=choice.shadow,
-        explain=explain,
-        top_k=top_k,
-        box=None if box is None else parse_box(box),
-    )
+    service = lesion_service(request)
+    options = lesion_options(request, explain=explain, top_k=top_k, box=box, model=model)
     max_bytes = service.gateway.max_photo_bytes
     file = await read_photo(request, request_slot(request), service.pool, max_bytes=max_bytes)
     await count_photos(request, 1)
@@ -93,9 +86,8 @@ async def lesion_batch(
 
     A bad file becomes an error line; the other photos are classified.
     """
-    service, slot = _service(request), request_slot(request)
-    choice = choose_model(request, "lesion", model)
-    options = LesionOptions(entry=choice.entry, shadow=choice.shadow, explain=explain, top_k=top_k)
+    service, slot = lesion_service(request), request_slot(request)
+    options = lesion_options(request, explain=explain, top_k=top_k, box=None, model=model)
     spec = FormSpec(
         file_field="files",
         max_files=service.config.max_batch_photos,
@@ -125,6 +117,8 @@ class LesionOptions:
     top_k: int
     shadow: CatalogEntry | None = None
     """Model whose answer is computed in the background and compared."""
+    is_compared: bool = True
+    """The answer counts for the automatic rollback of a canary."""
     box: Box | None = None
     """Of the lesion, pixels of the upright photo."""
 
@@ -147,7 +141,12 @@ class LesionService:
         self.batch_limiter = AdaptiveLimiter(
             config.max_batch_requests, "batches of lesions", retry_after_s=retry_after_s
         )
-        self.limiters = {"/v1/lesion": self.photo_limiter, "/v1/lesion/batch": self.batch_limiter}
+        self.report_limiter = AdaptiveLimiter(config.max_reports, "reports", retry_after_s=retry_after_s)
+        self.limiters = {
+            "/v1/lesion": self.photo_limiter,
+            "/v1/lesion/batch": self.batch_limiter,
+            "/v1/report": self.report_limiter,
+        }
         self._batch_photos = asyncio.Semaphore(config.batch_concurrency)
         self.pool = context.decode_pool
         self._traffic = context.traffic
@@ -190,7 +189,7 @@ class LesionService:
 
     async def _classify(self, file: File, options: LesionOptions, submit: Submit) -> LesionAnswer:
         """Classify one photo, count the answer, and start the shadow model."""
-        with self._traffic.measure("lesion", options.entry) as count:
+        with self._traffic.measure("lesion", options.entry, is_compared=options.is_compared) as count:
             answer = await self._answer(file, options, submit)
             count(answer.verdict, answer.reasons)
         metrics.count_answer("lesion", answer.verdict, answer.reasons)
@@ -254,5 +253,25 @@ def parse_box(text: str) -> Box:
     return Box(*map(float, text.split(",")))
 
 
-def _service(request: Request) -> LesionService:
+def lesion_options(
+    request: Request, *, explain: bool, top_k: int, box: str | None, model: str | None
+) -> LesionOptions:
+    """Choose the model of a request and parse its query parameters.
+
+    Raises:
+        ApiError: ``not_found`` or ``invalid_request``.
+    """
+    choice = choose_model(request, "lesion", model)
+    return LesionOptions(
+        entry=choice.entry,
+        shadow=choice.shadow,
+        is_compared=not choice.is_named,
+        explain=explain,
+        top_k=top_k,
+        box=None if box is None else parse_box(box),
+    )
+
+
+def lesion_service(request: Request) -> LesionService:
+    """Return the service of the gateway that received a request."""
     return request.app.state.services["lesion"]

@@ -53,6 +53,11 @@ class LesionConfig(TaskConfig):
     max_batch_requests: int = Field(
         default=8, gt=0, description="batch requests in progress in a gateway; beyond, 503"
     )
+    max_reports: int = Field(
+        default=8,
+        gt=0,
+        description="reports in progress in a gateway; beyond, 503. One PDF is rendered at a time",
+    )
     batch_concurrency: int = Field(
         default_factory=lambda data: _batch(data),
         gt=0,

@@ -43,7 +43,7 @@ LESION_BODY = request_body(
 
 _NEVUS = DiagnosisScore(name="Nevus", group="benign", probability=0.81)
 _MELANOMA = DiagnosisScore(name="Melanoma", group="malignant", probability=0.12)
-_EXAMPLE = LesionAnswer(
+LESION_EXAMPLE = LesionAnswer(
     model=ModelName(name="lesion-reference", version="1"),
     verdict="benign",
     usable=True,
@@ -57,7 +57,7 @@ _EXAMPLE = LesionAnswer(
     lesion_box=(1210, 830, 1790, 1360),
     crop_box=(804, 399, 2196, 1791),
 )
-LESION_RESPONSES = json_response(_EXAMPLE) | error_responses(
+LESION_RESPONSES = json_response(LESION_EXAMPLE) | error_responses(
     *ONE_PHOTO, "too_many_photos", *CHOSEN_MODEL, *ANY_ROUTE
 )
 

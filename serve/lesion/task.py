@@ -1,13 +1,18 @@
 """Entry of the lesion task in ``serve.tasks``."""
 
 from functools import partial
+from typing import get_args
 
 from models.checkpoint import LOCALIZER, CheckpointError, local_checkpoint, read_verified
+from models.diagnoses import DIAGNOSES
 from models.lesion.gate import gate_of
 from serve.config import MAX_QUEUED_BATCHES
-from serve.lesion.api import LesionService, router
+from serve.feedback.schemas import FeedbackRules
+from serve.lesion.api import LesionService
 from serve.lesion.config import LesionConfig
 from serve.lesion.deployment import LesionClassifier
+from serve.lesion.report.api import router  # that of serve.lesion.api with one more route
+from serve.lesion.verdict import Verdict
 from serve.runtime.model_catalog import ModelCatalog, read_entry
 from serve.task import ServeTask, TaskApp
 
@@ -41,4 +46,7 @@ LESION_TASK = ServeTask(
     config=LesionConfig,
     router=router,
     build=build,
+    feedback=FeedbackRules(
+        verdicts=get_args(Verdict), labels=tuple(diagnosis.name for diagnosis in DIAGNOSES), takes_photo=True
+    ),
 )

@@ -74,13 +74,13 @@ async def progress(request: Request, model: ModelSelector = None) -> ProgressAns
 async def predict(request: Request, model: ModelSelector = None) -> PredictAnswer:
     """Answer a SkinCredible request: frames as numbers, oldest first, with the same face detector."""
     service = _service(request)
-    entry = choose_model(request, "progress", model).entry
+    choice = choose_model(request, "progress", model)
     if media_type(request) not in ("application/json", ""):
         raise ApiError("unsupported_type", f"the body is {media_type(request)!r}; send application/json")
     body = await read_body(request, request_slot(request), max_bytes=service.config.max_json_bytes)
     frames = await service.read_frames(body)
     await count_photos(request, len(frames))
-    return await service.predict(frames, entry)
+    return await service.predict(frames, choice)
 
 
 class ProgressService:
@@ -127,7 +127,7 @@ class ProgressService:
         """
         with (
             self.photo_limiter.acquire(len(files)),
-            self._traffic.measure("progress", choice.entry) as count,
+            self._traffic.measure("progress", choice.entry, is_compared=not choice.is_named) as count,
         ):
             answer = await self._answer(files, sent_times, choice.entry)
             count(answer.verdict, answer.reasons)
@@ -145,7 +145,7 @@ class ProgressService:
         """
         return await self._pool.run(read_frames, body, max_frames=self.config.max_series_photos)
 
-    async def predict(self, frames: Sequence[np.ndarray], entry: CatalogEntry) -> PredictAnswer:
+    async def predict(self, frames: Sequence[np.ndarray], choice: ModelChoice) -> PredictAnswer:
         """Classify the frames of a SkinCredible request.
 
         Raises:
@@ -154,12 +154,12 @@ class ProgressService:
         side_px = self.config.max_photo_side_px
         with (
             self.photo_limiter.acquire(len(frames)),
-            self._traffic.measure("progress", entry) as count,
+            self._traffic.measure("progress", choice.entry, is_compared=not choice.is_named) as count,
         ):
             photos = await _gather(
                 [self._pool.run(bound_array, frame, max_side_px=side_px) for frame in frames]
             )
-            faces, report = await self._classify_photos(photos, entry)
+            faces, report = await self._classify_photos(photos, choice.entry)
             numbers = range(1, 1 + len(faces))
             blocking = blocking_reasons(faces, compare_faces(faces), numbers=numbers)
             if any(reason.code == "few_faces" for reason in blocking):  # its clients know two classes

@@ -46,11 +46,14 @@ class PhotoReport(Body):
     )
 
 
+Verdict = Literal["improved", "worsened", "no_clear_change", "inconclusive"]
+
+
 class ProgressAnswer(Body):
     """Response of ``POST /v1/progress``; ``photos`` are in time order."""
 
     model: ModelName
-    verdict: Literal["improved", "worsened", "no_clear_change", "inconclusive"] = Field(
+    verdict: Verdict = Field(
         description="no_clear_change: neither probability reaches its threshold; inconclusive: the photos "
         "cannot be compared, `reasons` says why"
     )

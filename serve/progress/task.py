@@ -1,12 +1,15 @@
 """Entry of the progress task in ``serve.tasks``."""
 
 from functools import partial
+from typing import get_args
 
 from models.checkpoint import local_checkpoint, read_meta
 from serve.config import MAX_QUEUED_BATCHES
+from serve.feedback.schemas import FeedbackRules
 from serve.progress.api import ProgressService, router
 from serve.progress.config import ProgressConfig
 from serve.progress.deployments import FaceDetector, ProgressClassifier
+from serve.progress.schemas import Verdict
 from serve.runtime.model_catalog import ModelCatalog, read_entry
 from serve.task import ServeTask, TaskApp
 
@@ -32,4 +35,5 @@ PROGRESS_TASK = ServeTask(
     config=ProgressConfig,
     router=router,
     build=build,
+    feedback=FeedbackRules(verdicts=get_args(Verdict)),
 )

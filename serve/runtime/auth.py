@@ -39,13 +39,15 @@ ROLES_OF_PATH: dict[str, frozenset[Role]] = {
     "/predict": _PREDICT,
     "/readyz": _ANY,
     "/robots.txt": _ANY,
+    "/v1/feedback": _PREDICT,
     "/v1/lesion": _PREDICT,
     "/v1/lesion/batch": _BULK,
     "/v1/models": _ANY,
     "/v1/progress": _PREDICT,
+    "/v1/report": _PREDICT,
 }
 """One of these roles suffices. Paths without an entry exist for ``admin`` only."""
-ROLES_OF_PREFIX: dict[str, frozenset[Role]] = {"/docs/static/": _ANY}
+ROLES_OF_PREFIX: dict[str, frozenset[Role]] = {"/docs/static/": _ANY, "/v1/feedback/": _PREDICT}
 
 
 @dataclass(frozen=True)

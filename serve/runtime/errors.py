@@ -20,6 +20,7 @@ STATUS: dict[ErrorCode, int] = {
     "forbidden": 403,
     "not_found": 404,
     "method_not_allowed": 405,
+    "not_acceptable": 406,
     "too_large": 413,
     "too_many_pixels": 413,
     "unsupported_type": 415,
@@ -31,7 +32,9 @@ STATUS: dict[ErrorCode, int] = {
     "rate_limited": 429,
     "overloaded": 503,
     "model_unavailable": 503,
+    "feedback_unavailable": 503,
     "deadline_exceeded": 504,
+    "pdf_unavailable": 501,
     "internal": 500,
 }
 
@@ -44,6 +47,8 @@ EXAMPLES: dict[ErrorCode, str] = {
     "ask the operator of this server",
     "not_found": "there is no route GET /v2/lesion; /docs lists all routes",
     "method_not_allowed": "/v1/lesion does not support GET; /docs lists all routes",
+    "not_acceptable": "the header Accept is 'text/html', a report is application/pdf or "
+    "application/fhir+json; accept one of them",
     "too_large": f"the photo has 20.5 MB, at most {limits.MAX_PHOTO_BYTES / 1e6:g} MB are allowed; "
     "send a smaller or more compressed one",
     "too_many_pixels": "the PNG photo has 10000 x 6000 = 60.0 megapixels, at most 51 are allowed; "
@@ -62,8 +67,11 @@ EXAMPLES: dict[ErrorCode, str] = {
     "try again in 1 s",
     "overloaded": "256 requests are in progress, the limit; try again in 2 s",
     "model_unavailable": "the model cannot be loaded; choose another one of /v1/models, or ask the operator",
+    "feedback_unavailable": "the feedback cannot be stored now, and nothing of it was; try again later",
     "deadline_exceeded": f"no answer was ready within {limits.DEFAULT_DEADLINE_S:g} s; "
     "try again later or allow more time",
+    "pdf_unavailable": "this server cannot write PDF: the package weasyprint is not installed; send Accept: "
+    "application/fhir+json, or ask the operator to install the extra report (docs/operations.md, Reports)",
     "internal": "the server failed on this request; report it with its id 4f2a9c",
 }
 

@@ -12,7 +12,7 @@ from serve.schemas import API_KEY_HEADER, DEADLINE_HEADER
 
 cors = partial(
     CORSMiddleware,
-    allow_methods=("GET", "HEAD", "POST"),
+    allow_methods=("GET", "HEAD", "POST", "DELETE"),
     allow_headers=("Authorization", "Content-Encoding", API_KEY_HEADER, "X-Request-ID", DEADLINE_HEADER),
     expose_headers=(
         "X-Request-ID",

@@ -73,7 +73,7 @@ def errors() -> Counter:
 
 @cache
 def rate_limited() -> Counter:
-    """Return the counter of 429 by ``caller`` and ``limit``: requests or photos."""
+    """Return the counter of 429 by ``caller`` and ``limit``: requests, photos or feedback."""
     description = "requests over a limit, by caller (addresses and tokens together) and limit"
     return _counter("skinserve_rate_limited", description, ("caller", "limit"))
 

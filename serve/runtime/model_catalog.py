@@ -48,6 +48,10 @@ class CatalogEntry:
         """Return ``name@version``."""
         return f"{self.name}@{self.version}"
 
+    def is_selected_by(self, selector: str) -> bool:
+        """Return whether ``name`` or ``name@version`` of a request means this model."""
+        return selector == self.selector or (selector == self.name and self.stage != "canary")
+
 
 def read_entry(address: str, kind: str, *, stage: str | None = None) -> CatalogEntry:
     """Read the entry of a checkpoint; download it from S3 once.
@@ -109,8 +113,8 @@ class ModelCatalog:
         self._entries = new
 
     def find(self, selector: str) -> CatalogEntry | None:
-        """Return the first model with this ``name`` or ``name@version``."""
-        return next((one for one in self._entries if selector in (one.name, one.selector)), None)
+        """Return the first model with this ``name`` or ``name@version``; a canary only by both."""
+        return next((one for one in self._entries if one.is_selected_by(selector)), None)
 
     def resolve(self, selector: str | None) -> CatalogEntry:
         """Return the model of a request: ``name``, ``name@version``, or the default one.

@@ -48,6 +48,8 @@ class ModelChoice:
     """Answers the request."""
     shadow: CatalogEntry | None = None
     """Computes in the background."""
+    is_named: bool = False
+    """By the client; such answers are not compared between canary and production."""
 
 
 class Answer(Protocol):
@@ -90,27 +92,34 @@ class ModelTraffic:
         return ModelChoice(entry=trial.entry if is_in_share(trial, sticky) else default)
 
     @contextmanager
-    def measure(self, task: str, entry: CatalogEntry) -> Iterator[Callable[[str, Sequence[Reason]], None]]:
+    def measure(
+        self, task: str, entry: CatalogEntry, *, is_compared: bool = True
+    ) -> Iterator[Callable[[str, Sequence[Reason]], None]]:
         """Count one answer with its duration; yield a function that takes verdict and reasons.
 
         Errors of the server count, and requests that are cancelled near their deadline. Rejected photos do
         not.
+
+        Args:
+            task: of the model.
+            entry: the model.
+            is_compared: the answer counts for the automatic rollback.
         """
         began = time.monotonic()
 
         def count(verdict: str, reasons: Sequence[Reason]) -> None:
             if self._has_registry:
-                elapsed_s = time.monotonic() - began
-                self._counts[task, entry.selector].add_answer(
-                    verdict, [one.code for one in reasons], elapsed_s
-                )
+                if is_compared:
+                    codes = [one.code for one in reasons]
+                    self._counts[task, entry.selector].add_answer(verdict, codes, time.monotonic() - began)
                 metrics.model_answers().inc(tags={"task": task, "model": entry.selector, "result": verdict})
 
         try:
             yield count
         except (Exception, asyncio.CancelledError) as error:
             if self._has_registry and self._is_failure(error, time.monotonic() - began):
-                self._counts[task, entry.selector].add_error()
+                if is_compared:
+                    self._counts[task, entry.selector].add_error()
                 metrics.model_answers().inc(tags={"task": task, "model": entry.selector, "result": "error"})
             raise
 
@@ -162,7 +171,7 @@ def choose_model(request: Request, task: str, selector: str | None) -> ModelChoi
     """
     entry = resolve_model(request.app.state.catalogs, task, selector)
     if selector is not None:
-        return ModelChoice(entry=entry)
+        return ModelChoice(entry=entry, is_named=True)
     traffic: ModelTraffic = request.app.state.traffic
     return traffic.choose(task, entry, request.scope, request.headers.get(REQUEST_ID_HEADER, ""))
 

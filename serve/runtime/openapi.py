@@ -19,7 +19,8 @@ _DESCRIPTION = f"""{DISCLAIMER}
 Every error is `{{"error": {{"code", "message"}}}}`. The code is stable; the message says what was found, what
 is needed and what to do. Every response has an `X-Request-ID`, yours if the request has one (letters, digits,
 `.`, `_`, `-`). `x-request-timeout-seconds` sets the deadline of a request. Photos stay in memory: they are
-never written to a disk, and nothing about them is logged."""
+never written to a disk, and nothing about them is logged. The exception is a photo that is sent with feedback
+and with `photo_consent=true`."""
 
 _SECURITY_SCHEMES = {
     "bearer": {
@@ -80,7 +81,11 @@ def new_app(tasks: Mapping[str, str], *, needs_key: bool = False) -> FastAPI:
         tasks: description of each task, by its tag and kind of checkpoint.
         needs_key: whether routes other than health need a key.
     """
-    tags = {**tasks, "server": "Which models are loaded, and whether they answer."}
+    tags = {
+        **tasks,
+        "feedback": "Was an answer right? Stored with consent only, where the operator wants it.",
+        "server": "Which models are loaded, and whether they answer.",
+    }
     return _Api(
         title="skinserve",
         version=API_VERSION,

@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serve.config import GatewayConfig, Limit
 from serve.runtime import metrics
-from serve.runtime.callers import CALLER, ROLES, Caller
+from serve.runtime.callers import CALLER, ROLES, Caller, caller_of
 from serve.runtime.errors import ApiError, error_response
 from serve.runtime.forwarded_headers import CLIENT_ADDRESS
 from serve.runtime.leases import Decision, LeaseClient
@@ -27,11 +27,14 @@ LIMIT_HEADER, REMAINING_HEADER, RESET_HEADER = "RateLimit-Limit", "RateLimit-Rem
 IPV6_PREFIX = 64
 """Bits of the network that one client has."""
 _PHOTOS = "skinserve.photo_count"
+_FEEDBACK = "feedback"
+"""Name of the shared limit of feedback in the ledger; no caller has it."""
 
 
 def has_limits(config: GatewayConfig) -> bool:
     """Return whether callers may have limits; limits of keys can change while the server runs."""
-    return config.client_limit is not None or config.keys_file is not None
+    limits_feedback = config.feedback is not None and config.feedback_per_minute is not None
+    return config.client_limit is not None or config.keys_file is not None or limits_feedback
 
 
 def limit_notices(config: GatewayConfig, limits: Iterable[Limit]) -> list[str]:
@@ -159,6 +162,29 @@ async def count_photos(request: Request, number: int) -> None:
     count: PhotoCount | None = request.scope.get(_PHOTOS)
     if count is not None:
         await count.add(number)
+
+
+async def limit_feedback(scope: Scope, leases: LeaseClient | None, per_minute: int | None) -> None:
+    """Count one feedback of a caller without a key in the limit that all of them share.
+
+    Raises:
+        ApiError: ``rate_limited``.
+    """
+    if leases is None or per_minute is None or caller_of(scope).name.startswith(("key:", "jwt:")):
+        return
+    leases.start()
+    limit = Limit(requests_per_second=per_minute / 60, burst=per_minute)
+    decision = await leases.take_token(Caller(name=_FEEDBACK, roles=frozenset(), limit=limit))
+    if decision.accepted:
+        return
+    metrics.rate_limited().inc(tags={"caller": "anonymous", "limit": "feedback"})
+    wait_s = max(1, math.ceil(decision.wait_s))
+    raise ApiError(
+        "rate_limited",
+        f"more than {per_minute} feedbacks per minute were sent by all clients without a key together; "
+        f"try again in {wait_s} s",
+        {"Retry-After": str(wait_s), **_limit_headers(decision)},
+    )
 
 
 def client_name(scope: Scope) -> str:

@@ -274,7 +274,10 @@ class TaskFollower:
             if position > 1 and version is not None and version.stage == "retired":
                 continue
             seen.add(entry.selector)
-            yield replace(entry, stage=None if version is None else version.stage)
+            stage = (
+                None if version is None or version.stage not in ("production", "canary") else version.stage
+            )
+            yield replace(entry, stage=stage)
 
     def _fail(self, errors: list[str]) -> None:
         """Count failures; log the first one unless its subject was logged last time."""

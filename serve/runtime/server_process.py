@@ -35,6 +35,8 @@ EXIT_BAD_CONFIG = 2
 EXIT_DEPLOY_FAILED = 3
 OBJECT_STORE_BYTES = 100_000_000  # photos are sent in messages; Ray requires 75 MB
 API_IMPORT_PATH, UI_IMPORT_PATH = "serve.app:build_app", "ui.app:build_app"
+NO_PAGE = f"there is no page: no application of the config imports {UI_IMPORT_PATH}"
+"""Notice for which the supervisor does not wait for the page."""
 _PR_SET_PDEATHSIG = 1
 
 
@@ -51,6 +53,8 @@ def main(config_file: Path, host: str, port: int, home: Path) -> None:
         config = read_config(config_file, host=host, port=port)
         if notice := secure_page(*_arguments(config), home):
             print(NOTICE + notice, flush=True)
+        if _arguments(config)[1] is None:
+            print(NOTICE + NO_PAGE, flush=True)
         for notice in (*_limit_notices(config), *_registry_notices(config)):
             print(NOTICE + notice, flush=True)
     except (OSError, SkinserveError, ValidationError, ValueError) as error:
@@ -90,10 +94,8 @@ def read_config(file: Path, *, host: str, port: int) -> dict[str, Any]:
 
             settings = tasks.read_config(arguments)
             for task in tasks.TASKS:
-                addresses = [_resolved(one) for one in getattr(settings, task.name).checkpoints]
-                for address in addresses:
+                for address in getattr(settings, task.name).checkpoints:
                     read_entry(address, task.name)
-                arguments.setdefault(task.name, {})["checkpoints"] = addresses
             _check_files(settings.gateway, arguments.get("gateway") or {})
         elif application.get("import_path") == UI_IMPORT_PATH:
             arguments.update(api_url=f"http://{local_address(host)}:{port}")
@@ -230,12 +232,6 @@ def _failure_reason(application: ApplicationStatusOverview) -> str:
         if lines and deployment.status == "DEPLOY_FAILED":
             return lines[-1]
     return application.message.strip()
-
-
-def _resolved(address: str) -> str:
-    """Return a checkpoint address, relative to the working folder or else to our packages."""
-    found = is_remote(address) or Path(address).exists()
-    return address if found else str(Path(__file__).parents[2] / address)
 
 
 if __name__ == "__main__":

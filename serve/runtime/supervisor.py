@@ -20,7 +20,14 @@ from pathlib import Path
 import psutil
 
 from serve.runtime.page_key import PAGE_ACCESS_PREFIX
-from serve.runtime.server_process import EXIT_BAD_CONFIG, EXIT_DEPLOY_FAILED, FAILURE, NOTICE, PROGRESS
+from serve.runtime.server_process import (
+    EXIT_BAD_CONFIG,
+    EXIT_DEPLOY_FAILED,
+    FAILURE,
+    NO_PAGE,
+    NOTICE,
+    PROGRESS,
+)
 from serve.schemas import Health
 
 STOP_TIMEOUT_S = 6.0
@@ -126,7 +133,7 @@ class Supervisor:
         for line in self._notices():
             print_status(line)
         page = f"{url}/ui/ is the page, " if self._get("/ui/")[0] == 200 else ""
-        print_status(f"ready: {page}{url}/docs the API; Ctrl-C stops it")
+        print_status(f"ready: {page}{url}/docs the API; logs in {self._spec.home}; Ctrl-C stops it")
         while self._alive():
             time.sleep(0.5)
         if not self._num_signals:
@@ -145,6 +152,8 @@ class Supervisor:
                 return self._status()
         if status != 200:
             return self._status()
+        if NO_PAGE in self._notices():
+            return ""
         status, body = self._get("/ui/")
         return "" if status == 200 or PAGE_ACCESS_PREFIX.encode() in body else "waiting for the page"
 

@@ -68,13 +68,16 @@ def test_the_help_of_a_command_ends_with_its_example(name: str, capsys: pytest.C
 
 @pytest.mark.parametrize("name", sorted(COMMANDS.keys() - {"serve", "train"}))
 def test_the_help_names_the_positional_arguments(name: str, capsys: pytest.CaptureFixture[str]):
-    words = [name, *{"labels": ["agreement"], "models": ["push"], "keys": ["add"]}.get(name, [])]
+    words = [
+        name,
+        *{"labels": ["agreement"], "models": ["push"], "keys": ["add"], "feedback": ["export"]}.get(name, []),
+    ]
     with pytest.raises(SystemExit):
         main([*words, "--help"])
 
     usage = capsys.readouterr().out.split("\n\n")[0].split()
     assert "STR" not in usage
-    assert {"MANIFEST", "RUN", "CHECKPOINT", "NAME"} & set(usage)
+    assert {"MANIFEST", "RUN", "CHECKPOINT", "NAME", "FOLDER"} & set(usage)
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -79,10 +79,25 @@ def test_push_promote_and_rollback_print_the_served_models(run: Run, one: str, t
         "lesion serves net@1, no canary; servers with this registry follow within 30 s",
     ]
     run("promote", "net@2", "--stage", "production")
-    assert "lesion serves net@1, no canary" in run("rollback", "lesion")[1]
-    assert "lesion serves the checkpoints of the servers' settings" in run("rollback", "lesion")[1]
-    code, _, error = run("rollback", "lesion")
+    back = ("rollback", "lesion", "--production")
+    assert "lesion serves net@1, no canary" in run(*back)[1]
+    assert "lesion serves the checkpoints of the servers' settings" in run(*back)[1]
+    code, _, error = run(*back)
     assert code == 1 and "there is nothing to roll back" in error and error.count("\n") == 1
+
+
+def test_a_rollback_never_takes_production_away_unless_asked_to(run: Run, address: str, one: str, two: str):
+    run("push", one)
+    run("push", two)
+    assert "lesion has no canary to stop\n" in run("rollback", "lesion")[2]
+    run("promote", "net@1", "--stage", "production")
+
+    code, _, error = run("rollback", "lesion")
+
+    assert code == 1 and "no canary to stop; add --production to take net@1 out of production" in error
+    run("promote", "net@2", "--stage", "canary", "--share", "0.5")
+    assert "net@2 is the canary of lesion; stop it first" in run("rollback", "lesion", "--production")[2]
+    assert Registry(address).read("lesion").production is not None
 
 
 def test_list_shows_stage_share_metrics_and_reason(run: Run, one: str, two: str):
@@ -156,7 +171,7 @@ def test_a_rollback_to_a_damaged_version_is_rejected(run: Run, address: str, one
         run("promote", model, "--stage", "production")
     Path(address, "lesion/net/1/weights.safetensors").unlink()
 
-    code, _, error = run("rollback", "lesion")
+    code, _, error = run("rollback", "lesion", "--production")
 
     assert code == 1 and "net@1 cannot be used" in error
     production = Registry(address).read("lesion").production
@@ -280,3 +295,19 @@ def test_many_changed_photos_are_counted():
 
     assert "60 of 60 verdicts differ." in lines
     assert lines[-1] == "... and 10 more"
+
+
+@pytest.mark.parametrize(
+    ("folder", "message"),
+    [
+        (
+            "weights/face-descriptor",
+            "is a face_descriptor checkpoint; a registry holds checkpoints of the tasks",
+        ),
+        ("weights/localizer", "has no format_version; name a folder made by skinserve release"),
+    ],
+)
+def test_networks_that_are_no_model_of_a_task_are_not_pushed(run: Run, folder: str, message: str):
+    code, _, errors = run("push", folder)
+
+    assert code == 1 and message in errors

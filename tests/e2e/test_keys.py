@@ -16,6 +16,7 @@ from jwt.algorithms import RSAAlgorithm
 from cli.main import main
 from serve.runtime.keys_file import change_keys
 from tests.conftest import Server, StartServer
+from tests.e2e.own_server import own_server
 from ui.client import ApiClient
 
 pytestmark = [pytest.mark.server]
@@ -38,18 +39,13 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def keyed_server(start_server: StartServer, server_config: Path, file: Path) -> Iterator[Server]:
     """A server with keys, whose page is open to everybody."""
-    config = yaml.safe_load(server_config.read_text(encoding="utf-8"))
-    api, page = config["applications"]
-    api["args"]["gateway"]["keys_file"] = str(file)
-    page["args"]["access"] = "open"
-    for deployment in api["deployments"]:
-        deployment["num_replicas"] = 1
-    changed = file.with_name("local.yaml")
-    changed.write_text(yaml.safe_dump(config), encoding="utf-8")
-    server = start_server(changed)
-    server.wait_for("ready: ")
-    yield server
-    server.stop()
+
+    def change(api: dict[str, Any], page: dict[str, Any]) -> None:
+        api["gateway"]["keys_file"] = str(file)
+        page["access"] = "open"
+
+    with own_server(start_server, server_config, file.parent, change, has_page=True) as server:
+        yield server
 
 
 @pytest.fixture(scope="module")

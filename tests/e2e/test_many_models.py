@@ -6,17 +6,15 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
-import yaml
 
-from models.checkpoint import save_checkpoint
-from models.lesion.small_network import SMALL_NETWORK, SmallLesionNet
 from samples.lesion import draw_lesion
 from serve.schemas import Models
 from tests.conftest import Server, StartServer
-from tests.random_checkpoints import random_meta
+from tests.e2e.own_server import own_server, write_small_lesion
 from tests.serve.fakes import error_of, jpeg_of
 
 pytestmark = pytest.mark.server
@@ -24,13 +22,6 @@ pytestmark = pytest.mark.server
 NAMES = [f"lesion-{number:02}" for number in range(20)]
 MAX_GROWTH_BYTES = 200_000_000
 """Of both replicas over 40 loads, of which each takes 30 MB."""
-
-
-def write_small_lesion(folder: Path, name: str) -> Path:
-    architecture = {"network": SMALL_NETWORK, "num_diagnoses": 2, "input_px": 64}
-    meta = random_meta("lesion", name=name, version="1", architecture=architecture)
-    save_checkpoint(folder, SmallLesionNet(num_diagnoses=2, input_px=64), meta, "# Random weights\n")
-    return folder
 
 
 @dataclass
@@ -49,18 +40,16 @@ def many(
 ) -> Iterator[ManyModels]:
     folder = tmp_path_factory.mktemp("many")
     folders = {name: write_small_lesion(folder / name, name) for name in (*NAMES, "damaged", "moved")}
-    config = yaml.safe_load(server_config.read_text(encoding="utf-8"))
-    api = config["applications"][0]
-    api["args"]["lesion"] |= {"checkpoints": list(map(str, folders.values())), "max_models_per_replica": 4}
-    for deployment in api["deployments"]:
-        deployment["num_replicas"] = 2 if deployment["name"] == "LesionClassifier" else 1
-    path = folder / "config.yaml"
-    path.write_text(yaml.safe_dump(config), encoding="utf-8")
-    server = start_server(path)
-    server.wait_for("ready: ")
-    with httpx.Client(base_url=server.url, timeout=90, trust_env=False) as client:
+
+    def change(api: dict[str, Any], page: dict[str, Any]) -> None:
+        api["lesion"] |= {"checkpoints": list(map(str, folders.values())), "max_models_per_replica": 4}
+
+    replicas = {"LesionClassifier": 2}
+    with (
+        own_server(start_server, server_config, folder, change, replicas=replicas) as server,
+        httpx.Client(base_url=server.url, timeout=90, trust_env=False) as client,
+    ):
         yield ManyModels(http=client, server=server, folders=folders)
-    server.stop()
 
 
 def test_the_list_names_all_models_and_loads_none(many: ManyModels):

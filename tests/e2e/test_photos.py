@@ -5,10 +5,10 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
-import yaml
 from PIL import ExifTags, Image
 
 from models.checkpoint import read_meta
@@ -22,6 +22,7 @@ from serve.lesion.schemas import LesionAnswer
 from serve.progress.schemas import ProgressAnswer
 from serve.schemas import Models
 from tests.conftest import StartServer
+from tests.e2e.own_server import own_server
 from tests.e2e.test_server import check_error, files
 from tests.lesion_pictures import BLUE, SKIN, spots
 from tests.photo_files import photo_file
@@ -144,20 +145,16 @@ def gated(
     checkpoint = write_lesion(folder / "lesion", scope_head=True, gate=random_gate())
     photos = sorted(map(spots, CASES.values()), key=lambda photo: probability_of(checkpoint, photo))
     low, middle, high = (probability_of(checkpoint, photo) for photo in photos)
-    config = yaml.safe_load(server_config.read_text(encoding="utf-8"))
-    api = config["applications"][0]
-    api["args"]["lesion"]["checkpoints"] = [str(checkpoint)]
     thresholds = {"benign": (low + middle) / 2, "malignant": (middle + high) / 2}
-    api["args"]["lesion"]["thresholds"] = {"lesion-random": thresholds}
-    for deployment in api["deployments"]:
-        deployment["num_replicas"] = 1
-    path = folder / "config.yaml"
-    path.write_text(yaml.safe_dump(config), encoding="utf-8")
-    server = start_server(path)
-    server.wait_for("ready: ")
-    with httpx.Client(base_url=server.url, timeout=90, trust_env=False) as client:
+
+    def change(api: dict[str, Any], page: dict[str, Any]) -> None:
+        api["lesion"] |= {"checkpoints": [str(checkpoint)], "thresholds": {"lesion-random": thresholds}}
+
+    with (
+        own_server(start_server, server_config, folder, change) as server,
+        httpx.Client(base_url=server.url, timeout=90, trust_env=False) as client,
+    ):
         yield Gated(http=client, photos=dict(zip(CASES, photos, strict=True)))
-    server.stop()
 
 
 def probability_of(checkpoint: Path, photo: bytes) -> float:

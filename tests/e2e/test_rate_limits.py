@@ -6,6 +6,7 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import httpx
@@ -15,6 +16,7 @@ import yaml
 
 from serve.runtime.keys_file import key_digest, new_key
 from tests.conftest import PROXY_SECRET, Server, StartServer
+from tests.e2e.own_server import own_server
 
 pytestmark = [pytest.mark.server]
 
@@ -50,10 +52,8 @@ def limited_server(
     (folder / "keys.yaml").write_text(yaml.safe_dump({"keys": entries}), encoding="utf-8")
     (folder / "keys.yaml").chmod(0o600)
     gateway = {"keys_file": str(folder / "keys.yaml"), "quota_folder": str(folder / "quotas")}
-    server = start_server(_with_gateways(server_config, folder, gateway))
-    server.wait_for("ready: ")
-    yield server
-    server.stop()
+    with _four_gateways(start_server, server_config, folder, gateway) as server:
+        yield server
 
 
 @pytest.fixture(scope="module")
@@ -63,10 +63,8 @@ def address_server(
     """A server without keys that limits the addresses which the trusted proxy sends."""
     limit = {"requests_per_second": 0.01, "burst": 5}
     folder = tmp_path_factory.mktemp("addresses")
-    server = start_server(_with_gateways(server_config, folder, {"client_limit": limit}))
-    server.wait_for("ready: ")
-    yield server
-    server.stop()
+    with _four_gateways(start_server, server_config, folder, {"client_limit": limit}) as server:
+        yield server
 
 
 async def offer(url: str, keys: dict[str, str], seconds: float) -> tuple[dict[str, Counter[int]], float]:
@@ -180,15 +178,16 @@ def test_addresses_of_the_trusted_proxy_have_limits_of_their_own(address_server:
     assert Counter(statuses) == {200: 10, 429: 4}
 
 
-def _with_gateways(server_config: Path, folder: Path, gateway: Mapping[str, object]) -> Path:
-    config = yaml.safe_load(server_config.read_text(encoding="utf-8"))
-    api, _ = config["applications"]
-    api["args"]["gateway"].update(gateway)
-    for deployment in api["deployments"]:
-        deployment["num_replicas"] = 4 if deployment["name"] == "Gateway" else 1
-    changed = folder / "local.yaml"
-    changed.write_text(yaml.safe_dump(config), encoding="utf-8")
-    return changed
+def _four_gateways(
+    start_server: StartServer, server_config: Path, folder: Path, gateway: Mapping[str, object]
+) -> AbstractContextManager[Server]:
+    return own_server(
+        start_server,
+        server_config,
+        folder,
+        lambda api, page: api["gateway"].update(gateway),
+        replicas={"Gateway": 4},
+    )
 
 
 def _limiters(server: Server) -> list[psutil.Process]:

@@ -6,13 +6,13 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
 import onnx
 import pytest
 import torch
-import yaml
 from onnx import TensorProto, helper, numpy_helper
 
 from cli.main import main
@@ -22,6 +22,7 @@ from models.registry import Registry
 from models.registry_index import VersionName
 from samples.lesion import draw_lesion
 from tests.conftest import Server, StartServer
+from tests.e2e.own_server import own_server
 from tests.random_checkpoints import drawn_localizer, random_gate, random_meta
 from tests.serve.fakes import jpeg_of
 
@@ -133,21 +134,19 @@ def followed(
     }
     for version in versions.values():
         Registry(address).push(str(version))
-    config = yaml.safe_load(server_config.read_text(encoding="utf-8"))
-    api = config["applications"][0]
-    api["args"]["gateway"] |= {"registry": address, "registry_poll_s": POLL_S}
-    api["args"]["lesion"] |= {"checkpoints": [str(write_version(folder / "0", "0", BENIGN))]}
-    for deployment in api["deployments"]:
-        deployment["num_replicas"] = 2 if deployment["name"] in ("Gateway", "LesionClassifier") else 1
-    path = folder / "config.yaml"
-    path.write_text(yaml.safe_dump(config), encoding="utf-8")
-    server = start_server(path)
-    server.wait_for("ready: ")
-    with httpx.Client(base_url=server.url, timeout=90, trust_env=False) as client:
+
+    def change(api: dict[str, Any], page: dict[str, Any]) -> None:
+        api["gateway"] |= {"registry": address, "registry_poll_s": POLL_S}
+        api["lesion"] |= {"checkpoints": [str(write_version(folder / "0", "0", BENIGN))]}
+
+    replicas = {"Gateway": 2, "LesionClassifier": 2}
+    with (
+        own_server(start_server, server_config, folder, change, replicas=replicas) as server,
+        httpx.Client(base_url=server.url, timeout=90, trust_env=False) as client,
+    ):
         yield Followed(
             http=client, server=server, address=address, photo=jpeg_of(draw_lesion(seed=3, size_px=300))
         )
-    server.stop()
 
 
 @pytest.fixture
@@ -168,12 +167,12 @@ def test_the_checkpoints_of_the_settings_answer_until_the_first_promotion(follow
 async def test_no_request_fails_while_the_registry_changes(production: Followed):
     steps = [
         ("promote", "net@2", "--stage", "production"),
-        ("rollback", "lesion"),
+        ("rollback", "lesion", "--production"),
         ("promote", "net@2", "--stage", "canary", "--share", "0.5"),
         ("promote", "net@2", "--stage", "canary", "--shadow"),
         ("rollback", "lesion"),
         ("promote", "net@gated", "--stage", "production"),
-        ("rollback", "lesion"),
+        ("rollback", "lesion", "--production"),
     ]
     is_done = False
     answered: Counter[str] = Counter()
@@ -241,7 +240,7 @@ def test_a_rollback_from_a_gate_to_a_checkpoint_without_one_is_visible(productio
     production.wait_for("net@gated", "production")
     assert production.http.get("/v1/models").json()["models"][0]["gate"] is not None
 
-    production.run("rollback", "lesion", "--reason", "rejects too many photos")
+    production.run("rollback", "lesion", "--production", "--reason", "rejects too many photos")
     production.wait_for("net@1", "production")
 
     assert production.http.get("/v1/models").json()["models"][0]["gate"] is None

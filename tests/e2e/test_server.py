@@ -27,6 +27,7 @@ from serve.runtime.errors import STATUS
 from serve.schemas import Models
 from tests.conftest import Server
 from tests.serve.fakes import jpeg_of
+from tests.serve.feedback_fields import WITH_PHOTO
 
 pytestmark = [pytest.mark.server]
 
@@ -96,6 +97,14 @@ def rows_of(photo: bytes) -> list[list[list[int]]]:
     import numpy as np
 
     return np.asarray(Image.open(io.BytesIO(photo)).resize((240, 240))).tolist()
+
+
+def test_feedback_is_stored_and_deleted_by_its_receipt(http: httpx.Client, lesion: bytes):
+    stored = http.post("/v1/feedback", data=WITH_PHOTO, files={"photo": lesion})
+    receipts = [stored.json()["receipt"]] * 2
+
+    assert (stored.status_code, stored.json()["photo_stored"]) == (201, True)
+    assert [http.delete(f"/v1/feedback/{receipt}").status_code for receipt in receipts] == [204, 404]
 
 
 def test_models_docs_health_and_page_are_served(http: httpx.Client):

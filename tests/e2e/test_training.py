@@ -165,7 +165,8 @@ def test_ctrl_c_ends_a_run_on_ray_and_keeps_its_epochs(resumable: dict[str, str]
     check_ctrl_c_after_an_epoch({**resumable, "workers": "1"})
 
 
-@pytest.mark.parametrize("workers", ["0", pytest.param("1", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", ["0", "1"])
 def test_ctrl_c_loses_one_epoch_at_most_and_the_same_command_resumes(resumable: dict[str, str], workers: str):
     options = {**resumable, "workers": workers}
     check_ctrl_c_after_an_epoch(options)

@@ -135,6 +135,7 @@ def labelled(guide: Guide, clinic: str, monkeypatch: pytest.MonkeyPatch) -> Iter
         comprehend.stop()
 
 
+@pytest.mark.slow
 @pytest.mark.cluster
 @runs("skinserve followup", "skinserve labels", "skinserve extract-faces")
 def test_from_notes_and_photos_in_a_bucket_to_a_progress_checkpoint(guide: Guide, clinic: str, labelled: str):

@@ -81,6 +81,17 @@ def test_weights_that_are_not_finite_are_rejected(tmp_path: Path, net: nn.Module
         load_weights(tmp_path, meta)
 
 
+def test_a_relative_path_is_that_of_the_working_folder_or_else_beside_our_packages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    assert read_meta(local_checkpoint("weights/progress")).kind == "progress"
+
+    Path("weights/progress").mkdir(parents=True)
+    assert local_checkpoint("weights/progress") == Path("weights/progress")
+    assert local_checkpoint("nowhere") == Path("nowhere")
+
+
 def test_another_format_version_is_rejected_with_both_versions(tmp_path: Path, net: nn.Module):
     save_checkpoint(tmp_path, net, tiny_meta(format_version=7), "")
 
@@ -101,7 +112,7 @@ def test_unknown_fields_of_a_newer_version_are_reported_as_its_version(tmp_path:
 def test_a_damaged_meta_is_rejected(tmp_path: Path, content: str):
     (tmp_path / "meta.json").write_text(content)
 
-    with pytest.raises(CheckpointError, match=r"meta\.json does not fit|has format version None"):
+    with pytest.raises(CheckpointError, match=r"meta\.json does not fit|has no format_version"):
         read_meta(tmp_path)
 
 

@@ -117,6 +117,19 @@ def test_a_push_of_other_content_under_the_same_version_is_rejected(
     registry.verify("lesion", before.versions["net@1"])
 
 
+def test_a_push_over_a_folder_that_is_not_in_the_index_says_what_to_do(
+    registry: Registry, nets: WriteVersion, tmp_path: Path
+):
+    registry.push(str(nets(TWO)))
+    storage.upload_folder(nets(ONE), registry.version_address("lesion", ONE))
+    changed = tmp_path / "changed"
+    shutil.copytree(nets(ONE), changed)
+    (changed / "MODEL_CARD.md").write_text("# Another card\n")
+
+    with pytest.raises(RegistryError, match="is not in the index; delete that folder and push again"):
+        registry.push(str(changed))
+
+
 def test_a_push_completes_an_interrupted_one(registry: Registry, nets: WriteVersion):
     target = registry.version_address("lesion", ONE)
     storage.write_bytes(f"{target}/{WEIGHTS}", b"half")

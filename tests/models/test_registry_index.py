@@ -62,15 +62,6 @@ def test_rollbacks_go_back_through_all_productions_to_the_settings(index: Index)
         index.without_production()
 
 
-def test_a_rollback_stops_the_canary_first(index: Index):
-    index = index.with_production(A).with_production(B).with_canary(C, share=0.1)
-
-    index = index.rolled_back("slow")
-    assert stages(index) == ("candidate", "production", "candidate")
-    assert index.get(C).reason == "slow"
-    assert stages(index.rolled_back()) == ("production", "candidate", "candidate")
-
-
 def test_a_rollback_skips_retired_versions(index: Index):
     index = index.with_production(A).with_production(B).with_production(C).with_retired(B)
 

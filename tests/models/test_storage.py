@@ -405,3 +405,13 @@ def test_parent_returns_the_folder_of_a_file():
     assert storage.parent("s3://lesions/photos/a.jpg") == "s3://lesions/photos"
     assert storage.parent("/data/a.jpg") == "/data"
     assert storage.parent("a.jpg") == "."
+
+
+def test_sizes_are_listed(bucket: str, tmp_path: Path):
+    for folder in (bucket, str(tmp_path)):
+        assert storage.list_sizes(f"{folder}/photos") == []
+        storage.write_bytes(f"{folder}/photos/a/one", b"1234")
+        storage.write_bytes(f"{folder}/photos/two", b"")
+        storage.write_bytes(f"{folder}/other", b"12")
+
+        assert sorted(storage.list_sizes(f"{folder}/photos")) == [0, 4]

@@ -31,6 +31,7 @@ def defaults() -> dict[str, str]:
         "`lesion.max_batch_photos`, `progress.max_series_photos`": f"{lesion.max_batch_photos}, "
         f"{progress.max_series_photos}",
         "`lesion.max_batch_requests`": f"{lesion.max_batch_requests}",
+        "`lesion.max_reports`": f"{lesion.max_reports}",
     }
 
 

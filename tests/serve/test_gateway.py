@@ -106,6 +106,7 @@ def test_the_documented_examples_of_errors_are_real_messages(client: TestClient)
     found = [
         client.get("/v2/lesion"),
         client.get("/v1/lesion"),
+        client.post("/v1/report", content=picture(), headers={"accept": "text/html"}),
         client.post("/v1/lesion", content=b"<html>"),
         client.post("/v1/lesion", files=uploads(b"", field_name="file")),
         client.post("/v1/lesion", files=uploads(bytes(20_500_000), field_name="file")),
@@ -124,7 +125,9 @@ def test_the_documented_examples_of_errors_are_real_messages(client: TestClient)
         "rate_limited",
         "overloaded",
         "model_unavailable",
+        "feedback_unavailable",
         "deadline_exceeded",
+        "pdf_unavailable",
         "internal",
     }
     assert {code: message.removeprefix("photo 1: ") for code, message in messages.items()} == {
@@ -159,7 +162,9 @@ def test_limits_are_settings():
     assert error_of(client.post("/v1/lesion/batch", files=uploads(b"", b"", b"")))[1] == "too_many_photos"
 
 
-@pytest.mark.parametrize("path", ["/v1/lesion", "/v1/lesion/batch", "/v1/progress", "/predict", "/v1/models"])
+@pytest.mark.parametrize(
+    "path", ["/v1/lesion", "/v1/lesion/batch", "/v1/report", "/v1/progress", "/predict", "/v1/models"]
+)
 def test_every_route_rejects_an_unknown_query_parameter(client: TestClient, path: str):
     method = "GET" if path == "/v1/models" else "POST"
 

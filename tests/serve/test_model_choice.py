@@ -29,17 +29,22 @@ def send(client: TestClient, route: str, query: str) -> Any:
     content: dict[str, Any] = {
         "/v1/lesion": {"content": picture()},
         "/v1/lesion/batch": {"files": uploads(picture())},
+        "/v1/report": {"content": picture(), "headers": {"accept": "application/fhir+json"}},
         "/v1/progress": {"files": uploads(picture(), picture())},
         "/predict": {"json": {"img": [[[[90, 60, 50]] * 64] * 64] * 2}},
     }[route]
     return client.post(f"{route}{query}", **content)
 
 
-@pytest.mark.parametrize("route", ["/v1/lesion", "/v1/lesion/batch", "/v1/progress", "/predict"])
+@pytest.mark.parametrize(
+    "route", ["/v1/lesion", "/v1/lesion/batch", "/v1/report", "/v1/progress", "/predict"]
+)
 def test_every_route_calls_the_chosen_model_by_its_address(
     client: TestClient, models: FakeModels, route: str
 ):
-    other, address = ("small", LESION) if "lesion" in route else ("newer", PROGRESS)
+    other, address = (
+        ("small", LESION) if "progress" not in route and route != "/predict" else ("newer", PROGRESS)
+    )
 
     answers = [send(client, route, query) for query in ("", f"?model={other}", f"?model={other}@1")]
     unknown = error_of(send(client, route, "?model=large"))

@@ -11,6 +11,7 @@ from starlette._utils import get_route_path
 from starlette.routing import Route
 
 from serve import gateway, tasks
+from serve.feedback import api as feedback
 from serve.runtime import auth, key_ring, root_files
 from serve.runtime.admission import LoadSheddingMiddleware, RequestIdMiddleware
 from serve.runtime.auth import AuthMiddleware, Authorizer, route_path
@@ -62,7 +63,8 @@ async def client(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
 
 def paths_of(app: FastAPI) -> set[str]:
     """Paths of all routes, also of those that OpenAPI leaves out."""
-    routers = [task.router for task in tasks.TASKS] + [gateway.router, root_files.router]
+    shared = [feedback.router, gateway.router, root_files.router]
+    routers = [task.router for task in tasks.TASKS] + shared
     found = [*app.routes, *(route for router in routers for route in router.routes)]
     assert len(app.routes) == len(routers) + 3, "a router was added to the gateway; add it here"
     return {route.path for route in found if isinstance(route, Route)}
@@ -175,9 +177,12 @@ async def test_other_credentials_are_rejected(
     ("method", "path", "allowed"),
     [
         ("POST", "/v1/lesion", {"predictor", "boss"}),
+        ("POST", "/v1/report", {"predictor", "boss"}),
         ("POST", "/v1/progress", {"predictor", "boss"}),
         ("POST", "/predict", {"predictor", "boss"}),
         ("POST", "/v1/lesion/batch", {"batcher", "boss"}),
+        ("POST", "/v1/feedback", {"predictor", "boss"}),
+        ("DELETE", "/v1/feedback/receipt", {"predictor", "boss"}),
         ("GET", "/v1/models", {"predictor", "batcher", "boss"}),
         ("GET", "/docs", {"predictor", "batcher", "boss"}),
         ("GET", "/docs/static/swagger-ui.css", {"predictor", "batcher", "boss"}),
@@ -195,7 +200,10 @@ async def test_a_route_needs_its_role(client: httpx.AsyncClient, method: str, pa
 
 async def test_every_route_has_roles(app: FastAPI):
     """A route that is added without roles would answer 404 to everybody but admin."""
-    assert paths_of(app) == set(auth.ROLES_OF_PATH)
+    by_prefix = {path for path in paths_of(app) if path.startswith(tuple(auth.ROLES_OF_PREFIX))}
+
+    assert by_prefix == {"/v1/feedback/{receipt}"}
+    assert paths_of(app) - by_prefix == set(auth.ROLES_OF_PATH)
 
 
 async def test_an_unknown_path_is_not_found_with_any_key(client: httpx.AsyncClient):

@@ -15,7 +15,9 @@ from models.checkpoint import META, save_checkpoint
 from models.lesion.network import LesionNet
 from models.registry import Registry
 from models.registry_index import Index, VersionName, parse_version_name
+from models.s3_client import s3_client
 from serve.runtime.registry_follower import REPORT_INTERVAL_S, TaskFollower
+from tests.local_bucket import s3_server
 from tests.random_checkpoints import drawn_localizer, random_gate, random_meta
 from tests.serve.fakes import FakeModels, FakeReplicas, fake_app, picture
 
@@ -121,9 +123,9 @@ def test_promotions_and_rollbacks_are_followed(api: Api, registry: Registry):
     registry.change("lesion", promoted("net@2"))
     api.wait_for(("net@2", "production"), *rest)
     assert api.ask() == "2"
-    registry.change("lesion", lambda index: index.rolled_back())
+    registry.change("lesion", lambda index: index.without_production())
     api.wait_for(("net@1", "production"), *rest)
-    registry.change("lesion", lambda index: index.rolled_back())
+    registry.change("lesion", lambda index: index.without_production())
     api.wait_for(*rest)
     assert api.ask() == "fake"
 
@@ -155,6 +157,29 @@ def test_a_gateway_starts_when_the_replicas_cannot_be_called(
         api.wait_for(("net@2", "production"), FAKE)
 
 
+def test_a_registry_in_a_bucket_is_followed_and_its_loss_leaves_the_running_model(
+    registry: Registry, models: FakeModels, caplog: pytest.LogCaptureFixture
+):
+    with s3_server():
+        client = s3_client()
+        client.create_bucket(Bucket="models")
+        remote = Registry("s3://models/registry")
+        for version in "12":
+            remote.push(registry.version_address("lesion", VersionName("net", version)))
+        with api_of(remote.address, models) as api:
+            remote.change("lesion", promoted("net@1"))
+            api.wait_for(("net@1", "production"), FAKE)
+            remote.change("lesion", promoted("net@2"))
+            api.wait_for(("net@2", "production"), FAKE)
+            assert api.ask() == "2"
+
+            client.delete_object(Bucket="models", Key="registry/lesion/index.json")
+            api.polls()
+
+            assert api.stages() == [("net@2", "production"), FAKE] and api.ask() == "2"
+            assert any("index.json is missing" in record.getMessage() for record in caplog.records)
+
+
 def test_a_version_is_loaded_on_the_replicas_before_it_answers(api: Api, registry: Registry):
     registry.change("lesion", promoted("net@1"))
     api.polls()
@@ -170,7 +195,7 @@ def test_a_version_with_a_gate_and_one_without_follow_each_other(api: Api, regis
     gates = [one["gate"] for one in api.client.get("/v1/models").json()["models"]]
     assert gates[0] is not None
 
-    registry.change("lesion", lambda index: index.rolled_back())
+    registry.change("lesion", lambda index: index.without_production())
     api.wait_for(("net@1", "production"), *rest)
 
     assert api.client.get("/v1/models").json()["models"][0]["gate"] is None
@@ -185,6 +210,33 @@ def test_a_canary_answers_its_share_and_can_be_chosen(api: Api, registry: Regist
     assert {api.ask(**{"x-request-id": str(number)}) for number in range(40)} == {"1", "2"}
     assert len({api.ask(**{"x-request-id": "same"}) for _ in range(5)}) == 1
     assert api.ask("?model=net@2") == "2" and api.ask("?model=net@1") == "1"
+    assert {api.ask("?model=net", **{"x-request-id": str(number)}) for number in range(10)} == {"1"}
+
+
+def test_a_name_alone_never_means_a_canary(api: Api, registry: Registry):
+    rest = api.stages()
+    registry.change("lesion", lambda index: index.with_canary(TWO, share=0.5))
+    api.wait_for(FAKE, ("net@2", "canary"), *rest[1:])
+
+    assert api.client.post("/v1/lesion?model=net", content=picture()).status_code == 404
+
+
+def test_answers_of_a_model_that_the_client_names_do_not_roll_a_canary_back(
+    registry: Registry, models: FakeModels, caplog: pytest.LogCaptureFixture
+):
+    registry.change("lesion", lambda index: index.with_canary(TWO, share=0.001))
+    models.failures_of["net/2"] = RuntimeError("broken")
+
+    with api_of(registry.address, models, canary={"min_answers": 10}) as api:
+        api.client = TestClient(api.client.app, raise_server_exceptions=False)
+        statuses = [
+            api.client.post("/v1/lesion?model=net@2", content=picture()).status_code for _ in range(40)
+        ]
+        time.sleep(3 * REPORT_INTERVAL_S)
+
+        assert statuses == [500] * 40
+        assert ("net@2", "canary") in api.stages()
+    assert "is rolled back" not in caplog.text
 
 
 def test_a_shadow_computes_and_does_not_answer(api: Api, registry: Registry):

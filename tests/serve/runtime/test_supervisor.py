@@ -22,6 +22,8 @@ subprocess.run([sys.executable, "-c", middle], check=True)  # leaves an orphan
 print("progress: loading", flush=True)
 if mode == "closed-page":
     print("notice: the page is off, as access is not set", flush=True)
+if mode == "no-page":
+    print("notice: there is no page: no application of the config imports ui.app:build_app", flush=True)
 if mode == "stuck":
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     time.sleep(1000)
@@ -34,8 +36,9 @@ if mode == "flaky" and not os.path.exists(home + "/second"):
 
 class Answer(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
-        closed = mode == "closed-page" and self.path == "/ui/"
-        body = b'{"error": {"message": "the page is off"}}' if closed else b'{"status": "ok"}'
+        closed = mode in ("closed-page", "no-page") and self.path == "/ui/"
+        message = {"closed-page": b"the page is off"}.get(mode, b"no route GET /ui/")
+        body = b'{"error": {"message": "' + message + b'"}}' if closed else b'{"status": "ok"}'
         self.send_response(404 if closed else 200)
         self.send_header("content-length", str(len(body)))
         self.end_headers()
@@ -123,6 +126,16 @@ def test_a_closed_page_is_not_waited_for_and_the_reason_is_printed(tmp_path: Pat
     process.communicate(timeout=15)
 
     assert "skinserve: the page is off, as access is not set\n" in output
+    assert "is the page" not in output and "/docs the API" in output
+
+
+def test_a_server_without_a_page_is_ready_with_its_api(tmp_path: Path):
+    process = start(tmp_path / "home", free_port(), "no-page")
+    output = wait_for_line(process, "ready: ")
+    os.kill(process.pid, signal.SIGTERM)
+    process.communicate(timeout=15)
+
+    assert "skinserve: there is no page: no application of the config imports ui.app:build_app\n" in output
     assert "is the page" not in output and "/docs the API" in output
 
 

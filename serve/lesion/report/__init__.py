@@ -1,0 +1,1 @@
+"""Reports on one photo of a lesion, as PDF or FHIR."""
