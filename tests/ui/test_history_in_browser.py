@@ -5,6 +5,7 @@ import json
 import re
 from pathlib import Path
 
+import pypdf
 import pytest
 from playwright.sync_api import Dialog, Locator, Page, expect
 
@@ -297,7 +298,6 @@ def test_json_is_the_answer_of_the_api(page: Page, api: FakeApi, tmp_path: Path)
 
 def pdf_text(page: Page) -> str:
     """Print the report as PDF; check that it is one tagged page."""
-    pypdf = pytest.importorskip("pypdf")
     reader = pypdf.PdfReader(
         io.BytesIO(page.pdf(format="A4", tagged=True, prefer_css_page_size=True)), strict=True
     )
