@@ -42,5 +42,7 @@ class Document:
             body=render("document_body", language),
             language=language,
             direction=direction(language),
-            labels=dict(zip(tab_labels(DEFAULT_LANGUAGE).values(), tab_labels(language).values(), strict=True)),
+            labels=dict(
+                zip(tab_labels(DEFAULT_LANGUAGE).values(), tab_labels(language).values(), strict=True)
+            ),
         )

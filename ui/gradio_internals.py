@@ -3,8 +3,9 @@
 ``tests/ui/test_gradio_internals.py`` fails when Gradio changes any of it.
 """
 
+import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import gradio as gr
@@ -19,6 +20,7 @@ from ui.request_body import read_body
 QUEUE_PAUSE_S = 0.1
 _GRADIO_TAGS = re.compile(rb'<meta\s+(?:property="og:|name="twitter:)[^>]*>|<link rel="manifest"[^>]*>')
 
+_HTML_LANGUAGE = re.compile(rb'(<html\s[^>]*?)lang="en"')
 _BODY_TAG = re.compile(rb"<body\b[^>]*>")
 _CLOSED_PATHS = re.compile(r"/(?:login|logout|manifest\.json|monitoring|pwa_icon|svelte|custom_component)\b")
 _OPEN_API_PATHS = re.compile(
@@ -31,10 +33,21 @@ _SERVER_STOPPED = f'data: {{"msg":"{_STOPPED}","message":"{_STOPPED}","success":
 
 @dataclass(frozen=True, kw_only=True)
 class DocumentParts:
-    """HTML for the end of the document's head and for the start of its body."""
+    """What the page adds to Gradio's document.
+
+    Attributes:
+        head: HTML for the end of the head.
+        body: HTML for the start of the body.
+        language: tag for the attribute ``lang``.
+        direction: of writing, for the attribute ``dir``.
+        labels: of the tabs, by the label in Gradio's configuration.
+    """
 
     head: str
     body: str
+    language: str
+    direction: str
+    labels: Mapping[str, str]
 
 
 def lengthen_queue_pauses(page: gr.Blocks) -> None:
@@ -105,7 +118,7 @@ def _replay(body: bytes, receive: Receive) -> Receive:
 
 
 class ReplaceHeadTags:
-    """Replace the manifest and the preview tags in Gradio's HTML document; other responses pass unchanged.
+    """Replace the language, manifest and preview tags in Gradio's document; other responses pass unchanged.
 
     With Gradio's tags a browser requests a manifest at the root of this host, which belongs to the API, and a
     link to the page is previewed as "Gradio" with a picture from another host. Gradio's parameter ``head``
@@ -142,8 +155,22 @@ class ReplaceHeadTags:
 
     async def _send(self, start: Message, body: bytes, parts: DocumentParts, send: Send) -> None:
         if Headers(raw=start["headers"]).get("content-type", "").startswith("text/html"):
+            body = _with_language(body, parts)
             body = _GRADIO_TAGS.sub(b"", body).replace(b"</head>", parts.head.encode() + b"</head>", 1)
             body = _BODY_TAG.sub(lambda tag: tag[0] + parts.body.encode(), body, count=1)
             MutableHeaders(raw=start["headers"])["content-length"] = str(len(body))
         await send(start)
         await send({"type": "http.response.body", "body": body})
+
+
+def _with_language(body: bytes, parts: DocumentParts) -> bytes:
+    """Set the language of the document and of the tabs' labels, which are in Gradio's configuration."""
+    attributes = f'lang="{parts.language}" data-language="{parts.language}" dir="{parts.direction}"'
+    body = _HTML_LANGUAGE.sub(rb"\1" + attributes.encode(), body, count=1)
+    for label, translated in parts.labels.items():
+        body = body.replace(_label(label), _label(translated))
+    return body
+
+
+def _label(text: str) -> bytes:
+    return f'"label":{json.dumps(text, ensure_ascii=False)}'.encode()

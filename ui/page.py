@@ -16,7 +16,7 @@ def build_page(endpoints: Endpoints) -> gr.Blocks:
     labels = tab_labels(DEFAULT_LANGUAGE)
     with gr.Blocks(title="skinserve", analytics_enabled=False, fill_width=True) as page:
         _place("head")
-        with gr.Tabs(elem_id="tabs"):
+        with gr.Tabs(elem_id="tabs", overflow_behavior="wrap"):
             for name in TABS:
                 with gr.Tab(labels[name], elem_id=f"panel-{name}"):
                     _place(name)

@@ -1,12 +1,17 @@
 """Render the page's HTML from the Jinja templates; every value is escaped."""
 
 import math
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
+from babel import Locale
+from babel.lists import format_list
+from babel.numbers import format_percent as babel_percent
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from ui.translation import DEFAULT_LANGUAGE, plural_samples, translations
+from serve.schemas import PHOTO_FORMAT_NAMES, PHOTO_FORMATS
+from ui.dates import format_date
+from ui.translation import DEFAULT_LANGUAGE, direction, language_names, plural_samples, translations
 
 TEMPLATES = Path(__file__).with_name("templates")
 
@@ -16,14 +21,14 @@ def render(template: str, language: str = DEFAULT_LANGUAGE, /, **values: object)
     return _environment(language).get_template(f"{template}.html.jinja").render(values)
 
 
-def percent(probability: float, *, limit: float | None = None) -> str:
+def percent(probability: float, *, limit: float | None = None, language: str = DEFAULT_LANGUAGE) -> str:
     """Format a probability; it never claims certainty: ``<1%`` and ``>99%`` at the ends.
 
     Args:
         limit: threshold of a verdict. Rounding never carries a probability over it, and
             ``percent(limit, limit=limit)`` is how the threshold itself is shown beside such probabilities.
     """
-    return format_percent(whole_percent(probability, limit=limit))
+    return format_percent(whole_percent(probability, limit=limit), language)
 
 
 def whole_percent(probability: float, *, limit: float | None = None) -> int:
@@ -39,9 +44,24 @@ def whole_percent(probability: float, *, limit: float | None = None) -> int:
     return max(nearest, first) if probability >= limit else min(nearest, first - 1)
 
 
-def format_percent(whole: int) -> str:
+def format_percent(whole: int, language: str = DEFAULT_LANGUAGE) -> str:
     """Format a result of ``whole_percent``."""
-    return {0: "<1%", 100: ">99%"}.get(whole, f"{whole}%")
+    sign, shown = {0: ("<", 1), 100: (">", 99)}.get(whole, ("", whole))
+    return exact_percent(shown, language, sign=sign)
+
+
+def exact_percent(value: float, language: str, *, decimals: int = 0, sign: str = "") -> str:
+    """Format a percentage, such as ``12.5%`` and in German ``12,5 %``.
+
+    Args:
+        sign: ``<`` or ``>`` before the number; text from right to left does not mirror it.
+    """
+    pattern = Locale.parse(language).percent_formats[None].pattern
+    exact = pattern.replace("##0", f"##0.{'0' * decimals}") if decimals else pattern
+    text = sign + babel_percent(value / 100, exact, locale=language)
+    if sign and direction(language) == "rtl":
+        return f"\N{LEFT-TO-RIGHT ISOLATE}{text}\N{POP DIRECTIONAL ISOLATE}"
+    return text
 
 
 def css_percent(fraction: float) -> str:
@@ -51,8 +71,15 @@ def css_percent(fraction: float) -> str:
 
 def sentence(message: str) -> str:
     """Add a capital and a full stop to a message of the API."""
-    end = "" if message.endswith((".", "!", "?")) else "."
+    end = "" if message.endswith((".", "!", "?", "।", "؟")) else "."
     return f"{message[:1].upper()}{message[1:]}{end}"
+
+
+def _format_names(language: str) -> str:
+    """Return the file formats of photos, such as ``JPEG, PNG or HEIC``."""
+    if language == DEFAULT_LANGUAGE:
+        return PHOTO_FORMAT_NAMES
+    return format_list([one.name for one in PHOTO_FORMATS], style="or", locale=language)
 
 
 @lru_cache
@@ -66,7 +93,15 @@ def _environment(language: str) -> Environment:
         extensions=["jinja2.ext.i18n"],
     )
     environment.install_gettext_translations(translations(language), newstyle=True)  # pyright: ignore[reportAttributeAccessIssue]: added by the extension
-    environment.globals["plural_samples"] = plural_samples(language)
+    environment.globals |= {
+        "language": language,
+        "direction": direction(language),
+        "language_names": language_names(),
+        "plural_samples": plural_samples(language),
+        "formats": _format_names(language),
+        "format_date": partial(format_date, language=language),
+    }
     environment.filters["translate"] = translations(language).gettext  # of texts that Python marks by N_
-    environment.filters |= {"percent": percent, "css_percent": css_percent, "sentence": sentence}
+    environment.filters["percent"] = partial(percent, language=language)
+    environment.filters |= {"css_percent": css_percent, "sentence": sentence}
     return environment

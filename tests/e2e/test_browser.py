@@ -214,7 +214,7 @@ def test_heic_photos_are_previewed_and_missing_dates_are_requested(page: Page):
     answer = tab.locator("#progress-answer .answer")
     expect(answer.get_by_role("heading", name="Your photos, oldest first")).to_be_visible()
     expect(answer.locator(".photos li p:first-of-type")).to_have_text(
-        [re.compile(rf"Photo {number}\s+{day} Mar 2026") for number, day in ((1, "01"), (2, "09"), (3, "10"))]
+        [re.compile(rf"Photo {number}\s+Mar {day}, 2026") for number, day in ((1, "1"), (2, "9"), (3, "10"))]
     )
     expect(question).to_be_hidden()
 

@@ -4,7 +4,7 @@ import { startAbout } from './about.js';
 import { watchConnection } from './connection.js';
 import { startHistory } from './history.js';
 import { registerWorker } from './install.js';
-import { connectLanguages, openKeptLanguage } from './languages.js';
+import { connectLanguages, holdLanguage, openKeptLanguage } from './languages.js';
 import { hasUnsaved as hasLesion, startLesion } from './lesion.js';
 import { hasUnsaved as hasSeries, startProgress } from './progress.js';
 import { receiveShared } from './shared.js';
@@ -39,6 +39,7 @@ function fillPlaces() {
 }
 
 const places = new MutationObserver(fillPlaces);
+holdLanguage();
 if (!openKeptLanguage()) {
   places.observe(document.body, { childList: true, subtree: true });
   fillPlaces();

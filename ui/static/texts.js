@@ -3,6 +3,8 @@
  * `<p data-text="NAME">... {place} ...</p>`, with `data-plural` (a category of Intl.PluralRules) if a number decides.
  */
 
+import { numberText } from './numbers.js';
+
 /** @returns {DocumentFragment} */
 const texts = () => /** @type {HTMLTemplateElement} */ (document.getElementById('page-texts')).content;
 
@@ -15,8 +17,11 @@ const texts = () => /** @type {HTMLTemplateElement} */ (document.getElementById(
 export function text(name, values = {}) {
   const found = element(name, values.n);
   if (!found) throw new Error(`the document has no text ${name}`);
-  return (found.textContent ?? '').replace(/\{(\w+)\}/g, (place, key) => (key in values ? String(values[key]) : place));
+  return (found.textContent ?? '').replace(/\{(\w+)\}/g, (place, key) => (key in values ? shown(values[key]) : place));
 }
+
+/** @param {string | number} value */
+const shown = (value) => (typeof value === 'number' ? numberText(value) : value);
 
 /**
  * Return whether the document has a text.

@@ -9,12 +9,13 @@ from itertools import pairwise
 from typing import Any
 
 from serve.progress.schemas import VerdictThresholds
-from ui.rendering import format_percent, whole_percent
+from ui.rendering import exact_percent, format_percent, whole_percent
 from ui.tabs.change_thresholds import whole_percent_improved
 from ui.tabs.time_axis import time_axis
+from ui.translation import DEFAULT_LANGUAGE
 
 HEIGHT = 250  # units of the drawing, about pixels; it scales to the width of the page
-LEFT, RIGHT, TOP, BOTTOM = 48, 14, 14, 44
+LEFT, RIGHT, TOP, BOTTOM = 54, 14, 14, 44
 WIDTHS = {"wide": 560, "narrow": 320}
 LINE_HEIGHT = 18  # of a text
 _BASELINE = 4.5  # from the middle of a text to its baseline
@@ -23,7 +24,10 @@ _TONES = {"improved": "improved", "no_clear_change": "inconclusive", "worsened":
 
 
 def progress_plots(
-    improved: Sequence[float | None], times: Sequence[datetime | None], thresholds: VerdictThresholds
+    improved: Sequence[float | None],
+    times: Sequence[datetime | None],
+    thresholds: VerdictThresholds,
+    language: str = DEFAULT_LANGUAGE,
 ) -> list[dict[str, Any]]:
     """Lay out one plot for wide screens and one for narrow ones: the style sheet shows the one that fits.
 
@@ -35,7 +39,7 @@ def progress_plots(
     Returns:
         The values of ``progress_plot.html.jinja``.
     """
-    return [_plot(kind, width, improved, times, thresholds) for kind, width in WIDTHS.items()]
+    return [_plot(kind, width, improved, times, thresholds, language) for kind, width in WIDTHS.items()]
 
 
 def _plot(
@@ -44,8 +48,9 @@ def _plot(
     improved: Sequence[float | None],
     times: Sequence[datetime | None],
     thresholds: VerdictThresholds,
+    language: str,
 ) -> dict[str, Any]:
-    axis = time_axis(times, LEFT, width - RIGHT)
+    axis = time_axis(times, LEFT, width - RIGHT, language)
     return {
         "kind": kind,
         "width": width,
@@ -53,7 +58,7 @@ def _plot(
         "left": LEFT,
         "right": width - RIGHT,
         "zones": _zones(thresholds),
-        "levels": _levels(thresholds),
+        "levels": _levels(thresholds, language),
         "axis": axis,
         "dots": [
             {
@@ -63,7 +68,7 @@ def _plot(
                 "y": _y(value),
                 "verdict": thresholds.verdict(value),
                 "tone": _TONES[thresholds.verdict(value)],
-                "percent": format_percent(whole_percent_improved(value, thresholds)),
+                "percent": format_percent(whole_percent_improved(value, thresholds), language),
             }
             for index, value in enumerate(improved)
             if value is not None
@@ -105,9 +110,9 @@ def _zones(thresholds: VerdictThresholds) -> list[dict[str, Any]]:
     return zones
 
 
-def _levels(thresholds: VerdictThresholds) -> list[dict[str, Any]]:
+def _levels(thresholds: VerdictThresholds, language: str) -> list[dict[str, Any]]:
     """Return the lines across the plot with labels that do not overlap."""
-    lines = [(_y(limit), format_percent(whole)) for limit, whole in _boundaries(thresholds)]
+    lines = [(_y(limit), format_percent(whole, language)) for limit, whole in _boundaries(thresholds)]
     label_y = [y for y, _ in lines]
     if len(label_y) == 2:
         apart = max(0.0, LINE_HEIGHT - (label_y[1] - label_y[0])) / 2
@@ -116,13 +121,13 @@ def _levels(thresholds: VerdictThresholds) -> list[dict[str, Any]]:
         {"kind": "threshold", "y": y, "label": label, "label_y": round(middle + _BASELINE, 1)}
         for (y, label), middle in zip(lines, label_y, strict=True)
     ]
-    for end, label in ((1, "100%"), (0, "0%")):
+    for end in (1, 0):
         has_space = all(abs(_y(end) - middle) >= LINE_HEIGHT for middle in label_y)
         levels.append(
             {
                 "kind": "grid",
                 "y": _y(end),
-                "label": label if has_space else "",
+                "label": exact_percent(100 * end, language) if has_space else "",
                 "label_y": _y(end) + _BASELINE,
             }
         )

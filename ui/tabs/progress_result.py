@@ -6,10 +6,10 @@ The browser places its own photos into the HTML: ``data-photo`` is the position 
 
 from serve.progress.schemas import PhotoReport, ProgressAnswer
 from serve.schemas import MIN_SERIES_PHOTOS
-from ui.dates import format_date
 from ui.rendering import format_percent, percent, render
 from ui.tabs.change_thresholds import thresholds_of, whole_percent_improved
 from ui.tabs.progress_plot import progress_plots
+from ui.tabs.series_reasons import series_reason
 from ui.translation import DEFAULT_LANGUAGE
 
 _HALF = 0.5
@@ -25,7 +25,7 @@ def progress_card(answer: ProgressAnswer, language: str = DEFAULT_LANGUAGE) -> s
     deciding = [reason for reason in answer.reasons if reason.code in _DECIDING]
     is_change = answer.verdict in ("improved", "worsened")
     shown_so_far = [
-        None if so_far is None else format_percent(whole_percent_improved(so_far, thresholds))
+        None if so_far is None else format_percent(whole_percent_improved(so_far, thresholds), language)
         for so_far in (photo.improved_probability_so_far for photo in answer.photos)
     ]
     is_dated = answer.order != "upload"
@@ -34,22 +34,25 @@ def progress_card(answer: ProgressAnswer, language: str = DEFAULT_LANGUAGE) -> s
         language,
         answer=answer,
         tone=answer.verdict if is_change else "inconclusive",
-        blocking=[reason.message for reason in deciding if answer.verdict == "inconclusive"],
+        blocking=[
+            series_reason(reason, answer, language) for reason in deciding if answer.verdict == "inconclusive"
+        ],
         deciding=[reason.code for reason in deciding],
         is_close=abs(answer.improved_probability - _HALF) < _CLOSE,
-        improved=format_percent(improved),
-        worsened=format_percent(100 - improved),
+        improved=format_percent(improved, language),
+        worsened=format_percent(100 - improved, language),
         plots=progress_plots(
             [photo.improved_probability_so_far for photo in answer.photos],
             [photo.taken_at if is_dated else None for photo in answer.photos],
             thresholds,
+            language,
         ),
-        improved_from=percent(thresholds.improved, limit=thresholds.improved),
+        improved_from=percent(thresholds.improved, limit=thresholds.improved, language=language),
         worsened_from=None
         if thresholds.worsened is None
-        else percent(thresholds.worsened, limit=thresholds.worsened),
+        else percent(thresholds.worsened, limit=thresholds.worsened, language=language),
         weakening=[
-            reason.message
+            series_reason(reason, answer, language)
             for reason in answer.reasons
             if reason.code != "times_missing" and reason not in deciding
         ],
@@ -59,7 +62,6 @@ def progress_card(answer: ProgressAnswer, language: str = DEFAULT_LANGUAGE) -> s
         faces=[(number, photo) for number, photo in enumerate(answer.photos, start=1) if _is_used(photo)],
         others=_other_people(answer),
         box_text=_box_text,
-        format_date=format_date,
     )
 
 

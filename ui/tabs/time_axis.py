@@ -4,10 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from ui.dates import DateStyle
+from ui.dates import DateStyle, format_date
+from ui.translation import DEFAULT_LANGUAGE
 
 _INSET = 30  # from the frame to the first and the last dot
-_LABEL_WIDTHS: dict[DateStyle, int] = {"day": 86, "month_day": 54, "clock": 44}
+_CHARACTER_WIDTH = 7
+_LABEL_SPACE = 9  # between labels
 _NUMBER_WIDTH = 30
 
 
@@ -41,13 +43,16 @@ class TimeAxis:
     first: datetime | None
 
 
-def time_axis(times: Sequence[datetime | None], left: float, right: float) -> TimeAxis:
+def time_axis(
+    times: Sequence[datetime | None], left: float, right: float, language: str = DEFAULT_LANGUAGE
+) -> TimeAxis:
     """Lay out the axis.
 
     Args:
         times: of the photos in the order of the answer; without one of them, the axis has photo numbers.
         left: left edge of the frame, units of the drawing.
         right: right edge of the frame.
+        language: of the dates, which need different space.
     """
     known = _comparable(times)
     start, end = left + _INSET, right - _INSET
@@ -58,7 +63,8 @@ def time_axis(times: Sequence[datetime | None], left: float, right: float) -> Ti
         fractions = [index / max(len(times) - 1, 1) for index in range(len(times))]
     x = tuple(round(start + (end - start) * fraction, 1) for fraction in fractions)
     style = _style(known) if is_dated else None
-    labelled = _apart(x, _LABEL_WIDTHS[style] if style else _NUMBER_WIDTH)
+    width = _label_width(known, style, language) if style else _NUMBER_WIDTH
+    labelled = _apart(x, width)
     ticks = tuple(
         Tick(x=x[index], number=index + 1, time=times[index] if is_dated else None) for index in labelled
     )
@@ -77,6 +83,11 @@ def _style(times: Sequence[datetime]) -> DateStyle:
     if times[0].year != times[-1].year:
         return "day"
     return "clock" if times[0].date() == times[-1].date() else "month_day"
+
+
+def _label_width(times: Sequence[datetime], style: DateStyle, language: str) -> int:
+    longest = max(len(format_date(time, style, language)) for time in times)
+    return _CHARACTER_WIDTH * longest + _LABEL_SPACE
 
 
 def _apart(x: Sequence[float], width: float) -> list[int]:

@@ -3,8 +3,11 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from babel.numbers import format_decimal
+
 from serve.schemas import LesionMetrics, LesionVerdictMetrics, LoadedModel, Metric
-from ui.translation import DEFAULT_LANGUAGE, N_, translations
+from ui.rendering import exact_percent
+from ui.translation import DEFAULT_LANGUAGE, N_, NN_, translations
 
 _ALL = "all"
 _GROUP_NAMES = {"dermoscopy": N_("Dermoscopic photos"), "phone photos": N_("Phone photos")}
@@ -46,7 +49,11 @@ class ErrorRate:
         t = translations(language)
         name = f"{t.gettext(self.source)}: " if self.source else ""
         n = self.num_photos
-        counted = "" if n is None else t.ngettext("%(n)s photo", "%(n)s photos", n) % {"n": f"{n:,}"}
+        counted = (
+            ""
+            if n is None
+            else t.ngettext("%(n)s photo", "%(n)s photos", n) % {"n": format_decimal(n, locale=language)}
+        )
         if n is not None and n < _MIN_PHOTOS:
             only = t.ngettext("not stated, %(n)s photo only", "not stated, %(n)s photos only", n)
             return name + only % {"n": n}
@@ -54,10 +61,13 @@ class ErrorRate:
             return name + t.gettext("none of %(photos)s") % {"photos": counted}
         interval = ""
         if self.low is not None and self.high is not None:
-            ends = {"low": f"{self.low:.0%}", "high": f"{self.high:.0%}"}
+            ends = {
+                "low": exact_percent(100 * self.low, language),
+                "high": exact_percent(100 * self.high, language),
+            }
             interval = t.gettext("95%% interval %(low)s to %(high)s") % ends
         notes = ", ".join(filter(None, (interval, counted)))
-        return f"{name}{self.share:.0%}" + (f" ({notes})" if notes else "")
+        return name + exact_percent(100 * self.share, language) + (f" ({notes})" if notes else "")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,24 +111,24 @@ class VerdictErrors:
 _SENTENCES = {
     "test photos": (
         N_("Of 100 malignant lesions in the test photos, fewer than 1 was called benign."),
-        (
-            N_("Of 100 malignant lesions in the test photos, %(n)s was called benign."),
-            N_("Of 100 malignant lesions in the test photos, %(n)s were called benign."),
+        NN_(
+            "Of 100 malignant lesions in the test photos, %(n)s was called benign.",
+            "Of 100 malignant lesions in the test photos, %(n)s were called benign.",
         ),
-        (
-            N_("Of 100 malignant lesions in the test photos, at most %(n)s was called benign."),
-            N_("Of 100 malignant lesions in the test photos, at most %(n)s were called benign."),
+        NN_(
+            "Of 100 malignant lesions in the test photos, at most %(n)s was called benign.",
+            "Of 100 malignant lesions in the test photos, at most %(n)s were called benign.",
         ),
     ),
     "validation photos": (
         N_("Of 100 malignant lesions in the validation photos, fewer than 1 was called benign."),
-        (
-            N_("Of 100 malignant lesions in the validation photos, %(n)s was called benign."),
-            N_("Of 100 malignant lesions in the validation photos, %(n)s were called benign."),
+        NN_(
+            "Of 100 malignant lesions in the validation photos, %(n)s was called benign.",
+            "Of 100 malignant lesions in the validation photos, %(n)s were called benign.",
         ),
-        (
-            N_("Of 100 malignant lesions in the validation photos, at most %(n)s was called benign."),
-            N_("Of 100 malignant lesions in the validation photos, at most %(n)s were called benign."),
+        NN_(
+            "Of 100 malignant lesions in the validation photos, at most %(n)s was called benign.",
+            "Of 100 malignant lesions in the validation photos, at most %(n)s were called benign.",
         ),
     ),
 }

@@ -124,7 +124,7 @@ def test_photos_in_a_chosen_order_are_not_called_oldest_first(make_mixed_times_a
     assert "Your photos, in your order" in words
     assert "oldest first" not in words and "photo, in your order" in words
     assert "If the first one is not the oldest, change the order" in words
-    assert "Photo 1 no date" in words and "Photo 2 09 Mar 2026" in words
+    assert "Photo 1 no date" in words and "Photo 2 Mar 9, 2026" in words
 
 
 def test_dated_photos_stand_at_their_dates_in_the_plot(make_progress_answer):
@@ -137,8 +137,8 @@ def test_dated_photos_stand_at_their_dates_in_the_plot(make_progress_answer):
     html = progress_card(answer.model_copy(update={"photos": photos, "order": "taken_at"}))
 
     assert "date of the photo, 2026" in words_of(html)
-    assert "<title>photo 2 of 08 Mar 2026: 66%, improved</title>" in html
-    assert re.findall(r'text-anchor="middle" y="226">([^<]*)<', html)[-2:] == ["01 Mar", "01 May"]
+    assert "<title>photo 2 of Mar 8, 2026: 66%, improved</title>" in html
+    assert re.findall(r'text-anchor="middle" y="226">([^<]*)<', html)[-2:] == ["Mar 1", "May 1"]
     assert "sorted by the recorded and the entered dates" in html
 
 
@@ -175,7 +175,7 @@ def test_the_reasons_of_a_weak_answer_are_shown_with_what_their_numbers_count(ma
     swapped = answer.model_copy(update={"order": "exif", "photos": answer.photos[::-1]})
     swapped_words = words_of(progress_card(swapped))
     assert "Here the photos are counted in the order in which you added them." in swapped_words
-    assert "Photo 1 09 Mar 2026 added as photo 2" in swapped_words
+    assert "Photo 1 Mar 9, 2026 added as photo 2" in swapped_words
 
 
 def test_the_box_of_a_face_is_in_pixels_of_the_photo(make_progress_answer):

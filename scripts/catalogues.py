@@ -1,0 +1,78 @@
+"""Write the page's messages into the catalogue of each language: ``python -m scripts.catalogues``.
+
+Translations of unchanged messages stay; new messages are empty, and unused ones are removed.
+"""
+
+from pathlib import Path
+
+from babel import Locale
+from babel.messages import Catalog
+from babel.messages.extract import extract_from_dir
+from babel.messages.pofile import read_po, write_po
+
+from serve.schemas import DISCLAIMER
+from ui.translation import DEFAULT_LANGUAGE, LANGUAGES, catalogue
+
+ROOT = Path(__file__).parents[1]
+_METHODS = [("**.py", "python"), ("**.jinja", "jinja2.ext:babel_extract")]
+_KEYWORDS = {"_": None, "N_": None, "NN_": (1, 2), "gettext": None, "ngettext": (1, 2)}
+_OPTIONS = {
+    "**.jinja": {
+        "trim_blocks": "true",
+        "lstrip_blocks": "true",
+        "silent": "false",
+        "newstyle_gettext": "true",
+    }
+}
+
+
+def extract() -> Catalog:
+    """Return all messages of ``ui``, without translations."""
+    found = Catalog(project="skinserve", fuzzy=False)
+    found.add(DISCLAIMER)
+    for path, _, message, _, _ in extract_from_dir(ROOT / "ui", _METHODS, _OPTIONS, _KEYWORDS):
+        found.add(message, locations=[(f"ui/{path}", 1)])
+    return found
+
+
+def update(path: Path, language: str) -> Catalog:
+    """Return the messages of ``extract`` with the translations of a catalogue, which need not exist."""
+    messages = extract()
+    known = Catalog(locale=language, project="skinserve", fuzzy=False)
+    if path.exists():
+        with path.open("rb") as file:
+            known = read_po(file, locale=language)
+    messages.creation_date = known.creation_date  # unchanged messages leave the file unchanged
+    known.update(messages, no_fuzzy_matching=True)
+    known.obsolete.clear()
+    name = Locale.parse(language).english_name
+    known.header_comment = f"# {name} texts of the page of skinserve; see CONTRIBUTING.md."
+    known.version = known.msgid_bugs_address = known.last_translator = known.language_team = ""
+    return known
+
+
+def main() -> None:
+    """Update the catalogues of all languages."""
+    for language in LANGUAGES:
+        if language == DEFAULT_LANGUAGE:
+            continue
+        path = catalogue(language)
+        messages = update(path, language)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("wb") as file:
+            write_po(file, messages, width=0, include_lineno=False)
+        print(f"{path.relative_to(ROOT)}: {len(messages)} messages, {len(untranslated(messages))} empty")
+
+
+def untranslated(messages: Catalog) -> list[str]:
+    """Return the messages with a missing, incomplete or unchecked ("fuzzy") translation."""
+    missing = []
+    for message in messages:
+        strings = [message.string] if isinstance(message.string, str) else list(message.string or [""])
+        if message.id and (message.fuzzy or not all(strings)):
+            missing.append(message.id if isinstance(message.id, str) else message.id[0])
+    return missing
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,67 @@
+/** Open the page in the language that the person chose: `?lang=` of the address, kept in the browser. */
+
+const KEY = 'language';
+
+/** Keep the language of the document in its attribute `lang`: Gradio 6.31 sets that of the browser. */
+export function holdLanguage() {
+  const root = document.documentElement;
+  const hold = () => {
+    const language = root.dataset.language ?? root.lang;
+    if (root.lang !== language) root.lang = language;
+  };
+  hold();
+  new MutationObserver(hold).observe(root, { attributeFilter: ['lang'] });
+}
+
+/**
+ * Open the page in the language of an earlier visit, if the address names none.
+ * @returns {boolean} whether another document is loading
+ */
+export function openKeptLanguage() {
+  const kept = readKept();
+  if (new URLSearchParams(location.search).has('lang') || !kept || kept === document.documentElement.lang) return false;
+  location.replace(addressIn(kept));
+  return true;
+}
+
+/**
+ * Connect the choice of the language.
+ * @param {HTMLElement} root
+ */
+export function connectLanguages(root) {
+  const select = /** @type {HTMLSelectElement} */ (root.querySelector('#language'));
+  select.addEventListener('change', () => {
+    const chosen = select.value;
+    select.value = document.documentElement.lang; // until the other document is there: the person can decide to stay
+    keep(chosen);
+    location.assign(addressIn(chosen));
+  });
+}
+
+/**
+ * @param {string} language
+ * @returns {string}
+ */
+function addressIn(language) {
+  const address = new URL(location.href);
+  address.searchParams.set('lang', language);
+  return address.href;
+}
+
+/** @returns {string | null} null too where the browser keeps nothing */
+function readKept() {
+  try {
+    return localStorage.getItem(KEY);
+  } catch {
+    return null;
+  }
+}
+
+/** @param {string} language */
+function keep(language) {
+  try {
+    localStorage.setItem(KEY, language);
+  } catch {
+    // the address still has the language
+  }
+}
