@@ -5,7 +5,9 @@ from gradio.themes.utils.colors import Color
 
 from ui.rendering import TEMPLATES
 
-STYLE_SHEETS = [TEMPLATES / f"{name}.css" for name in ("page", "lesion", "progress", "after_answer", "history")]
+STYLE_SHEETS = [
+    TEMPLATES / f"{name}.css" for name in ("page", "lesion", "progress", "after_answer", "history")
+]
 
 _TEAL = Color(
     name="teal",
