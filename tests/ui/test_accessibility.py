@@ -9,8 +9,11 @@ from playwright.sync_api import Page, expect
 
 from serve.lesion.schemas import LesionAnswer
 from serve.schemas import Reason, ReasonCode
-from tests.ui.conftest import FakeApi, lesion_answer, not_usable_answer, progress_answer
+from tests.ui.conftest import RECEIPT, FakeApi, lesion_answer, not_usable_answer, progress_answer
+from tests.ui.test_feedback_in_browser import agree, form, open_form, send
+from tests.ui.test_history_in_browser import keep_lesion, open_history
 from tests.ui.test_lesion_in_browser import add as add_lesion
+from tests.ui.test_lesion_in_browser import verdict
 from tests.ui.test_progress_in_browser import MARCH, SPOILED, add, answered, compare, photo
 
 pytestmark = [
@@ -162,3 +165,52 @@ def test_about_with_all_details(page: Page, check: Check):
     for summary in page.locator("#panel-about summary:visible").all():
         summary.click()
     check("about")
+
+
+def test_the_feedback_form_and_the_requests_of_programs(page: Page, api: FakeApi, check: Check):
+    open_form(page, api)
+    page.locator(".programs:visible summary").click()
+    check("form and requests")
+    agree(page)
+    form(page).get_by_label("Yes", exact=True).check()
+    send(page)
+    expect(page.get_by_text(RECEIPT)).to_be_visible()
+    check("receipt")
+
+
+def test_the_frame_of_the_lesion_and_earlier_answers(page: Page, api: FakeApi, check: Check):
+    add_lesion(page)
+    expect(verdict(page)).to_be_visible()
+    page.get_by_role("button", name="Frame the lesion yourself").click()
+    expect(page.get_by_role("dialog", name="Frame the lesion")).to_be_visible()
+    check("frame")
+    page.get_by_role("button", name="Cancel").click()
+    page.get_by_role("button", name="Check another photo").click()
+    expect(page.locator("#panel-lesion .earlier li")).to_have_count(1)
+    check("earlier answers")
+
+
+def test_states_of_the_history(page: Page, api: FakeApi, check: Check):
+    open_history(page)
+    check("empty")
+    page.get_by_role("tab", name="Lesion").click()
+    keep_lesion(page, api, "left arm", 0.12)
+    open_history(page)
+    page.get_by_role("button", name="Export").click()
+    expect(page.get_by_role("dialog")).to_be_visible()
+    check("export")
+    page.keyboard.press("Escape")
+    page.locator("[data-action=open]").first.click()
+    expect(page.get_by_role("button", name="Back to the history")).to_be_visible()
+    check("an entry")
+    page.get_by_role("button", name="Back to the history").click()
+    expect(page.locator(".history-group")).to_be_visible()
+    check("one lesion")
+
+
+def test_the_page_in_arabic(page: Page, api: FakeApi, check: Check):
+    page.goto(f"{page.url}?lang=ar")
+    expect(page.locator("#panel-lesion .photo-input")).to_be_visible()
+    add_lesion(page)
+    expect(verdict(page)).to_be_visible()
+    check("answer")

@@ -1,4 +1,4 @@
-"""Both tasks from start to answer by keyboard alone; the focus is always visible."""
+"""Both tasks from start to saved report by keyboard alone; the focus is always visible."""
 
 import pytest
 from playwright.sync_api import FilePayload, Locator, Page, expect
@@ -53,6 +53,14 @@ def choose_files(page: Page, target: Locator, files: list[FilePayload]) -> None:
     chooser.value.set_files(files)
 
 
+def save_report(page: Page, panel: Locator) -> None:
+    """Open the print dialog of the browser from the button below an answer."""
+    page.evaluate("window.print = () => document.body.setAttribute('data-printed', '')")
+    go_to(page, panel.get_by_role("button", name="Save report"))
+    page.keyboard.press("Enter")
+    expect(page.locator("body")).to_have_attribute("data-printed", "")
+
+
 @on_every_screen
 def test_a_lesion_is_classified_by_keyboard_and_the_next_photo_added(page: Page, api: FakeApi):
     panel = page.locator("#panel-lesion")
@@ -64,6 +72,7 @@ def test_a_lesion_is_classified_by_keyboard_and_the_next_photo_added(page: Page,
     go_to(page, panel.locator(".answer summary").first)
     page.keyboard.press("Enter")
     expect(panel.locator(".answer details").first).to_have_attribute("open", "")
+    save_report(page, panel)
     go_to(page, panel.get_by_role("checkbox", name="Where the network looked"))
     page.keyboard.press("Space")
     go_to(page, panel.get_by_label("Strength of the blue"))
@@ -102,6 +111,7 @@ def test_a_series_is_dated_ordered_and_compared_by_keyboard(page: Page, api: Fak
 
     answer = answered(page)
     assert api.taken_at == ["2026-03-01T12:00:00", "2026-04-10T12:00:00"]
+    save_report(page, panel)
     go_to(page, answer.get_by_label("Position of the line between before and after"))
     page.keyboard.press("ArrowRight")
     expect(answer.locator(".before-after-stage .after")).to_have_css("clip-path", "inset(0px 0px 0px 51%)")
