@@ -54,12 +54,12 @@ def exact_percent(value: float, language: str, *, decimals: int = 0, sign: str =
     """Format a percentage, such as ``12.5%`` and in German ``12,5 %``.
 
     Args:
-        sign: ``<`` or ``>`` before the number; text from right to left does not mirror it.
+        sign: ``<`` or ``>`` before the number.
     """
     pattern = Locale.parse(language).percent_formats[None].pattern
     exact = pattern.replace("##0", f"##0.{'0' * decimals}") if decimals else pattern
     text = sign + babel_percent(value / 100, exact, locale=language)
-    if sign and direction(language) == "rtl":
+    if direction(language) == "rtl":  # which would mirror the sign and put "%" before the number
         return f"\N{LEFT-TO-RIGHT ISOLATE}{text}\N{POP DIRECTIONAL ISOLATE}"
     return text
 

@@ -212,4 +212,5 @@ def test_dates_and_percentages_follow_the_language():
         "2026",
     ]
     assert exact_percent(12.5, "de", decimals=1) == "12,5\u00a0%" and exact_percent(35, "pt") == "35%"
-    assert percent(0.001, language="ar") == "\u2066<1%\u2069" and percent(0.001) == "<1%"
+    assert percent(0.001, language="ar") == "\u2066<1%\u2069" and exact_percent(35, "ar") == "\u206635%\u2069"
+    assert percent(0.001) == "<1%"

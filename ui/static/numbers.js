@@ -33,11 +33,11 @@ export function percentText(probability, limits) {
     const first = Math.ceil(Number((100 * limit).toFixed(6)));
     whole = probability >= limit ? Math.max(whole, first) : Math.min(whole, first - 1);
   }
-  return format(whole);
+  return isolated(format(whole));
 }
 
 /**
- * Keep text from right to left from mirroring a sign.
+ * Keep text from right to left from mirroring a sign and from putting % before the number.
  * @param {string} number
  * @returns {string}
  */
