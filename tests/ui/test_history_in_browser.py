@@ -8,6 +8,7 @@ from pathlib import Path
 import pypdf
 import pytest
 from playwright.sync_api import Dialog, Locator, Page, expect
+from pypdf.generic import DictionaryObject
 
 from tests.ui.conftest import FakeApi, lesion_answer, on_every_screen, progress_answer
 from tests.ui.test_lesion_in_browser import add, file_of, jpeg, verdict
@@ -301,9 +302,11 @@ def pdf_text(page: Page) -> str:
     reader = pypdf.PdfReader(
         io.BytesIO(page.pdf(format="A4", tagged=True, prefer_css_page_size=True)), strict=True
     )
-    root = reader.trailer["/Root"]
-    assert len(reader.pages) == 1 and "/StructTreeRoot" in root and root["/MarkInfo"]["/Marked"]
-    assert reader.metadata.title.startswith("skinserve report 20") and root["/Lang"] == "en"
+    root, about = reader.root_object, reader.metadata
+    mark = root["/MarkInfo"]
+    assert len(reader.pages) == 1 and "/StructTreeRoot" in root
+    assert isinstance(mark, DictionaryObject) and mark["/Marked"] and root["/Lang"] == "en"
+    assert about is not None and str(about.title).startswith("skinserve report 20")
     text = reader.pages[0].extract_text()
     assert "not a medical device. It can be wrong." in " ".join(text.split())
     return " ".join(text.split())

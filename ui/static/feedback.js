@@ -20,7 +20,7 @@ const DIRECTION_MARKS = /[\u200e\u200f\u061c\u202a-\u202e\u2066-\u2069]/g;
 /**
  * Connect the form of an answer; it stays hidden where the server stores no feedback.
  * @param {HTMLElement} root `[data-feedback]`: templates/after_answer.html.jinja
- * @param {Answered} given
+ * @param {Answered} answered
  */
 export function connectFeedback(root, answered) {
   const form = /** @type {HTMLFormElement} */ (root.querySelector('form'));
@@ -111,7 +111,7 @@ function showReceipt(root, { receipt, photo_stored: hasPhoto }) {
   fill(card, 'receipt', receipt);
   connectCopyButtons(card);
   connectDeletion(card, /** @type {HTMLButtonElement} */ (card.querySelector('[data-delete]')), () => receipt);
-  root.replaceChildren(content);
+  /** @type {HTMLElement} */ (root.querySelector('form')).replaceWith(content);
   const heading = /** @type {HTMLElement} */ (card.querySelector('h3'));
   heading.tabIndex = -1;
   heading.focus();

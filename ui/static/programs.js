@@ -20,7 +20,7 @@ export function programsCard({ path, field, numPhotos, takenAt = [] }) {
     files: list(files),
     times: list(takenAt),
     parts: [...files.map((file) => `-F ${field}=@${file}`), ...takenAt.map((time) => `-F taken_at=${time}`)].join(' \\\n  '),
-    seconds: String(settings().deadlineS),
+    seconds: String(Number(settings().deadlineS)),
   };
   if (!takenAt.length) content.querySelectorAll('[data-of-times]').forEach((line) => line.remove());
   for (const code of content.querySelectorAll('[data-code]')) {
