@@ -132,7 +132,8 @@ class Supervisor:
         url = f"http://{self._spec.host}:{self._spec.port}"
         for line in self._notices():
             print_status(line)
-        page = f"{url}/ui/ is the page, " if self._get("/ui/")[0] == 200 else ""
+        has_page = NO_PAGE not in self._notices() and self._get("/ui/")[0] == 200
+        page = f"{url}/ui/ is the page, " if has_page else ""
         print_status(f"ready: {page}{url}/docs the API; logs in {self._spec.home}; Ctrl-C stops it")
         while self._alive():
             time.sleep(0.5)

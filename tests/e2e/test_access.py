@@ -226,7 +226,8 @@ def test_nginx_speaks_no_old_tls(nginx: Nginx):
 def test_a_visitor_behind_the_proxy_gets_an_answer_and_no_policy_is_violated(
     nginx: Nginx, chromium: Browser, keyed_server: Server
 ):
-    context = chromium.new_context(ignore_https_errors=True)
+    # Chromium registers no service worker under a certificate that it does not trust.
+    context = chromium.new_context(ignore_https_errors=True, service_workers="block")
     context.set_default_timeout(TIMEOUT_MS)
     expect.set_options(timeout=TIMEOUT_MS)
     page = context.new_page()

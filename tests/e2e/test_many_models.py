@@ -111,7 +111,7 @@ def test_unknown_models_and_those_of_another_task_are_not_found(many: ManyModels
 
     unknown = error_of(many.http.post("/v1/lesion?model=lesion-99", content=photo))
     version = error_of(many.http.post("/v1/lesion?model=lesion-01@2", content=photo))
-    other = error_of(many.http.post("/v1/lesion?model=progress-reference", content=photo))
+    other = error_of(many.http.post("/v1/lesion?model=progress-random", content=photo))
 
     assert unknown[:2] == version[:2] == other[:2] == (404, "not_found")
     assert "lesion-00@1, lesion-01@1" in unknown[2] and "lesion-01@2" in version[2]
