@@ -170,7 +170,8 @@ async def models(request: Request) -> Models:
     """
     services: Mapping[str, Service] = request.app.state.services
     lists = await asyncio.gather(*(service.models() for service in services.values()))
-    return Models(models=[model for models in lists for model in models])
+    loaded = [model for models in lists for model in models]
+    return Models(models=loaded, feedback=request.app.state.feedback is not None)
 
 
 @router.get("/healthz")

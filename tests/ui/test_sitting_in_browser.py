@@ -91,7 +91,9 @@ def frame_lesion(page: Page, api: FakeApi, box: tuple[int, int, int, int] | None
 
 
 def sent_box(page: Page, api: FakeApi) -> list[int]:
+    count = earlier(page).count()
     page.get_by_role("button", name="Classify this area").click()
+    expect(earlier(page)).to_have_count(count + 1)
     expect(tab(page).get_by_text("The frame marks the area that you chose.")).to_be_visible()
     return [int(edge) for edge in api.query["box"].split(",")]
 

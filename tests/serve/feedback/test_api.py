@@ -70,6 +70,11 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.01)
 
 
+async def test_the_list_of_models_says_whether_feedback_is_stored(connect: Connect):
+    for client, is_stored in ((connect(), True), (connect(feedback=None), False)):
+        assert (await client.get("/v1/models")).json()["feedback"] is is_stored
+
+
 async def test_a_server_without_the_setting_stores_no_feedback(connect: Connect):
     client = connect(feedback=None)
 
