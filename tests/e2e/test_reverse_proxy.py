@@ -33,7 +33,8 @@ def http() -> Iterator[httpx.Client]:
 @pytest.fixture
 def open_page(chromium: Browser) -> Iterator[Callable[[str], Page]]:
     """Open addresses; a failed or foreign request and an error in the console fail the test."""
-    context = chromium.new_context(ignore_https_errors=True)
+    # Chromium registers no service worker under a certificate that it does not trust.
+    context = chromium.new_context(ignore_https_errors=True, service_workers="block")
     context.set_default_timeout(TIMEOUT_MS)
     expect.set_options(timeout=TIMEOUT_MS)
     problems: list[str] = []
@@ -96,15 +97,15 @@ def test_a_batch_streams_through_the_defaults_of_nginx(proxy: Nginx, http: httpx
 def test_the_page_answers_under_the_prefix(proxy: Nginx, open_page: Callable[[str], Page]):
     page = open_page(proxy.url)
 
-    page.locator("#lesion-examples button").first.click()
-    expect(page.locator("#lesion-answer .answer").get_by_role("heading").first).to_be_visible()
+    page.locator("#panel-lesion [data-example]").first.click()
+    expect(page.locator("#panel-lesion .answer").get_by_role("heading").first).to_be_visible()
     page.get_by_role("tab", name="Progress").click()
-    page.locator("#progress-examples button").first.click()
+    page.locator("#panel-progress [data-example]").first.click()
     expect(page.locator("#progress-answer .answer").get_by_role("heading").first).to_be_visible()
     page.get_by_role("tab", name="About").click()
-    expect(page.locator("#about-api")).to_contain_text(f"{proxy.url}/v1/lesion")
+    expect(page.locator("#panel-about .about-api")).to_contain_text(f"{proxy.url}/v1/lesion")
     with page.expect_popup() as docs:
-        page.locator("#about-api a").click()
+        page.locator("#panel-about .about-api a").click()
 
     assert docs.value.url == f"{proxy.url}/docs"
 
