@@ -1,5 +1,6 @@
 """Nothing but health answers without a key, however it is asked, on every port of a server with keys."""
 
+import contextlib
 import itertools
 import json
 import socket
@@ -60,14 +61,20 @@ def keyed_server(
 @pytest.fixture(scope="module")
 def ports(keyed_server: Server) -> dict[str, int]:
     """HTTP ports of HAProxy, of a gateway, of the page and of Serve's fallback proxy."""
-    found = {"HAProxy": keyed_server.port}
-    for process in keyed_server.processes():
-        title = " ".join(process.cmdline()[:1])
-        for name in ("api:Gateway", "ui:Page", "ProxyActor"):
-            if name in title:
-                found[name] = next(one.port for one in _listening(process) if one.ip == "127.0.0.1")
-    assert len(found) == 4
-    return found
+    until = time.monotonic() + 30
+    while True:
+        found = {"HAProxy": keyed_server.port}
+        for process in keyed_server.processes():
+            with contextlib.suppress(psutil.NoSuchProcess):  # ended meanwhile
+                title = " ".join(process.cmdline()[:1])
+                own = [one.port for one in _listening(process) if one.ip == "127.0.0.1"]
+                found |= {
+                    name: own[0] for name in ("api:Gateway", "ui:Page", "ProxyActor") if own and name in title
+                }
+        if len(found) == 4:
+            return found
+        assert time.monotonic() < until, found
+        time.sleep(0.5)
 
 
 @pytest.fixture(scope="module")
