@@ -14,9 +14,10 @@ export const dateText = (time, style = DAY) => new Intl.DateTimeFormat(language(
 
 /**
  * @param {number} value
+ * @param {number} [digits] after the decimal point; as many as the value has if undefined
  * @returns {string}
  */
-export const numberText = (value) => new Intl.NumberFormat(language()).format(value);
+export const numberText = (value, digits) => new Intl.NumberFormat(language(), { minimumFractionDigits: digits, maximumFractionDigits: digits }).format(value);
 
 /**
  * Format a probability in whole percent, as `percent` of ui/rendering.py: never certain, never rounded over a limit.

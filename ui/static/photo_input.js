@@ -7,6 +7,7 @@
 
 import { canUseCamera, openCamera } from './camera.js';
 import { fetchFile, fetchPreview } from './http.js';
+import { numberText } from './numbers.js';
 import { text } from './texts.js';
 
 /**
@@ -137,7 +138,7 @@ function connectCamera(root, add, problem) {
  */
 function fault(file, maxBytes, root) {
   const name = `\u2068${file.name.replace(DIRECTIONS, '')}\u2069`; // isolated: an Arabic name in an English sentence
-  if (file.size > maxBytes) return text('file_too_large', { name, mb: Math.round(file.size / 1e5) / 10, most: Math.round(maxBytes / 1e6) });
+  if (file.size > maxBytes) return text('file_too_large', { name, mb: numberText(file.size / 1e6, 1), most: Math.round(maxBytes / 1e6) });
   if (file.size === 0) return text('file_empty', { name });
   const isKnownOther = file.type !== '' && !file.type.startsWith('image/') && file.type !== 'application/octet-stream';
   const suffix = file.name.slice(file.name.lastIndexOf('.')).toLowerCase();
