@@ -1,4 +1,4 @@
-"""The shell of the page in Gradio: places for our HTML and the tabs; no event has a Python function.
+"""The shell of the page in Gradio: places for our HTML and the tabs. Events have no Python function.
 
 ``ui/static/page.js`` puts the templates of the document (``ui/document.py``) into the places.
 """

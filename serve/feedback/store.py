@@ -134,7 +134,7 @@ class FeedbackStore:
         return storage.join(self._records, f"{digest}{SUFFIX}")
 
     def _reserve(self, num_bytes: int) -> None:
-        """Add to the total size; once a day count it anew, which corrects it after a crash."""
+        """Add to the total size; recount it once a day, which corrects it after a crash."""
         is_accepted = False
 
         def change(before: bytes | None) -> bytes:
@@ -174,7 +174,7 @@ def _cost_of(num_bytes: int) -> int:
 
 
 def _parse_usage(content: bytes | None) -> _Usage | None:
-    """Return None for a missing or damaged file; the size is then counted anew."""
+    """Return None for a missing or damaged file; the size is then recounted."""
     try:
         return None if content is None else _Usage.model_validate_json(content)
     except ValidationError:

@@ -35,7 +35,7 @@ def own_server(
         server_config: fixture; the config to start from.
         folder: of this test module.
         change: of the settings.
-        replicas: by deployment; 1 for those that are not named.
+        replicas: by deployment; default 1.
         has_page: deploy the page too.
         environment: variables of the server.
         open_files: hard limit of open files.

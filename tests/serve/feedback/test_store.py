@@ -163,7 +163,7 @@ def test_a_full_store_is_not_listed_for_every_request(folder: str, monkeypatch: 
     assert len(lists) == 1
 
 
-def test_a_damaged_count_is_counted_anew(folder: str):
+def test_a_damaged_count_is_recounted(folder: str):
     store = store_of(folder)
     store.add(new_receipt(), record())
     storage.write_bytes(storage.join(folder, "usage.json"), b'{"num_bytes": -1}')
