@@ -165,14 +165,16 @@ class TaskFollower:
         return TrialKey(self._task, production, trial.entry.selector, trial.started_at)
 
     def stop(self, rollback: Rollback) -> None:
-        """Stop a canary at once, before the index is read again."""
+        """Stop a canary at once, before the index is read again, and report a new rollback."""
         key = rollback.key
-        if self.trial_key() != key:
+        is_running = self.trial_key() == key
+        if is_running:
+            self._rolled_back.add((key.canary, key.started_at))
+            del self._traffic.trials[self._task]
+            entries = [one for one in self._service.catalog.entries if one.selector != key.canary]
+            self._service.catalog.replace(entries)
+        elif not rollback.is_new:
             return
-        self._rolled_back.add((key.canary, key.started_at))
-        del self._traffic.trials[self._task]
-        entries = [one for one in self._service.catalog.entries if one.selector != key.canary]
-        self._service.catalog.replace(entries)
         if rollback.is_new:
             metrics.canary_rollbacks().inc(tags={"task": self._task, "cause": rollback.violation.cause})
         recorded = f"; this cannot be recorded: {rollback.problem}" if rollback.problem else ""

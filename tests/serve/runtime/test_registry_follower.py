@@ -1,8 +1,9 @@
+import asyncio
 import logging
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from models.lesion.network import LesionNet
 from models.registry import Registry
 from models.registry_index import Index, VersionName, parse_version_name
 from models.s3_client import s3_client
+from serve.runtime.canary_monitor import CanaryMonitor, Rollback, TrialReport
 from serve.runtime.registry_follower import REPORT_INTERVAL_S, TaskFollower
 from tests.local_bucket import s3_server
 from tests.random_checkpoints import drawn_localizer, random_gate, random_meta
@@ -277,6 +279,25 @@ def test_a_bad_canary_is_rolled_back_with_a_reason(
 
     assert "rolled back automatically; errors: " in registry.read("lesion").get(TWO).reason
     assert "canary lesion net@2 is rolled back; errors: " in caplog.text
+
+
+def test_a_rollback_is_logged_if_the_index_is_read_before_the_reply_of_the_monitor(
+    registry: Registry,
+    models: FakeModels,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    exchange = CanaryMonitor.exchange
+
+    async def slow(monitor: CanaryMonitor, reports: Sequence[TrialReport]) -> list[Rollback]:
+        rollbacks = await exchange(monitor, reports)
+        await asyncio.sleep(10 * POLL_S)
+        return rollbacks
+
+    monkeypatch.setattr(CanaryMonitor, "exchange", slow)
+    test_a_bad_canary_is_rolled_back_with_a_reason(registry, models, caplog)
+
+    assert caplog.text.count("canary lesion net@2 is rolled back") == 1
 
 
 def damaged_index(registry: Registry) -> None:
