@@ -102,6 +102,7 @@ def test_every_command_of_the_guide_is_run_by_a_test_here():
     "skinserve release",
     "skinserve evaluate",
 )
+@pytest.mark.slow
 def test_from_photos_to_a_checkpoint_that_is_served_and_evaluated(guide: Guide, clinic: str):
     run = f"{clinic}/runs/lesion"
     split = ("--split", f"{run}/split.parquet")

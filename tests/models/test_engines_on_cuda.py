@@ -42,7 +42,7 @@ def photos(num: int, seed: int = 1) -> np.ndarray:
     return colours.repeat(32, axis=1).repeat(32, axis=2)
 
 
-@pytest.mark.parametrize("device", ["cuda", "cuda:1"])
+@pytest.mark.parametrize("device", ["cuda", pytest.param("cuda:1", marks=pytest.mark.slow)])
 def test_a_graph_of_every_size_gives_the_results_of_plain_computation(device: str):
     batches = [photos(num, seed) for seed, num in enumerate((4, 1, 3, 2, 7, 0, 1, 4))]
     expected = [lesion_engine("cpu")(batch, features=True) for batch in batches]

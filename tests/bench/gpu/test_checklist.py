@@ -60,8 +60,12 @@ def cuda() -> Iterator[FakeCuda]:
         yield cuda
 
 
+SLOW_ITEMS = ["bf16", "training", "resume", "progress", "second_gpu", "compile"]
+
+
 @pytest.mark.parametrize(
-    "name", ["replay", "bf16", "memory", "training", "resume", "faces", "progress", "second_gpu", "compile"]
+    "name",
+    ["replay", "memory", "faces", *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW_ITEMS)],
 )
 def test_an_item_passes_on_fake_cuda(name: str, cuda: FakeCuda):
     result = run(name)
@@ -79,6 +83,7 @@ def test_wrong_graphs_fail_in_one_line(cuda: FakeCuda):
     assert "models/cuda_graphs.py:" in result["error"] and "\n" not in result["error"]
 
 
+@pytest.mark.slow
 def test_noise_in_one_residual_convolution_fails_the_replay(cuda: FakeCuda):
     engines: list[Any] = []
     original = inference.random_engine
@@ -103,6 +108,7 @@ def test_memory_headroom_is_that_of_the_server():
     assert SETUP.lesion_share + SETUP.progress_share <= 1
 
 
+@pytest.mark.slow
 def test_the_command_runs_without_ray_and_tyro_and_writes_all_results(tmp_path: Path):
     for name in ("ray", "tyro"):
         (tmp_path / f"{name}.py").write_text("raise ImportError('not installed here')\n")
