@@ -41,14 +41,14 @@ def check(page: Page) -> Iterator[Check]:
         for width_px in WIDTHS_PX:
             page.set_viewport_size({"width": width_px, "height": 900})
             for scheme, options in (("light", ALL_RULES), ("dark", COLOUR_RULES)):
-                page.evaluate("isDark => document.body.classList.toggle('dark', isDark)", scheme == "dark")
+                page.emulate_media(color_scheme=scheme)
                 findings.extend(
                     f"{state}, {width_px} px, {scheme}: {one}" for one in _violations(page, options)
                 )
             scrolled = page.evaluate("document.documentElement.scrollWidth")
             if scrolled > width_px:
                 findings.append(f"{state}, {width_px} px: {scrolled} px wide")
-        page.evaluate("document.body.classList.remove('dark')")
+        page.emulate_media(color_scheme="light")
         page.set_viewport_size({"width": WIDTHS_PX[0], "height": 900})
 
     yield look
