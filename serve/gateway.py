@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 
 import ray.serve
-from fastapi import APIRouter, Depends, FastAPI, Request
+from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from fastapi.responses import JSONResponse, RedirectResponse
 from ray.serve.handle import DeploymentHandle
 
@@ -23,6 +23,7 @@ from serve.runtime.decode_pool import DecodePool
 from serve.runtime.errors import error_responses, register_error_handlers
 from serve.runtime.forwarded_headers import ForwardedHeadersMiddleware, proxy_secrets
 from serve.runtime.http_layers import HeadMiddleware, cors
+from serve.runtime.kept_json import kept_json
 from serve.runtime.leases import LeaseClient
 from serve.runtime.limit_ledger import LimitLedger
 from serve.runtime.model_traffic import ModelTraffic
@@ -160,10 +161,11 @@ def create_app(
 
 @router.get(
     "/v1/models",
+    response_model=Models,
     responses=error_responses("invalid_request", *openapi.ANY_ROUTE),
     dependencies=[Depends(reject_unknown_parameters)],
 )
-async def models(request: Request) -> Models:
+async def models(request: Request) -> Response:
     """List the networks with labels, thresholds, metrics, training data and licence.
 
     The first one of a task answers requests without `?model=`. Nothing is loaded for the list.
@@ -171,7 +173,8 @@ async def models(request: Request) -> Models:
     services: Mapping[str, Service] = request.app.state.services
     lists = await asyncio.gather(*(service.models() for service in services.values()))
     loaded = [model for models in lists for model in models]
-    return Models(models=loaded, feedback=request.app.state.feedback is not None)
+    found = Models(models=loaded, feedback=request.app.state.feedback is not None)
+    return kept_json(request, found.model_dump_json(by_alias=True).encode())
 
 
 @router.get("/healthz")

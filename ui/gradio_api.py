@@ -53,12 +53,14 @@ class Endpoints:
         return self._api.for_visitor(scope.get(CLIENT_ADDRESS))
 
 
-def add_endpoints(endpoints: Endpoints) -> None:
-    """Add the endpoints to the page that is being built."""
-    for function in (endpoints.lesion, endpoints.progress, endpoints.models):
-        gr.api(  # pyright: ignore[reportPrivateImportUsage]: documented, but not in __all__
-            function, api_name=function.__name__, queue=False, concurrency_limit=None
-        )
+def build_blocks(endpoints: Endpoints) -> gr.Blocks:
+    """Return a Gradio application with the endpoints; it draws nothing (``ui/document.py`` is the page)."""
+    with gr.Blocks(title="skinserve", analytics_enabled=False) as blocks:
+        for function in (endpoints.lesion, endpoints.progress, endpoints.models):
+            gr.api(  # pyright: ignore[reportPrivateImportUsage]: documented, but not in __all__
+                function, api_name=function.__name__, queue=False, concurrency_limit=None
+            )
+    return blocks
 
 
 class _as_gradio_errors:  # noqa: N801

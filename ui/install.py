@@ -9,24 +9,22 @@ from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
 
 from serve.schemas import PHOTO_FORMATS
 from ui.icons import MASKABLE, icons
-from ui.memory_files import SCRIPTS, add_files, scripts
+from ui.memory_files import PRINT_STYLE, SCREEN_STYLE, SCRIPTS, add_files, scripts, styles
 from ui.page import tab_labels
 from ui.rendering import TEMPLATES, render
 from ui.settings import PageSettings
 from ui.tabs.history import history_tab
 from ui.translation import direction, language_of, translations
 
-_STYLES = ("page", "lesion", "progress", "history", "report")
 _WORKER = SCRIPTS / "worker" / "sw.js"
 _TEAL = "#0b6a6a"
 
 
 def add_install_routes(site: FastAPI, settings: PageSettings) -> None:
     """Add the routes; all files are in memory."""
-    styles = {f"static/{name}.css": _style(name) for name in _STYLES}
-    add_files(site, {**icons(), **styles})
-    offline = lru_cache(lambda language: _offline_page(settings, list(styles), language))
-    shell = {**scripts(), **styles, "favicon.ico": (TEMPLATES / "favicon.svg").read_bytes()}
+    add_files(site, icons())
+    offline = lru_cache(lambda language: _offline_page(settings, language))
+    shell = {**scripts(), **styles(), "favicon.ico": (TEMPLATES / "favicon.svg").read_bytes()}
 
     @site.get("/manifest.webmanifest")
     async def manifest(request: Request) -> Response:
@@ -56,16 +54,13 @@ def _worker(shell: dict[str, bytes]) -> bytes:
     return head.encode() + _WORKER.read_bytes()
 
 
-def _style(name: str) -> bytes:
-    return (TEMPLATES / f"{name}.css").read_bytes()
-
-
-def _offline_page(settings: PageSettings, styles: list[str], language: str) -> str:
+def _offline_page(settings: PageSettings, language: str) -> str:
     return render(
         "offline",
         language,
         settings=settings,
-        styles=styles,
+        screen_style=SCREEN_STYLE,
+        print_style=PRINT_STYLE,
         history=history_tab(language),
     )
 

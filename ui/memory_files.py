@@ -6,8 +6,12 @@ from pathlib import Path
 
 from fastapi import FastAPI, Request, Response
 
+from ui.rendering import TEMPLATES
+
 SCRIPTS = Path(__file__).with_name("static")
 OFFLINE_SCRIPT = "static/offline_page.js"
+SCREEN_STYLE, PRINT_STYLE = "static/page.css", "static/report.css"
+_SCREEN_STYLES = ("page", "lesion", "progress", "after_answer", "history")
 _TYPES = {
     ".js": "text/javascript; charset=utf-8",
     ".css": "text/css; charset=utf-8",
@@ -29,6 +33,16 @@ def add_files(site: FastAPI, files: Mapping[str, bytes]) -> None:
 def scripts() -> dict[str, bytes]:
     """Return the page's ES modules by path."""
     return {f"static/{file.name}": file.read_bytes() for file in sorted(SCRIPTS.glob("*.js"))}
+
+
+def styles() -> dict[str, bytes]:
+    """Return the style sheets by path; those of the screen are one file, for a quick first view."""
+    screen = b"\n".join(_style(name) for name in _SCREEN_STYLES)
+    return {SCREEN_STYLE: screen, PRINT_STYLE: _style("report")}
+
+
+def _style(name: str) -> bytes:
+    return (TEMPLATES / f"{name}.css").read_bytes()
 
 
 def _add_file(site: FastAPI, path: str, content: bytes) -> None:

@@ -4,9 +4,9 @@ import contextlib
 from collections.abc import AsyncIterator
 
 import gradio as gr
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 from fastapi.middleware.gzip import GZipMiddleware
-from fastapi.responses import PlainTextResponse
+from fastapi.responses import HTMLResponse, PlainTextResponse
 
 from samples.lesion import draw_lesion
 from samples.series import draw_series
@@ -18,31 +18,24 @@ from ui.config import UiConfig
 from ui.document import Document
 from ui.errors import add_error_handler
 from ui.examples import Example, make_example
-from ui.gradio_api import Endpoints
-from ui.gradio_internals import (
-    CloseGradioRoutes,
-    RejectUnknownSessions,
-    ReplaceHeadTags,
-    lengthen_queue_pauses,
-)
+from ui.gradio_api import Endpoints, build_blocks
+from ui.gradio_internals import CloseGradioRoutes, RejectUnknownSessions, lengthen_queue_pauses
 from ui.install import add_install_routes
-from ui.memory_files import add_files, scripts
-from ui.page import build_page
+from ui.memory_files import add_files, scripts, styles
 from ui.preview_route import add_preview_route
 from ui.relay import add_relay
 from ui.render_routes import add_render_routes
 from ui.rendering import TEMPLATES
 from ui.settings import PageSettings
-from ui.theme import STYLE_SHEETS, build_theme
 from ui.translation import N_, language_of
 
 _SEEDS = (1, 2, 17)  # by weights/lesion version 5: benign twice, then inconclusive
-_POLICY = (  # Gradio 6.31 has inline scripts and styles in its document; photos are data and blobs
-    "default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; "
-    "img-src 'self' data: blob:; connect-src 'self'; font-src 'self' data:; object-src 'none'; "
+_POLICY = (  # templates have style attributes; photos are data and blobs
+    "default-src 'self'; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data: blob:; object-src 'none'; "
     "base-uri 'self'; form-action 'self'; frame-ancestors "
 )
-_CACHEABLE = ("/assets/", "/static/", "/examples/", "/theme.css", "/favicon.ico")
+_CACHEABLE = ("/static/", "/examples/", "/favicon.ico")
 _API = "../v1/"
 _RELAY = "v1/"
 _BASE64_GROWTH = 4 / 3
@@ -64,7 +57,6 @@ def build_site(config: UiConfig, api: ApiClient | None = None) -> FastAPI:
         lesion_examples=_lesions(),
         progress_examples=_series(),
     )
-    document = Document(settings)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -73,7 +65,8 @@ def build_site(config: UiConfig, api: ApiClient | None = None) -> FastAPI:
 
     site = FastAPI(lifespan=lifespan, openapi_url=None)
     add_error_handler(site)
-    add_files(site, scripts())
+    _add_document(site, settings)
+    add_files(site, {**scripts(), **styles()})
     for example in (*settings.lesion_examples, *settings.progress_examples):
         add_files(site, example.files)
     add_install_routes(site, settings)
@@ -82,13 +75,12 @@ def build_site(config: UiConfig, api: ApiClient | None = None) -> FastAPI:
     if config.api_key_file:
         add_relay(site, api)
     _add_alive(site)
-    page = build_page(Endpoints(api))
-    lengthen_queue_pauses(page)
+    blocks = build_blocks(Endpoints(api))
+    lengthen_queue_pauses(blocks)
     max_call_bytes = int(_BASE64_GROWTH * config.max_request_bytes) + 1_000_000
-    site.add_middleware(RejectUnknownSessions, page=page)
+    site.add_middleware(RejectUnknownSessions, blocks=blocks)
     site.add_middleware(CloseGradioRoutes, max_body_bytes=max_call_bytes)
-    site.add_middleware(ReplaceHeadTags, parts=lambda scope: document.parts(language_of(scope)))
-    site.add_middleware(GZipMiddleware, minimum_size=1000)  # Gradio compresses its own files only
+    site.add_middleware(GZipMiddleware, minimum_size=1000)
     site.add_middleware(SameOriginMiddleware)
     site.add_middleware(AccessMiddleware, access=config.page_access)
     site.add_middleware(ForwardedHeadersMiddleware, secrets=proxy_secrets(config.trusted_proxy))
@@ -100,10 +92,8 @@ def build_site(config: UiConfig, api: ApiClient | None = None) -> FastAPI:
     )
     return gr.mount_gradio_app(
         site,
-        page,
+        blocks,
         path="/",
-        theme=build_theme(),
-        css_paths=STYLE_SHEETS,
         favicon_path=str(TEMPLATES / "favicon.svg"),
         show_error=False,
         footer_links=[],
@@ -119,6 +109,15 @@ def _client(config: UiConfig) -> ApiClient:
     key = config.api_key_file.read_text(encoding="ascii").strip() if config.api_key_file else None
     secret = next(iter(proxy_secrets(config.trusted_proxy)), None)
     return ApiClient(config.api_url, deadline_s=config.deadline_s, key=key, proxy_secret=secret)
+
+
+def _add_document(site: FastAPI, settings: PageSettings) -> None:
+    """Add the route of the page itself; it comes before that of Gradio, whose front end is never loaded."""
+    document = Document(settings)
+
+    @site.api_route("/", methods=["GET", "HEAD"], response_class=HTMLResponse)
+    async def page(request: Request) -> str:
+        return document.html(language_of(request.scope))
 
 
 def _add_alive(site: FastAPI) -> None:

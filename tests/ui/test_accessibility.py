@@ -1,7 +1,7 @@
 """axe-core on the states of the page: light and dark, at 320 and 1280 px."""
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -28,6 +28,7 @@ WIDTHS_PX = (1280, 320)
 ALL_RULES: dict[str, Any] = {"resultTypes": ["violations"], "rules": {"target-size": {"enabled": True}}}
 COLOUR_RULES: dict[str, Any] = {"resultTypes": ["violations"], "runOnly": ["color-contrast"]}
 """The other rules find the same in light and dark."""
+SCHEMES: dict[Literal["light", "dark"], dict[str, Any]] = {"light": ALL_RULES, "dark": COLOUR_RULES}
 
 Check = Callable[[str], None]
 
@@ -40,15 +41,15 @@ def check(page: Page) -> Iterator[Check]:
     def look(state: str) -> None:
         for width_px in WIDTHS_PX:
             page.set_viewport_size({"width": width_px, "height": 900})
-            for scheme, options in (("light", ALL_RULES), ("dark", COLOUR_RULES)):
-                page.evaluate("isDark => document.body.classList.toggle('dark', isDark)", scheme == "dark")
+            for scheme, options in SCHEMES.items():
+                page.emulate_media(color_scheme=scheme)
                 findings.extend(
                     f"{state}, {width_px} px, {scheme}: {one}" for one in _violations(page, options)
                 )
             scrolled = page.evaluate("document.documentElement.scrollWidth")
             if scrolled > width_px:
                 findings.append(f"{state}, {width_px} px: {scrolled} px wide")
-        page.evaluate("document.body.classList.remove('dark')")
+        page.emulate_media(color_scheme="light")
         page.set_viewport_size({"width": WIDTHS_PX[0], "height": 900})
 
     yield look

@@ -9,9 +9,9 @@ import ui.site
 from serve.schemas import PHOTO_FORMAT_NAMES
 from ui.client import ApiClient
 from ui.config import UiConfig
-from ui.gradio_api import Endpoints
+from ui.gradio_api import Endpoints, build_blocks
 from ui.memory_files import SCRIPTS, scripts
-from ui.page import TABS, build_page
+from ui.page import TABS
 
 pytestmark = pytest.mark.usefixtures("small_examples")
 
@@ -26,13 +26,14 @@ def browser(site: FastAPI) -> Iterator[httpx.AsyncClient]:
     yield httpx.AsyncClient(transport=httpx.ASGITransport(site), base_url="http://page")
 
 
-async def test_the_document_names_no_other_host_and_has_no_tags_of_gradio(browser):
+async def test_the_document_names_no_other_host_and_has_no_script_of_its_own(browser):
     document = (await browser.get("/", headers={"accept-encoding": "br, gzip"})).text
-    style = (await browser.get("/theme.css")).text
-    tags = re.sub(r"<script.*?</script>", "", document, flags=re.DOTALL)
+    style = (await browser.get("/static/page.css")).text
 
-    assert set(re.findall(r"https?://[\w.]+", tags + style)) == {"http://www.w3.org"}  # names SVG, no address
-    assert "og:" not in tags and tags.count('rel="manifest"') == 1
+    assert document.startswith("<!doctype html>\n<html lang=")
+    assert re.findall(r"https?://[\w.]+", document + style) == []
+    assert re.findall(r"<script[^>]*>[^<]*", document) == ['<script type="module" src="static/page.js">']
+    assert "gradio" not in document.lower()
 
 
 async def test_the_icon_and_the_tags_of_the_head_are_ours(browser):
@@ -48,8 +49,10 @@ async def test_the_icon_and_the_tags_of_the_head_are_ours(browser):
 async def test_the_document_has_every_tab_the_limits_and_a_text_without_javascript(browser):
     document = (await browser.get("/")).text
 
+    shown = document[: document.index("<template")]
     for name in TABS:
-        assert f'<template id="template-{name}">' in document
+        assert f'id="panel-{name}"' in document and f'id="tab-{name}"' in shown
+    assert 'type="file"' in shown and "Is this lesion harmful?" in shown
     assert set(re.findall(r'data-max-bytes="(\d+)"', document)) == {"7000000"}
     assert document.count(PHOTO_FORMAT_NAMES) >= 2 and "up to 7\u00a0MB" in document
     assert "This page needs JavaScript" in document[document.index("<noscript>") :]
@@ -102,16 +105,15 @@ async def test_every_text_that_a_script_names_is_in_the_document(browser):
     assert len(named) > 15 and not missing
 
 
-def test_no_event_of_the_page_has_a_python_function(client):
-    page = build_page(Endpoints(client))
+def test_gradio_has_the_endpoints_and_no_components(client):
+    blocks = build_blocks(Endpoints(client))
 
-    assert {function.name for function in page.fns.values()} == {"lesion", "models", "progress"}
+    assert {function.name for function in blocks.fns.values()} == {"lesion", "models", "progress"}
 
 
-async def test_the_page_hides_the_footer_of_gradio_and_saves_no_runs(browser):
+async def test_gradio_sends_no_statistics_and_saves_no_runs(browser):
     config = (await browser.get("/config")).json()
 
-    assert config["footer_links"] == []
     assert config["analytics_enabled"] is False
     assert not config.get("run_history", False)
 

@@ -1,7 +1,5 @@
 from importlib.metadata import version
-from pathlib import Path
 
-import gradio
 import gradio as gr
 import pytest
 
@@ -23,15 +21,6 @@ def test_the_queue_has_the_pauses_that_the_page_lengthens(name: str):
     lengthen_queue_pauses(page)
 
     assert getattr(page._queue, name) == QUEUE_PAUSE_S
-
-
-def test_the_document_of_gradio_has_the_tags_that_the_page_removes():
-    document = Path(gradio.__file__).with_name("templates") / "frontend" / "index.html"
-
-    tags = gradio_internals._GRADIO_TAGS.findall(document.read_bytes())
-
-    assert any(b"og:image" in tag for tag in tags) and any(b"twitter:" in tag for tag in tags)
-    assert any(b"manifest" in tag for tag in tags)
 
 
 def test_the_queue_has_the_sessions_that_the_page_looks_up():

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from tests.ui.conftest import PHONE, FakeApi, on_every_screen
 
@@ -64,6 +64,7 @@ def test_the_narrowest_phone_shows_all_tabs(page: Page):
 
 def test_about_shows_the_networks_and_tries_again(page: Page, api: FakeApi):
     page.route("**/v1/models", lambda route: route.abort())
+    page.reload()
     page.get_by_role("tab", name="About").click()
     about = page.locator("#panel-about")
     retry = about.get_by_role("button", name="Try again")
@@ -183,15 +184,51 @@ def test_without_javascript_the_page_says_what_it_needs(chromium: Browser, page_
     page.goto(page_url)
 
     expect(page.get_by_text(re.compile("This page needs JavaScript"))).to_be_visible()
+    expect(page.get_by_role("heading", name="Is this lesion harmful?")).to_be_visible()
     page.close()
 
 
-def test_the_page_needs_no_connection_of_gradio(page: Page, page_url: str, api: FakeApi):
-    """No queue, no upload and no event: what the page sends to Gradio is its document and files."""
+def test_everything_is_shown_before_the_scripts_and_nothing_can_be_pressed_in_vain(
+    chromium: Browser, page_url: str
+):
+    page = chromium.new_page()
+    held: list[Route] = []
+    page.route("**/static/http.js", lambda route: held.append(route))
+    page.goto(page_url, wait_until="commit")
+
+    expect(page.get_by_text("Drop or paste a photo here, or choose one")).to_be_visible()
+    expect(page.locator("#panel-lesion [data-example]").first).to_be_visible()
+    expect(page.locator("#page")).to_have_attribute("inert", "")
+    late = page.get_by_text("This page is still loading.")
+    expect(late).to_be_hidden()
+    page.evaluate("document.getAnimations().forEach((animation) => { animation.currentTime = 15_000; })")
+    expect(late).to_be_visible()
+
+    held[0].continue_()
+    expect(page.locator("#page")).not_to_have_attribute("inert", "")
+    expect(late).to_have_count(0)
+    page.close()
+
+
+def test_what_the_first_view_does_not_need_is_requested_after_it(page: Page, page_url: str):
+    sent: list[str] = []
+    page.on("request", lambda request: sent.append(request.url.removeprefix(page_url)))
+    with page.expect_request("**/v1/models"), page.expect_request("**/alive"):
+        page.goto(page_url)
+
+    scripts = [url for url in sent if url.startswith("static/")]
+    assert sent.index("alive") > sent.index(scripts[-1])
+    page.get_by_role("tab", name="About").click()
+    expect(page.locator("#panel-about .model")).to_have_count(2)
+    assert sum(url.endswith("/v1/models") for url in sent) == 1, "one request for the choice and About"
+
+
+def test_the_page_requests_nothing_of_gradio(page: Page, page_url: str, api: FakeApi):
+    """No queue, no upload, no event, and nothing of its front end."""
     sent: list[str] = []
     page.on("request", lambda request: sent.append(request.url))
     page.goto(page_url)
     page.locator("#panel-lesion [data-example]").first.click()
     expect(page.locator("#panel-lesion .answer h3").first).to_be_visible()
 
-    assert sent and not [url for url in sent if "gradio_api" in url]
+    assert sent and not [url for url in sent if re.search("gradio|/assets/|/config|theme.css", url)]

@@ -272,7 +272,7 @@ def test_too_many_photos_are_said_before_any_upload(tab: Page):
     add(tab, [photo(0)])
     tab.get_by_label("Photos of one face").set_input_files([photo(1)] * MAX_SERIES_PHOTOS)
 
-    expect(tab.locator("#place-progress .problem")).to_contain_text(f"{MAX_SERIES_PHOTOS + 1} photos")
+    expect(tab.locator("#panel-progress .problem")).to_contain_text(f"{MAX_SERIES_PHOTOS + 1} photos")
     expect(tab.locator(".series-tiles li")).to_have_count(1)
 
 
@@ -465,7 +465,7 @@ def test_buttons_are_large_enough_for_a_finger(tab: Page, api: FakeApi):
     api.recorded = [MARCH, APRIL]
     add(tab, [photo(0), photo(1)])
     small = "buttons => buttons.filter(b => b.offsetParent && b.offsetHeight < 44).map(b => b.outerHTML)"
-    buttons = "#place-progress button, #place-progress select, #place-progress input[type=date]"
+    buttons = "#panel-progress button, #panel-progress select, #panel-progress input[type=date]"
     assert tab.locator(buttons).evaluate_all(small) == []
     compare(tab)
     answered(tab)

@@ -50,6 +50,8 @@ class RecordingApi:
             self.left.set()
             return
         headers = {
+            "cache-control": "private, no-cache",
+            "etag": 'W/"1"',
             "retry-after": "7",
             "ratelimit": '"a";r=0;t=7',
             "x-request-id": "case-7",
@@ -75,6 +77,7 @@ def page(upstream: RecordingApi, tmp_path: Any) -> Iterator[str]:
 
 def test_key_and_query_are_added_and_only_named_headers_pass(page: str, upstream: RecordingApi):
     sent = {"cookie": "c=d", "authorization": "Bearer x", "x-request-id": "case-7", "accept-language": "de"}
+    sent |= {"if-none-match": 'W/"1"'}
     answer = httpx.post(
         f"{page}/v1/lesion?top_k=3&explain=true",
         content=b"photo",
@@ -85,17 +88,18 @@ def test_key_and_query_are_added_and_only_named_headers_pass(page: str, upstream
     assert b"".join(upstream.chunks) == b"photo"
     assert upstream.headers["authorization"] == "Bearer skin_key-of-the-page"
     assert upstream.headers["content-length"] == "5" and upstream.headers["accept-language"] == "de"
+    assert upstream.headers["if-none-match"] == 'W/"1"'
     assert "cookie" not in upstream.headers and "x-forwarded-for" not in upstream.headers
     assert (answer.status_code, answer.json()) == (429, {"error": 1})
-    forwarded = {
-        name: answer.headers.get(name) for name in ("retry-after", "ratelimit", "x-request-id", "set-cookie")
-    }
-    assert forwarded == {
+    expected = {
+        "cache-control": "private, no-cache",
+        "etag": 'W/"1"',
         "retry-after": "7",
         "ratelimit": '"a";r=0;t=7',
         "x-request-id": "case-7",
         "set-cookie": None,
     }
+    assert {name: answer.headers.get(name) for name in expected} == expected
 
 
 def test_the_address_of_a_visitor_is_passed_on_with_the_secret_of_the_proxy(

@@ -141,8 +141,7 @@ def test_arabic_has_six_forms_and_english_two():
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_every_template_renders_in_every_language_without_english(language: str):
-    parts = Document(SETTINGS).parts(language)
-    html = without_english_parts(parts.head + parts.body + html_of_all_answers(language))
+    html = without_english_parts(Document(SETTINGS).html(language) + html_of_all_answers(language))
     sentences = [
         message.id for message in extract() if isinstance(message.id, str) and len(message.id.split()) > 3
     ]
@@ -160,8 +159,8 @@ def test_error_codes_of_the_api_have_texts_for_other_languages(code: ErrorCode):
 def test_only_other_languages_replace_the_messages_of_the_api():
     document = Document(SETTINGS)
 
-    assert 'data-text="error_too_large"' not in document.parts("en").head
-    assert 'data-text="error_too_large"' in document.parts("de").head
+    assert 'data-text="error_too_large"' not in document.html("en")
+    assert 'data-text="error_too_large"' in document.html("de")
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,8 @@
 
 import { showError } from './answer.js';
 import { connectFeedbackDeletion } from './feedback.js';
-import { getJson, renderFragment } from './http.js';
+import { renderFragment } from './http.js';
+import { servedModels } from './models.js';
 
 /**
  * Connect the tab.
@@ -17,7 +18,7 @@ export function startAbout(root) {
   const load = async () => {
     slot('problem').hidden = true;
     try {
-      const parts = await renderFragment('models', await getJson('models'));
+      const parts = await renderFragment('models', await servedModels());
       for (const name of ['you', 'engineers']) slot(name).replaceChildren(/** @type {Node} */ (parts.querySelector(`[data-part="${name}"]`)));
     } catch (error) {
       slot('engineers').replaceChildren();

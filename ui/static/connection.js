@@ -1,5 +1,7 @@
 /** Report a server that does not answer, before the person waits for a photo. */
 
+import { afterLoad } from './after_load.js';
+
 const EVERY_MS = 5000;
 const TIMEOUT_MS = 4000;
 const ALLOWED_MISSES = 1; // a busy server can be late
@@ -21,6 +23,6 @@ export function watchConnection(root) {
     }
     message.hidden = misses <= ALLOWED_MISSES;
   };
-  check();
+  afterLoad.then(check);
   setInterval(check, EVERY_MS);
 }

@@ -1,17 +1,16 @@
 /** Make the page installable and give it an offline page: register the service worker, worker/sw.js. */
 
-/** Register it when the page is ready: it must not delay the first view. */
-export function registerWorker() {
+import { afterLoad } from './after_load.js';
+
+/** Register it after the first view. */
+export async function registerWorker() {
   if (!('serviceWorker' in navigator)) return;
-  const register = async () => {
-    try {
-      await navigator.serviceWorker.register('sw.js');
-      const { active } = await navigator.serviceWorker.ready;
-      active?.postMessage({ search: location.search }); // has the language of the offline page
-    } catch (error) {
-      console.info(error); // the page works without it
-    }
-  };
-  if (document.readyState === 'complete') register();
-  else addEventListener('load', register, { once: true });
+  await afterLoad;
+  try {
+    await navigator.serviceWorker.register('sw.js');
+    const { active } = await navigator.serviceWorker.ready;
+    active?.postMessage({ search: location.search }); // has the language of the offline page
+  } catch (error) {
+    console.info(error); // the page works without it
+  }
 }

@@ -2,17 +2,6 @@
 
 const KEY = 'language';
 
-/** Keep the language of the document in its attribute `lang`: Gradio 6.31 sets that of the browser. */
-export function holdLanguage() {
-  const root = document.documentElement;
-  const hold = () => {
-    const language = root.dataset.language ?? root.lang;
-    if (root.lang !== language) root.lang = language;
-  };
-  hold();
-  new MutationObserver(hold).observe(root, { attributeFilter: ['lang'] });
-}
-
 /**
  * Open the page in the language of an earlier visit, if the address names none.
  * @returns {boolean} whether another document is loading

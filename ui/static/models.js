@@ -1,5 +1,6 @@
 /** The models of the server: choose one where several answer the same question. */
 
+import { afterLoad } from './after_load.js';
 import { getJson } from './http.js';
 
 /**
@@ -38,7 +39,7 @@ export function connectModelChoice(root, onChange) {
     remember(key, select.value);
     onChange?.();
   });
-  servedModels().then(({ models }) => {
+  afterLoad.then(servedModels).then(({ models }) => {
     const choices = models.filter(({ kind }) => kind === task);
     if (choices.length < 2) return;
     select.replaceChildren(...choices.map(option));

@@ -3,11 +3,6 @@
 import { startHistory } from './history.js';
 import { template } from './texts.js';
 
-const dark = matchMedia('(prefers-color-scheme: dark)');
-const paint = () => document.body.classList.toggle('dark', dark.matches);
-dark.addEventListener('change', paint);
-paint();
-
 const root = /** @type {HTMLElement} */ (document.getElementById('history'));
 root.append(template('template-history'));
 startHistory(root);

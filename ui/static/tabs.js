@@ -1,49 +1,55 @@
-/** Give Gradio's tabs addresses (#lesion, #progress, #about) and the keys of the tabs pattern of WAI-ARIA. */
+/** The tabs: they have addresses (#lesion, #progress, ...) and the keys of the tabs pattern of WAI-ARIA. */
 
 import { text } from './texts.js';
 
 const PREFIX = 'panel-';
 
 /** @returns {HTMLElement[]} */
-const tabs = () => [...document.querySelectorAll('#tabs [role="tablist"] [role="tab"]')].map((tab) => /** @type {HTMLElement} */ (tab));
+const tabs = () => [...document.querySelectorAll('#tabs [role="tab"]')].map((tab) => /** @type {HTMLElement} */ (tab));
 
 /** @param {HTMLElement} tab */
-const nameOf = (tab) => String(tab.getAttribute('aria-controls')).slice(PREFIX.length);
+const panelOf = (tab) => /** @type {HTMLElement} */ (document.getElementById(String(tab.getAttribute('aria-controls'))));
 
-/** @returns {HTMLElement | undefined} */
-const selected = () => tabs().find((tab) => tab.ariaSelected === 'true');
+/** @param {HTMLElement} tab */
+const nameOf = (tab) => panelOf(tab).id.slice(PREFIX.length);
 
 /**
- * Connect the tabs.
- * @returns {boolean} whether they exist yet
+ * Connect the tabs and open that of the address.
+ * @param {(name: string, panel: HTMLElement) => void} onOpen called each time that a tab is opened
  */
-export function connectTabs() {
-  const list = document.querySelector('#tabs [role="tablist"]');
-  if (!list || !selected()) return false;
-  list.addEventListener('keydown', (event) => moveFocus(/** @type {KeyboardEvent} */ (event)));
-  new MutationObserver(update).observe(list, { subtree: true, attributeFilter: ['aria-selected'] });
+export function connectTabs(onOpen) {
+  const list = /** @type {HTMLElement} */ (document.getElementById('tabs'));
+  list.addEventListener('click', (event) => {
+    const tab = /** @type {HTMLElement} */ (event.target).closest('[role="tab"]');
+    if (tab) open(/** @type {HTMLElement} */ (tab), onOpen);
+  });
+  list.addEventListener('keydown', moveFocus);
+  const openAddressed = () => {
+    const all = tabs();
+    const name = location.hash.slice(1) || nameOf(all[0]);
+    const tab = all.find((one) => nameOf(one) === name) ?? all.find((one) => one.ariaSelected === 'true');
+    if (tab) open(tab, onOpen);
+  };
   window.addEventListener('popstate', openAddressed);
   openAddressed();
-  update();
-  return true;
 }
 
-/** Open the tab of the address. */
-function openAddressed() {
-  const name = location.hash.slice(1) || nameOf(tabs()[0]);
-  const tab = tabs().find((one) => nameOf(one) === name);
-  if (tab && tab !== selected()) tab.click();
-}
-
-/** Make the selected tab the only one in the order of focus, and its address that of the page. */
-function update() {
-  const current = selected();
-  if (!current) return;
-  for (const tab of tabs()) tab.tabIndex = tab === current ? 0 : -1;
-  const name = nameOf(current);
-  const isFirst = current === tabs()[0];
-  document.title = text('tab_title', { tab: (current.textContent ?? '').trim() });
-  if (location.hash.slice(1) === name || (isFirst && !location.hash)) return;
+/**
+ * Show the panel of a tab; make the tab the only one in the order of focus, and its address that of the page.
+ * @param {HTMLElement} tab
+ * @param {(name: string, panel: HTMLElement) => void} onOpen
+ */
+function open(tab, onOpen) {
+  const all = tabs();
+  for (const one of all) {
+    one.ariaSelected = String(one === tab);
+    one.tabIndex = one === tab ? 0 : -1;
+    panelOf(one).hidden = one !== tab;
+  }
+  const name = nameOf(tab);
+  document.title = text('tab_title', { tab: (tab.textContent ?? '').trim() });
+  onOpen(name, panelOf(tab));
+  if (location.hash.slice(1) === name || (tab === all[0] && !location.hash)) return;
   history.pushState(null, '', `#${name}`);
 }
 

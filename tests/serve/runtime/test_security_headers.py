@@ -34,11 +34,17 @@ def in_serve(app: Any) -> Any:
     return app
 
 
-@pytest.mark.parametrize("path", ["/v1/models", "/healthz", "/openapi.json", "/nothing"])
+@pytest.mark.parametrize("path", ["/healthz", "/openapi.json", "/nothing"])
 async def test_answers_of_the_api_have_all_headers(path: str):
     answer = await client_of(fake_app(FakeModels())).get(path)
 
     assert security_headers(answer) == HEADERS
+
+
+async def test_the_list_of_networks_may_be_kept_but_not_by_a_shared_cache():
+    answer = await client_of(fake_app(FakeModels())).get("/v1/models")
+
+    assert security_headers(answer) == {**HEADERS, "cache-control": "private, no-cache"}
 
 
 async def test_an_answer_about_a_photo_is_never_stored():
