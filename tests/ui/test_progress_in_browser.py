@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Dialog, FilePayload, Locator, Page, Route, expect
 
-from serve.progress.schemas import Box, FoundFace
+from serve.progress.schemas import Box, Eyes, FoundFace, Point
 from serve.schemas import MAX_SERIES_PHOTOS, Reason
 from tests.ui.conftest import FakeApi, on_every_screen, progress_answer
 
@@ -426,6 +426,47 @@ def test_before_and_after_aligns_the_faces_by_slider_and_side_by_side(tab: Page,
     before, after = (place(tab.locator(f".before-after-stage .{side}")) for side in ("before", "after"))
     assert before["x"] + before["width"] <= after["x"]
     assert_aligned()
+
+
+EYE = """
+(image, [x, y]) => {
+    const { width, left, top, transform, transformOrigin } = getComputedStyle(image);
+    const scale = parseFloat(width) / image.naturalWidth;
+    const [originX, originY] = transformOrigin.split(" ").map(parseFloat);
+    const point = { x: x * scale - originX, y: y * scale - originY };
+    const turned = new DOMMatrix(transform).transformPoint(point);
+    return [parseFloat(left) + originX + turned.x, parseFloat(top) + originY + turned.y];
+}
+"""
+"""Place of a point of the photo inside the frame."""
+
+
+def test_before_and_after_puts_the_eyes_of_a_turned_face_in_the_same_places(tab: Page, api: FakeApi):
+    answer = progress_answer(2)
+    box = Box(left=100, top=100, right=300, bottom=340)
+    eyes = (((150, 200), (250, 200)), ((160, 420), (400, 360)))
+    photos = [
+        one.model_copy(
+            update={
+                "face": FoundFace(
+                    box=box, confidence=1, eyes=Eyes(left=Point(x=x1, y=y1), right=Point(x=x2, y=y2))
+                ),
+                "taken_at": MARCH,
+            }
+        )
+        for one, ((x1, y1), (x2, y2)) in zip(answer.photos, eyes, strict=True)
+    ]
+    api.progress = answer.model_copy(update={"photos": photos, "order": "exif"})
+    add(tab, [photo(0), photo(1, PORTRAIT)])
+    compare(tab)
+    answered(tab)
+
+    before, after = (tab.locator(f".before-after-stage .{side} img") for side in ("before", "after"))
+    expect(after).to_be_visible()
+    for eye in (0, 1):
+        assert before.evaluate(EYE, eyes[0][eye]) == pytest.approx(after.evaluate(EYE, eyes[1][eye]), abs=1)
+    left, right = (before.evaluate(EYE, eyes[0][eye]) for eye in (0, 1))
+    assert left[1] == pytest.approx(right[1], abs=1) and right[0] > left[0]
 
 
 def test_an_example_is_compared_and_gives_way_to_own_photos(tab: Page, api: FakeApi):
