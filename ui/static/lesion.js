@@ -2,6 +2,7 @@
 
 import { afterAnswer } from './after_answer.js';
 import { announce, clear, connectStrength, fill, placeBoxes, show, showError, showWorking } from './answer.js';
+import { drawContours } from './contours.js';
 import { chooseBox } from './crop.js';
 import { EarlierAnswers } from './earlier.js';
 import { ApiError, photoForm, postPhotos, renderFragment, requestIdOf } from './http.js';
@@ -184,6 +185,7 @@ export async function fillFrame(frame, photo) {
     stage.querySelector('[data-margins]')?.remove();
   }
   placeBoxes(box, size);
+  drawContours(stage);
   const crop = /** @type {HTMLElement | null} */ (stage.querySelector('[data-crop]'));
   if (crop) crop.hidden = false;
   return size;
