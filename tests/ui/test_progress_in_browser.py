@@ -171,6 +171,65 @@ def test_the_order_changes_by_keyboard_and_a_wrong_one_is_said(tab: Page, api: F
     )
 
 
+class Pointer:
+    """A mouse, or on a phone a finger."""
+
+    def __init__(self, page: Page) -> None:
+        self._mouse = page.mouse
+        self._session = page.context.new_cdp_session(page)
+        self._is_finger = page.evaluate("innerWidth < 500")
+        if self._is_finger:
+            self._session.send("Emulation.setTouchEmulationEnabled", {"enabled": True})
+
+    def down(self, x: float, y: float) -> None:
+        if self._is_finger:
+            return self._touch("touchStart", [{"x": x, "y": y}])
+        self._mouse.move(x, y)
+        self._mouse.down()
+
+    def move(self, x: float, y: float) -> None:
+        if self._is_finger:
+            return self._touch("touchMove", [{"x": x, "y": y}])
+        self._mouse.move(x, y, steps=3)
+
+    def up(self) -> None:
+        if self._is_finger:
+            return self._touch("touchEnd", [])
+        self._mouse.up()
+
+    def _touch(self, kind: str, points: list[dict[str, float]]) -> None:
+        self._session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+
+@on_every_screen
+def test_a_photo_is_dragged_to_its_place(tab: Page, api: FakeApi):
+    add(tab, [photo(number) for number in range(3)])
+    compare(tab)
+    expect(tab.get_by_role("heading", name="When were these photos taken?")).to_be_focused()
+    rows, pointer = tab.locator(".arrange-list li"), Pointer(tab)
+    ids = rows.evaluate_all("rows => rows.map(row => row.dataset.id)")
+    handle, last = place(rows.nth(0).locator(".drag-handle")), place(rows.nth(2))
+    x, y = handle["x"] + handle["width"] / 2, handle["y"] + handle["height"] / 2
+
+    pointer.down(x, y)
+    pointer.move(x, y + 40)
+    tab.keyboard.press("Escape")
+    pointer.move(x, last["y"] + last["height"] / 2)
+    pointer.up()
+    assert rows.evaluate_all("rows => rows.map(row => row.dataset.id)") == ids, "Escape cancels"
+
+    pointer.down(x, y)
+    pointer.move(x, y + 40)
+    pointer.move(x, last["y"] + last["height"] / 2)
+    expect(rows.nth(0)).to_have_class("dragged")
+    pointer.up()
+    expect(tab.locator("#announcements")).to_have_text("The photo is now number 3 of 3.")
+    assert rows.evaluate_all("rows => rows.map(row => row.dataset.id)") == [*ids[1:], ids[0]]
+    tab.get_by_role("button", name="Compare in this order").click()
+    answered(tab)
+    assert api.photos == [photo(number)["buffer"] for number in (1, 2, 0)]
+
+
 @on_every_screen
 def test_the_photo_of_this_month_is_added_to_the_series(tab: Page, api: FakeApi):
     api.recorded = [MARCH, APRIL]
