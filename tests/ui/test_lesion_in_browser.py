@@ -328,7 +328,7 @@ def test_a_map_without_evidence_has_no_line(page: Page, api: FakeApi):
 
     tab(page).get_by_text("Where the network looked").click()
 
-    expect(tab(page).get_by_text("There is no line: no area of this photo")).to_be_visible()
+    expect(tab(page).get_by_text("There is no line: no area of this photo stands out.")).to_be_visible()
     expect(tab(page).locator(".contours path")).to_have_count(0)
 
 
