@@ -42,9 +42,9 @@ PASTE = (
 )
 
 
-def jpeg(size_px: tuple[int, int] = (320, 240), kind: str = "JPEG") -> bytes:
+def jpeg(size_px: tuple[int, int] = (320, 240), kind: str = "JPEG", colour: str = "tan") -> bytes:
     photo = io.BytesIO()
-    Image.new("RGB", size_px, "tan").save(photo, kind)
+    Image.new("RGB", size_px, colour).save(photo, kind)
     return photo.getvalue()
 
 
