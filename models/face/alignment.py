@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 Box = tuple[float, float, float, float]
+Point = tuple[float, float]
 
 FACE_LANDMARKS_52 = np.array([[-0.5, 0.0], [0.5, 0.0], [0.0, 0.62], [-0.4, 1.1], [0.4, 1.1]])
 """Eyes, nose, corners of the mouth, as in ``models.face.detector.FaceLocation.landmarks``."""
@@ -22,7 +23,7 @@ PLAUSIBLE_SIDES = (0.6, 1.5)
 QUARTER_TURNS = (1 + 0j, 1j, -1 + 0j, -1j)
 
 
-def align(landmarks: Sequence[tuple[float, float]], box: Box) -> tuple[complex, complex]:
+def align(landmarks: Sequence[Point], box: Box) -> tuple[complex, complex]:
     """Fit the similarity transform from face coordinates to photo pixels.
 
     It is the least-squares fit of all five landmarks, which also holds for a face in profile, whose eyes are
@@ -40,13 +41,23 @@ def align(landmarks: Sequence[tuple[float, float]], box: Box) -> tuple[complex, 
     return unit, complex(photo_5.mean() + unit * (FACE_CENTRE - face_5.mean()))
 
 
-def is_upright(landmarks: Sequence[tuple[float, float]], box: Box) -> bool:
+def eyes_of(landmarks: Sequence[Point], box: Box) -> tuple[Point, Point]:
+    """Return the left and the right eye of the face that ``align`` fits, in pixels.
+
+    For a frontal face they are the detected eyes; for a face in profile they keep the size of the face.
+    """
+    unit, centre = align(landmarks, box)
+    left, right = (centre + unit * (eye - FACE_CENTRE) for eye in (-0.5, 0.5))
+    return (left.real, left.imag), (right.real, right.imag)
+
+
+def is_upright(landmarks: Sequence[Point], box: Box) -> bool:
     """Return whether the landmarks fit the box within 45 degrees of upright."""
     unit = _fitted_unit(landmarks)
     return _fits_box(unit, box) and abs(unit.imag) <= unit.real
 
 
-def _fitted_unit(landmarks: Sequence[tuple[float, float]]) -> complex:
+def _fitted_unit(landmarks: Sequence[Point]) -> complex:
     """Return the x axis of the least-squares fit of the landmarks, in pixels."""
     face_5, photo_5 = FACE_LANDMARKS_52 @ [1, 1j], np.asarray(landmarks) @ [1, 1j]
     offset_5 = face_5 - face_5.mean()

@@ -10,6 +10,7 @@ import numpy as np
 import ray.serve
 
 from models.checkpoint import local_checkpoint
+from models.face.alignment import eyes_of
 from serve.progress.config import FaceDetectorConfig, ProgressConfig
 from serve.progress.messages import FaceReport, FaceSeries, ProgressReport
 from serve.progress.replica_model import load_progress_model
@@ -72,6 +73,7 @@ class FaceDetector:
                 box=face.box,
                 confidence=face.confidence,
                 crop_HWC=face.crop_HWC,
+                eyes=eyes_of(face.landmarks, face.box),
                 descriptor_D=next(descriptors, None),
                 same_person_distance=self._descriptor.max_distance if self._descriptor else 0.0,
             )

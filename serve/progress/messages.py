@@ -20,6 +20,8 @@ class FaceReport:
     confidence: float
     crop_HWC: np.ndarray
     """uint8, square, at the input size of the progress network."""
+    eyes: tuple[tuple[float, float], tuple[float, float]] | None = None
+    """(x, y) of the left and the right eye in pixels of the photo that the detector received."""
     descriptor_D: np.ndarray | None = field(default=None, repr=False)
     """float32, of ``models.face.descriptor``: personal data, compared within one request and dropped; None
     without a face descriptor."""

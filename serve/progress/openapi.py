@@ -5,8 +5,10 @@ from datetime import datetime
 from models.limits import MAX_SERIES_PHOTOS, MIN_BRIGHTNESS, MIN_SERIES_PHOTOS
 from serve.progress.schemas import (
     Box,
+    Eyes,
     FoundFace,
     PhotoReport,
+    Point,
     PredictAnswer,
     PredictRequest,
     ProgressAnswer,
@@ -49,8 +51,16 @@ PROGRESS_BODY = request_body(
 )
 
 
-_FIRST = FoundFace(box=Box(left=812, top=640, right=1790, bottom=1905), confidence=0.999)
-_LAST = FoundFace(box=Box(left=790, top=655, right=1761, bottom=1898), confidence=0.998)
+_FIRST = FoundFace(
+    box=Box(left=812, top=640, right=1790, bottom=1905),
+    confidence=0.999,
+    eyes=Eyes(left=Point(x=1080, y=1132), right=Point(x=1532, y=1124)),
+)
+_LAST = FoundFace(
+    box=Box(left=790, top=655, right=1761, bottom=1898),
+    confidence=0.998,
+    eyes=Eyes(left=Point(x=1061, y=1139), right=Point(x=1509, y=1141)),
+)
 
 
 def _photo(

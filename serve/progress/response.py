@@ -12,7 +12,7 @@ from models.limits import MIN_SERIES_PHOTOS
 from models.photo_quality import Problem
 from serve.progress.messages import FaceReport, ProgressReport
 from serve.progress.photo_order import Order, find_missing_times, name_photos
-from serve.progress.schemas import Box, FoundFace, PhotoReport, ProgressAnswer
+from serve.progress.schemas import Box, Eyes, FoundFace, PhotoReport, Point, ProgressAnswer
 from serve.schemas import Reason
 
 
@@ -155,6 +155,7 @@ def _found_face(face: FaceReport, photo: Photo) -> FoundFace:
     right_end, bottom_end = float(photo.width_px), float(photo.height_px)
     across, down = right_end / columns, bottom_end / rows
     left, top, right, bottom = face.box
+    points = [Point(x=x * across, y=y * down) for x, y in face.eyes or ()]
     return FoundFace(
         box=Box(
             left=min(right_end, max(0.0, left * across)),
@@ -163,4 +164,5 @@ def _found_face(face: FaceReport, photo: Photo) -> FoundFace:
             bottom=min(bottom_end, max(0.0, bottom * down)),
         ),
         confidence=min(1.0, max(0.0, face.confidence)),
+        eyes=Eyes(left=points[0], right=points[1]) if points else None,
     )

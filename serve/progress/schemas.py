@@ -18,11 +18,30 @@ class Box(Body):
     bottom: float
 
 
+class Point(Body):
+    """Point in pixels of the upright photo; the origin is its top left corner."""
+
+    x: float
+    y: float
+
+
+class Eyes(Body):
+    """Eyes of a face; left is the one on the left side of the picture if the face is upright."""
+
+    left: Point
+    right: Point
+
+
 class FoundFace(Body):
-    """Bounding box of a face and confidence of the detector."""
+    """Bounding box of a face, confidence of the detector, and eyes."""
 
     box: Box
     confidence: float = Probability
+    eyes: Eyes | None = Field(
+        default=None,
+        description="of the face that was fitted to eyes, nose and mouth, also for a face in profile; they "
+        "align the faces of two photos and can be outside the photo; null from an older face detector",
+    )
 
 
 class PhotoReport(Body):

@@ -13,7 +13,7 @@ from tests.ui.conftest import RECEIPT, FakeApi, lesion_answer, not_usable_answer
 from tests.ui.test_feedback_in_browser import agree, form, open_form, send
 from tests.ui.test_history_in_browser import keep_lesion, open_history
 from tests.ui.test_lesion_in_browser import add as add_lesion
-from tests.ui.test_lesion_in_browser import verdict
+from tests.ui.test_lesion_in_browser import jpeg, verdict
 from tests.ui.test_progress_in_browser import MARCH, SPOILED, add, answered, compare, photo
 
 pytestmark = [
@@ -71,9 +71,10 @@ def test_states_of_the_lesion_tab_before_an_answer(page: Page, api: FakeApi, che
     check("an empty file")
 
     page.route("**/v1/lesion*", lambda route: None)
-    add_lesion(page)
+    add_lesion(page, jpeg(colour="black"))
     expect(page.get_by_role("heading", name="Classifying the photo")).to_be_visible()
-    check("working")
+    expect(page.get_by_text("More light: the picture is dark.")).to_be_visible()
+    check("working, with a hint")
     page.get_by_role("button", name="Cancel").click()
     page.unroute("**/v1/lesion*")
 

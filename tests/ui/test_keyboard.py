@@ -76,8 +76,8 @@ def test_a_lesion_is_classified_by_keyboard_and_the_next_photo_added(page: Page,
     go_to(page, panel.get_by_role("checkbox", name="Where the network looked"))
     page.keyboard.press("Space")
     go_to(page, panel.get_by_label("Strength of the blue"))
-    page.keyboard.press("Home")
-    expect(panel.locator(".grad-cam")).to_have_css("opacity", "0.1")
+    page.keyboard.press("End")
+    expect(panel.locator(".grad-cam")).to_have_css("opacity", "1")
 
     api.lesion = lesion_answer(malignant=0.8)
     go_to(page, page.get_by_role("button", name="Check another photo"), "Shift+Tab")

@@ -5,10 +5,12 @@ import io
 import re
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 from playwright.sync_api import Dialog, FilePayload, Locator, Page, Route, expect
 
+from serve.lesion.grad_cam import grad_cam_png
 from serve.lesion.schemas import LesionAnswer
 from tests.ui.conftest import MAX_PHOTO_BYTES, FakeApi, lesion_answer, not_usable_answer, on_every_screen
 
@@ -40,9 +42,9 @@ PASTE = (
 )
 
 
-def jpeg(size_px: tuple[int, int] = (320, 240), kind: str = "JPEG") -> bytes:
+def jpeg(size_px: tuple[int, int] = (320, 240), kind: str = "JPEG", colour: str = "tan") -> bytes:
     photo = io.BytesIO()
-    Image.new("RGB", size_px, "tan").save(photo, kind)
+    Image.new("RGB", size_px, colour).save(photo, kind)
     return photo.getvalue()
 
 
@@ -290,17 +292,44 @@ def test_a_photo_that_nobody_can_draw_has_its_answer(page: Page, api: FakeApi):
     expect(tab(page).locator(".stage")).to_be_hidden()
 
 
-def test_the_map_is_off_at_first_and_its_strength_can_be_set(page: Page, api: FakeApi):
-    classify(page, api, lesion_answer(), LANDSCAPE)
-    grad_cam = tab(page).locator(".grad-cam")
+def grad_cam_of(map_HW: np.ndarray) -> str:
+    return grad_cam_png(map_HW.astype(np.float32))
+
+
+def test_the_map_is_off_at_first_then_lines_and_its_strength_can_be_set(page: Page, api: FakeApi):
+    y_HW, x_HW = np.mgrid[0:32, 0:32]
+    distance_HW = np.hypot(x_HW - 7.5, y_HW - 15.5)  # the middle of the map is in the left half of the crop
+    answer = lesion_answer().model_copy(
+        update={"lesion_box": BOX, "crop_box": CROP, "heatmap_png": grad_cam_of(1 - distance_HW / 40)}
+    )
+    classify(page, api, answer, LANDSCAPE)
+    grad_cam, lines = tab(page).locator(".grad-cam"), tab(page).locator(".contours")
     strength = tab(page).get_by_label("Strength of the blue")
     expect(grad_cam).to_have_css("opacity", "0")
+    expect(lines).to_be_hidden()
     expect(strength).to_be_hidden()
 
     tab(page).get_by_text("Where the network looked").click()
-    expect(grad_cam).to_have_css("opacity", "0.6")
+    expect(lines.locator("path")).to_have_count(4)
+    expect(grad_cam).to_have_css("opacity", "0")
+    crop, inner = place(lines), place(lines.locator(".over.from-80"))
+    center = (inner["x"] + inner["width"] / 2 - crop["x"], inner["y"] + inner["height"] / 2 - crop["y"])
+    assert center == pytest.approx((crop["width"] / 4, crop["height"] / 2), abs=3)
+    assert inner["width"] / crop["width"] == pytest.approx(2 * 8 / 32, abs=0.02)
+    words = tab(page).locator("[data-slot=map-text]")
+    expect(words).to_have_text(re.compile(r"encloses 2\d% of the square .* 2\d% of it is inside the frame"))
     strength.fill("20")
     expect(grad_cam).to_have_css("opacity", "0.2")
+
+
+def test_a_map_without_evidence_has_no_line(page: Page, api: FakeApi):
+    answer = lesion_answer().model_copy(update={"heatmap_png": grad_cam_of(np.zeros((7, 7)))})
+    classify(page, api, answer, LANDSCAPE)
+
+    tab(page).get_by_text("Where the network looked").click()
+
+    expect(tab(page).get_by_text("There is no line: no area of this photo stands out.")).to_be_visible()
+    expect(tab(page).locator(".contours path")).to_have_count(0)
 
 
 def test_leaving_warns_only_while_there_is_something_to_lose(page: Page, api: FakeApi):

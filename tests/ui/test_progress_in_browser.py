@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Dialog, FilePayload, Locator, Page, Route, expect
 
-from serve.progress.schemas import Box, FoundFace
+from serve.progress.schemas import Box, Eyes, FoundFace, Point
 from serve.schemas import MAX_SERIES_PHOTOS, Reason
 from tests.ui.conftest import FakeApi, on_every_screen, progress_answer
 
@@ -169,6 +169,65 @@ def test_the_order_changes_by_keyboard_and_a_wrong_one_is_said(tab: Page, api: F
     expect(answer.locator(".photos li p:first-of-type")).to_have_text(
         [re.compile("Apr 10, 2026"), re.compile("Mar 1, 2026")]
     )
+
+
+class Pointer:
+    """A mouse, or on a phone a finger."""
+
+    def __init__(self, page: Page) -> None:
+        self._mouse = page.mouse
+        self._session = page.context.new_cdp_session(page)
+        self._is_finger = page.evaluate("innerWidth < 500")
+        if self._is_finger:
+            self._session.send("Emulation.setTouchEmulationEnabled", {"enabled": True})
+
+    def down(self, x: float, y: float) -> None:
+        if self._is_finger:
+            return self._touch("touchStart", [{"x": x, "y": y}])
+        self._mouse.move(x, y)
+        self._mouse.down()
+
+    def move(self, x: float, y: float) -> None:
+        if self._is_finger:
+            return self._touch("touchMove", [{"x": x, "y": y}])
+        self._mouse.move(x, y, steps=3)
+
+    def up(self) -> None:
+        if self._is_finger:
+            return self._touch("touchEnd", [])
+        self._mouse.up()
+
+    def _touch(self, kind: str, points: list[dict[str, float]]) -> None:
+        self._session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+
+@on_every_screen
+def test_a_photo_is_dragged_to_its_place(tab: Page, api: FakeApi):
+    add(tab, [photo(number) for number in range(3)])
+    compare(tab)
+    expect(tab.get_by_role("heading", name="When were these photos taken?")).to_be_focused()
+    rows, pointer = tab.locator(".arrange-list li"), Pointer(tab)
+    ids = rows.evaluate_all("rows => rows.map(row => row.dataset.id)")
+    handle, last = place(rows.nth(0).locator(".drag-handle")), place(rows.nth(2))
+    x, y = handle["x"] + handle["width"] / 2, handle["y"] + handle["height"] / 2
+
+    pointer.down(x, y)
+    pointer.move(x, y + 40)
+    tab.keyboard.press("Escape")
+    pointer.move(x, last["y"] + last["height"] / 2)
+    pointer.up()
+    assert rows.evaluate_all("rows => rows.map(row => row.dataset.id)") == ids, "Escape cancels"
+
+    pointer.down(x, y)
+    pointer.move(x, y + 40)
+    pointer.move(x, last["y"] + last["height"] / 2)
+    expect(rows.nth(0)).to_have_class("dragged")
+    pointer.up()
+    expect(tab.locator("#announcements")).to_have_text("The photo is now number 3 of 3.")
+    assert rows.evaluate_all("rows => rows.map(row => row.dataset.id)") == [*ids[1:], ids[0]]
+    tab.get_by_role("button", name="Compare in this order").click()
+    answered(tab)
+    assert api.photos == [photo(number)["buffer"] for number in (1, 2, 0)]
 
 
 @on_every_screen
@@ -426,6 +485,47 @@ def test_before_and_after_aligns_the_faces_by_slider_and_side_by_side(tab: Page,
     before, after = (place(tab.locator(f".before-after-stage .{side}")) for side in ("before", "after"))
     assert before["x"] + before["width"] <= after["x"]
     assert_aligned()
+
+
+EYE = """
+(image, [x, y]) => {
+    const { width, left, top, transform, transformOrigin } = getComputedStyle(image);
+    const scale = parseFloat(width) / image.naturalWidth;
+    const [originX, originY] = transformOrigin.split(" ").map(parseFloat);
+    const point = { x: x * scale - originX, y: y * scale - originY };
+    const turned = new DOMMatrix(transform).transformPoint(point);
+    return [parseFloat(left) + originX + turned.x, parseFloat(top) + originY + turned.y];
+}
+"""
+"""Place of a point of the photo inside the frame."""
+
+
+def test_before_and_after_puts_the_eyes_of_a_turned_face_in_the_same_places(tab: Page, api: FakeApi):
+    answer = progress_answer(2)
+    box = Box(left=100, top=100, right=300, bottom=340)
+    eyes = (((150, 200), (250, 200)), ((160, 420), (400, 360)))
+    photos = [
+        one.model_copy(
+            update={
+                "face": FoundFace(
+                    box=box, confidence=1, eyes=Eyes(left=Point(x=x1, y=y1), right=Point(x=x2, y=y2))
+                ),
+                "taken_at": MARCH,
+            }
+        )
+        for one, ((x1, y1), (x2, y2)) in zip(answer.photos, eyes, strict=True)
+    ]
+    api.progress = answer.model_copy(update={"photos": photos, "order": "exif"})
+    add(tab, [photo(0), photo(1, PORTRAIT)])
+    compare(tab)
+    answered(tab)
+
+    before, after = (tab.locator(f".before-after-stage .{side} img") for side in ("before", "after"))
+    expect(after).to_be_visible()
+    for eye in (0, 1):
+        assert before.evaluate(EYE, eyes[0][eye]) == pytest.approx(after.evaluate(EYE, eyes[1][eye]), abs=1)
+    left, right = (before.evaluate(EYE, eyes[0][eye]) for eye in (0, 1))
+    assert left[1] == pytest.approx(right[1], abs=1) and right[0] > left[0]
 
 
 def test_an_example_is_compared_and_gives_way_to_own_photos(tab: Page, api: FakeApi):

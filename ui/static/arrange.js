@@ -6,11 +6,12 @@
  */
 
 import { announce, fill } from './answer.js';
+import { connectDragOrder } from './drag_order.js';
 import { showPhoto } from './photo_input.js';
 import { dayOf, isAgainstDates, move, withDay } from './series.js';
 import { template, text } from './texts.js';
 
-/** The list of photos with a date, two buttons for the order and a switch for each. */
+/** The list of photos with a date, two buttons and a handle for the order and a switch for each. */
 export class ArrangeForm {
   /**
    * @param {HTMLElement} root `[data-view="arrange"]`
@@ -34,6 +35,11 @@ export class ArrangeForm {
     root.querySelector('[data-action="back"]')?.addEventListener('click', onBack);
     this.list.addEventListener('click', (event) => this.#onClick(event));
     this.list.addEventListener('change', (event) => this.#onChange(event));
+    connectDragOrder(this.list, {
+      handle: '[data-drag]',
+      canMove: (row) => !row.classList.contains('left-out'),
+      onMove: (from, to) => this.#move(from, to),
+    });
   }
 
   /**
@@ -107,6 +113,7 @@ export class ArrangeForm {
       button.hidden = item.isLeftOut;
       button.setAttribute('aria-disabled', String(!isPossible));
     }
+    /** @type {HTMLElement} */ (row.querySelector('.drag-handle')).hidden = item.isLeftOut || numUsed < 2;
     return row;
   }
 
@@ -115,9 +122,16 @@ export class ArrangeForm {
     const button = /** @type {Element} */ (event.target).closest('[data-move]');
     if (!(button instanceof HTMLElement) || button.ariaDisabled === 'true') return;
     const from = this.#indexOf(button);
-    const to = from + Number(button.dataset.move);
-    this.#set(move(this.items, from, to));
+    this.#move(from, from + Number(button.dataset.move));
     button.focus(); // a moved element loses it
+  }
+
+  /**
+   * @param {number} from
+   * @param {number} to
+   */
+  #move(from, to) {
+    this.#set(move(this.items, from, to));
     announce(text('moved', { number: to + 1, total: this.items.filter(({ isLeftOut }) => !isLeftOut).length }));
   }
 

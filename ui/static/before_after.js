@@ -6,7 +6,12 @@
 
 import { showPhoto } from './photo_input.js';
 
-const FACE_SHARE = 0.7; // of the side of the picture
+/** Longer side of the box of a face, as a share of the picture. */
+const FACE_SHARE = 0.7;
+/** Longer side of the box and distance from the eyes to the middle of the face, in distances of the eyes:
+ *  FACE_SIDE and FACE_CENTRE of models/face/alignment.py. */
+const FACE_SIDE = 2.7;
+const FACE_CENTRE = 0.4;
 
 /**
  * Connect the two photos, the slider and the choice between both views.
@@ -58,7 +63,35 @@ function connectDrag(stage, divider) {
 }
 
 /**
- * Show a photo so that its face has the same place and size as that of the other one.
+ * @typedef {object} FacePlace
+ * @property {number} x middle of the face, pixels of the upright photo
+ * @property {number} y
+ * @property {number} side of the face, pixels
+ * @property {number} angle of the line through the eyes, radians, clockwise
+ */
+
+/**
+ * Return where a face is: by its eyes, or by its box in an answer without eyes.
+ * @param {DOMStringMap} dataset of an option of templates/progress_before_after.html.jinja
+ * @returns {FacePlace}
+ */
+export function facePlace({ face, eyes }) {
+  if (eyes) {
+    const [leftX, leftY, rightX, rightY] = eyes.split(',').map(Number);
+    const [acrossX, acrossY] = [rightX - leftX, rightY - leftY];
+    return {
+      x: (leftX + rightX) / 2 - FACE_CENTRE * acrossY,
+      y: (leftY + rightY) / 2 + FACE_CENTRE * acrossX,
+      side: FACE_SIDE * Math.hypot(acrossX, acrossY),
+      angle: Math.atan2(acrossY, acrossX),
+    };
+  }
+  const [left, top, right, bottom] = String(face).split(',').map(Number);
+  return { x: (left + right) / 2, y: (top + bottom) / 2, side: Math.max(right - left, bottom - top), angle: 0 };
+}
+
+/**
+ * Show a photo so that its face has the same place, size and turn as that of the other one.
  * @param {HTMLElement} figure
  * @param {HTMLOptionElement} option
  * @param {(index: number) => Photo | undefined} photoAt
@@ -71,13 +104,15 @@ async function showFace(figure, option, photoAt) {
   const size = photo && (await showPhoto(image, photo));
   image.hidden = !size;
   if (!size) return;
-  const [left, top, right, bottom] = String(option.dataset.face).split(',').map(Number);
-  const side = Math.max(right - left, bottom - top) / FACE_SHARE;
-  const percent = (/** @type {number} */ length) => `${(100 * length) / side}%`;
+  const place = facePlace(option.dataset);
+  const shown = place.side / FACE_SHARE;
+  const percent = (/** @type {number} */ length, /** @type {number} */ whole) => `${(100 * length) / whole}%`;
   Object.assign(image.style, {
-    width: percent(size.width),
-    height: percent(size.height),
-    left: percent(side / 2 - (left + right) / 2),
-    top: percent(side / 2 - (top + bottom) / 2),
+    width: percent(size.width, shown),
+    height: percent(size.height, shown),
+    left: percent(shown / 2 - place.x, shown),
+    top: percent(shown / 2 - place.y, shown),
+    transformOrigin: `${percent(place.x, size.width)} ${percent(place.y, size.height)}`,
+    transform: `rotate(${-place.angle}rad)`,
   });
 }

@@ -1,7 +1,11 @@
-/** Take a photo with the camera of a computer, in a dialog: templates/camera.html.jinja. */
+/** Take a photo with the camera of a computer, in a dialog: templates/document.html.jinja. */
 
 import { fill } from './answer.js';
-import { template } from './texts.js';
+import { look } from './photo_look.js';
+import { template, text } from './texts.js';
+
+/** Time between two looks at the picture of the camera. */
+const LOOK_MS = 800;
 
 /**
  * Return whether the browser lets this page use a camera; over plain HTTP it does on the same machine only.
@@ -22,9 +26,11 @@ export async function openCamera(host) {
   });
   const dialog = /** @type {HTMLDialogElement} */ (template('camera-dialog').firstElementChild);
   const video = /** @type {HTMLVideoElement} */ (dialog.querySelector('video'));
-  for (const ring of /** @type {NodeListOf<HTMLElement>} */ (dialog.querySelectorAll('[data-ring]'))) ring.hidden = host.dataset.maxPhotos !== '1';
+  const isLesion = host.dataset.maxPhotos === '1';
+  for (const ring of /** @type {NodeListOf<HTMLElement>} */ (dialog.querySelectorAll('[data-ring]'))) ring.hidden = !isLesion;
   fill(dialog, 'hint', host.dataset.hint ?? '');
   host.append(dialog);
+  const looks = setInterval(() => lookAtVideo(dialog, video, isLesion), LOOK_MS);
   try {
     video.srcObject = stream;
     dialog.showModal();
@@ -32,9 +38,23 @@ export async function openCamera(host) {
     await new Promise((resolve) => dialog.addEventListener('close', resolve, { once: true }));
     return dialog.returnValue === 'take' ? await frame(video) : null;
   } finally {
+    clearInterval(looks);
     stream.getTracks().forEach((track) => track.stop());
     dialog.remove();
   }
+}
+
+/**
+ * Say what the picture lacks; screen readers hear a change only.
+ * @param {HTMLElement} dialog
+ * @param {HTMLVideoElement} video
+ * @param {boolean} isLesion
+ */
+function lookAtVideo(dialog, video, isLesion) {
+  if (video.readyState < HTMLMediaElement.HAVE_CURRENT_DATA) return;
+  const seen = look(video, { width: video.videoWidth, height: video.videoHeight }, { isLesion });
+  fill(dialog, 'look', text(`look_${seen ?? 'fine'}`));
+  dialog.classList.toggle('is-fine', seen === null);
 }
 
 /**

@@ -2,17 +2,20 @@
 
 import { afterAnswer } from './after_answer.js';
 import { announce, clear, connectStrength, fill, placeBoxes, show, showError, showWorking } from './answer.js';
+import { drawContours } from './contours.js';
 import { chooseBox } from './crop.js';
 import { EarlierAnswers } from './earlier.js';
 import { ApiError, photoForm, postPhotos, renderFragment, requestIdOf } from './http.js';
 import { connectModelChoice } from './models.js';
 import { connectPhotoInput, fetchExample, makePhoto, release, showPhoto } from './photo_input.js';
+import { lookAtFile } from './photo_look.js';
 import { hasText, text } from './texts.js';
 
 /**
  * @typedef {import('./photo_input.js').Photo} Photo
  * @typedef {import('./earlier.js').Entry} Entry
- * @typedef {{photo: Photo, isExample: boolean, box?: number[]}} Wish A photo to classify; box: of the lesion.
+ * @typedef {Promise<import('./photo_look.js').Hint | null>} Look
+ * @typedef {{photo: Photo, isExample: boolean, look: Look, box?: number[]}} Wish A photo to classify; box: of the lesion.
  */
 
 const QUERY = 'explain=true&top_k=27';
@@ -36,7 +39,7 @@ export function startLesion(root) {
   const slot = (/** @type {string} */ name) => /** @type {HTMLElement} */ (root.querySelector(`[data-slot="${name}"]`));
   const [again, inputs, picture, place, guide, hint] = ['again', 'inputs', 'photo', 'answer', 'guide', 'hint'].map(slot);
   const chooser = /** @type {HTMLElement} */ (inputs.querySelector('.photo-input'));
-  const modelQuery = connectModelChoice(/** @type {HTMLElement} */ (root.querySelector('[data-model-choice]')), () => { if (current) classify({ photo: current.photo, isExample: current.isExample, box: current.box }); });
+  const modelQuery = connectModelChoice(/** @type {HTMLElement} */ (root.querySelector('[data-model-choice]')), () => { if (current) classify({ ...wishOf(current), box: current.box }); });
   const list = (earlier = new EarlierAnswers(slot('earlier'), {
     onOpen: (entry) => { forget(); present(entry); },
     onClear: (entries) => {
@@ -98,7 +101,7 @@ export function startLesion(root) {
       const onKept = () => { entry.isKept = true; };
       afterAnswer(card, { task: 'lesion', answer, path, photos: [wish.photo], requestId: requestIdOf(answer), isExample: wish.isExample, onKept });
       if (wish.box) fill(frame, 'found', text('frame_chosen'));
-      adviseNext(answer);
+      adviseNext(answer, await wish.look);
       present(entry);
     } catch (error) {
       if (signal.aborted) return;
@@ -118,19 +121,20 @@ export function startLesion(root) {
     entry.size ??= await fillFrame(entry.frame, entry.photo);
   };
 
-  /** Say before the next photo what this one lacked. */
-  const adviseNext = (/** @type {{reasons: {code: string}[]}} */ { reasons }) => {
-    const names = reasons.map(({ code }) => `hint_${code}`).filter(hasText);
+  /** Say before the next photo what this one lacked: to the API, else to the look in the browser. */
+  const adviseNext = (/** @type {{reasons: {code: string}[]}} */ { reasons }, /** @type {string | null} */ seen) => {
+    const names = [...reasons.map(({ code }) => code), seen].map((code) => `hint_${code}`).filter(hasText);
     chooser.dataset.hint = hint.textContent = names.length ? text(names[0]) : '';
     hint.hidden = !names.length;
   };
 
   const frameLesion = async () => {
     if (!shown?.size) return;
-    const { answer, photo, isExample, size, frame } = shown;
+    const { answer, size, frame } = shown;
+    const wish = wishOf(shown);
     const { src } = /** @type {HTMLImageElement} */ (frame.querySelector('[data-photo]'));
     const box = await chooseBox(root, { src, size, start: answer.lesion_box });
-    if (box) classify({ photo, isExample, box });
+    if (box) classify({ ...wish, box });
     else /** @type {HTMLElement | null} */ (frame.querySelector('[data-crop]'))?.focus();
   };
 
@@ -143,7 +147,9 @@ export function startLesion(root) {
     preview.onerror = () => preview.remove(); // the server draws it with the answer
     preview.src = photo.url;
     picture.hidden = false;
-    classify({ photo, isExample });
+    const look = isExample ? Promise.resolve(null) : lookAtFile(photo.file, { isLesion: true });
+    look.then((seen) => { if (seen && preview.isConnected) hintAbove(preview, text(`look_${seen}`)); });
+    classify({ photo, isExample, look });
   };
 
   const input = connectPhotoInput(chooser, { onPhotos: add, dropTarget: root });
@@ -161,6 +167,21 @@ export function startLesion(root) {
     }
   });
   connectStrength(root);
+}
+
+/**
+ * @param {Wish} wish
+ * @returns {Wish} without an answer and its box
+ */
+const wishOf = ({ photo, isExample, look }) => ({ photo, isExample, look });
+
+/**
+ * @param {HTMLElement} preview
+ * @param {string} hint
+ */
+function hintAbove(preview, hint) {
+  preview.before(Object.assign(document.createElement('p'), { className: 'hint', textContent: hint }));
+  announce(hint);
 }
 
 /**
@@ -184,6 +205,7 @@ export async function fillFrame(frame, photo) {
     stage.querySelector('[data-margins]')?.remove();
   }
   placeBoxes(box, size);
+  drawContours(stage);
   const crop = /** @type {HTMLElement | null} */ (stage.querySelector('[data-crop]'));
   if (crop) crop.hidden = false;
   return size;

@@ -43,6 +43,7 @@ export function connectModelChoice(root, onChange) {
     const choices = models.filter(({ kind }) => kind === task);
     if (choices.length < 2) return;
     select.replaceChildren(...choices.map(option));
+    root.querySelector('ul')?.replaceChildren(...choices.filter(({ description }) => description).map(purpose));
     const before = recall(key);
     if (choices.some((model) => valueOf(model) === before)) select.value = before;
     root.hidden = false;
@@ -51,9 +52,22 @@ export function connectModelChoice(root, onChange) {
 }
 
 /** @param {Model} model */
-function option(model) {
-  const name = `${model.name} ${model.version}`;
-  return new Option(model.description ? `${name}: ${model.description}` : name, valueOf(model), model.default);
+const nameOf = (model) => `${model.name} ${model.version}`;
+
+/** @param {Model} model */
+const option = (model) => new Option(nameOf(model), valueOf(model), model.default);
+
+/**
+ * Say what a model is good for; a closed select would cut this off on a phone.
+ * @param {Model} model
+ * @returns {HTMLElement}
+ */
+function purpose(model) {
+  const line = document.createElement('li');
+  const name = Object.assign(document.createElement('bdi'), { textContent: nameOf(model) });
+  const words = Object.assign(document.createElement('bdi'), { textContent: model.description });
+  line.append(name, ': ', words);
+  return line;
 }
 
 /** @param {Model} model */

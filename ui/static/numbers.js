@@ -26,7 +26,7 @@ export const numberText = (value, digits) => new Intl.NumberFormat(language(), {
  * @returns {string}
  */
 export function percentText(probability, limits) {
-  const format = (/** @type {number} */ whole) => new Intl.NumberFormat(language(), { style: 'percent' }).format(whole / 100);
+  const format = (/** @type {number} */ whole) => percentFormat().format(whole / 100);
   if (probability < 0.01) return isolated(`<${format(1)}`);
   if (probability > 0.99) return isolated(`>${format(99)}`);
   let whole = Math.round(100 * probability);
@@ -36,6 +36,15 @@ export function percentText(probability, limits) {
   }
   return isolated(format(whole));
 }
+
+/**
+ * Format a share that was counted, in whole percent; 0% and 100% are possible.
+ * @param {number} share
+ * @returns {string}
+ */
+export const shareText = (share) => isolated(percentFormat().format(share));
+
+const percentFormat = () => new Intl.NumberFormat(language(), { style: 'percent' });
 
 /**
  * Keep text from right to left from mirroring a sign and from putting % before the number.

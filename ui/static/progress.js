@@ -18,6 +18,7 @@ import { connectModelChoice } from './models.js';
 import { connectPhotoInput, fetchExample, makePhoto } from './photo_input.js';
 import { nextRequest, photoNumber, stepAfter, withChosenOrder, withRecordedTimes } from './series.js';
 import { fillPhotos } from './series_answer.js';
+import { SeriesHints } from './series_hints.js';
 import { SeriesPhotos } from './series_photos.js';
 import { problemError } from './series_problem.js';
 import { SeriesTiles } from './series_tiles.js';
@@ -82,6 +83,7 @@ class ProgressTab {
         if (series.photos.has(id)) this.#change(() => series.faults.set(id, text('tile_unreadable')));
       },
     });
+    this.hints = new SeriesHints(this.#find('.series-hints'), series.photoOf);
     this.form = new ArrangeForm(this.#view('arrange'), {
       photoOf: series.photoOf,
       onDates: (button) => this.#compareArranged('dates', button),
@@ -163,6 +165,7 @@ class ProgressTab {
   #redraw() {
     const isEmpty = series.items.length === 0;
     this.tiles.update(series.items, series.faults);
+    this.hints.update(series.items, series.isExample);
     this.input.classList.toggle('has-photos', !isEmpty);
     this.#find('#progress-examples').hidden = !isEmpty;
     const view = this.#view('photos');

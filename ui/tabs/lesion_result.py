@@ -3,9 +3,12 @@
 import math
 from typing import Literal, NamedTuple
 
+from markupsafe import Markup
+
 from serve.lesion.schemas import DiagnosisScore, LesionAnswer
 from serve.schemas import ReasonCode
 from ui.rendering import exact_percent, render
+from ui.tabs.diagnosis_drawings import DIAGNOSIS_SIGNS, diagnosis_drawing
 from ui.tabs.diagnosis_texts import DIAGNOSIS_TEXTS
 from ui.tabs.reason_texts import cautions, findings, not_usable_text
 from ui.tabs.verdict_errors import VerdictErrors
@@ -16,6 +19,7 @@ _NOT_A_LESION = frozenset[ReasonCode]({"not_skin", "no_lesion", "unfamiliar"})
 _HIDES_LESION = frozenset[ReasonCode]({"too_small", "too_dark", "overexposed"})
 """Reasons that no choice of an area changes."""
 _MAX_DECIMALS = 4
+_MAX_DRAWINGS = 3
 _ODDS_OF_TEN = 0.45
 """From here odds are counted in ten lesions: "about 7 in 10" instead of "about 1 in 1"."""
 
@@ -66,6 +70,7 @@ def lesion_fragment(answer: LesionAnswer, errors: VerdictErrors | None, language
         heads_disagree=answer.verdict != "inconclusive" and against_verdict > 0.5,
         diagnosis_text=DIAGNOSIS_TEXTS.get(named.name) if named else None,
         error_details=errors.details(language) if errors else [],
+        drawings=_drawings(answer),
     )
 
 
@@ -77,6 +82,13 @@ def odds_of(probability: float) -> Odds:
         total = round(1 / probability)
         return Odds(1, total if total <= 10 else 5 * round(total / 5))
     return Odds(min(round(10 * probability), 9), 10)
+
+
+def _drawings(answer: LesionAnswer) -> list[tuple[str, Markup, str]]:
+    """Return name, drawing and signs of the most probable diagnoses, the named one first."""
+    ranked = sorted(answer.diagnoses, key=lambda score: (score != answer.diagnosis, -score.probability))
+    drawn = [(score.name, diagnosis_drawing(score.name)) for score in ranked[:_MAX_DRAWINGS]]
+    return [(name, drawing, DIAGNOSIS_SIGNS[name]) for name, drawing in drawn if drawing]
 
 
 def _naming(answer: LesionAnswer) -> Literal["likeliest", "suggested", "likeliest of its group", ""]:

@@ -1,7 +1,7 @@
 """The result of the Progress tab: verdict, plot over time, before and after, and the photos with their faces.
 
 The browser places its own photos into the HTML: ``data-photo`` is the position of a photo in the request,
-``data-box`` and ``data-face`` the box of its face in pixels of the upright photo.
+``data-box`` and ``data-face`` the box of its face in pixels of the upright photo, ``data-eyes`` the eyes.
 """
 
 from serve.progress.schemas import PhotoReport, ProgressAnswer
@@ -62,6 +62,7 @@ def progress_card(answer: ProgressAnswer, language: str = DEFAULT_LANGUAGE) -> s
         faces=[(number, photo) for number, photo in enumerate(answer.photos, start=1) if _is_used(photo)],
         others=_other_people(answer),
         box_text=_box_text,
+        eyes_text=_eyes_text,
     )
 
 
@@ -81,3 +82,10 @@ def _box_text(photo: PhotoReport) -> str:
     assert photo.face is not None
     box = photo.face.box
     return ",".join(f"{edge:g}" for edge in (box.left, box.top, box.right, box.bottom))
+
+
+def _eyes_text(photo: PhotoReport) -> str:
+    """Return the eyes for ``data-eyes``: x and y of the left and of the right eye in pixels."""
+    assert photo.face is not None and photo.face.eyes is not None
+    eyes = photo.face.eyes
+    return ",".join(f"{value:g}" for value in (eyes.left.x, eyes.left.y, eyes.right.x, eyes.right.y))

@@ -8,6 +8,7 @@ from models.face.alignment import (
     MARGIN,
     align,
     crop_coordinates,
+    eyes_of,
     is_upright,
 )
 
@@ -29,6 +30,21 @@ def test_a_rotated_and_scaled_face_is_fitted_exactly():
 
     assert unit == pytest.approx(UNIT)
     assert centre == pytest.approx(MIDDLE)
+
+
+def test_the_eyes_are_those_of_the_landmarks_for_a_frontal_face():
+    landmarks = moved_landmarks()
+
+    eyes = eyes_of(landmarks, box_of(FACE_SIDE * abs(UNIT)))
+
+    assert np.asarray(eyes) == pytest.approx(np.asarray(landmarks[:2]))
+
+
+def test_the_eyes_of_a_contradicted_box_have_the_distance_of_its_size():
+    (left_x, left_y), (right_x, right_y) = eyes_of([(200.0, 150.0)] * 5, box_of(90.0))
+
+    assert right_x - left_x == pytest.approx(90 / FACE_SIDE)
+    assert left_y == right_y < 150
 
 
 def test_a_box_that_contradicts_the_landmarks_decides():

@@ -83,7 +83,10 @@ def test_a_drawn_face_is_cropped_to_the_input_size_of_the_chosen_progress_networ
 
     assert found is not None and found.crop_HWC.shape == (80, 80, 3)
     assert large is not None and large.crop_HWC.shape == (96, 96, 3)
-    assert found.descriptor_D is None
+    assert found.descriptor_D is None and found.eyes is not None
+    left, top, right, bottom = found.box
+    (left_x, left_y), (right_x, right_y) = found.eyes
+    assert left < left_x < right_x < right and top < left_y < bottom and top < right_y < bottom
     assert nothing is None
 
 

@@ -51,6 +51,17 @@ def test_boxes_are_in_pixels_of_the_original_photo_and_inside_it():
     assert found.confidence == 1
 
 
+def test_eyes_are_in_pixels_of_the_original_photo():
+    face = replace(face_of(), eyes=((64.0, 48.0), (128.0, 60.0)))
+
+    answer = progress_answer(report_of(0.4, 0.6), series_of(face, face_of()), "upload")
+
+    first, last = (photo.face for photo in answer.photos)
+    assert first is not None and first.eyes is not None and last is not None
+    assert first.eyes.model_dump() == {"left": {"x": 400, "y": 300}, "right": {"x": 800, "y": 375}}
+    assert last.eyes is None, "as a face detector of an older version answers"
+
+
 def test_the_probability_so_far_starts_with_the_second_face():
     answer = progress_answer(
         report_of(0.1, 0.2, 0.3, 0.4), series_of(None, face_of(), None, face_of()), "upload"

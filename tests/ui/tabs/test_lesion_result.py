@@ -141,11 +141,31 @@ def test_without_a_diagnosis_the_card_says_so_and_names_none(make_lesion_answer)
 
 
 def test_every_bar_carries_its_group_in_words(make_lesion_answer):
-    bars = re.findall(r"<li>.*?</li>", lesion_card(make_lesion_answer()), flags=re.DOTALL)
+    _, _, html = lesion_card(make_lesion_answer()).partition('<ol class="bars">')
+    bars = re.findall(r"<li>.*?</li>", html.partition("</ol>")[0], flags=re.DOTALL)
 
     assert len(bars) == 7
     assert words_of(bars[0]) == "Nevus benign 62%"
     assert words_of(bars[1]) == "Melanoma malignant 16%"
+
+
+def test_the_named_and_the_most_probable_diagnoses_are_drawn_with_their_signs(make_lesion_answer):
+    html = lesion_card(make_lesion_answer(malignant=0.8))
+    _, _, drawings = html.partition('<ul class="drawings">')
+
+    names = re.findall(r"<b>([^<]*)\.</b>", drawings.partition("</ul>")[0])
+    assert names == ["Melanoma", "Nevus", "Pigmented Benign Keratosis"]
+    assert drawings.partition("</ul>")[0].count("<svg") == 3
+
+
+@pytest.mark.parametrize("usable", [True, False])
+def test_every_answer_says_what_a_photo_cannot_show_and_what_to_look_for(
+    make_lesion_answer, make_not_usable_answer, usable
+):
+    words = words_of(lesion_card(make_lesion_answer() if usable else make_not_usable_answer()))
+
+    assert "Asymmetry: one half is unlike the other." in words
+    assert "The network sees one photo." in words
 
 
 def test_a_disagreement_of_the_two_outputs_is_shown(make_lesion_answer):
@@ -189,7 +209,7 @@ def test_the_map_is_off_at_first_and_has_a_control_of_its_strength(make_lesion_a
     html = lesion_photo(make_lesion_answer())
 
     assert re.search(r'<input type="checkbox" data-map>', html)
-    assert re.search(r'<input type="range" min="10" max="100"[^>]* data-strength>', html)
+    assert re.search(r'<input type="range" min="0" max="100"[^>]* data-strength>', html)
     assert "data-map" not in lesion_photo(make_lesion_answer().model_copy(update={"heatmap_png": None}))
 
 

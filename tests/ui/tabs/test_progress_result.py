@@ -3,7 +3,7 @@ from datetime import datetime
 
 import pytest
 
-from serve.progress.schemas import Box, FoundFace
+from serve.progress.schemas import Box, Eyes, FoundFace, Point
 from serve.schemas import DISCLAIMER, Reason
 from ui.tabs.progress_result import progress_card
 
@@ -178,14 +178,16 @@ def test_the_reasons_of_a_weak_answer_are_shown_with_what_their_numbers_count(ma
     assert "Photo 1 Mar 9, 2026 added as photo 2" in swapped_words
 
 
-def test_the_box_of_a_face_is_in_pixels_of_the_photo(make_progress_answer):
+def test_box_and_eyes_of_a_face_are_in_pixels_of_the_photo(make_progress_answer):
     answer = make_progress_answer(2)
-    face = FoundFace(box=Box(left=-20.5, top=30, right=200, bottom=330), confidence=1)
+    eyes = Eyes(left=Point(x=40.25, y=130), right=Point(x=140, y=128))
+    face = FoundFace(box=Box(left=-20.5, top=30, right=200, bottom=330), confidence=1, eyes=eyes)
     first = answer.photos[0].model_copy(update={"face": face})
 
     html = progress_card(answer.model_copy(update={"photos": [first, answer.photos[1]]}))
 
     assert 'data-box="-20.5,30,200,330"' in html
+    assert html.count('data-eyes="40.25,130,140,128"') == 2 and html.count("data-eyes") == 2
 
 
 def test_a_message_of_the_server_is_text(make_mixed_times_answer):
