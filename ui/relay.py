@@ -26,7 +26,15 @@ ROUTES = (
     ("DELETE", "/v1/feedback/{receipt}"),
 )
 _REQUEST_HEADERS = ("accept-language", "content-length", "content-type", "x-request-id", DEADLINE_HEADER)
-_RESPONSE_HEADERS = ("content-length", "content-type", "retry-after", "www-authenticate", "x-request-id")
+_RESPONSE_HEADERS = (
+    "content-language",
+    "content-length",
+    "content-type",
+    "retry-after",
+    "vary",
+    "www-authenticate",
+    "x-request-id",
+)
 _RECEIPT = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _RESPONSE_PREFIX = "ratelimit"  # RateLimit and RateLimit-Policy, or RateLimit-*
 
