@@ -1,8 +1,9 @@
-"""Write the page's messages into the catalogue of each language: ``python -m scripts.catalogues``.
+"""Write the messages of API and page into catalogues of each language: ``python -m scripts.catalogues``.
 
 Translations of unchanged messages stay; new messages are empty, and unused ones are removed.
 """
 
+from itertools import product
 from pathlib import Path
 
 from babel import Locale
@@ -10,10 +11,11 @@ from babel.messages import Catalog
 from babel.messages.extract import extract_from_dir
 from babel.messages.pofile import read_po, write_po
 
+from serve.runtime.languages import DEFAULT_LANGUAGE, LANGUAGES, catalogue_path
 from serve.schemas import DISCLAIMER
-from ui.translation import DEFAULT_LANGUAGE, LANGUAGES, catalogue
 
 ROOT = Path(__file__).parents[1]
+PACKAGES = {"serve": "the API", "ui": "the page"}
 _METHODS = [("**.py", "python"), ("**.jinja", "jinja2.ext:babel_extract")]
 _KEYWORDS = {"_": None, "N_": None, "NN_": (1, 2), "gettext": None, "ngettext": (1, 2)}
 _OPTIONS = {
@@ -26,18 +28,22 @@ _OPTIONS = {
 }
 
 
-def extract() -> Catalog:
-    """Return all messages of ``ui``, without translations."""
+def extract(package: str) -> Catalog:
+    """Return all messages of a package, without translations; those of ``serve`` serve the page too."""
     found = Catalog(project="skinserve", fuzzy=False)
-    found.add(DISCLAIMER)
-    for path, _, message, _, _ in extract_from_dir(ROOT / "ui", _METHODS, _OPTIONS, _KEYWORDS):
-        found.add(message, locations=[(f"ui/{path}", 1)])
+    known = extract("serve") if package == "ui" else found
+    if package == "ui":
+        found.add(DISCLAIMER)
+    for path, _, message, _, _ in extract_from_dir(ROOT / package, _METHODS, _OPTIONS, _KEYWORDS):
+        if package == "serve" or message not in known:
+            found.add(message, locations=[(f"{package}/{path}", 1)])
     return found
 
 
-def update(path: Path, language: str) -> Catalog:
+def update(package: str, language: str) -> Catalog:
     """Return the messages of ``extract`` with the translations of a catalogue, which need not exist."""
-    messages = extract()
+    messages = extract(package)
+    path = catalogue_path(ROOT / package / "locales", language)
     known = Catalog(locale=language, project="skinserve", fuzzy=False)
     if path.exists():
         with path.open("rb") as file:
@@ -46,18 +52,18 @@ def update(path: Path, language: str) -> Catalog:
     known.update(messages, no_fuzzy_matching=True)
     known.obsolete.clear()
     name = Locale.parse(language).english_name
-    known.header_comment = f"# {name} texts of the page of skinserve; see CONTRIBUTING.md."
+    known.header_comment = f"# {name} texts of {PACKAGES[package]} of skinserve; see CONTRIBUTING.md."
     known.version = known.msgid_bugs_address = known.last_translator = known.language_team = ""
     return known
 
 
 def main() -> None:
     """Update the catalogues of all languages."""
-    for language in LANGUAGES:
+    for package, language in product(PACKAGES, LANGUAGES):
         if language == DEFAULT_LANGUAGE:
             continue
-        path = catalogue(language)
-        messages = update(path, language)
+        path = catalogue_path(ROOT / package / "locales", language)
+        messages = update(package, language)
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("wb") as file:
             write_po(file, messages, width=0, include_lineno=False)

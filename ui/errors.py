@@ -6,7 +6,8 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from starlette.requests import ClientDisconnect
 
-from serve.schemas import ErrorBody, ErrorCode, ErrorDetail
+from serve.runtime.translated_errors import ErrorResponse
+from serve.schemas import ErrorCode, ErrorDetail
 
 _CLIENT_CLOSED_REQUEST = 499
 """Status of nginx, for logs only."""
@@ -31,8 +32,7 @@ class PageError(Exception):
 
 def error_response(error: PageError) -> JSONResponse:
     """Return the response with the error body of the API."""
-    body = ErrorBody(error=ErrorDetail(code=error.code, message=str(error))).model_dump()
-    return JSONResponse(body, status_code=error.status, headers=error.headers)
+    return ErrorResponse(ErrorDetail(code=error.code, message=str(error)), error.status, error.headers)
 
 
 def add_error_handler(site: FastAPI) -> None:

@@ -35,10 +35,12 @@ _REQUEST_HEADERS = (
 )
 _RESPONSE_HEADERS = (
     "cache-control",
+    "content-language",
     "content-length",
     "content-type",
     "etag",
     "retry-after",
+    "vary",
     "www-authenticate",
     "x-request-id",
 )

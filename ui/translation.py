@@ -1,39 +1,29 @@
-"""Choose the language of a request and load its catalogue of messages."""
+"""Choose the language of a page and load its catalogue of messages."""
 
 import gettext
-import io
 from functools import lru_cache
 from pathlib import Path
 from urllib.parse import parse_qs
 
-from babel import Locale, negotiate_locale
-from babel.messages.mofile import write_mo
-from babel.messages.pofile import read_po
+from babel import Locale
 from starlette.datastructures import Headers
 from starlette.types import Scope
 
-DEFAULT_LANGUAGE = "en"
-LANGUAGES = ("en", "ar", "de", "es", "hi", "pt")
+from serve.runtime import languages
+from serve.runtime.languages import DEFAULT_LANGUAGE as DEFAULT_LANGUAGE
+from serve.runtime.languages import LANGUAGES as LANGUAGES
+from serve.runtime.languages import N_ as N_
+from serve.runtime.languages import NN_ as NN_
+
 LOCALES = Path(__file__).with_name("locales")
-_MAX_HEADER_CHARS = 500
-
-
-def catalogue(language: str) -> Path:
-    """Return the path of the messages of a language other than English."""
-    return LOCALES / language / "LC_MESSAGES" / "skinserve.po"
 
 
 @lru_cache
 def translations(language: str) -> gettext.NullTranslations:
-    """Return the translations of one of ``LANGUAGES``; English is the language of the message ids."""
-    if language == DEFAULT_LANGUAGE:
-        return gettext.NullTranslations()
-    with catalogue(language).open("rb") as file:
-        messages = read_po(file, locale=language)
-    binary = io.BytesIO()
-    write_mo(binary, messages)
-    binary.seek(0)
-    return gettext.GNUTranslations(binary)
+    """Return the translations of the page's messages, then those of the API's."""
+    found = languages.load_translations(LOCALES, language)
+    found.add_fallback(languages.translations(language))
+    return found
 
 
 @lru_cache
@@ -60,29 +50,5 @@ def language_names() -> dict[str, str]:
 def language_of(scope: Scope) -> str:
     """Return the language of a request: ``?lang=`` of its address, else the first known one it accepts."""
     chosen = parse_qs(scope["query_string"].decode("latin-1")).get("lang", [])
-    accepted = _accepted(Headers(scope=scope).get("accept-language", ""))
-    return (negotiate_locale([*chosen, *accepted], LANGUAGES, sep="-") or DEFAULT_LANGUAGE).lower()
-
-
-def N_(text: str) -> str:  # noqa: N802 (known to the tools of gettext)
-    """Mark a text for translation where it is shown."""
-    return text
-
-
-def NN_(singular: str, plural: str) -> tuple[str, str]:  # noqa: N802
-    """Mark a text with a number for translation by ``ngettext`` where it is shown."""
-    return singular, plural
-
-
-def _accepted(header: str) -> list[str]:
-    """Return the tags of an ``Accept-Language`` header, the preferred one first."""
-    weighted = []
-    for part in header[:_MAX_HEADER_CHARS].split(","):
-        tag, _, parameter = part.strip().partition(";")
-        try:
-            weight = float(parameter.strip().removeprefix("q=") or 1)
-        except ValueError:
-            continue
-        if tag and 0 < weight <= 1:
-            weighted.append((weight, tag.strip()))
-    return [tag for _, tag in sorted(weighted, key=lambda pair: -pair[0])]
+    accepted = languages.accepted_tags(Headers(scope=scope).get("accept-language", ""))
+    return languages.negotiate([*chosen, *accepted])

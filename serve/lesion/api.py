@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
 from models.lesion.gate import find_problems_after, find_problems_before, find_weaknesses
@@ -20,10 +20,12 @@ from serve.lesion.config import LesionConfig
 from serve.lesion.gateway_model import GatewayModel, GatewayModels
 from serve.lesion.grad_cam import grad_cam_png
 from serve.lesion.messages import LesionPhoto, LesionReport
+from serve.lesion.reason_texts import translate_reasons
 from serve.lesion.schemas import LesionAnswer
 from serve.runtime import metrics
 from serve.runtime.admission import REQUEST_ID_HEADER, AdaptiveLimiter, request_slot
 from serve.runtime.errors import ApiError
+from serve.runtime.languages import set_language
 from serve.runtime.loaded_model import loaded_model
 from serve.runtime.model_catalog import CatalogEntry, ModelCatalog, ModelSelector
 from serve.runtime.model_traffic import choose_model
@@ -59,6 +61,7 @@ router = APIRouter(tags=["lesion"])
 @router.post("/v1/lesion", openapi_extra=openapi.LESION_BODY, responses=openapi.LESION_RESPONSES)
 async def lesion(
     request: Request,
+    response: Response,
     explain: Explain = False,
     top_k: TopK = DEFAULT_TOP_K,
     box: LesionBox = None,
@@ -70,7 +73,8 @@ async def lesion(
     max_bytes = service.gateway.max_photo_bytes
     file = await read_photo(request, request_slot(request), service.pool, max_bytes=max_bytes)
     await count_photos(request, 1)
-    return await service.classify(file, options)
+    answer = await service.classify(file, options)
+    return translate_reasons(answer, set_language(request, response))
 
 
 @router.post(
@@ -99,13 +103,15 @@ async def lesion_batch(
         raise ApiError("invalid_request", f"the form has no 'files'; send 1 to {spec.max_files} photos")
     slot.enter_context(service.batch_limiter.acquire())
     await count_photos(request, len(files))
-    lines = stream_lines(
+    response = StreamingResponse(iter(()), media_type="application/x-ndjson", headers=UNBUFFERED)
+    response.body_iterator = stream_lines(
         files,
         lambda file: service.classify_or_wait(file, options),
         deadline=slot.deadline,
         request_id=request.headers[REQUEST_ID_HEADER],
+        language=set_language(request, response),
     )
-    return StreamingResponse(lines, media_type="application/x-ndjson", headers=UNBUFFERED)
+    return response
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,9 +6,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from functools import partial
 
 from models.images import PhotoError
+from serve.lesion.reason_texts import translate_reasons
 from serve.lesion.schemas import BatchLine, LesionAnswer
 from serve.runtime import metrics
 from serve.runtime.errors import ApiError, error_detail
+from serve.runtime.languages import DEFAULT_LANGUAGE
+from serve.runtime.translated_errors import translate_error
 from serve.schemas import ErrorDetail
 
 File = bytes | PhotoError
@@ -20,11 +23,13 @@ async def stream_lines(
     *,
     deadline: float,
     request_id: str,
+    language: str = DEFAULT_LANGUAGE,
 ) -> AsyncIterator[bytes]:
     """Yield one line of JSON per file as it finishes: a result or an error.
 
     Args:
         deadline: on the clock of the event loop; unfinished files become error lines then.
+        language: of the messages.
     """
     tasks = [
         asyncio.create_task(_line(index, partial(classify, file), deadline, request_id))
@@ -35,6 +40,7 @@ async def stream_lines(
             line = await finished
             if line.error is not None:
                 metrics.errors().inc(tags={"code": line.error.code})
+            line = _translate(line, language)
             missing = {"result"} if line.result is None else {"error"}
             yield line.model_dump_json(exclude=missing).encode() + b"\n"
     finally:
@@ -58,3 +64,9 @@ async def _line(
         message = f"the server failed on this photo; report it with the request's id {request_id}"
         detail = ErrorDetail(code="internal", message=message)
     return BatchLine(index=index, error=detail)
+
+
+def _translate(line: BatchLine, language: str) -> BatchLine:
+    result = line.result and translate_reasons(line.result, language)
+    error = line.error and translate_error(line.error, language)
+    return line.model_copy(update={"result": result, "error": error})

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TypeVar
 
 import numpy as np
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Request, Response
 
 from models.images import Photo, PhotoError, bound_array, decode_bounded
 from models.photo_quality import find_problems
@@ -15,6 +15,7 @@ from serve.progress import openapi
 from serve.progress.config import ProgressConfig
 from serve.progress.messages import FaceReport, FaceSeries, ProgressReport
 from serve.progress.photo_order import read_times, sort_photos
+from serve.progress.reason_texts import translate_reasons
 from serve.progress.response import (
     FACE_ADVICE,
     SeriesPhoto,
@@ -29,6 +30,7 @@ from serve.progress.skincredible import check_num_photos, read_frames
 from serve.runtime import metrics
 from serve.runtime.admission import AdaptiveLimiter, request_slot
 from serve.runtime.errors import ApiError
+from serve.runtime.languages import set_language
 from serve.runtime.loaded_model import loaded_model
 from serve.runtime.model_catalog import CatalogEntry, ModelCatalog, ModelSelector
 from serve.runtime.model_traffic import ModelChoice, choose_model
@@ -44,7 +46,7 @@ router = APIRouter(tags=["progress"])
 
 
 @router.post("/v1/progress", openapi_extra=openapi.PROGRESS_BODY, responses=openapi.PROGRESS_RESPONSES)
-async def progress(request: Request, model: ModelSelector = None) -> ProgressAnswer:
+async def progress(request: Request, response: Response, model: ModelSelector = None) -> ProgressAnswer:
     """Classify several photos of one face as improved, worsened or without clear change, multipart `files`.
 
     They are sorted by `taken_at`, one for each file; else by the capture time in EXIF or XMP if every photo
@@ -67,7 +69,8 @@ async def progress(request: Request, model: ModelSelector = None) -> ProgressAns
     check_num_photos(len(form.files), at_most=service.config.max_series_photos)
     times = read_times(form.fields.get("taken_at", []), len(form.files))
     await count_photos(request, len(form.files))
-    return await service.classify(form.files, times, choice)
+    answer = await service.classify(form.files, times, choice)
+    return translate_reasons(answer, set_language(request, response))
 
 
 @router.post("/predict", openapi_extra=openapi.PREDICT_BODY, responses=openapi.PREDICT_RESPONSES)

@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from models import limits
 from models.images import PhotoError
 from serve.runtime import metrics
+from serve.runtime.translated_errors import ErrorResponse
 from serve.schemas import ErrorBody, ErrorCode, ErrorDetail
 
 STATUS: dict[ErrorCode, int] = {
@@ -117,9 +118,9 @@ def error_detail(error: ApiError | PhotoError) -> ErrorDetail:
 def error_response(code: ErrorCode, message: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
     """Return the response of an error, and count it."""
     metrics.errors().inc(tags={"code": code})
-    body = ErrorBody(error=ErrorDetail(code=code, message=message))
+    detail = ErrorDetail(code=code, message=message)
     challenge = {"WWW-Authenticate": "Bearer"} if code == "unauthorized" else {}
-    return JSONResponse(body.model_dump(), status_code=STATUS[code], headers={**challenge, **(headers or {})})
+    return ErrorResponse(detail, STATUS[code], {**challenge, **(headers or {})})
 
 
 def no_route(method: str, path: str) -> ApiError:

@@ -26,8 +26,8 @@ from serve.lesion.schemas import DiagnosisScore, LesionAnswer, PixelBox
 from serve.lesion.verdict import RISK_LEVELS, LesionThresholds
 from serve.progress.photo_order import read_times, sort_photos
 from serve.progress.schemas import Box, FoundFace, PhotoReport, ProgressAnswer, VerdictThresholds
+from serve.runtime.translated_errors import ErrorResponse
 from serve.schemas import (
-    ErrorBody,
     ErrorCode,
     ErrorDetail,
     Group,
@@ -318,8 +318,7 @@ class FakeApi:
 
 
 def _error(status: int, code: ErrorCode, message: str) -> Response:
-    body = ErrorBody(error=ErrorDetail(code=code, message=message))
-    return Response(body.model_dump_json(), status, media_type="application/json")
+    return ErrorResponse(ErrorDetail(code=code, message=message), status, {})
 
 
 def _json(body: LesionAnswer | ProgressAnswer | Models) -> Response:

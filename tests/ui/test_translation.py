@@ -5,12 +5,15 @@ from typing import get_args
 import pytest
 from babel import Locale
 
-from scripts.catalogues import extract, untranslated, update
-from serve.schemas import DISCLAIMER, ErrorCode, Reason, ReasonCode
+from scripts.catalogues import PACKAGES, ROOT, extract, untranslated, update
+from serve.lesion import reason_texts as lesion_texts
+from serve.progress import reason_texts as progress_texts
+from serve.runtime.languages import catalogue_path
+from serve.schemas import DISCLAIMER, Reason, ReasonCode
 from tests.ui.conftest import lesion_answer, loaded_models, not_usable_answer, progress_answer
 from ui.dates import format_date
 from ui.document import Document
-from ui.rendering import TEMPLATES, exact_percent, percent
+from ui.rendering import exact_percent, percent
 from ui.settings import PageSettings
 from ui.tabs.about import about_models
 from ui.tabs.lesion_result import lesion_fragment
@@ -18,8 +21,6 @@ from ui.tabs.progress_result import progress_card
 from ui.tabs.verdict_errors import verdict_errors
 from ui.translation import (
     LANGUAGES,
-    LOCALES,
-    catalogue,
     direction,
     language_names,
     language_of,
@@ -30,15 +31,9 @@ from ui.translation import (
 OTHERS = [language for language in LANGUAGES if language != "en"]
 in_every_other_language = pytest.mark.parametrize("language", OTHERS)
 _PLACES = re.compile(r"%\(\w+\)s|%%|\{\w+\}|</?b>")
+_WORD = re.compile(r"[a-z]{4,}")
 _COUNT = {"%(n)s", "{n}"}
-_ENGLISH_ONLY: set[ErrorCode] = {
-    "invalid_request",
-    "method_not_allowed",
-    "not_acceptable",
-    "not_found",
-    "pdf_unavailable",
-}
-"""A person with the page does not get these, or they are faults of the page."""
+of_every_package = pytest.mark.parametrize("package", PACKAGES)
 SETTINGS = PageSettings(
     api="v1/", needs_key=True, deadline_s=60, max_photo_bytes=20_000_000, max_request_bytes=90_000_000
 )
@@ -87,32 +82,47 @@ def _not_usable() -> list[ReasonCode]:
     return ["too_small", "too_dark", "overexposed", "not_skin", "no_lesion", "lesion_too_small", "unfamiliar"]
 
 
+def plural_messages() -> list[tuple[str, ...]]:
+    return [m.id for package in PACKAGES for m in extract(package) if isinstance(m.id, tuple)]
+
+
 def without_english_parts(html: str) -> str:
     return re.sub(r'<(\w+)[^>]* lang="en"[^>]*>.*?</\1>', "", html, flags=re.DOTALL)
 
 
+@of_every_package
 @in_every_other_language
-def test_every_message_of_the_page_is_translated(language: str):
-    messages = update(catalogue(language), language)
+def test_every_message_is_translated(package: str, language: str):
+    messages = update(package, language)
 
-    assert len(extract()) > 400
+    assert len(extract(package)) > {"serve": 60, "ui": 450}[package]
     assert untranslated(messages) == [], "run python -m scripts.catalogues and translate"
 
 
+@of_every_package
 @in_every_other_language
-def test_the_catalogue_has_no_message_that_the_page_does_not_use(language: str):
-    text = catalogue(language).read_text(encoding="utf-8")
+def test_a_catalogue_has_no_unused_message(package: str, language: str):
+    text = catalogue_path(ROOT / package / "locales", language).read_text(encoding="utf-8")
 
-    assert text.count("\nmsgid ") == len(extract()) + 1 and "#~" not in text and "fuzzy" not in text
-
-
-def test_there_are_catalogues_of_these_languages_only():
-    assert sorted(path.name for path in LOCALES.iterdir()) == sorted(OTHERS)
+    assert text.count("\nmsgid ") == len(extract(package)) + 1 and "#~" not in text and "fuzzy" not in text
 
 
+@of_every_package
+def test_there_are_catalogues_of_these_languages_only(package: str):
+    assert sorted(path.name for path in (ROOT / package / "locales").iterdir()) == sorted(OTHERS)
+
+
+def test_the_page_translates_the_messages_of_the_api_by_the_catalogue_of_the_api():
+    both = {str(m.id) for m in extract("serve")} & {str(m.id) for m in extract("ui")}
+
+    assert both == {""}
+    assert translations("de").gettext("This photo is too dark") == "Dieses Foto ist zu dunkel"
+
+
+@of_every_package
 @in_every_other_language
-def test_translations_have_the_places_of_the_message(language: str):
-    for message in update(catalogue(language), language):
+def test_translations_have_the_places_of_the_message(package: str, language: str):
+    for message in update(package, language):
         if not message.id:
             continue
         if isinstance(message.id, str):
@@ -129,7 +139,7 @@ def test_a_number_chooses_the_form_of_its_plural_category(language: str):
     samples = plural_samples(language)
 
     assert set(samples) == {*category.tags, "other"}
-    for one, several in (message.id for message in extract() if isinstance(message.id, tuple)):
+    for one, several in plural_messages():
         for n in (*range(201), 1_000_000):
             assert t.ngettext(one, several, n) == t.ngettext(one, several, samples[category(n)])
 
@@ -143,24 +153,14 @@ def test_arabic_has_six_forms_and_english_two():
 def test_every_template_renders_in_every_language_without_english(language: str):
     html = without_english_parts(Document(SETTINGS).html(language) + html_of_all_answers(language))
     sentences = [
-        message.id for message in extract() if isinstance(message.id, str) and len(message.id.split()) > 3
+        message.id
+        for message in [*extract("ui"), *extract("serve")]
+        if isinstance(message.id, str) and len(message.id.split()) > 3
     ]
     found = [text for text in sentences if not places(text) and text in html.replace("&#39;", "'")]
 
     assert (found == []) == (language != "en")
     assert DISCLAIMER in sentences
-
-
-@pytest.mark.parametrize("code", sorted(set(get_args(ErrorCode)) - _ENGLISH_ONLY))
-def test_error_codes_of_the_api_have_texts_for_other_languages(code: ErrorCode):
-    assert f'data-text="error_{code}"' in (TEMPLATES / "error_texts.html.jinja").read_text(encoding="utf-8")
-
-
-def test_only_other_languages_replace_the_messages_of_the_api():
-    document = Document(SETTINGS)
-
-    assert 'data-text="error_too_large"' not in document.html("en")
-    assert 'data-text="error_too_large"' in document.html("de")
 
 
 @pytest.mark.parametrize(
@@ -213,3 +213,36 @@ def test_dates_and_percentages_follow_the_language():
     assert exact_percent(12.5, "de", decimals=1) == "12,5\u00a0%" and exact_percent(35, "pt") == "35%"
     assert percent(0.001, language="ar") == "\u2066<1%\u2069" and exact_percent(35, "ar") == "\u206635%\u2069"
     assert percent(0.001) == "<1%"
+
+
+@in_every_other_language
+def test_every_reason_has_a_text(language: str):
+    of_series: list[ReasonCode] = ["times_missing", "different_people", "no_clear_change", "few_faces"]
+    weak: tuple[ReasonCode, ...] = ("blurred", "several_lesions")
+    lesions = [
+        lesion_answer(malignant=0.3, benign_threshold=0.2, weaknesses=weak),
+        *(not_usable_answer(code) for code in lesion_texts.NOT_USABLE),
+    ]
+    codes: list[ReasonCode] = [*of_series, "too_small", "too_dark", "overexposed", "blurred"]
+    reasons = [Reason(code=code, message=f"photo 2: found {code}") for code in codes]
+    series = progress_answer(3).model_copy(update={"reasons": reasons})
+
+    found = [
+        reason for answer in lesions for reason in lesion_texts.translate_reasons(answer, language).reasons
+    ]
+    found += progress_texts.translate_reasons(series, language).reasons
+
+    assert {reason.code for reason in found} == set(get_args(ReasonCode))
+    assert not [reason for reason in found if "found" in reason.message or "photo " in reason.message]
+    if language in ("ar", "hi"):
+        assert not [reason for reason in found if _WORD.search(reason.message)]
+
+
+def test_a_translated_answer_can_be_translated_again():
+    reason = Reason(code="too_dark", message="photo 2: the photo is black")
+    answer = progress_answer(3).model_copy(update={"reasons": [reason]})
+
+    arabic = progress_texts.translate_reasons(answer, "ar")
+
+    (german,) = progress_texts.translate_reasons(arabic, "de").reasons
+    assert german.message == "Foto 2 ist zu dunkel."

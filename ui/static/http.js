@@ -5,7 +5,6 @@
  * `<template id="page-texts">`: data-api (start of the API's addresses), data-deadline-s.
  */
 
-import { photoNumber } from './series.js';
 import { hasText, text } from './texts.js';
 
 const RETRY_AFTER_S = [1, 3]; // a short overload passes without the person's help
@@ -187,7 +186,7 @@ export function fragment(html) {
 async function request(url, options) {
   let response;
   try {
-    response = await fetch(url, options);
+    response = await fetch(url, { ...options, headers: { ...options.headers, 'Accept-Language': document.documentElement.lang } });
   } catch (error) {
     throw isAbort(error) ? error : unreachable();
   }
@@ -239,6 +238,7 @@ function send(path, form, onProgress, signal) {
     };
     xhr.open('POST', `${settings().api}${path}`);
     xhr.setRequestHeader('X-Request-Timeout-Seconds', String(deadlineS));
+    xhr.setRequestHeader('Accept-Language', document.documentElement.lang); // of messages
     xhr.send(form);
   });
 }
@@ -255,7 +255,7 @@ function errorOf(status, body, header) {
   const details = { status, retryAfterS: seconds > 0 ? seconds : null, requestId: header('X-Request-ID') };
   try {
     const { code, message } = JSON.parse(body).error;
-    return new ApiError(String(code), translated(String(code), String(message)), details);
+    return new ApiError(String(code), sentence(String(message)), details);
   } catch {
     const name = `status_${status}`;
     if (hasText(name)) return new ApiError(CODE_OF[status] ?? 'unexpected', text(name), details);
@@ -275,19 +275,6 @@ const aborted = () => new DOMException('aborted', 'AbortError');
  * @returns {boolean}
  */
 export const isAbort = (error) => error instanceof DOMException && error.name === 'AbortError';
-
-/**
- * Return a message of the API as a sentence; in other languages than English, the page's own text for its code.
- * @param {string} code
- * @param {string} message in English
- * @returns {string}
- */
-function translated(code, message) {
-  const name = `error_${code}`;
-  if (!hasText(name)) return sentence(message);
-  const number = photoNumber(message);
-  return number ? `${text('photo_number', { number })}: ${text(name)}` : text(name);
-}
 
 /**
  * Add a capital and a full stop to a message of the API.

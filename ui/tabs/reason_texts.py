@@ -1,98 +1,11 @@
-"""What a photo lacks, and what to do, for each reason of the API."""
+"""What the page says for the reasons of an answer for a lesion."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
-from serve.schemas import Reason, ReasonCode
+from serve.lesion.reason_texts import CAUTIONS, NOT_USABLE, Caution, ReasonText
+from serve.schemas import Reason
 from ui.rendering import sentence
 from ui.translation import N_
-
-
-class ReasonText(NamedTuple):
-    """Title, explanation and steps for one reason."""
-
-    title: str
-    explanation: str
-    steps: tuple[str, ...]
-
-
-class Caution(NamedTuple):
-    """A reason that weakens a verdict, with what to do."""
-
-    title: str
-    text: str
-
-
-NOT_USABLE: dict[ReasonCode, ReasonText] = {
-    "too_small": ReasonText(
-        N_("This photo is too small"),
-        N_("It has too few pixels to show a lesion."),
-        (
-            N_("Send the original photo, not a thumbnail or a screenshot."),
-            N_("Or take a new one with the camera of a phone, from about 10 cm."),
-        ),
-    ),
-    "too_dark": ReasonText(
-        N_("This photo is too dark"),
-        N_("Almost nothing can be seen in it."),
-        (N_("Take it again in daylight, near a window."), N_("Make sure that nothing covers the lens.")),
-    ),
-    "overexposed": ReasonText(
-        N_("This photo is too bright"),
-        N_("Most of it is white, so the colours of the skin are lost."),
-        (
-            N_("Take it again without flash and out of direct sun."),
-            N_("Tap on the lesion on the screen of the phone: the camera then sets the light for it."),
-        ),
-    ),
-    "not_skin": ReasonText(
-        N_("This does not look like a skin lesion"),
-        N_("The network answers for close photos of skin only."),
-        (
-            N_("Take a sharp photo from 10 cm, with the lesion in the middle and only skin around it."),
-            N_("Use daylight, and no filter or black and white."),
-        ),
-    ),
-    "no_lesion": ReasonText(
-        N_("No lesion was found"),
-        N_("Nothing in this photo looks like a lesion."),
-        (
-            N_("Take the photo from 10 cm, with the lesion in the middle."),
-            N_("Tap on the lesion on the screen of the phone, so that it is in focus."),
-        ),
-    ),
-    "lesion_too_small": ReasonText(
-        N_("The lesion is too small in this photo"),
-        N_("It was found, but it has too few pixels to be classified."),
-        (
-            N_("Move closer, to about 10 cm, until the lesion fills a quarter of the picture."),
-            N_("Do not use the digital zoom: it adds no detail."),
-            N_("Send the original photo, not a reduced copy."),
-        ),
-    ),
-    "unfamiliar": ReasonText(
-        N_("The network does not know photos like this"),
-        N_("A verdict on it would be a guess, so there is none."),
-        (
-            N_("Take a sharp photo of one lesion from 10 cm, in daylight."),
-            N_("Use no filter, no flash and no text or drawing on the picture."),
-            N_("Keep plasters, jewellery and hair out of it."),
-        ),
-    ),
-}
-"""For photos that are not usable."""
-
-_CAUTIONS: dict[ReasonCode, Caution] = {
-    "blurred": Caution(
-        N_("The lesion is blurred, so this answer is less certain."),
-        N_("Take the photo again, and tap on the lesion on the screen of the phone to focus on it."),
-    ),
-    "several_lesions": Caution(
-        N_("There are several lesions in this photo."),
-        N_("Only the one in the frame was classified. Take a photo of each one by itself."),
-    ),
-}
-"""For reasons beside a verdict."""
 
 
 def not_usable_text(reasons: Sequence[Reason]) -> ReasonText:
@@ -105,7 +18,7 @@ def not_usable_text(reasons: Sequence[Reason]) -> ReasonText:
 def cautions(reasons: Sequence[Reason]) -> list[Caution]:
     """Return the reasons that weaken a verdict; ``near_threshold`` is the verdict itself."""
     return [
-        _CAUTIONS.get(reason.code) or Caution(N_("This answer is less certain."), sentence(reason.message))
+        CAUTIONS.get(reason.code) or Caution(N_("This answer is less certain."), sentence(reason.message))
         for reason in reasons
         if reason.code != "near_threshold"
     ]
