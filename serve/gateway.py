@@ -16,6 +16,7 @@ from serve.feedback import api as feedback
 from serve.open_inference import api as open_inference
 from serve.open_inference.catalog import ServedModels
 from serve.open_inference.error_form import OpenInferenceErrorMiddleware
+from serve.open_inference.grpc_api.servicer import GrpcInferenceService
 from serve.open_inference.statistics import ModelStatistics
 from serve.runtime import openapi, root_files
 from serve.runtime.admission import AdmissionControl, RequestIdMiddleware, publish_checks
@@ -48,7 +49,7 @@ router = APIRouter(tags=["server"])
 
 @ray.serve.deployment(max_ongoing_requests=1000, graceful_shutdown_timeout_s=75)
 @ray.serve.ingress()
-class Gateway:
+class Gateway(GrpcInferenceService):
     """Accept a bounded number of requests and answer them with the replicas of all tasks.
 
     Serve's limit on ongoing requests is far above those of ``serve.runtime.admission``, which reject in JSON.
@@ -78,6 +79,7 @@ class Gateway:
         publish_checks(
             app.state.checks, self._config.allowed_origins, app.state.authorizer, app.state.audit_log
         )
+        self.answer_grpc_with(app, local_only=self._config.grpc_local_only)
         return app
 
 
