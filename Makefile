@@ -3,7 +3,7 @@ HOST ?= 127.0.0.1
 PORT ?= 8000
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help serve test test-processes test-functions test-slow check format lock clean bench bench-full
+.PHONY: help serve test test-processes test-functions test-slow check format lock clean bench bench-full proto
 # Without stored bytecode every process that imports torch compiles it for seconds; some containers set this.
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -54,6 +54,12 @@ lock: .venv/installed
 	sed -nE 's/^((fastapi|numpy|onnx|onnxruntime|pillow|torch|torchvision|uvicorn)==.*) \\$$/\1/p' requirements.lock | \
 		$(BIN)/uv pip compile bench/baselines/requirements.in --constraint /dev/stdin --universal --python-version 3.11 \
 		--generate-hashes --no-header --quiet --upgrade -o bench/baselines/requirements.lock
+
+# The generated code is checked in: an installation needs no compiler.
+GRPC_API := serve/open_inference/grpc_api
+proto: .venv/installed
+	$(BIN)/uv run --isolated --no-project --with grpcio-tools==1.85.1 python -m grpc_tools.protoc -I. \
+		--python_out=. --pyi_out=. --grpc_python_out=. $(GRPC_API)/open_inference.proto
 
 bench: .venv/installed .venv-baselines/installed
 	$(BIN)/python -m bench.all

@@ -268,6 +268,24 @@ def photo_too_large(num_bytes: int, max_bytes: int) -> TooLargeError:
     )
 
 
+def photo_of_array(image_HWC: np.ndarray, *, limits: PhotoLimits = DEFAULT_LIMITS) -> ReducedPhoto:
+    """Wrap decoded pixels, uint8 (H, W, 3), upright, in sRGB.
+
+    Raises:
+        TooManyPixelsError: they exceed ``limits.max_pixels``.
+        UnreadableImageError: there are none.
+    """
+    height, width = image_HWC.shape[:2]
+    if not width or not height:
+        raise UnreadableImageError(f"the photo has {width} x {height} pixels; send its pixels")
+    if width * height > limits.max_pixels:
+        raise TooManyPixelsError(
+            f"the photo has {width} x {height} = {width * height / 1e6:.1f} megapixels, at most "
+            f"{limits.max_pixels / 1e6:g} are allowed; make it smaller"
+        )
+    return ReducedPhoto(image=Image.fromarray(image_HWC), width_px=width, height_px=height, icc_profile=None)
+
+
 def bound_array(image_HWC: np.ndarray, *, max_side_px: int = MAX_FACE_PHOTO_SIDE_PX) -> Photo:
     """Reduce decoded pixels, uint8 (H, W, 3), as ``decode_bounded`` does."""
     height, width = image_HWC.shape[:2]

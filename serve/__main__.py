@@ -33,6 +33,8 @@ class Options:
     """Address to listen on; 0.0.0.0 for every network of this machine."""
     port: int = 8000
     """Port of the API and the page."""
+    grpc_port: int | None = None
+    """Port of the Open Inference Protocol over gRPC; default: no gRPC."""
     config: Path = LOCAL_YAML
     """Ray Serve config file: applications, replicas, CPUs, checkpoints."""
 
@@ -57,6 +59,7 @@ def main(prog: str, arguments: Sequence[str] | None) -> int:
             str(options.config),
             options.host,
             str(options.port),
+            str(options.grpc_port or 0),
             str(home),
         ],
         environment=os.environ | local_environment(home, options.host, connections),
@@ -67,6 +70,8 @@ def main(prog: str, arguments: Sequence[str] | None) -> int:
     print_status(f"starting on http://{spec.host}:{spec.port}, this takes up to a minute")
     if connections < machine_limits.HAPROXY_CONNECTIONS:
         print_status(f"at most {connections} connections: the limit of open files (ulimit -n) is low")
+    if options.grpc_port is not None:
+        print_status(f"gRPC on {spec.host}:{options.grpc_port}")
     if not uses_haproxy(options.host):
         print_status(f"{options.host} is served by Ray Serve's proxy, slower than HAProxy on 127.0.0.1")
     return Supervisor(spec).run()
@@ -82,20 +87,36 @@ def preflight_error(options: Options) -> str | None:
             f"{free / 1e9:.1f} GB of memory are free, {MIN_FREE_BYTES / 1e9:g} GB are needed; "
             "close other programs and try again"
         )
-    if not 1 <= options.port <= 65535:
-        return f"{options.port} is not a port; choose one from 1024 to 65535: PORT=8000 make serve"
-    family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
+    error = _port_error(options.host, options.port)
+    if error is None and options.grpc_port is not None:
+        error = _grpc_error(options) or _port_error(options.host, options.grpc_port)
+    return error
+
+
+def _grpc_error(options: Options) -> str | None:
+    if options.grpc_port == options.port:
+        return f"--port and --grpc-port are both {options.port}; choose another one"
+    if not uses_haproxy(options.host):
+        return f"--grpc-port needs HAProxy, which does not serve {options.host}; try --host 127.0.0.1"
+    return None
+
+
+def _port_error(host: str, port: int) -> str | None:
+    """Return in one line why the server cannot listen on a port, or None."""
+    if not 1 <= port <= 65535:
+        return f"{port} is not a port; choose one from 1024 to 65535: PORT=8000 make serve"
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         with socket.socket(family, socket.SOCK_STREAM) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((options.host, options.port))
+            probe.bind((host, port))
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
-            other = options.port + 1 if options.port < 65535 else 8000
-            return f"port {options.port} on {options.host} is taken; choose another: PORT={other} make serve"
+            other = port + 1 if port < 65535 else 8000
+            return f"port {port} on {host} is taken; choose another: PORT={other} make serve"
         if error.errno in (errno.EACCES, errno.EPERM):
-            return f"port {options.port} needs root; choose one above 1023: PORT=8000 make serve"
-        problem = f"{options.host} is not an address of this machine ({error.strerror})"
+            return f"port {port} needs root; choose one above 1023: PORT=8000 make serve"
+        problem = f"{host} is not an address of this machine ({error.strerror})"
         return f"{problem}; try HOST=127.0.0.1 make serve"
     return None
 

@@ -151,6 +151,10 @@ class GatewayConfig(Settings):
     page_key_sha256: str | None = Field(
         default=None, pattern="^[0-9a-f]{64}$", description="set by python -m serve, for the key of its page"
     )
+    grpc_local_only: bool = Field(
+        default=False,
+        description="set by python -m serve: gRPC calls from other machines must pass HAProxy",
+    )
     audit_log: str | None = Field(
         default=None,
         description="path of a file with a line of JSON for each request, health checks excepted",

@@ -13,6 +13,11 @@ from models.registry import Registry
 from serve import tasks
 from serve.config import GatewayConfig
 from serve.feedback import api as feedback
+from serve.open_inference import api as open_inference
+from serve.open_inference.catalog import ServedModels
+from serve.open_inference.error_form import OpenInferenceErrorMiddleware
+from serve.open_inference.grpc_api.servicer import GrpcInferenceService
+from serve.open_inference.statistics import ModelStatistics
 from serve.runtime import openapi, root_files
 from serve.runtime.admission import AdmissionControl, RequestIdMiddleware, publish_checks
 from serve.runtime.audit_log import AuditMiddleware, open_audit_log
@@ -45,7 +50,7 @@ router = APIRouter(tags=["server"])
 
 @ray.serve.deployment(max_ongoing_requests=1000, graceful_shutdown_timeout_s=75)
 @ray.serve.ingress()
-class Gateway:
+class Gateway(GrpcInferenceService):
     """Accept a bounded number of requests and answer them with the replicas of all tasks.
 
     Serve's limit on ongoing requests is far above those of ``serve.runtime.admission``, which reject in JSON.
@@ -75,6 +80,7 @@ class Gateway:
         publish_checks(
             app.state.checks, self._config.allowed_origins, app.state.authorizer, app.state.audit_log
         )
+        self.answer_grpc_with(app, local_only=self._config.grpc_local_only)
         return app
 
 
@@ -125,9 +131,19 @@ def create_app(
         app.state.checks["/v1/feedback"] = app.state.feedback.limiter.check
     app.state.catalogs = {name: service.catalog for name, service in app.state.services.items()}
     app.state.readiness = Readiness(replicas, ready_after_s=config.ready_after_s)
-    for task in tasks.TASKS:
-        app.include_router(task.router, dependencies=[Depends(reject_unknown_parameters)])
-    app.include_router(feedback.router, dependencies=[Depends(reject_unknown_parameters)])
+    app.state.open_inference = open_inference.OpenInferenceService(
+        config=config,
+        models=ServedModels(
+            {task.name: task.open_inference for task in tasks.TASKS if task.open_inference is not None},
+            app.state.catalogs,
+        ),
+        statistics=ModelStatistics(),
+        pool=context.decode_pool,
+        readiness=app.state.readiness,
+    )
+    routers = [task.router for task in tasks.TASKS]
+    for routes in (*routers, feedback.router, open_inference.router):
+        app.include_router(routes, dependencies=[Depends(reject_unknown_parameters)])
     app.include_router(router)
     app.include_router(root_files.router)
     openapi.add_docs(app)
@@ -151,6 +167,7 @@ def create_app(
     if app.state.audit_log is not None:
         needs_key = app.state.authorizer is not None
         app.add_middleware(AuditMiddleware, log=app.state.audit_log, needs_key=needs_key)
+    app.add_middleware(OpenInferenceErrorMiddleware)
     if config.allowed_origins:
         app.add_middleware(cors, allow_origins=config.allowed_origins)
     app.add_middleware(SecurityHeadersMiddleware, cacheable=openapi.CACHEABLE_PATHS)

@@ -17,6 +17,7 @@ from models.images import (
     ReducedPhoto,
     decode_reduced,
     decode_square,
+    photo_of_array,
 )
 from models.lesion.gate import sharpness
 from models.lesion.localizer import INPUT_PX, Box, Localization, Localizer, crop_square
@@ -77,21 +78,39 @@ def prepare_lesion(
         photo = decode_square(data, side_px=side_px, limits=limits, jpeg_checked=jpeg_checked)
         return _prepared(photo, crop_square(None, photo.width_px, photo.height_px))
     reduced = decode_reduced(data, needed_px=side_px, limits=limits, jpeg_checked=jpeg_checked)
-    width, height = reduced.width_px, reduced.height_px
-    if box is not None:
-        check_box(box, width, height)
-    found = None if localizer is None else localizer(reduced.frame(INPUT_PX))
-    shares = found.box if found is not None else None
-    if box is not None:
-        shares = box.scaled(1 / width, 1 / height)
-    crop = crop_square(shares, width, height)
+    found, crop, lesion_box = _locate(reduced, localizer, box)
     return _prepared(
         _crop(data, reduced, crop, side_px, limits),
         crop,
         localization=found,
-        lesion_box=None if shares is None else shares.scaled(width, height),
+        lesion_box=lesion_box,
         is_box_given=box is not None,
     )
+
+
+def prepare_lesion_pixels(
+    image_HWC: np.ndarray,
+    *,
+    localizer: Localizer | None,
+    side_px: int,
+    limits: PhotoLimits = DEFAULT_LIMITS,
+) -> PreparedLesion:
+    """Find the lesion in decoded pixels and crop the square that the network reads.
+
+    The result is that of a lossless file with these pixels.
+
+    Args:
+        image_HWC: uint8, (H, W, 3), RGB, upright, in sRGB.
+        localizer: of the checkpoint; None: the central square.
+        side_px: side of the network's input.
+        limits: of the photo.
+
+    Raises:
+        PhotoError: there are no pixels, or too many.
+    """
+    photo = photo_of_array(image_HWC, limits=limits)
+    found, crop, lesion_box = _locate(photo, localizer, None)
+    return _prepared(photo.square(crop, side_px), crop, localization=found, lesion_box=lesion_box)
 
 
 class BoxError(PhotoError):
@@ -113,6 +132,21 @@ def check_box(box: Box, width_px: int, height_px: int) -> None:
             f"{height_px} pixels; send left,top,right,bottom in pixels of the upright photo, right at "
             "least 1 above left and bottom at least 1 above top"
         )
+
+
+def _locate(
+    photo: ReducedPhoto, localizer: Localizer | None, box: Box | None
+) -> tuple[Localization | None, Box, Box | None]:
+    """Return the localization, the square to crop and the box of the lesion, pixels of the original."""
+    width, height = photo.width_px, photo.height_px
+    if box is not None:
+        check_box(box, width, height)
+    found = None if localizer is None else localizer(photo.frame(INPUT_PX))
+    shares = found.box if found is not None else None
+    if box is not None:
+        shares = box.scaled(1 / width, 1 / height)
+    lesion_box = None if shares is None else shares.scaled(width, height)
+    return found, crop_square(shares, width, height), lesion_box
 
 
 def _crop(data: bytes, reduced: ReducedPhoto, crop: Box, side_px: int, limits: PhotoLimits) -> Photo:

@@ -7,15 +7,17 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Annotated
 
+import numpy as np
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
 from models.lesion.gate import find_problems_after, find_problems_before, find_weaknesses
 from models.lesion.localizer import Box
+from models.lesion.preparation import PreparedLesion
 from models.limits import DEFAULT_TOP_K, MAX_TOP_K
 from serve.lesion import openapi
 from serve.lesion.answers import unusable_answer, usable_answer
-from serve.lesion.batch import File, stream_lines
+from serve.lesion.batch import LesionSource, stream_lines
 from serve.lesion.config import LesionConfig
 from serve.lesion.gateway_model import GatewayModel, GatewayModels
 from serve.lesion.grad_cam import grad_cam_png
@@ -159,8 +161,8 @@ class LesionService:
         self._replicas = context.replicas["lesion"]
         self._models = GatewayModels(config, catalog, self._replicas, context.photo_limits)
 
-    async def classify(self, file: File, options: LesionOptions) -> LesionAnswer:
-        """Classify the photo of a single request.
+    async def classify(self, file: LesionSource, options: LesionOptions) -> LesionAnswer:
+        """Classify the photo of a single request: a file, or its pixels, uint8 (H, W, 3).
 
         Raises:
             PhotoError: the photo was rejected or cannot be decoded, or the box is outside the photo.
@@ -169,7 +171,7 @@ class LesionService:
         with self.photo_limiter.acquire():
             return await self._classify(file, options, _submit)
 
-    async def classify_or_wait(self, file: File, options: LesionOptions) -> LesionAnswer:
+    async def classify_or_wait(self, file: LesionSource, options: LesionOptions) -> LesionAnswer:
         """Classify one photo of an accepted batch request; wait while the replicas are overloaded."""
         async with self._batch_photos:
             return await self._classify(file, options, _submit_or_wait)
@@ -193,7 +195,7 @@ class LesionService:
             for entry, model in models
         ]
 
-    async def _classify(self, file: File, options: LesionOptions, submit: Submit) -> LesionAnswer:
+    async def _classify(self, file: LesionSource, options: LesionOptions, submit: Submit) -> LesionAnswer:
         """Classify one photo, count the answer, and start the shadow model."""
         with self._traffic.measure("lesion", options.entry, is_compared=options.is_compared) as count:
             answer = await self._answer(file, options, submit)
@@ -205,10 +207,10 @@ class LesionService:
             self._traffic.run_shadow("lesion", shadow, work, answer.verdict)
         return answer
 
-    async def _answer(self, file: File, options: LesionOptions, submit: Submit) -> LesionAnswer:
+    async def _answer(self, file: LesionSource, options: LesionOptions, submit: Submit) -> LesionAnswer:
         """Prepare a photo, give it to the network unless it has problems, and build the response."""
         model = await self._models.get(options.entry)
-        prepared = await self.pool.decode(partial(model.prepare, box=options.box), file)
+        prepared = await self._prepare(model, file, options.box)
         gate, report = model.gate, None
         problems = find_problems_before(prepared, gate) if gate else prepared.problems
         if not problems:
@@ -228,6 +230,11 @@ class LesionService:
             weaknesses = find_weaknesses(prepared, gate) if gate else []
             answer = usable_answer(report, prepared, weaknesses, top_k=options.top_k, heatmap_png=png)
         return answer
+
+    async def _prepare(self, model: GatewayModel, photo: LesionSource, box: Box | None) -> PreparedLesion:
+        if isinstance(photo, np.ndarray):
+            return await self.pool.run(model.prepare_pixels, photo)
+        return await self.pool.decode(partial(model.prepare, box=box), photo)
 
 
 async def _submit(model: GatewayModel, photo: LesionPhoto) -> LesionReport:

@@ -5,6 +5,8 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from functools import partial
 
+import numpy as np
+
 from models.images import PhotoError
 from serve.lesion.reason_texts import translate_reasons
 from serve.lesion.schemas import BatchLine, LesionAnswer
@@ -15,6 +17,8 @@ from serve.runtime.translated_errors import translate_error
 from serve.schemas import ErrorDetail
 
 File = bytes | PhotoError
+LesionSource = File | np.ndarray
+"""A file, or the pixels of a photo, uint8 (H, W, 3), upright."""
 
 
 async def stream_lines(

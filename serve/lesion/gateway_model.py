@@ -5,13 +5,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 from weakref import WeakValueDictionary
 
 from models.checkpoint import CheckpointError, local_checkpoint
 from models.images import PhotoLimits
 from models.lesion.gate import LesionGate, gate_of
 from models.lesion.localizer import Localizer
-from models.lesion.preparation import PreparedLesion, prepare_lesion
+from models.lesion.preparation import PreparedLesion, prepare_lesion, prepare_lesion_pixels
 from serve.lesion.config import LesionConfig
 from serve.lesion.messages import LesionPhoto, LesionReport
 from serve.lesion.verdict import LesionThresholds
@@ -29,6 +30,9 @@ class GatewayModel:
     thresholds: LesionThresholds
     gate: LesionGate | None
     prepare: Callable[..., PreparedLesion]
+    """Of a file."""
+    prepare_pixels: Callable[..., PreparedLesion]
+    """Of decoded pixels."""
     coalescer: RequestCoalescer[LesionPhoto, LesionReport]
     """Photos share calls only with those of the same model."""
 
@@ -78,13 +82,17 @@ class GatewayModels:
         localizer = self._localizer(local_checkpoint(entry.address), gate) if gate else None
         is_default = entry.address == self._config.checkpoints[0]
         classify = partial(self._replicas.call, "classify", model="" if is_default else entry.address)
+        options: dict[str, Any] = {
+            "localizer": localizer,
+            "side_px": entry.meta.input_px,
+            "limits": self._limits,
+        }
         return GatewayModel(
             name=ModelName(name=entry.name, version=entry.version),
             thresholds=self._config.thresholds_of(entry.meta),
             gate=gate,
-            prepare=partial(
-                prepare_lesion, localizer=localizer, side_px=entry.meta.input_px, limits=self._limits
-            ),
+            prepare=partial(prepare_lesion, **options),
+            prepare_pixels=partial(prepare_lesion_pixels, **options),
             coalescer=RequestCoalescer(classify, threshold=self._config.coalesce_above),
         )
 

@@ -11,6 +11,7 @@ from serve.feedback.schemas import FeedbackRules
 from serve.lesion.api import LesionService
 from serve.lesion.config import LesionConfig
 from serve.lesion.deployment import LesionClassifier
+from serve.lesion.open_inference import OPEN_INFERENCE
 from serve.lesion.report.api import router  # that of serve.lesion.api with one more route
 from serve.lesion.verdict import Verdict
 from serve.runtime.model_catalog import ModelCatalog, read_entry
@@ -49,4 +50,5 @@ LESION_TASK = ServeTask(
     feedback=FeedbackRules(
         verdicts=get_args(Verdict), labels=tuple(diagnosis.name for diagnosis in DIAGNOSES), takes_photo=True
     ),
+    open_inference=OPEN_INFERENCE,
 )

@@ -56,7 +56,7 @@ async def progress(request: Request, response: Response, model: ModelSelector = 
     `no_clear_change`, and what weakens the answer: `times_missing` if only some photos record a time, which
     can reverse improved and worsened; `too_dark`, `overexposed` and `too_small` by photo.
     """
-    service = _service(request)
+    service = progress_service(request)
     choice = choose_model(request, "progress", model)
     spec = FormSpec(
         file_field="files",
@@ -76,7 +76,7 @@ async def progress(request: Request, response: Response, model: ModelSelector = 
 @router.post("/predict", openapi_extra=openapi.PREDICT_BODY, responses=openapi.PREDICT_RESPONSES)
 async def predict(request: Request, model: ModelSelector = None) -> PredictAnswer:
     """Answer a SkinCredible request: frames as numbers, oldest first, with the same face detector."""
-    service = _service(request)
+    service = progress_service(request)
     choice = choose_model(request, "progress", model)
     if media_type(request) not in ("application/json", ""):
         raise ApiError("unsupported_type", f"the body is {media_type(request)!r}; send application/json")
@@ -239,5 +239,6 @@ async def _gather(work: Sequence[Awaitable[_T]]) -> list[_T]:
             task.cancel()
 
 
-def _service(request: Request) -> ProgressService:
+def progress_service(request: Request) -> ProgressService:
+    """Return the service of the gateway that received a request."""
     return request.app.state.services["progress"]

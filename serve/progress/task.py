@@ -9,6 +9,7 @@ from serve.feedback.schemas import FeedbackRules
 from serve.progress.api import ProgressService, router
 from serve.progress.config import ProgressConfig
 from serve.progress.deployments import FaceDetector, ProgressClassifier
+from serve.progress.open_inference import OPEN_INFERENCE
 from serve.progress.schemas import Verdict
 from serve.runtime.model_catalog import ModelCatalog, read_entry
 from serve.task import ServeTask, TaskApp
@@ -36,4 +37,5 @@ PROGRESS_TASK = ServeTask(
     router=router,
     build=build,
     feedback=FeedbackRules(verdicts=get_args(Verdict)),
+    open_inference=OPEN_INFERENCE,
 )

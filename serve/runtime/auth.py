@@ -27,8 +27,8 @@ PUBLIC_REQUESTS = frozenset(itertools.product(("GET", "HEAD"), HEALTH_PATHS))
 _HEALTH_CHECKER = Caller(name="anonymous", roles=frozenset(), limit=None)
 """Caller of ``PUBLIC_REQUESTS``."""
 
-_PREDICT: frozenset[Role] = frozenset({"predict", "admin"})
-_BULK: frozenset[Role] = frozenset({"bulk", "admin"})
+PREDICT: frozenset[Role] = frozenset({"predict", "admin"})
+BULK: frozenset[Role] = frozenset({"bulk", "admin"})
 _ANY: frozenset[Role] = frozenset(ROLES)
 ROLES_OF_PATH: dict[str, frozenset[Role]] = {
     "/": _ANY,
@@ -36,18 +36,27 @@ ROLES_OF_PATH: dict[str, frozenset[Role]] = {
     "/favicon.ico": _ANY,
     "/healthz": _ANY,
     "/openapi.json": _ANY,
-    "/predict": _PREDICT,
+    "/predict": PREDICT,
     "/readyz": _ANY,
     "/robots.txt": _ANY,
-    "/v1/feedback": _PREDICT,
-    "/v1/lesion": _PREDICT,
-    "/v1/lesion/batch": _BULK,
+    "/v1/feedback": PREDICT,
+    "/v1/lesion": PREDICT,
+    "/v1/lesion/batch": BULK,
     "/v1/models": _ANY,
-    "/v1/progress": _PREDICT,
-    "/v1/report": _PREDICT,
+    "/v1/progress": PREDICT,
+    "/v1/report": PREDICT,
+    "/v2": _ANY,
+    "/v2/health/live": _ANY,
+    "/v2/health/ready": _ANY,
+    "/v2/models/stats": _ANY,
+    "/v2/repository/index": _ANY,
 }
 """One of these roles suffices. Paths without an entry exist for ``admin`` only."""
-ROLES_OF_PREFIX: dict[str, frozenset[Role]] = {"/docs/static/": _ANY, "/v1/feedback/": _PREDICT}
+ROLES_OF_PREFIX: dict[str, frozenset[Role]] = {
+    "/docs/static/": _ANY,
+    "/v1/feedback/": PREDICT,
+    "/v2/models/": _ANY,  # a request of several photos needs more: serve.lesion.open_inference
+}
 
 
 @dataclass(frozen=True)
@@ -70,14 +79,29 @@ class Authorizer:
         roles = _roles_of(path)
         if roles is None and "admin" not in caller.roles:
             raise no_route(method, scope["path"])
-        if roles is not None and not roles & caller.roles:
-            needed = " or ".join(role for role in ROLES if role in roles)
-            found = ", ".join(sorted(caller.roles)) or "no role"
-            raise ApiError(
-                "forbidden",
-                f"{path} needs the role {needed}, this key has {found}; ask the operator of this server",
-            )
+        if roles is not None:
+            check_role(caller, roles, path)
         return caller
+
+
+def check_role(caller: Caller, roles: frozenset[Role], what: str) -> None:
+    """Check that a caller has one of the roles.
+
+    Args:
+        caller: of the request.
+        roles: one suffices.
+        what: needs the role; the subject of the message.
+
+    Raises:
+        ApiError: ``forbidden``.
+    """
+    if not roles & caller.roles:
+        needed = " or ".join(role for role in ROLES if role in roles)
+        found = ", ".join(sorted(caller.roles)) or "no role"
+        raise ApiError(
+            "forbidden",
+            f"{what} needs the role {needed}, this key has {found}; ask the operator of this server",
+        )
 
 
 def create_authorizer(config: GatewayConfig) -> Authorizer | None:

@@ -46,7 +46,7 @@ EXAMPLES: dict[ErrorCode, str] = {
     "the operator of this server gives keys",
     "forbidden": "/v1/lesion/batch needs the role bulk or admin, this key has predict; "
     "ask the operator of this server",
-    "not_found": "there is no route GET /v2/lesion; /docs lists all routes",
+    "not_found": "there is no route GET /v1/lesions; /docs lists all routes",
     "method_not_allowed": "/v1/lesion does not support GET; /docs lists all routes",
     "not_acceptable": "the header Accept is 'text/html', a report is application/pdf or "
     "application/fhir+json; accept one of them",

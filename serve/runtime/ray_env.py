@@ -15,6 +15,8 @@ from serve.runtime.machine_limits import HAPROXY_CONNECTIONS
 
 HAPROXY_HOSTS = ("127.0.0.1", "0.0.0.0")
 """Hosts that HAProxy can serve: it reaches the replicas, which listen on the same host, at 127.0.0.1."""
+MAX_GRPC_MESSAGE_BYTES = 64_000_000
+"""Message of the Open Inference Protocol over gRPC; REST routes accept more."""
 LOOPBACK = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 """At 0 the address of the node is 127.0.0.1, as on macOS."""
 
@@ -43,6 +45,12 @@ EVERYWHERE = (
         "610",
         "120",
         "a request may take 600 s; the HAProxy that a reload replaces completes it",
+    ),
+    Variable(
+        "RAY_SERVE_GRPC_MAX_MESSAGE_SIZE",
+        str(MAX_GRPC_MESSAGE_BYTES),
+        "(2 * 1024 * 1024 * 1024) - 1",
+        "a message is in memory before its key is checked",
     ),
     Variable("grpc_proxy", "", None, "calls between replicas would go through the proxy of http_proxy"),
     Variable(
@@ -73,6 +81,7 @@ LOCAL = (
     Variable("RAY_AUTH_TOKEN_PATH", "{home}/token", None, "a new token at each start"),
     Variable(LOOPBACK, "0", "1", "Ray's ports listen on 127.0.0.1 only"),
     Variable("RAY_SERVE_FALLBACK_PROXY_HTTP_PORT", "{free_port}", "8500", "one for each server"),
+    Variable("RAY_SERVE_FALLBACK_PROXY_GRPC_PORT", "{free_port}", "9500", "one for each server"),
     Variable("RAY_SERVE_HAPROXY_STATS_PORT", "{free_port}", "8404", "one for each server"),
     Variable("RAY_SERVE_HAPROXY_METRICS_PORT", "{free_port}", "9101", "one for each server"),
     Variable("RAY_SERVE_HAPROXY_METRICS_ENABLED", "0", "1", "no Prometheus reads them"),

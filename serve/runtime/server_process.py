@@ -1,7 +1,7 @@
 """The server process of ``python -m serve``: start Ray and both applications, and run until SIGTERM.
 
 ``serve.runtime.supervisor`` starts it with the environment of ``ray_env.local_environment`` as
-``python -m serve.runtime.server_process CONFIG HOST PORT HOME``.
+``python -m serve.runtime.server_process CONFIG HOST PORT GRPC_PORT HOME``; 0: no gRPC.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ NO_PAGE = f"there is no page: no application of the config imports {UI_IMPORT_PA
 _PR_SET_PDEATHSIG = 1
 
 
-def main(config_file: Path, host: str, port: int, home: Path) -> None:
+def main(config_file: Path, host: str, port: int, grpc_port: int, home: Path) -> None:
     """Run the server until SIGTERM.
 
     Exit codes tell the supervisor whether another attempt can succeed.
@@ -50,7 +50,7 @@ def main(config_file: Path, host: str, port: int, home: Path) -> None:
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     try:
-        config = read_config(config_file, host=host, port=port)
+        config = read_config(config_file, host=host, port=port, grpc_port=grpc_port)
         if notice := secure_page(*_arguments(config), home):
             print(NOTICE + notice, flush=True)
         if _arguments(config)[1] is None:
@@ -73,8 +73,14 @@ def main(config_file: Path, host: str, port: int, home: Path) -> None:
             shutil.rmtree(home, ignore_errors=True)
 
 
-def read_config(file: Path, *, host: str, port: int) -> dict[str, Any]:
-    """Read a Serve config file; set host, port, folders and addresses of this server.
+def read_config(file: Path, *, host: str, port: int, grpc_port: int = 0) -> dict[str, Any]:
+    """Read a Serve config file; set host, ports, folders and addresses of this server.
+
+    Args:
+        file: of Ray Serve.
+        host: address to listen on.
+        port: of the API and the page.
+        grpc_port: of the gRPC service; 0: none.
 
     Raises:
         CheckpointError: a checkpoint is missing or has an unknown format.
@@ -86,9 +92,12 @@ def read_config(file: Path, *, host: str, port: int) -> dict[str, Any]:
     if not isinstance(config, dict) or not isinstance(config.get("applications"), list):
         raise ValueError(f"{file} has no list of applications; start from a copy of serve/local.yaml")
     config["http_options"] = {**config.get("http_options", {}), "host": host, "port": port}
+    config["grpc_options"] = grpc_options(grpc_port)
     for application in config["applications"]:
         arguments = application["args"] = application.get("args") or {}
         if application.get("import_path") == API_IMPORT_PATH:
+            if grpc_port:
+                arguments["gateway"] = {**(arguments.get("gateway") or {}), "grpc_local_only": True}
             from serve import tasks  # imports Ray
             from serve.runtime.model_catalog import read_entry
 
@@ -101,6 +110,18 @@ def read_config(file: Path, *, host: str, port: int) -> dict[str, Any]:
             arguments.update(api_url=f"http://{local_address(host)}:{port}")
             _check_proxy(arguments)
     return config
+
+
+def grpc_options(port: int) -> dict[str, Any]:
+    """Return the options of Ray Serve's gRPC server; without a port it is not started.
+
+    Reflection would answer without a key.
+    """
+    if not port:
+        return {}
+    from serve.open_inference.grpc_api.servicer import ADD_SERVICER  # imports gRPC
+
+    return {"port": port, "grpc_servicer_functions": [ADD_SERVICER], "enable_reflection": False}
 
 
 def _check_files(settings: GatewayConfig, arguments: dict[str, Any]) -> None:
@@ -193,6 +214,7 @@ def deploy(config: dict[str, Any], home: Path) -> None:
     ray.serve.start(
         proxy_location=schema.proxy_location,
         http_options=schema.http_options.model_dump(),
+        grpc_options=schema.grpc_options.model_dump(),
         logging_config=schema.logging_config,
     )
     deploy_config(schema)
@@ -235,4 +257,4 @@ def _failure_reason(application: ApplicationStatusOverview) -> str:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), Path(sys.argv[4]))
+    main(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4]), Path(sys.argv[5]))

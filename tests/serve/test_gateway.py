@@ -104,7 +104,7 @@ def test_the_documented_examples_of_errors_are_real_messages(client: TestClient)
     faceless = uploads(*[photo_without_face()] * 3)
     dated = {"taken_at": ["2026-03-01", "monday"]}
     found = [
-        client.get("/v2/lesion"),
+        client.get("/v1/lesions"),
         client.get("/v1/lesion"),
         client.post("/v1/report", content=picture(), headers={"accept": "text/html"}),
         client.post("/v1/lesion", content=b"<html>"),

@@ -14,7 +14,7 @@ from models import images
 from models.checkpoint import LOCALIZER
 from models.images import PhotoError, PhotoLimits, TooManyPixelsError, decode_reduced, decode_square
 from models.lesion.localizer import Box, Localizer, crop_square
-from models.lesion.preparation import BoxError, prepare_lesion
+from models.lesion.preparation import BoxError, prepare_lesion, prepare_lesion_pixels
 from samples.lesion import draw_lesion
 from tests.models.lesion.drawn_photos import LESION, draw_spots, draw_stripes, encoded
 from tests.random_checkpoints import drawn_localizer, random_gate
@@ -269,6 +269,32 @@ def test_limits_and_damage_are_those_of_every_photo(localizer: Localizer):
         prepare_lesion(data[: len(data) // 2], localizer=localizer, side_px=SIDE)
     with pytest.raises(PhotoError):
         prepare_lesion(b"no photo", localizer=localizer, side_px=SIDE)
+
+
+@pytest.mark.parametrize("size", [(300, 200), (90, 64), (200, 640)])
+@pytest.mark.parametrize("localized", [True, False])
+def test_pixels_are_prepared_as_the_same_lossless_file(
+    localizer: Localizer, size: tuple[int, int], localized: bool
+):
+    photo = draw_spots(size, [Box(0.3, 0.55, 0.5, 0.7)])
+    one = localizer if localized else None
+
+    of_pixels = prepare_lesion_pixels(np.asarray(photo), localizer=one, side_px=SIDE)
+
+    of_file = prepare_lesion(encoded(photo, "PNG"), localizer=one, side_px=SIDE)
+    np.testing.assert_array_equal(of_pixels.image_HWC, of_file.image_HWC)
+    assert of_pixels.localization == of_file.localization
+    assert (of_pixels.crop_box, of_pixels.lesion_box) == (of_file.crop_box, of_file.lesion_box)
+    assert (of_pixels.width_px, of_pixels.height_px, of_pixels.problems) == (*size, of_file.problems)
+
+
+def test_too_many_pixels_and_none_are_rejected():
+    limits = PhotoLimits(max_pixels=50_000)
+
+    with pytest.raises(TooManyPixelsError, match=r"300 x 200 = 0.1 megapixels, at most 0.05"):
+        prepare_lesion_pixels(np.zeros((200, 300, 3), np.uint8), localizer=None, side_px=SIDE, limits=limits)
+    with pytest.raises(PhotoError, match="0 x 200 pixels"):
+        prepare_lesion_pixels(np.zeros((200, 0, 3), np.uint8), localizer=None, side_px=SIDE)
 
 
 def test_black_photos_keep_their_problem(localizer: Localizer):

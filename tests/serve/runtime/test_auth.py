@@ -12,6 +12,7 @@ from starlette.routing import Route
 
 from serve import gateway, tasks
 from serve.feedback import api as feedback
+from serve.open_inference import api as open_inference
 from serve.runtime import auth, key_ring, root_files
 from serve.runtime.admission import LoadSheddingMiddleware, RequestIdMiddleware
 from serve.runtime.auth import AuthMiddleware, Authorizer, route_path
@@ -63,11 +64,14 @@ async def client(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
 
 def paths_of(app: FastAPI) -> set[str]:
     """Paths of all routes, also of those that OpenAPI leaves out."""
-    shared = [feedback.router, gateway.router, root_files.router]
+    shared = [feedback.router, open_inference.router, gateway.router, root_files.router]
     routers = [task.router for task in tasks.TASKS] + shared
     found = [*app.routes, *(route for router in routers for route in router.routes)]
     assert len(app.routes) == len(routers) + 3, "a router was added to the gateway; add it here"
     return {route.path for route in found if isinstance(route, Route)}
+
+
+HEALTH = {"/healthz", "/readyz", "/v2/health/live", "/v2/health/ready"}
 
 
 def bearer(key: str) -> dict[str, str]:
@@ -75,12 +79,12 @@ def bearer(key: str) -> dict[str, str]:
 
 
 async def test_health_needs_no_key(client: httpx.AsyncClient):
-    for path, method in itertools.product(("/healthz", "/readyz"), ("GET", "HEAD")):
+    for path, method in itertools.product(HEALTH, ("GET", "HEAD")):
         assert (await client.request(method, path)).status_code == 200
 
 
 async def test_every_route_rejects_a_request_without_a_key(client: httpx.AsyncClient, app: FastAPI):
-    for path, method in itertools.product(sorted(paths_of(app) - {"/healthz", "/readyz"}), METHODS):
+    for path, method in itertools.product(sorted(paths_of(app) - HEALTH), METHODS):
         answer = await client.request(method, path)
 
         assert answer.status_code == 401, (method, path)
@@ -103,7 +107,10 @@ async def test_every_route_rejects_a_request_without_a_key(client: httpx.AsyncCl
         "/docs/static/swagger-ui.css",
         "/docs/static/%2e%2e/%2e%2e/healthz",
         "/ui/",
-        "/v2/health/live",
+        "/v2/health/live/",
+        "/v2/health/ready/x",
+        "/v2/health",
+        "/v2",
         "/-/routes",
         "/-/healthz",
         "/metrics",
@@ -184,6 +191,9 @@ async def test_other_credentials_are_rejected(
         ("POST", "/v1/feedback", {"predictor", "boss"}),
         ("DELETE", "/v1/feedback/receipt", {"predictor", "boss"}),
         ("GET", "/v1/models", {"predictor", "batcher", "boss"}),
+        ("GET", "/v2", {"predictor", "batcher", "boss"}),
+        ("GET", "/v2/models/lesion", {"predictor", "batcher", "boss"}),
+        ("POST", "/v2/models/lesion/infer", {"predictor", "batcher", "boss"}),
         ("GET", "/docs", {"predictor", "batcher", "boss"}),
         ("GET", "/docs/static/swagger-ui.css", {"predictor", "batcher", "boss"}),
         ("GET", "/openapi.json", {"predictor", "batcher", "boss"}),
@@ -202,8 +212,10 @@ async def test_every_route_has_roles(app: FastAPI):
     """A route that is added without roles would answer 404 to everybody but admin."""
     by_prefix = {path for path in paths_of(app) if path.startswith(tuple(auth.ROLES_OF_PREFIX))}
 
-    assert by_prefix == {"/v1/feedback/{receipt}"}
-    assert paths_of(app) - by_prefix == set(auth.ROLES_OF_PATH)
+    of_models = {path for path in by_prefix if path.startswith("/v2/models/")}
+    assert by_prefix - of_models == {"/v1/feedback/{receipt}"}
+    assert len(of_models) == 9, "metadata, ready, stats and infer, with and without a version; stats of all"
+    assert paths_of(app) - by_prefix | {"/v2/models/stats"} == set(auth.ROLES_OF_PATH)
 
 
 async def test_an_unknown_path_is_not_found_with_any_key(client: httpx.AsyncClient):

@@ -46,7 +46,7 @@ def test_ray_reads_the_variable_and_has_the_default_that_we_list(variable: Varia
     """Tried with Ray 2.60."""
     sources = "".join((RAY / path).read_text(encoding="utf-8") for path in PYTHON_SOURCES)
     old_name = r"(?:\s*os\.environ\.get\(\"SERVE_\w+\",)?"
-    defaults = re.findall(rf'"{variable.name}",{old_name}\s*"?([^",)\s]+)', sources)
+    defaults = re.findall(rf'"{variable.name}",{old_name}\s*"?(\(.*?\) - 1|[^",)\s]+)', sources)
 
     assert (variable.default or "None") in defaults
 
