@@ -12,9 +12,9 @@ from models.images import PhotoLimits
 from models.lesion.gate import LesionGate, gate_of
 from models.lesion.localizer import Localizer
 from models.lesion.preparation import PreparedLesion, prepare_lesion
+from serve.lesion.answer_rules import AnswerRules
 from serve.lesion.config import LesionConfig
 from serve.lesion.messages import LesionPhoto, LesionReport
-from serve.lesion.verdict import LesionThresholds
 from serve.runtime.errors import model_unavailable
 from serve.runtime.model_catalog import CatalogEntry, ModelCatalog
 from serve.runtime.replica_client import ReplicaClient, RequestCoalescer
@@ -25,9 +25,7 @@ from serve.schemas import ModelName
 class GatewayModel:
     """One lesion model in a gateway."""
 
-    name: ModelName
-    thresholds: LesionThresholds
-    gate: LesionGate | None
+    rules: AnswerRules
     prepare: Callable[..., PreparedLesion]
     coalescer: RequestCoalescer[LesionPhoto, LesionReport]
     """Photos share calls only with those of the same model."""
@@ -79,9 +77,11 @@ class GatewayModels:
         is_default = entry.address == self._config.checkpoints[0]
         classify = partial(self._replicas.call, "classify", model="" if is_default else entry.address)
         return GatewayModel(
-            name=ModelName(name=entry.name, version=entry.version),
-            thresholds=self._config.thresholds_of(entry.meta),
-            gate=gate,
+            rules=AnswerRules(
+                model=ModelName(name=entry.name, version=entry.version),
+                thresholds=self._config.thresholds_of(entry.meta),
+                gate=gate,
+            ),
             prepare=partial(
                 prepare_lesion, localizer=localizer, side_px=entry.meta.input_px, limits=self._limits
             ),
