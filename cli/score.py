@@ -13,6 +13,7 @@ from cli.score_progress import TerminalProgress
 from models.errors import EXIT_DONE, SkinserveError, command, sigterm_as_interrupt
 from models.lesion.runtimes import EngineName
 from models.limits import DEFAULT_TOP_K, MAX_TOP_K
+from serve.schemas import DISCLAIMER
 from train.ray_cluster import ray_cluster, set_ray_environment
 
 if TYPE_CHECKING:
@@ -121,7 +122,7 @@ def _text(summary: "Summary", run: "BulkRun") -> str:
     lines = [
         f"{summary.num_scored:,} photos scored{rate}: {counts or 'none was left'}",
         f"{summary.num_before:,} were scored before, {listing.num_skipped:,} other files were skipped",
-        f"rows: {run.out.rstrip('/')}/rows",
+        f"rows: {run.out.rstrip('/')}/rows. {DISCLAIMER}",
     ]
     return "\n".join(lines)
 

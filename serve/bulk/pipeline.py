@@ -1,7 +1,7 @@
 """Score shards over Ray Data.
 
 On CPUs each actor reads, decodes and classifies whole shards on one core: no pixels travel between processes.
-With GPUs, tasks on all CPUs decode shards, and an actor on each GPU classifies them.
+With GPUs, actors on all CPUs decode shards, and an actor on each GPU classifies them.
 Measurements: docs/decisions/0041-bulk-scoring.md.
 """
 
@@ -23,6 +23,8 @@ from serve.bulk.scorer import ERROR_CODE, Row, Scorer
 from serve.bulk.scoring import finish_rows, prepare_photos, score_photos
 from serve.bulk.source import BulkError, Source
 
+MAX_CRASHES = 3
+"""Restarts of workers by the same shard, after which the run stops."""
 SHARD, RESULT, PREPARED = "shard", "result", "prepared"
 
 
@@ -80,6 +82,20 @@ class ShardWork:
         except Exception as error:
             return _failed(shard, error)
 
+    def count_crash(self, shard: int) -> ShardResult | None:
+        """Count a shard that a restarted worker begins; return an error at ``MAX_CRASHES``."""
+        try:
+            number = self.folder.count_crash(shard)
+        except SkinserveError as error:
+            return _failed(shard, error)
+        if number < MAX_CRASHES:
+            return None
+        message = (
+            f"shard {shard} has ended its worker {number} times: one of its photos crashes the decoder or "
+            f"needs too much memory; the photos are listed in {self.folder.manifest(shard)}"
+        )
+        return ShardResult(shard=shard, outcomes={}, error=message)
+
     def _write(self, shard: int, rows: Sequence[Row], began_at: float) -> ShardResult:
         self.folder.write_rows(shard, encode_rows(rows, self.scorer, self.format))
         column = self.scorer.outcome_column
@@ -95,40 +111,46 @@ class ShardWork:
         )
 
 
-class ScoreShard:
-    """Actor on a CPU: read, decode and classify one shard."""
+class _ShardActor:
+    """Base of the actors of Ray Data; each call has a block with one shard."""
 
     def __init__(self, work: ShardWork) -> None:
+        import ray
+
         self._work = work
+        self._is_restarted = bool(ray.get_runtime_context().was_current_actor_reconstructed)
+
+    def _failure(self, shard: int) -> ShardResult | None:
+        """Return an error for a shard that has ended several workers; Ray Data would repeat it for ever."""
+        return self._work.count_crash(shard) if self._is_restarted else None
+
+
+class ScoreShard(_ShardActor):
+    """Read, decode and classify on a CPU."""
 
     def __call__(self, block: pa.Table) -> pa.Table:
         """Return the result of one shard."""
-        return _result_block(self._work.score(block[SHARD][0].as_py()))
+        shard = block[SHARD][0].as_py()
+        return _result_block(self._failure(shard) or self._work.score(shard))
 
 
-class PrepareShard:
-    """Task on a CPU: read and decode one shard, for an actor with a GPU."""
-
-    def __init__(self, work: ShardWork) -> None:
-        self._work = work
+class PrepareShard(_ShardActor):
+    """Read and decode on a CPU."""
 
     def __call__(self, block: pa.Table) -> pa.Table:
         """Return the prepared photos as one value, since Ray Data splits blocks of many rows."""
         shard = block[SHARD][0].as_py()
-        prepared = pickle.dumps(self._work.prepare(shard), protocol=5)
+        prepared = pickle.dumps(self._failure(shard) or self._work.prepare(shard), protocol=5)
         return pa.table({SHARD: [shard], PREPARED: pa.array([prepared], pa.large_binary())})
 
 
-class FinishShard:
-    """Actor on a GPU: classify the prepared photos of one shard."""
-
-    def __init__(self, work: ShardWork) -> None:
-        self._work = work
+class FinishShard(_ShardActor):
+    """Classify prepared photos on a GPU."""
 
     def __call__(self, block: pa.Table) -> pa.Table:
         """Return the result of one shard."""
         shard, prepared = block[SHARD][0].as_py(), pickle.loads(block[PREPARED][0].as_buffer())
-        return _result_block(self._work.finish(shard, prepared))
+        return _result_block(self._failure(shard) or self._work.finish(shard, prepared))
 
 
 def run_shards(
@@ -150,25 +172,26 @@ def run_shards(
 
     ray.data.DataContext.get_current().enable_progress_bars = False
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
-    num_available = int(ray.cluster_resources().get("GPU" if uses_gpu else "CPU", 0))
-    if uses_gpu and not num_available:
+    num_cpus, num_gpus = (int(ray.cluster_resources().get(kind, 0)) for kind in ("CPU", "GPU"))
+    if uses_gpu and not num_gpus:
         raise BulkError("the Ray cluster has no GPU; leave --gpu out, or join one that has")
-    pool = ray.data.ActorPoolStrategy(
-        size=min(num_workers or num_available, len(shards)), max_tasks_in_flight_per_actor=2
-    )
-    options: dict[str, Any] = {"batch_size": 1, "batch_format": "pyarrow", "num_cpus": 1}
-    actor: dict[str, Any] = {**options, "compute": pool, "fn_constructor_args": (work,)}
+    size = min(num_workers or (num_gpus if uses_gpu else num_cpus), len(shards))
+
+    def actors(number: int) -> dict[str, Any]:
+        pool = ray.data.ActorPoolStrategy(size=max(1, number), max_tasks_in_flight_per_actor=2)
+        options = {"batch_size": 1, "batch_format": "pyarrow", "num_cpus": 1, "fn_constructor_args": (work,)}
+        return {"compute": pool, **options}
+
     # one block for each shard, and so one task
     blocks = ray.data.from_items([{SHARD: shard} for shard in shards], override_num_blocks=len(shards))
     if uses_gpu:
-        prepared = blocks.map_batches(PrepareShard(work).__call__, **options)
-        results = prepared.map_batches(FinishShard, num_gpus=1, **actor)
+        prepared = blocks.map_batches(PrepareShard, **actors(min(num_cpus - size, len(shards))))
+        results = prepared.map_batches(FinishShard, num_gpus=1, **actors(size))
     else:
-        results = blocks.map_batches(ScoreShard, **actor)
+        results = blocks.map_batches(ScoreShard, **actors(size))
     try:
         for block in results.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
-            assert isinstance(block, pa.Table)
-            for content in block.column(RESULT).to_pylist():
+            for content in block[RESULT].to_pylist():  # pyright: ignore[reportAttributeAccessIssue]
                 yield ShardResult(**json.loads(content))
     except RayError as error:
         reason = str(error).strip().partition("\n")[0]

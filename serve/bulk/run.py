@@ -11,6 +11,7 @@ from serve.bulk.row_files import RowFormat
 from serve.bulk.run_folder import Lister, Listing, RunFolder, RunSettings
 from serve.bulk.scorer import Scorer
 from serve.bulk.source import BulkError, Source, normalized
+from serve.schemas import DISCLAIMER
 
 
 class Progress(Protocol):
@@ -112,6 +113,7 @@ def score(
         summary = Summary(listing=listing, num_before=listing.num_photos - num_missing)
         if missing:
             progress.began(listing.num_photos, summary.num_before)
+            folder.forget_crashes()
             work = ShardWork(folder=folder, source=source, scorer=run.scorer, format=run.format)
             with ray_cluster():
                 results = run_shards(work, missing, num_workers=run.num_workers, uses_gpu=run.uses_gpu)
@@ -162,6 +164,7 @@ def _add_results(summary: Summary, results: Iterator[ShardResult], progress: Pro
 def _summary_file(summary: Summary) -> dict[str, object]:
     return {
         **summary.listing.model_dump(),
+        "disclaimer": DISCLAIMER,
         "last_run": {
             "num_photos": summary.num_scored,
             "outcomes": dict(sorted(summary.outcomes.items())),

@@ -17,7 +17,7 @@ from typing import TypeVar
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from models.storage import is_remote, join, read_bytes, write_bytes
+from models.storage import delete, is_remote, join, read_bytes, write_bytes
 from models.storage_errors import MissingError, local_errors
 from models.storage_listing import ListedFile, iterate_files
 from serve.bulk.row_files import RowFormat
@@ -25,7 +25,8 @@ from serve.bulk.source import BulkError, Photo, Source
 
 FORMAT_VERSION = 1
 MAX_PHOTOS_PER_SHARD = 10_000
-RUN, LISTING, SUMMARY, MANIFEST, ROWS = "run.json", "listing.json", "summary.json", "manifest", "rows"
+RUN, LISTING, SUMMARY = "run.json", "listing.json", "summary.json"
+MANIFEST, ROWS, CRASHES = "manifest", "rows", "crashes"
 _PART = re.compile(r"part-(\d{7,})\.\w+")
 
 
@@ -152,11 +153,11 @@ class RunFolder:
 
     def write_manifest(self, shard: int, photos: list[Photo]) -> None:
         """Write the photos of one shard."""
-        write_bytes(self._manifest(shard), json.dumps(photos).encode())
+        write_bytes(self.manifest(shard), json.dumps(photos).encode())
 
     def read_manifest(self, shard: int) -> list[Photo]:
         """Return the photos of one shard."""
-        return [Photo(*one) for one in json.loads(read_bytes(self._manifest(shard)))]
+        return [Photo(*one) for one in json.loads(read_bytes(self.manifest(shard)))]
 
     def write_rows(self, shard: int, content: bytes) -> None:
         """Write the rows of one shard atomically; the shard is finished then."""
@@ -172,7 +173,23 @@ class RunFolder:
                 Path(self.address, ROWS, file.name).unlink(missing_ok=True)
         return finished
 
-    def _manifest(self, shard: int) -> str:
+    def count_crash(self, shard: int) -> int:
+        """Count a shard that was begun after its worker had ended; return the number of times."""
+        address = join(self.address, f"{CRASHES}/{shard:07}.txt")
+        try:
+            number = int(read_bytes(address)) + 1
+        except MissingError:
+            number = 1
+        write_bytes(address, b"%d" % number)
+        return number
+
+    def forget_crashes(self) -> None:
+        """Remove the counts of earlier runs."""
+        for file in list(iterate_files(join(self.address, CRASHES))):
+            delete(join(self.address, f"{CRASHES}/{file.name}"))
+
+    def manifest(self, shard: int) -> str:
+        """Return the address of the list of a shard's photos."""
         return join(self.address, f"{MANIFEST}/{shard:07}.json")
 
     def _read(self, name: str, kind: type[_F]) -> _F | None:
