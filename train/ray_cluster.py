@@ -63,6 +63,11 @@ def ray_cluster(address: str, *, with_dashboard: bool = False, option: str = "--
             )
         except (OSError, ValueError, OverflowError, AuthenticationError) as error:
             raise ClusterError(f"no Ray cluster at {address} ({error}); correct or omit {option}") from error
+        except Exception as error:  # for processes that do not start in time, Ray raises no other class
+            if not starts:
+                raise
+            reason = str(error).strip().partition("\n")[0]
+            raise ClusterError(f"Ray cannot be started on this machine ({reason}); try again") from error
     with contextlib.redirect_stderr(WithoutCleaner(sys.stderr)):
         try:
             yield

@@ -9,6 +9,7 @@ import json
 import logging
 import pickle
 import time
+import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -118,7 +119,10 @@ class _ShardActor:
         import ray
 
         self._work = work
-        self._is_restarted = bool(ray.get_runtime_context().was_current_actor_reconstructed)
+        with warnings.catch_warnings(
+            category=DeprecationWarning, action="ignore"
+        ):  # Ray 2.60 warns of itself
+            self._is_restarted = bool(ray.get_runtime_context().was_current_actor_reconstructed)
 
     def _failure(self, shard: int) -> ShardResult | None:
         """Return an error for a shard that has ended several workers; Ray Data would repeat it for ever."""

@@ -27,7 +27,11 @@ def cluster() -> Iterator[str]:
     with s3_server() as url, pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", os.pathsep.join([os.getcwd(), os.environ.get("PYTHONPATH", "")]))
         ray.init(
-            num_cpus=2, num_gpus=1, include_dashboard=False, log_to_driver=False, logging_level="WARNING"
+            num_cpus=2,
+            num_gpus=1,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=30,
         )
         try:
             yield url
