@@ -1,22 +1,26 @@
-"""Photos per second of ``skinserve score`` against one process that decodes and scores in a loop.
+"""Compare ``skinserve score`` with one process that decodes and scores in a loop.
 
-Both read the same files, with the same checkpoint, and are measured in turns. The loop keeps all cores busy:
-it is the faster one of a batch on each core and one batch on all cores. Starts are left out of both.
+Both read the same files, with the same checkpoint, and are measured in turns: photos per second, and CPU time
+of all processes for each photo, which other programs on the machine disturb less. The loop keeps all cores
+busy: it is the faster one of a batch on each core and one batch on all cores. Starts are left out of both.
 """
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+import psutil
 import torch
 import tyro
 
@@ -31,6 +35,18 @@ from models.lesion.preparation import prepare_lesion
 BATCH_SIZE = 8
 NUM_DRAWN = 16
 """Different photos; the others are copies of them."""
+
+
+OURS = "skinserve_score"
+POLL_S = 0.2
+
+
+class Measured(NamedTuple):
+    """One turn of one system."""
+
+    photos_per_s: float
+    cpu_ms: float
+    """CPU time of all processes for each photo, milliseconds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,29 +69,42 @@ def main(settings: Settings) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder = write_photos(settings, Path(scratch, "photos"))
         loop = Loop(settings.checkpoint, folder)
-        turns: list[dict[str, float]] = []
+        turns: list[dict[str, Measured]] = []
         for number in range(settings.turns):
             out = Path(scratch, f"out-{number}")
             systems = {
                 "loop_batch_per_core": loop.batch_per_core,
                 "loop_batch_on_all_cores": loop.batch_on_all_cores,
-                "skinserve_score": partial(score, settings, folder, out),
+                OURS: partial(score, settings, folder, out),
             }
             turns.append({name: systems[name]() for name in results.rotated([*systems], number)})
             print(turns[-1], flush=True)
     summary = summarize(turns)
     print(summary, flush=True)
-    metrics = {"photos_per_s": turns, "summary": summary}
+    metrics = {
+        "turns": [{name: one._asdict() for name, one in turn.items()} for turn in turns],
+        "summary": summary,
+    }
     results.save("bulk", settings, metrics, load_before=load_before, folder=settings.out)
 
 
-def summarize(turns: list[dict[str, float]]) -> dict[str, object]:
-    """Return the spread of each rate, and of the ratio to the faster loop of the same turn."""
-    rates = {name: [turn[name] for turn in turns] for name in turns[0]}
-    loops = [max(rate for name, rate in turn.items() if name != "skinserve_score") for turn in turns]
+def summarize(turns: Sequence[Mapping[str, Measured]]) -> dict[str, object]:
+    """Return the spread of each system, and the ratios to the better loop of the same turn.
+
+    A ratio of CPU time is that of the loop to ours, so that 1 is as good as the loop in both ratios.
+    """
+    loops = [[one for name, one in turn.items() if name != OURS] for turn in turns]
+    fastest = [max(one.photos_per_s for one in loop) for loop in loops]
+    cheapest = [min(one.cpu_ms for one in loop) for loop in loops]
+    spreads = {
+        f"{name}_{field}": results.spread([getattr(turn[name], field) for turn in turns])
+        for name in turns[0]
+        for field in Measured._fields
+    }
     return {
-        **{name: results.spread(values) for name, values in rates.items()},
-        "ratio": results.ratios(rates["skinserve_score"], loops),
+        **spreads,
+        "ratio_photos_per_s": results.ratios([turn[OURS].photos_per_s for turn in turns], fastest),
+        "ratio_cpu": results.ratios(cheapest, [turn[OURS].cpu_ms for turn in turns]),
     }
 
 
@@ -89,15 +118,36 @@ def write_photos(settings: Settings, folder: Path) -> Path:
     return folder
 
 
-def score(settings: Settings, folder: Path, out: Path) -> float:
-    """Run the command; return the photos per second of its summary, which leaves the start out."""
+def score(settings: Settings, folder: Path, out: Path) -> Measured:
+    """Run the command; measure the rate by its summary and the CPU time from the first to the last shard."""
     command = [sys.executable, "-m", "cli.score", str(folder), str(out), "--model", str(settings.checkpoint)]
     command += ["--photos-per-shard", str(settings.photos_per_shard)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    subprocess.run(command, cwd=ROOT, env=environment, check=True, stdout=subprocess.DEVNULL)
-    summary = json.loads((out / "summary.json").read_text())
-    assert summary["last_run"]["num_photos"] == settings.photos
-    return summary["last_run"]["photos_per_s"]
+    process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL)
+    cpu_s: dict[int, float] = {}
+    polled: list[tuple[int, float]] = []
+    while process.poll() is None:
+        cpu_s |= _cpu_s_by_process(process.pid)  # processes that ended keep their last value
+        polled.append((len(list(out.glob("rows/part-*"))), sum(cpu_s.values())))
+        time.sleep(POLL_S)
+    if process.returncode:
+        raise RuntimeError(f"skinserve score ended with exit code {process.returncode}")
+    summary = json.loads((out / "summary.json").read_text())["last_run"]
+    assert summary["num_photos"] == settings.photos
+    first = next(one for one in polled if one[0])
+    last = next(one for one in polled if one[0] == polled[-1][0])
+    num_photos = (last[0] - first[0]) * settings.photos_per_shard
+    return Measured(summary["photos_per_s"], 1000 * (last[1] - first[1]) / num_photos)
+
+
+def _cpu_s_by_process(pid: int) -> dict[int, float]:
+    """Return the CPU seconds of a process and all below it."""
+    found: dict[int, float] = {}
+    for process in [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            times = process.cpu_times()
+            found[process.pid] = times.user + times.system
+    return found
 
 
 class Loop:
@@ -111,8 +161,8 @@ class Loop:
         self._localizer = Localizer(checkpoint, gate) if gate else None
         self._engine.ping()
 
-    def batch_per_core(self) -> float:
-        """Return photos per second with a thread for each core that does everything."""
+    def batch_per_core(self) -> Measured:
+        """Measure a thread for each core that does everything."""
         batches = _batches(self._files)
 
         def work(_: int) -> None:
@@ -121,18 +171,24 @@ class Loop:
                 self._classify(list(map(self._prepare, batch)))
 
         with ThreadPoolExecutor(self._cores) as threads:
-            began = time.perf_counter()
-            list(threads.map(work, range(self._cores)))
-            return len(self._files) / (time.perf_counter() - began)
+            return self._measure(lambda: list(threads.map(work, range(self._cores))))
 
-    def batch_on_all_cores(self) -> float:
-        """Return photos per second with all cores on one batch, prepared in threads."""
+    def batch_on_all_cores(self) -> Measured:
+        """Measure all cores on one batch, prepared in threads."""
         torch.set_num_threads(self._cores)
         with ThreadPoolExecutor(self._cores) as threads:
-            began = time.perf_counter()
-            for batch in _batches(self._files):
-                self._classify(list(threads.map(self._prepare, batch)))
-            return len(self._files) / (time.perf_counter() - began)
+
+            def work() -> None:
+                for batch in _batches(self._files):
+                    self._classify(list(threads.map(self._prepare, batch)))
+
+            return self._measure(work)
+
+    def _measure(self, work: Callable[[], object]) -> Measured:
+        began, cpu_began_s = time.perf_counter(), time.process_time()
+        work()
+        seconds, cpu_s = time.perf_counter() - began, time.process_time() - cpu_began_s
+        return Measured(len(self._files) / seconds, 1000 * cpu_s / len(self._files))
 
     def _prepare(self, file: Path) -> np.ndarray:
         side_px = self._engine.meta.input_px

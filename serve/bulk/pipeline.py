@@ -119,9 +119,7 @@ class _ShardActor:
         import ray
 
         self._work = work
-        with warnings.catch_warnings(
-            category=DeprecationWarning, action="ignore"
-        ):  # Ray 2.60 warns of itself
+        with warnings.catch_warnings(action="ignore", category=DeprecationWarning):  # in Ray's own code
             self._is_restarted = bool(ray.get_runtime_context().was_current_actor_reconstructed)
 
     def _failure(self, shard: int) -> ShardResult | None:
