@@ -34,6 +34,11 @@ COMMANDS = {
         purpose="list, push, promote, roll back and compare the models of a registry",
         example="skinserve models push runs/lesion/checkpoint --registry registry",
     ),
+    "score": Command(
+        module="cli.score",
+        purpose="classify all lesion photos of a folder or a bucket into Parquet or NDJSON",
+        example="skinserve score s3://clinic/photos s3://clinic/scores --model weights/lesion",
+    ),
     "feedback": Command(
         module="cli.feedback",
         purpose="count the stored feedback on answers, export it for skinserve ingest",

@@ -230,7 +230,9 @@ class Compare:
 
     def run(self) -> str:
         """Return the table."""
-        folders = [local_checkpoint(self._address(model)) for model in (self.first, self.second)]
+        folders = [
+            local_checkpoint(model_address(model, self.registry)) for model in (self.first, self.second)
+        ]
         metas = [read_meta(folder) for folder in folders]
         if metas[0].kind != metas[1].kind:
             raise RegistryError(
@@ -243,16 +245,6 @@ class Compare:
             )
         text = comparison_table(folders[0], folders[1])
         return text if not self.photos else f"{text}\n\n{compare_verdicts(folders, self.photos)}"
-
-    def _address(self, model: str) -> str:
-        if "@" not in model or is_remote(model):
-            return model
-        if self.registry is None:
-            raise RegistryError(f"{model} is a version of a registry; give --registry, or name a folder")
-        registry = Registry(self.registry)
-        task, found = find_version(registry, model)
-        registry.read(task).get(found)
-        return registry.version_address(task, found)
 
 
 SUBCOMMANDS: dict[str, Callable[..., _Subcommand]] = {
@@ -272,6 +264,26 @@ def main(prog: str, arguments: Sequence[str] | None) -> int:
     chosen = tyro.extras.subcommand_cli_from_dict(SUBCOMMANDS, args=arguments, prog=prog)
     print(chosen.run())
     return EXIT_DONE
+
+
+def model_address(model: str, registry: str | None) -> str:
+    """Return the address of a checkpoint: of a version in a registry, or ``model`` itself.
+
+    Args:
+        model: ``[TASK/]NAME@VERSION`` of the registry, a folder or an ``s3://`` address.
+        registry: its address.
+
+    Raises:
+        RegistryError: there is no such version, or no registry was given.
+    """
+    if "@" not in model or is_remote(model):
+        return model
+    if registry is None:
+        raise RegistryError(f"{model} is a version of a registry; give --registry, or name a folder")
+    opened = Registry(registry)
+    task, found = find_version(opened, model)
+    opened.read(task).get(found)
+    return opened.version_address(task, found)
 
 
 def find_version(registry: Registry, text: str) -> tuple[str, VersionName]:

@@ -3,10 +3,12 @@
 This module is in the lowest package because ``serve`` and ``train`` share it.
 """
 
+import contextlib
 import functools
 import os
+import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 EXIT_DONE = 0
@@ -16,10 +18,30 @@ EXIT_WRONG_USE = 2
 EXIT_ROWS_LEFT_OUT = 3
 EXIT_STOPPED = 130
 """By Ctrl-C, as a shell reports it."""
+EXIT_TERMINATED = 143
+"""By SIGTERM, as a shell reports it."""
 
 
 class SkinserveError(Exception):
     """Expected error: what was found, what is needed, what to do; printed without a traceback."""
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, handled as Ctrl-C is."""
+
+
+@contextlib.contextmanager
+def sigterm_as_interrupt() -> Iterator[None]:
+    """Raise ``Terminated`` at SIGTERM; in the main thread only."""
+
+    def terminate(*_: object) -> None:
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 class Main(Protocol):
@@ -53,9 +75,9 @@ def command(
             except BrokenPipeError:  # the reader, such as head, has enough
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes at exit
                 return EXIT_DONE
-            except KeyboardInterrupt:
+            except KeyboardInterrupt as stop:
                 print(f"{prog}: {when_stopped}", file=sys.stderr)
-                return EXIT_STOPPED
+                return EXIT_TERMINATED if isinstance(stop, Terminated) else EXIT_STOPPED
 
         return main
 

@@ -34,6 +34,10 @@ class MissingError(StorageError):
     """Report a missing file, object, folder or bucket."""
 
 
+class MissingBucketError(MissingError):
+    """Report a missing bucket."""
+
+
 @contextlib.contextmanager
 def local_errors(address: str, verb: str) -> Iterator[None]:
     """Raise ``StorageError`` for an ``OSError``; the message says that ``address`` cannot be ``verb``."""
@@ -82,7 +86,9 @@ def _storage_error(address: str, error: Any) -> StorageError:
     if skew := clock_skew(error):
         return StorageError(f"{address}: the request was rejected ({code}) because {skew}")
     if code == "NoSuchBucket":
-        return MissingError(f"there is no bucket {bucket} for {address}; create it or correct the address")
+        return MissingBucketError(
+            f"there is no bucket {bucket} for {address}; create it or correct the address"
+        )
     if code in ("NoSuchKey", "404", "NotFound"):
         return MissingError(f"there is no object {address}; correct the address")
     if code in _DENIED:

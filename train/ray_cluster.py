@@ -32,25 +32,20 @@ class ClusterError(SkinserveError):
 
 
 @contextmanager
-def ray_cluster(address: str, *, with_dashboard: bool = False) -> Iterator[None]:
+def ray_cluster(address: str, *, with_dashboard: bool = False, option: str = "--address") -> Iterator[None]:
     """Join a Ray cluster or start a local one; leave or stop it at the end.
 
     Args:
         address: ``local`` starts a cluster, unless ``RAY_ADDRESS`` names one, as in a submitted job; ``auto``
             or ``host:port`` joins.
         with_dashboard: of a cluster that is started.
+        option: of the command, for the message.
 
     Raises:
         ClusterError: there is no cluster at that address.
     """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's 15 starves workers beside a busy program
-    if address == "local":
-        address = os.environ.get("RAY_ADDRESS", address)
+    address = set_ray_environment(address)
     starts = address == "local"
-    if starts and "ray" not in sys.modules:  # Ray reads its environment when it is imported
-        for name, value in LOCAL_ENVIRONMENT.items():
-            os.environ.setdefault(name, value)
     import ray
     from ray.exceptions import AuthenticationError
 
@@ -67,12 +62,36 @@ def ray_cluster(address: str, *, with_dashboard: bool = False) -> Iterator[None]
                 include_dashboard=with_dashboard if starts else None,
             )
         except (OSError, ValueError, OverflowError, AuthenticationError) as error:
-            raise ClusterError(f"no Ray cluster at {address} ({error}); correct or omit --address") from error
+            raise ClusterError(f"no Ray cluster at {address} ({error}); correct or omit {option}") from error
+        except Exception as error:  # for processes that do not start in time, Ray raises no other class
+            if not starts:
+                raise
+            reason = str(error).strip().partition("\n")[0]
+            raise ClusterError(f"Ray cannot be started on this machine ({reason}); try again") from error
     with contextlib.redirect_stderr(WithoutCleaner(sys.stderr)):
         try:
             yield
         finally:
             ray.shutdown()
+
+
+def set_ray_environment(address: str) -> str:
+    """Set the environment of Ray, which it reads when it is imported.
+
+    Args:
+        address: as for ``ray_cluster``.
+
+    Returns:
+        The address of the cluster, or ``local`` for one that is to be started.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's 15 starves workers beside a busy program
+    if address == "local":
+        address = os.environ.get("RAY_ADDRESS", address)
+    if address == "local" and "ray" not in sys.modules:
+        for name, value in LOCAL_ENVIRONMENT.items():
+            os.environ.setdefault(name, value)
+    return address
 
 
 class WithoutCleaner:

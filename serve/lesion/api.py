@@ -11,12 +11,10 @@ import numpy as np
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
-from models.lesion.gate import find_problems_after, find_problems_before, find_weaknesses
 from models.lesion.localizer import Box
 from models.lesion.preparation import PreparedLesion
 from models.limits import DEFAULT_TOP_K, MAX_TOP_K
 from serve.lesion import openapi
-from serve.lesion.answers import unusable_answer, usable_answer
 from serve.lesion.batch import LesionSource, stream_lines
 from serve.lesion.config import LesionConfig
 from serve.lesion.gateway_model import GatewayModel, GatewayModels
@@ -183,16 +181,16 @@ class LesionService:
     async def models(self) -> list[LoadedModel]:
         """Describe all models for ``GET /v1/models``, without loading one."""
         runtimes = await self._replicas.call("describe")
-        models = [(entry, await self._models.get(entry)) for entry in self.catalog.entries]
+        models = [(entry, (await self._models.get(entry)).rules) for entry in self.catalog.entries]
         return [
             loaded_model(
                 entry,
                 runtimes.get(entry.address),
                 default=entry is self.catalog.default,
-                thresholds=model.thresholds.model_dump(),
-                gate=Gate(**model.gate.model_dump(exclude={"network_sha256"})) if model.gate else None,
+                thresholds=rules.thresholds.model_dump(),
+                gate=Gate(**rules.gate.model_dump(exclude={"network_sha256"})) if rules.gate else None,
             )
-            for entry, model in models
+            for entry, rules in models
         ]
 
     async def _classify(self, file: LesionSource, options: LesionOptions, submit: Submit) -> LesionAnswer:
@@ -210,26 +208,18 @@ class LesionService:
     async def _answer(self, file: LesionSource, options: LesionOptions, submit: Submit) -> LesionAnswer:
         """Prepare a photo, give it to the network unless it has problems, and build the response."""
         model = await self._models.get(options.entry)
+        rules = model.rules
         prepared = await self._prepare(model, file, options.box)
-        gate, report = model.gate, None
-        problems = find_problems_before(prepared, gate) if gate else prepared.problems
-        if not problems:
-            report = await submit(model, LesionPhoto(image_HWC=prepared.image_HWC, explain=options.explain))
-            problems = find_problems_after(prepared, gate, report.scope) if gate else []
-        if report is None or problems:
-            answer = unusable_answer(
-                problems,
-                prepared,
-                model=model.name,
-                thresholds=model.thresholds,
-                is_classified=report is not None,
-            )
-        else:
-            map_HW = report.grad_cam_HW
-            png = None if map_HW is None else await self.pool.run(grad_cam_png, map_HW)
-            weaknesses = find_weaknesses(prepared, gate) if gate else []
-            answer = usable_answer(report, prepared, weaknesses, top_k=options.top_k, heatmap_png=png)
-        return answer
+        problems = rules.problems_before(prepared)
+        if problems:
+            return rules.unusable(prepared, problems, is_classified=False)
+        report = await submit(model, LesionPhoto(image_HWC=prepared.image_HWC, explain=options.explain))
+        problems = rules.problems_after(prepared, report)
+        if problems:
+            return rules.unusable(prepared, problems, is_classified=True)
+        map_HW = report.grad_cam_HW
+        png = None if map_HW is None else await self.pool.run(grad_cam_png, map_HW)
+        return rules.usable(prepared, report, top_k=options.top_k, heatmap_png=png)
 
     async def _prepare(self, model: GatewayModel, photo: LesionSource, box: Box | None) -> PreparedLesion:
         if isinstance(photo, np.ndarray):

@@ -13,9 +13,9 @@ from models.images import PhotoLimits
 from models.lesion.gate import LesionGate, gate_of
 from models.lesion.localizer import Localizer
 from models.lesion.preparation import PreparedLesion, prepare_lesion, prepare_lesion_pixels
+from serve.lesion.answer_rules import AnswerRules
 from serve.lesion.config import LesionConfig
 from serve.lesion.messages import LesionPhoto, LesionReport
-from serve.lesion.verdict import LesionThresholds
 from serve.runtime.errors import model_unavailable
 from serve.runtime.model_catalog import CatalogEntry, ModelCatalog
 from serve.runtime.replica_client import ReplicaClient, RequestCoalescer
@@ -26,9 +26,7 @@ from serve.schemas import ModelName
 class GatewayModel:
     """One lesion model in a gateway."""
 
-    name: ModelName
-    thresholds: LesionThresholds
-    gate: LesionGate | None
+    rules: AnswerRules
     prepare: Callable[..., PreparedLesion]
     """Of a file."""
     prepare_pixels: Callable[..., PreparedLesion]
@@ -88,9 +86,11 @@ class GatewayModels:
             "limits": self._limits,
         }
         return GatewayModel(
-            name=ModelName(name=entry.name, version=entry.version),
-            thresholds=self._config.thresholds_of(entry.meta),
-            gate=gate,
+            rules=AnswerRules(
+                model=ModelName(name=entry.name, version=entry.version),
+                thresholds=self._config.thresholds_of(entry.meta),
+                gate=gate,
+            ),
             prepare=partial(prepare_lesion, **options),
             prepare_pixels=partial(prepare_lesion_pixels, **options),
             coalescer=RequestCoalescer(classify, threshold=self._config.coalesce_above),

@@ -1,0 +1,1 @@
+"""Bulk scoring over Ray Data: a folder or a bucket of photos in, rows out. Knows no task."""
