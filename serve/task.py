@@ -10,6 +10,7 @@ from ray.serve import Application
 from models.images import PhotoLimits
 from serve.config import GatewayConfig, TaskConfig
 from serve.feedback.schemas import FeedbackRules
+from serve.jobs.scorer import JobRules
 from serve.runtime.admission import AdaptiveLimiter
 from serve.runtime.decode_pool import DecodePool
 from serve.runtime.model_catalog import CatalogEntry, ModelCatalog
@@ -84,3 +85,5 @@ class ServeTask:
     """Apply settings of the type ``config``; raises ``CheckpointError``."""
     feedback: FeedbackRules | None = None
     """None: no feedback about this task."""
+    jobs: JobRules | None = None
+    """None: no jobs of this task."""

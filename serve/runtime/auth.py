@@ -40,6 +40,7 @@ ROLES_OF_PATH: dict[str, frozenset[Role]] = {
     "/readyz": _ANY,
     "/robots.txt": _ANY,
     "/v1/feedback": _PREDICT,
+    "/v1/jobs": _BULK,
     "/v1/lesion": _PREDICT,
     "/v1/lesion/batch": _BULK,
     "/v1/models": _ANY,
@@ -47,7 +48,11 @@ ROLES_OF_PATH: dict[str, frozenset[Role]] = {
     "/v1/report": _PREDICT,
 }
 """One of these roles suffices. Paths without an entry exist for ``admin`` only."""
-ROLES_OF_PREFIX: dict[str, frozenset[Role]] = {"/docs/static/": _ANY, "/v1/feedback/": _PREDICT}
+ROLES_OF_PREFIX: dict[str, frozenset[Role]] = {
+    "/docs/static/": _ANY,
+    "/v1/feedback/": _PREDICT,
+    "/v1/jobs/": _BULK,
+}
 
 
 @dataclass(frozen=True)
