@@ -52,7 +52,7 @@ async def create_job(
 ) -> JobStatus:
     """Score many photos in the background: those of an archive, or of a folder or bucket (JSON)."""
     service, rules = _service(request), request.app.state.job_rules
-    task = task or next(iter(rules))
+    task = next(iter(rules)) if task is None else task
     if task not in rules:
         message = f"query parameter task is {task[:40]!r}: must be {' or '.join(rules)}"
         raise ApiError("invalid_request", message)

@@ -80,8 +80,11 @@ class EntryNames:
 
 def is_hidden(name: str) -> bool:
     """Return whether a file is left out: a hidden one, or in a hidden folder."""
-    return any(part.startswith(".") and part not in (".", "..") for part in name.split("/")) or (
-        name.startswith("__MACOSX/") or name.rpartition("/")[2] in ("Thumbs.db", "desktop.ini")
+    parts = name.replace("\\", "/").split("/")
+    return (
+        any(part.startswith(".") and part not in (".", "..") for part in parts)
+        or parts[0] == "__MACOSX"
+        or parts[-1] in ("Thumbs.db", "desktop.ini")
     )
 
 

@@ -5,7 +5,7 @@ from typing import BinaryIO
 
 from serve.runtime.errors import ApiError
 
-_PIECE_BYTES = 1 << 20
+_PIECE_BYTES = 1 << 18
 
 
 class BoundedFile(io.RawIOBase):

@@ -68,6 +68,7 @@ class JobRunner:
         self._deliveries = Deliveries(config, self._store, self._threads)
         self._sweeper: asyncio.Task[None] | None = None
         self._last_orphans = -float("inf")
+        self._is_closed = False
         self.is_loaded = False
         """The jobs of the store are known."""
 
@@ -78,6 +79,7 @@ class JobRunner:
 
     async def close(self) -> None:
         """Stop; unfinished jobs are resumed by the next runner."""
+        self._is_closed = True
         tasks = [self._sweeper, *(job.task for job in self._jobs.values())]
         running = [task for task in tasks if task is not None]
         for task in running:
@@ -154,7 +156,7 @@ class JobRunner:
 
     def _start_jobs(self) -> None:
         """Start queued jobs: those that ran before first, then by callers with the fewest running."""
-        while True:
+        while not self._is_closed:
             running = [job for job in self._jobs.values() if job.task is not None]
             waiting = [
                 job

@@ -19,6 +19,7 @@ class JobSource(Body):
     source: str = Field(
         min_length=1,
         max_length=2000,
+        pattern=r"^[^\x00-\x1f\x7f]+$",
         description="folder or s3:// address with photos, in one of gateway.jobs.sources",
         examples=["s3://clinic/2026-11"],
     )

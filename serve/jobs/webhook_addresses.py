@@ -11,13 +11,10 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from urllib.parse import SplitResult, urlsplit
 
 MAX_URL_CHARS = 2000
-_TRANSLATED = tuple(
-    map(
-        ipaddress.IPv6Network,
-        ("::ffff:0:0/96", "::/96", "64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "2001::/32"),
-    )
-)
-"""IPv6 networks whose addresses contain an IPv4 address: mapped, compatible, NAT64, 6to4, Teredo."""
+_UNICAST = IPv6Network("2000::/3")
+"""Public IPv6 addresses; outside are IPv4-mapped, NAT64 and site-local ones."""
+_TUNNELS = (IPv6Network("2002::/16"), IPv6Network("2001::/32"))
+"""6to4 and Teredo: their addresses contain an IPv4 address."""
 
 Network = IPv4Network | IPv6Network
 Address = IPv4Address | IPv6Address
@@ -106,11 +103,11 @@ def check_address(address: Address, networks: Sequence[Network], *, needs_networ
         *(not address.is_global, address.is_private, address.is_loopback, address.is_link_local),
         *(address.is_multicast, address.is_unspecified, address.is_reserved),
     )
-    if any(is_refused) or (isinstance(address, IPv6Address) and _contains_ipv4(address)):
+    if any(is_refused) or (isinstance(address, IPv6Address) and not _is_public_ipv6(address)):
         raise WebhookError(
             "the host has an address that is not public; ask the operator for gateway.jobs.webhook_networks"
         )
 
 
-def _contains_ipv4(address: IPv6Address) -> bool:
-    return any(address in network for network in _TRANSLATED)
+def _is_public_ipv6(address: IPv6Address) -> bool:
+    return address in _UNICAST and not any(address in network for network in _TUNNELS)

@@ -2,29 +2,28 @@
 
 import io
 import tarfile
+import warnings
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 
-def zip_of(
-    photos: Mapping[str, bytes] | Iterable[tuple[str, bytes]], method: int = zipfile.ZIP_STORED
-) -> bytes:
+def zip_of(photos: dict[str, bytes] | list[tuple[str, bytes]], method: int = zipfile.ZIP_STORED) -> bytes:
     """Return a zip archive; pairs may have the same name twice."""
-    pairs = photos.items() if isinstance(photos, Mapping) else photos
+    pairs = photos.items() if isinstance(photos, dict) else photos
     file = io.BytesIO()
-    with zipfile.ZipFile(file, "w", method) as archive:
+    with zipfile.ZipFile(file, "w", method) as archive, warnings.catch_warnings(action="ignore"):
         for name, content in pairs:
             archive.writestr(zipfile.ZipInfo(name), content, compress_type=method)
     return file.getvalue()
 
 
 def tar_of(
-    photos: Mapping[str, bytes] | Iterable[tuple[str, bytes]],
+    photos: dict[str, bytes] | list[tuple[str, bytes]],
     extra: Iterable[tarfile.TarInfo] = (),
     mode: str = "w",
 ) -> bytes:
     """Return a tar archive with photos, then with entries that have no content."""
-    pairs = photos.items() if isinstance(photos, Mapping) else photos
+    pairs = photos.items() if isinstance(photos, dict) else photos
     file = io.BytesIO()
     with tarfile.open(fileobj=file, mode=mode) as archive:  # pyright: ignore[reportCallIssue, reportArgumentType]
         for name, content in pairs:
