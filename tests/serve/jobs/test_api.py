@@ -308,7 +308,7 @@ async def test_photos_count_in_the_quota_when_the_job_is_accepted(tmp_path: Path
 
 
 async def test_jobs_of_a_caller_and_of_all_are_limited(tmp_path: Path, keys: str):
-    limits = {"max_unfinished_per_caller": 2, "max_unfinished": 3, "max_stored_per_caller": 4}
+    limits: dict[str, Any] = {"max_unfinished_per_caller": 2, "max_unfinished": 3}
     async with local_server(tmp_path / "jobs", gateway={"keys_file": keys}, **limits) as server:
         server.gateways.gate.clear()
         first = (await server.post(PHOTO, headers=bearer("one")))["id"]
