@@ -37,6 +37,8 @@ _ENGLISH_ONLY: set[ErrorCode] = {
     "not_acceptable",
     "not_found",
     "pdf_unavailable",
+    "jobs_unavailable",
+    "unreadable_archive",
 }
 """A person with the page does not get these, or they are faults of the page."""
 SETTINGS = PageSettings(

@@ -12,6 +12,7 @@ from starlette.routing import Route
 
 from serve import gateway, tasks
 from serve.feedback import api as feedback
+from serve.jobs import api as jobs
 from serve.runtime import auth, key_ring, root_files
 from serve.runtime.admission import LoadSheddingMiddleware, RequestIdMiddleware
 from serve.runtime.auth import AuthMiddleware, Authorizer, route_path
@@ -63,7 +64,7 @@ async def client(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
 
 def paths_of(app: FastAPI) -> set[str]:
     """Paths of all routes, also of those that OpenAPI leaves out."""
-    shared = [feedback.router, gateway.router, root_files.router]
+    shared = [feedback.router, jobs.router, gateway.router, root_files.router]
     routers = [task.router for task in tasks.TASKS] + shared
     found = [*app.routes, *(route for router in routers for route in router.routes)]
     assert len(app.routes) == len(routers) + 3, "a router was added to the gateway; add it here"
@@ -202,7 +203,7 @@ async def test_every_route_has_roles(app: FastAPI):
     """A route that is added without roles would answer 404 to everybody but admin."""
     by_prefix = {path for path in paths_of(app) if path.startswith(tuple(auth.ROLES_OF_PREFIX))}
 
-    assert by_prefix == {"/v1/feedback/{receipt}"}
+    assert by_prefix == {"/v1/feedback/{receipt}", "/v1/jobs/{id}", "/v1/jobs/{id}/results"}
     assert paths_of(app) - by_prefix == set(auth.ROLES_OF_PATH)
 
 
