@@ -111,7 +111,7 @@ def create_app(
 
     Raises:
         KeysFileError: the keys file cannot be used.
-        ValueError: the secrets of the trusted proxy or the audit log cannot be used.
+        ValueError: the secrets of the trusted proxy or of webhooks, or the audit log cannot be used.
     """
     traffic = ModelTraffic(config)
     if leases is None and has_limits(config):

@@ -18,6 +18,7 @@ from serve.jobs.records import JobRecord
 from serve.jobs.schemas import JobList, JobSource, JobStatus
 from serve.jobs.scorer import JobRules, PartScorer
 from serve.jobs.service import JobsService
+from serve.jobs.webhook import read_secret
 from serve.runtime.admission import request_slot
 from serve.runtime.callers import caller_of
 from serve.runtime.errors import ApiError
@@ -124,10 +125,15 @@ def create_service(
         rules: by task.
         services: of all tasks.
         jobs: the actor.
+
+    Raises:
+        ValueError: the secret of the webhooks cannot be used.
     """
     config = context.config
     if config.jobs is None or jobs is None or not rules:
         return None
+    if config.jobs.webhook_secret_file is not None:
+        read_secret(config.jobs.webhook_secret_file)
     scorer = PartScorer(
         config.jobs,
         rules,

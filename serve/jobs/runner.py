@@ -152,7 +152,7 @@ class JobRunner:
             for job in self._jobs.values()
             if not job.is_deleted and caller in (None, job.record.caller)
         ]
-        return sorted(found, key=lambda record: record.id, reverse=True)[:limit]
+        return sorted(found, key=lambda record: record.created_at, reverse=True)[:limit]
 
     def _start_jobs(self) -> None:
         """Start queued jobs: those that ran before first, then by callers with the fewest running."""
@@ -168,7 +168,11 @@ class JobRunner:
             callers = Counter(job.record.caller for job in running)
             job = min(
                 waiting,
-                key=lambda one: (one.record.state == "queued", callers[one.record.caller], one.record.id),
+                key=lambda one: (
+                    one.record.state == "queued",
+                    callers[one.record.caller],
+                    one.record.created_at,
+                ),
             )
             job.task = asyncio.get_running_loop().create_task(self._run(job))
 

@@ -172,7 +172,12 @@ class PartScorer:
     async def _read(self, item: PartItem, data: bytes) -> bytes:
         if item.address is None:
             return data[item.offset : item.offset + item.size]
-        photo = await self._run(_read_file, item.address, self._max_photo_bytes)
+        try:
+            photo = await self._run(_read_file, item.address, self._max_photo_bytes)
+        except MissingError:
+            raise
+        except StorageError as error:  # names of photos are not logged
+            raise StorageError(str(error).replace(item.address, "a photo of the source")) from None
         if len(photo) > self._max_photo_bytes:
             raise photo_too_large(item.size, self._max_photo_bytes)
         return photo

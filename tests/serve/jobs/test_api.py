@@ -2,6 +2,7 @@ import asyncio
 import contextlib
 import gzip
 import json
+import re
 import zipfile
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -11,11 +12,13 @@ from typing import Any
 import httpx
 import pytest
 
+from models import storage
 from models.storage_errors import StorageError
-from serve.jobs import sources
+from serve.jobs import scorer, sources
 from serve.jobs.config import JobsConfig
 from serve.jobs.scorer import MAX_YIELD_S
 from serve.runtime.keys_file import KeyEntry, change_keys, key_digest
+from tests.local_bucket import new_bucket, s3_server
 from tests.serve.fakes import FakeModels, error_of, fake_app, picture
 from tests.serve.jobs.archives import tar_of, zip_of
 from tests.serve.jobs.local_jobs import local_server
@@ -370,7 +373,7 @@ async def test_the_list_is_limited_and_newest_first(tmp_path: Path):
             await server.wait(id)
         listed = [job["id"] for job in (await server.http.get("/v1/jobs?limit=2")).json()["jobs"]]
 
-    assert listed == sorted(ids, reverse=True)[:2]
+    assert listed == [ids[2], ids[1]]
 
 
 @pytest.mark.parametrize(
@@ -381,12 +384,65 @@ async def test_malformed_ids_are_unknown(tmp_path: Path, id: str):
         assert error_of(await server.http.get(f"/v1/jobs/{id}"))[:2] == (404, "not_found")
 
 
+async def test_the_store_of_jobs_may_be_a_bucket(tmp_path: Path):
+    photos = {f"{number}.jpg": picture() for number in range(40)}
+    with s3_server(), new_bucket("clinic") as bucket:
+        async with local_server(f"{bucket}/jobs", sources=[f"{bucket}/photos"]) as server:
+            for name, content in photos.items():
+                await asyncio.to_thread(storage.write_bytes, f"{bucket}/photos/a/{name}", content)
+            uploaded = await server.wait((await server.post(zip_of(photos)))["id"])
+            created = await server.http.post("/v1/jobs", json={"source": f"{bucket}/photos/a"})
+            listed = await server.wait(created.json()["id"])
+            rows = [await server.rows(job["id"]) for job in (uploaded, listed)]
+            deleted = await server.http.delete(f"/v1/jobs/{listed['id']}")
+            left = await asyncio.to_thread(storage.list_files, f"{bucket}/jobs")
+
+    assert [row["name"] for row in rows[0]] == list(photos)
+    assert [row["name"] for row in rows[1]] == sorted(photos)
+    assert not any("error" in row for row in rows[0] + rows[1])
+    assert deleted.status_code == 204
+    assert left and all(uploaded["id"] in file and "/photos/" not in file for file in left)
+
+
+async def test_a_photo_that_cannot_be_read_is_tried_again_and_its_name_is_not_logged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    (photos / "Mrs-Secret.jpg").write_bytes(picture())
+    real, failures = scorer.storage.read_bytes, [StorageError(f"{photos}/Mrs-Secret.jpg cannot be reached")]
+
+    def read_bytes(address: str, **options: Any) -> bytes:
+        if failures and address.endswith("Secret.jpg"):
+            raise failures.pop()
+        return real(address, **options)
+
+    monkeypatch.setattr(scorer.storage, "read_bytes", read_bytes)
+    async with local_server(tmp_path / "jobs", sources=[str(photos)]) as server:
+        created = await server.http.post("/v1/jobs", json={"source": str(photos)})
+        job = await server.wait(created.json()["id"])
+
+    assert job["errors"] == 0 and "cannot be reached" in caplog.text and "Secret" not in caplog.text
+
+
 async def test_names_of_photos_are_not_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     models = FakeModels(failure=ZeroDivisionError("a"))
     async with local_server(tmp_path, models) as server:
         job = await server.wait((await server.post(zip_of({"Mrs-Secret.jpg": picture()})))["id"])
 
     assert job["errors"] == 1 and job["id"] in caplog.text and "Secret" not in caplog.text
+
+
+def test_the_guide_has_the_default_of_each_limit():
+    guide = (Path(__file__).parents[3] / "docs" / "jobs.md").read_text(encoding="utf-8")
+    config = JobsConfig(folder="jobs")
+    found = dict(re.findall(r"^\| `(\w+)`[^|]*\| ([^|]+?) \|", guide, re.MULTILINE))
+
+    assert found["max_archive_bytes"] == f"{config.max_archive_bytes / 1e9:g} GB"
+    assert found["max_photos"] == f"{config.max_photos:,}" and found["retry_s"] == f"{config.retry_s:g} s"
+    names = ("max_unfinished_per_caller", "max_stored_per_caller", "max_unfinished", "max_running")
+    for name in (*names, "parts_at_once", "photos_at_once", "keep_days"):
+        assert found[name] == f"{getattr(config, name):g}", name
 
 
 def test_settings_that_allow_too_much_are_rejected():
