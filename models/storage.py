@@ -10,6 +10,7 @@ import hashlib
 import os
 import tempfile
 import uuid
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -38,19 +39,23 @@ def parent(address: str) -> str:
     return address.rpartition("/")[0] if is_remote(address) else (os.path.dirname(address) or ".")
 
 
-def read_bytes(address: str) -> bytes:
+def read_bytes(address: str, *, max_bytes: int | None = None) -> bytes:
     """Return the content of a file or an object.
+
+    Args:
+        max_bytes: at most one byte more is read; None: no limit.
 
     Raises:
         MissingError: there is no such file or object.
         StorageError: it cannot be read.
     """
+    limit = None if max_bytes is None else max_bytes + 1
     if not is_remote(address):
-        with local_errors(address, "read"):
-            return Path(address).read_bytes()
+        with local_errors(address, "read"), open(address, "rb") as file:
+            return file.read() if limit is None else file.read(limit)
     bucket, key = bucket_and_key(address)
     with s3_errors(address):
-        return _read_object(bucket, key)
+        return _read_object(bucket, key, limit)
 
 
 def write_bytes(address: str, content: bytes, *, mode: int = 0o666) -> None:
@@ -222,15 +227,20 @@ def _objects(address: str) -> list[tuple[str, str]]:
 
 def _items(address: str) -> list[dict[str, Any]]:
     """Return what S3 lists of every object in a folder of a bucket."""
+    return list(iter_items(address))
+
+
+def iter_items(address: str) -> Iterator[dict[str, Any]]:
+    """Yield what S3 lists of every object in a folder of a bucket, a page at a time; raise StorageError."""
     bucket, prefix = bucket_and_key(address, needs_key=False)
     prefix = f"{prefix.rstrip('/')}/" if prefix.strip("/") else ""
     with s3_errors(address):
         pages = s3_client().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
-        found = [item for page in pages for item in page.get("Contents", ())]
-    return [item for item in found if not item["Key"].endswith("/")]
+        for page in pages:
+            yield from (item for item in page.get("Contents", ()) if not item["Key"].endswith("/"))
 
 
-def _read_object(bucket: str, key: str) -> bytes:
+def _read_object(bucket: str, key: str, num_bytes: int | None = None) -> bytes:
     """Read one object, again if its body ends early, which botocore does not retry.
 
     ``download_fileobj`` retries too, but its extra HEAD request doubles the time of a photo.
@@ -240,7 +250,7 @@ def _read_object(bucket: str, key: str) -> bytes:
     for attempt in range(1, NUM_BODY_ATTEMPTS + 1):
         with contextlib.closing(s3_client().get_object(Bucket=bucket, Key=key)["Body"]) as body:
             try:
-                return body.read()
+                return body.read(num_bytes)
             except (
                 exceptions.IncompleteReadError,
                 exceptions.ReadTimeoutError,

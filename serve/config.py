@@ -17,6 +17,7 @@ from models.limits import (
     MAX_PHOTO_PIXELS,
     MAX_REQUEST_BYTES,
 )
+from serve.jobs.config import JobsConfig
 from serve.runtime.forwarded_headers import TrustedProxy
 from serve.runtime.security_headers import check_origin
 
@@ -193,6 +194,10 @@ class GatewayConfig(Settings):
     feedback_max_mb: int = Field(default=1000, gt=0, description="size of all stored feedback; beyond, 503")
     feedback_per_minute: int | None = Field(
         default=60, gt=0, description="of all callers without a key together; null: no limit"
+    )
+
+    jobs: JobsConfig | None = Field(
+        default=None, description="jobs of many photos; null: /v1/jobs answers 404"
     )
 
     @field_validator("allowed_origins")

@@ -13,6 +13,9 @@ from models.registry import Registry
 from serve import tasks
 from serve.config import GatewayConfig
 from serve.feedback import api as feedback
+from serve.jobs import api as jobs_api
+from serve.jobs.client import Jobs, connect_jobs
+from serve.jobs.scorer import PartFailure, PartRequest, ScoredPart
 from serve.open_inference import api as open_inference
 from serve.open_inference.catalog import ServedModels
 from serve.open_inference.error_form import OpenInferenceErrorMiddleware
@@ -70,13 +73,27 @@ class Gateway(GrpcInferenceService):
         registry = config.registry
         self._exchange = connect_monitor(registry, config.canary) if registry is not None else None
         self._leases = LeaseClient(connect_limiter(config.quota_folder)) if has_limits(config) else None
+        self._jobs = connect_jobs(config.jobs) if config.jobs is not None else None
+        self._app: FastAPI | None = None
 
     def record_autoscaling_stats(self) -> dict[Load, float]:
         """Return the CPU load of this replica for ``TargetLoadPolicy``."""
         return self._cpu()
 
+    async def accept_parts(self) -> None:
+        """Return once this gateway can score parts of jobs."""
+
+    async def score_part(self, request: PartRequest) -> ScoredPart | PartFailure:
+        """Score one part of a job; the actor of jobs calls this."""
+        jobs = self._app.state.jobs if self._app is not None else None
+        if jobs is None:
+            return PartFailure(reason="gateway.jobs is not set any more")
+        return await jobs.scorer.score(request)
+
     def __serve_build_asgi_app__(self) -> FastAPI:
-        app = create_app(self._config, self._services, self._replicas, self._leases, self._exchange)
+        app = self._app = create_app(
+            self._config, self._services, self._replicas, self._leases, self._exchange, self._jobs
+        )
         publish_checks(
             app.state.checks, self._config.allowed_origins, app.state.authorizer, app.state.audit_log
         )
@@ -90,16 +107,18 @@ def create_app(
     replicas: Mapping[str, ReplicaClient],
     leases: LeaseClient | None = None,
     exchange: Exchange | None = None,
+    jobs: Jobs | None = None,
 ) -> FastAPI:
     """Build the HTTP API; tests pass fake replicas.
 
     Args:
         leases: of limits; None: the limits are those of this gateway alone.
         exchange: with the monitor of canaries; None: they are compared by this gateway alone.
+        jobs: the actor of jobs; None: no jobs.
 
     Raises:
         KeysFileError: the keys file cannot be used.
-        ValueError: the secrets of the trusted proxy or the audit log cannot be used.
+        ValueError: the secrets of the trusted proxy or of webhooks, or the audit log cannot be used.
     """
     traffic = ModelTraffic(config)
     if leases is None and has_limits(config):
@@ -129,6 +148,10 @@ def create_app(
     )
     if app.state.feedback is not None:
         app.state.checks["/v1/feedback"] = app.state.feedback.limiter.check
+    app.state.job_rules = {task.name: task.jobs for task in tasks.TASKS if task.jobs is not None}
+    app.state.jobs = jobs_api.create_service(context, app.state.job_rules, app.state.services, jobs)
+    if app.state.jobs is not None:
+        app.state.checks["/v1/jobs"] = app.state.jobs.limiter.check
     app.state.catalogs = {name: service.catalog for name, service in app.state.services.items()}
     app.state.readiness = Readiness(replicas, ready_after_s=config.ready_after_s)
     app.state.open_inference = open_inference.OpenInferenceService(
@@ -142,7 +165,7 @@ def create_app(
         readiness=app.state.readiness,
     )
     routers = [task.router for task in tasks.TASKS]
-    for routes in (*routers, feedback.router, open_inference.router):
+    for routes in (*routers, feedback.router, jobs_api.router, open_inference.router):
         app.include_router(routes, dependencies=[Depends(reject_unknown_parameters)])
     app.include_router(router)
     app.include_router(root_files.router)
@@ -160,6 +183,8 @@ def create_app(
             poll_s=config.registry_poll_s,
         )
         app.add_middleware(RegistryMiddleware, follower=follower)
+    if app.state.jobs is not None:
+        app.add_middleware(jobs_api.JobsMiddleware, jobs=app.state.jobs.jobs)
     if leases is not None:
         app.add_middleware(RateLimitMiddleware, leases=leases, client_limit=config.client_limit)
     if app.state.authorizer is not None:

@@ -158,6 +158,7 @@ class Reason(Body):
 
 ErrorCode = Literal[
     "unreadable_image",
+    "unreadable_archive",
     "unauthorized",
     "forbidden",
     "not_found",
@@ -175,6 +176,7 @@ ErrorCode = Literal[
     "overloaded",
     "model_unavailable",
     "feedback_unavailable",
+    "jobs_unavailable",
     "deadline_exceeded",
     "pdf_unavailable",
     "internal",

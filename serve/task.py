@@ -10,6 +10,7 @@ from ray.serve import Application
 from models.images import PhotoLimits
 from serve.config import GatewayConfig, TaskConfig
 from serve.feedback.schemas import FeedbackRules
+from serve.jobs.scorer import JobRules
 from serve.open_inference.messages import OpenInference
 from serve.runtime.admission import AdaptiveLimiter
 from serve.runtime.decode_pool import DecodePool
@@ -87,3 +88,5 @@ class ServeTask:
     """None: no feedback about this task."""
     open_inference: OpenInference | None = None
     """None: the task is not served by the Open Inference Protocol."""
+    jobs: JobRules | None = None
+    """None: no jobs of this task."""

@@ -174,6 +174,11 @@ class LesionService:
         async with self._batch_photos:
             return await self._classify(file, options, _submit_or_wait)
 
+    async def classify_of_job(self, file: bytes, entry: CatalogEntry) -> LesionAnswer:
+        """Classify one photo of a job; wait while the replicas are overloaded."""
+        options = LesionOptions(entry=entry, explain=False, top_k=DEFAULT_TOP_K, is_compared=False)
+        return await self._classify(file, options, _submit_or_wait)
+
     async def prepare(self, entry: CatalogEntry) -> None:
         """Load the localizer of a model before it is in the catalog."""
         await self._models.get(entry)

@@ -301,6 +301,11 @@ class AdaptiveLimiter:
         self._in_use = 0
         self._num_decreases = 0
 
+    @property
+    def in_use(self) -> int:
+        """Return the number of items in progress."""
+        return self._in_use
+
     def check(self, number: int = 1) -> None:
         """Raise ``overloaded`` if ``number`` more items exceed the limit.
 

@@ -40,6 +40,7 @@ ROLES_OF_PATH: dict[str, frozenset[Role]] = {
     "/readyz": _ANY,
     "/robots.txt": _ANY,
     "/v1/feedback": PREDICT,
+    "/v1/jobs": BULK,
     "/v1/lesion": PREDICT,
     "/v1/lesion/batch": BULK,
     "/v1/models": _ANY,
@@ -55,6 +56,7 @@ ROLES_OF_PATH: dict[str, frozenset[Role]] = {
 ROLES_OF_PREFIX: dict[str, frozenset[Role]] = {
     "/docs/static/": _ANY,
     "/v1/feedback/": PREDICT,
+    "/v1/jobs/": BULK,
     "/v2/models/": _ANY,  # a request of several photos needs more: serve.lesion.open_inference
 }
 

@@ -17,6 +17,7 @@ from serve.schemas import ErrorBody, ErrorCode, ErrorDetail
 
 STATUS: dict[ErrorCode, int] = {
     "unreadable_image": 400,
+    "unreadable_archive": 400,
     "unauthorized": 401,
     "forbidden": 403,
     "not_found": 404,
@@ -34,6 +35,7 @@ STATUS: dict[ErrorCode, int] = {
     "overloaded": 503,
     "model_unavailable": 503,
     "feedback_unavailable": 503,
+    "jobs_unavailable": 503,
     "deadline_exceeded": 504,
     "pdf_unavailable": 501,
     "internal": 500,
@@ -42,6 +44,8 @@ STATUS: dict[ErrorCode, int] = {
 # tests/serve/test_gateway.py compares these with the messages that are sent
 EXAMPLES: dict[ErrorCode, str] = {
     "unreadable_image": "the photo is empty (0 bytes); send the file itself",
+    "unreadable_archive": "the archive is damaged or truncated (File is not a zip file), and nothing of it "
+    "is stored; pack and send it again",
     "unauthorized": "the request has no key; send Authorization: Bearer KEY or X-API-Key: KEY; "
     "the operator of this server gives keys",
     "forbidden": "/v1/lesion/batch needs the role bulk or admin, this key has predict; "
@@ -69,6 +73,7 @@ EXAMPLES: dict[ErrorCode, str] = {
     "overloaded": "256 requests are in progress, the limit; try again in 2 s",
     "model_unavailable": "the model cannot be loaded; choose another one of /v1/models, or ask the operator",
     "feedback_unavailable": "the feedback cannot be stored now, and nothing of it was; try again later",
+    "jobs_unavailable": "the jobs of this server cannot be reached now; try again later",
     "deadline_exceeded": f"no answer was ready within {limits.DEFAULT_DEADLINE_S:g} s; "
     "try again later or allow more time",
     "pdf_unavailable": "this server cannot write PDF: the package weasyprint is not installed; send Accept: "

@@ -19,10 +19,10 @@ _DESCRIPTION = f"""{DISCLAIMER}
 Every error outside `/v2` is `{{"error": {{"code", "message"}}}}`. The code is stable; the message says what
 was found, what is needed and what to do. Messages of errors and reasons are in English; a request whose
 `Accept-Language` prefers Arabic, German, Hindi, Portuguese or Spanish gets shorter ones in that language,
-which `Content-Language` names. Every response has an `X-Request-ID`, yours if the request has one (letters, digits,
-`.`, `_`, `-`). `x-request-timeout-seconds` sets the deadline of a request. Photos stay in memory: they are
-never written to a disk, and nothing about them is logged. The exception is a photo that is sent with feedback
-and with `photo_consent=true`."""
+which `Content-Language` names. Every response has an `X-Request-ID`, yours if the request has one (letters,
+digits, `.`, `_`, `-`). `x-request-timeout-seconds` sets the deadline of a request. Photos stay in memory: they
+are never written to a disk, and nothing about them is logged. Exceptions are a photo that is sent with feedback
+and with `photo_consent=true`, and the photos of an archive until its job has ended."""
 
 _SECURITY_SCHEMES = {
     "bearer": {
@@ -86,6 +86,7 @@ def new_app(tasks: Mapping[str, str], *, needs_key: bool = False) -> FastAPI:
     tags = {
         **tasks,
         "feedback": "Was an answer right? Stored with consent only, where the operator wants it.",
+        "jobs": "Many photos of an archive, a folder or a bucket, scored in the background.",
         "open inference": "Open Inference Protocol v2, as KServe and Triton: errors are "
         '`{"error": "code: message"}`. See docs/open-inference.md.',
         "server": "Which models are loaded, and whether they answer.",

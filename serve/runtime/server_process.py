@@ -22,6 +22,7 @@ from pydantic import ValidationError
 from models.errors import SkinserveError
 from models.storage import is_remote
 from serve.config import GatewayConfig
+from serve.jobs.webhook import read_secret
 from serve.runtime.forwarded_headers import TrustedProxy
 from serve.runtime.keys_file import read_keys
 from serve.runtime.page_key import secure_page
@@ -137,6 +138,11 @@ def _check_files(settings: GatewayConfig, arguments: dict[str, Any]) -> None:
         arguments["registry"] = str(Path(settings.registry).absolute())
     if settings.quota_folder is not None and not is_remote(settings.quota_folder):
         arguments["quota_folder"] = str(Path(settings.quota_folder).absolute())
+    if settings.jobs is not None:
+        jobs = settings.jobs.with_absolute_paths()
+        if jobs.webhook_secret_file is not None:
+            read_secret(jobs.webhook_secret_file)
+        arguments["jobs"] = jobs.model_dump(mode="json")
     if audit_log := open_audit_log(settings):
         audit_log.close()
         arguments["audit_log"] = str(Path(settings.audit_log or "").absolute())

@@ -1,7 +1,7 @@
 """Check query parameters; read request bodies into memory, within limits and never to a disk."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 
 from starlette.requests import Request
 
@@ -115,31 +115,44 @@ async def read_form(request: Request, slot: RequestSlot, spec: FormSpec) -> Form
 async def _receive(
     request: Request, slot: RequestSlot, max_bytes: int, sink: Callable[[bytes], object]
 ) -> None:
-    """Decode a body piece by piece; reject a slow one, which would occupy its slot."""
+    """Pass the pieces of a body to ``sink``, and reserve memory for them."""
+    async for piece in receive_pieces(request, max_bytes=max_bytes):
+        slot.reserve_bytes(len(piece))
+        sink(piece)
+
+
+async def receive_pieces(request: Request, *, max_bytes: int) -> AsyncIterator[bytes]:
+    """Yield a decoded body piece by piece; reject a slow one, which would occupy its slot.
+
+    Raises:
+        ApiError: as ``read_body``; no memory is reserved.
+    """
     decoder = new_decoder(request)
     content_length = request.headers.get("content-length", "")
     if content_length.isdigit():
         _check_size(int(content_length), max_bytes)
     received = decoded = 0
     start = asyncio.get_running_loop().time()
-    try:
-        async with asyncio.timeout_at(start + MAX_UPLOAD_PAUSE_S) as timeout:
-            async for chunk in request.stream():
-                received += len(chunk)
-                for index, piece in enumerate(decoder.decode(chunk)):
-                    if index:
-                        await asyncio.sleep(0)  # a decompression bomb does not delay other requests
-                    decoded += len(piece)
-                    _check_size(decoded, max_bytes)
-                    slot.reserve_bytes(len(piece))
-                    sink(piece)
-                timeout.reschedule(start + MAX_UPLOAD_PAUSE_S + received / MIN_UPLOAD_BYTES_PER_S)
-    except TimeoutError as error:
-        seconds = asyncio.get_running_loop().time() - start
-        message = f"{received} bytes of the body arrived in {seconds:.0f} s"
-        raise ApiError(
-            "deadline_exceeded", f"{message}; send at least {MIN_UPLOAD_BYTES_PER_S} bytes per second"
-        ) from error
+    chunks = aiter(request.stream())
+    while True:
+        try:
+            async with asyncio.timeout_at(start + MAX_UPLOAD_PAUSE_S + received / MIN_UPLOAD_BYTES_PER_S):
+                chunk = await anext(chunks, None)
+        except TimeoutError as error:
+            seconds = asyncio.get_running_loop().time() - start
+            message = f"{received} bytes of the body arrived in {seconds:.0f} s"
+            raise ApiError(
+                "deadline_exceeded", f"{message}; send at least {MIN_UPLOAD_BYTES_PER_S} bytes per second"
+            ) from error
+        if chunk is None:
+            break
+        received += len(chunk)
+        for index, piece in enumerate(decoder.decode(chunk)):
+            if index:
+                await asyncio.sleep(0)  # a decompression bomb does not delay other requests
+            decoded += len(piece)
+            _check_size(decoded, max_bytes)
+            yield piece
     decoder.finish()
 
 

@@ -126,6 +126,8 @@ def test_the_documented_examples_of_errors_are_real_messages(client: TestClient)
         "overloaded",
         "model_unavailable",
         "feedback_unavailable",
+        "jobs_unavailable",
+        "unreadable_archive",
         "deadline_exceeded",
         "pdf_unavailable",
         "internal",

@@ -12,6 +12,7 @@ from starlette.routing import Route
 
 from serve import gateway, tasks
 from serve.feedback import api as feedback
+from serve.jobs import api as jobs
 from serve.open_inference import api as open_inference
 from serve.runtime import auth, key_ring, root_files
 from serve.runtime.admission import LoadSheddingMiddleware, RequestIdMiddleware
@@ -64,7 +65,7 @@ async def client(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
 
 def paths_of(app: FastAPI) -> set[str]:
     """Paths of all routes, also of those that OpenAPI leaves out."""
-    shared = [feedback.router, open_inference.router, gateway.router, root_files.router]
+    shared = [feedback.router, jobs.router, open_inference.router, gateway.router, root_files.router]
     routers = [task.router for task in tasks.TASKS] + shared
     found = [*app.routes, *(route for router in routers for route in router.routes)]
     assert len(app.routes) == len(routers) + 3, "a router was added to the gateway; add it here"
@@ -213,7 +214,7 @@ async def test_every_route_has_roles(app: FastAPI):
     by_prefix = {path for path in paths_of(app) if path.startswith(tuple(auth.ROLES_OF_PREFIX))}
 
     of_models = {path for path in by_prefix if path.startswith("/v2/models/")}
-    assert by_prefix - of_models == {"/v1/feedback/{receipt}"}
+    assert by_prefix - of_models == {"/v1/feedback/{receipt}", "/v1/jobs/{id}", "/v1/jobs/{id}/results"}
     assert len(of_models) == 9, "metadata, ready, stats and infer, with and without a version; stats of all"
     assert paths_of(app) - by_prefix | {"/v2/models/stats"} == set(auth.ROLES_OF_PATH)
 

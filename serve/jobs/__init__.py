@@ -1,0 +1,1 @@
+"""Jobs: many photos scored in the background. Routes, archives, queue, webhooks. No task is imported."""

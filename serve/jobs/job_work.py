@@ -1,0 +1,274 @@
+"""Score the parts of one job on the gateways, with retries, and store their rows."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+from models.storage_errors import MissingError, StorageError
+from serve.jobs.config import JobsConfig
+from serve.jobs.schemas import JobRow
+from serve.jobs.scorer import PartFailure, PartRequest, ScoredPart, internal
+from serve.jobs.store import JobStore
+from serve.schemas import ErrorCode
+
+if TYPE_CHECKING:
+    from serve.jobs.runner import Job
+
+SAVE_INTERVAL_S = 2.0
+"""Between two writes of the counts of a running job."""
+FIRST_RETRY_S, LAST_RETRY_S = 0.5, 30.0
+MAX_LOSSES = 2
+"""Gateways that may end during a part, or during a photo that is scored alone, before it is suspected."""
+
+_T = TypeVar("_T")
+logger = logging.getLogger("skinserve")
+
+
+class LostGatewayError(Exception):
+    """A gateway ended while it scored a part."""
+
+
+class JobFailedError(Exception):
+    """A job cannot be completed.
+
+    Args:
+        code: for programs.
+        message: for people.
+    """
+
+    def __init__(self, code: ErrorCode, message: str) -> None:
+        super().__init__(message)
+        self.code: ErrorCode = code
+
+
+class Gateways(Protocol):
+    """The gateways of the server."""
+
+    async def score(self, request: PartRequest) -> ScoredPart | PartFailure:
+        """Score a part on any gateway.
+
+        Raises:
+            LostGatewayError: the gateway ended.
+        """
+        ...
+
+    async def wait(self) -> None:
+        """Wait until a gateway answers; raise LostGatewayError if it ends meanwhile."""
+        ...
+
+
+class JobWork:
+    """Score jobs; ``parts_at_once`` parts of all jobs together are in progress."""
+
+    def __init__(
+        self, config: JobsConfig, store: JobStore, gateways: Gateways, threads: ThreadPoolExecutor
+    ) -> None:
+        self._config = config
+        self._store = store
+        self._gateways = gateways
+        self._threads = threads
+        self._parts = asyncio.Semaphore(config.parts_at_once)
+        self._suspects = asyncio.Lock()
+
+    async def score(self, job: Job) -> None:
+        """Score all parts that have no rows yet.
+
+        Raises:
+            JobFailedError: photos or model could not be used for ``retry_s``.
+        """
+        pending = deque(await self._resume(job))
+        progress = _Progress(job)
+        await self.save(job)
+        workers = [
+            asyncio.create_task(self._score_parts(job, pending, progress))
+            for _ in range(min(self._config.parts_at_once, len(pending)))
+        ]
+        try:
+            await asyncio.gather(*workers)
+        finally:
+            for worker in workers:
+                worker.cancel()
+            await asyncio.gather(*workers, return_exceptions=True)
+
+    async def save(self, job: Job) -> None:
+        """Write the record of a job; wait while the store cannot be written."""
+        await self._until_stored(job, lambda: self._store.write_record(job.record))
+
+    async def _resume(self, job: Job) -> list[int]:
+        """Count the rows that are stored; return the numbers of the other parts."""
+        record = job.record
+        finished = await self._until_stored(job, lambda: self._store.finished_parts(record.id))
+        num_scored = num_errors = 0
+        for number in sorted(finished):
+            rows = await self._until_stored(
+                job, lambda number=number: self._store.read_rows(record.id, number)
+            )
+            lines = rows.splitlines()
+            num_scored += len(lines)
+            num_errors += sum(JobRow.model_validate_json(line).error is not None for line in lines)
+        job.record = record.model_copy(
+            update={
+                "state": "running",
+                "started_at": record.started_at or datetime.now(UTC),
+                "num_scored": num_scored,
+                "num_errors": num_errors,
+            }
+        )
+        return [number for number in range(record.num_parts) if number not in finished]
+
+    async def _score_parts(self, job: Job, pending: deque[int], progress: _Progress) -> None:
+        while pending:
+            async with self._parts:
+                if not pending:
+                    return
+                number = pending.popleft()
+                scored = await self._score_part(job, number)
+            await self._until_stored(
+                job,
+                lambda number=number, rows=scored.rows: self._store.write_rows(job.record.id, number, rows),
+            )
+            if progress.add(scored):
+                await self.save(job)
+
+    async def _score_part(self, job: Job, number: int) -> ScoredPart:
+        request = _request(job, number)
+        losses, retry = 0, _Retry(self._config.retry_s)
+        while losses < MAX_LOSSES:
+            try:
+                await self._gateways.wait()
+            except LostGatewayError:
+                await retry.pause()
+                continue
+            try:
+                scored = await self._gateways.score(request)
+            except LostGatewayError as error:
+                losses += 1
+                logger.warning("job %s: part %d is repeated: %s", request.job, number, error)
+                await retry.pause()
+                continue
+            if isinstance(scored, ScoredPart):
+                return scored
+            await retry.fail(scored)
+        return await self._score_singly(job, number)
+
+    async def _score_singly(self, job: Job, number: int) -> ScoredPart:
+        """Score photos one after the other; one of them may end the gateways."""
+        part, _ = await self._until_stored(job, lambda: self._store.read_part(job.record.id, number))
+        logger.warning("job %s: part %d is scored photo by photo", job.record.id, number)
+        async with self._suspects:
+            scored = [await self._score_suspect(job, number, item) for item in range(len(part.items))]
+        rows = [
+            one.rows if one is not None else _lost_row(job, part.first_index + item, part.items[item].name)
+            for item, one in enumerate(scored)
+        ]
+        num_errors = sum(1 if one is None else one.num_errors for one in scored)
+        return ScoredPart(rows=b"".join(rows), num_rows=len(rows), num_errors=num_errors)
+
+    async def _score_suspect(self, job: Job, number: int, item: int) -> ScoredPart | None:
+        """Score one photo; None: gateways ended twice during it."""
+        losses, retry = 0, _Retry(self._config.retry_s)
+        while losses < MAX_LOSSES:
+            try:
+                await self._gateways.wait()
+            except LostGatewayError:
+                await retry.pause()
+                continue
+            try:
+                scored = await self._gateways.score(_request(job, number, item))
+            except LostGatewayError:
+                losses += 1
+                await retry.pause()
+                continue
+            if isinstance(scored, ScoredPart):
+                return scored
+            await retry.fail(scored)
+        return None
+
+    async def _until_stored(self, job: Job, work: Callable[[], _T]) -> _T:
+        """Run work on the store; repeat it while the store cannot be used.
+
+        Raises:
+            JobFailedError: a file of the job is missing.
+        """
+        delay_s, is_logged = FIRST_RETRY_S, False
+        while True:
+            try:
+                return await asyncio.wrap_future(self._threads.submit(work))
+            except MissingError as error:
+                logger.error("job %s: %s", job.record.id, error)
+                message = "files of the job were removed from the store; create the job again"
+                raise JobFailedError("jobs_unavailable", message) from error
+            except StorageError as error:
+                if not is_logged:
+                    is_logged = True
+                    logger.error("job %s waits for its store: %s", job.record.id, error)
+            await asyncio.sleep(delay_s)
+            delay_s = min(2 * delay_s, LAST_RETRY_S)
+
+
+class _Retry:
+    """Pauses between attempts, and the time until a job fails."""
+
+    def __init__(self, retry_s: float) -> None:
+        self._retry_s = retry_s
+        self._delay_s = FIRST_RETRY_S
+        self._failing_since: float | None = None
+
+    async def pause(self) -> None:
+        """Wait before the next attempt."""
+        await asyncio.sleep(self._delay_s)
+        self._delay_s = min(2 * self._delay_s, LAST_RETRY_S)
+
+    async def fail(self, failure: PartFailure) -> None:
+        """Wait before the next attempt, or raise JobFailedError after ``retry_s``."""
+        now = time.monotonic()
+        self._failing_since = self._failing_since or now
+        if now - self._failing_since >= self._retry_s:
+            raise JobFailedError(
+                "jobs_unavailable",
+                f"{failure.reason}, for {self._retry_s:g} s; the rows so far are stored. Correct the cause "
+                "and create the job again",
+            )
+        await self.pause()
+
+
+class _Progress:
+    """Count rows of a running job in its record."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._began = self._saved = time.monotonic()
+        self._num_scored = 0
+
+    def add(self, scored: ScoredPart) -> bool:
+        """Count a part; return whether the record should be written now."""
+        now, record = time.monotonic(), self._job.record
+        self._num_scored += scored.num_rows
+        self._job.record = record.model_copy(
+            update={
+                "num_scored": record.num_scored + scored.num_rows,
+                "num_errors": record.num_errors + scored.num_errors,
+                "photos_per_s": self._num_scored / max(now - self._began, 1e-3),
+            }
+        )
+        is_due = now >= self._saved + SAVE_INTERVAL_S
+        if is_due:
+            self._saved = now
+        return is_due
+
+
+def _request(job: Job, number: int, item: int | None = None) -> PartRequest:
+    record = job.record
+    return PartRequest(job=record.id, task=record.task, model=record.model, part=number, item=item)
+
+
+def _lost_row(job: Job, index: int, name: str) -> bytes:
+    row = JobRow(index=index, name=name, error=internal(job.record.id))
+    return row.model_dump_json(exclude={"result"}).encode() + b"\n"

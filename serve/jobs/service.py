@@ -1,0 +1,266 @@
+"""Accept jobs in a gateway: check, store the photos in parts, and report to the actor of jobs."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from typing import Any, BinaryIO, TypeVar
+
+from fastapi import Request
+
+from models.storage import is_remote
+from models.storage_errors import MissingError, StorageError, local_errors
+from serve.jobs import parts, sources
+from serve.jobs.archive import read_entries
+from serve.jobs.archive_entry import ArchiveLimits, Entry
+from serve.jobs.client import Jobs
+from serve.jobs.config import JobsConfig
+from serve.jobs.records import JobRecord, PartItem
+from serve.jobs.runner import Rejection
+from serve.jobs.schemas import Delivery
+from serve.jobs.scorer import PartScorer
+from serve.jobs.store import JobStore, is_id
+from serve.jobs.webhook_addresses import WebhookError, check_literal, parse_url
+from serve.runtime.admission import REQUEST_ID_HEADER, AdaptiveLimiter, request_slot
+from serve.runtime.callers import Caller, caller_of
+from serve.runtime.errors import ApiError, overloaded
+from serve.runtime.rate_limits import count_photos
+from serve.runtime.uploads import receive_pieces
+
+MAX_AT_ONCE = 4
+"""Jobs that a gateway accepts at once."""
+UPLOAD_BYTES = 60_000_000
+"""Memory of one request: the part that is written, the photo that is read, and pieces of the body."""
+BUFFER_BYTES = 1_000_000
+NUM_THREADS = 8
+RETRY_AFTER_S = 30
+NOT_STORED = "the job cannot be stored now, and nothing of it was; try again later"
+NOT_READ = "the job cannot be read now; try again later"
+
+_T = TypeVar("_T")
+logger = logging.getLogger("skinserve")
+
+
+class JobsService:
+    """Create, read and delete jobs.
+
+    Args:
+        jobs: the actor, or a runner in this process.
+        scorer: of the parts that this gateway scores.
+    """
+
+    def __init__(
+        self,
+        config: JobsConfig,
+        jobs: Jobs,
+        scorer: PartScorer,
+        *,
+        max_photo_bytes: int,
+        retry_after_s: int,
+    ) -> None:
+        self.config = config
+        self.jobs = jobs
+        self.scorer = scorer
+        self.limiter = AdaptiveLimiter(MAX_AT_ONCE, "new jobs", retry_after_s=retry_after_s)
+        self._limits = ArchiveLimits(max_photos=config.max_photos, max_photo_bytes=max_photo_bytes)
+        self._retry_after_s = retry_after_s
+        self._store = JobStore(config.folder)
+        self._threads = ThreadPoolExecutor(NUM_THREADS, thread_name_prefix="new-jobs")
+        self._background: set[asyncio.Task[Any]] = set()
+
+    def check_webhook(self, url: str | None) -> Delivery | None:
+        """Return the webhook of a new job; raise ``invalid_request``."""
+        if url is None:
+            return None
+        if self.config.webhook_secret_file is None:
+            raise ApiError(
+                "invalid_request", "this server sends no webhooks; leave out the parameter webhook"
+            )
+        try:
+            check_literal(parse_url(url), self.config.webhook_networks)
+        except WebhookError as error:
+            raise ApiError("invalid_request", f"query parameter webhook: {error}") from error
+        return Delivery(url=url)
+
+    async def create(
+        self, request: Request, *, task: str, model: str, source: str | None, webhook: Delivery | None
+    ) -> JobRecord:
+        """Store the photos of an archive, or list those of a source, and queue the job.
+
+        Args:
+            source: None: the body is an archive.
+
+        Raises:
+            ApiError: of the archive, the source, a limit, or ``jobs_unavailable``.
+        """
+        with self.limiter.acquire():
+            if source is not None:
+                source = await self._run(sources.check_source, source, self.config.sources)
+            id = await self._reserve(caller_of(request.scope))
+            try:
+                written = await (
+                    self._store_upload(request, id) if source is None else self._list_source(source, id)
+                )
+                if not written.num_photos:
+                    found = "archive" if source is None else "source"
+                    raise ApiError("invalid_request", f"the {found} has no photo; name one with photos")
+                await count_photos(request, written.num_photos)
+            except BaseException:
+                self._in_background(self.jobs.release(id))
+                raise
+            record = JobRecord(
+                id=id,
+                caller=caller_of(request.scope).name,
+                task=task,
+                model=model,
+                source=source,
+                request_id=request.headers[REQUEST_ID_HEADER],
+                created_at=datetime.now(UTC),
+                num_photos=written.num_photos,
+                num_parts=written.num_parts,
+                webhook=webhook,
+            )
+            # From here on the job exists, even if the client disconnects
+            return await asyncio.shield(self._in_background(self._commit(record)))
+
+    async def read(self, id: str, caller: Caller) -> JobRecord:
+        """Return a job of a caller; ``admin`` reads all.
+
+        Raises:
+            ApiError: ``not_found`` or ``jobs_unavailable``.
+        """
+        missing = ApiError(
+            "not_found", "there is no such job of this key; it may have expired or been deleted"
+        )
+        if not is_id(id):
+            raise missing
+        try:
+            record = await self._run(self._store.read_record, id)
+        except MissingError:
+            raise missing from None
+        except StorageError as error:
+            raise self._unavailable(error, NOT_READ) from error
+        if record.caller != caller.name and "admin" not in caller.roles:
+            raise missing
+        return record
+
+    async def rows(self, record: JobRecord, number: int) -> bytes | None:
+        """Return the rows of a part; None: it is not finished."""
+        try:
+            return await self._run(self._store.read_rows, record.id, number)
+        except MissingError:
+            return None
+        except StorageError as error:
+            raise self._unavailable(error, NOT_READ) from error
+
+    async def delete(self, id: str, caller: Caller) -> None:
+        """Cancel a job of a caller and delete it.
+
+        Raises:
+            ApiError: ``not_found`` or ``jobs_unavailable``.
+        """
+        record = await self.read(id, caller)
+        if not await self.jobs.delete(record.id):
+            await self.jobs.add(record)  # stored by another gateway just now
+            await self.jobs.delete(record.id)
+
+    async def _reserve(self, caller: Caller) -> str:
+        reserved = await self.jobs.reserve(caller.name)
+        if isinstance(reserved, str):
+            return reserved
+        assert isinstance(reserved, Rejection)
+        if reserved.code == "overloaded":
+            raise overloaded(reserved.message, RETRY_AFTER_S)
+        raise ApiError(reserved.code, reserved.message, {"Retry-After": str(RETRY_AFTER_S)})
+
+    async def _store_upload(self, request: Request, id: str) -> parts.WrittenParts:
+        slot = request_slot(request)
+        slot.reserve_bytes(UPLOAD_BYTES)
+        local = None if is_remote(self.config.folder) else self.config.folder
+        stop = threading.Event()
+        try:
+            with await self._run(_open_scratch, local) as file:
+                num_bytes = await self._receive(request, file)
+
+                def entries() -> Iterator[Entry]:
+                    for entry in read_entries(file, num_bytes, self._limits):
+                        if stop.is_set():
+                            raise ApiError("deadline_exceeded", "the request has ended")
+                        yield entry
+
+                return await self._run_to_end(stop, parts.write_uploaded, self._store, id, entries())
+        except StorageError as error:
+            raise self._unavailable(error, NOT_STORED) from error
+
+    async def _receive(self, request: Request, file: BinaryIO) -> int:
+        """Write the body to a file; return its size."""
+        num_bytes, buffer = 0, bytearray()
+        async for piece in receive_pieces(request, max_bytes=self.config.max_archive_bytes):
+            buffer += piece
+            num_bytes += len(piece)
+            if len(buffer) >= BUFFER_BYTES:
+                await self._run(_write, file, bytes(buffer))
+                buffer.clear()
+        await self._run(_write, file, bytes(buffer))
+        if not num_bytes:
+            raise ApiError("invalid_request", "the body is empty; send an archive, or JSON with a source")
+        return num_bytes
+
+    async def _list_source(self, source: str, id: str) -> parts.WrittenParts:
+        try:
+            photos: Iterator[PartItem] = sources.list_photos(source, self._limits)
+            return await self._run(parts.write_listed, self._store, id, photos)
+        except StorageError as error:
+            raise self._unavailable(error, NOT_STORED) from error
+
+    async def _commit(self, record: JobRecord) -> JobRecord:
+        try:
+            await self._run(self._store.write_record, record)
+        except StorageError as error:
+            await self.jobs.release(record.id)
+            raise self._unavailable(error, NOT_STORED) from error
+        await self.jobs.add(record)
+        return record
+
+    async def _run_to_end(self, stop: threading.Event, work: Callable[..., _T], *arguments: Any) -> _T:
+        """Run work that reads an open file; when the request is cancelled, stop and wait for it."""
+        future = self._threads.submit(work, *arguments)
+        try:
+            return await asyncio.wrap_future(future)
+        except asyncio.CancelledError:
+            stop.set()
+            await asyncio.wait({asyncio.ensure_future(asyncio.to_thread(future.exception))})
+            raise
+
+    async def _run(self, work: Callable[..., _T], *arguments: Any) -> _T:
+        return await asyncio.wrap_future(self._threads.submit(work, *arguments))
+
+    def _in_background(self, work: Any) -> asyncio.Task[Any]:
+        task = asyncio.get_running_loop().create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+        return task
+
+    def _unavailable(self, error: StorageError, message: str) -> ApiError:
+        logger.error("jobs: %s", error)
+        return ApiError("jobs_unavailable", message, {"Retry-After": str(RETRY_AFTER_S)})
+
+
+def _open_scratch(folder: str | None) -> BinaryIO:
+    """Open a file without a name, which the end of the process removes."""
+    with local_errors(folder or tempfile.gettempdir(), "written"):
+        if folder is not None:
+            os.makedirs(folder, exist_ok=True)
+        return tempfile.TemporaryFile(dir=folder)  # pyright: ignore[reportReturnType]
+
+
+def _write(file: BinaryIO, data: bytes) -> None:
+    with local_errors("an upload", "written"):
+        file.write(data)
+        file.flush()

@@ -1,0 +1,312 @@
+import asyncio
+import errno
+import os
+from collections import Counter
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from models import storage
+from models.storage_errors import StorageError
+from serve.jobs import deliveries, job_work, runner
+from serve.jobs.job_work import LostGatewayError
+from serve.jobs.records import JobRecord
+from serve.jobs.scorer import PartFailure
+from serve.jobs.store import JobStore, age_of, is_id, new_id
+from serve.jobs.webhook_addresses import WebhookError
+from tests.serve.fakes import error_of, picture
+from tests.serve.jobs.archives import zip_of
+from tests.serve.jobs.local_jobs import LocalServer, local_server
+
+
+@pytest.fixture(autouse=True)
+def fast_retries(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(job_work, "FIRST_RETRY_S", 0.01)
+    monkeypatch.setattr(job_work, "LAST_RETRY_S", 0.05)
+
+
+def archive(number: int, name: str = "{}.jpg") -> bytes:
+    return zip_of({name.format(index): picture() for index in range(number)})
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+async def names_of(server: LocalServer, id: str) -> list[str]:
+    return [row["name"] for row in await server.rows(id)]
+
+
+async def test_a_part_of_a_lost_gateway_is_repeated(tmp_path: Path):
+    async with local_server(tmp_path) as server:
+        server.gateways.failures = [LostGatewayError("killed")]
+        job = await server.wait((await server.post(archive(70)))["id"])
+
+        assert await names_of(server, job["id"]) == [f"{index}.jpg" for index in range(70)]
+        assert job["errors"] == 0 and len(server.gateways.requests) == 4
+
+
+async def test_a_photo_that_ends_gateways_is_an_error_row(tmp_path: Path):
+    async with local_server(tmp_path) as server:
+        server.gateways.poison = "40.jpg"
+        job = await server.wait((await server.post(archive(70)))["id"])
+        rows = await server.rows(job["id"])
+
+    assert [row["name"] for row in rows] == [f"{index}.jpg" for index in range(70)]
+    assert [row["index"] for row in rows if "error" in row] == [40] and job["errors"] == 1
+    assert rows[40]["error"]["code"] == "internal"
+
+
+async def test_a_job_waits_for_a_source_and_fails_after_a_time(tmp_path: Path):
+    reason = "photos of the job cannot be read"
+    async with local_server(tmp_path, retry_s=0.3) as server:
+        server.gateways.failures = [PartFailure(reason=reason)] * 3
+        done = await server.wait((await server.post(archive(1)))["id"])
+        server.gateways.failures = [PartFailure(reason=reason)] * 1000
+        failed = await server.wait((await server.post(archive(70)))["id"], "failed")
+
+    assert done["errors"] == 0
+    assert failed["error"]["code"] == "jobs_unavailable" and reason in failed["error"]["message"]
+
+
+async def test_a_new_runner_resumes_without_scoring_twice(tmp_path: Path):
+    async with local_server(tmp_path, parts_at_once=1) as server:
+        created = await server.post(archive(100))
+        await until(lambda: (tmp_path / "results" / created["id"] / "000001.ndjson").exists())
+        server.gateways.gate.clear()
+        await asyncio.sleep(0.05)
+    async with local_server(tmp_path) as server:
+        job = await server.wait(created["id"])
+        rows = await server.rows(job["id"])
+        again = server.gateways.requests
+
+    assert {request.part for request in again} <= {2, 3}
+    assert (job["scored"], job["errors"]) == (100, 0)
+    assert [row["name"] for row in rows] == [f"{index}.jpg" for index in range(100)]
+
+
+async def test_a_deleted_job_is_cancelled_and_leaves_no_file(tmp_path: Path):
+    async with local_server(tmp_path) as server:
+        server.gateways.gate.clear()
+        id = (await server.post(archive(70)))["id"]
+        await until(lambda: len(server.gateways.requests) > 0)
+
+        deleted = await server.http.delete(f"/v1/jobs/{id}")
+
+        assert (deleted.status_code, deleted.content) == (204, b"")
+        assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+        for method, path in (("GET", ""), ("DELETE", ""), ("GET", "/results")):
+            answer = await server.http.request(method, f"/v1/jobs/{id}{path}")
+            assert error_of(answer)[:2] == (404, "not_found")
+        server.gateways.gate.set()
+        await server.wait((await server.post(archive(1)))["id"])
+
+
+async def test_jobs_of_several_callers_take_turns(tmp_path: Path):
+    for caller in ("key:a", "key:a", "key:a", "key:b"):
+        JobStore(str(tmp_path)).write_record(record(caller=caller))
+    async with local_server(tmp_path, max_running=2) as server:
+        server.gateways.gate.clear()
+        await until(lambda: server.jobs.runner.is_loaded)
+        running = {job.record.caller for job in server.jobs.runner._jobs.values() if job.task}
+
+    assert running == {"key:a", "key:b"}
+
+
+def record(**changes: Any) -> JobRecord:
+    fields = {
+        "id": new_id(),
+        "caller": "key:a",
+        "task": "lesion",
+        "model": "lesion-fake@1",
+        "source": None,
+        "request_id": "abc",
+        "created_at": "2026-11-27T00:00:00Z",
+        "num_photos": 1,
+        "num_parts": 1,
+    }
+    return JobRecord.model_validate(fields | changes)
+
+
+async def test_a_full_disk_rejects_new_jobs_and_stops_no_running_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    real = os.fsync
+    is_full = False
+
+    def fsync(descriptor: int) -> None:
+        if is_full:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        real(descriptor)
+
+    monkeypatch.setattr(storage.os, "fsync", fsync)
+    async with local_server(tmp_path) as server:
+        server.gateways.gate.clear()
+        id = (await server.post(archive(70)))["id"]
+        await until(lambda: len(server.gateways.requests) == 3)
+        is_full = True
+        server.gateways.gate.set()
+        rejected = await server.http.post("/v1/jobs", content=archive(1))
+        live = await server.http.post("/v1/lesion", content=picture())
+        assert (await server.http.get(f"/v1/jobs/{id}")).json()["state"] in ("queued", "running")
+        is_full = False
+        job = await server.wait(id)
+        await until(lambda: not (tmp_path / "photos" / id).exists())
+
+    assert error_of(rejected)[:2] == (503, "jobs_unavailable") and rejected.headers["retry-after"]
+    assert live.status_code == 200
+    assert job["scored"] == 70
+
+
+async def test_expired_jobs_and_orphans_are_deleted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    old = "20200101T000000-0123456789abcdef"
+    (tmp_path / "photos" / old).mkdir(parents=True)
+    (tmp_path / "photos" / old / "000000.bin").write_bytes(b"a")
+    (tmp_path / "photos" / "mine").mkdir()
+    async with local_server(tmp_path, keep_days=0.5 / 86400) as server:
+        id = (await server.post(archive(1)))["id"]
+        await until(lambda: (tmp_path / "results" / id).exists())
+        await until(lambda: not [path for path in tmp_path.rglob("*") if path.is_file()])
+
+    assert (tmp_path / "photos" / "mine").exists() and not (tmp_path / "photos" / old).exists()
+
+
+async def test_a_reservation_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(runner, "RESERVED_S", 0.1)
+    async with local_server(tmp_path, max_unfinished_per_caller=1) as server:
+        assert isinstance(await server.jobs.reserve("key:a"), str)
+        assert isinstance(await server.jobs.reserve("key:a"), runner.Rejection)
+        await until(lambda: not server.jobs.runner._reserved)
+        assert isinstance(await server.jobs.reserve("key:a"), str)
+
+
+async def test_a_record_of_a_gateway_that_ended_is_found(tmp_path: Path):
+    async with local_server(tmp_path) as server:
+        add, server.jobs.add = server.jobs.add, ignore  # pyright: ignore[reportAttributeAccessIssue]
+        id = (await server.post(archive(1)))["id"]
+        await server.wait(id)
+        server.jobs.add = add
+
+
+async def ignore(record: object) -> None: ...
+
+
+async def test_damaged_records_are_ignored(tmp_path: Path):
+    id = new_id()
+    (tmp_path / "records").mkdir()
+    (tmp_path / "records" / f"{id}.json").write_text("{")
+    async with local_server(tmp_path) as server:
+        await server.wait((await server.post(archive(1)))["id"])
+        assert error_of(await server.http.get(f"/v1/jobs/{id}"))[1] == "jobs_unavailable"
+
+
+async def test_removed_files_fail_the_job(tmp_path: Path):
+    async with local_server(tmp_path, retry_s=0.1) as server:
+        server.gateways.gate.clear()
+        id = (await server.post(archive(1)))["id"]
+        for file in (tmp_path / "photos" / id).iterdir():
+            file.unlink()
+        server.gateways.gate.set()
+        job = await server.wait(id, "failed")
+
+    assert job["error"]["code"] == "jobs_unavailable"
+
+
+class FakeSender:
+    """Fail as often as ``problems`` has entries."""
+
+    def __init__(self, problems: list[str]) -> None:
+        self.problems = problems
+        self.sent: list[tuple[str, str, bytes]] = []
+
+    async def send(self, url: str, id: str, body: bytes) -> None:
+        self.sent.append((url, id, body))
+        if self.problems:
+            raise WebhookError(self.problems.pop(0))
+
+
+@pytest.fixture
+def secret(tmp_path: Path) -> str:
+    file = tmp_path / "secret"
+    file.write_text("whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=")
+    return str(file)
+
+
+HOOK = {"webhook": "https://hook.example/a"}
+
+
+async def test_a_webhook_is_repeated_with_the_same_body(
+    tmp_path: Path, secret: str, monkeypatch: pytest.MonkeyPatch
+):
+    sender = FakeSender(["the receiver answered 500, 2xx is needed"] * 2)
+    monkeypatch.setattr(deliveries, "new_sender", lambda config: sender)
+    monkeypatch.setattr(deliveries, "RETRIES_S", (0.01,) * 5)
+    async with local_server(tmp_path / "jobs", webhook_secret_file=secret) as server:
+        id = (await server.post(archive(1), params=HOOK))["id"]
+        await until(lambda: len(sender.sent) == 3)
+        await asyncio.sleep(0.1)
+        job = await server.wait(id)
+
+    assert job["webhook"] == {"url": HOOK["webhook"], "state": "delivered", "attempts": 3, "problem": None}
+    assert len(set(sender.sent)) == 1 and b'"state":"done"' in sender.sent[0][2]
+
+
+async def test_a_dead_receiver_holds_up_no_job_and_fails_at_last(
+    tmp_path: Path, secret: str, monkeypatch: pytest.MonkeyPatch
+):
+    sender = FakeSender(["the receiver cannot be reached (ConnectError)"] * 100)
+    monkeypatch.setattr(deliveries, "new_sender", lambda config: sender)
+    monkeypatch.setattr(deliveries, "RETRIES_S", (0.01, 0.01))
+    async with local_server(tmp_path / "jobs", webhook_secret_file=secret, max_running=1) as server:
+        ids = [(await server.post(archive(1), params=HOOK))["id"] for _ in range(3)]
+        jobs = [await server.wait(id) for id in ids]
+        await until(lambda: len(sender.sent) == 9)
+        await asyncio.sleep(0.1)
+        jobs = [await server.wait(id) for id in ids]
+
+    assert {job["webhook"]["state"] for job in jobs} == {"failed"}
+    assert Counter(id for _, id, _ in sender.sent) == dict.fromkeys(ids, 3)
+
+
+async def test_a_waiting_webhook_is_sent_by_the_next_runner(
+    tmp_path: Path, secret: str, monkeypatch: pytest.MonkeyPatch
+):
+    dead, alive = FakeSender(["dead"]), FakeSender([])
+    monkeypatch.setattr(deliveries, "new_sender", lambda config: dead)
+    async with local_server(tmp_path / "jobs", webhook_secret_file=secret) as server:
+        id = (await server.post(archive(1), params=HOOK))["id"]
+        await until(lambda: len(dead.sent) == 1)
+        await asyncio.sleep(0.1)
+    monkeypatch.setattr(deliveries, "new_sender", lambda config: alive)
+    async with local_server(tmp_path / "jobs", webhook_secret_file=secret) as server:
+        await until(lambda: len(alive.sent) == 1)
+
+    assert alive.sent[0][1] == id
+
+
+async def test_a_store_that_cannot_be_listed_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    real, failures = storage.list_files, [StorageError("away")] * 3
+
+    def list_files(address: str) -> list[str]:
+        if failures:
+            raise failures.pop()
+        return real(address)
+
+    monkeypatch.setattr(storage, "list_files", list_files)
+    async with local_server(tmp_path) as server:
+        await server.wait((await server.post(archive(1)))["id"])
+
+    assert failures == []
+
+
+def test_the_age_of_an_id():
+    id = new_id()
+    assert is_id(id) and age_of(id) < timedelta(minutes=1)
+    assert age_of("20200101T000000-0123456789abcdef") > timedelta(days=1000)
+    for text in ("", "a", f"{id}/..", f"../{id}", id.upper()):
+        assert not is_id(text)
