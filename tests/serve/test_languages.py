@@ -15,7 +15,13 @@ from tests.serve.fakes import FakeModels, fake_app, photo_without_face, picture,
 
 OTHERS = [language for language in LANGUAGES if language != "en"]
 GERMAN = {"Accept-Language": "de-AT, en;q=0.5"}
-FOR_PROGRAMMERS = {"method_not_allowed", "not_acceptable", "pdf_unavailable"}
+FOR_PROGRAMMERS = {
+    "jobs_unavailable",
+    "method_not_allowed",
+    "not_acceptable",
+    "pdf_unavailable",
+    "unreadable_archive",
+}
 
 
 def sent(response: Any) -> tuple[str, str]:
