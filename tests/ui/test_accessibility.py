@@ -73,7 +73,7 @@ def test_states_of_the_lesion_tab_before_an_answer(page: Page, api: FakeApi, che
     page.route("**/v1/lesion*", lambda route: None)
     add_lesion(page, jpeg(colour="black"))
     expect(page.get_by_role("heading", name="Classifying the photo")).to_be_visible()
-    expect(page.get_by_text("More light: the picture is dark.")).to_be_visible()
+    expect(page.locator("#panel-lesion .hint:visible")).to_have_text("More light: the picture is dark.")
     check("working, with a hint")
     page.get_by_role("button", name="Cancel").click()
     page.unroute("**/v1/lesion*")

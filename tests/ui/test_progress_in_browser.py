@@ -208,19 +208,20 @@ def test_a_photo_is_dragged_to_its_place(tab: Page, api: FakeApi):
     expect(tab.get_by_role("heading", name="When were these photos taken?")).to_be_focused()
     rows, pointer = tab.locator(".arrange-list li"), Pointer(tab)
     ids = rows.evaluate_all("rows => rows.map(row => row.dataset.id)")
-    handle, last = place(rows.nth(0).locator(".drag-handle")), place(rows.nth(2))
+    handle, last = (place(rows.nth(index).locator(".drag-handle")) for index in (0, 2))
     x, y = handle["x"] + handle["width"] / 2, handle["y"] + handle["height"] / 2
+    below = last["y"] + last["height"]
 
     pointer.down(x, y)
     pointer.move(x, y + 40)
     tab.keyboard.press("Escape")
-    pointer.move(x, last["y"] + last["height"] / 2)
+    pointer.move(x, below)
     pointer.up()
     assert rows.evaluate_all("rows => rows.map(row => row.dataset.id)") == ids, "Escape cancels"
 
     pointer.down(x, y)
     pointer.move(x, y + 40)
-    pointer.move(x, last["y"] + last["height"] / 2)
+    pointer.move(x, below)
     expect(rows.nth(0)).to_have_class("dragged")
     pointer.up()
     expect(tab.locator("#announcements")).to_have_text("The photo is now number 3 of 3.")

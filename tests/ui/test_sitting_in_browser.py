@@ -133,6 +133,7 @@ def test_drag_and_wheel_move_and_zoom_the_photo_and_the_frame_stays_inside(page:
     assert right - left == pytest.approx(200 / 1.1, abs=2)
 
     page.get_by_role("button", name="Frame the lesion yourself").click()
+    expect(dialog).to_be_visible()
     page.mouse.move(x, y)
     page.mouse.down()
     page.mouse.move(x + 5000, y + 5000)
