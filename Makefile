@@ -13,7 +13,8 @@ help:
 	@echo 'make test-slow  run the slow tests that make test leaves out (CONTRIBUTING.md)'
 	@echo 'make check    lint, formatting, types, import contracts'
 	@echo 'make format   let ruff format and fix'
-	@echo 'make lock     compile requirements.lock from pyproject.toml, and that of bench/baselines'
+	@echo 'make lock     compile requirements.lock from pyproject.toml, and those of bench/baselines and tests/e2e'
+	@echo 'make proto    generate the Python code of the gRPC service'
 	@echo 'make bench    measure the main table of docs/performance.md in half an hour; make bench-full more sizes and loads'
 
 serve: .venv/installed
@@ -22,14 +23,14 @@ serve: .venv/installed
 # In two halves at a time, each test on one core: those that start servers, clusters or browsers, and the rest.
 STARTS := server or browser or cluster
 
-test: .venv/installed
+test: .venv/installed .venv-triton/installed
 ifdef ARGS
 	$(BIN)/python -m pytest $(ARGS)
 else
 	@$(MAKE) --no-print-directory --jobs=2 --keep-going test-processes test-functions
 endif
 
-test-processes: .venv/installed
+test-processes: .venv/installed .venv-triton/installed
 	$(BIN)/python -m pytest -m '$(STARTS)'
 
 test-functions: .venv/installed
@@ -54,6 +55,8 @@ lock: .venv/installed
 	sed -nE 's/^((fastapi|numpy|onnx|onnxruntime|pillow|torch|torchvision|uvicorn)==.*) \\$$/\1/p' requirements.lock | \
 		$(BIN)/uv pip compile bench/baselines/requirements.in --constraint /dev/stdin --universal --python-version 3.11 \
 		--generate-hashes --no-header --quiet --upgrade -o bench/baselines/requirements.lock
+	$(BIN)/uv pip compile tests/e2e/triton_client/requirements.in --universal --python-version 3.11 \
+		--generate-hashes --no-header --quiet --upgrade -o tests/e2e/triton_client/requirements.lock
 
 # The generated code is checked in: an installation needs no compiler.
 GRPC_API := serve/open_inference/grpc_api
@@ -68,12 +71,18 @@ bench-full: .venv/installed .venv-baselines/installed
 	$(BIN)/python -m bench.all --full
 
 clean:
-	rm -rf .venv .venv-baselines
+	rm -rf .venv .venv-baselines .venv-triton
 
 # Baselines of the benchmarks, in an environment of their own.
 .venv-baselines/installed: bench/baselines/requirements.lock | .venv/installed
 	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv-baselines
 	$(BIN)/uv pip sync --quiet --python .venv-baselines/bin/python --require-hashes bench/baselines/requirements.lock
+	touch $@
+
+# The real client of the Open Inference Protocol, for tests/e2e/test_open_inference.py.
+.venv-triton/installed: tests/e2e/triton_client/requirements.lock | .venv/installed
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv-triton
+	$(BIN)/uv pip sync --quiet --python .venv-triton/bin/python --require-hashes $<
 	touch $@
 
 # The first Python of the right version that really starts; a pyenv shim may not.

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -117,9 +117,13 @@ class StartServer(Protocol):
     """Start a server."""
 
     def __call__(
-        self, config: Path = ..., environment: Mapping[str, str] = ..., open_files: int | None = None
+        self,
+        config: Path = ...,
+        environment: Mapping[str, str] = ...,
+        open_files: int | None = None,
+        options: Sequence[str] = (),
     ) -> Server:
-        """Start a server, with these environment variables and hard limit of open files."""
+        """Start a server, with these environment variables, hard limit of open files and options."""
         ...
 
 
@@ -149,15 +153,17 @@ def start_server(tmp_path_factory: pytest.TempPathFactory, server_config: Path) 
         config: Path = server_config,
         environment: Mapping[str, str] = {},
         open_files: int | None = None,
+        options: Sequence[str] = (),
     ) -> Server:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
         log = tmp_path_factory.mktemp("server") / "output.txt"
         limit = ["sh", "-c", f'ulimit -n {open_files}; exec "$@"', "sh"] if open_files else []
+        command = [sys.executable, "-m", "serve", "--port", str(port), "--config", str(config), *options]
         with log.open("w") as output:
             process = subprocess.Popen(
-                [*limit, sys.executable, "-m", "serve", "--port", str(port), "--config", str(config)],
+                [*limit, *command],
                 cwd=ROOT,
                 env=os.environ | environment,
                 stdout=output,

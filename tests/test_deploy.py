@@ -15,6 +15,7 @@ from ray.serve.schema import ServeDeploySchema
 
 from serve.runtime.autoscaling import TargetLoadPolicy
 from serve.runtime.ray_env import CLUSTER, EVERYWHERE
+from serve.runtime.server_process import grpc_options
 from serve.tasks import read_config
 from tests import ray_launcher
 from train.placement import LOWEST_DRIVER
@@ -264,6 +265,14 @@ def test_the_image_and_the_pods_set_the_environment_of_ray_env():
     for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"]):
         [container] = group["template"]["spec"]["containers"]
         assert "env" not in container, "pods take the environment of the image"
+
+
+def test_the_commented_grpc_options_of_the_cluster_are_valid():
+    lines = (ROOT / "serve/gpu.yaml").read_text(encoding="utf-8").splitlines()
+    start = lines.index("# grpc_options:")
+    commented = "\n".join(line.removeprefix("# ") for line in lines[start : start + 5])
+
+    assert yaml.safe_load(commented)["grpc_options"] == grpc_options(9000)
 
 
 def packages_of_the_image() -> set[str]:

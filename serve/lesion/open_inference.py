@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from functools import lru_cache
 
 from fastapi import Request
 
@@ -37,7 +38,11 @@ PARAMETERS = ("explain", "top_k")
 
 def outputs(entry: CatalogEntry) -> tuple[TensorSpec, ...]:
     """Return the outputs of a model."""
-    labels = entry.meta.labels
+    return _outputs(entry.meta.labels)
+
+
+@lru_cache
+def _outputs(labels: tuple[str, ...]) -> tuple[TensorSpec, ...]:
     return (
         TensorSpec(name="verdict", datatype=BYTES, shape=(-1,)),
         TensorSpec(name="reasons", datatype=BYTES, shape=(-1,)),
@@ -119,6 +124,8 @@ async def _classify(
                 raise
             raise type(error)(f"photo {index + 1} of {len(photos)}: {error}") from error
 
+    if len(photos) == 1:
+        return [await classify_one(0, photos[0])]
     work = [asyncio.ensure_future(classify_one(index, photo)) for index, photo in enumerate(photos)]
     try:
         return await asyncio.gather(*work)

@@ -43,6 +43,30 @@ class OpenInferenceService:
     readiness: Readiness
 
 
+@router.post(
+    "/v2/models/{model_name}/infer",
+    openapi_extra=openapi.INFER_BODY,
+    response_class=Response,
+    responses=openapi.INFER,
+)
+@router.post(
+    "/v2/models/{model_name}/versions/{model_version}/infer",
+    openapi_extra=openapi.INFER_BODY,
+    response_class=Response,
+    responses=openapi.INFER,
+)
+async def infer(request: Request, model_name: str, model_version: str | None = None) -> Response:
+    """Classify the photos of a request: JSON, or JSON and binary tensor data."""
+    service = _service(request)
+    found = service.models.find(model_name, model_version)
+    task = service.models.tasks[found.task]
+    with service.statistics.measure(found.entry) as measurement:
+        decoded = await _read_request(request, service, found)
+        result = await task.infer(request, found.selector, decoded)
+        measurement.entry, measurement.num_photos = result.entry, result.num_photos
+        return write_response(decoded, result, task.outputs(result.entry))
+
+
 @router.get("/v2", responses=openapi.SERVER)
 async def server_metadata() -> dict[str, Any]:
     """Return name, version and extensions of the server."""
@@ -113,30 +137,6 @@ async def repository_index(request: Request) -> JSONResponse:
             ready = {"state": "READY", "reason": ""}
             index.append({"name": entry.name, "version": entry.version, **(state if missing else ready)})
     return JSONResponse(index)
-
-
-@router.post(
-    "/v2/models/{model_name}/infer",
-    openapi_extra=openapi.INFER_BODY,
-    response_class=Response,
-    responses=openapi.INFER,
-)
-@router.post(
-    "/v2/models/{model_name}/versions/{model_version}/infer",
-    openapi_extra=openapi.INFER_BODY,
-    response_class=Response,
-    responses=openapi.INFER,
-)
-async def infer(request: Request, model_name: str, model_version: str | None = None) -> Response:
-    """Classify the photos of a request: JSON, or JSON and binary tensor data."""
-    service = _service(request)
-    found = service.models.find(model_name, model_version)
-    task = service.models.tasks[found.task]
-    with service.statistics.measure(found.entry) as measurement:
-        decoded = await _read_request(request, service, found)
-        result = await task.infer(request, found.selector, decoded)
-        measurement.entry, measurement.num_photos = result.entry, result.num_photos
-        return write_response(decoded, result, task.outputs(result.entry))
 
 
 async def _read_request(

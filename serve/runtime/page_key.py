@@ -24,7 +24,7 @@ def secure_page(api: dict[str, Any], page: dict[str, Any] | None, home: Path) ->
     keys_file = (api.get("gateway") or {}).get("keys_file")
     if keys_file is None:
         return None
-    required = f"every request needs a key of {keys_file}, /healthz and /readyz excepted"
+    required = f"every request needs a key of {keys_file}, health checks excepted"
     if page is None:
         return required
     if page.get("api_key_file") is None:

@@ -1,6 +1,6 @@
 """Servers of single test modules, with no more replicas and weights than their tests need."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ def own_server(
     has_page: bool = False,
     environment: Mapping[str, str] = {},
     open_files: int | None = None,
+    options: Sequence[str] = (),
 ) -> Iterator[Server]:
     """Run a server with small random networks, without the face descriptor.
 
@@ -39,6 +40,7 @@ def own_server(
         has_page: deploy the page too.
         environment: variables of the server.
         open_files: hard limit of open files.
+        options: of ``python -m serve``.
     """
     config = yaml.safe_load(server_config.read_text(encoding="utf-8"))
     api, page = config["applications"]
@@ -52,7 +54,7 @@ def own_server(
         config["applications"] = [api]
     path = folder / "config.yaml"
     path.write_text(yaml.safe_dump(config), encoding="utf-8")
-    server = start_server(path, environment, open_files=open_files)
+    server = start_server(path, environment, open_files=open_files, options=options)
     server.wait_for("ready: ")
     yield server
     server.stop()

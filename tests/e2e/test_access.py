@@ -115,7 +115,7 @@ async def test_every_method_of_every_path_is_closed(ports: dict[str, int]):
 
 
 async def test_only_get_and_head_of_health_are_open(ports: dict[str, int]):
-    paths = ("/healthz", "/readyz", "/healthz?probe=1")
+    paths = ("/healthz", "/readyz", "/healthz?probe=1", "/v2/health/live", "/v2/health/ready")
     requests = {
         f"{method} {path}": request(method, path) for method, path in itertools.product(METHODS, paths)
     }

@@ -8,9 +8,12 @@ from typing import Any
 import psutil
 import pytest
 import yaml
+from ray.serve.config import gRPCOptions
+from ray.serve.schema import ServeDeploySchema
 
 from models.checkpoint import CheckpointError
 from serve.__main__ import Options, preflight_error
+from serve.open_inference.grpc_api.open_inference_pb2_grpc import add_GRPCInferenceServiceServicer_to_server
 from serve.runtime.server_process import local_address, num_cpus, read_config
 from tests.random_checkpoints import write_lesion, write_progress
 
@@ -58,6 +61,12 @@ def test_too_little_memory_is_rejected_in_one_line(monkeypatch: pytest.MonkeyPat
         (Options(port=PORT, host="192.0.2.77"), "192.0.2.77 is not an address of this machine"),
         (Options(port=70_000), "70000 is not a port"),
         (Options(port=PORT, config=Path("nowhere.yaml")), "no config file nowhere.yaml"),
+        (Options(port=PORT, grpc_port=PORT), f"--port and --grpc-port are both {PORT}"),
+        (Options(port=PORT, grpc_port=0), "0 is not a port"),
+        (
+            Options(port=PORT, grpc_port=PORT + 1, host="127.0.0.2"),
+            "--grpc-port needs HAProxy",
+        ),
     ],
 )
 def test_other_preflight_errors_are_one_line(options: Options, match: str):
@@ -65,6 +74,26 @@ def test_other_preflight_errors_are_one_line(options: Options, match: str):
 
     assert found is not None and "\n" not in found
     assert match in found
+
+
+def test_grpc_is_off_unless_it_has_a_port(tmp_path: Path):
+    file = tmp_path / "config.yaml"
+    checkpoints = {
+        "lesion": write_lesion(tmp_path / "lesion"),
+        "progress": write_progress(tmp_path / "progress"),
+    }
+    arguments = {name: {"checkpoints": [str(folder)]} for name, folder in checkpoints.items()}
+    application = {"name": "api", "import_path": "serve.app:build_app", "args": arguments}
+    file.write_text(yaml.safe_dump({"applications": [application]}), encoding="utf-8")
+
+    off = ServeDeploySchema.model_validate(read_config(file, host="127.0.0.1", port=PORT))
+    on = ServeDeploySchema.model_validate(read_config(file, host="127.0.0.1", port=PORT, grpc_port=PORT + 1))
+
+    assert off.grpc_options.grpc_servicer_functions == []
+    assert on.grpc_options.port == PORT + 1 and not on.grpc_options.enable_reflection
+    [add_servicer] = gRPCOptions(**on.grpc_options.model_dump()).grpc_servicer_func_callable
+    assert add_servicer is add_GRPCInferenceServiceServicer_to_server
+    assert [one.applications[0].args.get("gateway") for one in (off, on)] == [None, {"grpc_local_only": True}]
 
 
 def test_a_free_port_passes_the_preflight_check():

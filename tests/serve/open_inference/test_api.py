@@ -1,13 +1,17 @@
 """Routes that do not depend on a task, on fake models."""
 
+import asyncio
 import gzip
 import json
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from fastapi.testclient import TestClient
 
+from serve.runtime import uploads
 from serve.runtime.keys_file import KeyEntry, change_keys, key_digest
 from tests.serve.fakes import FakeModels, fake_app, picture
 from tests.serve.open_inference_requests import photos_body
@@ -186,6 +190,23 @@ def test_a_request_ends_at_its_deadline(client: TestClient, models: FakeModels):
 
     assert error_of(answer)[:2] == (504, "deadline_exceeded")
     assert models.num_cancelled == models.num_calls
+
+
+async def test_a_body_that_stops_is_rejected(models: FakeModels, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(uploads, "MAX_UPLOAD_PAUSE_S", 0.1)
+    body, headers = photos_body(picture())
+    stopped = asyncio.Event()
+
+    async def half() -> AsyncIterator[bytes]:
+        yield body[: len(body) // 2]
+        await stopped.wait()
+
+    transport = httpx.ASGITransport(fake_app(models))
+    async with httpx.AsyncClient(transport=transport, base_url="http://server") as client:
+        answer = await client.post(INFER, content=half(), headers=headers)
+
+    assert error_of(answer)[:2] == (504, "deadline_exceeded")
+    assert "bytes of the body arrived in" in answer.json()["error"]
 
 
 def test_an_internal_error_has_the_request_id_and_no_details(client: TestClient, models: FakeModels):
