@@ -19,7 +19,8 @@ from train.ray_cluster import ray_cluster, set_ray_environment
 if TYPE_CHECKING:
     from serve.bulk.run import BulkRun, Summary
 
-_Address = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="FOLDER|s3://BUCKET/PREFIX")]
+_Source = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="FOLDER")]
+_Out = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="OUT")]
 RESUME = "finished shards are kept, the same command resumes"
 
 
@@ -27,10 +28,10 @@ RESUME = "finished shards are kept, the same command resumes"
 class Score:
     """Classify all lesion photos below a folder or a bucket's prefix. The same command again resumes."""
 
-    source: _Address
-    """Photos; other files are skipped and counted."""
-    out: _Address
-    """New folder for the rows, or that of a run to be resumed."""
+    source: _Source
+    """Folder or s3://bucket/prefix of the photos; other files are skipped and counted."""
+    out: _Out
+    """New folder or s3://bucket/prefix for the rows, or that of a run to be resumed."""
     model: Annotated[str, tyro.conf.arg(metavar="FOLDER|s3://…|NAME@VERSION")] = "weights/lesion"
     """Checkpoint, or a version of --registry."""
     registry: str | None = None

@@ -47,6 +47,8 @@ class Measured(NamedTuple):
     photos_per_s: float
     cpu_ms: float
     """CPU time of all processes for each photo, milliseconds."""
+    worker_cpu_ms: float
+    """The same of the processes that score; the others are Ray's and the command."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,11 +126,12 @@ def score(settings: Settings, folder: Path, out: Path) -> Measured:
     command += ["--photos-per-shard", str(settings.photos_per_shard)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL)
-    cpu_s: dict[int, float] = {}
-    polled: list[tuple[int, float]] = []
+    cpu_s: dict[tuple[int, bool], float] = {}
+    polled: list[tuple[int, float, float]] = []
     while process.poll() is None:
         cpu_s |= _cpu_s_by_process(process.pid)  # processes that ended keep their last value
-        polled.append((len(list(out.glob("rows/part-*"))), sum(cpu_s.values())))
+        worker_s = sum(seconds for (_, is_worker), seconds in cpu_s.items() if is_worker)
+        polled.append((len(list(out.glob("rows/part-*"))), sum(cpu_s.values()), worker_s))
         time.sleep(POLL_S)
     if process.returncode:
         raise RuntimeError(f"skinserve score ended with exit code {process.returncode}")
@@ -137,16 +140,18 @@ def score(settings: Settings, folder: Path, out: Path) -> Measured:
     first = next(one for one in polled if one[0])
     last = next(one for one in polled if one[0] == polled[-1][0])
     num_photos = (last[0] - first[0]) * settings.photos_per_shard
-    return Measured(summary["photos_per_s"], 1000 * (last[1] - first[1]) / num_photos)
+    cpu_ms, worker_cpu_ms = (1000 * (last[i] - first[i]) / num_photos for i in (1, 2))
+    return Measured(summary["photos_per_s"], cpu_ms, worker_cpu_ms)
 
 
-def _cpu_s_by_process(pid: int) -> dict[int, float]:
-    """Return the CPU seconds of a process and all below it."""
-    found: dict[int, float] = {}
+def _cpu_s_by_process(pid: int) -> dict[tuple[int, bool], float]:
+    """Return the CPU seconds of a process and all below it, by process id and whether it scores photos."""
+    found: dict[tuple[int, bool], float] = {}
     for process in [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]:
         with contextlib.suppress(psutil.NoSuchProcess):
             times = process.cpu_times()
-            found[process.pid] = times.user + times.system
+            is_worker = "ScoreShard" in "".join(process.cmdline()[:1])
+            found[process.pid, is_worker] = times.user + times.system
     return found
 
 
@@ -188,7 +193,8 @@ class Loop:
         began, cpu_began_s = time.perf_counter(), time.process_time()
         work()
         seconds, cpu_s = time.perf_counter() - began, time.process_time() - cpu_began_s
-        return Measured(len(self._files) / seconds, 1000 * cpu_s / len(self._files))
+        cpu_ms = 1000 * cpu_s / len(self._files)
+        return Measured(len(self._files) / seconds, cpu_ms, cpu_ms)
 
     def _prepare(self, file: Path) -> np.ndarray:
         side_px = self._engine.meta.input_px

@@ -7,7 +7,11 @@ from tests.e2e.own_server import write_small_lesion
 
 
 def test_ratios_are_to_the_better_loop_of_the_same_turn():
-    turn = {"per_core": Measured(100.0, 20.0), "all_cores": Measured(80.0, 16.0), OURS: Measured(90.0, 20.0)}
+    turn = {
+        "per_core": Measured(100.0, 20.0, 20.0),
+        "all_cores": Measured(80.0, 16.0, 16.0),
+        OURS: Measured(90.0, 20.0, 18.0),
+    }
 
     summary = summarize([turn, turn])
 
