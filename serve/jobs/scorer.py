@@ -15,6 +15,7 @@ from models import storage
 from models.images import PhotoError, photo_too_large
 from models.storage_errors import MissingError, StorageError
 from serve.jobs.config import JobsConfig
+from serve.jobs.live_priority import LivePriority
 from serve.jobs.records import PartItem
 from serve.jobs.schemas import JobRow
 from serve.jobs.store import JobStore
@@ -23,10 +24,6 @@ from serve.runtime.admission import AdaptiveLimiter
 from serve.runtime.errors import STATUS, ApiError, error_detail
 from serve.runtime.model_catalog import CatalogEntry, ModelCatalog
 from serve.schemas import ErrorDetail
-
-POLL_S = 0.02
-MAX_YIELD_S = 1.0
-"""A photo of a job waits for live requests at most so long, so that a job ends under constant load."""
 
 ScorePhoto = Callable[[Any, bytes, CatalogEntry], Awaitable[BaseModel]]
 """Service of the task, photo and model."""
@@ -100,7 +97,7 @@ class PartScorer:
         self._rules = rules
         self._services = services
         self._catalogs = catalogs
-        self._limiters = tuple(limiters)
+        self._priority = LivePriority(limiters)
         self._max_photo_bytes = max_photo_bytes
         self._photos = asyncio.Semaphore(config.photos_at_once)
         self._threads = ThreadPoolExecutor(config.photos_at_once, thread_name_prefix="jobs")
@@ -147,7 +144,7 @@ class PartScorer:
         if error is None:
             try:
                 async with self._photos:
-                    await self._wait_for_live_requests()
+                    await self._priority.wait()
                     result = await score(await self._read(item, data), entry)
                 return JobRow(index=index, name=item.name, result=result)
             except PhotoError as rejected:
@@ -181,12 +178,6 @@ class PartScorer:
         if len(photo) > self._max_photo_bytes:
             raise photo_too_large(item.size, self._max_photo_bytes)
         return photo
-
-    async def _wait_for_live_requests(self) -> None:
-        loop = asyncio.get_running_loop()
-        until = loop.time() + MAX_YIELD_S
-        while loop.time() < until and any(limiter.in_use for limiter in self._limiters):
-            await asyncio.sleep(POLL_S)
 
     async def _run(self, work: Callable[..., Any], *arguments: Any) -> Any:
         return await asyncio.wrap_future(self._threads.submit(work, *arguments))

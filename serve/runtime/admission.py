@@ -21,6 +21,7 @@ The numbers are those of the table in docs/operations.md, which has settings, de
 import asyncio
 import math
 import re
+import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -300,6 +301,8 @@ class AdaptiveLimiter:
         self._retry_after_s = retry_after_s
         self._in_use = 0
         self._num_decreases = 0
+        self.last_used = -math.inf
+        """When an item was last completed, on the monotonic clock."""
 
     @property
     def in_use(self) -> int:
@@ -334,6 +337,7 @@ class AdaptiveLimiter:
             raise
         finally:
             self._in_use -= number
+            self.last_used = time.monotonic()
 
 
 class _TrackedResponse:
