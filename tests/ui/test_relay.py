@@ -54,6 +54,8 @@ class RecordingApi:
             "ratelimit": '"a";r=0;t=7',
             "x-request-id": "case-7",
             "set-cookie": "a=b",
+            "content-language": "de",
+            "vary": "Accept-Language",
         }
         await Response(b'{"error":1}', 429, headers, "application/json")(scope, receive, send)
 
@@ -87,6 +89,10 @@ def test_key_and_query_are_added_and_only_named_headers_pass(page: str, upstream
     assert upstream.headers["content-length"] == "5" and upstream.headers["accept-language"] == "de"
     assert "cookie" not in upstream.headers and "x-forwarded-for" not in upstream.headers
     assert (answer.status_code, answer.json()) == (429, {"error": 1})
+    assert (answer.headers["content-language"], answer.headers["vary"]) == (
+        "de",
+        "Accept-Language, Accept-Encoding",
+    )
     forwarded = {
         name: answer.headers.get(name) for name in ("retry-after", "ratelimit", "x-request-id", "set-cookie")
     }
