@@ -4,7 +4,7 @@ import base64
 import contextlib
 import io
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 
@@ -247,9 +247,13 @@ class FakeApi:
     """Fields of the stored feedback."""
     recorded: list[datetime | None] = field(default_factory=list)
     """Times that the photos of a series record."""
+    rejected: list[bytes] = field(default_factory=list)
+    """Photos of a series that cannot be read."""
 
-    def fail(self, status: int, code: ErrorCode, message: str) -> None:
-        self.error = _error(status, code, message)
+    def fail(
+        self, status: int, code: ErrorCode, message: str, headers: Mapping[str, str] | None = None
+    ) -> None:
+        self.error = _error(status, code, message, headers)
 
     def reset(self) -> None:
         """Return to the first answers."""
@@ -269,6 +273,9 @@ class FakeApi:
         @app.post("/v1/progress")
         async def progress(request: Request) -> Response:
             await self._record(request, "files")
+            for number, photo in enumerate(self.photos, start=1):
+                if photo in self.rejected:
+                    return _error(400, "unreadable_image", f"photo {number}: it is truncated; send it again")
             return self.error or _json(self.progress or self._series_answer())
 
         @app.get("/v1/models")
@@ -317,8 +324,8 @@ class FakeApi:
         self.query = dict(request.query_params)
 
 
-def _error(status: int, code: ErrorCode, message: str) -> Response:
-    return ErrorResponse(ErrorDetail(code=code, message=message), status, {})
+def _error(status: int, code: ErrorCode, message: str, headers: Mapping[str, str] | None = None) -> Response:
+    return ErrorResponse(ErrorDetail(code=code, message=message), status, headers or {})
 
 
 def _json(body: LesionAnswer | ProgressAnswer | Models) -> Response:

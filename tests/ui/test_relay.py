@@ -56,6 +56,8 @@ class RecordingApi:
             "ratelimit": '"a";r=0;t=7',
             "x-request-id": "case-7",
             "set-cookie": "a=b",
+            "content-language": "de",
+            "vary": "Accept-Language",
         }
         await Response(b'{"error":1}', 429, headers, "application/json")(scope, receive, send)
 
@@ -93,7 +95,9 @@ def test_key_and_query_are_added_and_only_named_headers_pass(page: str, upstream
     assert (answer.status_code, answer.json()) == (429, {"error": 1})
     expected = {
         "cache-control": "private, no-cache",
+        "content-language": "de",
         "etag": 'W/"1"',
+        "vary": "Accept-Language, Accept-Encoding",
         "retry-after": "7",
         "ratelimit": '"a";r=0;t=7',
         "x-request-id": "case-7",

@@ -12,10 +12,7 @@ import { announce, clear, fill, markBusy, showError } from './answer.js';
 import { connectCopyButtons } from './clipboard.js';
 import { deleteFeedback, photoForm, postFeedback } from './http.js';
 import { servedModels } from './models.js';
-import { template, text } from './texts.js';
-
-/** Marks of writing direction, which keyboards add to text and the API rejects. */
-const DIRECTION_MARKS = /[\u200e\u200f\u061c\u202a-\u202e\u2066-\u2069]/g;
+import { DIRECTION_MARKS, template, text } from './texts.js';
 
 /**
  * Connect the form of an answer; it stays hidden where the server stores no feedback.
@@ -82,7 +79,7 @@ function fieldsOf(form, { task, answer, requestId, photo }) {
   const has = (/** @type {string} */ name) => given.get(name) !== null;
   const sent = has('photo_consent') && photo ? photoForm('photo', [photo.file], { photo_consent: ['true'] }) : new FormData();
   const [kind, value] = String(given.get('finding') ?? 'text').split(/:(.*)/);
-  const words = String(given.get('text') ?? '').replace(DIRECTION_MARKS, '').trim();
+  const words = String(given.get('text') ?? '').replace(DIRECTION_MARKS, '').trim(); // keyboards add them, and the API rejects them
   /** @type {Record<string, unknown>} */
   const fields = {
     task,

@@ -17,7 +17,7 @@ import { dateText } from './numbers.js';
 import { release, showPhoto } from './photo_input.js';
 import { printReport } from './report.js';
 import { fillPhotos } from './series_answer.js';
-import { template, text } from './texts.js';
+import { isolated, template, text } from './texts.js';
 
 /**
  * Connect the tab.
@@ -142,7 +142,7 @@ class HistoryTab {
     const frame = /** @type {HTMLElement | null} */ (rendered.querySelector('[data-part="photo"]'));
     const place = this.#find(`[data-entry="${entry.kind}"]`);
     for (const kind of ['lesion', 'progress']) this.#find(`[data-entry="${kind}"]`).hidden = kind !== entry.kind;
-    fill(this.root, 'entry-title', text('history_title', { label: entry.label, date: dateText(entry.createdAt, { dateStyle: 'long', timeStyle: 'short' }) }));
+    fill(this.root, 'entry-title', text('history_title', { label: isolated(entry.label), date: dateText(entry.createdAt, { dateStyle: 'long', timeStyle: 'short' }) }));
     if (frame) {
       /** @type {HTMLElement} */ (place.querySelector('[data-slot="photo"]')).replaceChildren(frame);
       /** @type {HTMLElement} */ (place.querySelector('[data-slot="answer"]')).replaceChildren(rendered);
@@ -175,7 +175,7 @@ class HistoryTab {
   /** @param {Entry} entry */
   async #delete(entry) {
     const isSure = await openDialog(this.root, 'delete-dialog', {
-      prepare: (form) => fill(form, 'what', text('history_title', { label: entry.label, date: dateText(entry.createdAt) })),
+      prepare: (form) => fill(form, 'what', text('history_title', { label: isolated(entry.label), date: dateText(entry.createdAt) })),
     });
     if (!isSure) return;
     await deleteEntry(entry.id);

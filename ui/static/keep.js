@@ -17,7 +17,7 @@ import { field, openDialog } from './dialogs.js';
 import { allEntries, newId, putEntries } from './history_store.js';
 import { renderFragment } from './http.js';
 import { printReport } from './report.js';
-import { template, text } from './texts.js';
+import { isolated, template, text } from './texts.js';
 
 /**
  * Offer to save an answer, below its verdict; an answer without a report says nothing that is worth keeping.
@@ -39,10 +39,10 @@ export function offerKeeping(root, shown, onKept) {
     if (label === null) return;
     shown.label = label;
     onKept();
-    const link = Object.assign(document.createElement('a'), { href: '#history', className: 'button', textContent: text('kept', { label }) });
+    const link = Object.assign(document.createElement('a'), { href: '#history', className: 'button', textContent: text('kept', { label: isolated(label) }) });
     keep.replaceWith(link);
     link.focus();
-    announce(text('kept', { label }));
+    announce(text('kept', { label: isolated(label) }));
   });
 }
 

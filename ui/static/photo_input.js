@@ -8,7 +8,7 @@
 import { canUseCamera, openCamera } from './camera.js';
 import { fetchFile, fetchPreview } from './http.js';
 import { numberText } from './numbers.js';
-import { text } from './texts.js';
+import { DIRECTION_MARKS, isolated, text } from './texts.js';
 
 /**
  * A photo in the browser.
@@ -21,14 +21,11 @@ import { text } from './texts.js';
 
 let lastId = 0;
 
-/** Marks of direction: in a name they would turn the rest of a sentence round. */
-const DIRECTIONS = /[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/g;
-
 /**
  * @param {File} file
  * @returns {Photo}
  */
-export const makePhoto = (file) => ({ id: ++lastId, file, name: file.name.replace(DIRECTIONS, ''), url: URL.createObjectURL(file) });
+export const makePhoto = (file) => ({ id: ++lastId, file, name: file.name.replace(DIRECTION_MARKS, ''), url: URL.createObjectURL(file) });
 
 /**
  * Free the memory of a photo that is no longer shown.
@@ -137,7 +134,7 @@ function connectCamera(root, add, problem) {
  * @returns {string}
  */
 function fault(file, maxBytes, root) {
-  const name = `\u2068${file.name.replace(DIRECTIONS, '')}\u2069`; // isolated: an Arabic name in an English sentence
+  const name = isolated(file.name);
   if (file.size > maxBytes) return text('file_too_large', { name, mb: numberText(file.size / 1e6, 1), most: Math.round(maxBytes / 1e6) });
   if (file.size === 0) return text('file_empty', { name });
   const isKnownOther = file.type !== '' && !file.type.startsWith('image/') && file.type !== 'application/octet-stream';

@@ -23,6 +23,16 @@ export function text(name, values = {}) {
 /** @param {string | number} value */
 const shown = (value) => (typeof value === 'number' ? numberText(value) : value);
 
+/** Marks of writing direction, which could turn the rest of a line round. */
+export const DIRECTION_MARKS = /[\u200e\u200f\u061c\u202a-\u202e\u2066-\u2069]/g;
+
+/**
+ * Return a name for a text: an Arabic name in an English sentence, or the reverse, does not move its neighbours.
+ * @param {string} name
+ * @returns {string}
+ */
+export const isolated = (name) => `\u2068${name.replace(DIRECTION_MARKS, '')}\u2069`;
+
 /**
  * Return whether the document has a text.
  * @param {string} name

@@ -132,3 +132,14 @@ def test_the_errors_of_the_verdicts_on_the_test_set_are_shown(models: list[Loade
     assert "Inconclusive for any reason, test set All photos 0.21" in words
     shares = "Bare skin beside lesions 0.01 Objects and scenes 0.02"
     assert f"Pictures without a lesion that get a verdict, test set {shares}" in words
+
+
+def test_metrics_are_in_the_language_of_the_page_and_texts_of_the_checkpoint_in_english(
+    models: list[LoadedModel],
+):
+    html = about_models(models, "de")
+    words = " ".join(re.sub(r"<[^>]*>", " ", html).split())
+
+    assert "Sensitivität 0,87 (95 %-Intervall 0,81 bis 0,92, n 134)" in words
+    assert "Trefferquote (Recall): Nävus 0,81 (n 612)" in words
+    assert '<dd lang="en" dir="ltr">HAM10000, 5,984 dermoscopic photos</dd>' in html

@@ -309,6 +309,26 @@ def test_a_photo_that_is_not_usable_has_its_reason_and_advice_but_no_probability
     assert TICK not in html and "gauge" not in html
 
 
+@pytest.mark.parametrize(
+    ("malignant", "step"),
+    [
+        (0.1, "Watch the lesion. If it changes, itches or bleeds, show it to a doctor."),
+        (0.3, "The network cannot tell whether this lesion is benign or malignant. Show it to a doctor"),
+        (0.8, "Only a doctor can tell what it is: have it examined soon."),
+    ],
+)
+def test_every_verdict_names_the_next_step(make_lesion_answer, malignant, step):
+    words = words_of(lesion_card(make_lesion_answer(malignant=malignant, benign_threshold=0.2)))
+
+    assert step in words.partition("What to do ")[2].partition(DISCLAIMER)[0]
+
+
+def test_only_the_english_page_shows_what_the_server_measured(make_not_usable_answer):
+    html = lesion_fragment(make_not_usable_answer("too_small"), None, "de")
+
+    assert "Dieses Foto ist zu klein" in html and "20 x 20" not in html
+
+
 def test_every_reason_of_a_lesion_photo_has_its_own_text():
     beside_a_verdict = {"near_threshold", "blurred", "several_lesions"}
 

@@ -27,6 +27,16 @@ def test_the_verdict_stands_with_both_probabilities_and_the_disclaimer(
     assert html.count('<circle class="dot') == 2 * 4
 
 
+@pytest.mark.parametrize(
+    ("improved", "step"),
+    [(0.83, "Improved does not mean healthy."), (0.21, "goes on getting worse, show it to a doctor.")],
+)
+def test_improved_and_worsened_name_the_next_step(make_progress_answer, improved, step):
+    words = words_of(progress_card(make_progress_answer(5, improved=improved)))
+
+    assert step in words.partition("What to do ")[2].partition(DISCLAIMER)[0]
+
+
 def test_a_probability_near_one_half_is_no_clear_change(make_progress_answer):
     assert "no clear change" in progress_card(make_progress_answer(2, improved=0.45))
     assert "no clear change" not in progress_card(make_progress_answer(2, improved=0.35))
