@@ -7,6 +7,7 @@ turn. The probabilities of both must be equal to ``TOLERANCE``.
 """
 
 import json
+import statistics
 import struct
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -17,14 +18,14 @@ import httpx
 import numpy as np
 import tyro
 import uvloop
+from scipy.stats import t
 
 from bench import results
 from bench.http_client import RequestTemplate
-from bench.load import LoadGenerator
+from bench.load import LoadGenerator, LoadResult
 from bench.random_checkpoint import write_random_checkpoint
 from bench.scenarios.in_process import write_photos
 from bench.scenarios.interleaved import WARM_UP_S
-from bench.scenarios.keys_and_limits import summarize
 from bench.scenarios.lesion_http import skinserve_for_clients
 from bench.servers import RunningServer, run_server
 
@@ -40,10 +41,11 @@ class Settings:
 
     size: str = "224 px"
     clients: int = 8
-    seconds: float = 3.0
-    """Per turn."""
+    seconds: float = 0.5
+    """Per slice; the protocols alternate."""
+    slices: int = 6
+    """Of each protocol in a turn."""
     turns: int = 20
-    """Of each protocol."""
     out: Path = results.FOLDER
 
 
@@ -58,22 +60,29 @@ def main(settings: Settings) -> None:
         requests = {V1: [v1_request(one) for one in photos], V2: [v2_request(one) for one in photos]}
         with run_server(server) as running:
             difference = _largest_difference(running.url, requests)
-            turns = [
-                {
-                    path: _cpu_ms(running, requests[path], settings)
-                    for path in results.rotated([V1, V2], number)
-                }
-                for number in range(settings.turns)
-            ]
+            _load(running, requests[V1], settings, WARM_UP_S)
+            turns = [_measure_turn(running, requests, settings, number) for number in range(settings.turns)]
     v1_ms, v2_ms = ([one[path] for one in turns] for path in (V1, V2))
-    ratio = {
-        name.replace("off_", "v1_").replace("on_", "v2_"): one
-        for name, one in summarize(v1_ms, v2_ms).items()
-    }
-    summary = {**ratio, "largest_probability_difference": difference}
+    summary = {**summarize(v1_ms, v2_ms), "largest_probability_difference": difference}
     print(summary, flush=True)
     metrics = {"cpu_ms_per_request": turns, "summary": summary}
     results.save("open_inference", settings, metrics, load_before=load_before, folder=settings.out)
+
+
+def summarize(v1_ms: Sequence[float], v2_ms: Sequence[float]) -> dict[str, float]:
+    """Return the median cost of both, and the ratio v1 / v2 with the lower bound of its 95% interval.
+
+    The ratio is the geometric mean over the turns; the interval is Student's, of the logarithms.
+    """
+    log_ratio = np.log(np.asarray(v1_ms) / np.asarray(v2_ms))
+    error = log_ratio.std(ddof=1) / len(log_ratio) ** 0.5
+    lower = log_ratio.mean() - t.ppf(0.975, len(log_ratio) - 1) * error
+    return {
+        "v1_cpu_ms": round(statistics.median(v1_ms), 3),
+        "v2_cpu_ms": round(statistics.median(v2_ms), 3),
+        "ratio": round(float(np.exp(log_ratio.mean())), 4),
+        "ratio_lower_95": round(float(np.exp(lower)), 4),
+    }
 
 
 def v1_request(photo: bytes) -> RequestTemplate:
@@ -128,14 +137,25 @@ def _largest_difference(url: str, requests: Mapping[str, Sequence[RequestTemplat
     return max(differences)
 
 
-def _cpu_ms(server: RunningServer, requests: Sequence[RequestTemplate], settings: Settings) -> float:
-    """Return the CPU milliseconds of all processes for each response in one turn."""
+def _measure_turn(
+    server: RunningServer, requests: Mapping[str, Sequence[RequestTemplate]], settings: Settings, number: int
+) -> dict[str, float]:
+    """Return the CPU milliseconds of all processes for each response, by path."""
+    cpu_s, responses = dict.fromkeys(requests, 0.0), dict.fromkeys(requests, 0)
+    for part in range(settings.slices):
+        for path in results.rotated([V1, V2], number + part):
+            before = sum(server.cpu_s().values())
+            load = _load(server, requests[path], settings, settings.seconds)
+            cpu_s[path] += sum(server.cpu_s().values()) - before
+            responses[path] += results.successful(load, server.url)["responses"]
+    return {path: 1000 * cpu_s[path] / responses[path] for path in requests}
+
+
+def _load(
+    server: RunningServer, requests: Sequence[RequestTemplate], settings: Settings, seconds: float
+) -> LoadResult:
     generator = LoadGenerator(url=server.url, templates=requests, timeout_s=300)
-    uvloop.run(generator.closed_loop(clients=settings.clients, seconds=WARM_UP_S))
-    before = sum(server.cpu_s().values())
-    load = uvloop.run(generator.closed_loop(clients=settings.clients, seconds=settings.seconds))
-    spent = sum(server.cpu_s().values()) - before
-    return 1000 * spent / results.successful(load, server.url)["responses"]
+    return uvloop.run(generator.closed_loop(clients=settings.clients, seconds=seconds))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@ import struct
 
 import pytest
 
-from bench.scenarios.open_inference import read_probability, v1_request, v2_request
+from bench.scenarios.open_inference import read_probability, summarize, v1_request, v2_request
 from serve.lesion.open_inference import INPUTS
 from serve.open_inference.request_body import read_request
 from tests.serve.open_inference_specs import OUTPUTS
@@ -31,3 +31,11 @@ def test_the_probability_is_read_from_a_binary_response():
     found = read_probability(header + b"\2\0\0\0ok" + struct.pack("<f", 0.25), len(header))
 
     assert found == pytest.approx(0.25)
+
+
+def test_noise_lowers_the_lower_bound():
+    equal = summarize([10.0, 20.0, 30.0], [11.0, 22.0, 33.0])
+    noisy = summarize([10.0, 10.0, 10.0, 10.0], [9.0, 11.0, 9.0, 11.0])
+
+    assert equal["ratio_lower_95"] == pytest.approx(equal["ratio"], abs=1e-4)
+    assert noisy["ratio_lower_95"] < 0.95 < noisy["ratio"]
