@@ -44,7 +44,7 @@ def test_messages_are_in_english_and_precise_unless_another_language_is_preferre
 def test_reasons_and_errors_are_in_german(client: TestClient):
     answer = client.post("/v1/lesion", content=picture(size=(20, 20)), headers=GERMAN)
     error = client.post("/v1/lesion", content=b"<html>", headers=GERMAN)
-    route = client.get("/v2", headers=GERMAN)
+    route = client.get("/v3", headers=GERMAN)
 
     assert sent(answer) == sent(error) == sent(route) == ("de", "Accept-Language")
     assert answer.json()["reasons"][0]["code"] == "too_small"

@@ -35,10 +35,10 @@ def test_photos_are_read_in_order_and_a_missing_one_fails_alone(tmp_path: Path):
 def test_an_unreadable_file_fails_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (tmp_path / "a.jpg").write_bytes(b"a")
 
-    def denied(path: Path) -> bytes:
+    def denied(path: str, mode: str) -> object:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "read_bytes", denied)
+    monkeypatch.setattr(storage, "open", denied, raising=False)
 
     (failure,) = Source(address=str(tmp_path)).read_ahead([Photo("a.jpg", 1)])
 
