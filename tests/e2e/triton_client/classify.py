@@ -13,10 +13,10 @@ import numpy as np
 
 kind, address, key, folder = sys.argv[1:]
 if kind == "http":
-    import tritonclient.http as triton
+    import tritonclient.http as triton  # pyright: ignore[reportMissingImports]
 else:
-    import tritonclient.grpc as triton
-from tritonclient.utils import InferenceServerException  # noqa: E402
+    import tritonclient.grpc as triton  # pyright: ignore[reportMissingImports]
+from tritonclient.utils import InferenceServerException  # noqa: E402  # pyright: ignore[reportMissingImports]
 
 HEADERS = {"x-api-key": key}
 if kind == "grpc":
