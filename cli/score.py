@@ -37,15 +37,15 @@ class Score:
     registry: str | None = None
     """Address of the registry of --model NAME@VERSION."""
     format: Literal["parquet", "ndjson"] = "parquet"
-    """Of the rows."""
+    """File format of the rows."""
     top_k: int = DEFAULT_TOP_K
     """Number of diagnoses in a row."""
     engine: EngineName = "auto"
-    """As lesion.engine of the server's settings."""
+    """Inference engine; the values are those of lesion.engine in the settings of the server."""
     gpu: bool = False
     """Classify on GPUs; all CPUs decode."""
     workers: int | None = None
-    """Processes with the model; None: one for each CPU of the cluster, with --gpu one for each GPU."""
+    """Processes with the model; default: one for each CPU of the cluster, with --gpu one for each GPU."""
     photos_per_shard: int = 500
     """Photos of one file, and the most that each worker repeats after a kill."""
     any_name: bool = False

@@ -27,11 +27,11 @@ from serve.runtime.audit_log import AuditMiddleware, open_audit_log
 from serve.runtime.auth import AuthMiddleware, create_authorizer
 from serve.runtime.autoscaling import CpuMeter, Load
 from serve.runtime.canary_monitor import CanaryMonitor, Exchange, connect_monitor
+from serve.runtime.conditional_json import conditional_json
 from serve.runtime.decode_pool import DecodePool
 from serve.runtime.errors import error_responses, register_error_handlers
 from serve.runtime.forwarded_headers import ForwardedHeadersMiddleware, proxy_secrets
 from serve.runtime.http_layers import HeadMiddleware, cors
-from serve.runtime.kept_json import kept_json
 from serve.runtime.leases import LeaseClient
 from serve.runtime.limit_ledger import LimitLedger
 from serve.runtime.model_traffic import ModelTraffic
@@ -97,7 +97,7 @@ class Gateway(GrpcInferenceService):
         publish_checks(
             app.state.checks, self._config.allowed_origins, app.state.authorizer, app.state.audit_log
         )
-        self.answer_grpc_with(app, local_only=self._config.grpc_local_only)
+        self.set_grpc_app(app, local_only=self._config.grpc_local_only)
         return app
 
 
@@ -148,8 +148,8 @@ def create_app(
     )
     if app.state.feedback is not None:
         app.state.checks["/v1/feedback"] = app.state.feedback.limiter.check
-    app.state.job_rules = {task.name: task.jobs for task in tasks.TASKS if task.jobs is not None}
-    app.state.jobs = jobs_api.create_service(context, app.state.job_rules, app.state.services, jobs)
+    app.state.job_tasks = {task.name: task.jobs for task in tasks.TASKS if task.jobs is not None}
+    app.state.jobs = jobs_api.create_service(context, app.state.job_tasks, app.state.services, jobs)
     if app.state.jobs is not None:
         app.state.checks["/v1/jobs"] = app.state.jobs.limiter.check
     app.state.catalogs = {name: service.catalog for name, service in app.state.services.items()}
@@ -184,7 +184,7 @@ def create_app(
         )
         app.add_middleware(RegistryMiddleware, follower=follower)
     if app.state.jobs is not None:
-        app.add_middleware(jobs_api.JobsMiddleware, jobs=app.state.jobs.jobs)
+        app.add_middleware(jobs_api.JobsLifespanMiddleware, jobs=app.state.jobs.jobs)
     if leases is not None:
         app.add_middleware(RateLimitMiddleware, leases=leases, client_limit=config.client_limit)
     if app.state.authorizer is not None:
@@ -216,7 +216,7 @@ async def models(request: Request) -> Response:
     lists = await asyncio.gather(*(service.models() for service in services.values()))
     loaded = [model for models in lists for model in models]
     found = Models(models=loaded, feedback=request.app.state.feedback is not None)
-    return kept_json(request, found.model_dump_json(by_alias=True).encode())
+    return conditional_json(request, found.model_dump_json(by_alias=True).encode())
 
 
 @router.get("/healthz")

@@ -10,8 +10,8 @@ from ray.serve import Application
 from models.images import PhotoLimits
 from serve.config import GatewayConfig, TaskConfig
 from serve.feedback.schemas import FeedbackRules
-from serve.jobs.scorer import JobRules
-from serve.open_inference.messages import OpenInference
+from serve.jobs.scorer import JobTask
+from serve.open_inference.messages import OpenInferenceTask
 from serve.runtime.admission import AdaptiveLimiter
 from serve.runtime.decode_pool import DecodePool
 from serve.runtime.model_catalog import CatalogEntry, ModelCatalog
@@ -86,7 +86,7 @@ class ServeTask:
     """Apply settings of the type ``config``; raises ``CheckpointError``."""
     feedback: FeedbackRules | None = None
     """None: no feedback about this task."""
-    open_inference: OpenInference | None = None
+    open_inference: OpenInferenceTask | None = None
     """None: the task is not served by the Open Inference Protocol."""
-    jobs: JobRules | None = None
+    jobs: JobTask | None = None
     """None: no jobs of this task."""

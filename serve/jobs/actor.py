@@ -34,7 +34,7 @@ WAIT_TIMEOUT_S = 30.0
 logger = logging.getLogger("skinserve")
 
 
-class HandleGateways:
+class GatewayHandle:
     """Call the gateways of a Serve application through a handle.
 
     Args:
@@ -96,7 +96,7 @@ class JobsActor:
     """
 
     def __init__(self, application: str, deployment: str, *, end_after_s: float = END_AFTER_S) -> None:
-        self._gateways = HandleGateways(application, deployment)
+        self._gateways = GatewayHandle(application, deployment)
         self._end_after_s = end_after_s
         self._runner: JobRunner | None = None
         self._newest = 0.0

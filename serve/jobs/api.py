@@ -16,7 +16,7 @@ from serve.jobs import openapi
 from serve.jobs.client import Jobs
 from serve.jobs.records import JobRecord
 from serve.jobs.schemas import JobList, JobSource, JobStatus
-from serve.jobs.scorer import JobRules, PartScorer
+from serve.jobs.scorer import JobTask, PartScorer
 from serve.jobs.service import JobsService
 from serve.jobs.webhook import read_secret
 from serve.runtime.admission import request_slot
@@ -52,7 +52,7 @@ async def create_job(
     webhook: Webhook = None,
 ) -> JobStatus:
     """Score many photos in the background: those of an archive, or of a folder or bucket (JSON)."""
-    service, rules = _service(request), request.app.state.job_rules
+    service, rules = _service(request), request.app.state.job_tasks
     task = next(iter(rules)) if task is None else task
     if task not in rules:
         message = f"query parameter task is {task[:40]!r}: must be {' or '.join(rules)}"
@@ -98,7 +98,7 @@ async def delete_job(request: Request, id: str) -> Response:
     return Response(status_code=204)
 
 
-class JobsMiddleware:
+class JobsLifespanMiddleware:
     """Keep the actor of jobs alive while the gateway runs."""
 
     def __init__(self, app: ASGIApp, jobs: Jobs) -> None:
@@ -117,7 +117,7 @@ class JobsMiddleware:
 
 
 def create_service(
-    context: GatewayContext, rules: Mapping[str, JobRules], services: Mapping[str, Any], jobs: Jobs | None
+    context: GatewayContext, rules: Mapping[str, JobTask], services: Mapping[str, Any], jobs: Jobs | None
 ) -> JobsService | None:
     """Return the service of a gateway; None: no jobs.
 
@@ -190,7 +190,7 @@ def _status(request: Request, record: JobRecord, service: JobsService) -> JobSta
         errors=record.num_errors,
         eta_s=round(eta_s, 1) if eta_s is not None and record.state == "running" else None,
         results=f"{prefix}/v1/jobs/{record.id}/results",
-        expires_at=None if finished is None else finished + timedelta(days=service.config.keep_days),
+        expires_at=None if finished is None else finished + timedelta(days=service.config.retention_days),
         error=record.error,
         webhook=record.webhook,
         request_id=record.request_id,

@@ -35,7 +35,7 @@ class Entry:
     error: ErrorDetail | None = None
 
 
-class EntryNames:
+class EntryChecker:
     """Check the names of all entries of one archive, and count them."""
 
     def __init__(self, limits: ArchiveLimits) -> None:
@@ -115,7 +115,8 @@ def photo_too_large(max_bytes: int) -> ErrorDetail:
 def too_many_photos(max_photos: int) -> ApiError:
     """Return the error of a job with too many photos."""
     return ApiError(
-        "too_many_photos", f"the job has more than {max_photos} photos; send several jobs of at most as many"
+        "too_many_photos",
+        f"the job has more than {max_photos} photos; split it into jobs of at most that many",
     )
 
 

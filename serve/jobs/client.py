@@ -21,7 +21,7 @@ NAMESPACE = "skinserve"
 HEARTBEAT_S = 5.0
 CALL_TIMEOUT_S = 15.0
 """Of one request, in which the actor may be restarted."""
-RETRY_S = 0.5
+RETRY_PAUSE_S = 0.5
 UNAVAILABLE = "the jobs of this server cannot be reached now; try again later"
 _PROTOCOL = 1
 """Of calls and replies: two versions of the code use different actors."""
@@ -123,7 +123,7 @@ class JobsClient:
                 if not is_logged:
                     is_logged = True
                     logger.warning("jobs: the actor does not answer (%s)", type(error).__name__)
-                await asyncio.sleep(RETRY_S)
+                await asyncio.sleep(RETRY_PAUSE_S)
                 continue
             await asyncio.sleep(HEARTBEAT_S)
 
@@ -140,7 +140,7 @@ class JobsClient:
                         reply = await self._call_once(method, *arguments)
                         if reply is not None or may_be_none:
                             return reply
-                    await asyncio.sleep(RETRY_S)
+                    await asyncio.sleep(RETRY_PAUSE_S)
         except TimeoutError as error:
             raise ApiError("jobs_unavailable", UNAVAILABLE) from error
 

@@ -24,7 +24,7 @@ class JobsConfig(BaseModel):
     )
     max_archive_bytes: int = Field(default=1_000_000_000, gt=0, description="size of an uploaded archive")
     max_photos: int = Field(default=10_000, gt=0, le=1_000_000, description="photos of one job")
-    max_running: int = Field(default=2, gt=0, description="jobs at once; others are queued")
+    max_running_jobs: int = Field(default=2, gt=0, description="jobs at once; others are queued")
     max_unfinished: int = Field(
         default=100, gt=0, description="queued and running jobs of all callers together; beyond, 503"
     )
@@ -34,12 +34,16 @@ class JobsConfig(BaseModel):
     max_stored_per_caller: int = Field(
         default=2000, gt=0, description="jobs of one caller, finished ones included; beyond, 429"
     )
-    parts_at_once: int = Field(
+    max_concurrent_parts: int = Field(
         default=4, gt=0, description="parts of up to 32 photos that gateways score at once, all jobs together"
     )
-    photos_at_once: int = Field(default=8, gt=0, description="photos of jobs in progress in a gateway")
-    keep_days: float = Field(default=7, gt=0, description="finished jobs and their results are kept so long")
-    retry_s: float = Field(
+    max_concurrent_photos_per_gateway: int = Field(
+        default=8, gt=0, description="photos of jobs in progress in a gateway"
+    )
+    retention_days: float = Field(
+        default=7, gt=0, description="finished jobs and their results are kept so long"
+    )
+    fail_after_s: float = Field(
         default=600,
         gt=0,
         description="a job fails when a photo source or the model cannot be used for this time",

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from serve.jobs.records import JobRecord
     from serve.jobs.runner import Job
 
-RETRIES_S = (5.0, 30.0, 120.0, 600.0, 3600.0)
+RETRY_PAUSES_S = (5.0, 30.0, 120.0, 600.0, 3600.0)
 """Pauses after failed attempts."""
 AT_ONCE = 8
 ATTEMPT_S = 20.0
@@ -81,7 +81,7 @@ class Deliveries:
         while (webhook := job.record.webhook) is not None and webhook.state == "waiting":
             problem = await self._attempt(webhook, job.record)
             attempts = webhook.attempts + 1
-            is_last = attempts > len(RETRIES_S)
+            is_last = attempts > len(RETRY_PAUSES_S)
             state = "delivered" if problem is None else "failed" if is_last else "waiting"
             webhook = Delivery(url=webhook.url, state=state, attempts=attempts, problem=problem)
             job.record = job.record.model_copy(update={"webhook": webhook})
@@ -90,7 +90,7 @@ class Deliveries:
             except StorageError as error:
                 logger.error("job %s: the state of the webhook is not stored: %s", job.record.id, error)
             if state == "waiting":
-                await asyncio.sleep(RETRIES_S[attempts - 1])
+                await asyncio.sleep(RETRY_PAUSES_S[attempts - 1])
 
     async def _attempt(self, webhook: Delivery, record: JobRecord) -> str | None:
         """Send one attempt; return the problem."""

@@ -64,8 +64,8 @@ class Gateways(Protocol):
         ...
 
 
-class JobWork:
-    """Score jobs; ``parts_at_once`` parts of all jobs together are in progress."""
+class JobScorer:
+    """Score jobs; ``max_concurrent_parts`` parts of all jobs together are in progress."""
 
     def __init__(
         self, config: JobsConfig, store: JobStore, gateways: Gateways, threads: ThreadPoolExecutor
@@ -74,21 +74,21 @@ class JobWork:
         self._store = store
         self._gateways = gateways
         self._threads = threads
-        self._parts = asyncio.Semaphore(config.parts_at_once)
+        self._parts = asyncio.Semaphore(config.max_concurrent_parts)
         self._suspects = asyncio.Lock()
 
     async def score(self, job: Job) -> None:
         """Score all parts that have no rows yet.
 
         Raises:
-            JobFailedError: photos or model could not be used for ``retry_s``.
+            JobFailedError: photos or model could not be used for ``fail_after_s``.
         """
         pending = deque(await self._resume(job))
         progress = _Progress(job)
         await self.save(job)
         workers = [
             asyncio.create_task(self._score_parts(job, pending, progress))
-            for _ in range(min(self._config.parts_at_once, len(pending)))
+            for _ in range(min(self._config.max_concurrent_parts, len(pending)))
         ]
         try:
             await asyncio.gather(*workers)
@@ -139,7 +139,7 @@ class JobWork:
 
     async def _score_part(self, job: Job, number: int) -> ScoredPart:
         request = _request(job, number)
-        losses, retry = 0, _Retry(self._config.retry_s)
+        losses, retry = 0, _Retry(self._config.fail_after_s)
         while losses < MAX_LOSSES:
             try:
                 await self._gateways.wait()
@@ -173,7 +173,7 @@ class JobWork:
 
     async def _score_suspect(self, job: Job, number: int, item: int) -> ScoredPart | None:
         """Score one photo; None: gateways ended twice during it."""
-        losses, retry = 0, _Retry(self._config.retry_s)
+        losses, retry = 0, _Retry(self._config.fail_after_s)
         while losses < MAX_LOSSES:
             try:
                 await self._gateways.wait()
@@ -216,8 +216,8 @@ class JobWork:
 class _Retry:
     """Pauses between attempts, and the time until a job fails."""
 
-    def __init__(self, retry_s: float) -> None:
-        self._retry_s = retry_s
+    def __init__(self, fail_after_s: float) -> None:
+        self._fail_after_s = fail_after_s
         self._delay_s = FIRST_RETRY_S
         self._failing_since: float | None = None
 
@@ -227,14 +227,14 @@ class _Retry:
         self._delay_s = min(2 * self._delay_s, LAST_RETRY_S)
 
     async def fail(self, failure: PartFailure) -> None:
-        """Wait before the next attempt, or raise JobFailedError after ``retry_s``."""
+        """Wait before the next attempt, or raise JobFailedError after ``fail_after_s``."""
         now = time.monotonic()
         self._failing_since = self._failing_since or now
-        if now - self._failing_since >= self._retry_s:
+        if now - self._failing_since >= self._fail_after_s:
             raise JobFailedError(
                 "jobs_unavailable",
-                f"{failure.reason}, for {self._retry_s:g} s; the rows so far are stored. Correct the cause "
-                "and create the job again",
+                f"{failure.reason}, for {self._fail_after_s:g} s; the rows so far are stored. Correct the "
+                "cause and create the job again",
             )
         await self.pause()
 

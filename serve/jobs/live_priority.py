@@ -35,4 +35,4 @@ class LivePriority:
 
     def _is_busy(self) -> bool:
         since = time.monotonic() - QUIET_S
-        return any(limiter.in_use or limiter.last_used > since for limiter in self._limiters)
+        return any(limiter.in_use or limiter.last_released_at > since for limiter in self._limiters)

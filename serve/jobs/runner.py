@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, TypeVar
 from models.storage_errors import MissingError, StorageError
 from serve.jobs.config import JobsConfig
 from serve.jobs.deliveries import Deliveries
-from serve.jobs.job_work import Gateways, JobFailedError, JobWork
+from serve.jobs.job_work import Gateways, JobFailedError, JobScorer
 from serve.jobs.records import JobRecord
 from serve.jobs.store import DamagedJobError, JobStore, age_of, new_id
 from serve.schemas import ErrorCode, ErrorDetail
@@ -64,7 +64,7 @@ class JobRunner:
         self._jobs: dict[str, Job] = {}
         self._reserved: dict[str, tuple[str, float]] = {}
         self._damaged: set[str] = set()
-        self._work = JobWork(config, self._store, gateways, self._threads)
+        self._work = JobScorer(config, self._store, gateways, self._threads)
         self._deliveries = Deliveries(config, self._store, self._threads)
         self._sweeper: asyncio.Task[None] | None = None
         self._last_orphans = -float("inf")
@@ -163,7 +163,7 @@ class JobRunner:
                 for job in self._jobs.values()
                 if job.task is None and job.record.is_unfinished and not job.is_deleted
             ]
-            if not waiting or len(running) >= self.config.max_running:
+            if not waiting or len(running) >= self.config.max_running_jobs:
                 return
             callers = Counter(job.record.caller for job in running)
             job = min(
@@ -255,7 +255,7 @@ class JobRunner:
         record = job.record
         if job.is_deleted or (
             record.finished_at is not None
-            and datetime.now(UTC) > record.finished_at + timedelta(days=self.config.keep_days)
+            and datetime.now(UTC) > record.finished_at + timedelta(days=self.config.retention_days)
         ):
             await self._log_errors(self.delete(record.id))
         elif record.has_photos and not record.is_unfinished and job.task is None:

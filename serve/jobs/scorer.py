@@ -31,7 +31,7 @@ logger = logging.getLogger("skinserve")
 
 
 @dataclass(frozen=True, kw_only=True)
-class JobRules:
+class JobTask:
     """How a task scores the photos of jobs.
 
     Attributes:
@@ -86,7 +86,7 @@ class PartScorer:
     def __init__(
         self,
         config: JobsConfig,
-        rules: Mapping[str, JobRules],
+        rules: Mapping[str, JobTask],
         services: Mapping[str, Any],
         catalogs: Mapping[str, ModelCatalog],
         limiters: Iterable[AdaptiveLimiter],
@@ -99,8 +99,10 @@ class PartScorer:
         self._catalogs = catalogs
         self._priority = LivePriority(limiters)
         self._max_photo_bytes = max_photo_bytes
-        self._photos = asyncio.Semaphore(config.photos_at_once)
-        self._threads = ThreadPoolExecutor(config.photos_at_once, thread_name_prefix="jobs")
+        self._photos = asyncio.Semaphore(config.max_concurrent_photos_per_gateway)
+        self._threads = ThreadPoolExecutor(
+            config.max_concurrent_photos_per_gateway, thread_name_prefix="jobs"
+        )
 
     async def score(self, request: PartRequest) -> ScoredPart | PartFailure:
         """Return the rows of a part, or why it cannot be scored now."""

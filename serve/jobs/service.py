@@ -40,7 +40,7 @@ UPLOAD_BYTES = 60_000_000
 BUFFER_BYTES = 1_000_000
 NUM_THREADS = 8
 RETRY_AFTER_S = 30
-NOT_STORED = "the job cannot be stored now, and nothing of it was; try again later"
+NOT_STORED = "the job cannot be stored now; nothing of it was stored; try again later"
 NOT_READ = "the job cannot be read now; try again later"
 
 _T = TypeVar("_T")
@@ -109,7 +109,7 @@ class JobsService:
                 )
                 if not written.num_photos:
                     found = "archive" if source is None else "source"
-                    raise ApiError("invalid_request", f"the {found} has no photo; name one with photos")
+                    raise ApiError("invalid_request", f"the {found} has no photo; send one with photos")
                 await count_photos(request, written.num_photos)
             except BaseException:
                 self._in_background(self.jobs.release(id))
@@ -135,9 +135,7 @@ class JobsService:
         Raises:
             ApiError: ``not_found`` or ``jobs_unavailable``.
         """
-        missing = ApiError(
-            "not_found", "there is no such job of this key; it may have expired or been deleted"
-        )
+        missing = ApiError("not_found", "this key has no such job; it may have expired or been deleted")
         if not is_id(id):
             raise missing
         try:

@@ -8,7 +8,7 @@ from typing import Any
 from serve.jobs.archive_entry import (
     ArchiveLimits,
     Entry,
-    EntryNames,
+    EntryChecker,
     damaged,
     entry_error,
     is_hidden,
@@ -34,7 +34,7 @@ def read_tar(file: BoundedFile, limits: ArchiveLimits) -> Iterator[Entry]:
     Raises:
         ApiError: ``unreadable_archive``, ``too_large`` or ``too_many_photos``.
     """
-    names = EntryNames(limits)
+    names = EntryChecker(limits)
     try:
         archive: Any = tarfile.open(fileobj=file, mode="r:")  # pyright: ignore[reportArgumentType, reportCallIssue]
         while (member := archive.next()) is not None:

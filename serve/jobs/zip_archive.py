@@ -9,7 +9,7 @@ from typing import Any
 from serve.jobs.archive_entry import (
     ArchiveLimits,
     Entry,
-    EntryNames,
+    EntryChecker,
     damaged,
     entry_error,
     is_hidden,
@@ -43,7 +43,7 @@ def read_zip(file: BoundedFile, max_total_bytes: int, limits: ArchiveLimits) -> 
     Raises:
         ApiError: ``unreadable_archive``, ``too_large`` or ``too_many_photos``.
     """
-    names, total = EntryNames(limits), 0
+    names, total = EntryChecker(limits), 0
     try:
         archive: Any = zipfile.ZipFile(file)  # pyright: ignore[reportArgumentType, reportCallIssue]
     except _DAMAGED as error:

@@ -16,7 +16,7 @@ from serve.open_inference.messages import (
     BYTES,
     InferenceRequest,
     InferenceResult,
-    OpenInference,
+    OpenInferenceTask,
     TensorSpec,
 )
 from serve.runtime import metrics
@@ -134,6 +134,6 @@ async def _classify(
             one.cancel()
 
 
-OPEN_INFERENCE = OpenInference(
+OPEN_INFERENCE = OpenInferenceTask(
     deployments=("lesion",), inputs=INPUTS, outputs=outputs, parameters=PARAMETERS, infer=infer
 )

@@ -8,7 +8,7 @@ from models.diagnoses import DIAGNOSES
 from models.lesion.gate import gate_of
 from serve.config import MAX_QUEUED_BATCHES
 from serve.feedback.schemas import FeedbackRules
-from serve.jobs.scorer import JobRules
+from serve.jobs.scorer import JobTask
 from serve.lesion.api import LesionService
 from serve.lesion.config import LesionConfig
 from serve.lesion.deployment import LesionClassifier
@@ -52,5 +52,5 @@ LESION_TASK = ServeTask(
         verdicts=get_args(Verdict), labels=tuple(diagnosis.name for diagnosis in DIAGNOSES), takes_photo=True
     ),
     open_inference=OPEN_INFERENCE,
-    jobs=JobRules(score=LesionService.classify_of_job),
+    jobs=JobTask(score=LesionService.classify_of_job),
 )

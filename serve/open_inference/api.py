@@ -12,7 +12,7 @@ from fastapi.responses import JSONResponse
 from serve.config import GatewayConfig
 from serve.open_inference import openapi
 from serve.open_inference.binary_tensors import HEADER_LENGTH, invalid
-from serve.open_inference.catalog import FoundModel, ServedModels
+from serve.open_inference.catalog import SelectedModel, ServedModels
 from serve.open_inference.messages import InferenceRequest
 from serve.open_inference.request_body import read_request
 from serve.open_inference.response_body import write_response
@@ -140,7 +140,7 @@ async def repository_index(request: Request) -> JSONResponse:
 
 
 async def _read_request(
-    request: Request, service: OpenInferenceService, found: FoundModel
+    request: Request, service: OpenInferenceService, found: SelectedModel
 ) -> InferenceRequest:
     slot = request_slot(request)
     body = await read_body(request, slot, max_bytes=service.config.max_request_bytes)

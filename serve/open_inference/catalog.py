@@ -4,13 +4,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from serve.open_inference.messages import OpenInference, TensorSpec
+from serve.open_inference.messages import OpenInferenceTask, TensorSpec
 from serve.runtime.errors import ApiError
 from serve.runtime.model_catalog import CatalogEntry, ModelCatalog
 
 
 @dataclass(frozen=True, kw_only=True)
-class FoundModel:
+class SelectedModel:
     """Model of a request."""
 
     task: str
@@ -28,11 +28,11 @@ class ServedModels:
         catalogs: of all tasks, by their names.
     """
 
-    def __init__(self, tasks: Mapping[str, OpenInference], catalogs: Mapping[str, ModelCatalog]) -> None:
+    def __init__(self, tasks: Mapping[str, OpenInferenceTask], catalogs: Mapping[str, ModelCatalog]) -> None:
         self.tasks = tasks
         self._catalogs = catalogs
 
-    def find(self, name: str, version: str | None = None) -> FoundModel:
+    def find(self, name: str, version: str | None = None) -> SelectedModel:
         """Return the model with a name, or the default model of a task.
 
         Raises:
@@ -42,13 +42,13 @@ class ServedModels:
         for task in self.tasks:
             catalog = self._catalogs[task]
             if entry := catalog.find(selector):
-                return FoundModel(task=task, selector=selector, entry=entry)
+                return SelectedModel(task=task, selector=selector, entry=entry)
             if name == task:
                 if version is None:
-                    return FoundModel(task=task, selector=None, entry=catalog.default)
+                    return SelectedModel(task=task, selector=None, entry=catalog.default)
                 selector = f"{catalog.default.name}@{version}"
                 if entry := catalog.find(selector):
-                    return FoundModel(task=task, selector=selector, entry=entry)
+                    return SelectedModel(task=task, selector=selector, entry=entry)
         wanted = name if version is None else f"{name} version {version}"
         raise ApiError(
             "not_found",
@@ -62,12 +62,12 @@ class ServedModels:
             for entry in self._catalogs[task].entries:
                 yield task, entry
 
-    def versions(self, found: FoundModel) -> list[str]:
+    def versions(self, found: SelectedModel) -> list[str]:
         """Return the versions of a model."""
         entries = self._catalogs[found.task].entries
         return [one.version for one in entries if one.name == found.entry.name]
 
-    def describe(self, found: FoundModel) -> dict[str, Any]:
+    def describe(self, found: SelectedModel) -> dict[str, Any]:
         """Return the metadata of a model."""
         task = self.tasks[found.task]
         return {

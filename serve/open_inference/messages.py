@@ -69,7 +69,7 @@ Infer = Callable[[Request, str | None, InferenceRequest], Awaitable[InferenceRes
 
 
 @dataclass(frozen=True, kw_only=True)
-class OpenInference:
+class OpenInferenceTask:
     """Registration of a task for the protocol."""
 
     deployments: tuple[str, ...]

@@ -12,7 +12,7 @@ from serve.open_inference.messages import (
     Data,
     InferenceRequest,
     InferenceResult,
-    OpenInference,
+    OpenInferenceTask,
     TensorSpec,
 )
 from serve.progress.api import progress_service
@@ -82,6 +82,6 @@ def _bytes(data: Data | None) -> Sequence[bytes] | None:
     return data
 
 
-OPEN_INFERENCE = OpenInference(
+OPEN_INFERENCE = OpenInferenceTask(
     deployments=("face", "progress"), inputs=INPUTS, outputs=outputs, parameters=(), infer=infer
 )

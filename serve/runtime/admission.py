@@ -301,7 +301,7 @@ class AdaptiveLimiter:
         self._retry_after_s = retry_after_s
         self._in_use = 0
         self._num_decreases = 0
-        self.last_used = -math.inf
+        self.last_released_at = -math.inf
         """When an item was last completed, on the monotonic clock."""
 
     @property
@@ -337,7 +337,7 @@ class AdaptiveLimiter:
             raise
         finally:
             self._in_use -= number
-            self.last_used = time.monotonic()
+            self.last_released_at = time.monotonic()
 
 
 class _TrackedResponse:

@@ -72,7 +72,7 @@ EXAMPLES: dict[ErrorCode, str] = {
     "try again in 1 s",
     "overloaded": "256 requests are in progress, the limit; try again in 2 s",
     "model_unavailable": "the model cannot be loaded; choose another one of /v1/models, or ask the operator",
-    "feedback_unavailable": "the feedback cannot be stored now, and nothing of it was; try again later",
+    "feedback_unavailable": "the feedback cannot be stored now; nothing of it was stored; try again later",
     "jobs_unavailable": "the jobs of this server cannot be reached now; try again later",
     "deadline_exceeded": f"no answer was ready within {limits.DEFAULT_DEADLINE_S:g} s; "
     "try again later or allow more time",

@@ -34,11 +34,11 @@ ERROR_TEXTS: dict[ErrorCode, str] = {
     "deadline_exceeded": N_("The request exceeded its time limit. Try again in a minute."),
     "internal": N_("Something went wrong on the server. Try again in a minute."),
     "unauthorized": N_(
-        "The server wants a login or a key. Open the page again, or ask the operator of this server."
+        "This request needs a login or a key. Open the page again, or ask the operator of this server."
     ),
     "forbidden": N_("The server does not allow this request. Ask the operator of this server."),
     "not_found": N_("Nothing was found for this address, name or receipt. Check it letter by letter."),
-    "invalid_request": N_("The request is not valid. The server says in English: %(message)s"),
+    "invalid_request": N_("The request is not valid. Message of the server, in English: %(message)s"),
 }
 """By code; messages of the other codes are for programmers and stay English."""
 _WAIT = N_("Try again %(when)s.")

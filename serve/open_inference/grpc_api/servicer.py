@@ -74,7 +74,7 @@ class GrpcInferenceService:
     _grpc_app: ASGIApp | None = None
     _grpc_local_only = False
 
-    def answer_grpc_with(self, app: ASGIApp, *, local_only: bool) -> None:
+    def set_grpc_app(self, app: ASGIApp, *, local_only: bool) -> None:
         """Set the application.
 
         Args:

@@ -149,7 +149,7 @@ async def test_webhooks_are_checked(tmp_path: Path, url: str):
 
 
 async def test_jobs_keep_the_model_that_they_were_created_with(tmp_path: Path):
-    async with local_server(tmp_path, retry_s=0.1) as server:
+    async with local_server(tmp_path, fail_after_s=0.1) as server:
         server.gateways.gate.clear()
         id = (await server.post(PHOTO, params={"model": "lesion-fake"}))["id"]
         catalog = server.app.state.services["lesion"].catalog
@@ -196,7 +196,10 @@ def test_the_guide_has_the_default_of_each_limit():
     found = dict(re.findall(r"^\| `(\w+)`[^|]*\| ([^|]+?) \|", guide, re.MULTILINE))
 
     assert found["max_archive_bytes"] == f"{config.max_archive_bytes / 1e9:g} GB"
-    assert found["max_photos"] == f"{config.max_photos:,}" and found["retry_s"] == f"{config.retry_s:g} s"
-    names = ("max_unfinished_per_caller", "max_stored_per_caller", "max_unfinished", "max_running")
-    for name in (*names, "parts_at_once", "photos_at_once", "keep_days"):
+    assert (
+        found["max_photos"] == f"{config.max_photos:,}"
+        and found["fail_after_s"] == f"{config.fail_after_s:g} s"
+    )
+    names = ("max_unfinished_per_caller", "max_stored_per_caller", "max_unfinished", "max_running_jobs")
+    for name in (*names, "max_concurrent_parts", "max_concurrent_photos_per_gateway", "retention_days"):
         assert found[name] == f"{getattr(config, name):g}", name

@@ -105,7 +105,7 @@ async def test_stored_jobs_of_a_caller_are_limited(tmp_path: Path):
 
 async def test_live_requests_go_first(tmp_path: Path):
     models = FakeModels(delay_s=0.01)
-    async with local_server(tmp_path, models, photos_at_once=2) as server:
+    async with local_server(tmp_path, models, max_concurrent_photos_per_gateway=2) as server:
         limiter = server.app.state.services["lesion"].photo_limiter
         with limiter.acquire():
             id = (await server.post(zip_of({f"{number}.jpg": picture() for number in range(40)})))["id"]

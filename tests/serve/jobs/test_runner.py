@@ -64,7 +64,7 @@ async def test_a_photo_that_ends_gateways_is_an_error_row(tmp_path: Path):
 
 async def test_a_job_waits_for_a_source_and_fails_after_a_time(tmp_path: Path):
     reason = "photos of the job cannot be read"
-    async with local_server(tmp_path, retry_s=0.3) as server:
+    async with local_server(tmp_path, fail_after_s=0.3) as server:
         server.gateways.failures = [PartFailure(reason=reason)] * 3
         done = await server.wait((await server.post(archive(1)))["id"])
         server.gateways.failures = [PartFailure(reason=reason)] * 1000
@@ -75,7 +75,7 @@ async def test_a_job_waits_for_a_source_and_fails_after_a_time(tmp_path: Path):
 
 
 async def test_a_new_runner_resumes_without_scoring_twice(tmp_path: Path):
-    async with local_server(tmp_path, parts_at_once=1) as server:
+    async with local_server(tmp_path, max_concurrent_parts=1) as server:
         created = await server.post(archive(100))
         await until(lambda: (tmp_path / "results" / created["id"] / "000001.ndjson").exists())
         server.gateways.gate.clear()
@@ -110,7 +110,7 @@ async def test_a_deleted_job_is_cancelled_and_leaves_no_file(tmp_path: Path):
 async def test_jobs_of_several_callers_take_turns(tmp_path: Path):
     for caller in ("key:a", "key:a", "key:a", "key:b"):
         JobStore(str(tmp_path)).write_record(record(caller=caller))
-    async with local_server(tmp_path, max_running=2) as server:
+    async with local_server(tmp_path, max_running_jobs=2) as server:
         server.gateways.gate.clear()
         await until(lambda: server.jobs.runner.is_loaded)
         running = {job.record.caller for job in server.jobs.runner._jobs.values() if job.task}
@@ -168,7 +168,7 @@ async def test_expired_jobs_and_orphans_are_deleted(tmp_path: Path, monkeypatch:
     (tmp_path / "photos" / old).mkdir(parents=True)
     (tmp_path / "photos" / old / "000000.bin").write_bytes(b"a")
     (tmp_path / "photos" / "mine").mkdir()
-    async with local_server(tmp_path, keep_days=0.5 / 86400) as server:
+    async with local_server(tmp_path, retention_days=0.5 / 86400) as server:
         id = (await server.post(archive(1)))["id"]
         await until(lambda: (tmp_path / "results" / id).exists())
         await until(lambda: not [path for path in tmp_path.rglob("*") if path.is_file()])
@@ -206,7 +206,7 @@ async def test_damaged_records_are_ignored(tmp_path: Path):
 
 
 async def test_removed_files_fail_the_job(tmp_path: Path):
-    async with local_server(tmp_path, retry_s=0.1) as server:
+    async with local_server(tmp_path, fail_after_s=0.1) as server:
         server.gateways.gate.clear()
         id = (await server.post(archive(1)))["id"]
         for file in (tmp_path / "photos" / id).iterdir():
@@ -245,7 +245,7 @@ async def test_a_webhook_is_repeated_with_the_same_body(
 ):
     sender = FakeSender(["the receiver answered 500, 2xx is needed"] * 2)
     monkeypatch.setattr(deliveries, "new_sender", lambda config: sender)
-    monkeypatch.setattr(deliveries, "RETRIES_S", (0.01,) * 5)
+    monkeypatch.setattr(deliveries, "RETRY_PAUSES_S", (0.01,) * 5)
     async with local_server(tmp_path / "jobs", webhook_secret_file=secret) as server:
         id = (await server.post(archive(1), params=HOOK))["id"]
         await until(lambda: len(sender.sent) == 3)
@@ -261,8 +261,8 @@ async def test_a_dead_receiver_holds_up_no_job_and_fails_at_last(
 ):
     sender = FakeSender(["the receiver cannot be reached (ConnectError)"] * 100)
     monkeypatch.setattr(deliveries, "new_sender", lambda config: sender)
-    monkeypatch.setattr(deliveries, "RETRIES_S", (0.01, 0.01))
-    async with local_server(tmp_path / "jobs", webhook_secret_file=secret, max_running=1) as server:
+    monkeypatch.setattr(deliveries, "RETRY_PAUSES_S", (0.01, 0.01))
+    async with local_server(tmp_path / "jobs", webhook_secret_file=secret, max_running_jobs=1) as server:
         ids = [(await server.post(archive(1), params=HOOK))["id"] for _ in range(3)]
         jobs = [await server.wait(id) for id in ids]
         await until(lambda: len(sender.sent) == 9)

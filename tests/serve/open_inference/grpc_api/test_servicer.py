@@ -56,7 +56,7 @@ Call = Callable[..., Any]
 
 def service_of(app: FastAPI, *, local_only: bool = False) -> GrpcInferenceService:
     service = GrpcInferenceService()
-    service.answer_grpc_with(app, local_only=local_only)
+    service.set_grpc_app(app, local_only=local_only)
     return service
 
 

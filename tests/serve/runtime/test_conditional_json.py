@@ -2,14 +2,14 @@ import gzip
 
 from fastapi import Request, Response
 
-from serve.runtime.kept_json import kept_json
+from serve.runtime.conditional_json import conditional_json
 
 BODY = b'{"models":[' + b"1," * 4000 + b"1]}"
 
 
 def answered(body: bytes = BODY, **headers: str) -> Response:
     raw = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
-    return kept_json(Request({"type": "http", "headers": raw}), body)
+    return conditional_json(Request({"type": "http", "headers": raw}), body)
 
 
 def test_a_client_that_has_the_body_gets_304_with_the_same_etag():

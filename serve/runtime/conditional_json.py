@@ -1,4 +1,4 @@
-"""JSON that clients may keep: they ask again with its ETag and get 304 if it has not changed."""
+"""JSON responses with an ETag: 304 for clients that have the same body."""
 
 import gzip
 import hashlib
@@ -9,10 +9,10 @@ from fastapi import Request, Response
 _COMPRESSION_LEVEL = 6
 
 
-def kept_json(request: Request, body: bytes) -> Response:
+def conditional_json(request: Request, body: bytes) -> Response:
     """Return a JSON body, compressed for clients that accept gzip; 304 without a body if the client has it.
 
-    The compressed body of the last calls is kept, since the same body is sent to every client.
+    The compressed bodies of the last calls are cached: every client gets the same body.
     """
     etag = f'W/"{hashlib.sha256(body).hexdigest()[:32]}"'  # weak: the same for both encodings
     headers = {"ETag": etag, "Cache-Control": "private, no-cache", "Vary": "Accept-Encoding"}
