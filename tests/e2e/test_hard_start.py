@@ -22,6 +22,7 @@ from tests.local_bucket import new_bucket, s3_server
 from tests.serve.fakes import jpeg_of
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.server,
     pytest.mark.skipif(not shutil.which("tinyproxy"), reason="tinyproxy is not installed"),
 ]

@@ -254,6 +254,7 @@ def test_a_webhook_is_signed_and_repeated(http: httpx.Client, photos: list[bytes
     assert json.loads(body)["data"]["id"] == id
 
 
+@pytest.mark.slow
 def test_a_restarted_server_resumes(
     http: httpx.Client, servers: Servers, photos: list[bytes], settings: dict[str, Any]
 ):

@@ -17,7 +17,7 @@ from tests.conftest import Server, StartServer
 from tests.e2e.own_server import own_server, write_small_lesion
 from tests.serve.fakes import error_of, jpeg_of
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.slow, pytest.mark.server]
 
 NAMES = [f"lesion-{number:02}" for number in range(20)]
 MAX_GROWTH_BYTES = 200_000_000

@@ -18,7 +18,7 @@ from serve.runtime.keys_file import key_digest, new_key
 from tests.conftest import PROXY_SECRET, Server, StartServer
 from tests.e2e.own_server import own_server
 
-pytestmark = [pytest.mark.server]
+pytestmark = [pytest.mark.slow, pytest.mark.server]
 
 NUM_KEYS = 20
 RATE, BURST = 1, 5

@@ -92,6 +92,7 @@ def test_a_restart_before_each_step_of_a_lesion_loses_nothing(chromium: Browser,
     page.close()
 
 
+@pytest.mark.slow
 def test_a_restart_before_each_step_of_a_series_loses_nothing(chromium: Browser, server: RestartedServer):
     page = chromium.new_page()
     page.goto(server.url)

@@ -16,7 +16,7 @@ from tests.serve.bulk.fake_scorer import TextScorer
 from tests.serve.bulk.test_run import Recorder
 from train.ray_cluster import ray_cluster
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.slow, pytest.mark.cluster]
 
 
 @pytest.fixture(scope="module")
