@@ -13,13 +13,13 @@ from botocore.exceptions import ClientError
 
 from models import storage
 from models.checkpoint import META, WEIGHTS, CheckpointError, save_checkpoint
-from models.lesion.network import LesionNet
+from models.lesion.small_network import SmallLesionNet
 from models.registry import BACKUP, Registry
 from models.registry_index import CorruptIndexError, RegistryError, VersionName
 from models.s3_client import s3_client
 from models.storage import StorageError
 from tests.local_bucket import new_bucket, s3_server
-from tests.random_checkpoints import random_meta, write_face_descriptor, write_progress
+from tests.random_checkpoints import SMALL_ARCHITECTURE, random_meta, write_face_descriptor, write_progress
 
 ONE, TWO = VersionName("net", "1"), VersionName("net", "2")
 WriteVersion = Callable[[VersionName], Path]
@@ -61,13 +61,18 @@ def folder_registry(tmp_path: Path) -> Registry:
 
 @pytest.fixture(scope="module")
 def nets(tmp_path_factory: pytest.TempPathFactory) -> WriteVersion:
-    net = LesionNet(num_diagnoses=2, input_px=64)
+    net = SmallLesionNet(num_diagnoses=2, input_px=64)
 
     def write(model: VersionName) -> Path:
         folder = tmp_path_factory.getbasetemp() / f"{model}"
         if not folder.exists():
             save_checkpoint(
-                folder, net, random_meta("lesion", name=model.name, version=model.version), "# Card\n"
+                folder,
+                net,
+                random_meta(
+                    "lesion", name=model.name, version=model.version, architecture=SMALL_ARCHITECTURE
+                ),
+                "# Card\n",
             )
         return folder
 

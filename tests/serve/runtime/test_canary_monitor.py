@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 
 from models.checkpoint import save_checkpoint
-from models.lesion.network import LesionNet
+from models.lesion.small_network import SmallLesionNet
 from models.registry import Registry
 from models.registry_index import VersionName
 from serve.config import CanaryLimits
 from serve.runtime.canary_monitor import CanaryMonitor, TrialKey, TrialReport, TrialWindow
 from serve.runtime.canary_rules import AnswerCounts
-from tests.random_checkpoints import random_meta
+from tests.random_checkpoints import SMALL_ARCHITECTURE, random_meta
 
 ONE, TWO = VersionName("net", "1"), VersionName("net", "2")
 LIMITS = CanaryLimits(window_s=60)
@@ -28,9 +28,9 @@ class Clock:
 def registry(tmp_path: Path) -> Registry:
     """A registry with a production and a canary."""
     registry = Registry(str(tmp_path / "registry"))
-    net = LesionNet(num_diagnoses=2, input_px=64)
+    net = SmallLesionNet(num_diagnoses=2, input_px=64)
     for model in (ONE, TWO):
-        meta = random_meta("lesion", name=model.name, version=model.version)
+        meta = random_meta("lesion", name=model.name, version=model.version, architecture=SMALL_ARCHITECTURE)
         save_checkpoint(tmp_path / model.version, net, meta, "# Card\n")
         registry.push(str(tmp_path / model.version))
     registry.change("lesion", lambda index: index.with_production(ONE).with_canary(TWO, share=0.1))

@@ -13,14 +13,14 @@ from fastapi.testclient import TestClient
 from ray.serve.exceptions import DeploymentUnavailableError
 
 from models.checkpoint import META, save_checkpoint
-from models.lesion.network import LesionNet
+from models.lesion.small_network import SmallLesionNet
 from models.registry import Registry
 from models.registry_index import Index, VersionName, parse_version_name
 from models.s3_client import s3_client
 from serve.runtime.canary_monitor import CanaryMonitor, Rollback, TrialReport
 from serve.runtime.registry_follower import REPORT_INTERVAL_S, TaskFollower
 from tests.local_bucket import s3_server
-from tests.random_checkpoints import drawn_localizer, random_gate, random_meta
+from tests.random_checkpoints import SMALL_ARCHITECTURE, drawn_localizer, random_gate, random_meta
 from tests.serve.fakes import FakeModels, FakeReplicas, fake_app, picture
 
 ONE, TWO = VersionName("net", "1"), VersionName("net", "2")
@@ -32,12 +32,16 @@ Change = Callable[[Index], Index]
 def registry(tmp_path: Path) -> Registry:
     """A registry with three versions, of which the third has a gate."""
     registry = Registry(str(tmp_path / "registry"))
-    net = LesionNet(num_diagnoses=2, input_px=64)
+    net = SmallLesionNet(num_diagnoses=2, input_px=64)
     for version in "123":
         folder = tmp_path / version
         gate = random_gate() if version == "3" else None
         meta = random_meta(
-            "lesion", name="net", version=version, gate=None if gate is None else gate.model_dump()
+            "lesion",
+            architecture=SMALL_ARCHITECTURE,
+            name="net",
+            version=version,
+            gate=None if gate is None else gate.model_dump(),
         )
         localizer = None if gate is None else drawn_localizer()
         save_checkpoint(folder, net, meta, "# Card\n", localizer_onnx=localizer)
@@ -429,8 +433,8 @@ def test_a_retired_model_of_the_settings_is_not_offered(
 ):
     registry.change("lesion", promoted("net@1"))
     folder = tmp_path / "fake"
-    meta = random_meta("lesion", name="lesion-fake", version="1")
-    save_checkpoint(folder, LesionNet(num_diagnoses=2, input_px=64), meta, "# Card\n")
+    meta = random_meta("lesion", name="lesion-fake", version="1", architecture=SMALL_ARCHITECTURE)
+    save_checkpoint(folder, SmallLesionNet(num_diagnoses=2, input_px=64), meta, "# Card\n")
     registry.push(str(folder))
     registry.change("lesion", lambda index: index.with_retired(VersionName("lesion-fake", "1")))
 
