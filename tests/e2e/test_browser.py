@@ -46,7 +46,11 @@ PHONE: ViewportSize = {"width": 390, "height": 844}
 VERDICT = re.compile("^(Looks benign|Have it checked|Inconclusive)$")
 PROGRESS_VERDICT = re.compile("^(Improved|Worsened)$")
 
-on_every_screen = pytest.mark.parametrize("page", [DESK, PHONE], ids=["desk", "phone"], indirect=True)
+on_every_screen = pytest.mark.parametrize(
+    "page",
+    [pytest.param(DESK, id="desk", marks=pytest.mark.slow), pytest.param(PHONE, id="phone")],
+    indirect=True,
+)
 
 
 @pytest.fixture

@@ -43,7 +43,11 @@ from ui.config import UiConfig
 
 DESK: ViewportSize = {"width": 1280, "height": 900}
 PHONE: ViewportSize = {"width": 390, "height": 844}
-on_every_screen = pytest.mark.parametrize("page", [DESK, PHONE], ids=["desk", "phone"], indirect=True)
+on_every_screen = pytest.mark.parametrize(
+    "page",
+    [pytest.param(DESK, id="desk", marks=pytest.mark.slow), pytest.param(PHONE, id="phone")],
+    indirect=True,
+)
 MAX_PHOTO_BYTES = 3_000_000
 """Of the page in browser tests."""
 TIMEOUT_MS = 20_000

@@ -1,6 +1,6 @@
 """axe-core on the states of the page: light and dark, at 320 and 1280 px."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Literal
 
 import pytest
@@ -31,6 +31,12 @@ COLOUR_RULES: dict[str, Any] = {"resultTypes": ["violations"], "runOnly": ["colo
 SCHEMES: dict[Literal["light", "dark"], dict[str, Any]] = {"light": ALL_RULES, "dark": COLOUR_RULES}
 
 Check = Callable[[str], None]
+
+
+def first_is_fast(names: Iterable[str]) -> list[Any]:
+    """Mark all but the first parameter as slow."""
+    first, *others = names
+    return [first, *(pytest.param(name, marks=pytest.mark.slow) for name in others)]
 
 
 @pytest.fixture
@@ -91,7 +97,7 @@ LESION_ANSWERS: dict[str, LesionAnswer] = {
 }
 
 
-@pytest.mark.parametrize("title", LESION_ANSWERS)
+@pytest.mark.parametrize("title", first_is_fast(LESION_ANSWERS))
 def test_answers_of_the_lesion_tab(page: Page, api: FakeApi, check: Check, title: str):
     api.lesion = LESION_ANSWERS[title]
     add_lesion(page)
@@ -141,7 +147,7 @@ PROGRESS_ANSWERS: dict[str, tuple[float, tuple[ReasonCode, ...]]] = {
 }
 
 
-@pytest.mark.parametrize("verdict", PROGRESS_ANSWERS)
+@pytest.mark.parametrize("verdict", first_is_fast(PROGRESS_ANSWERS))
 def test_answers_of_the_progress_tab(page: Page, api: FakeApi, check: Check, verdict: str):
     improved, codes = PROGRESS_ANSWERS[verdict]
     answer = progress_answer(3, improved=improved, without_face=(1,))
