@@ -6,7 +6,6 @@ import asyncio
 import logging
 import os
 import tempfile
-import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -18,7 +17,8 @@ from models.storage import is_remote
 from models.storage_errors import MissingError, StorageError, local_errors
 from serve.jobs import parts, sources
 from serve.jobs.archive import read_entries
-from serve.jobs.archive_entry import ArchiveLimits, Entry
+from serve.jobs.archive_entry import ArchiveLimits
+from serve.jobs.cancellation import StopEvent
 from serve.jobs.client import Jobs
 from serve.jobs.config import JobsConfig
 from serve.jobs.records import JobRecord, PartItem
@@ -181,18 +181,16 @@ class JobsService:
         slot = request_slot(request)
         slot.reserve_bytes(UPLOAD_BYTES)
         local = None if is_remote(self.config.folder) else self.config.folder
-        stop = threading.Event()
+        stop = StopEvent()
         try:
             with await self._run(_open_scratch, local) as file:
                 num_bytes = await self._receive(request, file)
 
-                def entries() -> Iterator[Entry]:
-                    for entry in read_entries(file, num_bytes, self._limits):
-                        if stop.is_set():
-                            raise ApiError("deadline_exceeded", "the request has ended")
-                        yield entry
+                def write() -> parts.WrittenParts:
+                    entries = read_entries(file, num_bytes, self._limits, stop)
+                    return parts.write_uploaded(self._store, id, entries)
 
-                return await self._run_to_end(stop, parts.write_uploaded, self._store, id, entries())
+                return await self._run_to_end(stop, write)
         except StorageError as error:
             raise self._unavailable(error, NOT_STORED) from error
 
@@ -226,7 +224,7 @@ class JobsService:
         await self.jobs.add(record)
         return record
 
-    async def _run_to_end(self, stop: threading.Event, work: Callable[..., _T], *arguments: Any) -> _T:
+    async def _run_to_end(self, stop: StopEvent, work: Callable[..., _T], *arguments: Any) -> _T:
         """Run work that reads an open file; when the request is cancelled, stop and wait for it."""
         future = self._threads.submit(work, *arguments)
         try:
