@@ -30,7 +30,7 @@ from serve.jobs.webhook_addresses import WebhookError, check_literal, parse_url
 from serve.runtime.admission import REQUEST_ID_HEADER, AdaptiveLimiter, request_slot
 from serve.runtime.callers import Caller, caller_of
 from serve.runtime.errors import ApiError, overloaded
-from serve.runtime.rate_limits import count_photos
+from serve.runtime.rate_limits import count_photos, keep_photos
 from serve.runtime.uploads import receive_pieces
 
 MAX_AT_ONCE = 4
@@ -126,8 +126,9 @@ class JobsService:
                 num_parts=written.num_parts,
                 webhook=webhook,
             )
-            # From here on the job exists, even if the client disconnects
-            return await asyncio.shield(self._in_background(self._commit(record)))
+            # From here on the job exists and counts, even after a disconnect or the deadline
+            give_back = keep_photos(request)
+            return await asyncio.shield(self._in_background(self._commit(record, give_back)))
 
     async def read(self, id: str, caller: Caller) -> JobRecord:
         """Return a job of a caller; ``admin`` reads all.
@@ -215,10 +216,11 @@ class JobsService:
         except StorageError as error:
             raise self._unavailable(error, NOT_STORED) from error
 
-    async def _commit(self, record: JobRecord) -> JobRecord:
+    async def _commit(self, record: JobRecord, give_back: Callable[[], None]) -> JobRecord:
         try:
             await self._run(self._store.write_record, record)
         except StorageError as error:
+            give_back()
             await self.jobs.release(record.id)
             raise self._unavailable(error, NOT_STORED) from error
         await self.jobs.add(record)
