@@ -74,6 +74,18 @@ async def test_a_job_waits_for_a_source_and_fails_after_a_time(tmp_path: Path):
     assert failed["error"]["code"] == "jobs_unavailable" and reason in failed["error"]["message"]
 
 
+async def test_a_failing_job_does_not_hold_up_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(job_work, "FIRST_RETRY_S", 60)
+    async with local_server(tmp_path, max_concurrent_parts=1) as server:
+        server.gateways.gate.clear()
+        server.gateways.failing = (await server.post(archive(1)))["id"]
+        other = (await server.post(archive(1)))["id"]
+        server.gateways.gate.set()
+
+        async with asyncio.timeout(5):
+            await server.wait(other)
+
+
 async def test_a_new_runner_resumes_without_scoring_twice(tmp_path: Path):
     async with local_server(tmp_path, max_concurrent_parts=1) as server:
         created = await server.post(archive(100))
