@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from models import storage
-from models.storage_errors import StorageError
+from models.storage_errors import MissingBucketError, StorageError
 from serve.jobs import scorer, sources
 from serve.jobs.config import JobsConfig
 from tests.local_bucket import new_bucket, s3_server
@@ -56,6 +56,48 @@ async def test_a_photo_that_is_removed_or_becomes_a_link_is_an_error_row(tmp_pat
         rows = await server.rows(id)
 
     assert [row.get("error", {}).get("code") for row in rows] == ["not_found", "not_found", None]
+
+
+@pytest.mark.parametrize("leaves_folder", [True, False])
+async def test_a_source_that_is_not_mounted_is_waited_for(tmp_path: Path, leaves_folder: bool):
+    photos, away = tmp_path / "photos", tmp_path / "away"
+    photos.mkdir()
+    (photos / "a.jpg").write_bytes(picture())
+
+    async with local_server(tmp_path / "jobs", sources=[str(photos)]) as server:
+        server.gateways.gate.clear()
+        id = (await server.http.post("/v1/jobs", json={"source": str(photos)})).json()["id"]
+        photos.rename(away)
+        if leaves_folder:
+            photos.mkdir()
+        server.gateways.gate.set()
+        async with asyncio.timeout(10):
+            while len(server.gateways.requests) < 2:
+                await asyncio.sleep(0.02)
+        if leaves_folder:
+            photos.rmdir()
+        away.rename(photos)
+        job = await server.wait(id)
+
+    assert (job["scored"], job["errors"]) == (1, 0)
+
+
+async def test_a_bucket_that_is_missing_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.jpg").write_bytes(picture())
+    real, failures = scorer.storage.read_bytes, [MissingBucketError("there is no bucket photos")]
+
+    def read_bytes(address: str, **options: Any) -> bytes:
+        if failures and address.endswith("a.jpg"):
+            raise failures.pop()
+        return real(address, **options)
+
+    monkeypatch.setattr(scorer.storage, "read_bytes", read_bytes)
+    async with local_server(tmp_path / "jobs", sources=[str(tmp_path / "photos")]) as server:
+        created = await server.http.post("/v1/jobs", json={"source": str(tmp_path / "photos")})
+        job = await server.wait(created.json()["id"])
+
+    assert (job["errors"], failures) == (0, [])
 
 
 @pytest.mark.parametrize(
