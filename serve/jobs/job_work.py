@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from models.storage_errors import MissingError, StorageError
+from serve.jobs.cancellation import run_to_end
 from serve.jobs.config import JobsConfig
 from serve.jobs.schemas import JobRow
 from serve.jobs.scorer import PartFailure, PartRequest, ScoredPart, internal
@@ -185,7 +186,7 @@ class JobScorer:
         delay_s, is_logged = FIRST_RETRY_S, False
         while True:
             try:
-                return await asyncio.wrap_future(self._threads.submit(work))
+                return await run_to_end(self._threads, work)
             except MissingError as error:
                 logger.error("job %s: %s", job.record.id, error)
                 message = "files of the job were removed from the store; create the job again"

@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple, TypeVar
 
 from models.storage_errors import MissingError, StorageError
+from serve.jobs.cancellation import run_to_end
 from serve.jobs.config import JobsConfig
 from serve.jobs.deliveries import Deliveries
 from serve.jobs.job_work import Gateways, JobFailedError, JobScorer
@@ -46,6 +47,8 @@ class Job:
     record: JobRecord
     task: asyncio.Task[None] | None = field(default=None, repr=False)
     is_deleted: bool = False
+    files: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
+    """Held while files are deleted, so that no record is written after it is deleted."""
 
 
 class JobRunner:
@@ -64,6 +67,8 @@ class JobRunner:
         self._jobs: dict[str, Job] = {}
         self._reserved: dict[str, tuple[str, float]] = {}
         self._damaged: set[str] = set()
+        self._deleted: dict[str, float] = {}
+        """When jobs were deleted, in the last hour: a late report does not bring one back."""
         self._work = JobScorer(config, self._store, gateways, self._threads)
         self._deliveries = Deliveries(config, self._store, self._threads)
         self._sweeper: asyncio.Task[None] | None = None
@@ -116,14 +121,14 @@ class JobRunner:
 
     async def release(self, id: str) -> None:
         """Drop a job that was reserved and not created, with its photos."""
-        if id not in self._jobs:
+        if id not in self._jobs and id not in self._deleted:
             self._reserved.pop(id, None)
             await self._log_errors(self._in_thread(self._store.delete, id))
 
     def add(self, record: JobRecord) -> None:
-        """Queue a job whose record is stored; a known one is ignored."""
+        """Queue a job whose record is stored; a known or deleted one is ignored."""
         self._reserved.pop(record.id, None)
-        if record.id not in self._jobs:
+        if record.id not in self._jobs and record.id not in self._deleted:
             self._jobs[record.id] = Job(record)
             self._start_jobs()
 
@@ -135,14 +140,16 @@ class JobRunner:
         """
         job = self._jobs.get(id)
         if job is None:
-            return False
+            return id in self._deleted
         job.is_deleted = True
-        await self._deliveries.cancel(id)
         if job.task is not None:
             job.task.cancel()
             await asyncio.wait({job.task})
-        await self._in_thread(self._store.delete, id)
+        await self._deliveries.cancel(id)
+        async with job.files:
+            await self._in_thread(self._store.delete, id)
         self._jobs.pop(id, None)
+        self._deleted[id] = time.monotonic()
         return True
 
     def records(self, caller: str | None, limit: int) -> list[JobRecord]:
@@ -198,12 +205,15 @@ class JobRunner:
 
     async def _delete_photos(self, job: Job) -> None:
         """Delete the photos of a finished job; the next sweep tries again."""
-        try:
-            await self._in_thread(self._store.delete_photos, job.record.id)
-            job.record = job.record.model_copy(update={"has_photos": False})
-            await self._in_thread(self._store.write_record, job.record)
-        except StorageError as error:
-            logger.error("job %s: the photos cannot be deleted yet: %s", job.record.id, error)
+        async with job.files:
+            if job.is_deleted:
+                return
+            try:
+                await self._in_thread(self._store.delete_photos, job.record.id)
+                job.record = job.record.model_copy(update={"has_photos": False})
+                await self._in_thread(self._store.write_record, job.record)
+            except StorageError as error:
+                logger.error("job %s: the photos cannot be deleted yet: %s", job.record.id, error)
 
     async def _sweep_forever(self) -> None:
         while True:
@@ -218,7 +228,9 @@ class JobRunner:
     async def _sweep(self) -> None:
         """Load new records, forget removed ones, and delete what has expired."""
         ids = await self._in_thread(self._store.record_ids)
-        for id in sorted(ids - self._jobs.keys() - self._damaged):
+        for id in ids & self._deleted.keys():  # written by a gateway or runner that ended meanwhile
+            await self._in_thread(self._store.delete, id)
+        for id in sorted(ids - self._jobs.keys() - self._damaged - self._deleted.keys()):
             await self._load(id)
         for id, job in list(self._jobs.items()):
             if id not in ids and job.task is None and age_of(id) > timedelta(minutes=1):
@@ -231,6 +243,9 @@ class JobRunner:
             await self.release(id)
         if now > self._last_orphans + ORPHAN_AGE.total_seconds():
             self._last_orphans = now
+            self._deleted = {
+                id: at for id, at in self._deleted.items() if at > now - ORPHAN_AGE.total_seconds()
+            }
             for id in await self._in_thread(self._store.ids_with_files) - ids - self._reserved.keys():
                 if age_of(id) > ORPHAN_AGE and id not in self._jobs:
                     await self._in_thread(self._store.delete, id)
@@ -245,7 +260,7 @@ class JobRunner:
             self._damaged.add(id)
             logger.error("jobs: %s", error)
             return
-        if id not in self._jobs:
+        if id not in self._jobs and id not in self._deleted:
             self._reserved.pop(id, None)
             self._jobs[id] = Job(record)
             if not record.is_unfinished:
@@ -268,4 +283,4 @@ class JobRunner:
             logger.error("jobs: %s", error)
 
     async def _in_thread(self, work: Callable[..., _T], *arguments: Any) -> _T:
-        return await asyncio.wrap_future(self._threads.submit(work, *arguments))
+        return await run_to_end(self._threads, work, *arguments)

@@ -18,7 +18,7 @@ from models.storage_errors import MissingError, StorageError, local_errors
 from serve.jobs import parts, sources
 from serve.jobs.archive import read_entries
 from serve.jobs.archive_entry import ArchiveLimits
-from serve.jobs.cancellation import StopEvent
+from serve.jobs.cancellation import StopEvent, run_to_end
 from serve.jobs.client import Jobs
 from serve.jobs.config import JobsConfig
 from serve.jobs.records import JobRecord, PartItem
@@ -191,7 +191,7 @@ class JobsService:
                     entries = read_entries(file, num_bytes, self._limits, stop)
                     return parts.write_uploaded(self._store, id, entries)
 
-                return await self._run_to_end(stop, write)
+                return await run_to_end(self._threads, write, stop=stop)
         except StorageError as error:
             raise self._unavailable(error, NOT_STORED) from error
 
@@ -225,16 +225,6 @@ class JobsService:
             raise self._unavailable(error, NOT_STORED) from error
         await self.jobs.add(record)
         return record
-
-    async def _run_to_end(self, stop: StopEvent, work: Callable[..., _T], *arguments: Any) -> _T:
-        """Run work that reads an open file; when the request is cancelled, stop and wait for it."""
-        future = self._threads.submit(work, *arguments)
-        try:
-            return await asyncio.wrap_future(future)
-        except asyncio.CancelledError:
-            stop.set()
-            await asyncio.wait({asyncio.ensure_future(asyncio.to_thread(future.exception))})
-            raise
 
     async def _run(self, work: Callable[..., _T], *arguments: Any) -> _T:
         return await asyncio.wrap_future(self._threads.submit(work, *arguments))

@@ -1,8 +1,11 @@
 import asyncio
 import errno
 import os
+import threading
+import time
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -12,6 +15,7 @@ import pytest
 from models import storage
 from models.storage_errors import StorageError
 from serve.jobs import deliveries, job_work, runner
+from serve.jobs.cancellation import StopEvent, run_to_end
 from serve.jobs.job_work import LostGatewayError
 from serve.jobs.records import JobRecord
 from serve.jobs.scorer import PartFailure
@@ -117,6 +121,69 @@ async def test_a_deleted_job_is_cancelled_and_leaves_no_file(tmp_path: Path):
             assert error_of(answer)[:2] == (404, "not_found")
         server.gateways.gate.set()
         await server.wait((await server.post(archive(1)))["id"])
+
+
+@pytest.mark.parametrize("write", ["write_rows", "write_record"])
+async def test_a_write_that_is_in_progress_does_not_bring_a_deleted_job_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: str
+):
+    is_writing, may_write, real = threading.Event(), threading.Event(), getattr(JobStore, write)
+
+    def slow(store: JobStore, *arguments: Any) -> None:
+        if threading.current_thread().name.startswith("jobs"):  # not in the gateway
+            is_writing.set()
+            may_write.wait(10)
+        real(store, *arguments)
+
+    monkeypatch.setattr(JobStore, write, slow)
+    async with local_server(tmp_path) as server:
+        id = (await server.post(archive(1)))["id"]
+        await until(is_writing.is_set)
+        deleting = asyncio.create_task(server.http.delete(f"/v1/jobs/{id}"))
+        await asyncio.sleep(0.2)
+        may_write.set()
+        assert (await deleting).status_code == 204
+        await asyncio.sleep(0.2)
+
+        assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+async def test_a_late_report_does_not_bring_a_deleted_job_back(tmp_path: Path):
+    async with local_server(tmp_path) as server:
+        id = (await server.post(archive(1)))["id"]
+        await server.wait(id)
+        stale = JobStore(str(tmp_path)).read_record(id)
+        await server.http.delete(f"/v1/jobs/{id}")
+
+        await server.jobs.add(stale)
+        JobStore(str(tmp_path)).write_record(stale)
+
+        assert await server.jobs.records(None, 10) == []
+        assert await server.jobs.delete(id)
+        await until(lambda: not (tmp_path / "records" / f"{id}.json").exists())
+        assert await server.jobs.records(None, 10) == []
+
+
+async def test_work_in_a_thread_ends_before_its_cancelled_task():
+    is_running, stop, ended = threading.Event(), StopEvent(), False
+
+    def work() -> None:
+        nonlocal ended
+        is_running.set()
+        stop.wait(10)
+        time.sleep(0.2)
+        ended = True
+
+    with ThreadPoolExecutor(1) as threads:
+        task = asyncio.create_task(run_to_end(threads, work, stop=stop))
+        await until(is_running.is_set)
+        for _ in range(2):
+            task.cancel()
+            await asyncio.sleep(0.05)
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    assert ended
 
 
 async def test_jobs_of_several_callers_take_turns(tmp_path: Path):
