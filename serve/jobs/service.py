@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any, BinaryIO, TypeVar
@@ -21,7 +21,7 @@ from serve.jobs.archive_entry import ArchiveLimits
 from serve.jobs.cancellation import StopEvent, run_to_end
 from serve.jobs.client import Jobs
 from serve.jobs.config import JobsConfig
-from serve.jobs.records import JobRecord, PartItem
+from serve.jobs.records import JobRecord
 from serve.jobs.runner import Rejection
 from serve.jobs.schemas import Delivery
 from serve.jobs.scorer import PartScorer
@@ -210,9 +210,13 @@ class JobsService:
         return num_bytes
 
     async def _list_source(self, source: str, id: str) -> parts.WrittenParts:
+        stop = StopEvent()
+        photos = sources.list_photos(source, self._limits, stop)
         try:
-            photos: Iterator[PartItem] = sources.list_photos(source, self._limits)
-            return await self._run(parts.write_listed, self._store, id, photos)
+            return await self._run(parts.write_listed, self._store, id, photos, stop)
+        except asyncio.CancelledError:
+            stop.set()
+            raise
         except StorageError as error:
             raise self._unavailable(error, NOT_STORED) from error
 

@@ -6,7 +6,14 @@ from collections.abc import Iterator, Sequence
 from models.storage import is_remote
 from models.storage_errors import MissingError, StorageError
 from models.storage_folders import iter_files
-from serve.jobs.archive_entry import ArchiveLimits, entry_error, photo_too_large, short_name, too_many_photos
+from serve.jobs.archive_entry import (
+    ArchiveLimits,
+    entry_error,
+    photo_too_large,
+    short_name,
+    too_many_photos,
+)
+from serve.jobs.cancellation import StopEvent
 from serve.jobs.records import PartItem
 from serve.runtime.errors import ApiError
 
@@ -32,20 +39,32 @@ def check_source(source: str, allowed: Sequence[str]) -> str:
     raise ApiError("forbidden", f"{found}; name one of them or a folder in it")
 
 
-def list_photos(address: str, limits: ArchiveLimits) -> Iterator[PartItem]:
+def list_photos(address: str, limits: ArchiveLimits, stop: StopEvent) -> Iterator[PartItem]:
     """Yield every file below a source; hidden files are left out.
 
+    Args:
+        stop: ends the listing; checked for each file.
+
     Raises:
-        ApiError: ``invalid_request``: there is no file, or the source cannot be read; ``too_many_photos``.
+        ApiError: ``invalid_request``: there is no file, or the source cannot be read; ``too_many_photos``,
+            ``deadline_exceeded``.
     """
-    number = 0
+    num_files = num_photos = 0
     try:
         for file, size in iter_files(address):
+            stop.check()
+            num_files += 1
+            if num_files > limits.max_files:
+                raise ApiError(
+                    "too_many_photos",
+                    f"the source has more than {limits.max_files} files, hidden ones included; name a folder "
+                    "with fewer",
+                )
             name = file.removeprefix(address).lstrip("/")
             if any(part.startswith(".") for part in name.split("/")):
                 continue
-            number += 1
-            if number > limits.max_photos:
+            num_photos += 1
+            if num_photos > limits.max_photos:
                 raise too_many_photos(limits.max_photos)
             error = None
             if size > limits.max_photo_bytes:

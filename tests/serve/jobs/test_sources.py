@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,12 @@ import pytest
 from models import storage
 from models.storage_errors import MissingBucketError, StorageError
 from serve.jobs import scorer, sources
+from serve.jobs.cancellation import StopEvent
 from serve.jobs.config import JobsConfig
+from serve.jobs.parts import write_listed
+from serve.jobs.records import PartItem
+from serve.jobs.store import JobStore, new_id
+from serve.runtime.errors import ApiError
 from tests.local_bucket import new_bucket, s3_server
 from tests.serve.fakes import error_of, picture
 from tests.serve.jobs.archives import zip_of
@@ -149,6 +156,57 @@ async def test_a_source_that_is_away_is_no_lost_job(tmp_path: Path, monkeypatch:
         answer = await server.http.post("/v1/jobs", json={"source": "s3://bucket/a"})
 
     assert error_of(answer)[:2] == (503, "jobs_unavailable") and "secret-host" not in answer.text
+
+
+async def test_listing_ends_with_its_request_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    num_listed = 0
+
+    def slow(address: str) -> Iterator[tuple[str, int]]:
+        nonlocal num_listed
+        while num_listed < 200:
+            num_listed += 1
+            time.sleep(0.02)
+            yield f"{address}/{num_listed}.jpg", 1
+
+    monkeypatch.setattr(sources, "iter_files", slow)
+    async with local_server(tmp_path, sources=["s3://bucket"]) as server:
+        headers = {"x-request-timeout-seconds": "0.5"}
+        answer = await server.http.post("/v1/jobs", json={"source": "s3://bucket/a"}, headers=headers)
+        await asyncio.sleep(0.2)
+        num_at_end = num_listed
+        await asyncio.sleep(0.2)
+
+    assert answer.status_code == 504 and num_listed == num_at_end < 200
+
+
+def test_parts_that_are_written_after_the_end_of_a_request_are_deleted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    store, stop, id = JobStore(str(tmp_path)), StopEvent(), new_id()
+    real = JobStore.write_part
+
+    def write_part(store: JobStore, *arguments: Any) -> None:
+        stop.set()
+        real(store, *arguments)
+
+    monkeypatch.setattr(JobStore, "write_part", write_part)
+    items = [PartItem(name=f"{number}.jpg", address=f"s3://bucket/{number}.jpg") for number in range(1000)]
+
+    with pytest.raises(ApiError, match="the request has ended"):
+        write_listed(store, id, items, stop)
+
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+async def test_hidden_files_of_a_source_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    files = [("s3://bucket/a/b.jpg", 1)] + [(f"s3://bucket/a/.{number}", 1) for number in range(1003)]
+    monkeypatch.setattr(sources, "iter_files", lambda address: iter(files))
+    async with local_server(tmp_path, sources=["s3://bucket"], max_photos=1) as server:
+        answer = error_of(await server.http.post("/v1/jobs", json={"source": "s3://bucket/a"}))
+
+    assert answer[1] == "too_many_photos" and "hidden ones included" in answer[2]
 
 
 async def test_the_store_of_jobs_may_be_a_bucket(tmp_path: Path):
