@@ -71,9 +71,17 @@ def list_photos(address: str, limits: ArchiveLimits, stop: StopEvent) -> Iterato
                 error = photo_too_large(limits.max_photo_bytes)
             elif not is_remote(file) and os.path.realpath(file) != file:
                 error = entry_error("invalid_request", "the file is a link; name the photo itself")
-            name = short_name(name.encode("utf-8", "replace").decode("utf-8"))
-            yield PartItem(name=name, address=file, size=size, error=error)
+            elif _plain(file) != file:
+                error = entry_error("invalid_request", "the name of the file is not UTF-8; rename the file")
+            yield PartItem(
+                name=short_name(_plain(name)), address=None if error else file, size=size, error=error
+            )
     except MissingError as error:
         raise ApiError("invalid_request", f"there is no source {address}; correct the address") from error
     except StorageError as error:
         raise ApiError("jobs_unavailable", "the source cannot be read now; try again later") from error
+
+
+def _plain(name: str) -> str:
+    """Return a name in valid Unicode; a local one may have any bytes."""
+    return name.encode("utf-8", "replace").decode("utf-8")

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -63,6 +64,22 @@ async def test_a_photo_that_is_removed_or_becomes_a_link_is_an_error_row(tmp_pat
         rows = await server.rows(id)
 
     assert [row.get("error", {}).get("code") for row in rows] == ["not_found", "not_found", None]
+
+
+async def test_a_name_that_is_not_utf8_is_an_error_row(tmp_path: Path):
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    (photos / "a.jpg").write_bytes(picture())
+    (photos / os.fsdecode(b"caf\xe9.jpg")).write_bytes(picture())
+
+    async with local_server(tmp_path / "jobs", sources=[str(photos)]) as server:
+        created = await server.http.post("/v1/jobs", json={"source": str(photos)})
+        assert created.status_code == 202, created.text
+        await server.wait(created.json()["id"])
+        rows = await server.rows(created.json()["id"])
+
+    assert [row["name"] for row in rows] == ["a.jpg", "caf?.jpg"]
+    assert "error" not in rows[0] and "not UTF-8" in rows[1]["error"]["message"]
 
 
 @pytest.mark.parametrize("leaves_folder", [True, False])
