@@ -19,7 +19,7 @@ from serve.jobs.config import JobsConfig
 from serve.jobs.deliveries import Deliveries
 from serve.jobs.job_work import Gateways, JobFailedError, JobScorer
 from serve.jobs.records import JobRecord
-from serve.jobs.store import DamagedJobError, JobStore, age_of, new_id
+from serve.jobs.store import DamagedJobError, JobStore, age_of
 from serve.schemas import ErrorCode, ErrorDetail
 
 SWEEP_S = 30.0
@@ -96,8 +96,10 @@ class JobRunner:
         """Return whether no job runs."""
         return not any(job.task for job in self._jobs.values())
 
-    def reserve(self, caller: str) -> str | Rejection:
-        """Return the id of a new job, or why the caller may not create one."""
+    def reserve(self, id: str, caller: str) -> str | Rejection:
+        """Reserve a new job; return its id, or why the caller may not create one. It may be repeated."""
+        if id in self._reserved or id in self._jobs:
+            return id
         config = self.config
         unfinished = [job.record.caller for job in self._jobs.values() if job.record.is_unfinished]
         unfinished += [name for name, _ in self._reserved.values()]
@@ -115,7 +117,6 @@ class JobRunner:
             )
         if len(unfinished) >= config.max_unfinished:
             return Rejection("overloaded", f"{len(unfinished)} jobs are queued, the limit; try again later")
-        id = new_id()
         self._reserved[id] = caller, time.monotonic()
         return id
 

@@ -25,7 +25,7 @@ from serve.jobs.records import JobRecord
 from serve.jobs.runner import Rejection
 from serve.jobs.schemas import Delivery
 from serve.jobs.scorer import PartScorer
-from serve.jobs.store import JobStore, is_id
+from serve.jobs.store import JobStore, is_id, new_id
 from serve.jobs.webhook_addresses import WebhookError, check_literal, parse_url
 from serve.runtime.admission import REQUEST_ID_HEADER, AdaptiveLimiter, request_slot
 from serve.runtime.callers import Caller, caller_of
@@ -170,13 +170,18 @@ class JobsService:
             await self.jobs.delete(record.id)
 
     async def _reserve(self, caller: Caller) -> str:
-        reserved = await self.jobs.reserve(caller.name)
-        if isinstance(reserved, str):
-            return reserved
-        assert isinstance(reserved, Rejection)
-        if reserved.code == "overloaded":
-            raise overloaded(reserved.message, RETRY_AFTER_S)
-        raise ApiError(reserved.code, reserved.message, {"Retry-After": str(RETRY_AFTER_S)})
+        """Return the id of a new job; raise ApiError if the caller may not create one."""
+        id = new_id()
+        try:
+            reserved = await self.jobs.reserve(id, caller.name)
+        except BaseException:  # the reply may be lost
+            self._in_background(self.jobs.release(id))
+            raise
+        if isinstance(reserved, Rejection):
+            if reserved.code == "overloaded":
+                raise overloaded(reserved.message, RETRY_AFTER_S)
+            raise ApiError(reserved.code, reserved.message, {"Retry-After": str(RETRY_AFTER_S)})
+        return id
 
     async def _store_upload(self, request: Request, id: str) -> parts.WrittenParts:
         slot = request_slot(request)

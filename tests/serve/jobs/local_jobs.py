@@ -71,10 +71,10 @@ class LocalJobs:
     async def close(self) -> None:
         await self.runner.close()
 
-    async def reserve(self, caller: str) -> str | Rejection:
+    async def reserve(self, id: str, caller: str) -> str | Rejection:
         while not self.runner.is_loaded:
             await asyncio.sleep(0.01)
-        return self.runner.reserve(caller)
+        return self.runner.reserve(id, caller)
 
     async def release(self, id: str) -> None:
         await self.runner.release(id)

@@ -21,6 +21,7 @@ from serve.jobs.records import JobRecord
 from serve.jobs.scorer import PartFailure
 from serve.jobs.store import JobStore, age_of, is_id, new_id
 from serve.jobs.webhook_addresses import WebhookError
+from serve.runtime.errors import ApiError
 from tests.serve.fakes import error_of, picture
 from tests.serve.jobs.archives import zip_of
 from tests.serve.jobs.local_jobs import LocalServer, local_server
@@ -258,10 +259,27 @@ async def test_expired_jobs_and_orphans_are_deleted(tmp_path: Path, monkeypatch:
 async def test_a_reservation_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(runner, "RESERVED_S", 0.1)
     async with local_server(tmp_path, max_unfinished_per_caller=1) as server:
-        assert isinstance(await server.jobs.reserve("key:a"), str)
-        assert isinstance(await server.jobs.reserve("key:a"), runner.Rejection)
+        id = new_id()
+        assert await server.jobs.reserve(id, "key:a") == await server.jobs.reserve(id, "key:a") == id
+        assert isinstance(await server.jobs.reserve(new_id(), "key:a"), runner.Rejection)
         await until(lambda: not server.jobs.runner._reserved)
-        assert isinstance(await server.jobs.reserve("key:a"), str)
+        id = new_id()
+        assert await server.jobs.reserve(id, "key:a") == await server.jobs.reserve(id, "key:a") == id
+
+
+async def test_a_reservation_whose_reply_is_lost_ends(tmp_path: Path):
+    async with local_server(tmp_path) as server:
+        reserve = server.jobs.reserve
+
+        async def lost(id: str, caller: str) -> str:
+            await reserve(id, caller)
+            raise ApiError("jobs_unavailable", "lost")
+
+        server.jobs.reserve = lost  # pyright: ignore[reportAttributeAccessIssue]
+        answer = await server.http.post("/v1/jobs", content=archive(1))
+        await until(lambda: not server.jobs.runner._reserved)
+
+    assert error_of(answer)[1] == "jobs_unavailable"
 
 
 async def test_a_record_of_a_gateway_that_ended_is_found(tmp_path: Path):
