@@ -291,6 +291,17 @@ def test_many_entries_that_unpack_to_too_much_are_rejected(monkeypatch: pytest.M
     assert len(packed) < 200_000 and code_of(packed, limits) == "too_large"
 
 
+def test_damaged_entries_count_to_the_unpacked_bytes(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(archive, "MIN_UNPACKED_BYTES", 5_000_000)
+    limits = ArchiveLimits(max_photos=20, max_photo_bytes=20_000_000)
+    packed = bytearray(zip_of({f"{number}.bmp": bytes(900_000) for number in range(8)}, zipfile.ZIP_DEFLATED))
+    at = 0
+    while (at := packed.find(b"PK\x01\x02", at + 1)) >= 0:
+        packed[at + 16] ^= 0xFF  # checksum
+
+    assert len(packed) < 20_000 and code_of(bytes(packed), limits) == "too_large"
+
+
 def test_a_zip_entry_that_lies_about_its_size_is_read_to_the_limit_only():
     archive = bytearray(zip_of({"a.jpg": bytes(90_000)}, zipfile.ZIP_DEFLATED))
     at = archive.index(b"PK\x01\x02") + 24
