@@ -100,12 +100,13 @@ class JobsService:
             ApiError: of the archive, the source, a limit, or ``jobs_unavailable``.
         """
         with self.limiter.acquire():
+            address = None
             if source is not None:
-                source = await self._run(sources.check_source, source, self.config.sources)
+                address = await self._run(sources.check_source, source, self.config.sources)
             id = await self._reserve(caller_of(request.scope))
             try:
                 written = await (
-                    self._store_upload(request, id) if source is None else self._list_source(source, id)
+                    self._store_upload(request, id) if address is None else self._list_source(address, id)
                 )
                 if not written.num_photos:
                     found = "archive" if source is None else "source"
@@ -214,9 +215,9 @@ class JobsService:
             raise ApiError("invalid_request", "the body is empty; send an archive, or JSON with a source")
         return num_bytes
 
-    async def _list_source(self, source: str, id: str) -> parts.WrittenParts:
+    async def _list_source(self, address: str, id: str) -> parts.WrittenParts:
         stop = StopEvent()
-        photos = sources.list_photos(source, self._limits, stop)
+        photos = sources.list_photos(address, self._limits, stop)
         try:
             return await self._run(parts.write_listed, self._store, id, photos, stop)
         except asyncio.CancelledError:

@@ -35,8 +35,8 @@ def check_source(source: str, allowed: Sequence[str]) -> str:
     if not allowed:
         need = "this server reads no sources; send an archive, or ask the operator for gateway.jobs.sources"
         raise ApiError("forbidden", need)
-    found = f"the source {source[:100]!r} is in none of {', '.join(allowed)}"
-    raise ApiError("forbidden", f"{found}; name one of them or a folder in it")
+    found = f"the source {source[:100]!r} is not allowed on this server"
+    raise ApiError("forbidden", f"{found}; name another one, or ask the operator for gateway.jobs.sources")
 
 
 def list_photos(address: str, limits: ArchiveLimits, stop: StopEvent) -> Iterator[PartItem]:
@@ -77,7 +77,7 @@ def list_photos(address: str, limits: ArchiveLimits, stop: StopEvent) -> Iterato
                 name=short_name(_plain(name)), address=None if error else file, size=size, error=error
             )
     except MissingError as error:
-        raise ApiError("invalid_request", f"there is no source {address}; correct the address") from error
+        raise ApiError("invalid_request", "there is no such source; correct the address") from error
     except StorageError as error:
         raise ApiError("jobs_unavailable", "the source cannot be read now; try again later") from error
 

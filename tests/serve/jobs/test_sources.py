@@ -146,6 +146,23 @@ async def test_sources_that_are_not_allowed_are_forbidden(tmp_path: Path, source
     assert answer[1] == "forbidden" or "\x00" in source
 
 
+async def test_paths_of_the_server_are_not_shown(tmp_path: Path):
+    photos, link = tmp_path / "secret-disk", tmp_path / "photos"
+    photos.mkdir()
+    (photos / "a.jpg").write_bytes(picture())
+    link.symlink_to(photos)
+
+    async with local_server(tmp_path / "jobs", sources=[str(link), "s3://secret-bucket"]) as server:
+        created = await server.http.post("/v1/jobs", json={"source": f"{link}/"})
+        job = await server.wait(created.json()["id"])
+        forbidden = await server.http.post("/v1/jobs", json={"source": "/etc"})
+        missing = await server.http.post("/v1/jobs", json={"source": f"{link}/b"})
+
+    assert (job["source"], job["errors"]) == (f"{link}/", 0)
+    assert error_of(forbidden)[1] == "forbidden" and error_of(missing)[1] == "invalid_request"
+    assert "secret" not in created.text + forbidden.text + missing.text
+
+
 async def test_a_source_without_photos_and_a_bad_body_are_rejected(tmp_path: Path):
     (tmp_path / "empty").mkdir()
     async with local_server(tmp_path / "jobs", sources=[str(tmp_path / "empty")]) as server:
