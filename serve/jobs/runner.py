@@ -4,6 +4,7 @@ One runner writes the state of all jobs. ``serve.jobs.actor`` runs it in an acto
 """
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections import Counter
@@ -148,6 +149,9 @@ class JobRunner:
             await asyncio.wait({job.task})
         await self._deliveries.cancel(id)
         async with job.files:
+            deleted = job.record.model_copy(update={"is_deleted": True})
+            with contextlib.suppress(StorageError):  # the disk may be full, and a deletion frees it
+                await self._in_thread(self._store.write_record, deleted)
             await self._in_thread(self._store.delete, id)
         self._jobs.pop(id, None)
         self._deleted[id] = time.monotonic()
@@ -263,8 +267,8 @@ class JobRunner:
             return
         if id not in self._jobs and id not in self._deleted:
             self._reserved.pop(id, None)
-            self._jobs[id] = Job(record)
-            if not record.is_unfinished:
+            self._jobs[id] = Job(record, is_deleted=record.is_deleted)
+            if not (record.is_unfinished or record.is_deleted):
                 self._deliveries.start(self._jobs[id])
 
     async def _tidy(self, job: Job) -> None:

@@ -146,7 +146,7 @@ class JobsService:
             raise missing from None
         except StorageError as error:
             raise self._unavailable(error, NOT_READ) from error
-        if record.caller != caller.name and "admin" not in caller.roles:
+        if record.is_deleted or (record.caller != caller.name and "admin" not in caller.roles):
             raise missing
         return record
 

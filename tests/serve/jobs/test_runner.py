@@ -165,6 +165,23 @@ async def test_a_late_report_does_not_bring_a_deleted_job_back(tmp_path: Path):
         assert await server.jobs.records(None, 10) == []
 
 
+async def test_a_deletion_that_fails_is_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def away(store: JobStore, id: str) -> None:
+        raise StorageError("away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(JobStore, "delete", away)
+        async with local_server(tmp_path) as server:
+            id = (await server.post(archive(1)))["id"]
+            await server.wait(id)
+            failed = await server.http.delete(f"/v1/jobs/{id}")
+            found = await server.http.get(f"/v1/jobs/{id}")
+    async with local_server(tmp_path):
+        await until(lambda: not [path for path in tmp_path.rglob("*") if path.is_file()])
+
+    assert error_of(failed)[1] == "jobs_unavailable" and error_of(found)[1] == "not_found"
+
+
 async def test_work_in_a_thread_ends_before_its_cancelled_task():
     is_running, stop, ended = threading.Event(), StopEvent(), False
 
