@@ -5,10 +5,13 @@ import os
 import shutil
 import stat
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 from models.s3_client import s3_client
 from models.storage import bucket_and_key, delete, is_remote, iter_items, list_files
 from models.storage_errors import SCHEME, local_errors, s3_errors
+
+_DELETES_AT_ONCE = 8
 
 
 def delete_folder(address: str) -> None:
@@ -21,8 +24,9 @@ def delete_folder(address: str) -> None:
         with local_errors(address, "removed"), contextlib.suppress(FileNotFoundError):
             shutil.rmtree(address)
         return
-    for file in list_files(address):
-        delete(file)
+    with ThreadPoolExecutor(_DELETES_AT_ONCE, thread_name_prefix="delete") as threads:
+        for _ in threads.map(delete, list_files(address)):  # not every store deletes many in one call
+            pass
 
 
 def list_folders(address: str) -> list[str]:

@@ -117,11 +117,11 @@ class JobsActor:
             await old.close()
         self._runner.start()
 
-    async def reserve(self, caller: str) -> str | Rejection | None:
-        """Return the id of a new job, or why the caller may not create one; None while jobs are loaded."""
+    async def reserve(self, id: str, caller: str) -> str | Rejection | None:
+        """Reserve a new job, as ``JobRunner.reserve``; None while jobs are loaded."""
         if self._runner is None or not self._runner.is_loaded:
             return None
-        return self._runner.reserve(caller)
+        return self._runner.reserve(id, caller)
 
     async def release(self, id: str) -> None:
         """Drop a job that was not created."""

@@ -3,13 +3,14 @@
 Nothing is extracted to a file under the name that the archive gives it.
 """
 
-import gzip
 from collections.abc import Iterator
 from typing import BinaryIO
 
 from serve.jobs import tar_archive, zip_archive
 from serve.jobs.archive_entry import ArchiveLimits, Entry
 from serve.jobs.bounded_file import BoundedFile
+from serve.jobs.cancellation import StopEvent
+from serve.jobs.gzip_reader import GzipReader
 from serve.runtime.errors import ApiError
 
 MAX_HEADER_BYTES = 1_000_000
@@ -23,7 +24,9 @@ _GZIP = b"\x1f\x8b"
 _TAR, _TAR_AT = b"ustar", 257
 
 
-def read_entries(file: BinaryIO, num_bytes: int, limits: ArchiveLimits) -> Iterator[Entry]:
+def read_entries(
+    file: BinaryIO, num_bytes: int, limits: ArchiveLimits, stop: StopEvent | None = None
+) -> Iterator[Entry]:
     """Yield every photo of an archive, or the error in place of it, in the order of the archive.
 
     Folders and hidden files (``.name``, ``__MACOSX/``) are left out.
@@ -31,10 +34,13 @@ def read_entries(file: BinaryIO, num_bytes: int, limits: ArchiveLimits) -> Itera
     Args:
         file: seekable.
         num_bytes: its size.
+        stop: ends the reading; checked before each read.
 
     Raises:
-        ApiError: ``unsupported_type``, ``unreadable_archive``, ``too_large`` or ``too_many_photos``.
+        ApiError: ``unsupported_type``, ``unreadable_archive``, ``too_large``, ``too_many_photos`` or
+            ``deadline_exceeded``.
     """
+    stop = stop or StopEvent()
     file.seek(0)
     start = file.read(512)
     file.seek(0)
@@ -42,11 +48,13 @@ def read_entries(file: BinaryIO, num_bytes: int, limits: ArchiveLimits) -> Itera
     if start.startswith(_ZIP):
         # Few entries have an extra field; those of info-zip take 32 bytes
         directory = max(MAX_HEADER_BYTES, limits.max_files * 200)
-        bounded = BoundedFile(file, max_read_bytes=directory, max_total_bytes=2 * num_bytes + total)
+        bounded = BoundedFile(
+            file, max_read_bytes=directory, max_total_bytes=2 * num_bytes + total, stop=stop
+        )
         return zip_archive.read_zip(bounded, total, limits)
     opened: BinaryIO
     if start.startswith(_GZIP):
-        opened = gzip.GzipFile(fileobj=file)  # pyright: ignore[reportAssignmentType]
+        opened = GzipReader(file, stop)  # pyright: ignore[reportAssignmentType]
     elif start[_TAR_AT:].startswith(_TAR):
         opened = file
     else:
@@ -55,5 +63,5 @@ def read_entries(file: BinaryIO, num_bytes: int, limits: ArchiveLimits) -> Itera
             "the body is neither a zip nor a tar archive; send .zip, .tar or .tar.gz, or JSON with a source",
         )
     header = max(MAX_HEADER_BYTES, tar_archive.PIECE_BYTES)
-    bounded = BoundedFile(opened, max_read_bytes=header, max_total_bytes=total, can_seek=False)
+    bounded = BoundedFile(opened, max_read_bytes=header, max_total_bytes=total, stop=stop, can_seek=False)
     return tar_archive.read_tar(bounded, limits)

@@ -3,6 +3,7 @@
 import io
 from typing import BinaryIO
 
+from serve.jobs.cancellation import StopEvent
 from serve.runtime.errors import ApiError
 
 _PIECE_BYTES = 1 << 18
@@ -20,15 +21,23 @@ class BoundedFile(io.RawIOBase):
         max_total_bytes: of all reads, bytes that are skipped included; beyond, the archive is too large.
         can_seek: the file can be read at any position. Otherwise a seek forward reads, and a seek backward
             raises.
+        stop: checked before each read and seek.
     """
 
     def __init__(
-        self, file: BinaryIO, *, max_read_bytes: int, max_total_bytes: int, can_seek: bool = True
+        self,
+        file: BinaryIO,
+        *,
+        max_read_bytes: int,
+        max_total_bytes: int,
+        stop: StopEvent,
+        can_seek: bool = True,
     ) -> None:
         self._file = file
         self._max_read_bytes = max_read_bytes
         self._left = self._max_total_bytes = max_total_bytes
         self._can_seek = can_seek
+        self._stop = stop
         self.last_read = b""
 
     def readable(self) -> bool:
@@ -47,8 +56,10 @@ class BoundedFile(io.RawIOBase):
         """Read at most ``size`` bytes.
 
         Raises:
-            ApiError: ``unreadable_archive`` for an excessive read, ``too_large`` for an excessive sum.
+            ApiError: ``unreadable_archive`` for an excessive read, ``too_large`` for an excessive sum,
+                ``deadline_exceeded``.
         """
+        self._stop.check()
         if size is None or size < 0:
             size = self._max_read_bytes + 1
         if size > self._max_read_bytes:
@@ -78,6 +89,7 @@ class BoundedFile(io.RawIOBase):
             ApiError: as ``read``; ``unreadable_archive`` for a position before the present one.
             ValueError: a negative position.
         """
+        self._stop.check()
         if self._can_seek:
             if whence == io.SEEK_SET and offset < 0:
                 raise ValueError(f"negative position {offset}")

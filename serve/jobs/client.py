@@ -23,7 +23,7 @@ CALL_TIMEOUT_S = 15.0
 """Of one request, in which the actor may be restarted."""
 RETRY_PAUSE_S = 0.5
 UNAVAILABLE = "the jobs of this server cannot be reached now; try again later"
-_PROTOCOL = 1
+_PROTOCOL = 2
 """Of calls and replies: two versions of the code use different actors."""
 
 logger = logging.getLogger("skinserve")
@@ -40,8 +40,8 @@ class Jobs(Protocol):
         """End."""
         ...
 
-    async def reserve(self, caller: str) -> str | Rejection:
-        """Return the id of a new job, or why the caller may not create one."""
+    async def reserve(self, id: str, caller: str) -> str | Rejection:
+        """Reserve a new job; return its id, or why the caller may not create one."""
         ...
 
     async def release(self, id: str) -> None:
@@ -90,9 +90,9 @@ class JobsClient:
         if self._heartbeats is not None:
             self._heartbeats.cancel()
 
-    async def reserve(self, caller: str) -> str | Rejection:
-        """Return the id of a new job, or why the caller may not create one."""
-        return await self._call("reserve", caller)
+    async def reserve(self, id: str, caller: str) -> str | Rejection:
+        """Reserve a new job; return its id, or why the caller may not create one."""
+        return await self._call("reserve", id, caller)
 
     async def release(self, id: str) -> None:
         """Drop a job that was not created; a failure is ignored, the actor drops it later."""

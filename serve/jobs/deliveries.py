@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Protocol
 
 from models.storage_errors import StorageError
+from serve.jobs.cancellation import run_to_end
 from serve.jobs.config import JobsConfig
 from serve.jobs.schemas import Delivery
 from serve.jobs.store import JobStore
@@ -86,7 +87,7 @@ class Deliveries:
             webhook = Delivery(url=webhook.url, state=state, attempts=attempts, problem=problem)
             job.record = job.record.model_copy(update={"webhook": webhook})
             try:
-                await asyncio.wrap_future(self._threads.submit(self._store.write_record, job.record))
+                await run_to_end(self._threads, self._store.write_record, job.record)
             except StorageError as error:
                 logger.error("job %s: the state of the webhook is not stored: %s", job.record.id, error)
             if state == "waiting":

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from models.storage_errors import MissingError, StorageError
+from serve.jobs.cancellation import run_to_end
 from serve.jobs.config import JobsConfig
 from serve.jobs.schemas import JobRow
 from serve.jobs.scorer import PartFailure, PartRequest, ScoredPart, internal
@@ -65,7 +66,7 @@ class Gateways(Protocol):
 
 
 class JobScorer:
-    """Score jobs; ``max_concurrent_parts`` parts of all jobs together are in progress."""
+    """Score jobs; gateways score ``max_concurrent_parts`` parts of all jobs together at once."""
 
     def __init__(
         self, config: JobsConfig, store: JobStore, gateways: Gateways, threads: ThreadPoolExecutor
@@ -125,11 +126,10 @@ class JobScorer:
 
     async def _score_parts(self, job: Job, pending: deque[int], progress: _Progress) -> None:
         while pending:
-            async with self._parts:
-                if not pending:
-                    return
-                number = pending.popleft()
-                scored = await self._score_part(job, number)
+            number = pending.popleft()
+            scored = await self._score_on_gateways(_request(job, number)) or await self._score_singly(
+                job, number
+            )
             await self._until_stored(
                 job,
                 lambda number=number, rows=scored.rows: self._store.write_rows(job.record.id, number, rows),
@@ -137,59 +137,45 @@ class JobScorer:
             if progress.add(scored):
                 await self.save(job)
 
-    async def _score_part(self, job: Job, number: int) -> ScoredPart:
-        request = _request(job, number)
+    async def _score_on_gateways(self, request: PartRequest) -> ScoredPart | None:
+        """Score a part or one photo of it; None: ``MAX_LOSSES`` gateways ended during it.
+
+        Raises:
+            JobFailedError: it could not be scored for ``fail_after_s``.
+        """
         losses, retry = 0, _Retry(self._config.fail_after_s)
         while losses < MAX_LOSSES:
+            is_sent = False
             try:
-                await self._gateways.wait()
-            except LostGatewayError:
-                await retry.pause()
-                continue
-            try:
-                scored = await self._gateways.score(request)
+                async with self._parts:  # pauses are outside: a failing job does not hold up others
+                    await self._gateways.wait()
+                    is_sent = True
+                    scored = await self._gateways.score(request)
             except LostGatewayError as error:
-                losses += 1
-                logger.warning("job %s: part %d is repeated: %s", request.job, number, error)
-                await retry.pause()
-                continue
-            if isinstance(scored, ScoredPart):
-                return scored
-            await retry.fail(scored)
-        return await self._score_singly(job, number)
-
-    async def _score_singly(self, job: Job, number: int) -> ScoredPart:
-        """Score photos one after the other; one of them may end the gateways."""
-        part, _ = await self._until_stored(job, lambda: self._store.read_part(job.record.id, number))
-        logger.warning("job %s: part %d is scored photo by photo", job.record.id, number)
-        async with self._suspects:
-            scored = [await self._score_suspect(job, number, item) for item in range(len(part.items))]
-        rows = [
-            one.rows if one is not None else _lost_row(job, part.first_index + item, part.items[item].name)
-            for item, one in enumerate(scored)
-        ]
-        num_errors = sum(1 if one is None else one.num_errors for one in scored)
-        return ScoredPart(rows=b"".join(rows), num_rows=len(rows), num_errors=num_errors)
-
-    async def _score_suspect(self, job: Job, number: int, item: int) -> ScoredPart | None:
-        """Score one photo; None: gateways ended twice during it."""
-        losses, retry = 0, _Retry(self._config.fail_after_s)
-        while losses < MAX_LOSSES:
-            try:
-                await self._gateways.wait()
-            except LostGatewayError:
-                await retry.pause()
-                continue
-            try:
-                scored = await self._gateways.score(_request(job, number, item))
-            except LostGatewayError:
-                losses += 1
+                if is_sent:
+                    losses += 1
+                    logger.warning("job %s: part %d is repeated: %s", request.job, request.part, error)
                 await retry.pause()
                 continue
             if isinstance(scored, ScoredPart):
                 return scored
             await retry.fail(scored)
         return None
+
+    async def _score_singly(self, job: Job, number: int) -> ScoredPart:
+        """Score photos one after the other; one of them may end the gateways."""
+        part, _ = await self._until_stored(job, lambda: self._store.read_part(job.record.id, number))
+        logger.warning("job %s: part %d is scored photo by photo", job.record.id, number)
+        async with self._suspects:
+            scored = [
+                await self._score_on_gateways(_request(job, number, item)) for item in range(len(part.items))
+            ]
+        rows = [
+            one.rows if one is not None else _lost_row(job, part.first_index + item, part.items[item].name)
+            for item, one in enumerate(scored)
+        ]
+        num_errors = sum(1 if one is None else one.num_errors for one in scored)
+        return ScoredPart(rows=b"".join(rows), num_rows=len(rows), num_errors=num_errors)
 
     async def _until_stored(self, job: Job, work: Callable[[], _T]) -> _T:
         """Run work on the store; repeat it while the store cannot be used.
@@ -200,7 +186,7 @@ class JobScorer:
         delay_s, is_logged = FIRST_RETRY_S, False
         while True:
             try:
-                return await asyncio.wrap_future(self._threads.submit(work))
+                return await run_to_end(self._threads, work)
             except MissingError as error:
                 logger.error("job %s: %s", job.record.id, error)
                 message = "files of the job were removed from the store; create the job again"

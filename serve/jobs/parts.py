@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 from serve.jobs.archive_entry import Entry
+from serve.jobs.cancellation import StopEvent
 from serve.jobs.records import Part, PartItem
 from serve.jobs.store import JobStore
 
@@ -36,21 +37,33 @@ def write_uploaded(store: JobStore, job: str, entries: Iterable[Entry]) -> Writt
     return written
 
 
-def write_listed(store: JobStore, job: str, items: Iterable[PartItem]) -> WrittenParts:
+def write_listed(store: JobStore, job: str, items: Iterable[PartItem], stop: StopEvent) -> WrittenParts:
     """Store the addresses of photos in parts.
 
+    Args:
+        stop: ends the writing, and what was written is deleted; checked before each part.
+
     Raises:
-        ApiError: of the source.
+        ApiError: of the source; ``deadline_exceeded``.
         StorageError: a part cannot be written.
     """
+
+    def write(number: int) -> None:
+        stop.check()
+        store.write_part(job, number, parts[number])
+
     listed = list(items)
     parts = [
         Part(first_index=first, has_data=False, items=listed[first : first + MAX_PART_PHOTOS])
         for first in range(0, len(listed), MAX_PART_PHOTOS)
     ]
-    with ThreadPoolExecutor(_WRITES_AT_ONCE) as threads:
-        for _ in threads.map(lambda numbered: store.write_part(job, *numbered), enumerate(parts)):
-            pass
+    try:
+        with ThreadPoolExecutor(_WRITES_AT_ONCE) as threads:
+            for _ in threads.map(write, range(len(parts))):
+                pass
+    finally:
+        if stop.is_set():
+            store.delete_photos(job)
     written = WrittenParts()
     written.num_photos, written.num_parts = len(listed), len(parts)
     return written

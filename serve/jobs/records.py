@@ -31,6 +31,7 @@ class JobRecord(Body):
     num_errors: int = 0
     photos_per_s: float | None = Field(default=None, description="since the job was started or resumed")
     has_photos: bool = Field(default=True, description="parts with the photos are still stored")
+    is_deleted: bool = Field(default=False, description="the client deleted the job; files may be left")
     error: ErrorDetail | None = None
     webhook: Delivery | None = None
 

@@ -4,6 +4,7 @@ One runner writes the state of all jobs. ``serve.jobs.actor`` runs it in an acto
 """
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections import Counter
@@ -14,11 +15,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple, TypeVar
 
 from models.storage_errors import MissingError, StorageError
+from serve.jobs.cancellation import run_to_end
 from serve.jobs.config import JobsConfig
 from serve.jobs.deliveries import Deliveries
 from serve.jobs.job_work import Gateways, JobFailedError, JobScorer
 from serve.jobs.records import JobRecord
-from serve.jobs.store import DamagedJobError, JobStore, age_of, new_id
+from serve.jobs.store import DamagedJobError, JobStore, age_of
 from serve.schemas import ErrorCode, ErrorDetail
 
 SWEEP_S = 30.0
@@ -46,6 +48,8 @@ class Job:
     record: JobRecord
     task: asyncio.Task[None] | None = field(default=None, repr=False)
     is_deleted: bool = False
+    files: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
+    """Held while files are deleted, so that no record is written after it is deleted."""
 
 
 class JobRunner:
@@ -64,6 +68,8 @@ class JobRunner:
         self._jobs: dict[str, Job] = {}
         self._reserved: dict[str, tuple[str, float]] = {}
         self._damaged: set[str] = set()
+        self._deleted: dict[str, float] = {}
+        """When jobs were deleted, in the last hour: a late report does not bring one back."""
         self._work = JobScorer(config, self._store, gateways, self._threads)
         self._deliveries = Deliveries(config, self._store, self._threads)
         self._sweeper: asyncio.Task[None] | None = None
@@ -91,8 +97,10 @@ class JobRunner:
         """Return whether no job runs."""
         return not any(job.task for job in self._jobs.values())
 
-    def reserve(self, caller: str) -> str | Rejection:
-        """Return the id of a new job, or why the caller may not create one."""
+    def reserve(self, id: str, caller: str) -> str | Rejection:
+        """Reserve a new job; return its id, or why the caller may not create one. It may be repeated."""
+        if id in self._reserved or id in self._jobs:
+            return id
         config = self.config
         unfinished = [job.record.caller for job in self._jobs.values() if job.record.is_unfinished]
         unfinished += [name for name, _ in self._reserved.values()]
@@ -110,20 +118,19 @@ class JobRunner:
             )
         if len(unfinished) >= config.max_unfinished:
             return Rejection("overloaded", f"{len(unfinished)} jobs are queued, the limit; try again later")
-        id = new_id()
         self._reserved[id] = caller, time.monotonic()
         return id
 
     async def release(self, id: str) -> None:
         """Drop a job that was reserved and not created, with its photos."""
-        if id not in self._jobs:
+        if id not in self._jobs and id not in self._deleted:
             self._reserved.pop(id, None)
             await self._log_errors(self._in_thread(self._store.delete, id))
 
     def add(self, record: JobRecord) -> None:
-        """Queue a job whose record is stored; a known one is ignored."""
+        """Queue a job whose record is stored; a known or deleted one is ignored."""
         self._reserved.pop(record.id, None)
-        if record.id not in self._jobs:
+        if record.id not in self._jobs and record.id not in self._deleted:
             self._jobs[record.id] = Job(record)
             self._start_jobs()
 
@@ -135,14 +142,19 @@ class JobRunner:
         """
         job = self._jobs.get(id)
         if job is None:
-            return False
+            return id in self._deleted
         job.is_deleted = True
-        await self._deliveries.cancel(id)
         if job.task is not None:
             job.task.cancel()
             await asyncio.wait({job.task})
-        await self._in_thread(self._store.delete, id)
+        await self._deliveries.cancel(id)
+        async with job.files:
+            deleted = job.record.model_copy(update={"is_deleted": True})
+            with contextlib.suppress(StorageError):  # the disk may be full, and a deletion frees it
+                await self._in_thread(self._store.write_record, deleted)
+            await self._in_thread(self._store.delete, id)
         self._jobs.pop(id, None)
+        self._deleted[id] = time.monotonic()
         return True
 
     def records(self, caller: str | None, limit: int) -> list[JobRecord]:
@@ -198,12 +210,15 @@ class JobRunner:
 
     async def _delete_photos(self, job: Job) -> None:
         """Delete the photos of a finished job; the next sweep tries again."""
-        try:
-            await self._in_thread(self._store.delete_photos, job.record.id)
-            job.record = job.record.model_copy(update={"has_photos": False})
-            await self._in_thread(self._store.write_record, job.record)
-        except StorageError as error:
-            logger.error("job %s: the photos cannot be deleted yet: %s", job.record.id, error)
+        async with job.files:
+            if job.is_deleted:
+                return
+            try:
+                await self._in_thread(self._store.delete_photos, job.record.id)
+                job.record = job.record.model_copy(update={"has_photos": False})
+                await self._in_thread(self._store.write_record, job.record)
+            except StorageError as error:
+                logger.error("job %s: the photos cannot be deleted yet: %s", job.record.id, error)
 
     async def _sweep_forever(self) -> None:
         while True:
@@ -218,7 +233,9 @@ class JobRunner:
     async def _sweep(self) -> None:
         """Load new records, forget removed ones, and delete what has expired."""
         ids = await self._in_thread(self._store.record_ids)
-        for id in sorted(ids - self._jobs.keys() - self._damaged):
+        for id in ids & self._deleted.keys():  # written by a gateway or runner that ended meanwhile
+            await self._in_thread(self._store.delete, id)
+        for id in sorted(ids - self._jobs.keys() - self._damaged - self._deleted.keys()):
             await self._load(id)
         for id, job in list(self._jobs.items()):
             if id not in ids and job.task is None and age_of(id) > timedelta(minutes=1):
@@ -231,6 +248,9 @@ class JobRunner:
             await self.release(id)
         if now > self._last_orphans + ORPHAN_AGE.total_seconds():
             self._last_orphans = now
+            self._deleted = {
+                id: at for id, at in self._deleted.items() if at > now - ORPHAN_AGE.total_seconds()
+            }
             for id in await self._in_thread(self._store.ids_with_files) - ids - self._reserved.keys():
                 if age_of(id) > ORPHAN_AGE and id not in self._jobs:
                     await self._in_thread(self._store.delete, id)
@@ -245,10 +265,10 @@ class JobRunner:
             self._damaged.add(id)
             logger.error("jobs: %s", error)
             return
-        if id not in self._jobs:
+        if id not in self._jobs and id not in self._deleted:
             self._reserved.pop(id, None)
-            self._jobs[id] = Job(record)
-            if not record.is_unfinished:
+            self._jobs[id] = Job(record, is_deleted=record.is_deleted)
+            if not (record.is_unfinished or record.is_deleted):
                 self._deliveries.start(self._jobs[id])
 
     async def _tidy(self, job: Job) -> None:
@@ -268,4 +288,4 @@ class JobRunner:
             logger.error("jobs: %s", error)
 
     async def _in_thread(self, work: Callable[..., _T], *arguments: Any) -> _T:
-        return await asyncio.wrap_future(self._threads.submit(work, *arguments))
+        return await run_to_end(self._threads, work, *arguments)

@@ -13,7 +13,8 @@ from pydantic import BaseModel
 
 from models import storage
 from models.images import PhotoError, photo_too_large
-from models.storage_errors import MissingError, StorageError
+from models.storage_errors import MissingBucketError, MissingError, StorageError
+from models.storage_folders import iter_files
 from serve.jobs.config import JobsConfig
 from serve.jobs.live_priority import LivePriority
 from serve.jobs.records import PartItem
@@ -117,7 +118,13 @@ class PartScorer:
             for number in numbers:
                 row = self._row(request, part.first_index + number, part.items[number], data, entry, score)
                 rows.append(asyncio.create_task(row))
-            return _scored(await asyncio.gather(*rows))
+            scored = await asyncio.gather(*rows)
+            if any(row.error is not None and row.error.code == "not_found" for row in scored):
+                await self._run(self._check_source, request.job)
+            for row in scored:
+                if row.error is not None:
+                    metrics.errors().inc(tags={"code": row.error.code})
+            return _scored(scored)
         except StorageError as error:
             logger.error("job %s: %s", request.job, error)
             return PartFailure(reason="photos of the job cannot be read")
@@ -165,7 +172,6 @@ class PartScorer:
             except Exception:
                 logger.exception("job %s failed on photo %d", request.job, index)
                 error = internal(request.job)
-        metrics.errors().inc(tags={"code": error.code})
         return JobRow(index=index, name=item.name, error=error)
 
     async def _read(self, item: PartItem, data: bytes) -> bytes:
@@ -173,13 +179,20 @@ class PartScorer:
             return data[item.offset : item.offset + item.size]
         try:
             photo = await self._run(_read_file, item.address, self._max_photo_bytes)
-        except MissingError:
-            raise
-        except StorageError as error:  # names of photos are not logged
+        except StorageError as error:
+            if isinstance(error, MissingError) and not isinstance(error, MissingBucketError):
+                raise
+            # Names of photos are not logged
             raise StorageError(str(error).replace(item.address, "a photo of the source")) from None
         if len(photo) > self._max_photo_bytes:
             raise photo_too_large(item.size, self._max_photo_bytes)
         return photo
+
+    def _check_source(self, job: str) -> None:
+        """Check that photos are missing one by one; raise StorageError if the whole source is."""
+        source = self._store.read_record(job).source
+        if source is not None and next(iter_files(source.rstrip("/")), None) is None:
+            raise StorageError(f"{source} has no files any more; mount or restore it")
 
     async def _run(self, work: Callable[..., Any], *arguments: Any) -> Any:
         return await asyncio.wrap_future(self._threads.submit(work, *arguments))

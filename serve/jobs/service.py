@@ -6,8 +6,7 @@ import asyncio
 import logging
 import os
 import tempfile
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any, BinaryIO, TypeVar
@@ -18,19 +17,20 @@ from models.storage import is_remote
 from models.storage_errors import MissingError, StorageError, local_errors
 from serve.jobs import parts, sources
 from serve.jobs.archive import read_entries
-from serve.jobs.archive_entry import ArchiveLimits, Entry
+from serve.jobs.archive_entry import ArchiveLimits
+from serve.jobs.cancellation import StopEvent, run_to_end
 from serve.jobs.client import Jobs
 from serve.jobs.config import JobsConfig
-from serve.jobs.records import JobRecord, PartItem
+from serve.jobs.records import JobRecord
 from serve.jobs.runner import Rejection
 from serve.jobs.schemas import Delivery
 from serve.jobs.scorer import PartScorer
-from serve.jobs.store import JobStore, is_id
+from serve.jobs.store import JobStore, is_id, new_id
 from serve.jobs.webhook_addresses import WebhookError, check_literal, parse_url
 from serve.runtime.admission import REQUEST_ID_HEADER, AdaptiveLimiter, request_slot
 from serve.runtime.callers import Caller, caller_of
 from serve.runtime.errors import ApiError, overloaded
-from serve.runtime.rate_limits import count_photos
+from serve.runtime.rate_limits import count_photos, keep_photos
 from serve.runtime.uploads import receive_pieces
 
 MAX_AT_ONCE = 4
@@ -100,12 +100,13 @@ class JobsService:
             ApiError: of the archive, the source, a limit, or ``jobs_unavailable``.
         """
         with self.limiter.acquire():
+            address = None
             if source is not None:
-                source = await self._run(sources.check_source, source, self.config.sources)
+                address = await self._run(sources.check_source, source, self.config.sources)
             id = await self._reserve(caller_of(request.scope))
             try:
                 written = await (
-                    self._store_upload(request, id) if source is None else self._list_source(source, id)
+                    self._store_upload(request, id) if address is None else self._list_source(address, id)
                 )
                 if not written.num_photos:
                     found = "archive" if source is None else "source"
@@ -126,8 +127,9 @@ class JobsService:
                 num_parts=written.num_parts,
                 webhook=webhook,
             )
-            # From here on the job exists, even if the client disconnects
-            return await asyncio.shield(self._in_background(self._commit(record)))
+            # From here on the job exists and counts, even after a disconnect or the deadline
+            give_back = keep_photos(request)
+            return await asyncio.shield(self._in_background(self._commit(record, give_back)))
 
     async def read(self, id: str, caller: Caller) -> JobRecord:
         """Return a job of a caller; ``admin`` reads all.
@@ -144,7 +146,7 @@ class JobsService:
             raise missing from None
         except StorageError as error:
             raise self._unavailable(error, NOT_READ) from error
-        if record.caller != caller.name and "admin" not in caller.roles:
+        if record.is_deleted or (record.caller != caller.name and "admin" not in caller.roles):
             raise missing
         return record
 
@@ -169,30 +171,33 @@ class JobsService:
             await self.jobs.delete(record.id)
 
     async def _reserve(self, caller: Caller) -> str:
-        reserved = await self.jobs.reserve(caller.name)
-        if isinstance(reserved, str):
-            return reserved
-        assert isinstance(reserved, Rejection)
-        if reserved.code == "overloaded":
-            raise overloaded(reserved.message, RETRY_AFTER_S)
-        raise ApiError(reserved.code, reserved.message, {"Retry-After": str(RETRY_AFTER_S)})
+        """Return the id of a new job; raise ApiError if the caller may not create one."""
+        id = new_id()
+        try:
+            reserved = await self.jobs.reserve(id, caller.name)
+        except BaseException:  # the reply may be lost
+            self._in_background(self.jobs.release(id))
+            raise
+        if isinstance(reserved, Rejection):
+            if reserved.code == "overloaded":
+                raise overloaded(reserved.message, RETRY_AFTER_S)
+            raise ApiError(reserved.code, reserved.message, {"Retry-After": str(RETRY_AFTER_S)})
+        return id
 
     async def _store_upload(self, request: Request, id: str) -> parts.WrittenParts:
         slot = request_slot(request)
         slot.reserve_bytes(UPLOAD_BYTES)
         local = None if is_remote(self.config.folder) else self.config.folder
-        stop = threading.Event()
+        stop = StopEvent()
         try:
             with await self._run(_open_scratch, local) as file:
                 num_bytes = await self._receive(request, file)
 
-                def entries() -> Iterator[Entry]:
-                    for entry in read_entries(file, num_bytes, self._limits):
-                        if stop.is_set():
-                            raise ApiError("deadline_exceeded", "the request has ended")
-                        yield entry
+                def write() -> parts.WrittenParts:
+                    entries = read_entries(file, num_bytes, self._limits, stop)
+                    return parts.write_uploaded(self._store, id, entries)
 
-                return await self._run_to_end(stop, parts.write_uploaded, self._store, id, entries())
+                return await run_to_end(self._threads, write, stop=stop)
         except StorageError as error:
             raise self._unavailable(error, NOT_STORED) from error
 
@@ -210,31 +215,26 @@ class JobsService:
             raise ApiError("invalid_request", "the body is empty; send an archive, or JSON with a source")
         return num_bytes
 
-    async def _list_source(self, source: str, id: str) -> parts.WrittenParts:
+    async def _list_source(self, address: str, id: str) -> parts.WrittenParts:
+        stop = StopEvent()
+        photos = sources.list_photos(address, self._limits, stop)
         try:
-            photos: Iterator[PartItem] = sources.list_photos(source, self._limits)
-            return await self._run(parts.write_listed, self._store, id, photos)
+            return await self._run(parts.write_listed, self._store, id, photos, stop)
+        except asyncio.CancelledError:
+            stop.set()
+            raise
         except StorageError as error:
             raise self._unavailable(error, NOT_STORED) from error
 
-    async def _commit(self, record: JobRecord) -> JobRecord:
+    async def _commit(self, record: JobRecord, give_back: Callable[[], None]) -> JobRecord:
         try:
             await self._run(self._store.write_record, record)
         except StorageError as error:
+            give_back()
             await self.jobs.release(record.id)
             raise self._unavailable(error, NOT_STORED) from error
         await self.jobs.add(record)
         return record
-
-    async def _run_to_end(self, stop: threading.Event, work: Callable[..., _T], *arguments: Any) -> _T:
-        """Run work that reads an open file; when the request is cancelled, stop and wait for it."""
-        future = self._threads.submit(work, *arguments)
-        try:
-            return await asyncio.wrap_future(future)
-        except asyncio.CancelledError:
-            stop.set()
-            await asyncio.wait({asyncio.ensure_future(asyncio.to_thread(future.exception))})
-            raise
 
     async def _run(self, work: Callable[..., _T], *arguments: Any) -> _T:
         return await asyncio.wrap_future(self._threads.submit(work, *arguments))

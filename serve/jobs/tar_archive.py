@@ -48,6 +48,8 @@ def read_tar(file: BoundedFile, limits: ArchiveLimits) -> Iterator[Entry]:
             yield Entry(name=short_name(name), data=data, error=error)
         if file.last_read != bytes(_BLOCK_BYTES):  # tarfile ends at a damaged header without an error
             raise damaged("a header is invalid, or the end is missing")
+        while file.read(PIECE_BYTES):  # gzip has its checksum at the end
+            pass
     except _DAMAGED as error:
         raise damaged(str(error)) from error
 

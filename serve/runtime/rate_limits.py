@@ -6,8 +6,9 @@ state of one gateway in ``leases``. Decision: docs/decisions/0030-rate-limits.md
 
 import ipaddress
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from zoneinfo import ZoneInfo
 
 from starlette.datastructures import MutableHeaders
@@ -145,6 +146,11 @@ class PhotoCount:
             self._leases.give_back_photos(self._caller, self._counted)
             self._counted = 0
 
+    def keep(self) -> Callable[[], None]:
+        """Keep these photos counted even after a 5xx; return a function that gives them back."""
+        kept, self._counted = self._counted, 0
+        return partial(self._leases.give_back_photos, self._caller, kept)
+
     async def _take(self, number: int) -> None:
         decision = await self._leases.take_photos(self._caller, number)
         if not decision.accepted:
@@ -154,7 +160,7 @@ class PhotoCount:
 async def count_photos(request: Request, number: int) -> None:
     """Count the photos of a request in the daily quota of its caller.
 
-    Photos of a 5xx are given back.
+    Photos of a 5xx are given back, unless ``keep_photos`` is called.
 
     Raises:
         ApiError: ``rate_limited``.
@@ -162,6 +168,12 @@ async def count_photos(request: Request, number: int) -> None:
     count: PhotoCount | None = request.scope.get(_PHOTOS)
     if count is not None:
         await count.add(number)
+
+
+def keep_photos(request: Request) -> Callable[[], None]:
+    """Keep the photos of a request counted even after a 5xx; return a function that gives them back."""
+    count: PhotoCount | None = request.scope.get(_PHOTOS)
+    return (lambda: None) if count is None else count.keep()
 
 
 async def limit_feedback(scope: Scope, leases: LeaseClient | None, per_minute: int | None) -> None:

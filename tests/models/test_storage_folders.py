@@ -1,10 +1,11 @@
 import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from models import storage
+from models import storage, storage_folders
 from models.storage_errors import MissingError, StorageError
 from models.storage_folders import delete_folder, iter_files, list_folders
 from tests.local_bucket import new_bucket, s3_server
@@ -46,6 +47,14 @@ def test_a_removed_folder_leaves_the_others(root: str):
 
     assert {address for address, _ in iter_files(root)} == {f"{root}/ab", f"{root}/c/3"}
     assert [size for _, size in iter_files(f"{root}-other")] == [1]
+
+
+def test_objects_are_removed_several_at_once(monkeypatch: pytest.MonkeyPatch):
+    both = threading.Barrier(2, timeout=5)
+    monkeypatch.setattr(storage_folders, "list_files", lambda address: [f"{address}/1", f"{address}/2"])
+    monkeypatch.setattr(storage_folders, "delete", lambda address: both.wait())
+
+    delete_folder("s3://bucket/a")
 
 
 def test_links_and_special_files_are_left_out(tmp_path: Path):

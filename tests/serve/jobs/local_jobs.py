@@ -28,6 +28,8 @@ class LocalGateways:
 
     scorer: PartScorer | None = None
     failures: list[Exception | PartFailure] = field(default_factory=list)
+    failing: str | None = None
+    """Parts of this job cannot be scored."""
     poison: str | None = None
     """A gateway ends on a photo of this name."""
     requests: list[PartRequest] = field(default_factory=list)
@@ -41,6 +43,8 @@ class LocalGateways:
     async def score(self, request: PartRequest) -> ScoredPart | PartFailure:
         self.requests.append(request)
         await self.gate.wait()
+        if request.job == self.failing:
+            return PartFailure(reason="photos of the job cannot be read")
         if self.failures:
             failure = self.failures.pop(0)
             if isinstance(failure, PartFailure):
@@ -67,10 +71,10 @@ class LocalJobs:
     async def close(self) -> None:
         await self.runner.close()
 
-    async def reserve(self, caller: str) -> str | Rejection:
+    async def reserve(self, id: str, caller: str) -> str | Rejection:
         while not self.runner.is_loaded:
             await asyncio.sleep(0.01)
-        return self.runner.reserve(caller)
+        return self.runner.reserve(id, caller)
 
     async def release(self, id: str) -> None:
         await self.runner.release(id)

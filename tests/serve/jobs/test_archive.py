@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from serve.jobs import archive
 from serve.jobs.archive import MIN_UNPACKED_BYTES, read_entries
 from serve.jobs.archive_entry import MAX_NAME_CHARS, ArchiveLimits, Entry
+from serve.jobs.cancellation import StopEvent
 from serve.runtime.errors import ApiError
 from tests.serve.jobs.archives import tar_of, zip_of
 
@@ -191,6 +192,59 @@ def test_a_gzip_bomb_is_rejected_without_its_memory(monkeypatch: pytest.MonkeyPa
     assert code == "too_large" and len(bomb) < 1_000_000 and peak < 5_000_000
 
 
+class CountedFile(io.BytesIO):
+    """Count reads; end the request in the last of ``reads_until_stop``."""
+
+    def __init__(self, content: bytes, reads_until_stop: int = 0) -> None:
+        super().__init__(content)
+        self.num_reads = 0
+        self.stop = StopEvent()
+        self._reads_until_stop = reads_until_stop
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        self.num_reads += 1
+        if self.num_reads == self._reads_until_stop:
+            self.stop.set()
+        return super().read(size)
+
+
+@pytest.mark.parametrize("pack", PACKERS)
+@pytest.mark.parametrize("name", [".hidden", "large.jpg"])
+def test_reading_ends_with_the_request(pack: Pack, name: str):
+    noise = random.Random(0).randbytes(3_000_000)
+    packed = pack({"a.jpg": noise[:90_000], name: noise, "b.jpg": noise[:90_000]})
+    file = CountedFile(packed, reads_until_stop=4)
+
+    with pytest.raises(ApiError) as caught:
+        list(read_entries(file, len(packed), LIMITS, file.stop))
+
+    assert caught.value.code == "deadline_exceeded" and file.num_reads == 4
+
+
+def test_a_name_in_a_gzip_header_is_skipped_in_large_reads():
+    packed = gzip.compress(tar_of(PHOTOS))
+    file = CountedFile(packed[:3] + b"\x08" + packed[4:10] + b"n" * 1_000_000 + b"\0" + packed[10:])
+
+    assert [entry.name for entry in read_entries(file, 1_000_000, LIMITS)] == list(PHOTOS)
+    assert file.num_reads < 30
+
+
+def test_members_of_gzip_are_limited_and_padding_is_ignored():
+    content = tar_of(PHOTOS)
+    halves = gzip.compress(content[:1000]) + bytes(100_000) + gzip.compress(content[1000:])
+
+    assert [entry.name for entry in read(halves + bytes(1000))] == list(PHOTOS)
+    with pytest.raises(ApiError, match="more than 10000 gzip members"):
+        read(gzip.compress(b"") * 10_001)
+
+
+def test_a_wrong_checksum_of_gzip_is_damage():
+    packed = bytearray(gzip.compress(tar_of(PHOTOS)))
+    packed[-8] ^= 0xFF
+
+    assert code_of(bytes(packed)) == "unreadable_archive"
+
+
 def test_a_pax_header_of_any_size_is_not_read_into_memory():
     header = tarfile.TarInfo("pax")
     header.type, header.size = tarfile.XHDTYPE, 50_000_000
@@ -235,6 +289,17 @@ def test_many_entries_that_unpack_to_too_much_are_rejected(monkeypatch: pytest.M
     packed = zip_of({f"{number}.bmp": drawn for number in range(8)}, zipfile.ZIP_DEFLATED)
 
     assert len(packed) < 200_000 and code_of(packed, limits) == "too_large"
+
+
+def test_damaged_entries_count_to_the_unpacked_bytes(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(archive, "MIN_UNPACKED_BYTES", 5_000_000)
+    limits = ArchiveLimits(max_photos=20, max_photo_bytes=20_000_000)
+    packed = bytearray(zip_of({f"{number}.bmp": bytes(900_000) for number in range(8)}, zipfile.ZIP_DEFLATED))
+    at = 0
+    while (at := packed.find(b"PK\x01\x02", at + 1)) >= 0:
+        packed[at + 16] ^= 0xFF  # checksum
+
+    assert len(packed) < 20_000 and code_of(bytes(packed), limits) == "too_large"
 
 
 def test_a_zip_entry_that_lies_about_its_size_is_read_to_the_limit_only():

@@ -1,12 +1,16 @@
 """Jobs of several callers: keys, limits, quotas, priority."""
 
 import asyncio
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from models.storage_errors import StorageError
 from serve.jobs.live_priority import QUIET_S, TURN_S
+from serve.jobs.records import JobRecord
+from serve.jobs.store import JobStore
 from serve.runtime.keys_file import KeyEntry, change_keys, key_digest
 from tests.serve.fakes import FakeModels, error_of, picture
 from tests.serve.jobs.archives import zip_of
@@ -76,6 +80,51 @@ async def test_photos_count_in_the_quota_when_the_job_is_accepted(tmp_path: Path
 
     assert statuses == [429, 202, 429, 202]
     assert stored == [1, 4]
+
+
+async def test_photos_count_even_if_the_deadline_passes_while_the_record_is_written(
+    tmp_path: Path, keys: str, monkeypatch: pytest.MonkeyPatch
+):
+    may_write, real = threading.Event(), JobStore.write_record
+
+    def write_record(store: JobStore, record: JobRecord) -> None:
+        may_write.wait(20)
+        real(store, record)
+
+    monkeypatch.setattr(JobStore, "write_record", write_record)
+    archive = zip_of({f"{number}.jpg": picture() for number in range(5)})
+    headers = bearer("poor") | {"x-request-timeout-seconds": "1"}
+    async with local_server(tmp_path / "jobs", gateway={"keys_file": keys}) as server:
+        late = await server.http.post("/v1/jobs", content=archive, headers=headers)
+        may_write.set()
+        more = await server.http.post("/v1/jobs", content=PHOTO, headers=bearer("poor"))
+        async with asyncio.timeout(10):
+            while not (jobs := (await server.http.get("/v1/jobs", headers=bearer("boss"))).json()["jobs"]):
+                await asyncio.sleep(0.02)
+
+    assert (late.status_code, more.status_code) == (504, 429)
+    assert [job["photos"] for job in jobs] == [5]
+
+
+async def test_photos_of_a_job_that_cannot_be_stored_are_given_back(
+    tmp_path: Path, keys: str, monkeypatch: pytest.MonkeyPatch
+):
+    failures, real = [StorageError("away")], JobStore.write_record
+
+    def write_record(store: JobStore, record: JobRecord) -> None:
+        if failures:
+            raise failures.pop()
+        real(store, record)
+
+    monkeypatch.setattr(JobStore, "write_record", write_record)
+    archive = zip_of({f"{number}.jpg": picture() for number in range(5)})
+    async with local_server(tmp_path / "jobs", gateway={"keys_file": keys}) as server:
+        statuses = [
+            (await server.http.post("/v1/jobs", content=archive, headers=bearer("poor"))).status_code
+            for _ in range(3)
+        ]
+
+    assert statuses == [503, 202, 429]
 
 
 async def test_jobs_of_a_caller_and_of_all_are_limited(tmp_path: Path, keys: str):

@@ -1,8 +1,11 @@
 import asyncio
 import errno
 import os
+import threading
+import time
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -12,11 +15,13 @@ import pytest
 from models import storage
 from models.storage_errors import StorageError
 from serve.jobs import deliveries, job_work, runner
+from serve.jobs.cancellation import StopEvent, run_to_end
 from serve.jobs.job_work import LostGatewayError
 from serve.jobs.records import JobRecord
 from serve.jobs.scorer import PartFailure
 from serve.jobs.store import JobStore, age_of, is_id, new_id
 from serve.jobs.webhook_addresses import WebhookError
+from serve.runtime.errors import ApiError
 from tests.serve.fakes import error_of, picture
 from tests.serve.jobs.archives import zip_of
 from tests.serve.jobs.local_jobs import LocalServer, local_server
@@ -74,6 +79,18 @@ async def test_a_job_waits_for_a_source_and_fails_after_a_time(tmp_path: Path):
     assert failed["error"]["code"] == "jobs_unavailable" and reason in failed["error"]["message"]
 
 
+async def test_a_failing_job_does_not_hold_up_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(job_work, "FIRST_RETRY_S", 60)
+    async with local_server(tmp_path, max_concurrent_parts=1) as server:
+        server.gateways.gate.clear()
+        server.gateways.failing = (await server.post(archive(1)))["id"]
+        other = (await server.post(archive(1)))["id"]
+        server.gateways.gate.set()
+
+        async with asyncio.timeout(5):
+            await server.wait(other)
+
+
 async def test_a_new_runner_resumes_without_scoring_twice(tmp_path: Path):
     async with local_server(tmp_path, max_concurrent_parts=1) as server:
         created = await server.post(archive(100))
@@ -105,6 +122,86 @@ async def test_a_deleted_job_is_cancelled_and_leaves_no_file(tmp_path: Path):
             assert error_of(answer)[:2] == (404, "not_found")
         server.gateways.gate.set()
         await server.wait((await server.post(archive(1)))["id"])
+
+
+@pytest.mark.parametrize("write", ["write_rows", "write_record"])
+async def test_a_write_that_is_in_progress_does_not_bring_a_deleted_job_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: str
+):
+    is_writing, may_write, real = threading.Event(), threading.Event(), getattr(JobStore, write)
+
+    def slow(store: JobStore, *arguments: Any) -> None:
+        if threading.current_thread().name.startswith("jobs"):  # not in the gateway
+            is_writing.set()
+            may_write.wait(10)
+        real(store, *arguments)
+
+    monkeypatch.setattr(JobStore, write, slow)
+    async with local_server(tmp_path) as server:
+        id = (await server.post(archive(1)))["id"]
+        await until(is_writing.is_set)
+        deleting = asyncio.create_task(server.http.delete(f"/v1/jobs/{id}"))
+        await asyncio.sleep(0.2)
+        may_write.set()
+        assert (await deleting).status_code == 204
+        await asyncio.sleep(0.2)
+
+        assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+async def test_a_late_report_does_not_bring_a_deleted_job_back(tmp_path: Path):
+    async with local_server(tmp_path) as server:
+        id = (await server.post(archive(1)))["id"]
+        await server.wait(id)
+        stale = JobStore(str(tmp_path)).read_record(id)
+        await server.http.delete(f"/v1/jobs/{id}")
+
+        await server.jobs.add(stale)
+        JobStore(str(tmp_path)).write_record(stale)
+
+        assert await server.jobs.records(None, 10) == []
+        assert await server.jobs.delete(id)
+        await until(lambda: not (tmp_path / "records" / f"{id}.json").exists())
+        assert await server.jobs.records(None, 10) == []
+
+
+async def test_a_deletion_that_fails_is_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def away(store: JobStore, id: str) -> None:
+        raise StorageError("away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(JobStore, "delete", away)
+        async with local_server(tmp_path) as server:
+            id = (await server.post(archive(1)))["id"]
+            await server.wait(id)
+            failed = await server.http.delete(f"/v1/jobs/{id}")
+            found = await server.http.get(f"/v1/jobs/{id}")
+    async with local_server(tmp_path):
+        await until(lambda: not [path for path in tmp_path.rglob("*") if path.is_file()])
+
+    assert error_of(failed)[1] == "jobs_unavailable" and error_of(found)[1] == "not_found"
+
+
+async def test_work_in_a_thread_ends_before_its_cancelled_task():
+    is_running, stop, ended = threading.Event(), StopEvent(), False
+
+    def work() -> None:
+        nonlocal ended
+        is_running.set()
+        stop.wait(10)
+        time.sleep(0.2)
+        ended = True
+
+    with ThreadPoolExecutor(1) as threads:
+        task = asyncio.create_task(run_to_end(threads, work, stop=stop))
+        await until(is_running.is_set)
+        for _ in range(2):
+            task.cancel()
+            await asyncio.sleep(0.05)
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    assert ended
 
 
 async def test_jobs_of_several_callers_take_turns(tmp_path: Path):
@@ -179,10 +276,27 @@ async def test_expired_jobs_and_orphans_are_deleted(tmp_path: Path, monkeypatch:
 async def test_a_reservation_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(runner, "RESERVED_S", 0.1)
     async with local_server(tmp_path, max_unfinished_per_caller=1) as server:
-        assert isinstance(await server.jobs.reserve("key:a"), str)
-        assert isinstance(await server.jobs.reserve("key:a"), runner.Rejection)
+        id = new_id()
+        assert await server.jobs.reserve(id, "key:a") == await server.jobs.reserve(id, "key:a") == id
+        assert isinstance(await server.jobs.reserve(new_id(), "key:a"), runner.Rejection)
         await until(lambda: not server.jobs.runner._reserved)
-        assert isinstance(await server.jobs.reserve("key:a"), str)
+        id = new_id()
+        assert await server.jobs.reserve(id, "key:a") == await server.jobs.reserve(id, "key:a") == id
+
+
+async def test_a_reservation_whose_reply_is_lost_ends(tmp_path: Path):
+    async with local_server(tmp_path) as server:
+        reserve = server.jobs.reserve
+
+        async def lost(id: str, caller: str) -> str:
+            await reserve(id, caller)
+            raise ApiError("jobs_unavailable", "lost")
+
+        server.jobs.reserve = lost  # pyright: ignore[reportAttributeAccessIssue]
+        answer = await server.http.post("/v1/jobs", content=archive(1))
+        await until(lambda: not server.jobs.runner._reserved)
+
+    assert error_of(answer)[1] == "jobs_unavailable"
 
 
 async def test_a_record_of_a_gateway_that_ended_is_found(tmp_path: Path):

@@ -2,15 +2,23 @@
 
 import asyncio
 import json
+import os
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from models import storage
-from models.storage_errors import StorageError
+from models.storage_errors import MissingBucketError, StorageError
 from serve.jobs import scorer, sources
+from serve.jobs.cancellation import StopEvent
 from serve.jobs.config import JobsConfig
+from serve.jobs.parts import write_listed
+from serve.jobs.records import PartItem
+from serve.jobs.store import JobStore, new_id
+from serve.runtime.errors import ApiError
 from tests.local_bucket import new_bucket, s3_server
 from tests.serve.fakes import error_of, picture
 from tests.serve.jobs.archives import zip_of
@@ -58,6 +66,64 @@ async def test_a_photo_that_is_removed_or_becomes_a_link_is_an_error_row(tmp_pat
     assert [row.get("error", {}).get("code") for row in rows] == ["not_found", "not_found", None]
 
 
+async def test_a_name_that_is_not_utf8_is_an_error_row(tmp_path: Path):
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    (photos / "a.jpg").write_bytes(picture())
+    (photos / os.fsdecode(b"caf\xe9.jpg")).write_bytes(picture())
+
+    async with local_server(tmp_path / "jobs", sources=[str(photos)]) as server:
+        created = await server.http.post("/v1/jobs", json={"source": str(photos)})
+        assert created.status_code == 202, created.text
+        await server.wait(created.json()["id"])
+        rows = await server.rows(created.json()["id"])
+
+    assert [row["name"] for row in rows] == ["a.jpg", "caf?.jpg"]
+    assert "error" not in rows[0] and "not UTF-8" in rows[1]["error"]["message"]
+
+
+@pytest.mark.parametrize("leaves_folder", [True, False])
+async def test_a_source_that_is_not_mounted_is_waited_for(tmp_path: Path, leaves_folder: bool):
+    photos, away = tmp_path / "photos", tmp_path / "away"
+    photos.mkdir()
+    (photos / "a.jpg").write_bytes(picture())
+
+    async with local_server(tmp_path / "jobs", sources=[str(photos)]) as server:
+        server.gateways.gate.clear()
+        id = (await server.http.post("/v1/jobs", json={"source": str(photos)})).json()["id"]
+        photos.rename(away)
+        if leaves_folder:
+            photos.mkdir()
+        server.gateways.gate.set()
+        async with asyncio.timeout(10):
+            while len(server.gateways.requests) < 2:
+                await asyncio.sleep(0.02)
+        if leaves_folder:
+            photos.rmdir()
+        away.rename(photos)
+        job = await server.wait(id)
+
+    assert (job["scored"], job["errors"]) == (1, 0)
+
+
+async def test_a_bucket_that_is_missing_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.jpg").write_bytes(picture())
+    real, failures = scorer.storage.read_bytes, [MissingBucketError("there is no bucket photos")]
+
+    def read_bytes(address: str, **options: Any) -> bytes:
+        if failures and address.endswith("a.jpg"):
+            raise failures.pop()
+        return real(address, **options)
+
+    monkeypatch.setattr(scorer.storage, "read_bytes", read_bytes)
+    async with local_server(tmp_path / "jobs", sources=[str(tmp_path / "photos")]) as server:
+        created = await server.http.post("/v1/jobs", json={"source": str(tmp_path / "photos")})
+        job = await server.wait(created.json()["id"])
+
+    assert (job["errors"], failures) == (0, [])
+
+
 @pytest.mark.parametrize(
     "source",
     [
@@ -78,6 +144,23 @@ async def test_sources_that_are_not_allowed_are_forbidden(tmp_path: Path, source
 
     assert answer[1] in ("forbidden", "invalid_request")
     assert answer[1] == "forbidden" or "\x00" in source
+
+
+async def test_paths_of_the_server_are_not_shown(tmp_path: Path):
+    photos, link = tmp_path / "secret-disk", tmp_path / "photos"
+    photos.mkdir()
+    (photos / "a.jpg").write_bytes(picture())
+    link.symlink_to(photos)
+
+    async with local_server(tmp_path / "jobs", sources=[str(link), "s3://secret-bucket"]) as server:
+        created = await server.http.post("/v1/jobs", json={"source": f"{link}/"})
+        job = await server.wait(created.json()["id"])
+        forbidden = await server.http.post("/v1/jobs", json={"source": "/etc"})
+        missing = await server.http.post("/v1/jobs", json={"source": f"{link}/b"})
+
+    assert (job["source"], job["errors"]) == (f"{link}/", 0)
+    assert error_of(forbidden)[1] == "forbidden" and error_of(missing)[1] == "invalid_request"
+    assert "secret" not in created.text + forbidden.text + missing.text
 
 
 async def test_a_source_without_photos_and_a_bad_body_are_rejected(tmp_path: Path):
@@ -107,6 +190,57 @@ async def test_a_source_that_is_away_is_no_lost_job(tmp_path: Path, monkeypatch:
         answer = await server.http.post("/v1/jobs", json={"source": "s3://bucket/a"})
 
     assert error_of(answer)[:2] == (503, "jobs_unavailable") and "secret-host" not in answer.text
+
+
+async def test_listing_ends_with_its_request_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    num_listed = 0
+
+    def slow(address: str) -> Iterator[tuple[str, int]]:
+        nonlocal num_listed
+        while num_listed < 200:
+            num_listed += 1
+            time.sleep(0.02)
+            yield f"{address}/{num_listed}.jpg", 1
+
+    monkeypatch.setattr(sources, "iter_files", slow)
+    async with local_server(tmp_path, sources=["s3://bucket"]) as server:
+        headers = {"x-request-timeout-seconds": "0.5"}
+        answer = await server.http.post("/v1/jobs", json={"source": "s3://bucket/a"}, headers=headers)
+        await asyncio.sleep(0.2)
+        num_at_end = num_listed
+        await asyncio.sleep(0.2)
+
+    assert answer.status_code == 504 and num_listed == num_at_end < 200
+
+
+def test_parts_that_are_written_after_the_end_of_a_request_are_deleted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    store, stop, id = JobStore(str(tmp_path)), StopEvent(), new_id()
+    real = JobStore.write_part
+
+    def write_part(store: JobStore, *arguments: Any) -> None:
+        stop.set()
+        real(store, *arguments)
+
+    monkeypatch.setattr(JobStore, "write_part", write_part)
+    items = [PartItem(name=f"{number}.jpg", address=f"s3://bucket/{number}.jpg") for number in range(1000)]
+
+    with pytest.raises(ApiError, match="the request has ended"):
+        write_listed(store, id, items, stop)
+
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+async def test_hidden_files_of_a_source_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    files = [("s3://bucket/a/b.jpg", 1)] + [(f"s3://bucket/a/.{number}", 1) for number in range(1003)]
+    monkeypatch.setattr(sources, "iter_files", lambda address: iter(files))
+    async with local_server(tmp_path, sources=["s3://bucket"], max_photos=1) as server:
+        answer = error_of(await server.http.post("/v1/jobs", json={"source": "s3://bucket/a"}))
+
+    assert answer[1] == "too_many_photos" and "hidden ones included" in answer[2]
 
 
 async def test_the_store_of_jobs_may_be_a_bucket(tmp_path: Path):
