@@ -97,7 +97,12 @@ class Gateway(GrpcInferenceService):
         publish_checks(
             app.state.checks, self._config.allowed_origins, app.state.authorizer, app.state.audit_log
         )
-        self.set_grpc_app(app, local_only=self._config.grpc_local_only)
+        self.set_grpc_app(
+            app,
+            authorizer=app.state.authorizer,
+            pool=app.state.open_inference.pool,
+            local_only=self._config.grpc_local_only,
+        )
         return app
 
 

@@ -27,7 +27,10 @@ FORMAT_VERSION = 1
 MAX_PHOTOS_PER_SHARD = 10_000
 RUN, LISTING, SUMMARY = "run.json", "listing.json", "summary.json"
 MANIFEST, ROWS, CRASHES = "manifest", "rows", "crashes"
+LOCK = ".lock"
 _PART = re.compile(r"part-(\d{7,})\.\w+")
+_STARTED = re.compile(rf"{re.escape(LOCK)}|\.{re.escape(RUN)}\.\w+")
+"""Files of a command that was killed before it had written ``run.json``."""
 
 
 class _File(BaseModel):
@@ -129,14 +132,13 @@ class RunFolder:
             StorageError: it cannot be read or written.
         """
         self._check_apart_from(settings.source)
-        found = self._read(RUN, RunSettings)
-        if found is None and next(iterate_files(self.address), None) is not None:
-            raise BulkError(f"{self.address} has files and is no output of this command; name a new folder")
-        if found is not None and found != settings:
-            raise BulkError(_difference(self.address, found.model_dump(), settings.model_dump()))
-        if found is None:
-            self._write(RUN, settings)
+        self._find_settings()  # no lock file in a folder with other files
         with self._lock():
+            found = self._find_settings()
+            if found is None:
+                self._write(RUN, settings)
+            elif found != settings:
+                raise BulkError(_difference(self.address, found.model_dump(), settings.model_dump()))
             yield
 
     def read_listing(self) -> Listing | None:
@@ -192,6 +194,14 @@ class RunFolder:
         """Return the address of the list of a shard's photos."""
         return join(self.address, f"{MANIFEST}/{shard:07}.json")
 
+    def _find_settings(self) -> RunSettings | None:
+        """Return the settings of the run in this folder; None in an empty folder."""
+        has_files = any(not _STARTED.fullmatch(file.name) for file in iterate_files(self.address))
+        found = self._read(RUN, RunSettings)  # after the listing: another command may have begun the run
+        if found is None and has_files:
+            raise BulkError(f"{self.address} has files and is no output of this command; name a new folder")
+        return found
+
     def _read(self, name: str, kind: type[_F]) -> _F | None:
         try:
             return kind.model_validate_json(read_bytes(join(self.address, name)))
@@ -216,8 +226,9 @@ class RunFolder:
         if is_remote(self.address):
             yield
             return
-        lock = FileLock(os.path.join(self.address, ".lock"), timeout=0)
+        lock = FileLock(os.path.join(self.address, LOCK), timeout=0)
         with local_errors(self.address, "locked"):
+            os.makedirs(self.address, exist_ok=True)
             try:
                 lock.acquire()
             except Timeout as error:

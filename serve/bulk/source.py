@@ -1,6 +1,8 @@
 """The photos of a folder or a bucket: listing and reading."""
 
+import errno
 import os
+import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,6 +19,12 @@ from models.storage_listing import ListedFile, iterate_files
 
 NUM_READERS = 8
 """Threads of one worker that read photos ahead, most of the time waiting for S3."""
+RETRY_PAUSES_S = (0.5, 2.0, 8.0)
+"""Before each further attempt to read a local file, for instance of a network file system."""
+_ERRORS_OF_ONE_FILE = (
+    *(errno.EACCES, errno.EPERM, errno.EISDIR),
+    *(errno.ELOOP, errno.ENOTDIR, errno.ENAMETOOLONG),  # of broken links
+)
 PHOTO_SUFFIXES = tuple(suffix for format in PHOTO_FORMATS for suffix in format.suffixes)
 
 
@@ -69,24 +77,30 @@ class Source:
         """Return the content of a photo, or why this one cannot be read.
 
         Raises:
-            StorageError: the bucket cannot be read.
+            StorageError: the bucket cannot be read, or the disk after several attempts.
         """
         if photo.num_bytes > MAX_PHOTO_BYTES:
             error = photo_too_large(photo.num_bytes, MAX_PHOTO_BYTES)
             return Failure(error.code, str(error))
-        try:
-            return read_bytes(f"{self.address}/{photo.name}")
-        except MissingBucketError:
-            raise
-        except MissingError:
-            message = "the photo was listed and is no longer there; restore it and score it into a new folder"
-            return Failure("missing", message, is_of_storage=True)
-        except StorageError as error:
-            if is_remote(self.address):
+        for pause_s in (*RETRY_PAUSES_S, None):
+            try:
+                return read_bytes(f"{self.address}/{photo.name}")
+            except MissingBucketError:
                 raise
-            reason = error.__cause__.strerror if isinstance(error.__cause__, OSError) else None
-            message = f"the file cannot be read: {(reason or 'error').lower()}; correct that"
-            return Failure("unreadable_file", message, is_of_storage=True)
+            except MissingError:
+                message = (
+                    "the photo was listed and is no longer there; restore it and score it into a new folder"
+                )
+                return Failure("missing", message, is_of_storage=True)
+            except StorageError as error:
+                cause = error.__cause__
+                if isinstance(cause, OSError) and cause.errno in _ERRORS_OF_ONE_FILE:
+                    message = f"the file cannot be read: {(cause.strerror or 'error').lower()}; correct that"
+                    return Failure("unreadable_file", message, is_of_storage=True)
+                if pause_s is None or is_remote(self.address):
+                    raise
+            time.sleep(pause_s)
+        raise AssertionError("unreachable")
 
     def read_ahead(self, photos: Sequence[Photo]) -> Iterator[bytes | Failure]:
         """Yield the contents of photos in order, reading up to ``NUM_READERS`` ahead.

@@ -11,7 +11,7 @@ from fastapi.responses import JSONResponse
 
 from serve.config import GatewayConfig
 from serve.open_inference import openapi
-from serve.open_inference.binary_tensors import HEADER_LENGTH, invalid
+from serve.open_inference.binary_tensors import HEADER_LENGTH, invalid, json_length
 from serve.open_inference.catalog import SelectedModel, ServedModels
 from serve.open_inference.messages import InferenceRequest
 from serve.open_inference.request_body import read_request
@@ -153,8 +153,7 @@ async def _read_request(
         outputs=task.outputs(found.entry),
         parameters=task.parameters,
     )
-    text_length = header_length if header_length is not None and header_length.isdigit() else len(body)
-    if len(body) <= MAX_FAST_BYTES and int(text_length) <= MAX_FAST_JSON_BYTES:
+    if len(body) <= MAX_FAST_BYTES and json_length(body, header_length) <= MAX_FAST_JSON_BYTES:
         return read(body, header_length)
     return await service.pool.run(read, body, header_length)
 

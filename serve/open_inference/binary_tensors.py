@@ -18,8 +18,8 @@ HEADER_LENGTH = "Inference-Header-Content-Length"
 _LENGTH = struct.Struct("<I")
 
 
-def split_body(body: bytes, header_length: str | None) -> tuple[memoryview, memoryview]:
-    """Return the JSON part and the binary part of a body.
+def json_length(body: bytes, header_length: str | None) -> int:
+    """Return the bytes of the JSON part of a body.
 
     Args:
         body: of a request.
@@ -28,9 +28,8 @@ def split_body(body: bytes, header_length: str | None) -> tuple[memoryview, memo
     Raises:
         ApiError: ``invalid_request``.
     """
-    view = memoryview(body)
     if header_length is None:
-        return view, view[:0]
+        return len(body)
     if not (header_length.isascii() and header_length.isdigit() and len(header_length) <= 10):
         raise invalid(f"the header {HEADER_LENGTH} is {header_length[:40]!r}", "send a number of bytes")
     length = int(header_length)
@@ -39,6 +38,12 @@ def split_body(body: bytes, header_length: str | None) -> tuple[memoryview, memo
             f"the header {HEADER_LENGTH} is {length}, the body has {len(body)} bytes",
             "send the length of the JSON part, and the whole body",
         )
+    return length
+
+
+def split_body(body: bytes, header_length: str | None) -> tuple[memoryview, memoryview]:
+    """Return the JSON part and the binary part of a body; arguments and errors as ``json_length``."""
+    view, length = memoryview(body), json_length(body, header_length)
     return view[:length], view[length:]
 
 

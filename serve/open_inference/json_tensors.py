@@ -40,22 +40,34 @@ def read_json_tensor(
             found = str(content_type)[:40]
             raise invalid(f"content_type of input {spec.name!r} is {found!r}", f"send {BASE64}")
         return [_decode_base64(one, spec.name, index) for index, one in enumerate(data)]
-    array = _read_numbers(data, spec)
-    if array.shape not in (tuple(shape), (array.size,)):
-        raise invalid(f"the data of input {spec.name!r} has the shape {array.shape}", "send a flat list")
-    _check_number(spec, array.size, shape)
-    return array.astype(np.uint8).reshape(shape)
+    return np.frombuffer(_read_numbers(data, spec, shape), np.uint8).reshape(shape)
 
 
-def _read_numbers(data: Sequence[object], spec: TensorSpec) -> np.ndarray:
-    problem = f"the data of input {spec.name!r} is ragged, or has values that are no integers from 0 to 255"
+def _read_numbers(data: Sequence[object], spec: TensorSpec, shape: Sequence[int]) -> bytes:
+    """Return the numbers of a flat list, or of lists that are nested as the shape.
+
+    NumPy never gets the lists: it would allocate gigabytes for one long string among many values.
+    """
+    if data and isinstance(data[0], list):
+        data = _flatten(data, spec, shape)
+    _check_number(spec, len(data), shape)
     try:
-        array = np.asarray(data)
-    except (ValueError, OverflowError) as error:
-        raise invalid(problem) from error
-    if array.size and (array.dtype.kind not in "iu" or array.min() < 0 or array.max() > 255):
-        raise invalid(problem)
-    return array
+        if set(map(type, data)) == {int}:
+            return bytes(data)  # pyright: ignore[reportArgumentType]
+    except ValueError:  # below 0 or above 255
+        pass
+    raise invalid(f"the data of input {spec.name!r} has values that are no integers from 0 to 255")
+
+
+def _flatten(data: Sequence[object], spec: TensorSpec, shape: Sequence[int]) -> list[object]:
+    level: list[object] = [data]
+    for size in shape:
+        parts = [one for one in level if isinstance(one, list) and len(one) == size]
+        if len(parts) < len(level):
+            found = f"the data of input {spec.name!r} is ragged, or not nested as its shape {list(shape)}"
+            raise invalid(found, "send a flat list")
+        level = [one for part in parts for one in part]
+    return level
 
 
 def _check_number(spec: TensorSpec, found: int, shape: Sequence[int]) -> None:

@@ -1,10 +1,10 @@
 """Translate the messages of the gRPC service to requests to the REST routes, and responses back.
 
-Nothing is rejected here: what a REST route would reject is passed on, so that keys and limits apply first.
+An invalid message is passed on to the REST route, or its error is, so that keys and limits apply first.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import quote
 
@@ -12,9 +12,16 @@ import orjson
 from google.protobuf.json_format import ParseDict
 from google.protobuf.message import Message
 
-from serve.open_inference.binary_tensors import HEADER_LENGTH, write_tensor
+from serve.open_inference.binary_tensors import HEADER_LENGTH, invalid, write_tensor
 from serve.open_inference.grpc_api import open_inference_pb2 as pb
 from serve.open_inference.messages import BYTES
+from serve.open_inference.request_body import MAX_ITEMS, MAX_JSON_VALUES
+from serve.runtime.errors import ApiError
+
+MAX_TENSORS = 64
+"""Inputs, outputs, raw contents, dimensions, and parameters; models have fewer of each."""
+MAX_NAME_CHARS = 1000
+"""Of a model; longer ones are cut, since no model has such a name."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +33,8 @@ class RestRequest:
     headers: Mapping[str, str]
     body: Sequence[bytes] = ()
     """Parts of the body."""
+    error: ApiError | None = None
+    """In place of the body: raised where the route reads it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,8 +72,8 @@ def _get(path: str) -> RestRequest:
 
 
 def _model(name: str, version: str, route: str = "") -> str:
-    versions = f"/versions/{quote(version, safe='')}" if version else ""
-    return f"/v2/models/{quote(name, safe='')}{versions}{route}"
+    name, version = (quote(one[:MAX_NAME_CHARS], safe="") for one in (name, version))
+    return f"/v2/models/{name}{f'/versions/{version}' if version else ''}{route}"
 
 
 def _statistics(request: pb.ModelStatisticsRequest) -> RestRequest:
@@ -87,6 +96,37 @@ def _parser(response: type[Message]) -> Callable[[RestResponse], Message]:
 
 def _read_index(answer: RestResponse) -> Message:
     return ParseDict({"models": orjson.loads(answer.body)}, pb.RepositoryIndexResponse())
+
+
+def inference_route(request: pb.ModelInferRequest) -> RestRequest:
+    """Return the request without headers and body, which ``write_inference`` adds."""
+    path = _model(request.model_name, request.model_version, "/infer")
+    return RestRequest(method="POST", path=path, headers={})
+
+
+def count_elements(request: pb.ModelInferRequest) -> int:
+    """Count the elements in ``contents`` of all inputs; reject a message of too many parts.
+
+    Raises:
+        ApiError: ``invalid_request``; millions of parts take minutes and gigabytes to translate.
+    """
+    _check_number("inputs", len(request.inputs), MAX_TENSORS)
+    _check_number("outputs", len(request.outputs), MAX_TENSORS)
+    _check_number("raw_input_contents", len(request.raw_input_contents), MAX_TENSORS)
+    for tensor in (request, *request.inputs, *request.outputs):
+        _check_number("parameters", len(tensor.parameters), MAX_TENSORS)
+    for tensor in request.inputs:
+        _check_number("dimensions of a shape", len(tensor.shape), MAX_TENSORS)
+    num_bytes = sum(len(tensor.contents.bytes_contents) for tensor in request.inputs)
+    num_numbers = sum(len(tensor.contents.uint_contents) for tensor in request.inputs)
+    _check_number("bytes_contents", num_bytes, MAX_ITEMS)
+    _check_number("uint_contents", num_numbers, MAX_JSON_VALUES, "; send pixels as raw_input_contents")
+    return num_bytes + num_numbers
+
+
+def _check_number(what: str, found: int, limit: int, advice: str = "") -> None:
+    if found > limit:
+        raise invalid(f"the message has {found} {what}", f"send at most {limit}{advice}")
 
 
 def write_inference(request: pb.ModelInferRequest) -> RestRequest:
@@ -116,12 +156,7 @@ def write_inference(request: pb.ModelInferRequest) -> RestRequest:
         ],
     }
     header = orjson.dumps(content)
-    return RestRequest(
-        method="POST",
-        path=_model(request.model_name, request.model_version, "/infer"),
-        headers={HEADER_LENGTH: str(len(header))},
-        body=[header, *body],
-    )
+    return replace(inference_route(request), headers={HEADER_LENGTH: str(len(header))}, body=[header, *body])
 
 
 def read_inference(answer: RestResponse) -> pb.ModelInferResponse:

@@ -10,16 +10,26 @@ import ipaddress
 import logging
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 from urllib.parse import unquote
 
 import grpc
 from google.protobuf.message import Message
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Scope
 from starlette.types import Message as AsgiMessage
 
 from serve.open_inference.grpc_api import open_inference_pb2 as pb
-from serve.open_inference.grpc_api.rest_calls import TRANSLATIONS, RestRequest, RestResponse
+from serve.open_inference.grpc_api.rest_calls import (
+    TRANSLATIONS,
+    RestRequest,
+    RestResponse,
+    count_elements,
+    inference_route,
+)
+from serve.runtime.auth import Authorizer
+from serve.runtime.decode_pool import DecodePool
+from serve.runtime.errors import ApiError
 
 ADD_SERVICER = (
     "serve.open_inference.grpc_api.open_inference_pb2_grpc.add_GRPCInferenceServiceServicer_to_server"
@@ -35,6 +45,8 @@ STATUS: Mapping[int, grpc.StatusCode] = {
     504: grpc.StatusCode.DEADLINE_EXCEEDED,
 }
 """By HTTP status; the others are ``INVALID_ARGUMENT``."""
+MAX_FAST_ELEMENTS = 10_000
+"""Messages with more elements in ``contents`` are translated in a thread."""
 _PASSED_ON = re.compile(
     r"authorization|x-api-key|x-request-id|x-request-timeout-seconds|x-forwarded-.*|x-skinserve-proxy-secret"
 )
@@ -72,17 +84,25 @@ class GrpcInferenceService:
     """Answer the calls of the service with an ASGI application; base class of the gateway."""
 
     _grpc_app: ASGIApp | None = None
+    _grpc_authorizer: Authorizer | None = None
+    _grpc_pool: DecodePool
     _grpc_local_only = False
 
-    def set_grpc_app(self, app: ASGIApp, *, local_only: bool) -> None:
+    def set_grpc_app(
+        self, app: ASGIApp, *, authorizer: Authorizer | None, pool: DecodePool, local_only: bool
+    ) -> None:
         """Set the application.
 
         Args:
             app: the whole HTTP application, with its middleware.
+            authorizer: of the application.
+            pool: translates large messages.
             local_only: reject calls from other machines that bypass HAProxy. Ray's gRPC servers in the
                 replicas listen on all addresses.
         """
         self._grpc_app = app
+        self._grpc_authorizer = authorizer
+        self._grpc_pool = pool
         self._grpc_local_only = local_only
 
     async def ServerLive(self, request: pb.ServerLiveRequest, grpc_context: CallContext) -> Message:
@@ -129,7 +149,12 @@ class GrpcInferenceService:
                     "forbidden: this port is for the proxy of the server; call the port of --grpc-port",
                 )
             assert self._grpc_app is not None
-            answer = await call_app(self._grpc_app, translation.write(request), context.invocation_metadata())
+            metadata = context.invocation_metadata()
+            if isinstance(request, pb.ModelInferRequest):
+                sent = await self._write_inference(request, metadata)
+            else:
+                sent = translation.write(request)
+            answer = await call_app(self._grpc_app, sent, metadata)
             context.set_trailing_metadata(
                 [(name, value) for name, value in answer.headers.items() if _RETURNED.fullmatch(name)]
             )
@@ -144,6 +169,22 @@ class GrpcInferenceService:
             message = "internal: the server failed on this request"
             return _failed(translation.response, context, grpc.StatusCode.INTERNAL, message)
 
+    async def _write_inference(
+        self, request: pb.ModelInferRequest, metadata: Sequence[tuple[str, Any]]
+    ) -> RestRequest:
+        """Translate a message after a check of its key and its size; the application checks the key again."""
+        route = inference_route(request)
+        try:
+            if self._grpc_authorizer is not None:
+                await self._grpc_authorizer.caller(_scope(route, metadata))
+            num_elements = count_elements(request)
+        except ApiError as error:
+            return replace(route, error=error)
+        write = TRANSLATIONS["ModelInfer"].write
+        if num_elements > MAX_FAST_ELEMENTS:
+            return await self._grpc_pool.run(write, request)
+        return write(request)
+
 
 async def call_app(app: ASGIApp, request: RestRequest, metadata: Sequence[tuple[str, Any]]) -> RestResponse:
     """Send a request to an ASGI application in this process.
@@ -153,10 +194,6 @@ async def call_app(app: ASGIApp, request: RestRequest, metadata: Sequence[tuple[
         request: the request.
         metadata: of the gRPC call; keys and other known ones become headers.
     """
-    size = str(sum(map(len, request.body)))
-    sent = {**request.headers, "content-type": "application/octet-stream", "content-length": size}
-    passed = [(key, value) for key, value in metadata if isinstance(value, str) and _PASSED_ON.fullmatch(key)]
-    headers = [(key.lower().encode(), value.encode("latin-1")) for key, value in (*sent.items(), *passed)]
     parts = list(request.body) or [b""]
     messages = iter(
         {"type": "http.request", "body": part, "more_body": index < len(parts)}
@@ -166,6 +203,8 @@ async def call_app(app: ASGIApp, request: RestRequest, metadata: Sequence[tuple[
     body: list[bytes] = []
 
     async def receive() -> AsgiMessage:
+        if request.error is not None:
+            raise request.error
         for message in messages:
             return message
         await asyncio.Future()  # the client stays connected until the call is cancelled
@@ -177,7 +216,20 @@ async def call_app(app: ASGIApp, request: RestRequest, metadata: Sequence[tuple[
         else:
             body.append(message.get("body", b""))
 
-    scope = {
+    await app(_scope(request, metadata), receive, send)
+    return RestResponse(
+        status=start["status"],
+        headers={name.decode("latin-1").lower(): value.decode("latin-1") for name, value in start["headers"]},
+        body=b"".join(body),
+    )
+
+
+def _scope(request: RestRequest, metadata: Sequence[tuple[str, Any]]) -> Scope:
+    size = str(sum(map(len, request.body)))
+    sent = {**request.headers, "content-type": "application/octet-stream", "content-length": size}
+    passed = [(key, value) for key, value in metadata if isinstance(value, str) and _PASSED_ON.fullmatch(key)]
+    headers = [(key.lower().encode(), value.encode("latin-1")) for key, value in (*sent.items(), *passed)]
+    return {
         "type": "http",
         "asgi": {"version": "3.0", "spec_version": "2.3"},
         "http_version": "2",
@@ -191,12 +243,6 @@ async def call_app(app: ASGIApp, request: RestRequest, metadata: Sequence[tuple[
         "client": None,
         "server": None,
     }
-    await app(scope, receive, send)
-    return RestResponse(
-        status=start["status"],
-        headers={name.decode("latin-1").lower(): value.decode("latin-1") for name, value in start["headers"]},
-        body=b"".join(body),
-    )
 
 
 def is_loopback(peer: str) -> bool:

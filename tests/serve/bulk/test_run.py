@@ -12,6 +12,7 @@ import pytest
 from models import storage
 from models.storage_errors import StorageError
 from serve.bulk import run as run_module
+from serve.bulk import run_folder
 from serve.bulk.pipeline import ShardResult, ShardWork
 from serve.bulk.run import BulkRun, Summary, score
 from serve.bulk.run_folder import RunFolder
@@ -254,6 +255,52 @@ def test_two_processes_do_not_score_into_one_folder(tmp_path: Path, shards: Shar
         yield
 
     assert score(run, Recorder(), second).num_scored == 1
+
+
+def test_a_command_that_was_killed_before_its_settings_were_written_is_begun_again(
+    tmp_path: Path, shards: Shards
+):
+    storage.write_bytes(str(tmp_path / "photos" / "a.jpg"), b"a")
+    out = tmp_path / "out"
+    storage.write_bytes(str(out / ".lock"), b"")
+    storage.write_bytes(str(out / ".run.json.0123456789ab"), b"half")
+    run = BulkRun(source=str(tmp_path / "photos"), out=str(out), scorer=TextScorer())
+
+    assert start(run).num_scored == 1
+    assert start(run).num_scored == 0
+
+
+def test_a_first_command_with_other_settings_cannot_come_between(
+    tmp_path: Path, shards: Shards, monkeypatch: pytest.MonkeyPatch
+):
+    storage.write_bytes(str(tmp_path / "photos" / "a.jpg"), b"a")
+    run = BulkRun(source=str(tmp_path / "photos"), out=str(tmp_path / "out"), scorer=TextScorer())
+    second = replace(run, scorer=TextScorer(version="2"))
+    write = storage.write_bytes
+
+    def start_second(address: str, content: bytes) -> None:
+        if address.endswith("/run.json"):
+            monkeypatch.setattr(run_folder, "write_bytes", write)
+            with pytest.raises(BulkError, match="another command is scoring into"):
+                start(second)
+        write(address, content)
+
+    monkeypatch.setattr(run_folder, "write_bytes", start_second)
+
+    assert start(run).num_scored == 1
+    with pytest.raises(BulkError, match="version 1, now it is 2"):
+        start(second)
+
+
+def test_a_folder_with_other_files_gets_no_lock_file(tmp_path: Path, shards: Shards):
+    for name in ("photos/a.jpg", "letters/letter.txt"):
+        storage.write_bytes(str(tmp_path / name), b"a")
+    run = BulkRun(source=str(tmp_path / "photos"), out=str(tmp_path / "letters"), scorer=TextScorer())
+
+    with pytest.raises(BulkError, match="has files and is no output of this command"):
+        start(run)
+
+    assert [file.name for file in (tmp_path / "letters").iterdir()] == ["letter.txt"]
 
 
 def test_half_written_files_of_killed_workers_are_removed(tmp_path: Path, shards: Shards):

@@ -1,3 +1,5 @@
+import errno
+import io
 import os
 from pathlib import Path
 
@@ -7,6 +9,7 @@ from models import storage
 from models.limits import MAX_PHOTO_BYTES
 from models.s3_client import s3_client
 from models.storage_errors import MissingBucketError, MissingError, StorageError
+from serve.bulk import source as source_module
 from serve.bulk.source import Failure, Photo, Source, normalized
 from tests.local_bucket import new_bucket, s3_server
 
@@ -45,6 +48,43 @@ def test_an_unreadable_file_fails_alone(tmp_path: Path, monkeypatch: pytest.Monk
     assert failure == Failure(
         "unreadable_file", "the file cannot be read: permission denied; correct that", is_of_storage=True
     )
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.EMFILE, errno.ETIMEDOUT])
+def test_an_error_of_the_disk_is_retried_and_is_no_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+):
+    monkeypatch.setattr(source_module, "RETRY_PAUSES_S", (0.0, 0.0))
+    num_attempts = 0
+
+    def read(path: str, mode: str) -> io.BytesIO:
+        nonlocal num_attempts
+        num_attempts += 1
+        if num_attempts <= num_failures:
+            raise OSError(number, os.strerror(number))
+        return io.BytesIO(b"a")
+
+    monkeypatch.setattr(storage, "open", read, raising=False)
+    source, photo = Source(address=str(tmp_path)), Photo("a.jpg", 1)
+
+    num_failures = 2
+    assert source.read(photo) == b"a"
+    num_failures, num_attempts = 3, 0
+    with pytest.raises(StorageError, match=r"a\.jpg cannot be read: .*; correct that or the path"):
+        list(source.read_ahead([photo]))
+    assert num_attempts == 3
+
+
+def test_a_folder_and_a_loop_of_links_fail_alone(tmp_path: Path):
+    (tmp_path / "a.jpg").mkdir()
+    (tmp_path / "b.jpg").symlink_to("b.jpg")
+    (tmp_path / "c.jpg").write_bytes(b"c")
+    photos = [Photo("a.jpg", 0), Photo("b.jpg", 0), Photo("c.jpg", 1)]
+
+    *failures, content = Source(address=str(tmp_path)).read_ahead(photos)
+
+    assert [one.code for one in failures if isinstance(one, Failure)] == ["unreadable_file"] * 2
+    assert content == b"c"
 
 
 def test_a_file_that_is_too_large_is_not_read(tmp_path: Path):

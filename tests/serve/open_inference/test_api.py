@@ -236,6 +236,17 @@ def test_a_compressed_request_is_decoded(client: TestClient):
     assert answer.status_code == 200
 
 
+@pytest.mark.parametrize("length", ["²".encode("latin-1"), b"9" * 5000, b"-1", b"", b"1000"])
+def test_a_wrong_length_of_the_json_part_is_rejected(client: TestClient, length: bytes):
+    body, _ = photos_body(picture())
+    headers = {b"inference-header-content-length": length}
+
+    status, code, message = error_of(client.post(INFER, content=body[:900], headers=headers))
+
+    assert (status, code) == (422, "invalid_request")
+    assert message.startswith("the header Inference-Header-Content-Length is ")
+
+
 def test_the_audit_log_has_the_declared_route(tmp_path: Path, models: FakeModels):
     log = tmp_path / "audit.log"
     app = fake_app(models, gateway={"audit_log": str(log)})

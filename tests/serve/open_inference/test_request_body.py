@@ -1,5 +1,6 @@
 import base64
 import json
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -55,6 +56,19 @@ def test_pixels_in_json_are_flat_or_nested(data: list[Any]):
 
     assert isinstance(image_NHWC, np.ndarray)
     assert (image_NHWC.dtype, image_NHWC.tolist()) == (np.uint8, [[[[1, 2, 3], [4, 5, 6]]]])
+
+
+def test_one_long_string_in_the_pixels_takes_little_memory():
+    data = ["x" * 10_000, *[""] * 1001]
+    tracemalloc.start()
+    try:
+        with pytest.raises(ApiError, match="no integers from 0 to 255"):
+            read({"inputs": [IMAGE | {"shape": [1, 1, 334, 3], "data": data}]})
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert peak_bytes < 1_000_000, "NumPy pads all of them to the longest: 40 MB"
 
 
 def test_text_in_json_is_not_base64():
@@ -128,7 +142,15 @@ def test_a_header_length_of_0_means_one_raw_element():
         ({"inputs": [IMAGE | {"data": [-1] * 6}]}, "no integers from 0 to 255"),
         ({"inputs": [IMAGE | {"data": ["1"] * 6}]}, "no integers from 0 to 255"),
         ({"inputs": [IMAGE | {"data": [True] * 6}]}, "no integers from 0 to 255"),
-        ({"inputs": [IMAGE | {"data": [[1, 2, 3], [4, 5, 6]]}]}, r"shape \(2, 3\); send a flat list"),
+        (
+            {"inputs": [IMAGE | {"data": [[1, 2, 3], [4, 5, 6]]}]},
+            r"its shape \[1, 1, 2, 3\]; send a flat list",
+        ),
+        ({"inputs": [IMAGE | {"data": [[[[1, 2, 3], 4]]]}]}, "not nested as its shape"),
+        ({"inputs": [IMAGE | {"data": [[[[1, 2, 3], [4, 5, [6]]]]]}]}, "no integers from 0 to 255"),
+        ({"inputs": [IMAGE | {"data": [1, 2, 3, 4, 5, [6]]}]}, "no integers from 0 to 255"),
+        ({"inputs": [IMAGE | {"data": [10**15] * 6}]}, "no integers from 0 to 255"),
+        ({"inputs": [IMAGE | {"data": []}]}, "has 0 elements of data"),
         ({"id": 7, "inputs": [PHOTO]}, "the id is no string"),
         ({"id": "x" * 1001, "inputs": [PHOTO]}, "at most 1000 characters"),
         (

@@ -1,8 +1,9 @@
 import asyncio
 import json
 import re
+import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from fastapi import FastAPI
 from google.protobuf.descriptor import FieldDescriptor
 
 from serve.open_inference.grpc_api import open_inference_pb2 as pb
-from serve.open_inference.grpc_api import servicer
+from serve.open_inference.grpc_api import rest_calls, servicer
 from serve.open_inference.grpc_api.servicer import GrpcInferenceService, is_loopback
 from serve.runtime.keys_file import KeyEntry, change_keys, key_digest
 from tests.serve.fakes import FakeModels, fake_app, picture
@@ -56,7 +57,8 @@ Call = Callable[..., Any]
 
 def service_of(app: FastAPI, *, local_only: bool = False) -> GrpcInferenceService:
     service = GrpcInferenceService()
-    service.set_grpc_app(app, local_only=local_only)
+    pool = app.state.open_inference.pool
+    service.set_grpc_app(app, authorizer=app.state.authorizer, pool=pool, local_only=local_only)
     return service
 
 
@@ -250,6 +252,86 @@ async def test_inference_passes_key_role_quota_and_audit_log(
     assert [line["caller"] for line in lines] == ["unknown", *["key:one"] * 4]
     assert {line["route"] for line in lines} <= {"/v2/models/{model_name}/infer", "/v2/models/{path}"}
     assert [line["request_id"] for line in lines] == [one.trailing["x-request-id"] for one in contexts]
+
+
+async def test_a_message_without_a_key_is_not_translated(
+    service_with_key: GrpcInferenceService, monkeypatch: pytest.MonkeyPatch
+):
+    translated: list[object] = []
+    spied = replace(rest_calls.TRANSLATIONS["ModelInfer"], write=translated.append)
+    monkeypatch.setitem(rest_calls.TRANSLATIONS, "ModelInfer", spied)  # pyright: ignore[reportArgumentType]
+    contexts = [FakeContext(), FakeContext([("x-api-key", "sk_wrong")])]
+
+    for context in contexts:
+        await service_with_key.ModelInfer(photos(picture()), context)
+
+    assert [context.code for context in contexts] == [grpc.StatusCode.UNAUTHENTICATED] * 2
+    assert all(context.trailing["x-request-id"] for context in contexts)
+    assert not translated
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        (lambda request: request.inputs.extend([Input()] * 64), "65 inputs"),
+        (lambda request: [request.outputs.add() for _ in range(65)], "65 outputs"),
+        (lambda request: request.raw_input_contents.extend([b""] * 64), "65 raw_input_contents"),
+        (lambda request: request.inputs[0].shape.extend([1] * 64), "65 dimensions of a shape"),
+        (lambda request: [request.parameters[f"{one}"] for one in range(65)], "65 parameters"),
+        (lambda request: [request.inputs[0].parameters[f"{one}"] for one in range(65)], "65 parameters"),
+        (
+            lambda request: request.inputs[0].contents.bytes_contents.extend([b""] * 10_001),
+            "10001 bytes_cont",
+        ),
+        (lambda request: request.inputs[0].contents.uint_contents.extend([0] * 101), "101 uint_contents"),
+    ],
+)
+async def test_a_message_of_too_many_parts_is_not_translated(
+    service: GrpcInferenceService,
+    monkeypatch: pytest.MonkeyPatch,
+    change: Callable[[Any], object],
+    found: str,
+):
+    monkeypatch.setattr(rest_calls, "MAX_JSON_VALUES", 100)
+    request, context = photos(picture()), FakeContext()
+    change(request)
+
+    await service.ModelInfer(request, context)
+
+    assert context.code == grpc.StatusCode.INVALID_ARGUMENT
+    assert context.details.startswith(f"invalid_request: the message has {found}"), context.details
+    assert context.trailing["x-request-id"]
+
+
+async def test_many_elements_are_translated_in_a_thread(
+    service: GrpcInferenceService, monkeypatch: pytest.MonkeyPatch
+):
+    threads: list[str] = []
+
+    def write(request: pb.ModelInferRequest) -> rest_calls.RestRequest:
+        threads.append(threading.current_thread().name)
+        return rest_calls.write_inference(request)
+
+    spied = replace(rest_calls.TRANSLATIONS["ModelInfer"], write=write)
+    monkeypatch.setitem(rest_calls.TRANSLATIONS, "ModelInfer", spied)  # pyright: ignore[reportArgumentType]
+    pixels = Input(name="image", datatype="UINT8", shape=[1, 60, 60, 3])
+    pixels.contents.uint_contents.extend([200] * 10_800)
+    contexts = FakeContext(), FakeContext()
+
+    await service.ModelInfer(photos(picture()), contexts[0])
+    await service.ModelInfer(pb.ModelInferRequest(model_name="lesion", inputs=[pixels]), contexts[1])
+
+    assert [context.code for context in contexts] == [None, None]
+    assert [name.startswith("decode") for name in threads] == [False, True]
+
+
+async def test_long_names_are_cut(service: GrpcInferenceService):
+    request, context = pb.ModelMetadataRequest(name="ü" * 100_000, version="1" * 100_000), FakeContext()
+
+    await service.ModelMetadata(request, context)
+
+    assert context.code == grpc.StatusCode.NOT_FOUND
+    assert len(rest_calls.TRANSLATIONS["ModelMetadata"].write(request).path) < 10_000
 
 
 async def test_metadata_cannot_contradict_the_message(service: GrpcInferenceService):
