@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-MAX_FILES = 36
+MAX_FILES = 41
 """Six read the photo file, six accept and read the request, six find the lesion and check the gate,
-eight choose the model, limit the caller and set headers; the others classify the photo."""
+eight choose the model, limit the caller and set headers, three choose the language of messages and the form
+of errors; the others classify the photo."""
 
 
 @pytest.mark.slow
