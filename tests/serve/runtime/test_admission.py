@@ -250,7 +250,7 @@ async def test_a_gateway_publishes_its_checks_to_the_middleware_of_its_process()
         _leases=None,
         _exchange=None,
         _jobs=None,
-        set_grpc_app=lambda app, local_only: None,
+        set_grpc_app=lambda app, **_: None,
     )
     gateway: Any = Gateway
     app = gateway.func_or_class.__serve_build_asgi_app__(replica)
