@@ -50,10 +50,10 @@ def list_folders(address: str) -> list[str]:
     return sorted(name.removeprefix(prefix).rstrip("/") for name in found)
 
 
-def iter_files(address: str) -> Iterator[tuple[str, int]]:
+def iter_regular_files(address: str) -> Iterator[tuple[str, int]]:
     """Yield address and size in bytes of every file below a folder, in a fixed order, as they are listed.
 
-    Links, devices and other special files of a local folder are left out.
+    Links, devices and other special files of a local folder are ignored.
 
     Raises:
         MissingError: the local folder is missing.

@@ -1,1 +1,1 @@
-"""Bulk scoring over Ray Data: a folder or a bucket of photos in, rows out. Knows no task."""
+"""Bulk scoring over Ray Data: from a folder or a bucket of photos to rows. Independent of tasks."""

@@ -84,7 +84,7 @@ async def get_job(request: Request, id: str) -> JobStatus:
 
 @router.get("/v1/jobs/{id}/results", response_class=StreamingResponse, responses=openapi.RESULTS_RESPONSES)
 async def get_results(request: Request, id: str) -> StreamingResponse:
-    """Return the rows of a job, one line of JSON per photo; of an unfinished one those that are stored."""
+    """Return the rows of a job, one line of JSON per photo; an unfinished job has the rows so far."""
     service = _service(request)
     record = await service.read(id, caller_of(request.scope))
     headers = {**_NDJSON_HEADERS, STATE_HEADER: record.state}

@@ -15,9 +15,9 @@ from serve.jobs.actor import END_AFTER_S, JobsActor
 from serve.jobs.config import JobsConfig
 from serve.jobs.records import JobRecord
 from serve.jobs.runner import Rejection
+from serve.runtime.detached_actor import detached_actor
 from serve.runtime.errors import ApiError
 
-NAMESPACE = "skinserve"
 HEARTBEAT_S = 5.0
 CALL_TIMEOUT_S = 15.0
 """Of one request, in which the actor may be restarted."""
@@ -155,21 +155,12 @@ class JobsClient:
             raise
 
     def _connect(self) -> Any:
-        options: dict[str, Any] = {
-            "name": self._name,
-            "namespace": NAMESPACE,
-            "lifetime": "detached",
-            "get_if_exists": True,
-            "num_cpus": 0,
-            "max_restarts": -1,
-            "max_task_retries": 0,
-        }
-        actor = ray.remote(JobsActor).options(**options)
+        actor = detached_actor(JobsActor, self._name)
         return actor.remote(*self._arguments, end_after_s=self._end_after_s)
 
 
 def actor_name(application: str, folder: str) -> str:
-    """Return the name of the actor in ``NAMESPACE``; each folder has its own."""
+    """Return the name of the actor of jobs; each folder has its own."""
     return f"jobs-{_PROTOCOL}:{application}:{folder}"
 
 

@@ -167,7 +167,7 @@ class JobRunner:
         return sorted(found, key=lambda record: record.created_at, reverse=True)[:limit]
 
     def _start_jobs(self) -> None:
-        """Start queued jobs: those that ran before first, then by callers with the fewest running."""
+        """Start queued jobs: resumed jobs first, then those of the callers with the fewest running jobs."""
         while not self._is_closed:
             running = [job for job in self._jobs.values() if job.task is not None]
             waiting = [

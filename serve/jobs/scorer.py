@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from models import storage
 from models.images import PhotoError, photo_too_large
 from models.storage_errors import MissingBucketError, MissingError, StorageError
-from models.storage_folders import iter_files
+from models.storage_folders import iter_regular_files
 from serve.jobs.config import JobsConfig
 from serve.jobs.live_priority import LivePriority
 from serve.jobs.records import PartItem
@@ -191,7 +191,7 @@ class PartScorer:
     def _check_source(self, job: str) -> None:
         """Check that photos are missing one by one; raise StorageError if the whole source is."""
         source = self._store.read_record(job).source
-        if source is not None and next(iter_files(source.rstrip("/")), None) is None:
+        if source is not None and next(iter_regular_files(source.rstrip("/")), None) is None:
             raise StorageError(f"{source} has no files any more; mount or restore it")
 
     async def _run(self, work: Callable[..., Any], *arguments: Any) -> Any:

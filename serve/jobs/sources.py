@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 
 from models.storage import is_remote
 from models.storage_errors import MissingError, StorageError
-from models.storage_folders import iter_files
+from models.storage_folders import iter_regular_files
 from serve.jobs.archive_entry import (
     ArchiveLimits,
     entry_error,
@@ -51,7 +51,7 @@ def list_photos(address: str, limits: ArchiveLimits, stop: StopEvent) -> Iterato
     """
     num_files = num_photos = 0
     try:
-        for file, size in iter_files(address):
+        for file, size in iter_regular_files(address):
             stop.check()
             num_files += 1
             if num_files > limits.max_files:

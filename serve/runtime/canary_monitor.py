@@ -23,8 +23,8 @@ from models.registry import Registry
 from models.registry_index import Index
 from serve.config import CanaryLimits
 from serve.runtime.canary_rules import AnswerCounts, Violation, find_violation
+from serve.runtime.detached_actor import detached_actor
 
-NAMESPACE = "skinserve"
 END_AFTER_S = 60.0
 """Without a report of a gateway."""
 RETRY_WRITE_S = 10.0
@@ -218,16 +218,7 @@ class CanaryMonitorClient:
             raise
 
     def _connect(self) -> Any:
-        options: dict[str, Any] = {
-            "name": self._name,
-            "namespace": NAMESPACE,
-            "lifetime": "detached",
-            "get_if_exists": True,
-            "num_cpus": 0,
-            "max_restarts": -1,
-            "max_task_retries": 0,
-        }
-        return ray.remote(CanaryMonitorActor).options(**options).remote(*self._arguments)
+        return detached_actor(CanaryMonitorActor, self._name).remote(*self._arguments)
 
 
 def connect_monitor(registry: str, limits: CanaryLimits) -> CanaryMonitorClient:

@@ -12,11 +12,11 @@ import ray.actor
 import ray.serve
 from ray.exceptions import ActorDiedError
 
+from serve.runtime.detached_actor import detached_actor
 from serve.runtime.limit_ledger import Call, LimitLedger, Reply
 from serve.runtime.quota_file import QuotaFile
 from serve.runtime.token_bucket import DailyQuota
 
-NAMESPACE = "skinserve"
 SAVE_INTERVAL_S = 2.0
 SWEEP_INTERVAL_S = 10.0
 END_AFTER_S = 60.0
@@ -97,16 +97,7 @@ class LimiterClient:
 
     def connect(self) -> None:
         """Find or create the actor; return before it runs."""
-        actor = ray.remote(Limiter).options(
-            name=self._name,
-            namespace=NAMESPACE,
-            lifetime="detached",
-            get_if_exists=True,
-            num_cpus=0,
-            max_restarts=-1,
-            max_task_retries=0,
-        )
-        self._handle = actor.remote(
+        self._handle = detached_actor(Limiter, self._name).remote(
             self._quota_folder, is_replacement=self._has_ended, end_after_s=self._end_after_s
         )
 
@@ -127,5 +118,5 @@ class LimiterClient:
 
 
 def actor_name(application: str, quota_folder: str | None) -> str:
-    """Return the name of the limiter in ``NAMESPACE``; each ``quota_folder`` has its own."""
+    """Return the name of the limiter in its namespace; each ``quota_folder`` has its own."""
     return f"limiter-{_PROTOCOL}:{application}:{quota_folder or ''}"

@@ -7,7 +7,7 @@ import pytest
 
 from models import storage, storage_folders
 from models.storage_errors import MissingError, StorageError
-from models.storage_folders import delete_folder, iter_files, list_folders
+from models.storage_folders import delete_folder, iter_regular_files, list_folders
 from tests.local_bucket import new_bucket, s3_server
 
 
@@ -35,18 +35,20 @@ def test_folders_are_listed_without_those_below(root: str):
 
 
 def test_files_are_listed_with_their_sizes(root: str):
-    sizes = {address.removeprefix(f"{root}/"): size for address, size in iter_files(root)}
+    sizes = {address.removeprefix(f"{root}/"): size for address, size in iter_regular_files(root)}
 
     assert sizes == {"a/1": 3, "a/b/2": 0, "c/3": 5, "ab": 1}
-    assert [address for address, _ in iter_files(root)] == [address for address, _ in iter_files(root)]
+    assert [address for address, _ in iter_regular_files(root)] == [
+        address for address, _ in iter_regular_files(root)
+    ]
 
 
 def test_a_removed_folder_leaves_the_others(root: str):
     delete_folder(f"{root}/a")
     delete_folder(f"{root}/a")
 
-    assert {address for address, _ in iter_files(root)} == {f"{root}/ab", f"{root}/c/3"}
-    assert [size for _, size in iter_files(f"{root}-other")] == [1]
+    assert {address for address, _ in iter_regular_files(root)} == {f"{root}/ab", f"{root}/c/3"}
+    assert [size for _, size in iter_regular_files(f"{root}-other")] == [1]
 
 
 def test_objects_are_removed_several_at_once(monkeypatch: pytest.MonkeyPatch):
@@ -63,14 +65,14 @@ def test_links_and_special_files_are_left_out(tmp_path: Path):
     (tmp_path / "folder").symlink_to("/etc")
     os.mkfifo(tmp_path / "fifo")
 
-    assert list(iter_files(str(tmp_path))) == [(str(tmp_path / "a"), 1)]
+    assert list(iter_regular_files(str(tmp_path))) == [(str(tmp_path / "a"), 1)]
 
 
 def test_a_missing_source_is_an_error(tmp_path: Path):
     with pytest.raises(MissingError):
-        list(iter_files(str(tmp_path / "missing")))
+        list(iter_regular_files(str(tmp_path / "missing")))
     with s3_server(), pytest.raises(StorageError):
-        list(iter_files("s3://missing-bucket/a"))
+        list(iter_regular_files("s3://missing-bucket/a"))
 
 
 def test_a_read_is_limited(root: str):

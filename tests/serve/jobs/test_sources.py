@@ -185,7 +185,7 @@ async def test_a_source_that_is_away_is_no_lost_job(tmp_path: Path, monkeypatch:
     def away(address: str) -> Any:
         raise StorageError("bucket away: secret-host")
 
-    monkeypatch.setattr(sources, "iter_files", away)
+    monkeypatch.setattr(sources, "iter_regular_files", away)
     async with local_server(tmp_path, sources=["s3://bucket"]) as server:
         answer = await server.http.post("/v1/jobs", json={"source": "s3://bucket/a"})
 
@@ -204,7 +204,7 @@ async def test_listing_ends_with_its_request_and_leaves_nothing(
             time.sleep(0.02)
             yield f"{address}/{num_listed}.jpg", 1
 
-    monkeypatch.setattr(sources, "iter_files", slow)
+    monkeypatch.setattr(sources, "iter_regular_files", slow)
     async with local_server(tmp_path, sources=["s3://bucket"]) as server:
         headers = {"x-request-timeout-seconds": "0.5"}
         answer = await server.http.post("/v1/jobs", json={"source": "s3://bucket/a"}, headers=headers)
@@ -236,7 +236,7 @@ def test_parts_that_are_written_after_the_end_of_a_request_are_deleted(
 
 async def test_hidden_files_of_a_source_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     files = [("s3://bucket/a/b.jpg", 1)] + [(f"s3://bucket/a/.{number}", 1) for number in range(1003)]
-    monkeypatch.setattr(sources, "iter_files", lambda address: iter(files))
+    monkeypatch.setattr(sources, "iter_regular_files", lambda address: iter(files))
     async with local_server(tmp_path, sources=["s3://bucket"], max_photos=1) as server:
         answer = error_of(await server.http.post("/v1/jobs", json={"source": "s3://bucket/a"}))
 

@@ -12,9 +12,10 @@ from ray.util import list_named_actors
 
 from serve.config import Limit
 from serve.runtime.callers import Caller
+from serve.runtime.detached_actor import NAMESPACE
 from serve.runtime.leases import SLOW_CALL_S, LeaseClient
 from serve.runtime.quota_file import FILE_NAME
-from serve.runtime.rate_limit_actor import NAMESPACE, LimiterClient, actor_name
+from serve.runtime.rate_limit_actor import LimiterClient, actor_name
 
 pytestmark = [pytest.mark.cluster]
 
