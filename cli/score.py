@@ -17,7 +17,7 @@ from serve.schemas import DISCLAIMER
 from train.ray_cluster import ray_cluster, set_ray_environment
 
 if TYPE_CHECKING:
-    from serve.bulk.run import BulkRun, Summary
+    from serve.bulk.run import BulkOptions, Summary
 
 _Source = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="FOLDER")]
 _Out = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="OUT")]
@@ -83,8 +83,8 @@ def main(prog: str, arguments: Sequence[str] | None) -> int:
     return EXIT_DONE
 
 
-def _run(settings: Score) -> "BulkRun":
-    from serve.bulk.run import BulkRun
+def _run(settings: Score) -> "BulkOptions":
+    from serve.bulk.run import BulkOptions
     from serve.lesion.bulk import lesion_scorer
 
     scorer = lesion_scorer(
@@ -93,7 +93,7 @@ def _run(settings: Score) -> "BulkRun":
         engine=settings.engine,
         top_k=settings.top_k,
     )
-    return BulkRun(
+    return BulkOptions(
         source=settings.source,
         out=settings.out,
         scorer=scorer,
@@ -116,7 +116,7 @@ def _cluster(address: str) -> Iterator[None]:
             raise ScoreError(f"{error}; {RESUME}") from error
 
 
-def _text(summary: "Summary", run: "BulkRun") -> str:
+def _text(summary: "Summary", run: "BulkOptions") -> str:
     listing = summary.listing
     counts = ", ".join(f"{number:,} {outcome}" for outcome, number in sorted(summary.outcomes.items()))
     rate = f" in {summary.seconds:,.0f} s, {summary.photos_per_s:.1f} photos/s" if summary.seconds else ""

@@ -18,7 +18,7 @@ from serve.jobs.client import Jobs, connect_jobs
 from serve.jobs.scorer import PartFailure, PartRequest, ScoredPart
 from serve.open_inference import api as open_inference
 from serve.open_inference.catalog import ServedModels
-from serve.open_inference.error_form import OpenInferenceErrorMiddleware
+from serve.open_inference.error_format import OpenInferenceErrorMiddleware
 from serve.open_inference.grpc_api.servicer import GrpcInferenceService
 from serve.open_inference.statistics import ModelStatistics
 from serve.runtime import openapi, root_files

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from serve.bulk.pipeline import ShardResult, ShardWork, run_shards
 from serve.bulk.row_files import RowFormat
-from serve.bulk.run_folder import Lister, Listing, RunFolder, RunSettings
+from serve.bulk.run_folder import Lister, Listing, RunFolder, StoredSettings
 from serve.bulk.scorer import Scorer
 from serve.bulk.source import BulkError, Source, normalized
 from serve.schemas import DISCLAIMER
@@ -36,7 +36,7 @@ class Progress(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class BulkRun:
+class BulkOptions:
     """Settings of one run.
 
     Args:
@@ -82,7 +82,7 @@ class Summary:
 
 
 def score(
-    run: BulkRun, progress: Progress, ray_cluster: Callable[[], AbstractContextManager[object]]
+    run: BulkOptions, progress: Progress, ray_cluster: Callable[[], AbstractContextManager[object]]
 ) -> Summary:
     """Score the photos that have no row yet.
 
@@ -98,7 +98,7 @@ def score(
     """
     source = Source(address=normalized(run.source), any_name=run.any_name)
     folder = RunFolder(normalized(run.out), run.format)
-    settings = RunSettings(
+    settings = StoredSettings(
         source=source.address,
         any_name=run.any_name,
         photos_per_shard=run.photos_per_shard,
@@ -122,7 +122,7 @@ def score(
     return summary
 
 
-def _listing(folder: RunFolder, source: Source, run: BulkRun, progress: Progress) -> Listing:
+def _listing(folder: RunFolder, source: Source, run: BulkOptions, progress: Progress) -> Listing:
     """List the source and write the manifest; compare the source with the manifest of an earlier run."""
     before = folder.read_listing()
     if before is not None and not run.checks_source:

@@ -40,7 +40,7 @@ class _File(BaseModel):
 _F = TypeVar("_F", bound=_File)
 
 
-class RunSettings(_File):
+class StoredSettings(_File):
     """Content of ``run.json``: everything that decides about the rows and their files."""
 
     format_version: int = FORMAT_VERSION
@@ -124,7 +124,7 @@ class RunFolder:
         self._format = format
 
     @contextlib.contextmanager
-    def open(self, settings: RunSettings) -> Iterator[None]:
+    def open(self, settings: StoredSettings) -> Iterator[None]:
         """Start a run in an empty folder, or continue a run with the same settings.
 
         Raises:
@@ -194,10 +194,10 @@ class RunFolder:
         """Return the address of the list of a shard's photos."""
         return join(self.address, f"{MANIFEST}/{shard:07}.json")
 
-    def _find_settings(self) -> RunSettings | None:
+    def _find_settings(self) -> StoredSettings | None:
         """Return the settings of the run in this folder; None in an empty folder."""
         has_files = any(not _STARTED.fullmatch(file.name) for file in iterate_files(self.address))
-        found = self._read(RUN, RunSettings)  # after the listing: another command may have begun the run
+        found = self._read(RUN, StoredSettings)  # after the listing: another command may have begun the run
         if found is None and has_files:
             raise BulkError(f"{self.address} has files and is no output of this command; name a new folder")
         return found

@@ -30,7 +30,7 @@ from serve.task import GatewayContext
 
 MAX_STORAGE_S = 15.0
 """A bucket that is away is tried for over a minute; the person does not wait so long."""
-MAX_AT_ONCE = 8
+MAX_REQUESTS_AT_ONCE = 8
 NUM_THREADS = 4
 STORED_SIDE_PX = 2048
 STORED_QUALITY = 92
@@ -89,7 +89,7 @@ class FeedbackService:
             max_bytes=config.max_photo_bytes + MAX_FORM_OVERHEAD_BYTES,
         )
         self.limiter = AdaptiveLimiter(
-            MAX_AT_ONCE, "requests with feedback", retry_after_s=config.retry_after_s
+            MAX_REQUESTS_AT_ONCE, "requests with feedback", retry_after_s=config.retry_after_s
         )
         self._store = store
         self._decode_pool = context.decode_pool

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 RETRY_PAUSES_S = (5.0, 30.0, 120.0, 600.0, 3600.0)
 """Pauses after failed attempts."""
-AT_ONCE = 8
+MAX_DELIVERIES_AT_ONCE = 8
 ATTEMPT_S = 20.0
 """Of one attempt, name resolution included."""
 
@@ -56,7 +56,7 @@ class Deliveries:
         self._store = store
         self._threads = threads
         self._open_sender = open_sender or new_sender
-        self._slots = asyncio.Semaphore(AT_ONCE)
+        self._slots = asyncio.Semaphore(MAX_DELIVERIES_AT_ONCE)
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
     def start(self, job: Job) -> None:

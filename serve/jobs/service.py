@@ -33,7 +33,7 @@ from serve.runtime.errors import ApiError, overloaded
 from serve.runtime.rate_limits import count_photos, keep_photos
 from serve.runtime.uploads import receive_pieces
 
-MAX_AT_ONCE = 4
+MAX_NEW_JOBS_AT_ONCE = 4
 """Jobs that a gateway accepts at once."""
 UPLOAD_BYTES = 60_000_000
 """Memory of one request: the part that is written, the photo that is read, and pieces of the body."""
@@ -67,7 +67,7 @@ class JobsService:
         self.config = config
         self.jobs = jobs
         self.scorer = scorer
-        self.limiter = AdaptiveLimiter(MAX_AT_ONCE, "new jobs", retry_after_s=retry_after_s)
+        self.limiter = AdaptiveLimiter(MAX_NEW_JOBS_AT_ONCE, "new jobs", retry_after_s=retry_after_s)
         self._limits = ArchiveLimits(max_photos=config.max_photos, max_photo_bytes=max_photo_bytes)
         self._retry_after_s = retry_after_s
         self._store = JobStore(config.folder)

@@ -1,7 +1,7 @@
 /** Take a photo with the camera of a computer, in a dialog: templates/document.html.jinja. */
 
 import { fill } from './answer.js';
-import { look } from './photo_look.js';
+import { look } from './photo_hints.js';
 import { template, text } from './texts.js';
 
 /** Time between two looks at the picture of the camera. */

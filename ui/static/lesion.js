@@ -8,13 +8,13 @@ import { EarlierAnswers } from './earlier.js';
 import { ApiError, photoForm, postPhotos, renderFragment, requestIdOf } from './http.js';
 import { connectModelChoice } from './models.js';
 import { connectPhotoInput, fetchExample, makePhoto, release, showPhoto } from './photo_input.js';
-import { lookAtFile } from './photo_look.js';
+import { lookAtFile } from './photo_hints.js';
 import { hasText, text } from './texts.js';
 
 /**
  * @typedef {import('./photo_input.js').Photo} Photo
  * @typedef {import('./earlier.js').Entry} Entry
- * @typedef {Promise<import('./photo_look.js').Hint | null>} Look
+ * @typedef {Promise<import('./photo_hints.js').Hint | null>} Look
  * @typedef {{photo: Photo, isExample: boolean, look: Look, box?: number[]}} Wish A photo to classify; box: of the lesion.
  */
 

@@ -3,10 +3,10 @@
  *
  * @typedef {import('./photo_input.js').Photo} Photo
  * @typedef {import('./series.js').Item} Item
- * @typedef {import('./photo_look.js').Hint} Hint
+ * @typedef {import('./photo_hints.js').Hint} Hint
  */
 
-import { lookAtFile } from './photo_look.js';
+import { lookAtFile } from './photo_hints.js';
 import { text } from './texts.js';
 
 /** Looks at one photo after the other, so that only one is decoded at a time. */

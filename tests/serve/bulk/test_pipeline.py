@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from models import storage
-from serve.bulk.run import BulkRun, Summary, score
+from serve.bulk.run import BulkOptions, Summary, score
 from serve.bulk.source import BulkError
 from tests.local_bucket import new_bucket, s3_server
 from tests.serve.bulk.fake_scorer import TextScorer
@@ -39,7 +39,7 @@ def cluster() -> Iterator[str]:
             ray.shutdown()
 
 
-def start(run: BulkRun) -> Summary:
+def start(run: BulkOptions) -> Summary:
     return score(run, Recorder(), lambda: ray_cluster("local"))
 
 
@@ -53,7 +53,7 @@ def test_all_shards_are_scored_on_cpus_and_on_gpus(cluster: str, tmp_path: Path)
     source = write(str(tmp_path), "ab", "bad", "final", "c", "defect", "def", "g")
     tables = []
     for uses_gpu in (False, True):
-        run = BulkRun(
+        run = BulkOptions(
             source=source,
             out=str(tmp_path / f"out-{uses_gpu}"),
             scorer=TextScorer(),
@@ -75,7 +75,9 @@ def test_a_bucket_that_goes_away_stops_the_run_which_is_resumed_when_it_is_back(
         texts = [f"{number}" for number in range(12)]
         source = write(bucket, *texts)
         scorer = TextScorer(seconds=0.3)
-        run = BulkRun(source=source, out=f"{results}/out", scorer=scorer, photos_per_shard=2, num_workers=1)
+        run = BulkOptions(
+            source=source, out=f"{results}/out", scorer=scorer, photos_per_shard=2, num_workers=1
+        )
 
         class Deletes(Recorder):
             def scored(self, num_photos: int) -> None:
@@ -93,7 +95,7 @@ def test_a_bucket_that_goes_away_stops_the_run_which_is_resumed_when_it_is_back(
 
 def test_a_photo_that_kills_its_worker_stops_the_run_with_its_shard(cluster: str, tmp_path: Path):
     source = write(str(tmp_path), "a", "b", "crash", "d")
-    run = BulkRun(source=source, out=str(tmp_path / "out"), scorer=TextScorer(), photos_per_shard=1)
+    run = BulkOptions(source=source, out=str(tmp_path / "out"), scorer=TextScorer(), photos_per_shard=1)
 
     with pytest.raises(BulkError, match=r"shard 2 has ended its worker 3 times: one of its photos crashes"):
         start(run)
@@ -104,7 +106,7 @@ def test_a_photo_that_kills_its_worker_stops_the_run_with_its_shard(cluster: str
 
 def test_a_cluster_without_gpus_is_rejected(tmp_path: Path, cluster: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("ray.cluster_resources", lambda: {"CPU": 2.0})
-    run = BulkRun(
+    run = BulkOptions(
         source=write(str(tmp_path), "a"), out=str(tmp_path / "out"), scorer=TextScorer(), uses_gpu=True
     )
 

@@ -14,7 +14,7 @@ from models.storage_errors import StorageError
 from serve.bulk import run as run_module
 from serve.bulk import run_folder
 from serve.bulk.pipeline import ShardResult, ShardWork
-from serve.bulk.run import BulkRun, Summary, score
+from serve.bulk.run import BulkOptions, Summary, score
 from serve.bulk.run_folder import RunFolder
 from serve.bulk.source import BulkError
 from tests.local_bucket import new_bucket, s3_server
@@ -66,7 +66,7 @@ def endpoint() -> Iterator[str]:
 
 
 @pytest.fixture(params=["folder", "bucket"])
-def run(request: pytest.FixtureRequest, endpoint: str, tmp_path: Path) -> Iterator[BulkRun]:
+def run(request: pytest.FixtureRequest, endpoint: str, tmp_path: Path) -> Iterator[BulkOptions]:
     """Score 10 photos and 2 other files in shards of 3."""
     with contextlib.ExitStack() as stack:
         root = str(tmp_path)
@@ -76,7 +76,7 @@ def run(request: pytest.FixtureRequest, endpoint: str, tmp_path: Path) -> Iterat
             storage.write_bytes(f"{root}/photos/{number % 2}/{number}.jpg", b"%d" % number)
         storage.write_bytes(f"{root}/photos/notes.txt", b"notes")
         storage.write_bytes(f"{root}/photos/0/archive.zip", b"zip")
-        yield BulkRun(
+        yield BulkOptions(
             source=f"{root}/photos/",
             out=f"{root}/out",
             scorer=TextScorer(),
@@ -85,11 +85,11 @@ def run(request: pytest.FixtureRequest, endpoint: str, tmp_path: Path) -> Iterat
         )
 
 
-def start(run: BulkRun, progress: Recorder | None = None) -> Summary:
+def start(run: BulkOptions, progress: Recorder | None = None) -> Summary:
     return score(run, progress or Recorder(), contextlib.nullcontext)
 
 
-def names_of(run: BulkRun) -> list[str]:
+def names_of(run: BulkOptions) -> list[str]:
     """Names in all rows."""
     parts = storage.list_files(f"{run.out}/rows")
     lines = [line for part in parts for line in storage.read_bytes(part).splitlines()]
@@ -99,7 +99,7 @@ def names_of(run: BulkRun) -> list[str]:
 NAMES = [f"{number % 2}/{number}.jpg" for number in (0, 2, 4, 6, 8, 1, 3, 5, 7, 9)]
 
 
-def test_every_photo_has_one_row_and_other_files_are_counted(run: BulkRun, shards: Shards):
+def test_every_photo_has_one_row_and_other_files_are_counted(run: BulkOptions, shards: Shards):
     progress = Recorder()
 
     summary = start(run, progress)
@@ -111,7 +111,7 @@ def test_every_photo_has_one_row_and_other_files_are_counted(run: BulkRun, shard
     assert written["num_photos"] == 10 and written["last_run"]["outcomes"] == {str(n): 1 for n in range(10)}
 
 
-def test_a_stopped_run_resumes_with_the_shards_that_are_left(run: BulkRun, shards: Shards):
+def test_a_stopped_run_resumes_with_the_shards_that_are_left(run: BulkOptions, shards: Shards):
     shards.fail_at = 2
     with pytest.raises(KeyboardInterrupt):
         start(run)
@@ -127,7 +127,7 @@ def test_a_stopped_run_resumes_with_the_shards_that_are_left(run: BulkRun, shard
 
 
 def test_a_listing_that_was_killed_is_begun_again(
-    run: BulkRun, shards: Shards, monkeypatch: pytest.MonkeyPatch
+    run: BulkOptions, shards: Shards, monkeypatch: pytest.MonkeyPatch
 ):
     def killed(self: RunFolder, listing: object) -> None:
         raise KeyboardInterrupt
@@ -142,7 +142,7 @@ def test_a_listing_that_was_killed_is_begun_again(
 
 
 @pytest.mark.parametrize("change", ["more", "fewer", "other content"])
-def test_a_changed_source_is_rejected_unless_it_is_not_checked(run: BulkRun, shards: Shards, change: str):
+def test_a_changed_source_is_rejected_unless_it_is_not_checked(run: BulkOptions, shards: Shards, change: str):
     shards.fail_at = 2
     with pytest.raises(KeyboardInterrupt):
         start(run)
@@ -160,7 +160,7 @@ def test_a_changed_source_is_rejected_unless_it_is_not_checked(run: BulkRun, sha
     assert sorted(names_of(run)) == sorted(NAMES)
 
 
-def test_other_files_may_change(run: BulkRun, shards: Shards):
+def test_other_files_may_change(run: BulkOptions, shards: Shards):
     start(run)
     storage.write_bytes(f"{run.source}more.txt", b"")
 
@@ -176,7 +176,9 @@ def test_other_files_may_change(run: BulkRun, shards: Shards):
         ({"format": "parquet"}, "format ndjson, now it is parquet"),
     ],
 )
-def test_other_settings_are_rejected(run: BulkRun, shards: Shards, changes: dict[str, object], message: str):
+def test_other_settings_are_rejected(
+    run: BulkOptions, shards: Shards, changes: dict[str, object], message: str
+):
     start(run)
 
     with pytest.raises(
@@ -185,7 +187,7 @@ def test_other_settings_are_rejected(run: BulkRun, shards: Shards, changes: dict
         start(replace(run, **changes))  # pyright: ignore[reportArgumentType]
 
 
-def test_an_output_with_other_files_or_inside_the_source_is_rejected(run: BulkRun, shards: Shards):
+def test_an_output_with_other_files_or_inside_the_source_is_rejected(run: BulkOptions, shards: Shards):
     with pytest.raises(
         BulkError, match="photos has files and is no output of this command; name a new folder"
     ):
@@ -199,7 +201,7 @@ def test_an_output_with_other_files_or_inside_the_source_is_rejected(run: BulkRu
     assert shards == []
 
 
-def test_a_source_without_photos_is_rejected(run: BulkRun, shards: Shards):
+def test_a_source_without_photos_is_rejected(run: BulkOptions, shards: Shards):
     for number in range(10):
         storage.delete(f"{run.source}{number % 2}/{number}.jpg")
 
@@ -210,14 +212,14 @@ def test_a_source_without_photos_is_rejected(run: BulkRun, shards: Shards):
     assert start(replace(run, any_name=True, out=f"{run.out}2")).num_scored == 2
 
 
-def test_files_of_any_name_are_scored_on_request(run: BulkRun, shards: Shards):
+def test_files_of_any_name_are_scored_on_request(run: BulkOptions, shards: Shards):
     summary = start(replace(run, any_name=True))
 
     assert (summary.num_scored, summary.listing.num_skipped) == (12, 0)
 
 
 def test_an_error_of_a_worker_stops_the_run_and_is_resumed(
-    run: BulkRun, shards: Shards, monkeypatch: pytest.MonkeyPatch
+    run: BulkOptions, shards: Shards, monkeypatch: pytest.MonkeyPatch
 ):
     write_rows = RunFolder.write_rows
 
@@ -233,7 +235,7 @@ def test_an_error_of_a_worker_stops_the_run_and_is_resumed(
     assert start(run).num_scored == 7 and names_of(run) == NAMES
 
 
-def test_a_damaged_file_of_the_output_is_rejected(run: BulkRun, shards: Shards):
+def test_a_damaged_file_of_the_output_is_rejected(run: BulkOptions, shards: Shards):
     start(run)
     storage.write_bytes(f"{run.out}/run.json", b"{}")
 
@@ -246,7 +248,7 @@ def test_a_damaged_file_of_the_output_is_rejected(run: BulkRun, shards: Shards):
 def test_two_processes_do_not_score_into_one_folder(tmp_path: Path, shards: Shards):
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "a.jpg").write_bytes(b"a")
-    run = BulkRun(source=str(tmp_path / "photos"), out=str(tmp_path / "out"), scorer=TextScorer())
+    run = BulkOptions(source=str(tmp_path / "photos"), out=str(tmp_path / "out"), scorer=TextScorer())
 
     @contextlib.contextmanager
     def second() -> Iterator[None]:
@@ -264,7 +266,7 @@ def test_a_command_that_was_killed_before_its_settings_were_written_is_begun_aga
     out = tmp_path / "out"
     storage.write_bytes(str(out / ".lock"), b"")
     storage.write_bytes(str(out / ".run.json.0123456789ab"), b"half")
-    run = BulkRun(source=str(tmp_path / "photos"), out=str(out), scorer=TextScorer())
+    run = BulkOptions(source=str(tmp_path / "photos"), out=str(out), scorer=TextScorer())
 
     assert start(run).num_scored == 1
     assert start(run).num_scored == 0
@@ -274,7 +276,7 @@ def test_a_first_command_with_other_settings_cannot_come_between(
     tmp_path: Path, shards: Shards, monkeypatch: pytest.MonkeyPatch
 ):
     storage.write_bytes(str(tmp_path / "photos" / "a.jpg"), b"a")
-    run = BulkRun(source=str(tmp_path / "photos"), out=str(tmp_path / "out"), scorer=TextScorer())
+    run = BulkOptions(source=str(tmp_path / "photos"), out=str(tmp_path / "out"), scorer=TextScorer())
     second = replace(run, scorer=TextScorer(version="2"))
     write = storage.write_bytes
 
@@ -295,7 +297,7 @@ def test_a_first_command_with_other_settings_cannot_come_between(
 def test_a_folder_with_other_files_gets_no_lock_file(tmp_path: Path, shards: Shards):
     for name in ("photos/a.jpg", "letters/letter.txt"):
         storage.write_bytes(str(tmp_path / name), b"a")
-    run = BulkRun(source=str(tmp_path / "photos"), out=str(tmp_path / "letters"), scorer=TextScorer())
+    run = BulkOptions(source=str(tmp_path / "photos"), out=str(tmp_path / "letters"), scorer=TextScorer())
 
     with pytest.raises(BulkError, match="has files and is no output of this command"):
         start(run)
@@ -306,7 +308,7 @@ def test_a_folder_with_other_files_gets_no_lock_file(tmp_path: Path, shards: Sha
 def test_half_written_files_of_killed_workers_are_removed(tmp_path: Path, shards: Shards):
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "a.jpg").write_bytes(b"a")
-    run = BulkRun(source=str(tmp_path / "photos"), out=str(tmp_path / "out"), scorer=TextScorer())
+    run = BulkOptions(source=str(tmp_path / "photos"), out=str(tmp_path / "out"), scorer=TextScorer())
     start(run)
     scratch = tmp_path / "out" / "rows" / ".part-0000001.parquet.0123456789ab"
     scratch.write_bytes(b"half")

@@ -303,8 +303,8 @@ async def test_other_requests_are_answered_while_the_store_is_slow(
     app = fake_app(FakeModels(), gateway={"feedback": str(folder)})
     client = connect(app)
     limiter = app.state.feedback.limiter
-    pending = [asyncio.create_task(send(client)) for _ in range(api.MAX_AT_ONCE)]
-    await until(lambda: limiter._in_use == api.MAX_AT_ONCE)
+    pending = [asyncio.create_task(send(client)) for _ in range(api.MAX_REQUESTS_AT_ONCE)]
+    await until(lambda: limiter._in_use == api.MAX_REQUESTS_AT_ONCE)
 
     assert (await client.post("/v1/lesion", content=picture())).status_code == 200
     assert error_of(await send(client))[:2] == (503, "overloaded")

@@ -20,7 +20,7 @@ pytestmark = [
 
 LOOK = """
 async ([text, isLesion]) => {
-    const { lookAtFile } = await import(new URL("static/photo_look.js", location.href));
+    const { lookAtFile } = await import(new URL("static/photo_hints.js", location.href));
     const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
     return lookAtFile(new File([bytes], "a.jpg"), { isLesion });
 }
