@@ -3,9 +3,10 @@
 Command: ``python -m bench.scenarios.keys_and_limits``.
 
 Both servers run and are loaded at once, by equally many clients, so that other work of the machine slows
-both alike. The ratio is that of the CPU seconds of all processes for each response, turn by turn. The
-replica of the network does the same work in both servers, and its CPU time varies by a fifth from turn to
-turn, so the mean of both servers counts for it; all other processes are compared.
+both alike. The ratio is that of the CPU seconds of all processes for each response, turn by turn. Keys and
+limits change the work of ``COMPARED`` only. All other processes, the networks and Ray's own, do the same work
+in both servers, and their CPU time varies by a fifth from turn to turn. The mean of both servers counts for
+them.
 """
 
 import asyncio
@@ -13,9 +14,10 @@ import contextlib
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import tyro
@@ -33,7 +35,8 @@ from bench.scenarios.lesion_http import SKINSERVE, lesion_requests, skinserve_fo
 from bench.servers import ROOT, RunningServer, Server, cpu_s_between, run_server
 
 OFF, ON = "off", "on"
-NETWORK = "LesionClassifier"
+COMPARED = ("Gateway", "haproxy", "Limiter")
+"""Actor classes and programs whose work keys and limits change."""
 UNREACHED_LIMIT = 1_000_000
 
 Servers = dict[str, RunningServer]
@@ -71,25 +74,38 @@ def main(settings: Settings) -> None:
             servers[name] = stack.enter_context(run_server(server))
         uvloop.run(_load(servers, requests, settings, WARM_UP_S))
         turns = [_cpu_ms(servers, requests, settings) for _ in range(settings.turns)]
-    network = [(one[OFF][NETWORK] + one[ON][NETWORK]) / 2 for one in turns]
-    off, on = ([one[name]["others"] for one in turns] for name in (OFF, ON))
-    summary = summarize(network, off, on)
+    off, on = ([split(one[name]) for one in turns] for name in (OFF, ON))
+    same = [(one.same + other.same) / 2 for one, other in zip(off, on, strict=True)]
+    summary = summarize(same, [one.compared for one in off], [one.compared for one in on])
     print(summary, flush=True)
     metrics = {"cpu_ms_per_request": turns, "summary": summary}
     results.save("keys_and_limits", settings, metrics, load_before=load_before, folder=settings.out)
 
 
-def summarize(network: Sequence[float], off: Sequence[float], on: Sequence[float]) -> dict[str, float]:
+class Cost(NamedTuple):
+    """CPU ms for each response."""
+
+    compared: float
+    same: float
+
+
+def split(cost: Mapping[str, float]) -> Cost:
+    """Split the cost of a turn, by kind of process."""
+    compared = sum(ms for kind, ms in cost.items() if kind.rpartition(":")[2] in COMPARED)
+    return Cost(compared, sum(cost.values()) - compared)
+
+
+def summarize(same: Sequence[float], off: Sequence[float], on: Sequence[float]) -> dict[str, float]:
     """Return the median cost of both servers, and the ratio off / on with its lower 95% bound.
 
     The ratio is the geometric mean over the turns; the interval is Student's, of the logarithms.
 
     Args:
-        network: CPU ms for each response of the network's replica, by turn.
-        off: of all other processes, without keys.
+        same: CPU ms for each response of the processes whose work is the same, by turn.
+        off: of the compared processes, without keys.
         on: the same with keys.
     """
-    total_off, total_on = np.add(network, off), np.add(network, on)
+    total_off, total_on = np.add(same, off), np.add(same, on)
     log_ratio = np.log(total_off / total_on)
     error = log_ratio.std(ddof=1) / len(log_ratio) ** 0.5
     lower = log_ratio.mean() - t.ppf(0.975, len(log_ratio) - 1) * error
@@ -127,16 +143,14 @@ def _with_keys(server: Server, folder: Path, *, audit_log: bool) -> tuple[Server
 
 
 def _cpu_ms(servers: Servers, requests: Requests, settings: Settings) -> dict[str, dict[str, float]]:
-    """Return the CPU ms for each response in one turn, by server, of the network's replica and all others."""
+    """Return the CPU ms for each response in one turn, by server and kind of process."""
     before = {name: server.cpu_s() for name, server in servers.items()}
     loads = uvloop.run(_load(servers, requests, settings, settings.seconds))
     turn: dict[str, dict[str, float]] = {}
     for name, server in servers.items():
         spent = cpu_s_between(before[name], server.cpu_s())
         num_responses = results.successful(loads[name], server.url)["responses"]
-        network = sum(seconds for kind, seconds in spent.items() if NETWORK in kind)
-        others = sum(spent.values()) - network
-        turn[name] = {NETWORK: 1000 * network / num_responses, "others": 1000 * others / num_responses}
+        turn[name] = {kind: 1000 * seconds / num_responses for kind, seconds in spent.items()}
     return turn
 
 

@@ -1,6 +1,6 @@
 import pytest
 
-from bench.scenarios.keys_and_limits import summarize
+from bench.scenarios.keys_and_limits import split, summarize
 
 
 def test_a_cost_that_is_always_a_tenth_higher_has_a_ratio_without_spread():
@@ -16,5 +16,17 @@ def test_noise_lowers_the_lower_bound():
     assert summary["ratio_lower_95"] < 0.95 < summary["ratio"]
 
 
-def test_the_work_of_the_network_counts_alike_in_both_servers():
+def test_the_same_work_counts_alike_in_both_servers():
     assert summarize([10.0, 90.0], [10.0, 10.0], [10.0, 10.0])["ratio"] == 1.0
+
+
+def test_only_the_processes_that_a_key_passes_are_compared():
+    cost = {
+        "ServeReplica:api:Gateway": 8.0,
+        "ServeReplica:api:LesionClassifier": 89.0,
+        "haproxy": 1.0,
+        "HAProxyManager": 0.1,
+        "Limiter": 1.2,
+    }
+
+    assert split(cost) == pytest.approx((10.2, 89.1))
