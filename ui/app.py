@@ -17,13 +17,13 @@ class Page:
         self._config = config
 
     def __serve_build_asgi_app__(self) -> FastAPI:
-        """Build the page in the process that serves it: Gradio pages cannot be pickled."""
+        """Build the page in the process that serves it: it cannot be pickled."""
         os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
         if self._config.page_access == "off":
             from ui.access import closed_site
 
             return closed_site()
-        from ui.site import build_site  # imports Gradio, which reads the variable
+        from ui.site import build_site
 
         return build_site(self._config)
 

@@ -5,9 +5,11 @@ import binascii
 from typing import Any
 
 import gradio as gr
+from fastapi import FastAPI
 
 from serve.runtime.forwarded_headers import CLIENT_ADDRESS
 from ui.client import ApiClient, ApiError
+from ui.gradio_internals import RejectUnknownSessions, lengthen_queue_pauses
 
 
 class Endpoints:
@@ -61,6 +63,26 @@ def build_blocks(endpoints: Endpoints) -> gr.Blocks:
                 function, api_name=function.__name__, queue=False, concurrency_limit=None
             )
     return blocks
+
+
+def build_gradio(api: ApiClient) -> FastAPI:
+    """Return Gradio's application with the endpoints; its lifespan starts its queue."""
+    blocks = build_blocks(Endpoints(api))
+    lengthen_queue_pauses(blocks)
+    app = FastAPI(openapi_url=None)
+    app.add_middleware(RejectUnknownSessions, blocks=blocks)
+    return gr.mount_gradio_app(
+        app,
+        blocks,
+        path="/",
+        show_error=False,
+        footer_links=[],
+        run_history=False,
+        ssr_mode=False,
+        mcp_server=False,
+        enable_monitoring=False,
+        pwa=False,
+    )
 
 
 class _as_gradio_errors:  # noqa: N801

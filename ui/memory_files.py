@@ -17,6 +17,7 @@ _TYPES = {
     ".css": "text/css; charset=utf-8",
     ".jpg": "image/jpeg",
     ".png": "image/png",
+    ".ico": "image/svg+xml",  # browsers ask for favicon.ico and accept SVG
 }
 
 
@@ -24,7 +25,7 @@ def add_files(site: FastAPI, files: Mapping[str, bytes]) -> None:
     """Add a route for each file.
 
     Args:
-        files: content by path, relative to the page, with a suffix .js, .css, .jpg or .png.
+        files: content by path, relative to the page, with a suffix of ``_TYPES``.
     """
     for path, content in files.items():
         _add_file(site, path, content)

@@ -3,7 +3,6 @@
 import contextlib
 from collections.abc import AsyncIterator
 
-import gradio as gr
 from fastapi import FastAPI, Request
 from fastapi.middleware.gzip import GZipMiddleware
 from fastapi.responses import HTMLResponse, PlainTextResponse
@@ -18,8 +17,7 @@ from ui.config import UiConfig
 from ui.document import Document
 from ui.errors import add_error_handler
 from ui.examples import Example, make_example
-from ui.gradio_api import Endpoints, build_blocks
-from ui.gradio_internals import CloseGradioRoutes, RejectUnknownSessions, lengthen_queue_pauses
+from ui.gradio_mount import GradioMount
 from ui.install import add_install_routes
 from ui.memory_files import add_files, scripts, styles
 from ui.preview_route import add_preview_route
@@ -58,15 +56,18 @@ def build_site(config: UiConfig, api: ApiClient | None = None) -> FastAPI:
         progress_examples=_series(),
     )
 
+    gradio = GradioMount(api, max_body_bytes=int(_BASE64_GROWTH * config.max_request_bytes) + 1_000_000)
+
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
+        await gradio.close()
         await api.close()
 
     site = FastAPI(lifespan=lifespan, openapi_url=None)
     add_error_handler(site)
     _add_document(site, settings)
-    add_files(site, {**scripts(), **styles()})
+    add_files(site, {**scripts(), **styles(), "favicon.ico": (TEMPLATES / "favicon.svg").read_bytes()})
     for example in (*settings.lesion_examples, *settings.progress_examples):
         add_files(site, example.files)
     add_install_routes(site, settings)
@@ -75,11 +76,6 @@ def build_site(config: UiConfig, api: ApiClient | None = None) -> FastAPI:
     if config.api_key_file:
         add_relay(site, api)
     _add_alive(site)
-    blocks = build_blocks(Endpoints(api))
-    lengthen_queue_pauses(blocks)
-    max_call_bytes = int(_BASE64_GROWTH * config.max_request_bytes) + 1_000_000
-    site.add_middleware(RejectUnknownSessions, blocks=blocks)
-    site.add_middleware(CloseGradioRoutes, max_body_bytes=max_call_bytes)
     site.add_middleware(GZipMiddleware, minimum_size=1000)
     site.add_middleware(SameOriginMiddleware)
     site.add_middleware(AccessMiddleware, access=config.page_access)
@@ -90,19 +86,8 @@ def build_site(config: UiConfig, api: ApiClient | None = None) -> FastAPI:
         frame_options=None if config.embedding_origins else "SAMEORIGIN",
         cacheable=_CACHEABLE,
     )
-    return gr.mount_gradio_app(
-        site,
-        blocks,
-        path="/",
-        favicon_path=str(TEMPLATES / "favicon.svg"),
-        show_error=False,
-        footer_links=[],
-        run_history=False,
-        ssr_mode=False,
-        mcp_server=False,
-        enable_monitoring=False,
-        pwa=False,
-    )
+    site.mount("/", gradio)
+    return site
 
 
 def _client(config: UiConfig) -> ApiClient:
@@ -112,7 +97,7 @@ def _client(config: UiConfig) -> ApiClient:
 
 
 def _add_document(site: FastAPI, settings: PageSettings) -> None:
-    """Add the route of the page itself; it comes before that of Gradio, whose front end is never loaded."""
+    """Add the route of the page itself."""
     document = Document(settings)
 
     @site.api_route("/", methods=["GET", "HEAD"], response_class=HTMLResponse)
