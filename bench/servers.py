@@ -37,6 +37,8 @@ class Server:
     ready_path: str
     """Responds with 200 when the server is ready."""
     environment: Mapping[str, str] = field(default_factory=dict)
+    folder: Path = ROOT
+    """In which it is started."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +58,7 @@ class RunningServer:
         for process in self.processes():
             with contextlib.suppress(psutil.NoSuchProcess):
                 times = process.cpu_times()
-                spent[_kind(process)] += times.user + times.system
+                spent[kind_of(process)] += times.user + times.system
         return spent
 
     def memory_bytes(self) -> int:
@@ -72,8 +74,14 @@ class RunningServer:
 
 
 @contextlib.contextmanager
-def run_server(server: Server) -> Iterator[RunningServer]:
+def run_server(
+    server: Server, on_ready: Callable[[RunningServer], object] = lambda _: None
+) -> Iterator[RunningServer]:
     """Start a server, wait until it is ready and idle, and stop it with all its processes.
+
+    Args:
+        server: to start.
+        on_ready: called when it is ready, before it is idle.
 
     Raises:
         RuntimeError: it ended or was not ready in time; with the end of its output.
@@ -84,7 +92,7 @@ def run_server(server: Server) -> Iterator[RunningServer]:
     with tempfile.TemporaryFile("w+") as output:
         started = subprocess.Popen(
             [part.replace("{port}", str(port)) for part in server.command],
-            cwd=ROOT,
+            cwd=server.folder,
             env={**os.environ, "PYTHONPATH": str(ROOT), **server.environment},
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -100,6 +108,7 @@ def run_server(server: Server) -> Iterator[RunningServer]:
                     f"{server.name}: {error} (exit code {code}); output: {output.read()[-2000:]}"
                 ) from error
             ready = RunningServer(url=url, process=psutil.Process(started.pid))
+            on_ready(ready)
             _wait_until_idle(ready)
             yield ready
         finally:
@@ -177,7 +186,7 @@ def _stop(started: "subprocess.Popen[bytes]") -> None:
     psutil.wait_procs(descendants, timeout=5)
 
 
-def _kind(process: psutil.Process) -> str:
+def kind_of(process: psutil.Process) -> str:
     """Return the actor class of a Ray worker (from its command line), else the program's name."""
     line = process.cmdline()
     first = line[0] if line else process.name()
