@@ -12,7 +12,7 @@ from models.lesion.network import LesionNet
 from models.lesion.quantization.int8 import activation_names
 from models.lesion.runtimes import INT8_RUNTIMES
 from models.metrics import Metric
-from models.preprocessing import MEAN, STD
+from models.normalization import MEAN, STD
 
 
 def write_random_checkpoint(folder: Path, input_px: int = 224) -> Path:

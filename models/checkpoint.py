@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+import numpy as np
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -181,6 +182,20 @@ def read_meta(folder: Path) -> CheckpointMeta:
     return meta
 
 
+def read_meta_of_kind(folder: Path, kind: str) -> CheckpointMeta:
+    """Read ``meta.json`` of a checkpoint and check its kind, without torch.
+
+    Raises:
+        CheckpointError: ``folder`` is no checkpoint, or one of another kind.
+    """
+    meta = read_meta(folder)
+    if meta.kind != kind:
+        raise CheckpointError(
+            f"checkpoint {folder} is a {meta.kind} network, a {kind} network is needed here"
+        )
+    return meta
+
+
 def verify_checkpoint(folder: Path) -> CheckpointMeta:
     """Check every file that serving needs against its hash, without torch, and return the meta.
 
@@ -208,25 +223,39 @@ def read_model_card(folder: Path) -> str:
     return path.read_text(encoding="utf-8")
 
 
-def load_weights(folder: Path, meta: CheckpointMeta) -> dict[str, Tensor]:
-    """Return the stored weights by name, float32 on the CPU, and verify their hash.
+def load_arrays(folder: Path, meta: CheckpointMeta) -> dict[str, np.ndarray]:
+    """Return the stored weights by name, floating-point ones as float32, and verify their hash.
 
     Raises:
         CheckpointError: the file is missing, its hash differs from ``meta``, or a weight is not finite.
     """
-    from safetensors.torch import load
+    from safetensors.numpy import load
 
-    weights = load(read_verified(folder / WEIGHTS, meta.weights_sha256))
+    content = read_verified(folder / WEIGHTS, meta.weights_sha256)
+    try:
+        weights = load(content)
+    except KeyError as error:  # numpy has no bfloat16
+        raise CheckpointError(
+            f"{folder / WEIGHTS} has weights of type {error}, float16 or float32 are needed; convert them"
+        ) from error
     # int8 engines convert NaN to an integer: their probabilities would be finite and wrong
-    broken = [name for name, tensor in weights.items() if not tensor.isfinite().all()]
+    broken = [name for name, array in weights.items() if not np.isfinite(array).all()]
     if broken:
         raise CheckpointError(
             f"{folder / WEIGHTS} has weights that are NaN or infinite ({', '.join(broken[:3])}), finite ones "
             "are needed; release the checkpoint again, or take the version before"
         )
     return {
-        name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in weights.items()
+        name: array.astype(np.float32) if np.issubdtype(array.dtype, np.floating) else array
+        for name, array in weights.items()
     }
+
+
+def load_weights(folder: Path, meta: CheckpointMeta) -> dict[str, Tensor]:
+    """Load the weights of ``load_arrays`` as tensors on the CPU."""
+    import torch
+
+    return {name: torch.from_numpy(array) for name, array in load_arrays(folder, meta).items()}
 
 
 def load_int8_ranges(folder: Path, meta: CheckpointMeta) -> dict[str, tuple[float, float]] | None:

@@ -1,31 +1,16 @@
-"""Shared parts of all inference engines."""
+"""Shared parts of the inference engines of PyTorch."""
 
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeVar
 
-import numpy as np
 import torch
 from torch import nn
 
-from models.checkpoint import CheckpointError, CheckpointMeta, load_weights, read_meta
+from models.checkpoint import CheckpointError, CheckpointMeta, load_weights
 
 _Net = TypeVar("_Net", bound=nn.Module)
-
-
-def read_meta_of_kind(folder: Path, kind: str) -> CheckpointMeta:
-    """Read ``meta.json`` of a checkpoint and check its kind.
-
-    Raises:
-        CheckpointError: ``folder`` is no checkpoint, or one of another kind.
-    """
-    meta = read_meta(folder)
-    if meta.kind != kind:
-        raise CheckpointError(
-            f"checkpoint {folder} is a {meta.kind} network, a {kind} network is needed here"
-        )
-    return meta
 
 
 def load_network(network: type[_Net], folder: Path, meta: CheckpointMeta) -> _Net:
@@ -60,15 +45,3 @@ def ieee_float32(device: str) -> Iterator[None]:
     finally:
         for backend, precision in zip(backends, before, strict=True):
             backend.fp32_precision = precision
-
-
-def check_finite(probability: np.ndarray) -> None:
-    """Check the result of an engine's ping.
-
-    Raises:
-        RuntimeError: a value is infinite or not a number.
-    """
-    if not np.isfinite(probability).all():
-        raise RuntimeError(
-            f"the engine answered {probability}, a probability is needed; load the checkpoint again"
-        )

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from models.errors import EXIT_DONE, SkinserveError, command
 from models.lesion.quantization.int8 import BATCH_NORM_EPSILON, BLOCKS
-from models.preprocessing import STD
+from models.normalization import STD
 
 MODEL = "model.json"
 DESCRIPTION = "Keras's ImageNet weights"

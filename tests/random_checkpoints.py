@@ -2,24 +2,26 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import torch
 from onnx import TensorProto, helper, numpy_helper
+from torch import nn
 
 from models.checkpoint import CheckpointMeta, save_checkpoint
 from models.diagnoses import DIAGNOSES
-from models.face.descriptor import INPUT_PX, FaceDescriptorNet
+from models.face.descriptor import BLOCKS, INPUT_PX, NUM_VALUES
 from models.face.descriptor import MEAN as FACE_MEAN
 from models.face.descriptor import STD as FACE_STD
 from models.lesion.gate import LesionGate
 from models.lesion.metrics import DiagnosisMetrics, Int8Metrics, LesionMetrics, RiskMetrics
-from models.lesion.network import LesionNet
+from models.lesion.networks import NETWORK_CLASSES
 from models.lesion.runtimes import INT8_RUNTIMES
-from models.lesion.small_network import SMALL_NETWORK
+from models.lesion.shapes import RESNET50, SMALL_NETWORK
 from models.metrics import Metric, TaskMetrics
-from models.preprocessing import MEAN, STD
+from models.normalization import MEAN, STD
 from models.progress.network import LABELS, ProgressNet
 
 SMALL_ARCHITECTURE = {"network": SMALL_NETWORK, "num_diagnoses": 2, "input_px": 64}
@@ -134,6 +136,7 @@ def write_lesion(
     int8_ranges: Mapping[str, tuple[float, float]] | None = None,
     scope_head: bool = False,
     gate: LesionGate | None = None,
+    network: str | None = None,
 ) -> Path:
     """Write a lesion network with four diagnoses; returns the folder.
 
@@ -144,16 +147,20 @@ def write_lesion(
         int8_ranges: calibration ranges by activation.
         scope_head: add a scope head.
         gate: of ``random_gate``; its localizer is ``drawn_localizer``.
+        network: one of ``models.lesion.shapes.NETWORKS``; by default the smallest one that has a scope head
+            if needed.
     """
     torch.manual_seed(0)
+    network = network or (RESNET50 if scope_head else SMALL_NETWORK)
     diagnoses = (*DIAGNOSES[:2], *DIAGNOSES[-2:])
-    net = LesionNet(num_diagnoses=len(diagnoses), input_px=input_px, scope_head=scope_head)
-    architecture = {"num_diagnoses": len(diagnoses), "input_px": input_px}
+    architecture: dict[str, Any] = {"num_diagnoses": len(diagnoses), "input_px": input_px}
+    architecture |= {"scope_head": True} if scope_head else {}
+    net = NETWORK_CLASSES[network](**architecture)
     meta = random_meta(
         "lesion",
         labels=tuple(one.name for one in diagnoses),
         groups={one.name: one.group for one in diagnoses},
-        architecture=architecture | ({"scope_head": True} if scope_head else {}),
+        architecture=architecture | ({} if network == RESNET50 else {"network": network}),
         input_px=input_px,
         thresholds=LESION_THRESHOLDS if thresholds is None else thresholds,
         metrics=int8_accepted(dict.fromkeys(INT8_RUNTIMES, True)) if int8_ranges else TaskMetrics(),
@@ -188,5 +195,11 @@ def write_face_descriptor(folder: Path) -> Path:
         std=FACE_STD,
         thresholds={"same_person": 0.6},
     )
-    save_checkpoint(folder, FaceDescriptorNet(), meta, "# Random weights\n")
+    blocks = [
+        nn.ModuleDict({"conv1": nn.Conv2d(before, after, 3), "conv2": nn.Conv2d(after, after, 3)})
+        for before, after in BLOCKS
+    ]
+    net = nn.ModuleDict({"stem": nn.Conv2d(3, BLOCKS[0][0], 7), "blocks": nn.ModuleList(blocks)})
+    net["head"] = nn.Linear(BLOCKS[-1][1], NUM_VALUES, bias=False)
+    save_checkpoint(folder, net, meta, "# Random weights\n")
     return folder

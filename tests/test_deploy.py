@@ -55,7 +55,7 @@ def test_both_networks_share_one_gpu_and_queue_two_batches():
         ("ProgressClassifier", args["progress"], 30),
     ):
         assert deployments()[name]["max_ongoing_requests"] * photos >= 2 * part["max_batch_size"]
-        assert part["device"] == ("cuda" if name in GPU_DEPLOYMENTS else "cpu")
+        assert part.get("device", "cpu") == ("cuda" if name in GPU_DEPLOYMENTS else "cpu")
     assert face_detector["num_threads"] == deployments()["FaceDetector"]["ray_actor_options"]["num_cpus"]
 
 

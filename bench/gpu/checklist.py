@@ -6,7 +6,7 @@ results of all items so far. The exit code is 1 if an item failed.
 ``--device cpu --small`` is a rehearsal without a GPU: items that need CUDA are skipped, and sizes are small.
 
 Ray is not needed. All items need PyTorch, torchvision, numpy, pillow, pydantic, pyyaml, safetensors and tqdm.
-``faces``, ``training`` and ``resume`` need facenet-pytorch, filelock, pyarrow, scikit-learn, tensorboard too.
+``training`` and ``resume`` need filelock, pyarrow, scikit-learn and tensorboard too.
 """
 
 import argparse
@@ -48,7 +48,6 @@ ITEMS = {
     "training": Item(training.training, 90),
     "resume": Item(training.resume, 90),
     "sharing": Item(memory.sharing, 90),
-    "faces": Item(inference.faces, 45),
     "progress": Item(inference.progress, 45),
     "ddp": Item(training.ddp, 60),
     "second_gpu": Item(inference.second_gpu, 30, needs_cuda=True),

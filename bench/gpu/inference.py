@@ -24,18 +24,16 @@ from bench.gpu.setup import ROOT, CheckError, Result, Setup, SkippedError, check
 from bench.random_checkpoint import write_random_checkpoint
 from bench.scenarios.engine import Settings, lesion_on_gpu
 from models.cuda_graphs import MAX_REPLAY_ERROR
+from models.lesion.engine import LesionOutput
 from models.lesion.engine_loader import load_lesion_engine
-from models.lesion.engines import LesionOutput
 from models.lesion.runtimes import EngineName
-from samples.face import draw_face
 from samples.lesion import draw_lesion
 
-PACKAGES = ("pydantic", "safetensors", "facenet_pytorch", "filelock", "pyarrow", "sklearn", "tensorboard")
+PACKAGES = ("pydantic", "safetensors", "filelock", "pyarrow", "sklearn", "tensorboard")
 MAX_BF16_DIFFERENCE = 0.05
 """Of a probability, bfloat16 against float32."""
 MAX_FLOAT32_DIFFERENCE = 1e-3
 """Of a probability, GPU against CPU."""
-MAX_BOX_DIFFERENCE_PX = 1.0
 
 
 def environment(setup: Setup) -> Iterator[Result]:
@@ -116,28 +114,6 @@ def _compare_precisions(setup: Setup, weights: str, folder: Path) -> Iterator[Re
         metrics = {"largest_difference": largest, "changed_first_diagnoses": float(changed.mean())}
         yield {f"{weights} weights, {name}, {len(photos)} photos": metrics}
         check(largest, limit, f"{weights} weights, {name}: difference of a probability")
-
-
-def faces(setup: Setup) -> Iterator[Result]:
-    """Detect faces on the CPU and on the device; compare boxes and photos per second."""
-    from models.face.detector import MtcnnFaceDetector  # here: needs facenet_pytorch
-
-    photos = [
-        np.asarray(draw_face(num_lesions=9, redness=0.5, seed=i, size_px=setup.face_px))
-        for i in range(setup.num_faces)
-    ]
-    boxes: dict[str, list[Any]] = {}
-    for device in ("cpu", setup.device):
-        detector = MtcnnFaceDetector(device=device, max_batch_size=setup.face_batch)
-        boxes[device] = [face and face.box for face in detector.detect(photos)]
-        rate = photos_per_s(lambda detector=detector: detector.detect(photos), len(photos), setup.measure_s)
-        yield {f"photos_per_s_{device}": rate}
-    pairs = list(zip(boxes["cpu"], boxes[setup.device], strict=True))
-    both = [np.abs(np.subtract(one, other)).max() for one, other in pairs if one and other]
-    yield {"num_found_by_both": len(both), "largest_difference_px": float(max(both, default=0))}
-    if any((one is None) != (other is None) for one, other in pairs) or not both:
-        raise CheckError("the device detects other faces than the CPU, or none")
-    check(float(max(both)), MAX_BOX_DIFFERENCE_PX, "difference of a box in pixels")
 
 
 def progress(setup: Setup) -> Iterator[Result]:

@@ -8,8 +8,9 @@ import numpy as np
 
 from bench.gpu.setup import ROOT, SERIES_PHOTOS, Setup
 from bench.random_checkpoint import random_meta, random_net
-from models.lesion.engines import GpuLesionEngine
-from models.progress.engine import load_progress_engine
+from models.checkpoint import read_meta
+from models.lesion.pytorch_engines import GpuLesionEngine
+from models.progress.pytorch_engine import load_pytorch_engine
 from samples.face import draw_face
 
 
@@ -30,7 +31,8 @@ def random_patterns(num: int, side_px: int, seed: int) -> np.ndarray:
 
 def progress_run(device: str, num: int) -> tuple[Callable[[], Any], int]:
     """Return a call that classifies ``num`` drawn series, and the number of their photos."""
-    engine = load_progress_engine(ROOT / "weights" / "progress", device=device)
+    folder = ROOT / "weights" / "progress"
+    engine = load_pytorch_engine(folder, read_meta(folder), device)
     side = engine.meta.input_px
     drawn = [draw_face(num_lesions=t, redness=t / 30, seed=1, size_px=side) for t in range(SERIES_PHOTOS)]
     series = np.stack([np.stack([np.asarray(one) for one in drawn])] * num)

@@ -29,7 +29,6 @@ class Setup:
     device: str
     lesion_batch: int
     progress_photos: int
-    face_batch: int
     lesion_share: float
     """Of a GPU, like ``progress_share``."""
     progress_share: float
@@ -38,8 +37,6 @@ class Setup:
     train_steps: int = 30
     resume_px: int = 64
     num_photos: int = 128
-    num_faces: int = 16
-    face_px: int = 640
     measure_s: float = 3.0
     """Per rate."""
     compile_batches: tuple[int, ...] = (1, 8, 32, 256)
@@ -63,8 +60,6 @@ SMALL: Result = {
     "train_steps": 2,
     "resume_px": 32,
     "num_photos": 3,
-    "num_faces": 2,
-    "face_px": 320,
     "measure_s": 0.1,
     "compile_batches": (1,),
 }
@@ -79,7 +74,6 @@ def read_setup(device: str, config: Path = ROOT / "serve" / "gpu.yaml") -> Setup
         device=device,
         lesion_batch=api["args"]["lesion"]["max_batch_size"],
         progress_photos=api["args"]["progress"]["max_batch_size"],
-        face_batch=api["args"]["progress"]["face_detector"]["max_batch_size"],
         lesion_share=share["LesionClassifier"],
         progress_share=share["ProgressClassifier"],
     )

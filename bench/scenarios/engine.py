@@ -24,7 +24,7 @@ from torch import Tensor
 
 from bench.random_checkpoint import random_meta, random_net, write_random_checkpoint
 from models.lesion.engine_loader import load_lesion_engine, supported_int8_runtimes
-from models.lesion.engines import GpuLesionEngine
+from models.lesion.pytorch_engines import GpuLesionEngine
 from models.preprocessing import normalize
 from models.progress.network import MaskedConvLSTM, PackedIndex, ProgressNet
 

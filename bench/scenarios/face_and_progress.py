@@ -86,7 +86,7 @@ class Skinserve:
 
     def __init__(self, checkpoint: Path) -> None:
         self._engine = load_progress_engine(checkpoint, num_threads=num_cores())
-        self._detector = MtcnnFaceDetector(size_px=self._engine.meta.input_px)
+        self._detector = MtcnnFaceDetector(size_px=self._engine.meta.input_px, num_threads=num_cores())
 
     def detect(self, data: bytes) -> Face | None:
         """Return box and crop of the face."""

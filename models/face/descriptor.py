@@ -11,14 +11,13 @@ of the npm package @vladmandic/face-api (docs/decisions/0025-same-person.md).
 from pathlib import Path
 
 import numpy as np
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+import onnx
 
-from models.checkpoint import CheckpointError, CheckpointMeta, load_weights
+from models.checkpoint import CheckpointError, CheckpointMeta, load_arrays, read_meta_of_kind
 from models.face.detector import FaceLocation, crop_aligned
-from models.inference import check_finite, ieee_float32, read_meta_of_kind
-from models.preprocessing import normalize
+from models.onnx_graph import FLOAT, UINT8, GraphBuilder, UsedWeights, Weights
+from models.onnx_session import cpu_session
+from models.ping import check_finite
 
 KIND = "face_descriptor"
 INPUT_PX = 150
@@ -40,60 +39,29 @@ BLOCKS = (
 """Input and output channels of each residual block."""
 REDUCING_BLOCKS = (3, 7, 10, 13)
 """Blocks that halve height and width."""
-
-
-class ResidualBlock(nn.Module):
-    """Two convolutions beside a shortcut without weights, which pools and adds empty channels."""
-
-    def __init__(self, num_inputs: int, num_outputs: int, *, reduces: bool) -> None:
-        super().__init__()
-        stride, padding = (2, 0) if reduces else (1, 1)
-        self.conv1 = nn.Conv2d(num_inputs, num_outputs, 3, stride=stride, padding=padding)
-        self.conv2 = nn.Conv2d(num_outputs, num_outputs, 3, padding=1)
-        self.reduces = reduces
-
-    def forward(self, input_BCHW: Tensor) -> Tensor:
-        """Return the activations of the block."""
-        state_BCHW = self.conv2(F.relu(self.conv1(input_BCHW)))
-        if not self.reduces:
-            return F.relu(state_BCHW + input_BCHW)
-        pooled_BCHW = F.avg_pool2d(input_BCHW, 2)
-        (rows, columns), channels = pooled_BCHW.shape[2:], state_BCHW.shape[1]
-        state_BCHW = F.pad(state_BCHW, (0, columns - state_BCHW.shape[3], 0, rows - state_BCHW.shape[2]))
-        pooled_BCHW = F.pad(pooled_BCHW, (0, 0, 0, 0, 0, channels - pooled_BCHW.shape[1]))
-        return F.relu(state_BCHW + pooled_BCHW)
-
-
-class FaceDescriptorNet(nn.Module):
-    """A residual network of 29 convolutions; the normalisation of each is part of its weights."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.stem = nn.Conv2d(3, 32, 7, stride=2)
-        self.blocks = nn.Sequential(
-            *(
-                ResidualBlock(*channels, reduces=number in REDUCING_BLOCKS)
-                for number, channels in enumerate(BLOCKS)
-            )
-        )
-        self.head = nn.Linear(256, NUM_VALUES, bias=False)
-
-    def forward(self, face_BCHW: Tensor) -> Tensor:
-        """Return the descriptors, (B, 128), of faces normalised by ``MEAN`` and ``STD``."""
-        state_BCHW = F.max_pool2d(F.relu(self.stem(face_BCHW)), 3, 2)
-        return self.head(self.blocks(state_BCHW).mean((2, 3)))
+SIDE_AFTER_STEM = 35
+FACES, DESCRIPTORS = "face_BHWC", "descriptor_BD"
 
 
 class FaceDescriptor:
-    """Compute descriptors of aligned faces; on a CPU it is thread-safe."""
+    """Compute descriptors of aligned faces through ONNX Runtime; several threads may call it at once.
 
-    def __init__(self, meta: CheckpointMeta, net: FaceDescriptorNet, device: str) -> None:
+    Raises:
+        CheckpointError: the weights do not fit the network.
+    """
+
+    def __init__(self, meta: CheckpointMeta, weights: Weights) -> None:
         self.meta = meta
         self.max_distance = meta.thresholds["same_person"]
-        self._device = device
-        self._net = net.to(torch.device(device)).to(memory_format=torch.channels_last).eval()
+        try:
+            self._session = cpu_session(descriptor_graph(weights, meta).SerializeToString(), num_threads=1)
+            self.ping()  # ONNX Runtime checks some shapes when it computes
+        except Exception as error:  # a weight is missing, unknown or has another shape
+            raise CheckpointError(
+                f"checkpoint {meta.name} {meta.version} does not fit the face descriptor ({error!r}); "
+                "convert it again with python -m scripts.convert_face_descriptor"
+            ) from error
 
-    @torch.inference_mode()
     def __call__(self, face_BHWC: np.ndarray) -> np.ndarray:
         """Return descriptors, float32 (B, 128); faces of one person are at most ``max_distance`` apart.
 
@@ -104,19 +72,62 @@ class FaceDescriptor:
             raise ValueError(
                 f"got {face_BHWC.dtype} {face_BHWC.shape}, need uint8 (B, {INPUT_PX}, {INPUT_PX}, 3)"
             )
-        with ieee_float32(self._device):
-            face_BCHW = normalize(
-                torch.from_numpy(face_BHWC).to(self._device), self.meta.mean, self.meta.std
-            ).contiguous(memory_format=torch.channels_last)
-            return self._net(face_BCHW).cpu().numpy()
+        return np.asarray(self._session.run(None, {FACES: face_BHWC})[0])
 
     def ping(self) -> None:
         """Describe a blank face; raise if the result is not finite."""
         check_finite(self(np.full((1, INPUT_PX, INPUT_PX, 3), 127, np.uint8)))
 
 
-def load_face_descriptor(folder: Path, *, device: str = "cpu") -> FaceDescriptor:
-    """Load a face descriptor onto ``device``.
+def descriptor_graph(weights: Weights, meta: CheckpointMeta) -> onnx.ModelProto:
+    """Return the network: residual blocks whose normalisation is part of their weights.
+
+    A block that halves the maps has no weights in its shortcut, which pools and adds empty channels.
+    """
+    weights = UsedWeights(weights)
+    graph = GraphBuilder()
+    mean, std = (255 * np.array(one, np.float32)[:, None, None] for one in (meta.mean, meta.std))
+
+    def convolve(x: str, name: str, *, stride: int = 1, padding: int = 0) -> str:
+        parts = [weights[f"{name}.weight"], weights[f"{name}.bias"]]
+        return graph.add("Conv", [x, *parts], name, strides=[stride] * 2, pads=[padding] * 4)
+
+    def add_block(x: str, number: int, side: int) -> tuple[str, int]:
+        name, reduces = f"blocks.{number}", number in REDUCING_BLOCKS
+        stride, padding = (2, 0) if reduces else (1, 1)
+        state = graph.add(
+            "Relu", [convolve(x, f"{name}.conv1", stride=stride, padding=padding)], f"{name}.relu"
+        )
+        state = convolve(state, f"{name}.conv2", padding=1)
+        if reduces:
+            x = graph.add("AveragePool", [x], f"{name}.pool", kernel_shape=[2, 2], strides=[2, 2])
+            num_inputs, num_outputs = BLOCKS[number]
+            missing = side // 2 - ((side - 3) // 2 + 1)
+            state = graph.add("Pad", [state, np.array([0] * 6 + [missing] * 2)], f"{name}.state")
+            empty = np.array([0] * 5 + [num_outputs - num_inputs, 0, 0])
+            x = graph.add("Pad", [x, empty], f"{name}.shortcut")
+            side //= 2
+        return graph.add("Relu", [graph.add("Add", [state, x], f"{name}.sum")], name), side
+
+    x = graph.add("Transpose", [FACES], "face_BCHW", perm=[0, 3, 1, 2])
+    x = graph.add("Sub", [graph.add("Cast", [x], "pixels", to=FLOAT), mean], "centred")
+    x = graph.add("Relu", [convolve(graph.add("Div", [x, std], "normalised"), "stem", stride=2)], "stem.relu")
+    x = graph.add("MaxPool", [x], "stem.pool", kernel_shape=[3, 3], strides=[2, 2])
+    side = SIDE_AFTER_STEM
+    for number in range(len(BLOCKS)):
+        x, side = add_block(x, number, side)
+    x = graph.add("ReduceMean", [x], "pooled", axes=[2, 3], keepdims=0)
+    graph.add("MatMul", [x, np.ascontiguousarray(weights["head.weight"].T)], DESCRIPTORS)
+    weights.check_all_used()
+    return graph.model(
+        meta.kind,
+        {FACES: (UINT8, ["B", INPUT_PX, INPUT_PX, 3])},
+        {DESCRIPTORS: (FLOAT, ["B", NUM_VALUES])},
+    )
+
+
+def load_face_descriptor(folder: Path) -> FaceDescriptor:
+    """Load a face descriptor.
 
     Raises:
         CheckpointError: ``folder`` is no face descriptor of this format version, or is damaged.
@@ -127,28 +138,24 @@ def load_face_descriptor(folder: Path, *, device: str = "cpu") -> FaceDescriptor
             f"{folder} has no threshold 'same_person'; convert it again with python -m "
             "scripts.convert_face_descriptor"
         )
-    with torch.device("meta"):
-        net = FaceDescriptorNet()
-    try:
-        net.load_state_dict(dequantized(load_weights(folder, meta)), assign=True)
-    except RuntimeError as error:
-        raise CheckpointError(f"the checkpoint {folder} does not fit FaceDescriptorNet: {error}") from error
-    return FaceDescriptor(meta, net, device)
+    return FaceDescriptor(meta, dequantized(load_arrays(folder, meta)))
 
 
-def dequantized(stored: dict[str, Tensor]) -> dict[str, Tensor]:
+def dequantized(stored: Weights) -> dict[str, np.ndarray]:
     """Convert stored weights to those of the network.
 
     A kernel ``name.weight`` of integers has ``name.scale`` and ``name.offset``, one for each output channel:
     the weight is integer x scale + offset. Kernels without them are used as they are.
     """
-    weights = {name: tensor for name, tensor in stored.items() if name.endswith((".weight", ".bias"))}
+    weights = {name: array for name, array in stored.items() if name.endswith((".weight", ".bias"))}
     for name, scale_O in stored.items():
         if name.endswith(".scale"):
             layer = name.removesuffix(".scale")
-            kernel = stored[f"{layer}.weight"].float()
+            kernel = stored[f"{layer}.weight"].astype(np.float32)
             shape = (-1, *[1] * (kernel.ndim - 1))
-            weights[f"{layer}.weight"] = kernel * scale_O.view(shape) + stored[f"{layer}.offset"].view(shape)
+            weights[f"{layer}.weight"] = kernel * scale_O.reshape(shape) + stored[f"{layer}.offset"].reshape(
+                shape
+            )
     return weights
 
 

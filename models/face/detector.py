@@ -1,27 +1,17 @@
-"""Detect the largest face of each photo with MTCNN of facenet-pytorch, and crop it aligned.
+"""Detect the largest face of each photo, and crop it aligned; importable without torch.
 
 Axes: H height, W width, C colour (RGB).
-
-Source: Zhang et al. 2016, arXiv:1604.02878; weights from the wheel of facenet-pytorch 2.5.3.
 """
 
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-import facenet_pytorch
 import numpy as np
-import torch
-from facenet_pytorch.models.mtcnn import ONet, PNet, RNet
-from facenet_pytorch.models.utils.detect_face import detect_face
 from PIL import Image
-from torch import nn
 
 from models.face.alignment import FACE_CENTRE, FACE_SIDE, MARGIN, Box, align, is_upright
+from models.face.mtcnn import FoundFaces, Mtcnn
 
-STAGE_THRESHOLDS = [0.6, 0.7, 0.7]
-PYRAMID_FACTOR = 0.709
 SURE_CONFIDENCE = 0.997
 """Faces below it are also searched in other orientations (docs/decisions/0022-face-orientation.md)."""
 MIN_TURNED_CONFIDENCE = 0.95
@@ -50,7 +40,7 @@ class Face(FaceLocation):
 
 
 class MtcnnFaceDetector:
-    """Detect and crop the largest face of each photo; on a CPU it is thread-safe.
+    """Detect and crop the largest face of each photo by MTCNN; several threads may call it at once.
 
     Args:
         size_px: side of the crops.
@@ -59,31 +49,23 @@ class MtcnnFaceDetector:
             same 285 of 285 faces in the development photos.
         min_confidence: 0.9 keeps 285 of 285 faces in the development photos and detects none in 126 photos
             without a face.
-        max_batch_size: photos of one size per MTCNN call; bounds memory.
+        num_threads: of one call.
     """
 
     def __init__(
         self,
         *,
-        device: str = "cpu",
         size_px: int = 80,
         margin: float = MARGIN,
         min_face_px: int = 40,
         min_confidence: float = 0.9,
-        max_batch_size: int = 16,
-        num_threads: int | None = None,
+        num_threads: int = 1,
     ) -> None:
-        if num_threads is not None:
-            torch.set_num_threads(num_threads)
         self.size_px = size_px
         self._margin = margin
         self._min_face_px = min_face_px
         self._min_confidence = min_confidence
-        self._max_batch_size = max_batch_size
-        self._device = torch.device(device)
-        self._pnet = _load_stage(PNet(pretrained=False), "pnet").to(self._device)
-        self._rnet = _load_stage(RNet(pretrained=False), "rnet").to(self._device)
-        self._onet = _load_stage(ONet(pretrained=False), "onet").to(self._device)
+        self._mtcnn = Mtcnn(num_threads)
 
     def __call__(
         self, images: Sequence[np.ndarray], sizes_px: Sequence[int] | None = None
@@ -118,81 +100,49 @@ class MtcnnFaceDetector:
         messengers remove the EXIF orientation. A face whose landmarks are upright is replaced only by a sure
         one, because MTCNN also finds faces with wrong landmarks in an upright face that is turned.
         """
-        locations = self._detect_upright(images)
-        to_exceed = [_confidence_to_exceed(found) for found in locations]
-        for quarter_turns in (1, 3, 2):  # a photo on its side is more frequent than one upside down
-            unsure = [i for i, found in enumerate(locations) if _confidence(found) < SURE_CONFIDENCE]
-            turned = [np.rot90(images[i], quarter_turns) for i in unsure]
-            found_turned = self._detect_upright(turned, min_face_fraction=MIN_TURNED_FACE_FRACTION)
-            for i, found in zip(unsure, found_turned, strict=True):
-                if found and found.confidence > to_exceed[i] and is_upright(found.landmarks, found.box):
-                    locations[i] = _turned_back(found, quarter_turns, images[i].shape)
-                    to_exceed[i] = SURE_CONFIDENCE
-        return locations
-
-    def _detect_upright(
-        self, images: Sequence[np.ndarray], *, min_face_fraction: float = 0.0
-    ) -> list[FaceLocation | None]:
-        locations: list[FaceLocation | None] = [None] * len(images)
-        for indices in self._equal_sized_batches(images):
-            batch_BHWC = np.stack([images[i] for i in indices])
-            fraction_px = int(min(batch_BHWC.shape[1:3]) * min_face_fraction)
-            found_B = self._run_cascade(batch_BHWC, max(self._min_face_px, fraction_px))
-            for i, found in zip(indices, found_B, strict=True):
-                locations[i] = self._largest(*found)
-        return locations
-
-    def ping(self) -> None:
-        """Run MTCNN on one blank photo; raise if it fails."""
-        self.detect([np.full((2 * self._min_face_px, 2 * self._min_face_px, 3), 127, np.uint8)])
-
-    def _equal_sized_batches(self, images: Sequence[np.ndarray]) -> Iterator[list[int]]:
-        """Yield indices of photos of equal size; photos smaller than any face are skipped."""
-        indices_of_shape: defaultdict[tuple[int, ...], list[int]] = defaultdict(list)
         for index, image in enumerate(images):
             if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
                 raise ValueError(
                     f"image {index} is {image.dtype} {image.shape}, need uint8 (H, W, 3); convert it to RGB"
                 )
-            if min(image.shape[:2]) >= self._min_face_px:
-                indices_of_shape[image.shape].append(index)
-        for indices in indices_of_shape.values():
-            for start in range(0, len(indices), self._max_batch_size):
-                yield indices[start : start + self._max_batch_size]
+        return [self._detect_one(image) for image in images]
 
-    @torch.inference_mode()
-    def _run_cascade(self, batch_BHWC: np.ndarray, min_face_px: int) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Return boxes (N, 5: left, top, right, bottom, confidence) and landmarks (N, 5, 2) of each photo.
+    def _detect_one(self, image_HWC: np.ndarray) -> FaceLocation | None:
+        location = self._detect_upright(image_HWC)
+        to_exceed = _confidence_to_exceed(location)
+        min_face_px = int(min(image_HWC.shape[:2]) * MIN_TURNED_FACE_FRACTION)
+        for quarter_turns in (1, 3, 2):  # a photo on its side is more frequent than one upside down
+            if _confidence(location) >= SURE_CONFIDENCE:
+                break
+            found = self._detect_upright(np.rot90(image_HWC, quarter_turns), min_face_px=min_face_px)
+            if found and found.confidence > to_exceed and is_upright(found.landmarks, found.box):
+                location = _turned_back(found, quarter_turns, image_HWC.shape)
+                to_exceed = SURE_CONFIDENCE
+        return location
 
-        It calls the function below facenet_pytorch.MTCNN, whose constructor loads pickles without
-        ``weights_only=True``. Under numpy 2 the arrays have dtype object, hence the casts.
-        """
-        boxes, landmarks = detect_face(
-            batch_BHWC,
-            min_face_px,
-            self._pnet,
-            self._rnet,
-            self._onet,
-            STAGE_THRESHOLDS,
-            PYRAMID_FACTOR,
-            self._device,
-        )
-        return [
-            (np.asarray(box, np.float32).reshape(-1, 5), np.asarray(points, np.float32).reshape(-1, 5, 2))
-            for box, points in zip(boxes, landmarks, strict=True)
-        ]
-
-    def _largest(self, box_N5: np.ndarray, landmarks_N52: np.ndarray) -> FaceLocation | None:
-        is_confident_N = box_N5[:, 4] >= self._min_confidence
-        box_N5, landmarks_N52 = box_N5[is_confident_N], landmarks_N52[is_confident_N]
-        if not len(box_N5):
+    def _detect_upright(self, image_HWC: np.ndarray, *, min_face_px: int = 0) -> FaceLocation | None:
+        min_face_px = max(min_face_px, self._min_face_px)
+        if min(image_HWC.shape[:2]) < min_face_px:
             return None
-        k = int(np.argmax((box_N5[:, 2] - box_N5[:, 0]) * (box_N5[:, 3] - box_N5[:, 1])))
-        left, top, right, bottom, confidence = (float(value) for value in box_N5[k])
+        return self._largest(self._mtcnn(image_HWC, min_face_px))
+
+    def ping(self) -> None:
+        """Run MTCNN on one blank photo; raise if it fails."""
+        self.detect([np.full((2 * self._min_face_px, 2 * self._min_face_px, 3), 127, np.uint8)])
+
+    def _largest(self, found: FoundFaces) -> FaceLocation | None:
+        left_N, top_N, right_N, bottom_N = found.box_NK.T
+        area_N = np.where(
+            found.confidence_N >= self._min_confidence, (right_N - left_N) * (bottom_N - top_N), -1
+        )
+        if not len(area_N) or area_N.max() < 0:
+            return None
+        k = int(np.argmax(area_N))
+        left, top, right, bottom = found.box_NK[k].tolist()
         return FaceLocation(
             box=(left, top, right, bottom),
-            confidence=min(confidence, 1.0),
-            landmarks=tuple((float(x), float(y)) for x, y in landmarks_N52[k]),
+            confidence=min(float(found.confidence_N[k]), 1.0),
+            landmarks=tuple((x, y) for x, y in found.landmarks_NP2[k].tolist()),
         )
 
 
@@ -275,9 +225,3 @@ def _square_at(image_HWC: np.ndarray, centre: complex, side: float, *, size_px: 
     part = Image.fromarray(part_HWC)
     crop = part.resize((size_px, size_px), Image.Resampling.BILINEAR, box=(dx, dy, dx + side, dy + side))
     return np.asarray(crop)
-
-
-def _load_stage(net: nn.Module, name: str) -> nn.Module:
-    path = Path(facenet_pytorch.__file__).parent / "data" / f"{name}.pt"
-    net.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-    return net.eval().requires_grad_(False)

@@ -1,26 +1,25 @@
-"""Load a lesion checkpoint into the requested engine or the fastest suitable one."""
+"""Load a lesion checkpoint into the requested engine or the fastest suitable one.
+
+PyTorch is imported only for an engine that needs it.
+"""
 
 from pathlib import Path
 from typing import get_args
 
-import torch
-
-from models.checkpoint import CheckpointError, CheckpointMeta, load_int8_ranges
-from models.inference import read_meta_of_kind
-from models.lesion.engines import (
-    GpuLesionEngine,
-    LesionEngine,
-    OnednnLesionEngine,
-    OnnxLesionEngine,
-    PyTorchLesionEngine,
+from models.checkpoint import (
+    CheckpointError,
+    CheckpointMeta,
+    load_arrays,
+    load_int8_ranges,
+    read_meta_of_kind,
 )
+from models.lesion.engine import LesionEngine
 from models.lesion.metrics import LesionMetrics
-from models.lesion.network import LesionEnsemble
-from models.lesion.networks import RESNET50, load_lesion_network, network_name
-from models.lesion.quantization import onednn
+from models.lesion.processor import has_vnni
 from models.lesion.quantization.int8 import CalibrationRanges, activation_names, is_valid_range
 from models.lesion.runtimes import INT8_RUNTIMES, EngineName, Runtime
-from models.lesion.small_network import small_activation_names
+from models.lesion.shapes import NETWORKS, RESNET50, network_name
+from models.lesion.small_shapes import small_activation_names
 
 
 def load_lesion_engine(
@@ -35,7 +34,7 @@ def load_lesion_engine(
 
     Args:
         max_batch_size: largest batch that a GPU is prepared for; larger ones are split.
-        num_threads: of the engine on a CPU; sets the threads of PyTorch in this process too.
+        num_threads: of the engine on a CPU; an engine of PyTorch sets those of the whole process.
         engine: ``pytorch`` is the reference, float32. ``auto`` selects, on a CPU, the first int8 runtime that
             the machine supports and the release accepted (``metrics.int8.engines``): oneDNN where the
             processor has VNNI, then ONNX Runtime; else ONNX Runtime in float32. On a GPU it selects bfloat16.
@@ -50,22 +49,35 @@ def load_lesion_engine(
     meta = read_meta_of_kind(folder, "lesion")
     if not meta.groups:
         raise CheckpointError(f"lesion checkpoint {folder} has no groups; release it again with groups")
-    if num_threads is not None:
-        torch.set_num_threads(num_threads)
+    if (network := network_name(meta.architecture)) not in NETWORKS:
+        raise CheckpointError(
+            f"checkpoint {folder} has the network {network!r}, this code has {', '.join(NETWORKS)}; serve it "
+            "with the code that made it"
+        )
     if engine == "auto":
         engine = "pytorch-bf16" if device != "cpu" else _best_on_cpu(meta)
     ranges = _load_ranges(folder, meta, engine) if engine in INT8_RUNTIMES else None
+    if engine in ("onnxruntime", "onnxruntime-int8"):
+        from models.lesion.onnx_engine import OnnxLesionEngine
+
+        return OnnxLesionEngine(meta, load_arrays(folder, meta), ranges, num_threads)
+
+    import torch
+
+    from models.lesion import pytorch_engines
+    from models.lesion.networks import SingleLesionNet, load_lesion_network
+
+    if num_threads is not None:
+        torch.set_num_threads(num_threads)
     net = load_lesion_network(folder, meta)
     if engine == "pytorch":
-        return PyTorchLesionEngine(meta, net, device)
+        return pytorch_engines.PyTorchLesionEngine(meta, net, device)
     if engine == "pytorch-bf16":
-        gpu_engine = GpuLesionEngine(meta, net, device, max_batch_size=max_batch_size)
+        gpu_engine = pytorch_engines.GpuLesionEngine(meta, net, device, max_batch_size=max_batch_size)
         gpu_engine.warm_up()
         return gpu_engine
-    if engine == "onednn-int8":
-        assert ranges is not None and not isinstance(net, LesionEnsemble)
-        return OnednnLesionEngine(meta, net, ranges)
-    return OnnxLesionEngine(meta, net, ranges, num_threads)
+    assert ranges is not None and isinstance(net, SingleLesionNet)
+    return pytorch_engines.OnednnLesionEngine(meta, net, ranges)
 
 
 def supported_int8_runtimes(network: str = RESNET50) -> list[Runtime]:
@@ -75,7 +87,7 @@ def supported_int8_runtimes(network: str = RESNET50) -> list[Runtime]:
     network.
     """
     runtimes = INT8_RUNTIMES if network == RESNET50 else ("onednn-int8",)
-    return [name for name in runtimes if name != "onednn-int8" or onednn.is_supported()]
+    return [name for name in runtimes if name != "onednn-int8" or has_vnni()]
 
 
 def _check_engine(engine: str, device: str) -> None:
@@ -83,7 +95,7 @@ def _check_engine(engine: str, device: str) -> None:
         raise ValueError(f"there is no engine {engine!r}; take one of {', '.join(get_args(EngineName))}")
     if device != "cpu" and engine in ("onnxruntime", *INT8_RUNTIMES):
         raise ValueError(f"engine {engine} runs on a CPU, the device is {device}; take engine auto")
-    if engine == "onednn-int8" and not onednn.is_supported():
+    if engine == "onednn-int8" and not has_vnni():
         raise ValueError(
             "engine onednn-int8 needs AVX-512 VNNI, which this processor lacks; take engine auto"
         )

@@ -16,6 +16,7 @@ from scipy import ndimage
 
 from models.checkpoint import LOCALIZER, CheckpointError, read_verified
 from models.lesion.gate import LesionGate
+from models.onnx_session import cpu_session
 
 INPUT_PX = 128
 """Side of the localizer's input, the whole photo without its aspect ratio."""
@@ -92,16 +93,9 @@ class Localizer:
     """
 
     def __init__(self, folder: Path, gate: LesionGate, num_threads: int = 1) -> None:
-        import onnxruntime  # here: training uses the geometry alone
-
         content = read_verified(folder / LOCALIZER, gate.localizer_sha256)
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = num_threads
-        options.inter_op_num_threads = 1
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        options.enable_cpu_mem_arena = False  # it keeps the memory of as many photos as ever ran at once
         try:
-            self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+            self._session = cpu_session(content, num_threads)
             found = self(np.zeros((INPUT_PX, INPUT_PX, 3), np.uint8))
         except Exception as error:  # the exceptions of ONNX Runtime share no class of its own
             raise CheckpointError(

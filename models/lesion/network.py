@@ -12,12 +12,9 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision.models import resnet50
 
 from models.diagnoses import GROUPS
+from models.lesion.shapes import FINE_STRIDE_BELOW_PX, PREFIX, STORED_PREFIX
 
 BACKBONE_CHANNELS = 2048
-FINE_STRIDE_BELOW_PX = 160
-"""Smaller inputs use stride 1 in the last stage; its feature map would have only 2 to 5 cells a side."""
-STORED_PREFIX, PREFIX = "trunk.", "backbone."
-"""The backbone's parameters in stored weights (format version 1), and in the network."""
 
 
 class LesionLogits(NamedTuple):

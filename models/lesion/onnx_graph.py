@@ -7,14 +7,12 @@ them into integer kernels.
 Axes: B photo, H row, W column, C channel, K diagnosis, O output channel.
 """
 
-from typing import Any
-
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
 
 from models.checkpoint import CheckpointMeta
 from models.diagnoses import GROUPS
+from models.lesion.engine import has_scope
 from models.lesion.quantization.int8 import (
     IMAGE,
     STEM,
@@ -22,7 +20,6 @@ from models.lesion.quantization.int8 import (
     CalibrationRanges,
     Convolution,
     QuantizationParams,
-    Weights,
     bottlenecks,
     fold_convolution,
     fold_first_convolution,
@@ -30,18 +27,16 @@ from models.lesion.quantization.int8 import (
     pixel_mean,
     pixel_range,
 )
-from models.lesion.small_network import (
-    MAX_RELU6,
-    SMALL_NETWORK,
-    ConvolutionSpec,
-    inverted_residuals,
-)
-from models.lesion.small_network import STEM as STEM_SPEC
-from models.lesion.small_network import TOP as TOP_SPEC
+from models.lesion.shapes import SMALL_NETWORK, network_name
+from models.lesion.small_shapes import MAX_RELU6, ConvolutionSpec, inverted_residuals
+from models.lesion.small_shapes import STEM as STEM_SPEC
+from models.lesion.small_shapes import TOP as TOP_SPEC
+from models.onnx_graph import FLOAT, UINT8, GraphBuilder, UsedWeights, Value, Weights
 
-OPSET, IR_VERSION = 17, 8
 PHOTOS, MALIGNANT, DIAGNOSIS, FEATURES = "image_BHWC", "malignant_B", "diagnosis_BK", "features_BCHW"
-SCOPE = "scope_B"
+SCOPE, GRAD_CAM = "scope_B", "grad_cam_BRHW"
+ARCHITECTURE = {"network", "num_members", "num_diagnoses", "input_px", "dropout", "scope_head"}
+"""Known keys."""
 
 
 def lesion_graph(
@@ -50,13 +45,21 @@ def lesion_graph(
     """Return the graph of a network or an ensemble; with ``ranges`` a ResNet50 computes in int8.
 
     Its input is ``image_BHWC``, uint8; its outputs are ``malignant_B``, ``diagnosis_BK``,
-    ``features_BCHW`` and, with a scope head, ``scope_B`` of ``models.lesion.engines.LesionOutput``.
+    ``features_BCHW``, ``grad_cam_BRHW`` and, with a scope head, ``scope_B`` of
+    ``models.lesion.engine.LesionOutput``.
+
+    Raises:
+        ValueError: the architecture or a weight is unknown, or the heads have other diagnoses.
+        KeyError: a weight is missing.
     """
+    if unknown := set(meta.architecture) - ARCHITECTURE:
+        raise ValueError(f"unknown architecture {', '.join(sorted(unknown))}")
+    weights = UsedWeights(weights)
     graph = _Graph(weights, meta, None if ranges is None else {**ranges, IMAGE: pixel_range(meta)})
     num_members = meta.architecture.get("num_members")
     prefixes = [""] if num_members is None else [f"members.{number}." for number in range(num_members)]
     image = graph.pixels()
-    if meta.architecture.get("network") == SMALL_NETWORK:
+    if network_name(meta.architecture) == SMALL_NETWORK:
         features = [graph.small_backbone(image)]
     else:
         features = [graph.backbone(image, prefix) for prefix in prefixes]
@@ -69,34 +72,27 @@ def lesion_graph(
     graph.add("Gather", ["risk_BR", malignant], MALIGNANT, axis=1)
     graph.probability(pooled, prefixes, "diagnosis_head", DIAGNOSIS)
     graph.add("Concat", features, FEATURES, axis=1)
-    side = meta.input_px
-    outputs = [
-        helper.make_tensor_value_info(MALIGNANT, TensorProto.FLOAT, ["B"]),
-        helper.make_tensor_value_info(DIAGNOSIS, TensorProto.FLOAT, ["B", len(meta.labels)]),
-        helper.make_tensor_value_info(FEATURES, TensorProto.FLOAT, ["B", "C", "H", "W"]),
-    ]
-    if meta.architecture.get("scope_head"):
+    graph.grad_cam(features, prefixes)
+    outputs: dict[str, Value] = {
+        MALIGNANT: (FLOAT, ["B"]),
+        DIAGNOSIS: (FLOAT, ["B", len(meta.labels)]),
+        FEATURES: (FLOAT, ["B", "C", "H", "W"]),
+        GRAD_CAM: (FLOAT, ["B", len(GROUPS), "H", "W"]),
+    }
+    if has_scope(meta):
         graph.scope(pooled, prefixes)
-        outputs.append(helper.make_tensor_value_info(SCOPE, TensorProto.FLOAT, ["B"]))
-    return helper.make_model(
-        helper.make_graph(
-            graph.nodes,
-            meta.kind,
-            [helper.make_tensor_value_info(PHOTOS, TensorProto.UINT8, ["B", side, side, 3])],
-            outputs,
-            graph.constants,
-        ),
-        opset_imports=[helper.make_opsetid("", OPSET)],
-        ir_version=IR_VERSION,
-    )
+        outputs[SCOPE] = (FLOAT, ["B"])
+    for name in (f"{prefix}diagnosis_head.3.bias" for prefix in prefixes):
+        if len(weights[name]) != len(meta.labels):
+            raise ValueError(f"{name} has {len(weights[name])} values for {len(meta.labels)} diagnoses")
+    weights.check_all_used()
+    side = meta.input_px
+    return graph.model(meta.kind, {PHOTOS: (UINT8, ["B", side, side, 3])}, outputs)
 
 
-class _Graph:
-    """Collect nodes and constants in the order of computation; methods return the name of their output."""
-
+class _Graph(GraphBuilder):
     def __init__(self, weights: Weights, meta: CheckpointMeta, ranges: CalibrationRanges | None) -> None:
-        self.nodes: list[onnx.NodeProto] = []
-        self.constants: list[onnx.TensorProto] = []
+        super().__init__()
         self._weights = weights
         self._meta = meta
         self._params = None
@@ -104,19 +100,11 @@ class _Graph:
             self._params = {name: QuantizationParams.from_range(one) for name, one in ranges.items()}
         self._scale_of: dict[str, float] = {}
 
-    def add(self, operator: str, inputs: list[str], output: str, **attributes: Any) -> str:
-        self.nodes.append(helper.make_node(operator, inputs, [output], name=output, **attributes))
-        return output
-
-    def constant(self, name: str, value: np.ndarray | np.generic) -> str:
-        self.constants.append(numpy_helper.from_array(np.asarray(value), name))
-        return name
-
     def pixels(self) -> str:
         """Add the input minus its mean; transposing the uint8 input is cheapest."""
         mean = self.constant("mean_C11", pixel_mean(self._meta)[:, None, None])
         channels_first = self.add("Transpose", [PHOTOS], "image_BCHW", perm=[0, 3, 1, 2])
-        pixels = self.add("Cast", [channels_first], "pixels", to=TensorProto.FLOAT)
+        pixels = self.add("Cast", [channels_first], "pixels", to=FLOAT)
         return self.quantize(self.add("Sub", [pixels, mean], "centred"), IMAGE)
 
     def backbone(self, x: str, prefix: str) -> str:
@@ -145,11 +133,7 @@ class _Graph:
         x = self.convolve(x, folded, spec.activation, stride=spec.stride, groups=spec.groups)
         if not spec.relu6:
             return x
-        limits = [
-            self.constant(f"{x}.{name}", np.float32(value))
-            for name, value in (("low", 0), ("high", MAX_RELU6))
-        ]
-        return self.add("Clip", [x, *limits], f"{x}.relu6")
+        return self.add("Clip", [x, np.float32(0), np.float32(MAX_RELU6)], f"{x}.relu6")
 
     def bottleneck(self, x: str, prefix: str, block: Bottleneck) -> str:
         stored = f"{prefix}backbone.{block.name}"
@@ -214,6 +198,35 @@ class _Graph:
         logits = [self.head(x, f"{prefix}{head}") for x, prefix in zip(pooled, prefixes, strict=True)]
         self.add("Softmax", [self.mean(logits, head)], output, axis=1)
 
+    def grad_cam(self, features: list[str], prefixes: list[str]) -> None:
+        """Add the Grad-CAM map of each risk group; an ensemble has the mean of its members' maps."""
+        maps = [self.member_grad_cam(x, prefix) for x, prefix in zip(features, prefixes, strict=True)]
+        if len(maps) == 1:
+            self.add("Identity", maps, GRAD_CAM)
+        else:
+            self.scaled_to_one(self.add("Mean", maps, "grad_cam.mean"), GRAD_CAM)
+
+    def member_grad_cam(self, features: str, prefix: str) -> str:
+        """Add the maps of one network in closed form, as ``models.lesion.network.grad_cam``."""
+        name = f"{prefix}grad_cam"
+        first, last = (self._weights[f"{prefix}risk_head.{number}.weight"] for number in (0, 3))
+        active = self.add("Greater", [f"{prefix}risk_head.0", np.float32(0)], f"{name}.active")
+        active = self.add("Cast", [active], f"{name}.slope_of_relu", to=FLOAT)
+        active = self.add("Unsqueeze", [active, np.array([1], np.int64)], f"{name}.slope_B1")
+        hidden = self.add("Mul", [active, last], f"{name}.hidden")
+        slope = self.add("MatMul", [hidden, first], f"{name}.slope")
+        flat = self.add("Reshape", [features, np.array([0, 0, -1], np.int64)], f"{name}.pixels")
+        evidence = self.add("Relu", [self.add("MatMul", [slope, flat], f"{name}.sum")], f"{name}.evidence")
+        size = self.add("Shape", [features], f"{name}.size", start=2)
+        shape = self.add("Concat", [np.array([0, len(last)], np.int64), size], f"{name}.shape", axis=0)
+        return self.scaled_to_one(self.add("Reshape", [evidence, shape], f"{name}.maps"), f"{name}.scaled")
+
+    def scaled_to_one(self, maps: str, output: str) -> str:
+        """Divide each map by its maximum."""
+        largest = self.add("ReduceMax", [maps], f"{output}.largest", axes=[2, 3], keepdims=1)
+        largest = self.add("Max", [largest, np.float32(1e-12)], f"{output}.divisor")
+        return self.add("Div", [maps, largest], output)
+
     def scope(self, pooled: list[str], prefixes: list[str]) -> None:
         logits = [self.dense(x, f"{prefix}scope_head") for x, prefix in zip(pooled, prefixes, strict=True)]
         column = self.constant("column", np.array([1], np.int64))
@@ -229,8 +242,5 @@ class _Graph:
         return self.dense(hidden, f"{name}.3")
 
     def dense(self, x: str, name: str) -> str:
-        inputs = [x]
-        inputs += [
-            self.constant(f"{name}.{part}", self._weights[f"{name}.{part}"]) for part in ("weight", "bias")
-        ]
-        return self.add("Gemm", inputs, name, transB=1)
+        parts = [self._weights[f"{name}.{part}"] for part in ("weight", "bias")]
+        return self.add("Gemm", [x, *parts], name, transB=1)

@@ -4,31 +4,23 @@ Axes: B image, C channel, H row, W column, K diagnosis, R risk group (benign, ma
 """
 
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from models.diagnoses import GROUPS
-from models.lesion.network import PREFIX, LesionLogits, grad_cam
-
-SMALL_NETWORK = "efficientnet-lite0"
-"""Its name in the architecture of a checkpoint."""
-EFFICIENTNET_LITE0 = (
-    (1, 3, 1, 1, 16),
-    (2, 3, 2, 6, 24),
-    (2, 5, 2, 6, 40),
-    (3, 3, 2, 6, 80),
-    (3, 5, 1, 6, 112),
-    (4, 5, 2, 6, 192),
-    (1, 3, 1, 6, 320),
+from models.lesion.network import LesionLogits, grad_cam
+from models.lesion.shapes import PREFIX, SMALL_PARTS
+from models.lesion.small_shapes import (
+    BATCH_NORM_EPSILON,
+    EFFICIENTNET_LITE0,
+    STEM_CHANNELS,
+    TOP_CHANNELS,
+    InvertedResidual,
+    inverted_residuals,
 )
-"""Repeats, kernel, stride, expansion and output channels of each stage."""
-STEM_CHANNELS, TOP_CHANNELS = 32, 1280
-BATCH_NORM_EPSILON = 1e-3
-MAX_RELU6 = 6.0
 
 
 class SmallLesionNet(nn.Module):
@@ -97,89 +89,6 @@ class SmallLesionNet(nn.Module):
         self.load_state_dict(renamed, strict=False)
 
 
-@dataclass(frozen=True, kw_only=True)
-class ConvolutionSpec:
-    """One convolution of the network with its batch norm."""
-
-    activation: str
-    """Name of the result in the calibration ranges."""
-    conv: str
-    """In stored weights."""
-    norm: str
-    """In stored weights."""
-    kernel: int
-    stride: int
-    groups: int
-    relu6: bool
-
-
-@dataclass(frozen=True, kw_only=True)
-class InvertedResidual:
-    """Shape of one block: expansion (if any), depthwise convolution, projection."""
-
-    name: str
-    before: int
-    inner: int
-    after: int
-    kernel: int
-    stride: int
-
-    @property
-    def is_residual(self) -> bool:
-        """Whether the block's input is added to its projection."""
-        return self.stride == 1 and self.before == self.after
-
-    @property
-    def convolutions(self) -> list[ConvolutionSpec]:
-        """The convolutions in order."""
-        steps = [("depthwise", self.kernel, self.stride, self.inner), ("projection", 1, 1, 1)]
-        if self.inner != self.before:
-            steps.insert(0, ("expansion", 1, 1, 1))
-        return [
-            ConvolutionSpec(
-                activation=f"{self.name}.{step}",
-                conv=f"{self.name}.layers.{3 * number}",
-                norm=f"{self.name}.layers.{3 * number + 1}",
-                kernel=kernel,
-                stride=stride,
-                groups=groups,
-                relu6=step != "projection",
-            )
-            for number, (step, kernel, stride, groups) in enumerate(steps)
-        ]
-
-
-STEM = ConvolutionSpec(
-    activation="stem", conv="stem.0", norm="stem.1", kernel=3, stride=2, groups=1, relu6=True
-)
-TOP = ConvolutionSpec(activation="top", conv="top.0", norm="top.1", kernel=1, stride=1, groups=1, relu6=True)
-
-
-def inverted_residuals() -> Iterator[InvertedResidual]:
-    """Yield the shapes of the blocks in order."""
-    before, count = STEM_CHANNELS, 0
-    for repeats, kernel, stride, expansion, after in EFFICIENTNET_LITE0:
-        for number in range(repeats):
-            yield InvertedResidual(
-                name=f"blocks.{count}",
-                before=before,
-                inner=before * expansion,
-                after=after,
-                kernel=kernel,
-                stride=stride if number == 0 else 1,
-            )
-            before, count = after, count + 1
-
-
-def small_activation_names() -> list[str]:
-    """Return the names of all activations that need a calibration range.
-
-    The range of the projection of a residual block is that of the block's sum.
-    """
-    blocks = [one.activation for block in inverted_residuals() for one in block.convolutions]
-    return [STEM.activation, *blocks, TOP.activation]
-
-
 class _InvertedResidual(nn.Module):
     def __init__(self, shape: InvertedResidual) -> None:
         super().__init__()
@@ -220,5 +129,5 @@ def _rename_to_stored(net: nn.Module, state: dict[str, Any], prefix: str, metada
 
 def _rename_from_stored(net: nn.Module, state: dict[str, Any], prefix: str, *_: object) -> None:
     for name in list(state):
-        if name.removeprefix(prefix).startswith(("stem.", "blocks.", "top.")):
+        if name.removeprefix(prefix).startswith(SMALL_PARTS):
             state[prefix + PREFIX + name.removeprefix(prefix)] = state.pop(name)

@@ -1,19 +1,21 @@
-"""Inference engine of the progress network: face crops in, probability of improvement out.
+"""Inference engines of the progress network: face crops in, probability of improvement out.
 
 Axes: B series, T photo of a series, H row, W column, C channel, N present photo of any series.
 """
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
-import torch
 
-from models.checkpoint import CheckpointMeta
-from models.inference import check_finite, ieee_float32, load_network, read_meta_of_kind
-from models.preprocessing import normalize
-from models.progress.network import PackedIndex, ProgressNet
-from models.tensor_transfer import transfer_tensors
+from models.checkpoint import CheckpointError, CheckpointMeta, load_arrays, read_meta_of_kind
+from models.onnx_session import cpu_session
+from models.ping import check_finite
+from models.progress.onnx_graph import progress_graph
+
+Runtime = Literal["onnxruntime", "pytorch"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,17 +26,15 @@ class ProgressOutput:
     """float32, probability of improved after each photo; an absent photo repeats the value before it."""
 
 
-class ProgressEngine:
-    """Run one progress checkpoint in float32 through PyTorch."""
+class ProgressEngine(ABC):
+    """Run one progress checkpoint in float32."""
 
-    runtime = "pytorch"
+    runtime: Runtime
 
-    def __init__(self, meta: CheckpointMeta, net: ProgressNet, device: str) -> None:
+    def __init__(self, meta: CheckpointMeta, device: str) -> None:
         self.meta = meta
         self.device = device
-        self._net = net.to(device).eval()
 
-    @torch.inference_mode()
     def __call__(self, photos_BTHWC: np.ndarray, present_BT: np.ndarray) -> ProgressOutput:
         """Classify a batch of series of face crops.
 
@@ -47,33 +47,63 @@ class ProgressEngine:
             raise ValueError(
                 f"got {photos_BTHWC.dtype} {photos_BTHWC.shape}, need uint8 (B, T, {side}, {side}, 3)"
             )
-        host_NHWC = torch.from_numpy(photos_BTHWC[present_BT])
-        index = PackedIndex.of(torch.from_numpy(np.ascontiguousarray(present_BT)))
-        photo_NHWC, *positions = transfer_tensors([host_NHWC, *index.tensors], self.device)
-        with ieee_float32(self.device):
-            photo_NCHW = normalize(photo_NHWC, self.meta.mean, self.meta.std)
-            logits_BTC = self._net.packed(photo_NCHW, index.at(positions))
-        improved = self.meta.labels.index("improved")
-        return ProgressOutput(improved_BT=logits_BTC.softmax(2)[..., improved].cpu().numpy())
+        return ProgressOutput(improved_BT=self._improved(photos_BTHWC[present_BT], present_BT))
 
     def ping(self) -> None:
         """Classify two blank crops; raise if the result is not a probability."""
         side = self.meta.input_px
         check_finite(self(np.zeros((1, 2, side, side, 3), np.uint8), np.ones((1, 2), bool)).improved_BT)
 
+    @abstractmethod
+    def _improved(self, photo_NHWC: np.ndarray, present_BT: np.ndarray) -> np.ndarray:
+        """Return the probabilities, float32 (B, T), for the present photos of all series in their order."""
 
-def load_progress_engine(
-    folder: Path, *, device: str = "cpu", num_threads: int | None = None
-) -> ProgressEngine:
-    """Load a progress checkpoint onto ``device``.
+
+class OnnxProgressEngine(ProgressEngine):
+    """Compute through ONNX Runtime on a CPU, without torch; several threads may call it at once.
+
+    Raises:
+        CheckpointError: the weights do not fit the network.
+    """
+
+    runtime = "onnxruntime"
+
+    def __init__(self, meta: CheckpointMeta, weights: dict[str, np.ndarray], num_threads: int) -> None:
+        super().__init__(meta, "cpu")
+        try:
+            self._session = cpu_session(progress_graph(weights, meta).SerializeToString(), num_threads)
+            self.ping()  # ONNX Runtime checks some shapes when it computes
+        except Exception as error:  # a weight is missing, unknown or has another shape
+            raise CheckpointError(
+                f"checkpoint {meta.name} {meta.version} does not fit the progress network ({error!r}); "
+                "release it again with this code"
+            ) from error
+
+    def _improved(self, photo_NHWC: np.ndarray, present_BT: np.ndarray) -> np.ndarray:
+        if not len(photo_NHWC):
+            return np.full(present_BT.shape, 0.5, np.float32)
+        row_BT = np.where(present_BT, np.cumsum(present_BT).reshape(present_BT.shape), 0)
+        count_B = present_BT.sum(1)
+        inputs = {
+            "photo_NHWC": photo_NHWC,
+            "first_N": np.repeat(np.cumsum(count_B) - count_B, count_B),
+            "row_TB": np.ascontiguousarray(row_BT.T),
+        }
+        return np.asarray(self._session.run(None, inputs)[0]).T
+
+
+def load_progress_engine(folder: Path, *, device: str = "cpu", num_threads: int = 1) -> ProgressEngine:
+    """Load a progress checkpoint: into ONNX Runtime on a CPU, into PyTorch on a GPU.
 
     Args:
-        num_threads: threads of PyTorch in this process.
+        num_threads: of one call on a CPU.
 
     Raises:
         CheckpointError: ``folder`` is no progress checkpoint of this format version.
     """
     meta = read_meta_of_kind(folder, "progress")
-    if num_threads is not None:
-        torch.set_num_threads(num_threads)
-    return ProgressEngine(meta, load_network(ProgressNet, folder, meta), device)
+    if device == "cpu":
+        return OnnxProgressEngine(meta, load_arrays(folder, meta), num_threads)
+    from models.progress.pytorch_engine import load_pytorch_engine
+
+    return load_pytorch_engine(folder, meta, device)

@@ -12,19 +12,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.progress.skin_features import (
-    LESION_WINDOWS_PX,
-    NUM_CELLS,
-    average_and_max_pool,
-    mean_filter,
-    skin_features,
-)
+from models.progress.skin_constants import HEAD_GRID, LESION_WINDOWS_PX, NUM_CELLS
+from models.progress.skin_features import average_and_max_pool, mean_filter, skin_features
 
 LABELS = ("worsened", "improved")
 """In the order of the output columns."""
 
-HEAD_GRID = 5
-"""Cells along one side of the input of the dense layer."""
 NUM_INPUTS = 1 + 2 * len(LESION_WINDOWS_PX) + 1 + len(LESION_WINDOWS_PX)
 
 

@@ -6,20 +6,18 @@ Axes: N crop, C channel, H row, W column, F cell of the face.
 from functools import cache
 from typing import NamedTuple
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models.face.alignment import crop_coordinates
-from models.preprocessing import MEAN, STD
-
-NUM_CELLS = 20
-"""Cells along one side of the skin feature maps."""
-REFERENCE_QUANTILE = 0.3
-"""Quantile of the redness of a face's cells that is subtracted from all of them."""
-LESION_WINDOWS_PX = (7, 11)
-"""Sides of the windows whose mean redness is subtracted to find small red lesions."""
+from models.normalization import MEAN, STD
+from models.progress.skin_constants import (
+    LESION_WINDOWS_PX,
+    NUM_CELLS,
+    REFERENCE_QUANTILE,
+    skin_mask,
+    skin_share,
+)
 
 
 def skin_features(photo_NCHW: Tensor) -> Tensor:
@@ -64,22 +62,11 @@ def _skin_constants(size_px: int, dtype: torch.dtype, device: torch.device) -> _
     """Return the constants of ``skin_features``, copied to each device once."""
     with torch.inference_mode(False):  # training uses them too
         mask_HW = torch.from_numpy(skin_mask(size_px))
-        cell_HW = F.avg_pool2d(mask_HW[None], size_px // NUM_CELLS)[0]
+        cell_HW = torch.from_numpy(skin_share(size_px))
         mean_C11, std_C11 = (torch.tensor(values)[:, None, None] for values in (MEAN, STD))
         cells_F = (cell_HW > 0.5).flatten().nonzero()[:, 0]
         floats = [one.to(device, dtype) for one in (mean_C11, std_C11, mask_HW, cell_HW)]
         return _SkinConstants._make([*floats, cells_F.to(device)])
-
-
-@cache
-def skin_mask(size_px: int) -> np.ndarray:
-    """Return the mask of cheeks, forehead, nose and chin in an aligned crop: float32 (H, W), 0 or 1."""
-    x_HW, y_HW = crop_coordinates(size_px)
-    x_HW = abs(x_HW)
-    face_HW = (x_HW / 1.0) ** 2 + ((y_HW - 0.45) / 1.3) ** 2 < 1
-    eyes_HW = (x_HW > 0.2) & (x_HW < 0.8) & (abs(y_HW) < 0.18)
-    mouth_HW = (x_HW < 0.5) & (abs(y_HW - 1.1) < 0.18)
-    return (face_HW & ~eyes_HW & ~mouth_HW).astype(np.float32)
 
 
 def mean_filter(image_NCHW: Tensor, side: int) -> Tensor:

@@ -209,7 +209,7 @@ def _preparation(checkpoint: str) -> _Preparation:
 @functools.cache
 def _network(scorer: LesionScorer) -> LesionNetwork:
     """Return the network on one thread, loaded once in a process."""
-    from models.lesion.engine_loader import load_lesion_engine  # the other processes need no PyTorch
+    from models.lesion.engine_loader import load_lesion_engine  # the other processes need no engine
 
     engine = load_lesion_engine(
         local_checkpoint(scorer.checkpoint),

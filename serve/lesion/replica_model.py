@@ -21,7 +21,7 @@ from serve.runtime.threads import load_in_throwaway_thread
 from serve.schemas import ModelName
 
 if TYPE_CHECKING:
-    from models.lesion.engines import LesionEngine
+    from models.lesion.engine import LesionEngine
 
 
 def load_lesion_model(
@@ -32,7 +32,7 @@ def load_lesion_model(
     Raises:
         CheckpointError: it is missing, damaged, or no lesion network.
     """
-    # Imported here, so that processes without a replica do not import PyTorch.
+    # Imported here, so that processes without a replica import neither ONNX Runtime nor PyTorch.
     from models.lesion.engine_loader import load_lesion_engine
 
     folder = local_checkpoint(address)

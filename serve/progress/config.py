@@ -11,8 +11,7 @@ from serve.config import MAX_QUEUED_BATCHES, Settings, TaskConfig
 class FaceDetectorConfig(Settings):
     """Section ``progress.face_detector``: MTCNN, the face descriptor, and their batches."""
 
-    device: str = Field(default="cpu", description="torch device of every replica")
-    num_threads: int = Field(default=1, gt=0, description="compute threads of a replica on a CPU")
+    num_threads: int = Field(default=1, gt=0, description="compute threads of a replica")
     max_batch_size: int = Field(
         default=8, gt=0, description="photos computed at once, by all threads together"
     )

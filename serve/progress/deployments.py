@@ -15,14 +15,16 @@ from serve.progress.config import FaceDetectorConfig, ProgressConfig
 from serve.progress.messages import FaceReport, FaceSeries, ProgressReport
 from serve.progress.replica_model import load_progress_model
 from serve.runtime.batching import BatchThreads, DynamicBatcher
+from serve.runtime.freed_memory import return_freed_memory
 from serve.runtime.gpu_memory import limit_gpu_memory
 from serve.runtime.model_cache import LoadFailed, ModelCache, ModelRuntime
-from serve.runtime.threads import compute_threads, load_in_throwaway_thread
+from serve.runtime.threads import compute_threads
 
 if TYPE_CHECKING:
     from models.face.detector import Face
 
-# PyTorch is imported in the constructors, as in serve.lesion.deployment.
+# ONNX Runtime, or PyTorch for a GPU, is imported in the constructors: processes that build the application
+# need neither.
 
 
 @ray.serve.deployment(health_check_period_s=5, health_check_timeout_s=60)
@@ -33,21 +35,18 @@ class FaceDetector:
         from models.face.descriptor import load_face_descriptor
         from models.face.detector import MtcnnFaceDetector
 
-        limit_gpu_memory(config.device)
-        folder = local_checkpoint(config.descriptor) if config.descriptor else None
-        self._descriptor = (
-            load_in_throwaway_thread(lambda: load_face_descriptor(folder, device=config.device))
-            if folder
-            else None
-        )
-        self._detector = load_in_throwaway_thread(
-            lambda: MtcnnFaceDetector(device=config.device, num_threads=config.num_threads)
-        )
+        self._descriptor = None
+        if config.descriptor:
+            self._descriptor = load_face_descriptor(local_checkpoint(config.descriptor))
+            self._descriptor.ping()
+        self._detector = MtcnnFaceDetector()
+        self._detector.ping()
+        return_freed_memory()
         self._batcher = DynamicBatcher(
             self._detect_batch,
             self._detector.ping,
             max_size=config.max_batch_size,
-            threads=BatchThreads(compute_threads(config.device, config.num_threads)),
+            threads=BatchThreads(compute_threads("cpu", config.num_threads)),
         )
 
     async def detect(self, image_HWC: np.ndarray, crop_px: int) -> FaceReport | None:

@@ -3,7 +3,6 @@
 Axes: B series of a batch, T photo of a series, H row, W column, C colour.
 """
 
-from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,7 +13,6 @@ from serve.progress.config import ProgressConfig
 from serve.progress.messages import FaceSeries, ProgressReport
 from serve.runtime.batching import BatchThreads, DynamicBatcher
 from serve.runtime.model_cache import CachedModel, ModelRuntime
-from serve.runtime.threads import load_in_throwaway_thread
 from serve.schemas import ModelName
 
 if TYPE_CHECKING:
@@ -29,10 +27,10 @@ def load_progress_model(
     Raises:
         CheckpointError: it is missing, damaged, or no progress network.
     """
-    from models.progress.engine import load_progress_engine  # here, as in serve.lesion.replica_model
+    from models.progress.engine import load_progress_engine
 
-    load = partial(load_progress_engine, device=config.device, num_threads=config.num_threads)
-    engine = load_in_throwaway_thread(partial(load, local_checkpoint(address)))
+    engine = load_progress_engine(local_checkpoint(address), device=config.device)
+    engine.ping()
     return CachedModel(
         meta=engine.meta,
         runtime=ModelRuntime(device=engine.device, engine=engine.runtime),

@@ -11,9 +11,6 @@
 """
 
 import asyncio
-import contextlib
-import ctypes
-import sys
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -24,6 +21,7 @@ import ray.serve
 
 from models.checkpoint import CheckpointMeta
 from serve.runtime.batching import DynamicBatcher
+from serve.runtime.freed_memory import return_freed_memory
 
 RETRY_LOAD_AFTER_S = 10.0
 """Time for which calls for a model that could not be loaded are rejected without another attempt."""
@@ -71,6 +69,7 @@ class ModelCache(Generic[_I, _R]):
 
     def __init__(self, load: Callable[[str], CachedModel[_I, _R]], *, default: str, max_models: int) -> None:
         self.default = load(default)
+        return_freed_memory()
         self._default_address = default
         self._load = load
         self._loaded = WeakValueDictionary[str, CachedModel[_I, _R]]({default: self.default})
@@ -79,7 +78,7 @@ class ModelCache(Generic[_I, _R]):
 
         async def load_in_thread(address: str) -> CachedModel[_I, _R]:
             model = await asyncio.to_thread(load, address)
-            await asyncio.to_thread(_return_freed_memory)
+            await asyncio.to_thread(return_freed_memory)
             self._loaded[address] = model
             return model
 
@@ -116,10 +115,3 @@ class ModelCache(Generic[_I, _R]):
             return failure
         self._failures.pop(address, None)
         return model
-
-
-def _return_freed_memory() -> None:
-    """Return freed memory to the system; 10 ms without the interpreter's lock."""
-    if sys.platform == "linux":
-        with contextlib.suppress(AttributeError):  # another C library than glibc
-            ctypes.CDLL(None).malloc_trim(0)

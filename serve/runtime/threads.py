@@ -41,9 +41,14 @@ def compute_threads(device: str, num_threads: int) -> ComputeThreads:
     """Return ``num_threads`` threads for a CPU, or one that feeds a GPU."""
     if device != "cpu":
         return ONE_THREAD
-    import torch  # here, so that tests of batching do without
+    return ComputeThreads(num_threads, _set_torch_threads, COMPUTE_NICENESS)
 
-    return ComputeThreads(num_threads, torch.set_num_threads, COMPUTE_NICENESS)
+
+def _set_torch_threads(number: int) -> None:
+    """Set the threads of PyTorch, in a process with an engine that needs it."""
+    # None while another thread imports torch for the first time
+    if set_num_threads := getattr(sys.modules.get("torch"), "set_num_threads", None):
+        set_num_threads(number)
 
 
 class _Engine(Protocol):

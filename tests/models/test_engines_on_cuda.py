@@ -9,12 +9,10 @@ import torch
 
 from models.cuda_graphs import EngineError
 from models.diagnoses import DIAGNOSES
-from models.face.detector import MtcnnFaceDetector
-from models.lesion.engines import GpuLesionEngine, PyTorchLesionEngine
 from models.lesion.network import LesionNet
-from models.progress.engine import ProgressEngine
+from models.lesion.pytorch_engines import GpuLesionEngine, PyTorchLesionEngine
 from models.progress.network import ProgressNet
-from samples.face import draw_face
+from models.progress.pytorch_engine import PyTorchProgressEngine
 from tests.fake_cuda import FakeCuda
 from tests.fake_cuda_graph import FakeGraph
 from tests.random_checkpoints import random_meta
@@ -45,7 +43,8 @@ def photos(num: int, seed: int = 1) -> np.ndarray:
 @pytest.mark.parametrize("device", ["cuda", pytest.param("cuda:1", marks=pytest.mark.slow)])
 def test_a_graph_of_every_size_gives_the_results_of_plain_computation(device: str):
     batches = [photos(num, seed) for seed, num in enumerate((4, 1, 3, 2, 7, 0, 1, 4))]
-    expected = [lesion_engine("cpu")(batch, features=True) for batch in batches]
+    reference = lesion_engine("cpu")
+    expected = [reference(batch, features=True) for batch in batches]
 
     with FakeCuda(num_devices=2):
         engine = lesion_engine(device)
@@ -62,6 +61,7 @@ def test_a_graph_of_every_size_gives_the_results_of_plain_computation(device: st
     assert len({one.malignant_B[0] for one in found if len(one.malignant_B)}) > 4
 
 
+@pytest.mark.slow
 def test_all_sizes_are_captured_in_one_memory_pool_largest_first():
     with (
         FakeCuda() as cuda,
@@ -106,6 +106,7 @@ def test_a_batch_that_exceeds_the_memory_stops_the_start():
                 engine.warm_up()
 
 
+@pytest.mark.slow
 def test_a_failed_capture_restores_the_stream_of_the_caller():
     with FakeCuda(break_capture="capture invalidated"):
         engine, before = lesion_engine("cuda"), torch.cuda.current_stream()
@@ -125,6 +126,7 @@ def test_a_batch_costs_one_non_blocking_copy_to_the_gpu_and_one_back():
         assert [(event.kind, event.blocking) for event in cuda.events] == [("in", False), ("out", True)]
 
 
+@pytest.mark.slow
 def test_the_scope_is_one_more_column_of_the_same_copy():
     def scope_engine(device: str) -> GpuLesionEngine:
         torch.manual_seed(0)
@@ -146,6 +148,7 @@ def test_the_scope_is_one_more_column_of_the_same_copy():
     assert [event.kind for event in cuda.events][:4] == ["in", "out", "in", "out"]
 
 
+@pytest.mark.slow
 def test_only_requested_grad_cam_maps_are_copied_back():
     with FakeCuda() as cuda:
         engine = lesion_engine("cuda")
@@ -163,10 +166,10 @@ def test_a_series_costs_one_copy_to_the_gpu_and_one_back():
     series = np.random.default_rng(0).integers(0, 256, (3, 5, 40, 40, 3), np.uint8)
     present = np.array([[1, 1, 0, 1, 1], [0, 1, 0, 0, 0], [1, 1, 1, 0, 0]], bool)
     net = ProgressNet(input_px=40)
-    expected = ProgressEngine(PROGRESS_META, net, "cpu")(series, present)
+    expected = PyTorchProgressEngine(PROGRESS_META, net, "cpu")(series, present)
 
     with FakeCuda() as cuda:
-        engine = ProgressEngine(PROGRESS_META, net, "cuda:0")
+        engine = PyTorchProgressEngine(PROGRESS_META, net, "cuda:0")
         engine(series, present)
         cuda.events.clear()
         found = engine(series, present)
@@ -188,15 +191,3 @@ def test_the_reference_disables_tf32_on_a_gpu():
 
     assert seen == ["ieee"]
     assert torch.backends.cudnn.conv.fp32_precision == before  # pyright: ignore
-
-
-def test_the_face_detector_waits_for_the_gpu_many_times_a_photo():
-    photo = np.asarray(draw_face(num_lesions=10, redness=0.5, seed=1, size_px=320))
-    expected = MtcnnFaceDetector()([photo])[0]
-
-    with FakeCuda() as cuda:
-        found = MtcnnFaceDetector(device="cuda")([photo])[0]
-
-    assert found is not None and expected is not None
-    assert found.box == expected.box
-    assert cuda.count("wait") >= 50  # docs/decisions/0014-faces-on-cpus.md

@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from models.preprocessing import MEAN, STD, Augmentation, augment, normalize, sample_augmentation
+from models.normalization import MEAN, STD
+from models.preprocessing import Augmentation, augment, normalize, sample_augmentation
 
 
 def test_normalize_moves_the_colours_and_scales_them():

@@ -9,7 +9,8 @@ from torchvision.models import resnet50
 from torchvision.models.resnet import Bottleneck, ResNet
 
 from models.lesion.network import LesionNet
-from models.preprocessing import MEAN, normalize
+from models.normalization import MEAN
+from models.preprocessing import normalize
 from scripts.convert_keras_resnet50 import KerasWeightsError, convert, main
 from tests.scripts.keras_files import STAGES, Arrays, draw_keras_arrays, write_keras_model
 from train.lesion.pretrained import initialize

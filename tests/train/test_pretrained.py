@@ -5,12 +5,13 @@ import torch
 
 from models.checkpoint import load_weights, read_meta
 from models.lesion.network import LesionNet
+from models.lesion.shapes import RESNET50
 from tests.random_checkpoints import write_lesion, write_progress
 from train.pretrained import PretrainedWeightsError, initialization_of, load_checkpoint_weights
 
 
 def test_all_weights_of_a_checkpoint_are_loaded(tmp_path: Path):
-    folder = write_lesion(tmp_path / "first")
+    folder = write_lesion(tmp_path / "first", network=RESNET50)
     meta = read_meta(folder)
     net = LesionNet(num_diagnoses=4, input_px=64)
 
@@ -47,7 +48,7 @@ def test_a_checkpoint_of_another_kind_is_rejected(tmp_path: Path):
 
 
 def test_a_checkpoint_with_other_shapes_is_rejected(tmp_path: Path):
-    folder = write_lesion(tmp_path / "first")
+    folder = write_lesion(tmp_path / "first", network=RESNET50)
 
     with pytest.raises(PretrainedWeightsError, match="has layers of other shapes"):
         load_checkpoint_weights(LesionNet(num_diagnoses=2, input_px=64), str(folder), kind="lesion")

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from models.lesion.shapes import RESNET50
 from models.preprocessing import Augmentation
 from tests.random_checkpoints import write_lesion, write_progress
 from train.data.manifest import read_manifest
@@ -87,7 +88,7 @@ def _run_an_epoch(config: LesionTraining) -> None:
 
 
 def test_a_resumed_run_keeps_the_description_of_its_initial_weights(config: LesionTraining, tmp_path: Path):
-    first = write_lesion(tmp_path / "first")
+    first = write_lesion(tmp_path / "first", network=RESNET50)
     begun = replace(config, run=str(tmp_path / "run"), init=str(first))
     _run_an_epoch(begun)
     before = RunFolder(address=begun.run).latest_checkpoint()
@@ -119,6 +120,7 @@ def test_a_run_resumed_at_the_end_of_an_epoch_equals_an_uninterrupted_one(
             assert torch.equal(resumed[part][name], tensor), name
 
 
+@pytest.mark.slow
 def test_a_run_resumes_on_a_processor_without_bfloat16(
     config: LesionTraining, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
@@ -140,6 +142,7 @@ def test_a_run_resumes_on_a_processor_without_bfloat16(
     assert "computing in float32: cpu has no instructions for bfloat16" in caplog.text
 
 
+@pytest.mark.slow
 def test_bfloat16_changes_losses_less_than_another_seed_does(config: LesionTraining):
     def losses_of(seed: int, *, bf16: bool) -> list[float]:
         torch.manual_seed(seed)

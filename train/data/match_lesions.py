@@ -26,10 +26,10 @@ from PIL import Image
 from tqdm import tqdm
 
 from models import storage
-from models.checkpoint import local_checkpoint
+from models.checkpoint import local_checkpoint, read_meta_of_kind
 from models.errors import EXIT_DONE, command
 from models.images import PhotoError, decode_bounded
-from models.inference import load_network, read_meta_of_kind
+from models.inference import load_network
 from models.lesion.network import LesionNet
 from models.preprocessing import normalize
 from train.data.manifest import Row, load_manifest, write_manifest

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from models.checkpoint import META, WEIGHTS, CheckpointError, read_verified
 from models.lesion.localizer import INPUT_PX
-from models.preprocessing import RGB
+from models.normalization import RGB
 from train.gpu_recipe.networks import LesionLocalizer
 
 OPSET = 17

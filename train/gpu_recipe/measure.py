@@ -13,7 +13,7 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
 from models.lesion.localizer import CROP_MARGIN, MIN_CROP_SHARE, find_main_lesion
-from models.preprocessing import MEAN, STD
+from models.normalization import MEAN, STD
 from train.gpu_recipe.geometry import Window, central_square, read_mask, read_window, whole_frame
 from train.gpu_recipe.photos import SOURCES, PhotoSet
 

@@ -20,7 +20,8 @@ from models.lesion.engine_loader import load_lesion_engine
 from models.lesion.gate import gate_of
 from models.lesion.localizer import Localizer
 from models.lesion.metrics import Int8Metrics, LesionMetrics
-from models.lesion.small_network import SMALL_NETWORK, SmallLesionNet
+from models.lesion.shapes import SMALL_NETWORK
+from models.lesion.small_network import SmallLesionNet
 from train.data.manifest import fingerprint_of
 from train.data.split import Split
 from train.gpu_recipe.evaluate import lesion_pictures, other_pictures

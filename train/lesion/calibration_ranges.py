@@ -10,13 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from models.lesion.engines import LesionOutput
+from models.lesion.engine import LesionOutput
 from models.lesion.metrics import Int8Metrics
 from models.lesion.network import LesionNet
 from models.lesion.networks import SingleLesionNet
 from models.lesion.quantization.int8 import STEM, Range, bottlenecks
-from models.lesion.small_network import STEM as SMALL_STEM
-from models.lesion.small_network import TOP, inverted_residuals
+from models.lesion.small_shapes import STEM as SMALL_STEM
+from models.lesion.small_shapes import TOP, inverted_residuals
 from train.bootstrap import DECIMALS, Resamples, Statistic
 from train.lesion.calibration import LabelledLogits
 from train.lesion.dataset import LesionPhotos, normalized

@@ -10,7 +10,7 @@ import numpy as np
 from tqdm import tqdm
 
 from models.diagnoses import UnknownDiagnosisError, find_diagnosis
-from models.lesion.engines import LesionEngine
+from models.lesion.engine import LesionEngine
 from models.lesion.gate import gate_of
 from models.lesion.localizer import Localizer
 from models.lesion.metrics import CalibrationMetrics

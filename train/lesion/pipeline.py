@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 
 from models.images import PhotoError
-from models.lesion.engines import LesionEngine
+from models.lesion.engine import LesionEngine
 from models.lesion.gate import LesionGate, find_problems_after, find_problems_before
 from models.lesion.localizer import Localizer
 from models.lesion.preparation import PreparedLesion, prepare_lesion

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 import torch
 
-from models.lesion.engines import LesionEngine, LesionOutput
+from models.lesion.engine import LesionEngine, LesionOutput
 from models.lesion.network import LesionLogits
 from models.lesion.networks import AnyLesionNet
 from train.data.split import groups_of

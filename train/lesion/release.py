@@ -19,15 +19,16 @@ from torch import nn
 
 from models.checkpoint import INT8, CheckpointMeta, save_checkpoint, unwrap
 from models.diagnoses import find_diagnosis
+from models.lesion.engine import LesionOutput
 from models.lesion.engine_loader import load_lesion_engine, supported_int8_runtimes
-from models.lesion.engines import LesionOutput
 from models.lesion.localizer import Localizer
 from models.lesion.metrics import FoldMetrics, Int8Metrics, LesionMetrics
 from models.lesion.network import LesionEnsemble
-from models.lesion.networks import AnyLesionNet, SingleLesionNet, network_name
+from models.lesion.networks import AnyLesionNet, SingleLesionNet
 from models.lesion.quantization.int8 import CalibrationRanges
+from models.lesion.shapes import network_name
 from models.metrics import TaskMetrics
-from models.preprocessing import MEAN, STD
+from models.normalization import MEAN, STD
 from train.config import stored_settings
 from train.data.manifest import Row
 from train.lesion.calibration import (

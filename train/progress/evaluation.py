@@ -96,8 +96,8 @@ def _same_person(
     if folder is None or not (folder / META).is_file():
         return None
     try:
-        detector = MtcnnFaceDetector(device=engine.device)
-        descriptor = load_face_descriptor(folder, device=engine.device)
+        detector = MtcnnFaceDetector()
+        descriptor = load_face_descriptor(folder)
         return same_person_metrics(rows, detector, descriptor)[1]
     except ManifestError:
         return None

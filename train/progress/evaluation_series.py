@@ -79,7 +79,7 @@ def evaluation_series(
             no_change={},
             real=True,
         )
-    detector = MtcnnFaceDetector(device=source.device, size_px=source.size_px)
+    detector = MtcnnFaceDetector(size_px=source.size_px)
     faces = crop_faces(rows, detector)
     train_faces = crop_faces(train_rows, detector) if train_rows else {}
     drawing, seed, size_px = source.drawing, source.seed, source.size_px

@@ -107,7 +107,7 @@ class FaceExtractor:
     """Read photos and crop their faces as serving does; one runs in each actor of the pool."""
 
     def __init__(self, size_px: int) -> None:
-        from models.face.detector import MtcnnFaceDetector  # the driver process needs no torch
+        from models.face.detector import MtcnnFaceDetector  # the driver process needs no ONNX Runtime
 
         self._detect = MtcnnFaceDetector(size_px=size_px, num_threads=1)
 

@@ -13,7 +13,7 @@ from torch import nn
 
 from models.checkpoint import CheckpointMeta, save_checkpoint, unwrap
 from models.metrics import TaskMetrics
-from models.preprocessing import MEAN, STD
+from models.normalization import MEAN, STD
 from models.progress.engine import ProgressEngine, load_progress_engine
 from models.progress.metrics import ProgressMetrics
 from models.progress.network import LABELS, ProgressNet

@@ -124,7 +124,7 @@ def _data_of(
     if config.faces:
         batches = LabelledSeriesBatches(read_series(config.faces, split.train), config, context)
         return batches, read_series(config.faces, split.val)
-    detector = MtcnnFaceDetector(device=context.device, size_px=config.input_px)
+    detector = MtcnnFaceDetector(size_px=config.input_px)
     own_seed = {} if context.world_size == 1 else {"seed": context.epoch_seed(config.seed, 0, shared=False)}
     batches = SyntheticSeriesBatches(crop_faces(split.train, detector), replace(config, **own_seed))
     return batches, validation_series(

@@ -14,9 +14,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from models.checkpoint import CheckpointMeta
-from models.lesion import small_network
-from models.lesion.network import FINE_STRIDE_BELOW_PX, PREFIX
-from models.lesion.small_network import ConvolutionSpec
+from models.lesion import small_shapes
+from models.lesion.shapes import FINE_STRIDE_BELOW_PX, PREFIX
+from models.lesion.small_shapes import ConvolutionSpec
+from models.onnx_graph import Weights
 
 BLOCKS = (3, 4, 6, 3)
 """Bottlenecks of each stage of a ResNet50."""
@@ -27,8 +28,6 @@ SUM_WEIGHT = 10
 MAX_INT32_BIAS = 2**30
 """Half of what an int32 holds, which leaves room for the sum of products."""
 
-Weights = Mapping[str, np.ndarray]
-"""Parameters and buffers of a lesion network by name, float32."""
 Range = tuple[float, float]
 """Smallest and largest value of an activation that int8 represents; values outside are clipped."""
 CalibrationRanges = Mapping[str, Range]
@@ -144,9 +143,9 @@ def read_centred_pixels(first: Convolution, meta: CheckpointMeta) -> Convolution
 def fold_small(weights: Weights, spec: ConvolutionSpec, meta: CheckpointMeta) -> Convolution:
     """Fold the batch norm of one convolution of a ``SmallLesionNet``; the first reads centred pixels."""
     folded = fold_convolution(
-        weights, f"{PREFIX}{spec.conv}", f"{PREFIX}{spec.norm}", epsilon=small_network.BATCH_NORM_EPSILON
+        weights, f"{PREFIX}{spec.conv}", f"{PREFIX}{spec.norm}", epsilon=small_shapes.BATCH_NORM_EPSILON
     )
-    if spec == small_network.STEM:
+    if spec == small_shapes.STEM:
         folded = read_centred_pixels(folded, meta)
     return replace(folded, keeps_sums=True)
 

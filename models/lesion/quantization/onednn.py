@@ -31,11 +31,6 @@ PREPACK_BATCH_SIZE = 8
 """Kernels are laid out for this batch size; other sizes are nearly as fast."""
 
 
-def is_supported() -> bool:
-    """Check that the processor has AVX-512 VNNI, whose int8 products cannot overflow."""
-    return torch.backends.mkldnn.is_available() and torch.cpu._is_vnni_supported()
-
-
 class Int8Backbone:
     """Compute the last feature map of one ``LesionNet`` in int8."""
 

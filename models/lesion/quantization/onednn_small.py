@@ -18,13 +18,7 @@ from models.lesion.quantization.int8 import (
     pixel_range,
 )
 from models.lesion.quantization.onednn import Int8Convolution, halved, quantized_pixels
-from models.lesion.small_network import (
-    MAX_RELU6,
-    STEM,
-    TOP,
-    ConvolutionSpec,
-    inverted_residuals,
-)
+from models.lesion.small_shapes import MAX_RELU6, STEM, TOP, ConvolutionSpec, inverted_residuals
 
 
 class SmallInt8Backbone:

@@ -2,11 +2,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
-from models.checkpoint import CheckpointError
+from models.checkpoint import CheckpointError, load_arrays, read_meta
 from models.face.alignment import FACE_LANDMARKS_52
-from models.face.descriptor import INPUT_PX, crop_for_descriptor, dequantized, load_face_descriptor
+from models.face.descriptor import (
+    INPUT_PX,
+    FaceDescriptor,
+    crop_for_descriptor,
+    dequantized,
+    load_face_descriptor,
+)
 from models.face.detector import FaceLocation, crop_aligned
 from tests.random_checkpoints import write_face_descriptor, write_progress
 
@@ -39,16 +44,16 @@ def test_faces_of_another_size_are_rejected(folder: Path):
 
 def test_integer_kernels_have_a_scale_and_an_offset_for_each_output():
     stored = {
-        "head.weight": torch.tensor([[0, 255], [10, 20]], dtype=torch.uint8),
-        "head.scale": torch.tensor([0.1, 1.0]),
-        "head.offset": torch.tensor([-1.0, 5.0]),
-        "stem.bias": torch.tensor([3.0]),
+        "head.weight": np.array([[0, 255], [10, 20]], np.uint8),
+        "head.scale": np.array([0.1, 1.0]),
+        "head.offset": np.array([-1.0, 5.0]),
+        "stem.bias": np.array([3.0]),
     }
 
     weights = dequantized(stored)
 
     assert set(weights) == {"head.weight", "stem.bias"}
-    torch.testing.assert_close(weights["head.weight"], torch.tensor([[-1.0, 24.5], [15.0, 25.0]]))
+    np.testing.assert_allclose(weights["head.weight"], [[-1.0, 24.5], [15.0, 25.0]])
 
 
 def test_another_checkpoint_is_rejected(tmp_path: Path):
@@ -67,3 +72,18 @@ def test_the_crop_is_lower_than_that_of_the_progress_network():
     assert low.shape == (INPUT_PX, INPUT_PX, 3)
     moved_px = int((low > 127).sum()) - int((high > 127).sum())
     assert moved_px / (3 * INPUT_PX) == pytest.approx(0.15 / 2.97 * INPUT_PX, abs=1.5)
+
+
+@pytest.mark.parametrize("change", ["missing", "unknown", "another shape"])
+def test_weights_of_another_network_are_rejected(folder: Path, change: str):
+    meta = read_meta(folder)
+    weights = load_arrays(folder, meta)
+    if change == "missing":
+        del weights["blocks.2.conv1.weight"]
+    elif change == "unknown":
+        weights["blocks.99.conv1.weight"] = weights["blocks.2.conv1.weight"]
+    else:
+        weights["blocks.2.conv1.weight"] = weights["blocks.2.conv1.weight"][:, :3]
+
+    with pytest.raises(CheckpointError, match="does not fit the face descriptor"):
+        FaceDescriptor(meta, weights)

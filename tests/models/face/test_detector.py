@@ -4,6 +4,7 @@ from PIL import Image
 
 from models.face.alignment import FACE_LANDMARKS_52, FACE_SIDE, align, crop_coordinates
 from models.face.detector import FaceLocation, MtcnnFaceDetector, crop_aligned
+from models.face.mtcnn import FoundFaces
 from samples.face import draw_face
 from samples.series import draw_series
 
@@ -134,17 +135,17 @@ def test_only_photos_without_a_sure_face_are_searched_in_other_orientations(
     detector: MtcnnFaceDetector, monkeypatch: pytest.MonkeyPatch
 ):
     face_HWC = np.asarray(draw_face(num_lesions=0, redness=0, seed=3, size_px=320))
-    searched: list[tuple[tuple[int, ...], int]] = []
-    run = detector._run_cascade  # pyright: ignore[reportPrivateUsage]
+    searched: list[tuple[int, int]] = []
+    run = detector._mtcnn  # pyright: ignore[reportPrivateUsage]
 
-    def recorded(batch_BHWC: np.ndarray, min_face_px: int) -> list[tuple[np.ndarray, np.ndarray]]:
-        searched.append((batch_BHWC.shape[:3], min_face_px))
-        return run(batch_BHWC, min_face_px)
+    def recorded(image_HWC: np.ndarray, min_face_px: int) -> FoundFaces:
+        searched.append((int(image_HWC.mean()), min_face_px))
+        return run(image_HWC, min_face_px)
 
-    monkeypatch.setattr(detector, "_run_cascade", recorded)
+    monkeypatch.setattr(detector, "_mtcnn", recorded)
     detector.detect([face_HWC, np.full_like(face_HWC, 90)])
 
-    assert searched == [((2, 320, 320), 40), *[((1, 320, 320), 80)] * 3]
+    assert searched == [(int(face_HWC.mean()), 40), (90, 40), *[(90, 80)] * 3]
 
 
 @pytest.mark.parametrize("seed", [25, 31])

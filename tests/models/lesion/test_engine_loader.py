@@ -16,6 +16,8 @@ from models.progress.engine import load_progress_engine
 from tests.int8_checkpoint import INT8_ACCEPTED, save_variant
 from tests.random_checkpoints import int8_accepted, random_meta
 
+ENGINES: tuple[EngineName, ...] = ("onnxruntime", "pytorch")
+
 
 def test_a_checkpoint_of_the_other_kind_is_rejected(lesion_folder: Path, progress_folder: Path):
     with pytest.raises(CheckpointError, match="is a progress network, a lesion network is needed"):
@@ -28,15 +30,26 @@ def test_an_unknown_architecture_argument_is_rejected(tmp_path: Path):
     meta = random_meta("lesion", architecture={"num_diagnoses": 2, "input_px": 64, "layers": 3})
     save_checkpoint(tmp_path, LesionNet(num_diagnoses=2, input_px=64), meta, "")
 
-    with pytest.raises(CheckpointError, match="does not fit LesionNet"):
-        load_lesion_engine(tmp_path)
+    for engine in ENGINES:
+        with pytest.raises(CheckpointError, match=r"(?s)does not fit .*layers"):
+            load_lesion_engine(tmp_path, engine=engine)
 
 
 def test_weights_of_another_network_are_rejected(tmp_path: Path):
     save_checkpoint(tmp_path, LesionNet(num_diagnoses=3, input_px=64), random_meta("lesion"), "")
 
-    with pytest.raises(CheckpointError, match="does not fit LesionNet"):
-        load_lesion_engine(tmp_path)
+    for engine in ENGINES:
+        with pytest.raises(CheckpointError, match=r"(?s)does not fit .*diagnosis_head"):
+            load_lesion_engine(tmp_path, engine=engine)
+
+
+def test_weights_that_the_architecture_lacks_are_rejected(tmp_path: Path):
+    net = LesionNet(num_diagnoses=2, input_px=64, scope_head=True)
+    save_checkpoint(tmp_path, net, random_meta("lesion"), "")
+
+    for engine in ENGINES:
+        with pytest.raises(CheckpointError, match=r"(?s)does not fit .*scope_head"):
+            load_lesion_engine(tmp_path, engine=engine)
 
 
 def test_an_ensemble_with_missing_weights_is_rejected(tmp_path: Path):
@@ -44,8 +57,9 @@ def test_an_ensemble_with_missing_weights_is_rejected(tmp_path: Path):
     net = LesionEnsemble(num_members=2, num_diagnoses=2, input_px=64)
     save_checkpoint(tmp_path, net, random_meta("lesion", architecture=architecture), "")
 
-    with pytest.raises(CheckpointError, match="does not fit LesionEnsemble"):
-        load_lesion_engine(tmp_path)
+    for engine in ENGINES:
+        with pytest.raises(CheckpointError, match=r"(?s)does not fit .*members.2"):
+            load_lesion_engine(tmp_path, engine=engine)
 
 
 def test_auto_selects_int8_only_for_a_checkpoint_with_int8(int8_folder: Path, lesion_folder: Path):
@@ -80,7 +94,7 @@ def test_unknown_and_unsupported_engines_are_rejected(lesion_folder: Path):
 
 
 def test_a_processor_without_vnni_uses_onnx_runtime(int8_folder: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("models.lesion.quantization.onednn.is_supported", lambda: False)
+    monkeypatch.setattr("models.lesion.engine_loader.has_vnni", lambda: False)
 
     assert load_lesion_engine(int8_folder).runtime == "onnxruntime-int8"
     with pytest.raises(ValueError, match="needs AVX-512 VNNI"):

@@ -7,9 +7,11 @@ import torch
 
 from models.checkpoint import CheckpointError, load_int8_ranges, load_weights, read_meta, save_checkpoint
 from models.images import decode_square
+from models.lesion.engine import LesionEngine
 from models.lesion.engine_loader import load_lesion_engine, supported_int8_runtimes
-from models.lesion.engines import GpuLesionEngine, LesionEngine, OnnxLesionEngine, gpu_batch_sizes
 from models.lesion.network import LesionEnsemble, LesionNet
+from models.lesion.onnx_engine import OnnxLesionEngine
+from models.lesion.pytorch_engines import GpuLesionEngine, PyTorchLesionEngine, gpu_batch_sizes
 from models.lesion.runtimes import EngineName
 from models.preprocessing import normalize
 from models.progress.engine import load_progress_engine
@@ -77,13 +79,14 @@ def test_photos_of_the_wrong_size_or_type_are_rejected(lesion: LesionEngine):
 
 def test_ping_raises_for_a_network_with_nan_weights(lesion_folder: Path, progress_folder: Path):
     engine = load_lesion_engine(lesion_folder, engine="pytorch")
+    assert isinstance(engine, PyTorchLesionEngine)
     engine.ping()
     load_progress_engine(progress_folder).ping()
 
     with torch.no_grad():
         next(engine._net.parameters()).fill_(torch.nan)
 
-    with pytest.raises(RuntimeError, match="a probability is needed"):
+    with pytest.raises(RuntimeError, match="a finite number is needed"):
         engine.ping()
 
 
@@ -226,7 +229,7 @@ def test_nan_in_any_probability_fails_the_ping(
     broken = replace(output, **{name: np.full_like(getattr(output, name), np.nan)})
     monkeypatch.setattr(engine, "_classify", lambda *_: broken)
 
-    with pytest.raises(RuntimeError, match="a probability is needed"):
+    with pytest.raises(RuntimeError, match="a finite number is needed"):
         engine.ping()
 
 

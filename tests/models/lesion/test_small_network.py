@@ -9,7 +9,9 @@ from models.lesion.engine_loader import load_lesion_engine, supported_int8_runti
 from models.lesion.network import grad_cam
 from models.lesion.quantization.int8 import Convolution, is_valid_range
 from models.lesion.runtimes import EngineName
-from models.lesion.small_network import SMALL_NETWORK, SmallLesionNet, small_activation_names
+from models.lesion.shapes import SMALL_NETWORK
+from models.lesion.small_network import SmallLesionNet
+from models.lesion.small_shapes import small_activation_names
 from models.preprocessing import normalize
 from tests.int8_checkpoint import PatchPhotos, patch_images
 from tests.random_checkpoints import int8_accepted, random_meta
@@ -89,7 +91,7 @@ def test_int8_is_selected_only_where_it_exists(folder: Path, monkeypatch: pytest
     with pytest.raises(ValueError, match=f"has no int8 for the network {SMALL_NETWORK}"):
         load_lesion_engine(folder, engine="onnxruntime-int8")
 
-    monkeypatch.setattr("models.lesion.quantization.onednn.is_supported", lambda: False)
+    monkeypatch.setattr("models.lesion.engine_loader.has_vnni", lambda: False)
 
     assert load_lesion_engine(folder).runtime == "onnxruntime"
 

@@ -9,7 +9,8 @@ from models.progress.network import (
     PackedIndex,
     ProgressNet,
 )
-from models.progress.skin_features import NUM_CELLS, skin_features, skin_mask
+from models.progress.skin_constants import NUM_CELLS, skin_mask
+from models.progress.skin_features import skin_features
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,6 @@
 import asyncio
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -131,3 +133,28 @@ async def test_diagnoses_are_ranked_by_probability_and_weight(tmp_path: Path):
 
     assert after.diagnoses[0] == last
     assert sorted(score.name for score in after.diagnoses) == sorted(meta.labels)
+
+
+def test_onnx_runtime_needs_no_pytorch(tmp_path: Path):
+    code = f"""
+import asyncio, sys
+import numpy as np
+from serve.lesion.config import LesionConfig
+from serve.lesion.deployment import LesionClassifier
+from serve.lesion.messages import LesionPhoto
+
+config = LesionConfig(checkpoints=({str(write_lesion(tmp_path))!r},), engine="onnxruntime")
+lesion = LesionClassifier.func_or_class(config)
+photo = LesionPhoto(image_HWC=np.zeros((64, 64, 3), np.uint8), explain=True)
+
+async def use():
+    (report,) = await lesion.classify([photo])
+    assert report.grad_cam_HW is not None
+    await lesion.check_health()
+
+asyncio.run(use())
+assert "torch" not in sys.modules, "PyTorch was imported"
+"""
+    finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+
+    assert finished.returncode == 0, finished.stderr

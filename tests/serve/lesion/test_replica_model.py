@@ -5,8 +5,8 @@ import pytest
 
 from models.diagnoses import GROUPS, Group
 from models.images import decode_square
+from models.lesion.engine import LesionOutput
 from models.lesion.engine_loader import load_lesion_engine
-from models.lesion.engines import LesionOutput
 from samples.lesion import draw_lesion
 from serve.lesion.config import LesionConfig
 from serve.lesion.messages import LesionPhoto, LesionReport

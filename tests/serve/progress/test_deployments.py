@@ -1,9 +1,11 @@
 import asyncio
+import subprocess
+import sys
+import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from models.images import decode_bounded
 from models.progress.engine import ProgressOutput, load_progress_engine
@@ -55,19 +57,44 @@ async def test_a_loaded_network_is_described_and_healthy(progress):
 
     (runtime,) = (await progress.describe()).values()
 
-    assert (runtime.engine, runtime.device) == ("pytorch", "cpu")
+    assert (runtime.engine, runtime.device) == ("onnxruntime", "cpu")
 
 
-async def test_the_engine_uses_the_configured_number_of_threads(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    set_to: list[int] = []
-    monkeypatch.setattr(torch, "set_num_threads", set_to.append)
+def test_it_computes_in_the_configured_number_of_threads(tmp_path: Path):
+    def batch_threads() -> int:
+        return sum(thread.name.startswith("batcher-") for thread in threading.enumerate())
+
+    before = batch_threads()
     config = ProgressConfig(checkpoints=(str(write_progress(tmp_path)),), num_threads=3)
 
-    await instance_of(ProgressClassifier, config).classify(series_of(True, True))
+    instance_of(ProgressClassifier, config)
 
-    assert set(set_to) == {3}
+    assert batch_threads() == before + 3
+
+
+def test_faces_and_series_on_a_cpu_need_no_pytorch(tmp_path: Path):
+    descriptor, progress = write_face_descriptor(tmp_path / "face"), write_progress(tmp_path / "progress")
+    code = f"""
+import asyncio, sys
+import numpy as np
+from serve.progress.config import FaceDetectorConfig, ProgressConfig
+from serve.progress.deployments import FaceDetector, ProgressClassifier
+from serve.progress.messages import FaceSeries
+
+detector = FaceDetector.func_or_class(FaceDetectorConfig(descriptor={str(descriptor)!r}))
+classifier = ProgressClassifier.func_or_class(ProgressConfig(checkpoints=({str(progress)!r},)))
+series = FaceSeries(crop_THWC=np.zeros((2, 80, 80, 3), np.uint8), present_T=np.array([True, True]))
+
+async def use():
+    assert await detector.detect(np.zeros((100, 60, 3), np.uint8), 80) is None
+    assert len((await classifier.classify(series)).improved_T) == 2
+
+asyncio.run(use())
+assert "torch" not in sys.modules, "PyTorch was imported"
+"""
+    finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+
+    assert finished.returncode == 0, finished.stderr
 
 
 def drawn_face(seed: int) -> np.ndarray:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance
 
+from models.lesion.shapes import RESNET50
 from samples.lesion import draw_lesion
 from tests.random_checkpoints import write_lesion
 from train.data.manifest import Row, read_manifest, write_manifest
@@ -91,7 +92,7 @@ def test_matched_photos_share_the_smallest_lesion_id_through_others():
 def test_the_command_writes_a_manifest_with_common_lesions_and_the_pairs(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
-    checkpoint = write_lesion(tmp_path / "checkpoint")
+    checkpoint = write_lesion(tmp_path / "checkpoint", network=RESNET50)
     photos = [*(lesion(seed) for seed in range(5)), taken_again(lesion(2))]
     for number, photo in enumerate(photos):
         photo.save(tmp_path / f"{number}.png")

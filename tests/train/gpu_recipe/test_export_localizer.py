@@ -9,7 +9,7 @@ from safetensors.torch import save
 
 from models.checkpoint import CheckpointError
 from models.lesion.localizer import Localizer
-from models.preprocessing import MEAN, STD
+from models.normalization import MEAN, STD
 from tests.random_checkpoints import random_gate
 from train.gpu_recipe import export_localizer
 from train.gpu_recipe.export_localizer import load_localizer, main

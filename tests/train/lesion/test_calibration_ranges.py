@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.lesion.engines import LesionOutput
+from models.lesion.engine import LesionOutput
 from models.lesion.network import LesionNet
 from models.lesion.quantization.int8 import activation_names, is_valid_range
 from train.lesion.calibration import LabelledLogits

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from models.lesion.engine import LesionEngine
 from models.lesion.engine_loader import load_lesion_engine
-from models.lesion.engines import LesionEngine
 from models.lesion.gate import LesionGate, gate_of
 from models.lesion.localizer import Box, Localizer
 from tests.models.lesion.drawn_photos import draw_spots, encoded

@@ -10,6 +10,7 @@ from torchvision.models import resnet50
 
 from models.checkpoint import load_weights, read_meta
 from models.lesion.network import LesionNet
+from models.lesion.shapes import RESNET50
 from tests.random_checkpoints import write_lesion
 from train.lesion.pretrained import initialize
 from train.pretrained import PretrainedWeightsError
@@ -23,7 +24,7 @@ def net() -> LesionNet:
 def test_a_checkpoint_with_other_diagnoses_leaves_the_last_layer_random(
     net: LesionNet, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ):
-    folder = write_lesion(tmp_path / "first")
+    folder = write_lesion(tmp_path / "first", network=RESNET50)
 
     with caplog.at_level(logging.WARNING):
         initialize(net, str(folder), labels=("Nevus", "Melanoma"))

@@ -18,10 +18,12 @@ class RednessEngine(ProgressEngine):
         pass
 
     def __call__(self, photos_BTHWC: np.ndarray, present_BT: np.ndarray) -> ProgressOutput:
-        faces_THWC = photos_BTHWC[0][present_BT[0]].astype(float)
-        red_T = (faces_THWC[..., 0] - faces_THWC[..., 1]).mean((1, 2))
+        return ProgressOutput(improved_BT=self._improved(photos_BTHWC[present_BT], present_BT))
+
+    def _improved(self, photo_NHWC: np.ndarray, present_BT: np.ndarray) -> np.ndarray:
+        red_T = (photo_NHWC[..., 0].astype(float) - photo_NHWC[..., 1]).mean((1, 2))
         probability = 1 / (1 + np.exp(10 * (red_T[-1] - red_T[0])))
-        return ProgressOutput(improved_BT=np.full((1, len(present_BT[0])), probability))
+        return np.full((1, len(present_BT[0])), probability)
 
 
 def draw_series(redness: list[float], *, seed: int, person: str) -> Series:
