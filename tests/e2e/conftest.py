@@ -9,6 +9,7 @@ from playwright.sync_api import Browser, sync_playwright
 
 from samples.lesion import draw_lesion
 from samples.series import draw_series
+from tests.e2e.keyed_server import keyed as keyed
 from tests.serve.fakes import jpeg_of
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)

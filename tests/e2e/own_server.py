@@ -8,7 +8,8 @@ from typing import Any
 import yaml
 
 from models.checkpoint import save_checkpoint
-from models.lesion.small_network import SMALL_NETWORK, SmallLesionNet
+from models.lesion.shapes import SMALL_NETWORK
+from models.lesion.small_network import SmallLesionNet
 from tests.conftest import Server, StartServer
 from tests.random_checkpoints import random_meta, write_progress
 

@@ -1,6 +1,5 @@
 """The real server with keys: every kind of credential, changes without a restart, the page."""
 
-import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,43 +8,26 @@ from typing import Any
 import httpx
 import jwt
 import pytest
-import yaml
-from cryptography.hazmat.primitives.asymmetric import rsa
-from jwt.algorithms import RSAAlgorithm
 
 from cli.main import main
 from serve.runtime.keys_file import change_keys
-from tests.conftest import Server, StartServer
-from tests.e2e.own_server import own_server
+from tests.conftest import Server
+from tests.e2e.keyed_server import AUDIENCE, ISSUER, KeyedServer, issuer_key
 from ui.client import ApiClient
 
 pytestmark = [pytest.mark.server]
 
 FOLLOWED_WITHIN_S = 5
-ISSUER_KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 
 
 @pytest.fixture(scope="module")
-def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("keys")
-    published = {**RSAAlgorithm.to_jwk(ISSUER_KEY.public_key(), as_dict=True), "kid": "one"}
-    (folder / "jwks.json").write_text(json.dumps({"keys": [published]}))
-    issuer = {"issuer": "https://login.example", "audience": "skinserve", "jwks": "jwks.json"}
-    content = {"keys": [], "jwt": {**issuer, "roles": {"doctor": ["predict"]}}}
-    (folder / "keys.yaml").write_text(yaml.safe_dump(content))
-    return folder / "keys.yaml"
+def file(keyed: KeyedServer) -> Path:
+    return keyed.keys_file
 
 
 @pytest.fixture(scope="module")
-def keyed_server(start_server: StartServer, server_config: Path, file: Path) -> Iterator[Server]:
-    """A server with keys, whose page is open to everybody."""
-
-    def change(api: dict[str, Any], page: dict[str, Any]) -> None:
-        api["gateway"]["keys_file"] = str(file)
-        page["access"] = "open"
-
-    with own_server(start_server, server_config, file.parent, change, has_page=True) as server:
-        yield server
+def keyed_server(keyed: KeyedServer) -> Server:
+    return keyed.server
 
 
 @pytest.fixture(scope="module")
@@ -116,10 +98,10 @@ def test_a_new_key_answers_without_a_restart_in_both_headers(http: httpx.Client,
 
 
 def test_a_token_of_the_issuer_answers(http: httpx.Client, lesion: bytes):
-    claims = {"iss": "https://login.example", "aud": "skinserve", "sub": "ada", "roles": ["doctor"]}
+    claims = {"iss": ISSUER, "aud": AUDIENCE, "sub": "ada", "roles": ["doctor"]}
     headers = {"kid": "one"}
-    good = jwt.encode({**claims, "exp": time.time() + 600}, ISSUER_KEY, "RS256", headers=headers)
-    expired = jwt.encode({**claims, "exp": time.time() - 600}, ISSUER_KEY, "RS256", headers=headers)
+    good = jwt.encode({**claims, "exp": time.time() + 600}, issuer_key(), "RS256", headers=headers)
+    expired = jwt.encode({**claims, "exp": time.time() - 600}, issuer_key(), "RS256", headers=headers)
 
     assert http.post("/v1/lesion", content=lesion, headers=bearer(good)).status_code == 200
     rejected = http.post("/v1/lesion", content=lesion, headers=bearer(expired))

@@ -8,7 +8,6 @@ import socket
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,52 +21,20 @@ from PIL import Image
 from samples.lesion import draw_lesion
 from serve.open_inference.grpc_api import open_inference_pb2 as pb
 from serve.open_inference.grpc_api.open_inference_pb2_grpc import GRPCInferenceServiceStub
-from serve.runtime.keys_file import KeyEntry, change_keys, key_digest
-from tests.conftest import ROOT, Server, StartServer
-from tests.e2e.own_server import own_server
+from tests.conftest import ROOT
+from tests.e2e.keyed_server import KEY, KeyedServer
 from tests.e2e.raw_http import request, send_all
 from tests.serve.fakes import jpeg_of
 from tests.serve.open_inference_requests import binary_body, bytes_tensor, photos_body, tensor
 
 pytestmark = [pytest.mark.server]
 
-KEY = "key-of-the-program"
 PYTHON = ROOT / ".venv-triton" / "bin" / "python"
 PROGRAM = Path(__file__).with_name("triton_client") / "classify.py"
 TIMEOUT_S = 120
 TO_API = ("application", "api")
 NO_PROXY = [("grpc.enable_http_proxy", 0)]
 INFER = "/v2/models/lesion/infer"
-
-
-@dataclass(frozen=True)
-class Running:
-    server: Server
-    grpc_port: int
-
-    @property
-    def grpc_address(self) -> str:
-        return f"127.0.0.1:{self.grpc_port}"
-
-
-@pytest.fixture(scope="module")
-def running(
-    start_server: StartServer, server_config: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Running]:
-    """A server with the page and one key, on a gRPC port too."""
-    folder = tmp_path_factory.mktemp("open_inference")
-    fields = {"name": "program", "sha256": key_digest(KEY), "roles": ["predict", "bulk"]}
-    change_keys(folder / "keys.yaml", lambda _: [KeyEntry.model_validate(fields)])
-
-    def change(api: dict[str, Any], page: dict[str, Any]) -> None:
-        api["gateway"] |= {"keys_file": str(folder / "keys.yaml"), "allowed_origins": []}
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    options = ["--grpc-port", str(port)]
-    with own_server(start_server, server_config, folder, change, has_page=True, options=options) as server:
-        yield Running(server=server, grpc_port=port)
 
 
 @pytest.fixture(scope="module")
@@ -86,9 +53,9 @@ def folder(photos: Sequence[bytes], tmp_path_factory: pytest.TempPathFactory) ->
 
 
 @pytest.fixture(scope="module")
-def http(running: Running) -> Iterator[httpx.Client]:
+def http(keyed: KeyedServer) -> Iterator[httpx.Client]:
     headers = {"x-api-key": KEY}
-    with httpx.Client(base_url=running.server.url, timeout=90, trust_env=False, headers=headers) as client:
+    with httpx.Client(base_url=keyed.server.url, timeout=90, trust_env=False, headers=headers) as client:
         yield client
 
 
@@ -114,9 +81,9 @@ def run_python(python: Path, *arguments: str | Path, cwd: Path | None = None) ->
 
 @pytest.mark.parametrize("kind", ["http", "grpc"])
 def test_tritonclient_gets_the_answers_of_v1(
-    running: Running, triton_python: Path, folder: Path, expected: list[dict[str, Any]], kind: str
+    keyed: KeyedServer, triton_python: Path, folder: Path, expected: list[dict[str, Any]], kind: str
 ):
-    address = running.grpc_address if kind == "grpc" else f"127.0.0.1:{running.server.port}"
+    address = keyed.grpc_address if kind == "grpc" else f"127.0.0.1:{keyed.server.port}"
 
     found = json.loads(run_python(triton_python, PROGRAM, kind, address, KEY, folder))
 
@@ -155,15 +122,15 @@ def test_tritonclient_gets_the_answers_of_v1(
     assert found["statistics"] > 10
 
 
-def test_the_programs_of_the_guide_run(running: Running, triton_python: Path, folder: Path, expected: Any):
+def test_the_programs_of_the_guide_run(keyed: KeyedServer, triton_python: Path, folder: Path, expected: Any):
     guide = (ROOT / "docs" / "open-inference.md").read_text(encoding="utf-8")
     programs = re.findall(r"```python\n(.*?)```", guide, re.DOTALL)
     headers = f"headers={{'x-api-key': {KEY!r}, 'application': 'api'}}"
 
     outputs = []
     for program in programs:
-        program = program.replace("127.0.0.1:8000", f"127.0.0.1:{running.server.port}")
-        program = program.replace("127.0.0.1:9000", running.grpc_address)
+        program = program.replace("127.0.0.1:8000", f"127.0.0.1:{keyed.server.port}")
+        program = program.replace("127.0.0.1:9000", keyed.grpc_address)
         program = program.replace('infer("lesion", [photo])', f'infer("lesion", [photo], {headers})')
         program = program.replace('headers={"application": "api"}', headers)
         assert headers in program
@@ -187,13 +154,13 @@ def grpc_error(
 
 
 def test_other_clients_are_answered_while_streams_stop(
-    running: Running, photos: Sequence[bytes], http: httpx.Client
+    keyed: KeyedServer, photos: Sequence[bytes], http: httpx.Client
 ):
     body, headers = photos_body(photos[0])
     lines = {**headers, "x-api-key": KEY, "content-length": str(len(body))}
     head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
     started = f"POST {INFER} HTTP/1.1\r\nHost: a\r\n{head}\r\n".encode() + body[: len(body) // 2]
-    port = running.server.port
+    port = keyed.server.port
 
     with ExitStack() as connections:
 
@@ -204,11 +171,11 @@ def test_other_clients_are_answered_while_streams_stop(
 
         stopped = [connect(port, started) for _ in range(20)]
         preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-        connect(running.grpc_port, preface + b"\0\0\0\4\0\0\0\0\0" + b"\0\1")  # settings, part of a frame
+        connect(keyed.grpc_port, preface + b"\0\0\0\4\0\0\0\0\0" + b"\0\1")  # settings, part of a frame
         for connection in stopped[:10]:
             connection.close()
         answers = [http.post(INFER, content=body, headers=headers) for _ in range(5)]
-        with grpc.insecure_channel(running.grpc_address, options=NO_PROXY) as channel:
+        with grpc.insecure_channel(keyed.grpc_address, options=NO_PROXY) as channel:
             live = GRPCInferenceServiceStub(channel).ServerLive(pb.ServerLiveRequest(), metadata=[TO_API])
 
     assert [answer.status_code for answer in answers] == [200] * 5
@@ -235,7 +202,7 @@ def wrong_requests(photo: bytes) -> Mapping[str, tuple[bytes, dict[str, str]]]:
 
 
 def test_wrong_requests_are_rejected_in_the_form_of_the_protocol(
-    running: Running, http: httpx.Client, photos: Sequence[bytes]
+    keyed: KeyedServer, http: httpx.Client, photos: Sequence[bytes]
 ):
     for name, (body, headers) in wrong_requests(photos[0]).items():
         answer = http.post(INFER, content=body, headers=headers)
@@ -246,32 +213,32 @@ def test_wrong_requests_are_rejected_in_the_form_of_the_protocol(
 
 
 def test_wrong_messages_are_rejected_and_so_are_calls_without_a_key(
-    running: Running, photos: Sequence[bytes]
+    keyed: KeyedServer, photos: Sequence[bytes]
 ):
     photo = pb.ModelInferRequest.InferInputTensor(name="photo", datatype="BYTES", shape=[1])
     right = bytes_tensor(photos[0])
     metadata = [TO_API, ("x-api-key", KEY)]
     for data in ([right[:-1]], [right, b"x"], [], [b""]):
         message = pb.ModelInferRequest(model_name="lesion", inputs=[photo], raw_input_contents=data)
-        code, details = grpc_error(running.grpc_address, message, metadata)
+        code, details = grpc_error(keyed.grpc_address, message, metadata)
         assert code == grpc.StatusCode.INVALID_ARGUMENT and details.startswith("invalid_request: ")
     message = pb.ModelInferRequest(model_name="lesion", inputs=[photo], raw_input_contents=[right])
-    without = grpc_error(running.grpc_address, message, [TO_API])
-    elsewhere = grpc_error(running.grpc_address, message, [("application", "ui"), ("x-api-key", KEY)])
-    nowhere = grpc_error(running.grpc_address, message, [("x-api-key", KEY)])
+    without = grpc_error(keyed.grpc_address, message, [TO_API])
+    elsewhere = grpc_error(keyed.grpc_address, message, [("application", "ui"), ("x-api-key", KEY)])
+    nowhere = grpc_error(keyed.grpc_address, message, [("x-api-key", KEY)])
     message.raw_input_contents[0] = bytes(65_000_000)
-    too_large = grpc_error(running.grpc_address, message, metadata)
+    too_large = grpc_error(keyed.grpc_address, message, metadata)
 
     assert without[0] == grpc.StatusCode.UNAUTHENTICATED
     assert elsewhere[0] not in (grpc.StatusCode.OK, grpc.StatusCode.UNAUTHENTICATED)
     assert nowhere[0] == grpc.StatusCode.NOT_FOUND, "two applications: HAProxy needs the metadata"
     assert too_large[0] == grpc.StatusCode.RESOURCE_EXHAUSTED
-    with grpc.insecure_channel(running.grpc_address, options=NO_PROXY) as channel:
+    with grpc.insecure_channel(keyed.grpc_address, options=NO_PROXY) as channel:
         ready = GRPCInferenceServiceStub(channel).ServerReady(pb.ServerReadyRequest(), metadata=[TO_API])
     assert ready.ready
 
 
-def test_grpc_of_the_replicas_is_closed_to_other_machines(running: Running):
+def test_grpc_of_the_replicas_is_closed_to_other_machines(keyed: KeyedServer):
     """Ray binds it to all addresses; a call that has not come through HAProxy is rejected."""
     address = next(
         one.address
@@ -281,7 +248,7 @@ def test_grpc_of_the_replicas_is_closed_to_other_machines(running: Running):
     )
     ports = {
         one.laddr.port
-        for process in running.server.replicas("Gateway")
+        for process in keyed.server.replicas("Gateway")
         for one in process.net_connections("tcp")
         if one.status == psutil.CONN_LISTEN and one.laddr.ip not in ("127.0.0.1", "::ffff:127.0.0.1")
     }
@@ -297,11 +264,11 @@ def test_grpc_of_the_replicas_is_closed_to_other_machines(running: Running):
     assert any("call the port of --grpc-port" in details for _, details in codes)
 
 
-def test_health_is_open_and_nothing_else_is(running: Running):
+def test_health_is_open_and_nothing_else_is(keyed: KeyedServer):
     paths = ("/v2", "/v2/models/lesion", "/v2/models/stats", "/v2/models/lesion/ready")
 
     requests = {path: request("GET", path) for path in (*paths, "/v2/health/live")}
-    answers = asyncio.run(send_all(running.server.port, requests))
+    answers = asyncio.run(send_all(keyed.server.port, requests))
 
     assert {path: answers[path].status for path in paths} == dict.fromkeys(paths, 401)
     assert answers["/v2/health/live"].status == 200

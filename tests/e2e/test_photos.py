@@ -165,6 +165,7 @@ def probability_of(checkpoint: Path, photo: bytes) -> float:
     return float(load_lesion_engine(checkpoint, engine="pytorch")(prepared.image_HWC[None]).malignant_B[0])
 
 
+@pytest.mark.slow
 def test_a_drawn_lesion_is_found_and_gets_each_of_three_verdicts(gated: Gated):
     url = "/v1/lesion?explain=true"
     answers = {
@@ -186,6 +187,7 @@ def test_a_drawn_lesion_is_found_and_gets_each_of_three_verdicts(gated: Gated):
     assert answers["benign"].benign_threshold < answers["malignant"].threshold
 
 
+@pytest.mark.slow
 def test_pictures_without_a_lesion_are_not_usable_alone_and_in_a_batch(gated: Gated):
     expected = {
         spots(colour=BLUE): "not_skin",
@@ -206,6 +208,7 @@ def test_pictures_without_a_lesion_are_not_usable_alone_and_in_a_batch(gated: Ga
         assert [reason.code for reason in answer.reasons] == [code]
 
 
+@pytest.mark.slow
 def test_the_larger_of_two_lesions_is_classified_and_a_box_chooses_the_other(gated: Gated):
     other = (60, 160, 84, 178)
     photo = spots(SPOT, other)
@@ -228,6 +231,7 @@ def test_the_larger_of_two_lesions_is_classified_and_a_box_chooses_the_other(gat
     assert "must be four numbers" in check_error(malformed, "invalid_request")
 
 
+@pytest.mark.slow
 def test_gate_and_thresholds_in_effect_are_listed(gated: Gated):
     models = Models.model_validate_json(gated.http.get("/v1/models").content).models
     answer = LesionAnswer.model_validate_json(

@@ -17,7 +17,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from cli.main import main
 from models.checkpoint import save_checkpoint
-from models.lesion.small_network import SMALL_NETWORK, SmallLesionNet
+from models.lesion.shapes import SMALL_NETWORK
+from models.lesion.small_network import SmallLesionNet
 from models.registry import Registry
 from models.registry_index import VersionName
 from samples.lesion import draw_lesion

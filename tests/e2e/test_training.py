@@ -91,6 +91,7 @@ def kill_a_worker_in_its_second_epoch(address: str, killed: list[int]) -> None:
     killed.append(workers[-1].pid)
 
 
+@pytest.mark.slow
 def test_two_workers_with_one_killed_reach_the_losses_of_one_worker(
     bucket: str, fixed: LesionTraining, tmp_path: Path
 ):

@@ -102,7 +102,7 @@ def validate(run: Run) -> float:
     return evaluate(state.ema, setup.val_batches(), setup.val_loss, bf16=True)
 
 
-@pytest.mark.parametrize("network", ["lesion", "progress"])
+@pytest.mark.parametrize("network", [pytest.param("lesion", marks=pytest.mark.slow), "progress"])
 def test_a_step_copies_once_and_waits_only_to_check_the_gradient(network: str, prepare_lesion: Any):
     prepare = prepare_lesion if network == "lesion" else prepare_progress
     run_on_cpu = prepare("cpu")

@@ -95,6 +95,7 @@ async def test_four_gateways_accept_each_limit_at_1000_requests_per_second():
     assert num_calls < OFFERED_PER_S * elapsed_s / 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("no_restart", [False, True], ids=["restarted by Ray", "created again"])
 async def test_without_the_actor_requests_go_on_within_twice_their_limit(no_restart: bool):
     application = f"killed-{no_restart}"
@@ -116,6 +117,7 @@ async def test_without_the_actor_requests_go_on_within_twice_their_limit(no_rest
         await asyncio.sleep(0.1)
 
 
+@pytest.mark.slow
 async def test_photo_counts_survive_the_actor(tmp_path: Path):
     [gateway] = await connect("photos", tmp_path, number=1, slow_call_s=60)
     one = caller("key:a", photos_per_day=100)
@@ -133,6 +135,7 @@ async def test_photo_counts_survive_the_actor(tmp_path: Path):
     assert (await other.take_photos(one, 40)).accepted
 
 
+@pytest.mark.slow
 async def test_an_unused_actor_ends():
     client = LimiterClient("unused", None, end_after_s=0.1)
     client.connect()

@@ -1,5 +1,6 @@
 """The limits through the HTTP API of one gateway, on fake models."""
 
+import re
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -152,7 +153,8 @@ async def test_a_caller_that_another_layer_set_has_its_own_limit(connect: Connec
     free = [await client.get("/v1/models") for _ in range(3)]
 
     example = EXAMPLES["rate_limited"].replace("5 requests", "0.01 requests")
-    assert message == example.replace("at most 10", "at most 1").replace("in 1 s", "in 100 s")
+    expected = example.replace("at most 10", "at most 1").replace("in 1 s", "in 100 s")
+    assert re.sub(r"in (?:100|9\d) s", "in 100 s", message) == expected
     assert other.status_code == 200
     assert [(answer.status_code, "ratelimit-limit" in answer.headers) for answer in free] == [
         (200, False)

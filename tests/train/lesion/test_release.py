@@ -1,6 +1,6 @@
 """Release of a lesion network: calibration, verification, metrics and model card."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -44,9 +44,13 @@ def folds(tmp_path_factory: pytest.TempPathFactory) -> list[Split]:
     return fold_rows(rows, num_folds=2, seed=0)
 
 
+def settings(folder: Path) -> LesionTraining:
+    return LesionTraining(run=str(folder / "run"), input_px=32, start_px=32, cache="", bf16=False)
+
+
 @pytest.fixture
 def config(tmp_path: Path) -> LesionTraining:
-    return LesionTraining(run=str(tmp_path / "run"), input_px=32, start_px=32, cache="", bf16=False)
+    return settings(tmp_path)
 
 
 def network(seed: int = 0) -> LesionNet:
@@ -80,37 +84,52 @@ def metrics_of(folder: Path) -> LesionMetrics:
     return metrics
 
 
-def test_the_checkpoint_answers_as_the_calibrated_network(config: LesionTraining, folds: list[Split]):
+@pytest.fixture(scope="module")
+def released(folds: list[Split], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The release of ``network()``, validated on the first fold."""
+    return release(network(), settings(tmp_path_factory.mktemp("released")), folds[0])
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    folder: Path
+    fold_metrics: list[FoldMetrics]
+
+
+@pytest.fixture(scope="module")
+def ensemble(folds: list[Split], tmp_path_factory: pytest.TempPathFactory) -> Ensemble:
+    """The release of a network of each fold."""
+    nets = [network(1), network(2)]
+    return Ensemble(*release_folds(nets, settings(tmp_path_factory.mktemp("ensemble")), folds))
+
+
+def test_the_checkpoint_answers_as_the_calibrated_network(released: Path, folds: list[Split]):
     net = network()
     photos = LesionPhotos(folds[0].val, labels=LABELS, side_px=32)
 
-    folder = release(net, config, folds[0])
-
-    metrics = metrics_of(folder)
+    metrics = metrics_of(released)
     calibration = metrics.calibration
     assert calibration is not None and calibration.risk_ece_after.value is not None
     margin_B = predict_logits(net, photos).risk_BR @ [-1, 1] / calibration.risk_temperature
-    served = load_lesion_engine(folder, engine="pytorch")(photos.image_BHWC.numpy()).malignant_B
+    served = load_lesion_engine(released, engine="pytorch")(photos.image_BHWC.numpy()).malignant_B
     assert served == pytest.approx(1 / (1 + np.exp(-margin_B - calibration.risk_shift)), abs=0.002)
     assert metrics.largest_difference_from_training is not None
     assert metrics.largest_difference_from_training < 0.002
 
 
-def test_its_metrics_are_those_of_the_written_weights(config: LesionTraining, folds: list[Split]):
-    folder = release(network(), config, folds[0])
+def test_its_metrics_are_those_of_the_written_weights(released: Path, folds: list[Split]):
+    found = evaluate_lesion(load_lesion_engine(released, engine="pytorch"), folds[0].val).metrics
 
-    found = evaluate_lesion(load_lesion_engine(folder, engine="pytorch"), folds[0].val).metrics
-
-    meta, metrics = read_meta(folder), metrics_of(folder)
+    meta, metrics = read_meta(released), metrics_of(released)
     assert (metrics.diagnosis, metrics.risk, metrics.num_groups) == (found.diagnosis, found.risk, 8)
     assert metrics.n == found.n == 8 and meta.training["num_train"] == 8
     assert meta.data_fingerprint == folds[0].fingerprint
 
 
 def test_licence_and_data_come_from_the_manifest_unless_the_settings_say(
-    config: LesionTraining, folds: list[Split]
+    released: Path, config: LesionTraining, folds: list[Split]
 ):
-    plain = read_meta(release(network(), config, folds[0]))
+    plain = read_meta(released)
     stated = replace(config, data_licence="CC BY 4.0", training_data="lesions of ours")
     other = read_meta(release(network(), stated, folds[0]))
 
@@ -120,10 +139,8 @@ def test_licence_and_data_come_from_the_manifest_unless_the_settings_say(
     assert "/home/x" not in plain.model_dump_json()
 
 
-def test_the_card_states_metrics_calibration_and_that_it_is_no_device(
-    config: LesionTraining, folds: list[Split]
-):
-    card = read_model_card(release(network(), config, folds[0]))
+def test_the_card_states_metrics_calibration_and_that_it_is_no_device(released: Path):
+    card = read_model_card(released)
 
     assert "not a medical device" in card and "CC0 1.0" in card
     assert "balanced accuracy" in card and "expected calibration error" in card
@@ -168,27 +185,20 @@ def test_a_network_that_diverged_is_not_released(config: LesionTraining, folds: 
         release(broken, config, folds[0])
 
 
-def test_folds_become_one_ensemble_with_out_of_fold_metrics(config: LesionTraining, folds: list[Split]):
-    nets = [network(1), network(2)]
-
-    folder, fold_metrics = release_folds(nets, config, folds)
-
-    meta, metrics = read_meta(folder), metrics_of(folder)
+def test_folds_become_one_ensemble_with_out_of_fold_metrics(ensemble: Ensemble):
+    meta, metrics = read_meta(ensemble.folder), metrics_of(ensemble.folder)
     assert meta.architecture["num_members"] == 2
     assert metrics.n == 16 and "out of fold" in metrics.split
-    assert fold_metrics == [metrics.folds["1"], metrics.folds["2"]]
+    assert ensemble.fold_metrics == [metrics.folds["1"], metrics.folds["2"]]
     assert metrics.largest_difference_from_training is not None
     assert metrics.largest_difference_from_training < 0.002
-    assert "2 ResNet50" in read_model_card(folder)
+    assert "2 ResNet50" in read_model_card(ensemble.folder)
 
 
-def test_every_member_of_the_ensemble_is_the_network_of_its_fold(config: LesionTraining, folds: list[Split]):
-    nets = [network(1), network(2)]
+def test_every_member_of_the_ensemble_is_the_network_of_its_fold(ensemble: Ensemble):
+    weights = load_weights(ensemble.folder, read_meta(ensemble.folder))
 
-    folder, _ = release_folds(nets, config, folds)
-
-    weights = load_weights(folder, read_meta(folder))
-    for number, net in enumerate(nets):
+    for number, net in enumerate([network(1), network(2)]):
         stored = weights[f"members.{number}.trunk.conv1.weight"]
         assert torch.allclose(stored, net.backbone.conv1.weight, atol=1e-3)
 
@@ -239,33 +249,28 @@ def test_an_int8_engine_that_was_not_evaluated_is_not_used(
     assert load_lesion_engine(folder).runtime == "onnxruntime-int8"
 
 
-def test_the_card_omits_an_auroc_difference_that_is_not_defined(config: LesionTraining, folds: list[Split]):
-    folder = release(network(), config, folds[0])
-    metrics = metrics_of(folder)
+def test_the_card_omits_an_auroc_difference_that_is_not_defined(released: Path, folds: list[Split]):
+    metrics = metrics_of(released)
     assert metrics.int8 is not None
     int8 = metrics.int8.model_copy(update={"macro_auroc_difference": None})
 
-    card = lesion_card(read_meta(folder), metrics.model_copy(update={"int8": int8}), folds[0].train)
+    card = lesion_card(read_meta(released), metrics.model_copy(update={"int8": int8}), folds[0].train)
 
     assert "None" not in card and "-int8) the balanced accuracy changes by 0.000 [" in card
 
 
-def test_an_ensemble_is_released_in_float32(config: LesionTraining, folds: list[Split]):
-    folder, _ = release_folds([network(1), network(2)], config, folds)
-
-    assert read_meta(folder).int8_sha256 == "" and metrics_of(folder).int8 is None
-    assert load_lesion_engine(folder).runtime == "onnxruntime"
+def test_an_ensemble_is_released_in_float32(ensemble: Ensemble):
+    assert read_meta(ensemble.folder).int8_sha256 == "" and metrics_of(ensemble.folder).int8 is None
+    assert load_lesion_engine(ensemble.folder).runtime == "onnxruntime"
 
 
 def test_a_ranking_exponent_weighs_rare_diagnoses_and_leaves_probabilities_calibrated(
-    config: LesionTraining, folds: list[Split]
+    released: Path, config: LesionTraining, folds: list[Split]
 ):
-    net = network()
-    plain = release(net, replace(config, run=str(Path(config.run) / "plain")), folds[0])
-    ranked = release(net, replace(config, ranking_exponent=0.5), folds[0])
+    ranked = release(network(), replace(config, ranking_exponent=0.5), folds[0])
 
     weights = read_meta(ranked).ranking_weights
-    assert read_meta(plain).ranking_weights == {}
+    assert read_meta(released).ranking_weights == {}
     assert set(weights) == set(LABELS) and min(weights.values()) == 1.0
     assert "ranked by the product of probability and weight" in " ".join(read_model_card(ranked).split())
-    assert metrics_of(ranked).diagnosis.macro_auroc == metrics_of(plain).diagnosis.macro_auroc
+    assert metrics_of(ranked).diagnosis.macro_auroc == metrics_of(released).diagnosis.macro_auroc

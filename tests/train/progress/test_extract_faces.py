@@ -202,6 +202,7 @@ def ray_of_one_cpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.mark.cluster
 @pytest.mark.usefixtures("ray_of_one_cpu")
+@pytest.mark.slow
 def test_ray_extracts_only_missing_faces(
     photos: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
