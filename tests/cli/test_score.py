@@ -134,7 +134,7 @@ def test_sigterm_ends_a_run_cleanly(model: Path, tmp_path: Path):
 @pytest.mark.slow
 @pytest.mark.cluster
 def test_three_kills_at_random_moments_and_ctrl_c_lose_and_repeat_no_photo(model: Path, tmp_path: Path):
-    num_photos = 3000
+    num_photos = 4000  # so many that the last run cannot end before Ctrl-C
     photos, out = write_photos(tmp_path / "photos", num_photos), tmp_path / "out"
     command = (photos, out, "--model", model, "--photos-per-shard", "20")
     moments = random.Random()
@@ -142,8 +142,8 @@ def test_three_kills_at_random_moments_and_ctrl_c_lose_and_repeat_no_photo(model
         scoring = Scoring(*command)
         wanted = min(140, num_parts(out) + 1 + moments.randrange(20))
         assert scoring.wait_until(lambda wanted=wanted: num_parts(out) >= wanted), scoring.finish()
-        time.sleep(moments.random())
         if attempt < 3:
+            time.sleep(moments.random())
             scoring.kill()
         else:
             os.killpg(scoring.process.pid, signal.SIGINT)  # as a terminal does

@@ -63,7 +63,8 @@ const option = (model) => new Option(nameOf(model), valueOf(model), model.defaul
  * @returns {HTMLElement}
  */
 function purpose(model) {
-  const line = document.createElement('li');
+  // Names and descriptions of checkpoints are in English: a line of them starts at the left in Arabic too.
+  const line = Object.assign(document.createElement('li'), { dir: 'ltr', lang: 'en' });
   const name = Object.assign(document.createElement('bdi'), { textContent: nameOf(model) });
   const words = Object.assign(document.createElement('bdi'), { textContent: model.description });
   line.append(name, ': ', words);
