@@ -330,7 +330,15 @@ def test_the_report_of_a_lesion_is_one_tagged_page(page: Page, api: FakeApi):
     expect(picture).to_have_attribute("src", re.compile("^data:image/jpeg"))
     text = pdf_text(page)
 
-    for found in ("Have it checked", "50%", "Malignant from 35%", "lesion-reference, version 1", "Left arm"):
+    advice = "have it examined soon"
+    for found in (
+        "Have it checked",
+        "50%",
+        "Malignant from 35%",
+        "lesion-reference, version 1",
+        "Left arm",
+        advice,
+    ):
         assert found in text
     assert page.evaluate("new Intl.DateTimeFormat('en', { dateStyle: 'long' }).format()") in text
     expect(verdict(page)).to_be_visible()
