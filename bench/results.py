@@ -13,7 +13,8 @@ from typing import Any
 import psutil
 
 from bench.load import LoadResult
-from bench.servers import ROOT, num_cores
+from bench.servers import ROOT
+from models.lesion.processor import num_cores
 
 FOLDER = Path(__file__).parent / "results"
 Metrics = dict[str, Any]

@@ -149,11 +149,6 @@ def cpu_s_between(before: dict[str, float], after: dict[str, float]) -> dict[str
     return {kind: seconds - before.get(kind, 0) for kind, seconds in after.items()}
 
 
-def num_cores() -> int:
-    """Return the number of cores that this process and its children may use."""
-    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-
-
 def free_port() -> int:
     """Return a free port of 127.0.0.1."""
     with socket.socket() as probe:

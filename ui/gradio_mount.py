@@ -1,6 +1,6 @@
 """Gradio's endpoints, imported at the first request for one of them.
 
-Gradio takes 100 MB of memory and four seconds of CPU, and only programs with ``gradio_client`` need it.
+Gradio takes 47 MB of memory and four seconds to import, and only programs with ``gradio_client`` need it.
 """
 
 import asyncio

@@ -26,11 +26,12 @@ import tyro
 
 from bench import results
 from bench.photos import lesion_photos
-from bench.servers import ROOT, num_cores
+from bench.servers import ROOT
 from models.lesion.engine_loader import load_lesion_engine
 from models.lesion.gate import gate_of
 from models.lesion.localizer import Localizer
 from models.lesion.preparation import prepare_lesion
+from models.lesion.processor import num_cores
 
 BATCH_SIZE = 8
 NUM_DRAWN = 16

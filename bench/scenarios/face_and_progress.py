@@ -23,10 +23,11 @@ from torch import Tensor
 
 from bench import photos, results
 from bench.results import Metrics
-from bench.servers import ROOT, num_cores
+from bench.servers import ROOT
 from models.checkpoint import load_weights, read_meta
 from models.face.detector import MtcnnFaceDetector
 from models.images import decode_bounded
+from models.lesion.processor import num_cores
 from models.preprocessing import normalize
 from models.progress.engine import load_progress_engine
 from models.progress.network import MaskedConvLSTM, ProgressNet

@@ -25,9 +25,9 @@ import tyro
 
 from bench.photos import lesion_photos
 from bench.random_checkpoint import write_random_checkpoint
-from bench.servers import num_cores
 from models.images import decode_square
 from models.lesion.engine_loader import load_lesion_engine
+from models.lesion.processor import num_cores
 from models.lesion.runtimes import EngineName
 
 NUM_SINGLE_PHOTOS = 9

@@ -25,7 +25,8 @@ from bench.load import LoadGenerator
 from bench.random_checkpoint import write_random_checkpoint
 from bench.scenarios.in_process import InProcessLoop, write_photos
 from bench.scenarios.lesion_http import SKINSERVE, UPPER_BOUND, lesion_requests, skinserve_for_clients
-from bench.servers import RunningServer, num_cores, run_server
+from bench.servers import RunningServer, run_server
+from models.lesion.processor import num_cores
 from models.lesion.runtimes import EngineName
 
 WARM_UP_S = 1.0

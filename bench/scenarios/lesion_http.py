@@ -31,10 +31,10 @@ from bench.servers import (
     RunningServer,
     Server,
     cpu_s_between,
-    num_cores,
     run_server,
     skinserve_server,
 )
+from models.lesion.processor import num_cores
 from models.lesion.runtimes import EngineName
 
 SKINSERVE, UPPER_BOUND = "skinserve", "in-process upper bound"
