@@ -149,12 +149,14 @@ class JobRunner:
             await asyncio.wait({job.task})
         await self._deliveries.cancel(id)
         async with job.files:
+            if id in self._deleted:  # by another call, meanwhile
+                return True
             deleted = job.record.model_copy(update={"is_deleted": True})
             with contextlib.suppress(StorageError):  # the disk may be full, and a deletion frees it
                 await self._in_thread(self._store.write_record, deleted)
             await self._in_thread(self._store.delete, id)
-        self._jobs.pop(id, None)
-        self._deleted[id] = time.monotonic()
+            self._jobs.pop(id, None)
+            self._deleted[id] = time.monotonic()
         return True
 
     def records(self, caller: str | None, limit: int) -> list[JobRecord]:

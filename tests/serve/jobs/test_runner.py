@@ -149,6 +149,32 @@ async def test_a_write_that_is_in_progress_does_not_bring_a_deleted_job_back(
         assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
+async def test_two_deletions_at_once_write_no_record_after_the_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    changes: list[str] = []
+    write_record, delete = JobStore.write_record, JobStore.delete
+
+    def slow(store: JobStore, id: str) -> None:
+        time.sleep(0.1)  # the second call waits for the first
+        delete(store, id)
+        changes.append("deleted")
+
+    def noted(store: JobStore, record: JobRecord) -> None:
+        write_record(store, record)
+        changes.append("written")
+
+    async with local_server(tmp_path) as server:
+        id = (await server.post(archive(1)))["id"]
+        await until(lambda: not JobStore(str(tmp_path)).read_record(id).has_photos)
+        monkeypatch.setattr(JobStore, "delete", slow)
+        monkeypatch.setattr(JobStore, "write_record", noted)
+
+        assert await asyncio.gather(server.jobs.delete(id), server.jobs.delete(id)) == [True, True]
+
+    assert changes == ["written", "deleted"]
+
+
 async def test_a_late_report_does_not_bring_a_deleted_job_back(tmp_path: Path):
     async with local_server(tmp_path) as server:
         id = (await server.post(archive(1)))["id"]
