@@ -30,9 +30,10 @@ else
 	@$(MAKE) --no-print-directory --jobs=2 --keep-going test-processes test-functions
 endif
 
-# The page's tests start no server of ours: those of the tests before have ended by then.
+# Only folders with such tests are imported (tests/test_makefile.py). The page's tests start no server of ours: those
+# of the tests before have ended by then.
 test-processes: .venv/installed .venv-triton/installed
-	$(BIN)/python -m pytest -m '$(STARTS)' --ignore=tests/ui
+	$(BIN)/python -m pytest -m '$(STARTS)' tests/e2e tests/fuzz
 	$(BIN)/python -m pytest -m '$(STARTS)' tests/ui
 
 test-functions: .venv/installed

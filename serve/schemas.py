@@ -146,6 +146,7 @@ ReasonCode = Literal[
     "different_people",
     "no_clear_change",
     "few_faces",
+    "light_differs",
 ]
 
 

@@ -10,16 +10,22 @@ from models.s3_client import reset_client, s3_client
 
 
 @contextlib.contextmanager
-def s3_server(ip_address: str = "127.0.0.1") -> Iterator[str]:
-    """Run an S3 server on a free port, configure boto3 for it, and yield its URL."""
+def moto_server(ip_address: str = "127.0.0.1") -> Iterator[str]:
+    """Run an S3 server on a free port and yield its URL."""
     server = ThreadedMotoServer(ip_address=ip_address, port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
     try:
-        with environment_of(f"http://{host}:{port}"):
-            yield f"http://{host}:{port}"
+        yield f"http://{host}:{port}"
     finally:
         server.stop()
+
+
+@contextlib.contextmanager
+def s3_server(ip_address: str = "127.0.0.1") -> Iterator[str]:
+    """Run an S3 server on a free port, configure boto3 for it, and yield its URL."""
+    with moto_server(ip_address) as url, environment_of(url):
+        yield url
 
 
 @contextlib.contextmanager

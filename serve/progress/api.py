@@ -22,6 +22,7 @@ from serve.progress.response import (
     blocking_reasons,
     change_reasons,
     compare_faces,
+    light_reasons,
     photo_reasons,
     progress_answer,
 )
@@ -54,7 +55,8 @@ async def progress(request: Request, response: Response, model: ModelSelector = 
 
     `reasons` says why the verdict is `inconclusive` (`different_people` names the photos, `few_faces`) or
     `no_clear_change`, and what weakens the answer: `times_missing` if only some photos record a time, which
-    can reverse improved and worsened; `too_dark`, `overexposed` and `too_small` by photo.
+    can reverse improved and worsened; `light_differs` if one face is much brighter than another, which can
+    look like a change; `too_dark`, `overexposed` and `too_small` by photo.
     """
     service = progress_service(request)
     choice = choose_model(request, "progress", model)
@@ -167,7 +169,11 @@ class ProgressService:
             blocking = blocking_reasons(faces, compare_faces(faces), numbers=numbers)
             if any(reason.code == "few_faces" for reason in blocking):  # its clients know two classes
                 raise ApiError("too_few_photos", blocking[0].message)
-            reasons = [*(blocking or change_reasons(report)), *await self._quality_reasons(photos)]
+            reasons = [
+                *(blocking or change_reasons(report)),
+                *await self._quality_reasons(photos),
+                *([] if blocking else light_reasons(faces, numbers=numbers)),
+            ]
             count("inconclusive" if blocking else report.thresholds.verdict(report.improved_T[-1]), reasons)
         improved = min(1.0, max(0.0, report.improved_T[-1]))
         return PredictAnswer(

@@ -5,6 +5,8 @@ No Ray and no torch: ``ui/`` imports this too.
 
 import re
 
+from babel.numbers import format_decimal
+
 from serve.progress.schemas import ProgressAnswer
 from serve.runtime.languages import DEFAULT_LANGUAGE, N_, NN_, translations
 from serve.schemas import Reason, ReasonCode
@@ -26,11 +28,18 @@ _TIMES_MISSING = NN_(
     "These photos record no time: %(numbers)s. The first photo counts as the oldest. If it is not, the "
     "answer can be reversed.",
 )
+_LIGHT_DIFFERS = N_(
+    "The face in photo %(bright)s is %(times)s times as bright as that in photo %(dark)s. Other light can "
+    "look like a change."
+)
+_NUMBERS_OF_LIGHT = re.compile(r"photo (\d+) is ([\d.]+) times as bright as that in photo (\d+)")
+"""In the English message."""
 _NO_CLEAR_CHANGE = N_("The skin neither looks clearly better nor clearly worse in the later photos.")
 _ADVICE: dict[ReasonCode, str] = {
     "few_faces": N_("Send at least two photos that show the whole face from the front."),
     "different_people": N_("Send photos of one person only."),
     "no_clear_change": N_("Compare again after some weeks."),
+    "light_differs": N_("Compare photos in the same light."),
     "times_missing": N_("Send the time of each photo."),
 }
 
@@ -72,6 +81,10 @@ def reason_text(reason: Reason, answer: ProgressAnswer, language: str) -> str:
         return _of_photos(_TIMES_MISSING, [p.index for p in answer.photos if p.taken_at is None], language)
     if reason.code == "no_clear_change":
         return t.gettext(_NO_CLEAR_CHANGE)
+    light = _NUMBERS_OF_LIGHT.search(reason.message)
+    if reason.code == "light_differs" and light:
+        times = format_decimal(float(light[2]), locale=language)
+        return t.gettext(_LIGHT_DIFFERS) % {"bright": light[1], "times": times, "dark": light[3]}
     number = re.search(r"\d+", reason.message)  # "photo 3: ..."; translations keep the number first
     if reason.code in _OF_ONE_PHOTO and number:
         return t.gettext(_OF_ONE_PHOTO[reason.code]) % {"number": number[0]}

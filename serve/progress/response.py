@@ -6,6 +6,7 @@ from datetime import datetime
 
 import numpy as np
 
+from models.face.brightness import MAX_BRIGHTNESS_RATIO, face_brightness
 from models.face.same_person import find_same_person
 from models.images import Photo
 from models.limits import MIN_SERIES_PHOTOS
@@ -56,7 +57,8 @@ def progress_answer(
     by_index = sorted(photos, key=lambda photo: photo.index)
     faces = [photo.face for photo in photos]
     same_person = compare_faces(faces)
-    blocking = blocking_reasons(faces, same_person, numbers=[photo.index + 1 for photo in photos])
+    numbers = [photo.index + 1 for photo in photos]
+    blocking = blocking_reasons(faces, same_person, numbers=numbers)
     improved = _UNKNOWN if blocking else min(1.0, max(0.0, report.improved_T[-1]))
     first_face = next(step for step, face in enumerate(faces) if face is not None)
     return ProgressAnswer(
@@ -71,6 +73,7 @@ def progress_answer(
             *(blocking or change_reasons(report)),
             *find_missing_times(order, [photo.taken_at for photo in by_index]),
             *quality_reasons,
+            *([] if blocking else light_reasons(faces, numbers=numbers)),
         ],
         photos=[
             PhotoReport(
@@ -142,6 +145,28 @@ def change_reasons(report: ProgressReport) -> list[Reason]:
         "time"
     )
     return [Reason(code="no_clear_change", message=message)]
+
+
+def light_reasons(faces: Sequence[FaceReport | None], *, numbers: Sequence[int]) -> list[Reason]:
+    """Return the reason of faces in different light; an empty list for similar light.
+
+    Args:
+        numbers: of the photos, from 1 in upload order.
+    """
+    found = [
+        (face_brightness(face.crop_HWC), number)
+        for face, number in zip(faces, numbers, strict=True)
+        if face is not None
+    ]
+    (dark, darkest), (bright, brightest) = min(found), max(found)
+    if bright <= MAX_BRIGHTNESS_RATIO * dark:
+        return []
+    message = (
+        f"the face in photo {brightest} is {bright / dark:.1f} times as bright as that in photo {darkest}, "
+        f"at most {MAX_BRIGHTNESS_RATIO} times are similar light; other light can look like a change, so "
+        "compare photos in the same light"
+    )
+    return [Reason(code="light_differs", message=message)]
 
 
 def _descriptor(face: FaceReport | None) -> np.ndarray:

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 
 from serve.runtime.keys_file import key_digest
 from tests.conftest import PROXY_SECRET, ROOT
+from tests.e2e.keyed_server import CLINIC_KEY as KEY
 from tests.e2e.raw_http import Answer, request, send_all
 
-KEY = "key-of-the-clinic"
 HEALTH_MEMBERS = ({"status", "waiting_for"}, {"live"}, {"ready"})
 """Members of the body of each health check."""
 METHODS = (

@@ -1,8 +1,10 @@
-"""One server with keys, tokens of an issuer, gRPC and an open page, shared by two test modules."""
+"""One server with keys, tokens of an issuer, an audit log, gRPC and jobs, shared by four test modules."""
 
+import base64
 import json
 import socket
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -16,10 +18,16 @@ from jwt.algorithms import RSAAlgorithm
 from serve.runtime.keys_file import key_digest
 from tests.conftest import Server, StartServer
 from tests.e2e.own_server import own_server
+from tests.local_bucket import environment_of, moto_server
 
 KEY = "key-of-the-program"
 """With the roles ``predict`` and ``bulk``."""
+CLINIC_KEY = "key-of-the-clinic"
+"""With the role ``predict``."""
 ISSUER, AUDIENCE = "https://login.example", "skinserve"
+WEBHOOK_SECRET = bytes(range(32))
+BUCKET = "clinic"
+"""``photos`` in it is a source of jobs; a test creates it."""
 
 
 @cache
@@ -32,6 +40,10 @@ def issuer_key() -> rsa.RSAPrivateKey:
 class KeyedServer:
     server: Server
     keys_file: Path
+    audit_log: Path
+    jobs_folder: Path
+    s3_url: str
+    """Endpoint of the server's buckets."""
     grpc_port: int
 
     @property
@@ -43,12 +55,15 @@ class KeyedServer:
 def keyed(
     start_server: StartServer, server_config: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[KeyedServer]:
-    """Start the server; its page is open to everybody."""
+    """Start the server with two gateways; its page is open through the trusted proxy."""
     folder = tmp_path_factory.mktemp("keyed")
     published = {**RSAAlgorithm.to_jwk(issuer_key().public_key(), as_dict=True), "kid": "one"}
     (folder / "jwks.json").write_text(json.dumps({"keys": [published]}))
     content = {
-        "keys": [{"name": "program", "sha256": key_digest(KEY), "roles": ["predict", "bulk"]}],
+        "keys": [
+            {"name": "program", "sha256": key_digest(KEY), "roles": ["predict", "bulk"]},
+            {"name": "clinic", "sha256": key_digest(CLINIC_KEY), "roles": ["predict"]},
+        ],
         "jwt": {
             "issuer": ISSUER,
             "audience": AUDIENCE,
@@ -56,16 +71,33 @@ def keyed(
             "roles": {"doctor": ["predict"]},
         },
     }
-    keys_file = folder / "keys.yaml"
+    keys_file, audit_log, jobs_folder = folder / "keys.yaml", folder / "audit.log", folder / "jobs"
     keys_file.write_text(yaml.safe_dump(content))
+    (folder / "webhook_secret").write_text("whsec_" + base64.b64encode(WEBHOOK_SECRET).decode())
+    jobs = {
+        "folder": str(jobs_folder),
+        "sources": [f"s3://{BUCKET}/photos"],
+        "webhook_secret_file": str(folder / "webhook_secret"),
+        "webhook_networks": ["127.0.0.0/8"],
+    }
 
     def change(api: dict[str, Any], page: dict[str, Any]) -> None:
-        api["gateway"] |= {"keys_file": str(keys_file), "allowed_origins": []}
-        page["access"] = "open"
+        files = {"keys_file": str(keys_file), "audit_log": str(audit_log)}
+        api["gateway"] |= {**files, "allowed_origins": [], "jobs": jobs}
+        page["access"] = "proxy"
 
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     options = ["--grpc-port", str(port)]
-    with own_server(start_server, server_config, folder, change, has_page=True, options=options) as server:
-        yield KeyedServer(server=server, keys_file=keys_file, grpc_port=port)
+    with ExitStack() as running:
+        s3_url = running.enter_context(moto_server())
+        with environment_of(s3_url):
+            own = own_server(
+                *(start_server, server_config, folder, change),
+                replicas={"Gateway": 2},
+                has_page=True,
+                options=options,
+            )
+            server = running.enter_context(own)
+        yield KeyedServer(server, keys_file, audit_log, jobs_folder, s3_url, port)

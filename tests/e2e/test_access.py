@@ -7,55 +7,38 @@ import socket
 import ssl
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import grpc
 import httpx
 import psutil
 import pytest
-import yaml
 from playwright.sync_api import Browser, expect
 
-from serve.runtime.keys_file import KeyEntry, change_keys, key_digest
-from tests.conftest import Server, StartServer
+from tests.conftest import Server
 from tests.e2e.hostile_requests import (
     API_PATHS,
     BODIES,
     HEADERS,
-    KEY,
     METHODS,
     PAGE_PATHS,
     TRICKS,
     check_closed,
 )
+from tests.e2e.keyed_server import CLINIC_KEY as KEY
+from tests.e2e.keyed_server import KeyedServer
 from tests.e2e.nginx import Nginx, run_nginx
-from tests.e2e.own_server import own_server
 from tests.e2e.raw_http import request, send_all
 
 pytestmark = [pytest.mark.server]
 
 TIMEOUT_MS = 90_000
+RAY_CALL, INFER_CALL = "/ray.serve.ASGIService/HandleRequest", "/inference.GRPCInferenceService/ModelInfer"
 
 
 @pytest.fixture(scope="module")
-def keyed_server(
-    start_server: StartServer, server_config: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Server]:
-    """A server with keys and an audit log, whose page is open through the trusted proxy."""
-    folder = tmp_path_factory.mktemp("access")
-    keys = [KeyEntry.model_validate({"name": "clinic", "sha256": key_digest(KEY), "roles": ["predict"]})]
-    change_keys(folder / "keys.yaml", lambda _: keys)
-
-    def change(api: dict[str, Any], page: dict[str, Any]) -> None:
-        files = {"keys_file": str(folder / "keys.yaml"), "audit_log": str(folder / "audit.log")}
-        api["gateway"] |= {**files, "allowed_origins": []}
-        page["access"] = "proxy"
-
-    with own_server(
-        start_server, server_config, folder, change, replicas={"Gateway": 2}, has_page=True
-    ) as server:
-        yield server
+def keyed_server(keyed: KeyedServer) -> Server:
+    return keyed.server
 
 
 @pytest.fixture(scope="module")
@@ -67,10 +50,11 @@ def ports(keyed_server: Server) -> dict[str, int]:
         for process in keyed_server.processes():
             with contextlib.suppress(psutil.NoSuchProcess):  # ended meanwhile
                 title = " ".join(process.cmdline()[:1])
-                own = [one.port for one in _listening(process) if one.ip == "127.0.0.1"]
-                found |= {
-                    name: own[0] for name in ("api:Gateway", "ui:Page", "ProxyActor") if own and name in title
-                }
+                for name in ("api:Gateway", "ui:Page", "ProxyActor"):
+                    if name in title and name not in found:
+                        own = [one.port for one in _listening(process) if one.ip == "127.0.0.1"]
+                        for port in filter(_speaks_http, own):
+                            found[name] = port
         if len(found) == 4:
             return found
         assert time.monotonic() < until, found
@@ -83,19 +67,15 @@ def nginx(keyed_server: Server, tmp_path_factory: pytest.TempPathFactory) -> Ite
         yield running
 
 
-def audit_lines(server: Server) -> list[dict[str, object]]:
-    gateway = yaml.safe_load(_config_of(server).read_text(encoding="utf-8"))["applications"][0]["args"][
-        "gateway"
-    ]
-    lines = Path(gateway["audit_log"]).read_text(encoding="utf-8").splitlines()
-    return [json.loads(line) for line in lines]
+def audit_lines(keyed: KeyedServer) -> list[dict[str, object]]:
+    return [json.loads(line) for line in keyed.audit_log.read_text(encoding="utf-8").splitlines()]
 
 
-def wait_for_line(server: Server, **fields: object) -> dict[str, object]:
+def wait_for_line(keyed: KeyedServer, **fields: object) -> dict[str, object]:
     """Return the audit line with these values; a thread writes it after the answer."""
     until = time.monotonic() + 30
     while True:
-        for line in audit_lines(server):
+        for line in audit_lines(keyed):
             if fields.items() <= line.items():
                 return line
         assert time.monotonic() < until, f"no line with {fields}"
@@ -170,7 +150,7 @@ async def test_a_key_opens_the_same_routes_on_every_port_of_the_api(ports: dict[
 
 
 def test_other_machines_reach_no_port_but_the_documented_ones(keyed_server: Server):
-    """HAProxy's two ports with numbers of its traffic; gRPC of the replicas, which needs Ray's token."""
+    """HAProxy's two ports with numbers of its traffic; gRPC of the replicas and of Serve's fallback proxy."""
     reachable: dict[str, list[int]] = {}
     for process in keyed_server.processes():
         title = "haproxy" if "haproxy" in process.name() else process.cmdline()[0].partition(":api:")[0]
@@ -178,7 +158,7 @@ def test_other_machines_reach_no_port_but_the_documented_ones(keyed_server: Serv
             if one.ip.removeprefix("::ffff:") != "127.0.0.1":
                 reachable.setdefault(title.partition(":ui:")[0], []).append(one.port)
 
-    assert set(reachable) == {"haproxy", "ray::ServeReplica"}
+    assert set(reachable) == {"haproxy", "ray::ServeReplica", "ray::ProxyActor"}
     assert len(set(reachable["haproxy"])) == 2
     for port in set(reachable["haproxy"]):
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
@@ -186,16 +166,21 @@ def test_other_machines_reach_no_port_but_the_documented_ones(keyed_server: Serv
             assert not any("clinic" in text or KEY in text for text in texts)
             change = client.post("/stats", data={"s": "x", "action": "disable", "b": "#2"})
             assert change.status_code >= 400 or change.headers["location"] == "/stats;st=DENY"
-    for port in reachable["ray::ServeReplica"]:
-        assert _grpc_error(port) == grpc.StatusCode.UNAUTHENTICATED
+    ports = {*reachable["ray::ServeReplica"], *reachable["ray::ProxyActor"]}
+    for port, method in itertools.product(ports, (RAY_CALL, INFER_CALL)):
+        assert _grpc_error(port, method) in (
+            grpc.StatusCode.UNAUTHENTICATED,
+            grpc.StatusCode.UNIMPLEMENTED,
+            grpc.StatusCode.NOT_FOUND,
+        )
 
 
-def _grpc_error(port: int) -> grpc.StatusCode:
-    """Return the error of a call of a replica without Ray's token."""
+def _grpc_error(port: int, method: str) -> grpc.StatusCode:
+    """Return the error of a call without a key and without Ray's token."""
     with grpc.insecure_channel(f"127.0.0.1:{port}", options=[("grpc.enable_http_proxy", 0)]) as channel:
-        call = channel.unary_unary("/ray.serve.ASGIService/HandleRequest")
+        call = channel.unary_unary(method)
         with pytest.raises(grpc.RpcError) as caught:
-            call(b"", timeout=30)
+            call(b"", timeout=30, metadata=(("application", "api"),))
     return caught.value.code()  # pyright: ignore[reportAttributeAccessIssue]
 
 
@@ -231,7 +216,7 @@ def test_nginx_speaks_no_old_tls(nginx: Nginx):
 
 @pytest.mark.browser
 def test_a_visitor_behind_the_proxy_gets_an_answer_and_no_policy_is_violated(
-    nginx: Nginx, chromium: Browser, keyed_server: Server
+    nginx: Nginx, chromium: Browser, keyed: KeyedServer
 ):
     # Chromium registers no service worker under a certificate that it does not trust.
     context = chromium.new_context(ignore_https_errors=True, service_workers="block")
@@ -247,43 +232,30 @@ def test_a_visitor_behind_the_proxy_gets_an_answer_and_no_policy_is_violated(
     context.close()
 
     assert problems == []
-    wait_for_line(keyed_server, caller="page", status=200)
+    wait_for_line(keyed, caller="page", status=200)
 
 
-def test_the_audit_log_names_callers_and_no_path(keyed_server: Server, lesion: bytes):
+def test_the_audit_log_names_callers_and_no_path(keyed: KeyedServer, lesion: bytes):
     secret = "name-of-a-patient"
-    with httpx.Client(base_url=keyed_server.url, timeout=90, trust_env=False) as client:
+    with httpx.Client(base_url=keyed.server.url, timeout=90, trust_env=False) as client:
         key = {"x-api-key": KEY}
         client.get(f"/{secret}?{secret}={secret}", headers=key)
         sent = client.post("/v1/lesion", files={"file": (f"{secret}.jpg", lesion)}, headers=key)
 
-    line = wait_for_line(keyed_server, request_id=sent.headers["x-request-id"])
+    line = wait_for_line(keyed, request_id=sent.headers["x-request-id"])
     assert (line["caller"], line["method"], line["route"]) == ("key:clinic", "POST", "/v1/lesion")
-    lines = audit_lines(keyed_server)
+    lines = audit_lines(keyed)
     assert secret not in json.dumps(lines) and KEY not in json.dumps(lines)
     assert not any(line["route"] in ("/healthz", "/readyz") and line["status"] == 200 for line in lines)
-
-
-def test_a_mistake_in_the_keys_file_is_logged_and_changes_nothing(keyed_server: Server):
-    """Ray Serve drops lines below its log level; ``RAY_SERVE_LOG_TO_STDERR`` keeps ours."""
-    settings = yaml.safe_load(_config_of(keyed_server).read_text(encoding="utf-8"))["applications"][0]["args"]
-    file = Path(settings["gateway"]["keys_file"])
-    good = file.read_text(encoding="utf-8")
-    logs = keyed_server.home / "ray" / "session_latest" / "logs"
-    file.write_text("keys: [", encoding="utf-8")
-    with httpx.Client(base_url=keyed_server.url, timeout=90, trust_env=False) as client:
-        until = time.monotonic() + 30
-        while not any(str(file) in one.read_text(errors="replace") for one in logs.glob("worker-*.err")):
-            assert client.get("/v1/models", headers={"x-api-key": KEY}).status_code == 200
-            assert time.monotonic() < until, "the mistake is not in the log"
-            time.sleep(0.2)
-    file.write_text(good, encoding="utf-8")
 
 
 def _listening(process: psutil.Process) -> list[Any]:
     return [one.laddr for one in process.net_connections("tcp") if one.status == psutil.CONN_LISTEN]
 
 
-def _config_of(server: Server) -> Path:
-    command = psutil.Process(server.process.pid).cmdline()
-    return Path(command[command.index("--config") + 1])
+def _speaks_http(port: int) -> bool:
+    """Return whether a port is that of HTTP, and not of gRPC."""
+    with contextlib.suppress(httpx.HTTPError):
+        httpx.get(f"http://127.0.0.1:{port}/healthz", timeout=5, trust_env=False)
+        return True
+    return False

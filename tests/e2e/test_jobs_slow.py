@@ -1,7 +1,9 @@
-"""Jobs over a long time: memory after many jobs, and a bucket that goes away."""
+"""Jobs on servers of their own: kills, a restart, memory after many jobs, and a bucket that goes away."""
 
+import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,18 @@ from moto.server import ThreadedMotoServer
 from models.s3_client import reset_client, s3_client
 from samples.lesion import draw_lesion
 from tests.conftest import Server, StartServer
+from tests.e2e.job_requests import (
+    NUM_PHOTOS,
+    WAIT_S,
+    actor_of,
+    archive_of,
+    check_rows,
+    create,
+    numbered,
+    wait,
+    wait_for_rows,
+)
 from tests.e2e.own_server import own_server
-from tests.e2e.test_jobs import actor_of, archive_of, check_rows, create, numbered, wait
 from tests.local_bucket import environment_of
 from tests.serve.fakes import jpeg_of
 
@@ -29,6 +41,87 @@ AWAY_S = 15
 @pytest.fixture(scope="module")
 def photos() -> list[bytes]:
     return [jpeg_of(draw_lesion(seed=seed).resize((96, 96))) for seed in range(8)]
+
+
+class Servers:
+    """A server with two gateways that can be restarted with the same jobs."""
+
+    def __init__(self, start: Callable[[], AbstractContextManager[Server]], folder: Path) -> None:
+        self.folder = folder
+        """Of the jobs."""
+        self._start = start
+        self._running = ExitStack()
+        self.current = self._running.enter_context(start())
+
+    def restart(self) -> None:
+        """Stop the server and start another one."""
+        self.stop()
+        self.current = self._running.enter_context(self._start())
+
+    def stop(self) -> None:
+        """Stop the server."""
+        self._running.close()
+
+
+@pytest.fixture(scope="module")
+def servers(
+    start_server: StartServer, server_config: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Servers]:
+    folder = tmp_path_factory.mktemp("jobs-server")
+
+    def change(api: dict[str, Any], page: dict[str, Any]) -> None:
+        api["gateway"]["jobs"] = {"folder": str(folder / "store")}
+
+    found = Servers(
+        lambda: own_server(start_server, server_config, folder, change, replicas={"Gateway": 2}),
+        folder / "store",
+    )
+    yield found
+    found.stop()
+
+
+@pytest.fixture
+def http(servers: Servers) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=servers.current.url, timeout=60, trust_env=False) as client:
+        yield client
+
+
+def test_killed_gateways_and_a_killed_actor_lose_no_photo(
+    http: httpx.Client, servers: Servers, photos: list[bytes]
+):
+    server = servers.current
+    for kill in ("actor", "gateway", "both"):
+        id = create(http, archive_of(photos))
+        assert wait_for_rows(servers.folder, id) < NUM_PHOTOS / 32 - 2
+        gateway = server.replicas("Gateway")[0]
+        victims = {"actor": [actor_of(server)], "gateway": [gateway]}
+        victims["both"] = victims["actor"] + victims["gateway"]
+        for victim in victims[kill]:
+            victim.send_signal(signal.SIGKILL)
+        began = time.monotonic()
+        job = wait(http, id)
+        print(f"{kill}: done {time.monotonic() - began:.1f} s after the kill")
+        check_rows(http, id, numbered())
+        assert (job["scored"], job["errors"]) == (NUM_PHOTOS, 0)
+        until = time.monotonic() + WAIT_S
+        while len(server.replicas("Gateway")) < 2:
+            assert time.monotonic() < until
+            time.sleep(0.2)
+
+
+def test_a_restarted_server_resumes(http: httpx.Client, servers: Servers, photos: list[bytes]):
+    """The last test of the fixture ``servers``: it replaces the server."""
+    id = create(http, archive_of(photos, 2 * NUM_PHOTOS))
+    wait_for_rows(servers.folder, id)
+
+    servers.stop()
+    num_parts = len(list((servers.folder / "results" / id).iterdir()))
+    servers.restart()
+
+    with httpx.Client(base_url=servers.current.url, timeout=60, trust_env=False) as client:
+        job = wait(client, id)
+        check_rows(client, id, numbered(2 * NUM_PHOTOS))
+    assert 0 < num_parts < 2 * NUM_PHOTOS / 32 and job["scored"] == 2 * NUM_PHOTOS
 
 
 @pytest.fixture

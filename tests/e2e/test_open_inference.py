@@ -119,7 +119,7 @@ def test_tritonclient_gets_the_answers_of_v1(
         assert status[number] in found[name][0] and found[name][1].startswith(text), found[name]
     assert json.loads(found["bad_kept"]["error"][1])["code"] == "unsupported_type"
     assert found["bad_kept"]["verdict"] == [expected[0]["verdict"], ""]
-    assert found["statistics"] > 10
+    assert found["statistics"] > 3, "each of the two gateways counts its own"
 
 
 def test_the_programs_of_the_guide_run(keyed: KeyedServer, triton_python: Path, folder: Path, expected: Any):

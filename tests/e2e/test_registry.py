@@ -27,7 +27,7 @@ from tests.e2e.own_server import own_server
 from tests.random_checkpoints import drawn_localizer, random_gate, random_meta
 from tests.serve.fakes import jpeg_of
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, pytest.mark.slow]
 
 POLL_S = 1.0
 MAX_FOLLOW_S = 30

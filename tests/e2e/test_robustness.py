@@ -1,7 +1,4 @@
-"""Killed replicas, and slow, broken or hostile clients, do not affect other clients.
-
-The server has two replicas of each deployment.
-"""
+"""Killed replicas, and slow, broken or hostile clients, do not affect other clients."""
 
 import asyncio
 import io
@@ -9,13 +6,15 @@ import socket
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, suppress
+from pathlib import Path
 
 import httpx
 import numpy as np
 import pytest
 from PIL import Image
 
-from tests.conftest import Server
+from tests.conftest import Server, StartServer
+from tests.e2e.own_server import own_server
 
 pytestmark = [pytest.mark.server]
 
@@ -72,6 +71,18 @@ async def wait_for_both_replicas(server: Server, deployment: str, *, without: in
 # --- killed replicas ---
 
 
+@pytest.fixture
+def doubled(
+    start_server: StartServer, server_config: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
+    """A server with two replicas of each deployment."""
+    names: list[str] = ["Gateway", "LesionClassifier", "FaceDetector", "ProgressClassifier", "Page"]
+    replicas = dict.fromkeys(names, 2)
+    folder = tmp_path_factory.mktemp("doubled")
+    with own_server(start_server, server_config, folder, replicas=replicas, has_page=True) as server:
+        yield server
+
+
 async def upload_slowly(server: Server, photo: bytes) -> httpx.Response:
     """Upload a photo at 20 kB/s."""
 
@@ -94,24 +105,25 @@ async def wait_for_the_page(server: Server) -> None:
             await asyncio.sleep(0.2)
 
 
+@pytest.mark.slow
 async def test_no_request_fails_when_a_replica_of_a_model_or_the_page_is_killed(
-    server: Server, lesion: bytes, faces: list[bytes]
+    doubled: Server, lesion: bytes, faces: list[bytes]
 ):
     """HAProxy is replaced when the page is, and the old one completes an upload of 20 s."""
     noise = np.random.default_rng(seed=1).integers(0, 256, (365, 365, 3), np.uint8)
     file = io.BytesIO()
     Image.fromarray(noise).save(file, "PNG")
 
-    async with Load(server, lesion, faces) as load:
-        upload = asyncio.create_task(upload_slowly(server, file.getvalue()))
+    async with Load(doubled, lesion, faces) as load:
+        upload = asyncio.create_task(upload_slowly(doubled, file.getvalue()))
         await asyncio.sleep(1)
-        server.replicas("Page", application="ui")[0].kill()
+        doubled.replicas("Page", application="ui")[0].kill()
         for deployment in ("LesionClassifier", "FaceDetector", "ProgressClassifier"):
-            await wait_for_both_replicas(server, deployment)
-            server.replicas(deployment)[0].kill()
+            await wait_for_both_replicas(doubled, deployment)
+            doubled.replicas(deployment)[0].kill()
             await load.wait_for_responses(4 * NUM_CLIENTS)
         uploaded = await upload
-    await wait_for_the_page(server)
+    await wait_for_the_page(doubled)
 
     assert set(load.responses) == {"200"}
     assert uploaded.status_code == 200, uploaded.text
@@ -175,6 +187,7 @@ def idle(server: Server) -> Iterator[None]:
         yield
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("idle")
 async def test_slow_broken_and_hostile_clients_do_not_affect_others(
     server: Server, lesion: bytes, faces: list[bytes], slow_photo: bytes

@@ -309,6 +309,7 @@ async def test_twenty_concurrent_clients_get_correct_responses_or_503(
     print(f"\n{len(statuses) / LOAD_S:.1f} requests/s, {statuses.count(503)} rejected")
 
 
+@pytest.mark.slow
 def test_ctrl_c_during_the_start_leaves_nothing(start_server: Callable[[], Server]):
     early = start_server()
     early.wait_for("starting Ray Serve")

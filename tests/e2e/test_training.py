@@ -162,6 +162,7 @@ def check_ctrl_c_after_an_epoch(options: dict[str, str]) -> None:
     assert 1 <= folder.epochs()[-1] < NUM_EPOCHS
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_a_run_on_ray_and_keeps_its_epochs(resumable: dict[str, str]):
     check_ctrl_c_after_an_epoch({**resumable, "workers": "1"})
 

@@ -314,7 +314,7 @@ def pdf_text(page: Page) -> str:
 
 def print_report(page: Page, panel: str) -> None:
     page.evaluate(COUNT_PRINTS)
-    page.locator(f"#panel-{panel}").get_by_role("button", name="Save report").click()
+    page.locator(f"#panel-{panel}").get_by_role("button", name="Print or save as PDF").click()
     expect(page.locator("html")).to_have_attribute("data-printed", "1")
 
 
@@ -335,6 +335,8 @@ def test_the_report_of_a_lesion_is_one_tagged_page(page: Page, api: FakeApi):
         "Have it checked",
         "50%",
         "Malignant from 35%",
+        "About 5 in 10 lesions that look like this",
+        "a.jpg",
         "lesion-reference, version 1",
         "Left arm",
         advice,

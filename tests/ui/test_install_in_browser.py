@@ -111,7 +111,7 @@ def test_without_the_server_kept_answers_can_be_opened(context: BrowserContext, 
     expect(page.locator(".answer .verdict h3")).to_have_text("Have it checked")
     expect(page.locator(".photo [data-photo]")).to_have_js_property("naturalWidth", 320)
     page.evaluate("() => { window.print = () => { document.documentElement.dataset.printed = 'yes'; }; }")
-    page.get_by_role("button", name="Save report").click()
+    page.get_by_role("button", name="Print or save as PDF").click()
     expect(page.locator("html")).to_have_attribute("data-printed", "yes")
     assert page.locator("#report h2").first.text_content() == "Have it checked"
 

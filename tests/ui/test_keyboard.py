@@ -56,7 +56,7 @@ def choose_files(page: Page, target: Locator, files: list[FilePayload]) -> None:
 def save_report(page: Page, panel: Locator) -> None:
     """Open the print dialog of the browser from the button below an answer."""
     page.evaluate("window.print = () => document.body.setAttribute('data-printed', '')")
-    go_to(page, panel.get_by_role("button", name="Save report"))
+    go_to(page, panel.get_by_role("button", name="Print or save as PDF"))
     page.keyboard.press("Enter")
     expect(page.locator("body")).to_have_attribute("data-printed", "")
 

@@ -155,6 +155,40 @@ def test_after_every_way_of_adding_the_next_photo_can_be_added(page: Page, api: 
         expect(tab(page).locator(".drop input")).to_be_focused()
 
 
+@on_every_screen
+def test_a_phone_shows_the_photo_between_the_verdict_and_the_diagnoses(page: Page, api: FakeApi):
+    card = classify(page, api, lesion_answer(), PORTRAIT)
+
+    photo, verdict_card = place(tab(page).locator(".stage .photo")), place(card.locator(".verdict"))
+    bars = place(card.locator(".bars"))
+    if page.viewport_size and page.viewport_size["width"] <= 760:
+        assert verdict_card["y"] + verdict_card["height"] <= photo["y"] < bars["y"]
+    else:
+        assert photo["x"] + photo["width"] <= verdict_card["x"] and photo["y"] < bars["y"]
+
+
+def test_the_next_photo_can_be_chosen_at_the_end_of_an_answer(page: Page, api: FakeApi):
+    classify(page, api, lesion_answer(), LANDSCAPE)
+
+    tab(page).get_by_role("button", name="Choose the next photo").click()
+
+    expect(tab(page).locator(".answer")).to_have_count(0)
+    expect(tab(page).locator(".drop input")).to_be_focused()
+
+
+def test_only_the_answer_for_a_drawing_says_that_it_is_one(page: Page, api: FakeApi):
+    classify(page, api, lesion_answer(), LANDSCAPE)
+    expect(tab(page).get_by_text("This is a drawing")).to_have_count(0)
+
+    start_over(page)
+    tab(page).locator("[data-example]").first.click()
+
+    expect(tab(page).locator(".verdict").get_by_text("This is a drawing, not a photo.")).to_be_visible()
+    page.evaluate("window.print = () => {}")
+    tab(page).get_by_role("button", name="Print or save as PDF").click()
+    expect(page.locator("#report header")).to_contain_text("This is a drawing, not a photo.")
+
+
 def test_a_drop_on_an_answer_starts_a_new_photo(page: Page, api: FakeApi):
     classify(page, api, lesion_answer(), LANDSCAPE)
     api.lesion = lesion_answer(malignant=0.8)

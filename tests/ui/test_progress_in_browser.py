@@ -481,6 +481,9 @@ def test_before_and_after_aligns_the_faces_by_slider_and_side_by_side(tab: Page,
         divider.press("ArrowRight")
     expect(tab.locator(".before-after-stage .after")).to_have_css("clip-path", "inset(0px 0px 0px 60%)")
 
+    for side, other in (("before", "1"), ("after", "0")):
+        expect(tab.locator(f"[data-side={side}] option:disabled")).to_have_attribute("value", other)
+
     tab.get_by_role("radio", name="Side by side").check()
     expect(divider).to_be_hidden()
     before, after = (place(tab.locator(f".before-after-stage .{side}")) for side in ("before", "after"))

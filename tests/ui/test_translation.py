@@ -225,6 +225,8 @@ def test_every_reason_has_a_text(language: str):
     ]
     codes: list[ReasonCode] = [*of_series, "too_small", "too_dark", "overexposed", "blurred"]
     reasons = [Reason(code=code, message=f"photo 2: found {code}") for code in codes]
+    light = "the face in photo 2 is 2.5 times as bright as that in photo 1, found; do something"
+    reasons.append(Reason(code="light_differs", message=light))
     series = progress_answer(3).model_copy(update={"reasons": reasons})
 
     found = [

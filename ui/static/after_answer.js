@@ -3,6 +3,7 @@
 import { connectFeedback } from './feedback.js';
 import { offerKeeping } from './keep.js';
 import { programsCard } from './programs.js';
+import { template } from './texts.js';
 
 /**
  * Complete an answer that the API has just given.
@@ -15,7 +16,18 @@ export function afterAnswer(place, { task, answer, path, photos, requestId, take
   const after = /** @type {HTMLElement} */ (place.querySelector('[data-slot="after"]'));
   const form = /** @type {HTMLElement} */ (after.querySelector('[data-feedback]'));
   offerKeeping(place, { kind: task, answer, photos, createdAt: new Date().toISOString() }, onKept);
-  if (isExample) form.remove();
-  else connectFeedback(form, { task, answer, requestId, photo: task === 'lesion' ? photos[0] : undefined });
+  if (isExample) {
+    form.remove();
+    sayDrawing(place);
+  } else connectFeedback(form, { task, answer, requestId, photo: task === 'lesion' ? photos[0] : undefined });
   after.append(programsCard({ path, field: task === 'lesion' ? 'file' : 'files', numPhotos: photos.length, takenAt }));
+}
+
+/**
+ * Say on the page and in the report that a drawing was classified.
+ * @param {HTMLElement} place
+ */
+function sayDrawing(place) {
+  place.querySelector('.verdict-head')?.after(template('drawing-note'));
+  /** @type {HTMLTemplateElement | null} */ (place.querySelector('template[data-report]'))?.content.querySelector('header')?.append(template('drawing-note'));
 }

@@ -14,7 +14,7 @@ const FACE_SIDE = 2.7;
 const FACE_CENTRE = 0.4;
 
 /**
- * Connect the two photos, the slider and the choice between both views.
+ * Connect the two photos, which are never the same, the slider and the choice between both views.
  * @param {HTMLElement} root `[data-before-after]`
  * @param {(index: number) => Photo | undefined} photoAt photo by its position in the request
  */
@@ -23,12 +23,20 @@ export function connectBeforeAfter(root, photoAt) {
   const divider = /** @type {HTMLInputElement} */ (root.querySelector('[data-divider]'));
   const slide = () => stage.style.setProperty('--at', `${divider.value}%`);
 
-  for (const select of /** @type {NodeListOf<HTMLSelectElement>} */ (root.querySelectorAll('select'))) {
+  const selects = /** @type {HTMLSelectElement[]} */ ([...root.querySelectorAll('select')]);
+  const excludeOther = () => selects.forEach((select, index) => {
+    for (const option of select.options) option.disabled = option.value === selects[1 - index].value;
+  });
+  for (const select of selects) {
     const figure = /** @type {HTMLElement} */ (stage.querySelector(`.${select.dataset.side}`));
     const show = () => showFace(figure, select.selectedOptions[0], photoAt);
-    select.addEventListener('change', show);
+    select.addEventListener('change', () => {
+      excludeOther();
+      show();
+    });
     show();
   }
+  excludeOther();
   root.addEventListener('change', (event) => {
     const { type, value } = /** @type {HTMLInputElement} */ (event.target);
     if (type !== 'radio') return;

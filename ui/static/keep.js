@@ -61,6 +61,7 @@ export async function askLabel(host, kind, current, save) {
   const isDone = await openDialog(host, 'keep-dialog', {
     prepare: (form) => {
       field(form, 'label').value = current;
+      field(form, 'label').placeholder = text(`label_${kind}`);
       form.querySelector('datalist')?.append(...names.map((value) => Object.assign(document.createElement('option'), { value })));
     },
     submit: async (form) => {

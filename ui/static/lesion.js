@@ -9,7 +9,7 @@ import { ApiError, photoForm, postPhotos, renderFragment, requestIdOf } from './
 import { connectModelChoice } from './models.js';
 import { connectPhotoInput, fetchExample, makePhoto, release, showPhoto } from './photo_input.js';
 import { lookAtFile } from './photo_hints.js';
-import { hasText, text } from './texts.js';
+import { hasText, template, text } from './texts.js';
 
 /**
  * @typedef {import('./photo_input.js').Photo} Photo
@@ -100,6 +100,7 @@ export function startLesion(root) {
       const entry = { ...wish, answer, frame, card, size: null, isKept: false };
       const onKept = () => { entry.isKept = true; };
       afterAnswer(card, { task: 'lesion', answer, path, photos: [wish.photo], requestId: requestIdOf(answer), isExample: wish.isExample, onKept });
+      card.append(template('next-photo'));
       if (wish.box) fill(frame, 'found', text('frame_chosen'));
       adviseNext(answer, await wish.look);
       present(entry);
@@ -155,7 +156,7 @@ export function startLesion(root) {
   const input = connectPhotoInput(chooser, { onPhotos: add, dropTarget: root });
   root.addEventListener('click', async (event) => {
     const target = /** @type {HTMLElement} */ (event.target);
-    if (target.closest('[data-again]')) return startOver();
+    if (target.closest('[data-again], [data-next]')) return startOver();
     if (target.closest('[data-crop]')) return frameLesion();
     const tile = /** @type {HTMLElement | null} */ (target.closest('[data-example]'));
     if (!tile) return;

@@ -5,8 +5,9 @@ The browser places its own photos into the HTML: ``data-photo`` is the position 
 """
 
 from serve.progress.schemas import PhotoReport, ProgressAnswer
-from serve.schemas import MIN_SERIES_PHOTOS
+from serve.schemas import MIN_SERIES_PHOTOS, LoadedModel
 from ui.rendering import format_percent, percent, render
+from ui.tabs.change_errors import false_change_rate
 from ui.tabs.change_thresholds import thresholds_of, whole_percent_improved
 from ui.tabs.progress_plot import progress_plots
 from ui.tabs.series_reasons import series_reason
@@ -18,8 +19,14 @@ _DECIDING = frozenset({"different_people", "few_faces", "no_clear_change"})
 """Reasons for a verdict other than improved and worsened, each with advice in the template."""
 
 
-def progress_card(answer: ProgressAnswer, language: str = DEFAULT_LANGUAGE) -> str:
-    """Render the answer for one series in a language."""
+def progress_card(
+    answer: ProgressAnswer, language: str = DEFAULT_LANGUAGE, model: LoadedModel | None = None
+) -> str:
+    """Render the answer for one series in a language.
+
+    Args:
+        model: the network that answered, with its metrics; None if they are not known.
+    """
     thresholds = thresholds_of(answer)
     improved = whole_percent_improved(answer.improved_probability, thresholds)
     deciding = [reason for reason in answer.reasons if reason.code in _DECIDING]
@@ -38,6 +45,7 @@ def progress_card(answer: ProgressAnswer, language: str = DEFAULT_LANGUAGE) -> s
             series_reason(reason, answer, language) for reason in deciding if answer.verdict == "inconclusive"
         ],
         deciding=[reason.code for reason in deciding],
+        false_changes=false_change_rate(model, language) if model and is_change else None,
         is_close=abs(answer.improved_probability - _HALF) < _CLOSE,
         improved=format_percent(improved, language),
         worsened=format_percent(100 - improved, language),
@@ -54,7 +62,12 @@ def progress_card(answer: ProgressAnswer, language: str = DEFAULT_LANGUAGE) -> s
         weakening=[
             series_reason(reason, answer, language)
             for reason in answer.reasons
-            if reason.code != "times_missing" and reason not in deciding
+            if reason.code not in ("times_missing", "light_differs") and reason not in deciding
+        ],
+        light=[
+            series_reason(reason, answer, language)
+            for reason in answer.reasons
+            if reason.code == "light_differs"
         ],
         num_excluded=sum(photo.face is None for photo in answer.photos),
         is_renumbered=[photo.index for photo in answer.photos] != list(range(len(answer.photos))),

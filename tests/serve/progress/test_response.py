@@ -104,6 +104,20 @@ def test_between_the_thresholds_there_is_no_clear_change(improved: float, verdic
     assert [reason.code for reason in answer.reasons] == reasons
 
 
+def test_faces_in_different_light_are_a_reason_beside_the_verdict():
+    dark, bright = (replace(face_of(), crop_HWC=np.full((8, 8, 3), level, np.uint8)) for level in (100, 150))
+    series = [replace(photo, index=2 - photo.index) for photo in series_of(bright, None, dark)]
+
+    answer = progress_answer(report_of(0.5, 0.5, 0.9), series, "taken_at")
+    alike = progress_answer(report_of(0.5, 0.9), series_of(dark, dark), "upload")
+    alone = progress_answer(report_of(0.5, 0.9), series_of(None, dark), "upload")
+
+    [reason] = answer.reasons
+    assert (answer.verdict, reason.code) == ("improved", "light_differs")
+    assert reason.message.startswith("the face in photo 3 is 2.4 times as bright as that in photo 1, ")
+    assert alike.reasons == [] and [one.code for one in alone.reasons] == ["few_faces"]
+
+
 def test_the_reason_of_few_faces_replaces_that_of_no_clear_change():
     report = replace(report_of(0.5, 0.5), thresholds=VerdictThresholds(improved=0.7, worsened=0.6))
 

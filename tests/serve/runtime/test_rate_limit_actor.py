@@ -81,6 +81,7 @@ async def offer(
     return accepted, time.monotonic() - start
 
 
+@pytest.mark.slow
 async def test_four_gateways_accept_each_limit_at_1000_requests_per_second():
     gateways = await connect("accuracy")
     callers = [caller(f"key:{index}", requests_per_second=RATE, burst=BURST) for index in range(NUM_CALLERS)]

@@ -171,7 +171,8 @@ def test_every_answer_says_what_a_photo_cannot_show_and_what_to_look_for(
 def test_a_disagreement_of_the_two_outputs_is_shown(make_lesion_answer):
     scores = (("Melanoma", "malignant", 0.6), ("Nevus", "benign", 0.3))
 
-    assert "disagree" in lesion_card(make_lesion_answer(malignant=0.3, scores=scores))
+    page, _, report = lesion_card(make_lesion_answer(malignant=0.3, scores=scores)).partition("data-report")
+    assert "disagree" in page and "disagree" in report
     assert "disagree" not in lesion_card(make_lesion_answer(malignant=0.3))
 
 
@@ -196,6 +197,18 @@ def test_the_grad_cam_map_covers_the_crop_and_the_frame_the_lesion(make_lesion_a
     assert '<span class="lesion-box" data-box="100,60,200,120">' in html
     assert "The frame marks the lesion that was found." in words_of(html)
     assert "The network reads the bright square, not the dimmed rest." in words_of(html)
+
+
+@pytest.mark.parametrize(
+    ("lesion_box", "is_cut"),
+    [((40, 30, 100, 120), False), ((10, 30, 150, 120), False), ((4, 30, 120, 120), True), (None, False)],
+)
+def test_a_lesion_that_the_network_sees_in_part_is_reported(make_lesion_answer, lesion_box, is_cut):
+    answer = make_lesion_answer().model_copy(
+        update={"lesion_box": lesion_box, "crop_box": (12, 12, 148, 148)}
+    )
+
+    assert ("Part of the frame lies outside the square" in lesion_photo(answer)) == is_cut
 
 
 def test_without_a_lesion_box_the_square_is_shown(make_lesion_answer):
@@ -323,6 +336,13 @@ def test_every_verdict_names_the_next_step(make_lesion_answer, malignant, step):
     assert step in words.partition("What to do ")[2].partition(DISCLAIMER)[0]
 
 
+def test_a_malignant_verdict_says_how_soon_by_which_guideline(make_lesion_answer):
+    malignant, benign = (lesion_card(make_lesion_answer(malignant=share)) for share in (0.8, 0.1))
+
+    assert "within two weeks" in words_of(malignant) and "https://www.nice.org.uk/guidance/ng12" in malignant
+    assert "two weeks" not in benign and "nice.org.uk" not in benign
+
+
 def test_only_the_english_page_shows_what_the_server_measured(make_not_usable_answer):
     html = lesion_fragment(make_not_usable_answer("too_small"), None, "de")
 
@@ -370,7 +390,10 @@ def test_the_reasons_of_a_weak_answer_stand_in_its_verdict_with_what_to_do(make_
 def test_a_benign_verdict_says_how_often_such_answers_are_wrong(make_lesion_answer, models):
     words = words_of(lesion_card(make_lesion_answer(), verdict_errors(models[0])))
 
-    assert "Of 100 malignant lesions in the validation photos, 13 were called benign." in words
+    assert (
+        "How often it misses a malignant lesion: "
+        "Of 100 malignant lesions in the validation photos, 13 were called benign." in words
+    )
     assert (
         "Malignant lesions called benign, validation photos 13% (95% interval 8% to 19%, 134 photos)" in words
     )

@@ -3,6 +3,7 @@ from datetime import datetime
 
 import pytest
 
+from models.metrics import Metric
 from serve.progress.schemas import Box, Eyes, FoundFace, Point
 from serve.schemas import DISCLAIMER, Reason
 from ui.tabs.progress_result import progress_card
@@ -35,6 +36,43 @@ def test_improved_and_worsened_name_the_next_step(make_progress_answer, improved
     words = words_of(progress_card(make_progress_answer(5, improved=improved)))
 
     assert step in words.partition("What to do ")[2].partition(DISCLAIMER)[0]
+
+
+@pytest.mark.parametrize("improved", [0.83, 0.21])
+def test_a_change_says_how_often_such_answers_are_wrong_and_what_can_look_like_one(
+    make_progress_answer, models, improved
+):
+    progress = models[1]
+    rates = progress.metrics.verdicts["cross_fitted"]
+    called = rates.called | {"altered": Metric(value=0.1167)}
+    metrics = progress.metrics.model_copy(
+        update={"verdicts": {"cross_fitted": rates.model_copy(update={"called": called})}}
+    )
+    model = progress.model_copy(update={"metrics": metrics})
+    answer = make_progress_answer(5, improved=improved)
+
+    page, _, report = progress_card(answer, "en", model).partition("<template data-report>")
+
+    for html in (page, report):
+        assert "12 were called improved or worsened." in words_of(html)
+    assert "other light, make-up, a beard or a filter can look like a change" in words_of(page)
+    assert "Of 100" not in words_of(progress_card(answer))
+    assert "Of 100" not in words_of(
+        progress_card(make_progress_answer(5, improved=0.5, thresholds=(0.6, 0.6)), "en", model)
+    )
+
+
+def test_different_light_stands_in_the_verdict(make_progress_answer):
+    light = "the face in photo 2 is 2.5 times as bright as that in photo 1, at most 1.7 times are; compare"
+    answer = make_progress_answer(2).model_copy(
+        update={"reasons": [Reason(code="light_differs", message=light)]}
+    )
+
+    for language, words in (("en", "The light differs. The face in photo 2"), ("de", "2,5-mal so hell wie")):
+        page, _, report = progress_card(answer, language).partition("<template data-report>")
+        verdict = page[: page.index("</svg>", page.index("disclaimer"))]
+        assert words in words_of(verdict) and page.count("photo 2 is 2.5 times") == (language == "en")
+        assert words.removeprefix("The light differs. ") in words_of(report)
 
 
 def test_a_probability_near_one_half_is_no_clear_change(make_progress_answer):

@@ -1,0 +1,32 @@
+"""How often a progress network reports a change that is none, from the metrics of ``GET /v1/models``."""
+
+from serve.schemas import LoadedModel, ProgressMetrics
+from ui.translation import N_, NN_, translations
+
+_ALTERED = "altered"
+"""Series of an unchanged face; half of the photos differ in light, distance, sharpness or glasses."""
+_FEWER = N_(
+    "Of 100 series of a face that did not change, photographed in different ways, fewer than 1 was called "
+    "improved or worsened."
+)
+_SEVERAL = NN_(
+    "Of 100 series of a face that did not change, photographed in different ways, %(n)s was called improved "
+    "or worsened.",
+    "Of 100 series of a face that did not change, photographed in different ways, %(n)s were called improved "
+    "or worsened.",
+)
+
+
+def false_change_rate(model: LoadedModel, language: str) -> str | None:
+    """Return a sentence: of 100 series of a face that did not change, how many were called changed.
+
+    The thresholds were fitted without the people of each series. None if that was not measured.
+    """
+    if not isinstance(model.metrics, ProgressMetrics):
+        return None
+    verdicts = model.metrics.verdicts.get("cross_fitted")
+    share = verdicts.called[_ALTERED].value if verdicts and _ALTERED in verdicts.called else None
+    if share is None:
+        return None
+    t, count = translations(language), round(100 * share)
+    return t.ngettext(*_SEVERAL, count) % {"n": count} if count else t.gettext(_FEWER)
