@@ -34,6 +34,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> LesionTraining:
     )
 
 
+@pytest.mark.slow
 def test_the_metrics_of_folds_are_printed_and_one_ensemble_is_released(
     config: LesionTraining, capsys: pytest.CaptureFixture[str]
 ):

@@ -30,6 +30,7 @@ time.sleep(60)
 """
 
 
+@pytest.mark.slow
 def test_an_interrupt_dropped_by_python_ends_the_run():
     done = subprocess.run([sys.executable, "-c", DROPPED], capture_output=True, text=True, timeout=50)
 

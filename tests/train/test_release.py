@@ -49,6 +49,7 @@ def test_a_run_ends_in_a_checkpoint_better_than_chance(config: LesionTraining):
     assert str(Path(config.run).parent) not in meta.model_dump_json()
 
 
+@pytest.mark.slow
 def test_a_run_is_released_again_elsewhere(config: LesionTraining, tmp_path: Path):
     address = release_run(config.run, out=str(tmp_path / "again"))
 
@@ -56,6 +57,7 @@ def test_a_run_is_released_again_elsewhere(config: LesionTraining, tmp_path: Pat
     assert again == first
 
 
+@pytest.mark.slow
 def test_the_model_card_names_the_initial_weights(config: LesionTraining, tmp_path: Path):
     first = Path(config.run, "checkpoint")
     second = replace(config, run=str(tmp_path / "run"), init=str(first), num_epochs=1, keep_checkpoints=0)

@@ -87,6 +87,7 @@ def _run_an_epoch(config: LesionTraining) -> None:
         run(TASK, config, DistributedContext(report=stop))
 
 
+@pytest.mark.slow
 def test_a_resumed_run_keeps_the_description_of_its_initial_weights(config: LesionTraining, tmp_path: Path):
     first = write_lesion(tmp_path / "first", network=RESNET50)
     begun = replace(config, run=str(tmp_path / "run"), init=str(first))

@@ -20,6 +20,8 @@ from tests.int8_checkpoint import noise_images, patch_images
 from tests.random_checkpoints import random_meta
 
 INT8 = supported_int8_runtimes()
+PYTORCH, BF16 = (pytest.param(name, marks=pytest.mark.slow) for name in ("pytorch", "pytorch-bf16"))
+"""Slow for ensembles: they are loaded by default in ONNX Runtime on a CPU."""
 
 
 @pytest.fixture(scope="module", params=["pytorch", "onnxruntime"])
@@ -90,7 +92,7 @@ def test_ping_raises_for_a_network_with_nan_weights(lesion_folder: Path, progres
         engine.ping()
 
 
-@pytest.mark.parametrize("name", ["pytorch", "onnxruntime"])
+@pytest.mark.parametrize("name", [PYTORCH, "onnxruntime"])
 def test_serving_an_ensemble_gives_the_probabilities_of_training(ensemble_folder: Path, name: EngineName):
     engine = load_lesion_engine(ensemble_folder, engine=name)
     net = LesionEnsemble(num_members=2, num_diagnoses=2, input_px=64).eval()
@@ -105,7 +107,7 @@ def test_serving_an_ensemble_gives_the_probabilities_of_training(ensemble_folder
     assert served.diagnosis_BK == pytest.approx(trained.diagnosis_BK.softmax(1).numpy(), abs=1e-5)
 
 
-@pytest.mark.parametrize("name", ["pytorch", "onnxruntime"])
+@pytest.mark.parametrize("name", [PYTORCH, "onnxruntime"])
 def test_an_ensemble_returns_features_and_grad_cam_maps(ensemble_folder: Path, name: EngineName):
     engine = load_lesion_engine(ensemble_folder, engine=name)
     engine.ping()
@@ -188,7 +190,7 @@ def test_engines_without_a_scope_head_return_no_scope(int8_folder: Path, ensembl
     assert load_lesion_engine(ensemble_folder)(noise_images(1)).scope_B is None
 
 
-@pytest.mark.parametrize("name", ["pytorch", "onnxruntime", "pytorch-bf16"])
+@pytest.mark.parametrize("name", [PYTORCH, "onnxruntime", BF16])
 def test_an_ensemble_with_scope_heads_returns_their_mean(tmp_path: Path, name: EngineName):
     torch.manual_seed(5)
     architecture = {"num_members": 2, "num_diagnoses": 2, "input_px": 64, "scope_head": True}

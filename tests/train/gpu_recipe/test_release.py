@@ -15,6 +15,8 @@ from train.gpu_recipe.release import RecipeData, evaluate, release
 from train.gpu_recipe.split import draw_split, read_rows, write_split
 from train.lesion.degradations import DEGRADATIONS
 
+pytestmark = pytest.mark.slow
+
 INPUT_PX = 32
 
 

@@ -166,6 +166,7 @@ def test_degradations_are_of_the_detected_malignant_photos(evaluated: Evaluated)
     assert "Degraded photos" in evaluated.page and "a silent miss" in evaluated.page
 
 
+@pytest.mark.slow
 def test_a_distant_lesion_is_too_small_for_the_gate(rows: list[Row], tmp_path: Path):
     checkpoint = write_gated(tmp_path / "checkpoint", gate=random_gate(min_box_px=20))
 
@@ -271,6 +272,7 @@ def test_lesion_options_are_rejected_for_a_progress_checkpoint(
     assert "--degrade is for lesion checkpoints, progress-random 0" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_report_names_the_engine(rows: list[Row], tmp_path: Path):
     found = evaluate(write_gated(tmp_path / "checkpoint"), rows[:8], tmp_path, "--engine", "onnxruntime")
 

@@ -126,6 +126,7 @@ def test_its_metrics_are_those_of_the_written_weights(released: Path, folds: lis
     assert meta.data_fingerprint == folds[0].fingerprint
 
 
+@pytest.mark.slow
 def test_licence_and_data_come_from_the_manifest_unless_the_settings_say(
     released: Path, config: LesionTraining, folds: list[Split]
 ):
@@ -149,6 +150,7 @@ def test_the_card_states_metrics_calibration_and_that_it_is_no_device(released: 
     assert "{" not in card
 
 
+@pytest.mark.slow
 def test_a_wanted_sensitivity_sets_the_threshold(config: LesionTraining, folds: list[Split]):
     config = replace(config, min_sensitivity=0.75)
 
@@ -161,6 +163,7 @@ def test_a_wanted_sensitivity_sets_the_threshold(config: LesionTraining, folds: 
     assert "reaches 75%" in card and "slightly optimistic" in card
 
 
+@pytest.mark.slow
 def test_weights_too_large_for_float16_are_not_released(config: LesionTraining, folds: list[Split]):
     first = release(network(), config, folds[0])
     before = read_meta(first)
@@ -185,6 +188,7 @@ def test_a_network_that_diverged_is_not_released(config: LesionTraining, folds: 
         release(broken, config, folds[0])
 
 
+@pytest.mark.slow
 def test_folds_become_one_ensemble_with_out_of_fold_metrics(ensemble: Ensemble):
     meta, metrics = read_meta(ensemble.folder), metrics_of(ensemble.folder)
     assert meta.architecture["num_members"] == 2
@@ -195,6 +199,7 @@ def test_folds_become_one_ensemble_with_out_of_fold_metrics(ensemble: Ensemble):
     assert "2 ResNet50" in read_model_card(ensemble.folder)
 
 
+@pytest.mark.slow
 def test_every_member_of_the_ensemble_is_the_network_of_its_fold(ensemble: Ensemble):
     weights = load_weights(ensemble.folder, read_meta(ensemble.folder))
 
@@ -218,6 +223,7 @@ def test_int8_is_released_where_it_costs_little(
     assert "CPUs serve it in int8." in read_model_card(folder)
 
 
+@pytest.mark.slow
 def test_int8_that_costs_too_much_is_rejected_in_one_line(
     config: LesionTraining,
     folds: list[Split],
@@ -237,6 +243,7 @@ def test_int8_that_costs_too_much_is_rejected_in_one_line(
     assert "it is served in float32" in read_model_card(folder)
 
 
+@pytest.mark.slow
 def test_an_int8_engine_that_was_not_evaluated_is_not_used(
     config: LesionTraining, folds: list[Split], monkeypatch: pytest.MonkeyPatch
 ):
@@ -259,11 +266,13 @@ def test_the_card_omits_an_auroc_difference_that_is_not_defined(released: Path, 
     assert "None" not in card and "-int8) the balanced accuracy changes by 0.000 [" in card
 
 
+@pytest.mark.slow
 def test_an_ensemble_is_released_in_float32(ensemble: Ensemble):
     assert read_meta(ensemble.folder).int8_sha256 == "" and metrics_of(ensemble.folder).int8 is None
     assert load_lesion_engine(ensemble.folder).runtime == "onnxruntime"
 
 
+@pytest.mark.slow
 def test_a_ranking_exponent_weighs_rare_diagnoses_and_leaves_probabilities_calibrated(
     released: Path, config: LesionTraining, folds: list[Split]
 ):

@@ -130,6 +130,7 @@ def test_meta_and_card_state_the_metrics(checkpoint: Path, config: ProgressTrain
     assert config.run not in meta.model_dump_json() + card
 
 
+@pytest.mark.slow
 def test_the_card_omits_baselines_and_controls_that_were_not_evaluated(
     net: ProgressNet, faces: Faces, config: ProgressTraining, tmp_path: Path
 ):
@@ -175,6 +176,7 @@ def test_people_of_one_verdict_are_released_with_the_metrics_that_they_define(
     assert "| recall of worsened | not defined" in card and "does not contain both verdicts" in card
 
 
+@pytest.mark.slow
 def test_real_series_without_a_clear_label_are_counted_not_scored(
     net: ProgressNet, config: ProgressTraining, tmp_path: Path
 ):
