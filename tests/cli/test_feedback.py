@@ -18,7 +18,7 @@ from train.data.manifest import read_manifest
 DIAGNOSES = ("Nevus", "Melanoma", "Nevus", "Café-au-lait Macule")
 
 
-@pytest.fixture(params=["folder", "bucket"])
+@pytest.fixture(params=["folder", pytest.param("bucket", marks=pytest.mark.slow)])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """Feedback of a server: four confirmed diagnoses with photos, and others."""
     if request.param == "folder":

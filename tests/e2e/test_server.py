@@ -32,7 +32,7 @@ from tests.serve.feedback_fields import WITH_PHOTO
 pytestmark = [pytest.mark.server]
 
 NUM_CLIENTS = 20
-LOAD_S = 5
+LOAD_S = 3
 TIMEOUT_S = 30
 MARKER = "Mrs-Secret-Patient"
 

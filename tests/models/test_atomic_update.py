@@ -45,7 +45,7 @@ def bucket(endpoint: str) -> Iterator[str]:
         yield address
 
 
-@pytest.fixture(params=["folder", "bucket"])
+@pytest.fixture(params=["folder", pytest.param("bucket", marks=pytest.mark.slow)])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return str(tmp_path / "new") if request.param == "folder" else request.getfixturevalue("bucket")
 

@@ -115,6 +115,7 @@ def test_a_failed_capture_restores_the_stream_of_the_caller():
         assert torch.cuda.current_stream() is before
 
 
+@pytest.mark.slow
 def test_a_batch_costs_one_non_blocking_copy_to_the_gpu_and_one_back():
     with FakeCuda() as cuda:
         engine = lesion_engine("cuda", max_batch_size=2)

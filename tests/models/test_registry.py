@@ -48,7 +48,7 @@ def bucket(endpoint: str) -> Iterator[str]:
         yield f"{address}/registry"
 
 
-@pytest.fixture(params=["folder", "bucket"])
+@pytest.fixture(params=["folder", pytest.param("bucket", marks=pytest.mark.slow)])
 def registry(request: pytest.FixtureRequest, tmp_path: Path) -> Registry:
     local = request.param == "folder"
     return Registry(str(tmp_path / "registry") if local else request.getfixturevalue("bucket"))

@@ -52,6 +52,7 @@ def test_weights_that_the_architecture_lacks_are_rejected(tmp_path: Path):
             load_lesion_engine(tmp_path, engine=engine)
 
 
+@pytest.mark.slow
 def test_an_ensemble_with_missing_weights_is_rejected(tmp_path: Path):
     architecture = {"num_members": 3, "num_diagnoses": 2, "input_px": 64}
     net = LesionEnsemble(num_members=2, num_diagnoses=2, input_px=64)
@@ -71,9 +72,9 @@ def test_auto_selects_int8_only_for_a_checkpoint_with_int8(int8_folder: Path, le
     ("accepted", "expected"),
     [
         ({"onednn-int8": False, "onnxruntime-int8": True}, "onnxruntime-int8"),
-        ({"onnxruntime-int8": True}, "onnxruntime-int8"),
+        pytest.param({"onnxruntime-int8": True}, "onnxruntime-int8", marks=pytest.mark.slow),
         ({"onednn-int8": False, "onnxruntime-int8": False}, "onnxruntime"),
-        ({}, "onnxruntime"),
+        pytest.param({}, "onnxruntime", marks=pytest.mark.slow),
     ],
 )
 def test_auto_selects_only_engines_that_the_release_accepted(

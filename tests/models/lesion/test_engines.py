@@ -166,7 +166,12 @@ def reference_scope(folder: Path, image_BHWC: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize(
     ("name", "tolerance"),
-    [("pytorch", 1e-5), ("onnxruntime", 1e-5), ("pytorch-bf16", 0.05), *((one, 0.05) for one in INT8)],
+    [
+        ("onnxruntime", 1e-5),
+        *((one, 0.05) for one in INT8),
+        pytest.param("pytorch", 1e-5, marks=pytest.mark.slow),
+        pytest.param("pytorch-bf16", 0.05, marks=pytest.mark.slow),
+    ],
 )
 def test_every_engine_returns_the_scope(scope_folder: Path, name: EngineName, tolerance: float):
     image = patch_images(7)
@@ -184,6 +189,7 @@ def test_every_engine_returns_the_scope(scope_folder: Path, name: EngineName, to
     assert found.grad_cam_RHW.keys() == {6}
 
 
+@pytest.mark.slow
 def test_engines_without_a_scope_head_return_no_scope(int8_folder: Path, ensemble_folder: Path):
     for name in ("pytorch", "onnxruntime", "pytorch-bf16", *INT8):
         assert load_lesion_engine(int8_folder, engine=name)(patch_images(1)).scope_B is None

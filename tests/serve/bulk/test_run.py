@@ -65,7 +65,7 @@ def endpoint() -> Iterator[str]:
         yield url
 
 
-@pytest.fixture(params=["folder", "bucket"])
+@pytest.fixture(params=["folder", pytest.param("bucket", marks=pytest.mark.slow)])
 def run(request: pytest.FixtureRequest, endpoint: str, tmp_path: Path) -> Iterator[BulkOptions]:
     """Score 10 photos and 2 other files in shards of 3."""
     with contextlib.ExitStack() as stack:

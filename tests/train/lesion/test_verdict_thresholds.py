@@ -91,6 +91,7 @@ def test_too_few_photos_leave_every_verdict_inconclusive() -> None:
     assert (chosen.benign, chosen.malignant) == (0, 1)
 
 
+@pytest.mark.slow
 def test_the_guarantee_holds_for_new_photos() -> None:
     """In 20 repetitions the true error rate exceeds the limit about twice at most."""
     limits = ErrorLimits()
