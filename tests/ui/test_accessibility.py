@@ -43,8 +43,8 @@ def first_is_fast(names: Iterable[str]) -> list[Any]:
 def check(page: Page, request: pytest.FixtureRequest) -> Iterator[Check]:
     """Return a function that checks the state of the page; the test fails at its end, with all findings.
 
-    The colours of a scheme are the same at both widths: all rules at 320 px in light and the contrast at 1280 px
-    in dark find nearly all.
+    The colours of a scheme are the same at both widths: all rules at 320 px in light and the contrast at
+    1280 px in dark find nearly all.
     """
     findings: list[str] = []
     left_out = {(1280, "light"), (320, "dark")} if request.param == "two of four" else set()
