@@ -22,6 +22,8 @@ serve: .venv/installed
 
 # In two halves at a time, each test on one core: those that start servers, clusters or browsers, and the rest.
 STARTS := server or browser or cluster
+# Tests of functions that run after those of processes, so that both halves end at about the same time.
+AFTER_PROCESSES := tests/train/lesion tests/train/progress tests/bench
 
 test: .venv/installed .venv-triton/installed
 ifdef ARGS
@@ -30,14 +32,15 @@ else
 	@$(MAKE) --no-print-directory --jobs=2 --keep-going test-processes test-functions
 endif
 
-# Only folders with such tests are imported (tests/test_makefile.py). The page's tests start no server of ours: those
+# Only folders with such tests are collected (tests/test_makefile.py). The page's tests start no server of ours: those
 # of the tests before have ended by then.
 test-processes: .venv/installed .venv-triton/installed
 	$(BIN)/python -m pytest -m '$(STARTS)' tests/e2e tests/fuzz
 	$(BIN)/python -m pytest -m '$(STARTS)' tests/ui
+	$(BIN)/python -m pytest -m 'not ($(STARTS))' $(AFTER_PROCESSES)
 
 test-functions: .venv/installed
-	$(BIN)/python -m pytest -m 'not ($(STARTS))'
+	$(BIN)/python -m pytest -m 'not ($(STARTS))' $(AFTER_PROCESSES:%=--ignore=%)
 
 test-slow: .venv/installed
 	$(BIN)/python -m pytest -m slow $(ARGS)

@@ -19,7 +19,7 @@ from models.progress.engine import load_progress_engine
 from models.progress.verdict import VerdictThresholds
 
 PEOPLE = ("p01", "p03", "p05", "p07", "p10", "p16")
-SERIES_A_PERSON = 400
+NUM_SERIES_PER_PERSON = 400
 EDGES = (1, 2**0.25, 2**0.5, 2**0.75, 2, 2**1.5, 4, np.inf)
 
 
@@ -37,7 +37,7 @@ def main() -> None:
     ratios, called = [], []
     for person in PEOPLE:
         brightness = [face_brightness(crop) for crop in crops[person]]
-        for _ in range(SERIES_A_PERSON):
+        for _ in range(NUM_SERIES_PER_PERSON):
             num_photos = rng.integers(2, 6)
             if len(brightness) < num_photos:
                 continue

@@ -36,21 +36,21 @@ def add_render_routes(site: FastAPI, api: ApiClient) -> None:
     Args:
         api: for the metrics of the network behind an answer; they are kept for the next answers.
     """
-    lesion_models = _AnsweringModel(api, _has_lesion_thresholds)
-    progress_models = _AnsweringModel(api, _has_progress_thresholds)
+    lesion_models = _AnsweringModel(api, "lesion", _has_lesion_thresholds)
+    progress_models = _AnsweringModel(api, "progress", _has_progress_thresholds)
 
     @site.post("/render/lesion", response_class=HTMLResponse)
     async def lesion(request: Request) -> str:
         answer = await _parse(request, LesionAnswer)
         address = request.scope.get(CLIENT_ADDRESS)
-        model = await lesion_models.of(answer, address) if answer.usable else None
+        model = await lesion_models.find(answer, address) if answer.usable else None
         return lesion_fragment(answer, verdict_errors(model) if model else None, language_of(request.scope))
 
     @site.post("/render/progress", response_class=HTMLResponse)
     async def progress(request: Request) -> str:
         answer = await _parse(request, ProgressAnswer)
         is_change = answer.verdict in ("improved", "worsened")
-        model = await progress_models.of(answer, request.scope.get(CLIENT_ADDRESS)) if is_change else None
+        model = await progress_models.find(answer, request.scope.get(CLIENT_ADDRESS)) if is_change else None
         return progress_card(answer, language_of(request.scope), model)
 
     @site.post("/render/models", response_class=HTMLResponse)
@@ -73,33 +73,39 @@ class _AnsweringModel(Generic[_Answer]):
     """The network that answered last, with its metrics; one request of the API for all its answers.
 
     Args:
+        task: of the network, as ``kind`` in ``GET /v1/models``.
         has_thresholds: whether a network has the thresholds of an answer; its metrics hold for these only.
     """
 
-    def __init__(self, api: ApiClient, has_thresholds: Callable[[LoadedModel, _Answer], bool]) -> None:
+    def __init__(
+        self, api: ApiClient, task: str, has_thresholds: Callable[[LoadedModel, _Answer], bool]
+    ) -> None:
         self._api = api
+        self._task = task
         self._has_thresholds = has_thresholds
         self._model: LoadedModel | None = None
 
-    async def of(self, answer: _Answer, address: str | None) -> LoadedModel | None:
-        """Return the network behind an answer; None if the API does not tell.
+    async def find(self, answer: _Answer, address: str | None) -> LoadedModel | None:
+        """Return the network behind an answer; None if the API fails or does not list it.
 
         Args:
             address: of the visitor, whose limit of requests applies.
         """
-        if self._model is None or not self._is_of(self._model, answer):
+        if self._model is None or not self._matches(self._model, answer):
             try:
                 loaded = await asyncio.wait_for(self._api.for_visitor(address).models(), _MODELS_TIMEOUT_S)
             except (ApiError, TimeoutError):
                 return None
-            self._model = next((one for one in loaded.models if self._is_of(one, answer)), None)
+            self._model = next((one for one in loaded.models if self._matches(one, answer)), None)
         return self._model
 
-    def _is_of(self, model: LoadedModel, answer: _Answer) -> bool:
+    def _matches(self, model: LoadedModel, answer: _Answer) -> bool:
         named = answer.model
-        return (model.name, model.version) == (named.name, named.version) and self._has_thresholds(
-            model, answer
-        )
+        return (model.kind, model.name, model.version) == (
+            self._task,
+            named.name,
+            named.version,
+        ) and self._has_thresholds(model, answer)
 
 
 def _has_lesion_thresholds(model: LoadedModel, answer: LesionAnswer) -> bool:

@@ -29,11 +29,11 @@ _TIMES_MISSING = NN_(
     "answer can be reversed.",
 )
 _LIGHT_DIFFERS = N_(
-    "The face in photo %(bright)s is %(times)s times as bright as that in photo %(dark)s. Other light can "
-    "look like a change."
+    "The face in photo %(bright)s is %(times)s times as bright as that in photo %(dark)s. Different light "
+    "can look like a change of the skin."
 )
-_NUMBERS_OF_LIGHT = re.compile(r"photo (\d+) is ([\d.]+) times as bright as that in photo (\d+)")
-"""In the English message."""
+_NUMBERS_OF_LIGHT = re.compile(r"(\d+)\D+(\d+(?:[.,\u066b]\d+)?)\D+(\d+)")
+"""Bright photo, ratio and dark photo: translations keep their order."""
 _NO_CLEAR_CHANGE = N_("The skin neither looks clearly better nor clearly worse in the later photos.")
 _ADVICE: dict[ReasonCode, str] = {
     "few_faces": N_("Send at least two photos that show the whole face from the front."),
@@ -83,7 +83,7 @@ def reason_text(reason: Reason, answer: ProgressAnswer, language: str) -> str:
         return t.gettext(_NO_CLEAR_CHANGE)
     light = _NUMBERS_OF_LIGHT.search(reason.message)
     if reason.code == "light_differs" and light:
-        times = format_decimal(float(light[2]), locale=language)
+        times = format_decimal(float(re.sub(r"[,\u066b]", ".", light[2])), locale=language)
         return t.gettext(_LIGHT_DIFFERS) % {"bright": light[1], "times": times, "dark": light[3]}
     number = re.search(r"\d+", reason.message)  # "photo 3: ..."; translations keep the number first
     if reason.code in _OF_ONE_PHOTO and number:

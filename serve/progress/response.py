@@ -1,5 +1,6 @@
 """Response of ``POST /v1/progress``. Axes: T photo of a series."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -148,7 +149,7 @@ def change_reasons(report: ProgressReport) -> list[Reason]:
 
 
 def light_reasons(faces: Sequence[FaceReport | None], *, numbers: Sequence[int]) -> list[Reason]:
-    """Return the reason of faces in different light; an empty list for similar light.
+    """Return ``light_differs`` if the brightness of the faces differs too much; else an empty list.
 
     Args:
         numbers: of the photos, from 1 in upload order.
@@ -158,13 +159,14 @@ def light_reasons(faces: Sequence[FaceReport | None], *, numbers: Sequence[int])
         for face, number in zip(faces, numbers, strict=True)
         if face is not None
     ]
-    (dark, darkest), (bright, brightest) = min(found), max(found)
-    if bright <= MAX_BRIGHTNESS_RATIO * dark:
+    (darkest, darkest_photo), (brightest, brightest_photo) = min(found), max(found)
+    if brightest <= MAX_BRIGHTNESS_RATIO * darkest:
         return []
+    times = math.ceil(10 * brightest / darkest) / 10
     message = (
-        f"the face in photo {brightest} is {bright / dark:.1f} times as bright as that in photo {darkest}, "
-        f"at most {MAX_BRIGHTNESS_RATIO} times are similar light; other light can look like a change, so "
-        "compare photos in the same light"
+        f"the face in photo {brightest_photo} is {times} times as bright as that in photo {darkest_photo}, "
+        f"at most {MAX_BRIGHTNESS_RATIO} times is similar light; different light can look like a change of "
+        "the skin: compare photos in the same light"
     )
     return [Reason(code="light_differs", message=message)]
 

@@ -53,7 +53,7 @@ def ports(keyed_server: Server) -> dict[str, int]:
                 for name in ("api:Gateway", "ui:Page", "ProxyActor"):
                     if name in title and name not in found:
                         own = [one.port for one in _listening(process) if one.ip == "127.0.0.1"]
-                        for port in filter(_speaks_http, own):
+                        for port in filter(_is_http_port, own):
                             found[name] = port
         if len(found) == 4:
             return found
@@ -253,7 +253,7 @@ def _listening(process: psutil.Process) -> list[Any]:
     return [one.laddr for one in process.net_connections("tcp") if one.status == psutil.CONN_LISTEN]
 
 
-def _speaks_http(port: int) -> bool:
+def _is_http_port(port: int) -> bool:
     """Return whether a port is that of HTTP, and not of gRPC."""
     with contextlib.suppress(httpx.HTTPError):
         httpx.get(f"http://127.0.0.1:{port}/healthz", timeout=5, trust_env=False)

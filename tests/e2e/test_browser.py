@@ -105,7 +105,7 @@ def test_more_information_opens_and_the_next_photo_can_be_added(page: Page):
     page.get_by_text("More information").click()
 
     expect(page.locator("#panel-lesion dl")).to_be_visible()
-    page.get_by_role("button", name="Check another photo").click()
+    page.get_by_role("button", name="Check another photo").first.click()
     expect(page.locator("#panel-lesion .photo-input")).to_be_visible()
     expect(page.locator("#panel-lesion .answer")).to_have_count(0)
 

@@ -15,7 +15,7 @@ import pytest
 
 from models.s3_client import s3_client
 from samples.lesion import draw_lesion
-from tests.e2e.job_requests import archive_of, check_rows, create, numbered, wait
+from tests.e2e.job_requests import actor_of, archive_of, check_rows, create, numbered, wait, wait_for_rows
 from tests.e2e.keyed_server import BUCKET, KEY, WEBHOOK_SECRET, KeyedServer
 from tests.local_bucket import environment_of, new_bucket
 from tests.serve.fakes import jpeg_of
@@ -89,6 +89,17 @@ def test_a_running_job_is_cancelled(http: httpx.Client, photos: list[bytes], key
 
     assert http.get(f"/v1/jobs/{id}").status_code == 404
     assert [path for path in keyed.jobs_folder.rglob("*") if id in str(path)] == []
+
+
+def test_a_killed_actor_loses_no_photo(http: httpx.Client, photos: list[bytes], keyed: KeyedServer):
+    id = create(http, archive_of(photos, 200))
+    wait_for_rows(keyed.jobs_folder, id)
+
+    actor_of(keyed.server).kill()
+    job = wait(http, id)
+
+    check_rows(http, id, numbered(200))
+    assert (job["scored"], job["errors"]) == (200, 0)
 
 
 def test_a_webhook_is_signed_and_repeated(http: httpx.Client, photos: list[bytes]):

@@ -18,8 +18,8 @@ from ui.client import ApiClient
 pytestmark = [pytest.mark.server]
 
 FOLLOWED_WITHIN_S = 10
-IN_A_ROW = 8
-"""Answers that show that no gateway is behind: HAProxy sends requests to each in turn."""
+NUM_CONSECUTIVE = 8
+"""Equal answers after which both gateways count as updated: HAProxy sends requests to each in turn."""
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ def bearer(key: str) -> dict[str, str]:
 def wait_for_status(http: httpx.Client, headers: dict[str, str], status: int) -> None:
     """Poll ``/v1/models`` until both gateways answer with a status; they follow within seconds."""
     until, num_right = time.monotonic() + FOLLOWED_WITHIN_S, 0
-    while num_right < IN_A_ROW:
+    while num_right < NUM_CONSECUTIVE:
         found = http.get("/v1/models", headers=headers).status_code
         num_right = num_right + 1 if found == status else 0
         assert time.monotonic() < until, found
@@ -112,14 +112,14 @@ def test_a_token_of_the_issuer_answers(http: httpx.Client, lesion: bytes):
     assert rejected.status_code == 401 and "has expired" in rejected.text
 
 
-def test_a_key_over_its_limit_is_told_when_to_come_back(http: httpx.Client, add: Any):
-    key = add("eager", "--requests-per-second", "1", "--burst", "12")
+def test_a_key_over_its_limit_gets_retry_after(http: httpx.Client, add: Any):
+    key = add("eager", "--requests-per-second", "1", "--burst", "60")
     wait_for_status(http, bearer(key), 200)
 
-    answers = [http.get("/v1/models", headers=bearer(key)) for _ in range(30)]
+    answers = [http.get("/v1/models", headers=bearer(key)) for _ in range(120)]
 
     limited = [answer for answer in answers if answer.status_code == 429]
-    assert 10 < len(limited) <= 30
+    assert 10 < len(limited) < 120
     assert {answer.json()["error"]["code"] for answer in limited} == {"rate_limited"}
     assert all(int(answer.headers["retry-after"]) >= 1 for answer in limited)
 
@@ -133,7 +133,7 @@ def test_a_revoked_key_is_rejected_within_seconds(http: httpx.Client, add: Any, 
     wait_for_status(http, bearer(key), 401)
 
 
-def mentions(server: Server, file: Path) -> int:
+def count_log_lines(server: Server, file: Path) -> int:
     """Count the lines about a file in the logs of the workers.
 
     Ray Serve drops lines below its log level; ``RAY_SERVE_LOG_TO_STDERR`` keeps ours.
@@ -149,15 +149,18 @@ def test_a_mistake_in_the_file_is_logged_and_leaves_the_last_good_keys_in_force(
     wait_for_status(http, bearer(key), 200)
     good = file.read_text()
 
-    for mistake in (good.replace("predict", "king"), good[: len(good) // 2] + "\n - [", ""):
-        num_known = mentions(keyed_server, file)
-        file.write_text(mistake)
-        until = time.monotonic() + 30
-        while mentions(keyed_server, file) == num_known:
-            assert http.get("/v1/models", headers=bearer(key)).status_code == 200
-            assert time.monotonic() < until, "the mistake is not in the log"
-            time.sleep(0.2)
-    file.write_text(good)
+    try:
+        for mistake in (good.replace("predict", "king"), good[: len(good) // 2] + "\n - [", ""):
+            num_known = count_log_lines(keyed_server, file)
+            file.write_text(mistake)
+            until = time.monotonic() + 30
+            while count_log_lines(keyed_server, file) == num_known:
+                assert http.get("/v1/models", headers=bearer(key)).status_code == 200
+                assert time.monotonic() < until, "the mistake is not in the log"
+                time.sleep(0.2)
+            wait_for_status(http, bearer(key), 200)
+    finally:
+        file.write_text(good)
     change_keys(file, lambda entries: [one for one in entries if one.name != "steady"])
     wait_for_status(http, bearer(key), 401)
 

@@ -50,6 +50,20 @@ def test_a_run_ends_in_a_checkpoint(config: LesionTraining):
 
 
 @pytest.mark.slow
+def test_a_longer_run_is_better_than_chance(config: LesionTraining, tmp_path: Path):
+    draw_lesion_photos(tmp_path / "photos", tmp_path / "manifest.parquet", num_photos=60)
+    longer = replace(
+        config, manifest=str(tmp_path / "manifest.parquet"), run=str(tmp_path / "run"), cache="", num_epochs=4
+    )
+
+    launch(Job(training=longer, scale=Scale(workers=0)))
+
+    metrics = load_lesion_engine(Path(longer.run, "checkpoint")).meta.metrics
+    assert isinstance(metrics, LesionMetrics)
+    assert (metrics.diagnosis.balanced_accuracy.value or 0) > 0.5
+
+
+@pytest.mark.slow
 def test_a_run_is_released_again_elsewhere(config: LesionTraining, tmp_path: Path):
     address = release_run(config.run, out=str(tmp_path / "again"))
 

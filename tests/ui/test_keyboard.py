@@ -80,7 +80,7 @@ def test_a_lesion_is_classified_by_keyboard_and_the_next_photo_added(page: Page,
     expect(panel.locator(".grad-cam")).to_have_css("opacity", "1")
 
     api.lesion = lesion_answer(malignant=0.8)
-    go_to(page, page.get_by_role("button", name="Check another photo"), "Shift+Tab")
+    go_to(page, page.get_by_role("button", name="Check another photo").first, "Shift+Tab")
     page.keyboard.press("Enter")
     expect(chooser).to_be_focused()
     page.keyboard.press("Shift+Tab")

@@ -88,7 +88,7 @@ def place(element: Locator) -> Any:
 
 
 def start_over(page: Page) -> None:
-    page.get_by_role("button", name="Check another photo").click()
+    page.get_by_role("button", name="Check another photo").first.click()
     expect(tab(page).locator(".photo-input")).to_be_visible()
 
 
@@ -146,7 +146,7 @@ def test_after_every_way_of_adding_the_next_photo_can_be_added(page: Page, api: 
             drop(page, "a.jpg", script=DROP if way == "drop" else PASTE)
         expect(verdict(page)).to_have_text("Looks benign")
 
-        again = page.get_by_role("button", name="Check another photo")
+        again = page.get_by_role("button", name="Check another photo").first
         assert place(again)["height"] >= 44
         again.click()
         expect(tab(page).locator(".answer")).to_have_count(0)
@@ -170,7 +170,7 @@ def test_a_phone_shows_the_photo_between_the_verdict_and_the_diagnoses(page: Pag
 def test_the_next_photo_can_be_chosen_at_the_end_of_an_answer(page: Page, api: FakeApi):
     classify(page, api, lesion_answer(), LANDSCAPE)
 
-    tab(page).get_by_role("button", name="Choose the next photo").click()
+    tab(page).get_by_role("button", name="Check another photo").last.click()
 
     expect(tab(page).locator(".answer")).to_have_count(0)
     expect(tab(page).locator(".drop input")).to_be_focused()
@@ -178,15 +178,17 @@ def test_the_next_photo_can_be_chosen_at_the_end_of_an_answer(page: Page, api: F
 
 def test_only_the_answer_for_a_drawing_says_that_it_is_one(page: Page, api: FakeApi):
     classify(page, api, lesion_answer(), LANDSCAPE)
-    expect(tab(page).get_by_text("This is a drawing")).to_have_count(0)
+    expect(tab(page).get_by_text("This result is for a drawing")).to_have_count(0)
 
     start_over(page)
     tab(page).locator("[data-example]").first.click()
 
-    expect(tab(page).locator(".verdict").get_by_text("This is a drawing, not a photo.")).to_be_visible()
+    expect(
+        tab(page).locator(".verdict").get_by_text("This result is for a drawing, not for a photo.")
+    ).to_be_visible()
     page.evaluate("window.print = () => {}")
     tab(page).get_by_role("button", name="Print or save as PDF").click()
-    expect(page.locator("#report header")).to_contain_text("This is a drawing, not a photo.")
+    expect(page.locator("#report header")).to_contain_text("This result is for a drawing, not for a photo.")
 
 
 def test_a_drop_on_an_answer_starts_a_new_photo(page: Page, api: FakeApi):

@@ -140,7 +140,7 @@ def test_a_photo_of_the_camera_is_classified_and_the_next_can_be_added(
 
     expect(panel.locator(".answer h3").first).to_be_visible()
     assert api.photos[0].startswith(b"\xff\xd8\xff")
-    page.get_by_role("button", name="Check another photo").click()
+    page.get_by_role("button", name="Check another photo").first.click()
     expect(panel.get_by_role("heading", name="A suitable photo")).to_be_visible()
     page.close()
 

@@ -85,7 +85,7 @@ def test_a_restart_before_each_step_of_a_lesion_loses_nothing(chromium: Browser,
     expect(verdict(page)).to_be_visible()
 
     server.stop()
-    page.get_by_role("button", name="Check another photo").click()
+    page.get_by_role("button", name="Check another photo").first.click()
     panel.locator("[data-example]").first.click()
     retry_after_restart(page, server, panel)
     expect(verdict(page)).to_be_visible()

@@ -4,6 +4,7 @@ import httpx
 import pytest
 
 import ui.site
+from serve.schemas import ModelName
 from tests.ui.conftest import loaded_models
 from ui.config import UiConfig
 from ui.render_routes import MAX_BODY_BYTES
@@ -53,6 +54,17 @@ async def test_an_answer_without_metrics_is_shown(browser, fake_api, make_lesion
     answer = await post(browser, "lesion", make_lesion_answer().model_dump_json())
 
     assert "Looks benign" in answer.text and "was not measured for this network" in answer.text
+
+
+async def test_a_network_of_another_task_with_the_same_name_has_no_metrics_of_a_series(
+    browser, make_progress_answer
+):
+    lesion, progress = loaded_models().models
+    answer = make_progress_answer(3)
+    for name in (lesion.name, progress.name):
+        body = answer.model_copy(update={"model": ModelName(name=name, version="1")}).model_dump_json()
+        found = await post(browser, "progress", body)
+        assert found.status_code == 200 and "Improved" in found.text
 
 
 async def test_a_photo_that_is_not_usable_needs_no_metrics(browser, fake_api, make_not_usable_answer):

@@ -234,6 +234,12 @@ def test_every_reason_has_a_text(language: str):
     ]
     found += progress_texts.translate_reasons(series, language).reasons
 
+    again = progress_texts.translate_reasons(
+        series.model_copy(update={"reasons": [one for one in found if one.code == "light_differs"]}), "de"
+    )
+    assert again.reasons[0].message.startswith(
+        "Das Gesicht auf Foto 2 ist 2,5-mal so hell wie das auf Foto 1."
+    )
     assert {reason.code for reason in found} == set(get_args(ReasonCode))
     assert not [reason for reason in found if "found" in reason.message or "photo " in reason.message]
     if language in ("ar", "hi"):

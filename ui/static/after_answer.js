@@ -15,19 +15,22 @@ import { template } from './texts.js';
 export function afterAnswer(place, { task, answer, path, photos, requestId, takenAt, isExample, onKept = () => {} }) {
   const after = /** @type {HTMLElement} */ (place.querySelector('[data-slot="after"]'));
   const form = /** @type {HTMLElement} */ (after.querySelector('[data-feedback]'));
-  offerKeeping(place, { kind: task, answer, photos, createdAt: new Date().toISOString() }, onKept);
+  const fileName = isExample ? '' : photos[0].name;
+  offerKeeping(place, { kind: task, answer, photos, createdAt: new Date().toISOString(), fileName }, isExample ? null : onKept);
   if (isExample) {
     form.remove();
-    sayDrawing(place);
+    addDrawingNote(place, task);
   } else connectFeedback(form, { task, answer, requestId, photo: task === 'lesion' ? photos[0] : undefined });
   after.append(programsCard({ path, field: task === 'lesion' ? 'file' : 'files', numPhotos: photos.length, takenAt }));
 }
 
 /**
- * Say on the page and in the report that a drawing was classified.
+ * Add the note on drawings to the page and to the report.
  * @param {HTMLElement} place
+ * @param {'lesion' | 'progress'} task
  */
-function sayDrawing(place) {
-  place.querySelector('.verdict-head')?.after(template('drawing-note'));
-  /** @type {HTMLTemplateElement | null} */ (place.querySelector('template[data-report]'))?.content.querySelector('header')?.append(template('drawing-note'));
+function addDrawingNote(place, task) {
+  const note = `drawing-note-${task}`;
+  place.querySelector('.verdict-head')?.after(template(note));
+  /** @type {HTMLTemplateElement | null} */ (place.querySelector('template[data-report]'))?.content.querySelector('header')?.append(template(note));
 }

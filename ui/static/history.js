@@ -12,7 +12,7 @@ import { groupsOf, photosOf, summaryOf } from './history_groups.js';
 import { exportHistory, importHistory } from './history_transfer.js';
 import { fragment, renderFragment } from './http.js';
 import { askLabel, htmlOf, saveJson } from './keep.js';
-import { fillFrame } from './lesion.js';
+import { fillFrame, placeFrame } from './lesion.js';
 import { dateText } from './numbers.js';
 import { release, showPhoto } from './photo_input.js';
 import { printReport } from './report.js';
@@ -144,8 +144,9 @@ class HistoryTab {
     for (const kind of ['lesion', 'progress']) this.#find(`[data-entry="${kind}"]`).hidden = kind !== entry.kind;
     fill(this.root, 'entry-title', text('history_title', { label: isolated(entry.label), date: dateText(entry.createdAt, { dateStyle: 'long', timeStyle: 'short' }) }));
     if (frame) {
-      /** @type {HTMLElement} */ (place.querySelector('[data-slot="photo"]')).replaceChildren(frame);
-      /** @type {HTMLElement} */ (place.querySelector('[data-slot="answer"]')).replaceChildren(rendered);
+      const [beside, answer] = ['photo', 'answer'].map((name) => /** @type {HTMLElement} */ (place.querySelector(`[data-slot="${name}"]`)));
+      answer.replaceChildren(rendered);
+      beside.hidden = placeFrame(frame, answer, beside);
       await fillFrame(frame, photos[0]);
     } else {
       place.replaceChildren(rendered);

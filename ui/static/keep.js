@@ -10,6 +10,7 @@
  * @property {string} createdAt ISO 8601 time of the answer
  * @property {HTMLTemplateElement | null} [report] of the rendered answer
  * @property {string} [label] in the history
+ * @property {string} [fileName] of the photo of a lesion that the person has just added
  */
 
 import { announce } from './answer.js';
@@ -23,7 +24,7 @@ import { isolated, template, text } from './texts.js';
  * Offer to save an answer, below its verdict; an answer without a report says nothing that is worth keeping.
  * @param {HTMLElement} root has the answer
  * @param {Shown} shown
- * @param {() => void} onKept the answer is in the history
+ * @param {(() => void) | null} onKept the answer is in the history; null for drawings, which are not kept
  */
 export function offerKeeping(root, shown, onKept) {
   const report = /** @type {HTMLTemplateElement | null} */ (root.querySelector('template[data-report]'));
@@ -33,6 +34,7 @@ export function offerKeeping(root, shown, onKept) {
   const keep = /** @type {HTMLButtonElement} */ (row.querySelector('[data-action="keep"]'));
   row.querySelector('[data-action="report"]')?.addEventListener('click', () => printReport({ ...shown, report }));
   row.querySelector('[data-action="json"]')?.addEventListener('click', () => saveJson(shown));
+  if (!onKept) return keep.remove();
   keep.addEventListener('click', async () => {
     const host = /** @type {HTMLElement} */ (row.closest('.skin'));
     const label = await askLabel(host, shown.kind, '', async (chosen) => putEntries([await entryOf(shown, chosen)]));

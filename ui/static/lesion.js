@@ -19,6 +19,8 @@ import { hasText, template, text } from './texts.js';
  */
 
 const QUERY = 'explain=true&top_k=27';
+/** The width of page.css from which an answer is beside its photo. */
+const NARROW = matchMedia('(max-width: 760px)');
 
 /** @type {Wish | null} The photo that is shown. */
 let current = null;
@@ -116,8 +118,7 @@ export function startLesion(root) {
     shown = current = entry;
     inputs.hidden = guide.hidden = true;
     again.hidden = false;
-    picture.replaceChildren(entry.frame);
-    picture.hidden = false;
+    picture.hidden = placeFrame(entry.frame, entry.card, picture);
     show(place, entry.card);
     entry.size ??= await fillFrame(entry.frame, entry.photo);
   };
@@ -168,6 +169,21 @@ export function startLesion(root) {
     }
   });
   connectStrength(root);
+  NARROW.addEventListener('change', () => { if (shown) picture.hidden = placeFrame(shown.frame, shown.card, picture); });
+}
+
+/**
+ * Put the photo with its frame beside its answer, on a narrow screen below the verdict.
+ * @param {HTMLElement} frame
+ * @param {ParentNode} answer
+ * @param {HTMLElement} beside for a wide screen
+ * @returns {boolean} whether it is in the answer
+ */
+export function placeFrame(frame, answer, beside) {
+  const above = NARROW.matches ? answer.querySelector('.answer > .keep') ?? answer.querySelector('.answer > .verdict') : null;
+  above?.after(frame);
+  beside.replaceChildren(...(above ? [] : [frame]));
+  return above !== null;
 }
 
 /**

@@ -23,7 +23,7 @@ export async function printReport(shown) {
   report.append(shown.report.content.cloneNode(true));
   fill(report, 'date', dateText(shown.createdAt, { dateStyle: 'long', timeStyle: 'short' }));
   fill(report, 'label', shown.label ?? '');
-  if (shown.kind === 'lesion') fill(report, 'file', shown.photos[0]?.name ?? '');
+  if (shown.kind === 'lesion') fill(report, 'file', shown.fileName ?? '');
   document.body.append(report);
   const images = /** @type {HTMLImageElement[]} */ ([...report.querySelectorAll('img[data-photo]')]);
   await Promise.all(images.map((image) => place(image, shown, images.length > 1 ? SMALL_PX : LARGE_PX)));

@@ -4,21 +4,21 @@ from serve.schemas import LoadedModel, ProgressMetrics
 from ui.translation import N_, NN_, translations
 
 _ALTERED = "altered"
-"""Series of an unchanged face; half of the photos differ in light, distance, sharpness or glasses."""
+"""Series of an unchanged face, half of the photos altered by ``train/progress/synthetic/alterations.py``."""
 _FEWER = N_(
-    "Of 100 series of a face that did not change, photographed in different ways, fewer than 1 was called "
-    "improved or worsened."
+    "In a test, a program altered half of the photos of faces that had not changed (light, distance, blur, "
+    "glasses, compression). Of 100 such series, fewer than 1 was called improved or worsened."
 )
 _SEVERAL = NN_(
-    "Of 100 series of a face that did not change, photographed in different ways, %(n)s was called improved "
-    "or worsened.",
-    "Of 100 series of a face that did not change, photographed in different ways, %(n)s were called improved "
-    "or worsened.",
+    "In a test, a program altered half of the photos of faces that had not changed (light, distance, blur, "
+    "glasses, compression). Of 100 such series, %(n)s was called improved or worsened.",
+    "In a test, a program altered half of the photos of faces that had not changed (light, distance, blur, "
+    "glasses, compression). Of 100 such series, %(n)s were called improved or worsened.",
 )
 
 
 def false_change_rate(model: LoadedModel, language: str) -> str | None:
-    """Return a sentence: of 100 series of a face that did not change, how many were called changed.
+    """Return a sentence: of 100 altered series of an unchanged face, how many were called changed.
 
     The thresholds were fitted without the people of each series. None if that was not measured.
     """

@@ -20,8 +20,8 @@ _HIDES_LESION = frozenset[ReasonCode]({"too_small", "too_dark", "overexposed"})
 """Reasons that no choice of an area changes."""
 _MAX_DECIMALS = 4
 _MAX_DRAWINGS = 3
-_VISIBLE_SHARE = 0.03
-"""Of the square that the network reads."""
+_MIN_HIDDEN_SHARE = 0.03
+"""Of the side of the square that the network reads, from which a cropped lesion is reported."""
 _ODDS_OF_TEN = 0.45
 """From here odds are counted in ten lesions: "about 7 in 10" instead of "about 1 in 1"."""
 
@@ -52,7 +52,7 @@ def lesion_fragment(answer: LesionAnswer, errors: VerdictErrors | None, language
         "answer": answer,
         "is_lesion": answer.usable or not _NOT_A_LESION & codes,
         "hides_lesion": bool(_HIDES_LESION & codes),
-        "is_cut": _is_cut(answer),
+        "is_cut": _is_lesion_cropped(answer),
     }
     if not answer.usable:
         text = not_usable_text(answer.reasons)
@@ -87,13 +87,13 @@ def odds_of(probability: float) -> Odds:
     return Odds(min(round(10 * probability), 9), 10)
 
 
-def _is_cut(answer: LesionAnswer) -> bool:
+def _is_lesion_cropped(answer: LesionAnswer) -> bool:
     """Return whether the network read visibly less than the framed lesion."""
     if answer.lesion_box is None or answer.crop_box is None:
         return False
     (left, top, right, bottom), seen = answer.lesion_box, answer.crop_box
     hidden_px = max(seen[0] - left, seen[1] - top, right - seen[2], bottom - seen[3])
-    return hidden_px > _VISIBLE_SHARE * (seen[2] - seen[0])
+    return hidden_px > _MIN_HIDDEN_SHARE * (seen[2] - seen[0])
 
 
 def _drawings(answer: LesionAnswer) -> list[tuple[str, Markup, str]]:

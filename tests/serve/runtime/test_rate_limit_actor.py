@@ -17,7 +17,7 @@ from serve.runtime.leases import SLOW_CALL_S, LeaseClient
 from serve.runtime.quota_file import FILE_NAME
 from serve.runtime.rate_limit_actor import LimiterClient, actor_name
 
-pytestmark = [pytest.mark.cluster]
+pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 
 NUM_CALLERS = 20
 RATE = 25
@@ -81,7 +81,6 @@ async def offer(
     return accepted, time.monotonic() - start
 
 
-@pytest.mark.slow
 async def test_four_gateways_accept_each_limit_at_1000_requests_per_second():
     gateways = await connect("accuracy")
     callers = [caller(f"key:{index}", requests_per_second=RATE, burst=BURST) for index in range(NUM_CALLERS)]
@@ -96,7 +95,6 @@ async def test_four_gateways_accept_each_limit_at_1000_requests_per_second():
     assert num_calls < OFFERED_PER_S * elapsed_s / 3
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("no_restart", [False, True], ids=["restarted by Ray", "created again"])
 async def test_without_the_actor_requests_go_on_within_twice_their_limit(no_restart: bool):
     application = f"killed-{no_restart}"
@@ -118,7 +116,6 @@ async def test_without_the_actor_requests_go_on_within_twice_their_limit(no_rest
         await asyncio.sleep(0.1)
 
 
-@pytest.mark.slow
 async def test_photo_counts_survive_the_actor(tmp_path: Path):
     [gateway] = await connect("photos", tmp_path, number=1, slow_call_s=60)
     one = caller("key:a", photos_per_day=100)
@@ -136,7 +133,6 @@ async def test_photo_counts_survive_the_actor(tmp_path: Path):
     assert (await other.take_photos(one, 40)).accepted
 
 
-@pytest.mark.slow
 async def test_an_unused_actor_ends():
     client = LimiterClient("unused", None, end_after_s=0.1)
     client.connect()

@@ -81,7 +81,7 @@ def test_a_third_task_is_listed_by_its_name_and_with_its_model_card(models: list
 
     html = about_models([*models, wound], "en")
 
-    assert html.count('class="card model"') == 3 and "<summary>wound-toy <span" in html
+    assert html.count('class="card model"') == 3 and "<h4>wound-toy <span" in html
     assert html.count("<summary>Model card: ") == 3 and "<h4>Wound</h4>" in html
 
 

@@ -26,8 +26,8 @@ def with_rate(models: list[LoadedModel], share: float | None, fit: str = "cross_
 def test_the_rate_counts_series_of_an_unchanged_face(models, share: float, words: str):
     sentence = false_change_rate(with_rate(models, share), "en")
 
-    assert sentence is not None and sentence.startswith("Of 100 series of a face that did not change, ")
-    assert sentence.endswith(f", {words}")
+    assert sentence is not None and sentence.startswith("In a test, a program altered half of the photos")
+    assert sentence.endswith(f" Of 100 such series, {words}")
 
 
 def test_without_a_measurement_on_other_people_there_is_no_rate(models):

@@ -172,8 +172,8 @@ def test_a_disagreement_of_the_two_outputs_is_shown(make_lesion_answer):
     scores = (("Melanoma", "malignant", 0.6), ("Nevus", "benign", 0.3))
 
     page, _, report = lesion_card(make_lesion_answer(malignant=0.3, scores=scores)).partition("data-report")
-    assert "disagree" in page and "disagree" in report
-    assert "disagree" not in lesion_card(make_lesion_answer(malignant=0.3))
+    assert "network disagree" in page and "network disagree" in report
+    assert "network disagree" not in lesion_card(make_lesion_answer(malignant=0.3))
 
 
 def test_names_from_the_api_are_escaped(make_lesion_answer):
@@ -291,7 +291,8 @@ def test_a_probability_between_the_thresholds_is_inconclusive_and_names_no_diagn
     assert 'data-verdict="inconclusive"' in html and 'class="card verdict inconclusive"' in html
     assert "Show it to a doctor, or take another sharp photo from 10 cm in daylight." in words
     assert "No diagnosis is named" in words and "Nevus benign 62%" in words
-    assert "Looks benign" not in words and "disagree" not in words and "found near_threshold" not in words
+    assert "Looks benign" not in words and "network disagree" not in words
+    assert "found near_threshold" not in words
     assert TICK not in html[: html.index("No diagnosis is named")]
 
 
@@ -391,7 +392,7 @@ def test_a_benign_verdict_says_how_often_such_answers_are_wrong(make_lesion_answ
     words = words_of(lesion_card(make_lesion_answer(), verdict_errors(models[0])))
 
     assert (
-        "How often it misses a malignant lesion: "
+        "How often the network misses a malignant lesion: "
         "Of 100 malignant lesions in the validation photos, 13 were called benign." in words
     )
     assert (

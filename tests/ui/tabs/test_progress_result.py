@@ -39,7 +39,7 @@ def test_improved_and_worsened_name_the_next_step(make_progress_answer, improved
 
 
 @pytest.mark.parametrize("improved", [0.83, 0.21])
-def test_a_change_says_how_often_such_answers_are_wrong_and_what_can_look_like_one(
+def test_a_change_states_the_false_change_rate_and_what_can_look_like_one(
     make_progress_answer, models, improved
 ):
     progress = models[1]
@@ -62,8 +62,10 @@ def test_a_change_says_how_often_such_answers_are_wrong_and_what_can_look_like_o
     )
 
 
-def test_different_light_stands_in_the_verdict(make_progress_answer):
-    light = "the face in photo 2 is 2.5 times as bright as that in photo 1, at most 1.7 times are; compare"
+def test_different_light_is_shown_in_the_verdict(make_progress_answer):
+    light = (
+        "the face in photo 2 is 2.5 times as bright as that in photo 1, at most 1.7 times is similar light"
+    )
     answer = make_progress_answer(2).model_copy(
         update={"reasons": [Reason(code="light_differs", message=light)]}
     )
