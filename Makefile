@@ -23,7 +23,7 @@ serve: .venv/installed
 # In two halves at a time, each test on one core: those that start servers, clusters or browsers, and the rest.
 STARTS := server or browser or cluster
 # Tests of functions that run after those of processes, so that both halves end at about the same time.
-AFTER_PROCESSES := tests/train/lesion tests/train/progress tests/bench
+AFTER_PROCESSES := tests/train/lesion tests/train/progress tests/train/data tests/train/gpu_recipe tests/bench
 
 test: .venv/installed .venv-triton/installed
 ifdef ARGS
