@@ -115,12 +115,23 @@ class PartScorer:
             part, data = await self._run(self._store.read_part, request.job, request.part)
             numbers = range(len(part.items)) if request.item is None else [request.item]
             score = partial(self._rules[request.task].score, self._services[request.task])
-            for number in numbers:
+
+            def start(number: int) -> asyncio.Task[JobRow]:
                 row = self._row(request, part.first_index + number, part.items[number], data, entry, score)
                 rows.append(asyncio.create_task(row))
-            scored = await asyncio.gather(*rows)
-            if any(row.error is not None and row.error.code == "not_found" for row in scored):
+                return rows[-1]
+
+            scored = await asyncio.gather(*map(start, numbers))
+            missing = {
+                number: place
+                for place, (number, row) in enumerate(zip(numbers, scored, strict=True))
+                if row.error is not None and row.error.code == "not_found"
+            }
+            if missing:
                 await self._run(self._check_source, request.job)
+                again = await asyncio.gather(*map(start, missing))  # it may have been mounted meanwhile
+                for place, row in zip(missing.values(), again, strict=True):
+                    scored[place] = row
             for row in scored:
                 if row.error is not None:
                     metrics.errors().inc(tags={"code": row.error.code})

@@ -106,6 +106,29 @@ async def test_a_source_that_is_not_mounted_is_waited_for(tmp_path: Path, leaves
     assert (job["scored"], job["errors"]) == (1, 0)
 
 
+async def test_photos_of_a_source_that_is_mounted_during_its_check_are_scored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    photos, away = tmp_path / "photos", tmp_path / "away"
+    photos.mkdir()
+    (photos / "a.jpg").write_bytes(picture())
+    check = scorer.PartScorer._check_source
+
+    def mount_and_check(self: scorer.PartScorer, job: str) -> None:
+        away.rename(photos)
+        check(self, job)
+
+    monkeypatch.setattr(scorer.PartScorer, "_check_source", mount_and_check)
+    async with local_server(tmp_path / "jobs", sources=[str(photos)]) as server:
+        server.gateways.gate.clear()
+        id = (await server.http.post("/v1/jobs", json={"source": str(photos)})).json()["id"]
+        photos.rename(away)
+        server.gateways.gate.set()
+        job = await server.wait(id)
+
+    assert (job["scored"], job["errors"]) == (1, 0)
+
+
 async def test_a_bucket_that_is_missing_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "a.jpg").write_bytes(picture())
