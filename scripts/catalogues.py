@@ -3,6 +3,7 @@
 Translations of unchanged messages stay; new messages are empty, and unused ones are removed.
 """
 
+from functools import cache
 from itertools import product
 from pathlib import Path
 
@@ -28,8 +29,12 @@ _OPTIONS = {
 }
 
 
+@cache
 def extract(package: str) -> Catalog:
-    """Return all messages of a package, without translations; those of ``serve`` serve the page too."""
+    """Return all messages of a package, without translations; those of ``serve`` serve the page too.
+
+    The catalogue is shared by all callers, who do not change it.
+    """
     found = Catalog(project="skinserve", fuzzy=False)
     known = extract("serve") if package == "ui" else found
     if package == "ui":
@@ -48,8 +53,9 @@ def update(package: str, language: str) -> Catalog:
     if path.exists():
         with path.open("rb") as file:
             known = read_po(file, locale=language)
-    messages.creation_date = known.creation_date  # unchanged messages leave the file unchanged
+    creation_date = known.creation_date
     known.update(messages, no_fuzzy_matching=True)
+    known.creation_date = creation_date  # unchanged messages leave the file unchanged
     known.obsolete.clear()
     name = Locale.parse(language).english_name
     known.header_comment = f"# {name} texts of {PACKAGES[package]} of skinserve; see CONTRIBUTING.md."

@@ -5,8 +5,9 @@ results of all items so far. The exit code is 1 if an item failed.
 
 ``--device cpu --small`` is a rehearsal without a GPU: items that need CUDA are skipped, and sizes are small.
 
-Ray is not needed. All items need PyTorch, torchvision, numpy, pillow, pydantic, pyyaml, safetensors and tqdm.
-``training`` and ``resume`` need filelock, pyarrow, scikit-learn and tensorboard too.
+All items need PyTorch, torchvision, numpy, pillow, psutil, pydantic, pyyaml, httpx, safetensors and tqdm.
+``training`` and ``resume`` need filelock, pyarrow, scikit-learn and tensorboard too. ``serving``,
+``training_run`` and ``scoring`` need all packages of the lock file, with Ray.
 """
 
 import argparse
@@ -26,7 +27,7 @@ from pathlib import Path
 import torch
 
 from bench.child_processes import one_line, start
-from bench.gpu import inference, memory, training
+from bench.gpu import inference, memory, training, under_ray
 from bench.gpu.setup import ROOT, SMALL, Result, Setup, SkippedError, read_setup
 from train.placement import LOWEST_DRIVER, visible_gpus
 
@@ -51,6 +52,9 @@ ITEMS = {
     "progress": Item(inference.progress, 45),
     "ddp": Item(training.ddp, 60),
     "second_gpu": Item(inference.second_gpu, 30, needs_cuda=True),
+    "serving": Item(under_ray.serving, 240),
+    "training_run": Item(under_ray.training_run, 300),
+    "scoring": Item(under_ray.scoring, 240),
     "compile": Item(inference.compiled, 1800, needs_cuda=True),
 }
 """In the order of execution."""

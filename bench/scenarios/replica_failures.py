@@ -86,7 +86,7 @@ async def kill_under_load(server: RunningServer, deployment: str, settings: Sett
     total: Counter[str] = Counter()
     seconds_to_replace: list[float] = []
     for number in range(settings.kills):
-        replica = (await _both_replicas(server, deployment))[number % 2]
+        replica = (await both_replicas(server, deployment))[number % 2]
         load = asyncio.create_task(generator.closed_loop(clients=settings.clients, seconds=4))
         await asyncio.sleep(1)
         replica.kill()
@@ -94,7 +94,7 @@ async def kill_under_load(server: RunningServer, deployment: str, settings: Sett
         total.update({str(status): len(times) for status, times in result.latencies_s.items()})
         total.update(result.errors)
         began = time.monotonic()
-        await _both_replicas(server, deployment, without=replica.pid)
+        await both_replicas(server, deployment, without=replica.pid)
         seconds_to_replace.append(round(3 + time.monotonic() - began - SETTLE_S, 1))
     failed = total.total() - total["200"]
     return {
@@ -175,7 +175,7 @@ def _redeploy(server: RunningServer, config: dict[str, Any], folder: Path) -> No
     subprocess.run(command, env=os.environ | client_environment(home), cwd=ROOT, check=True)
 
 
-async def _both_replicas(server: RunningServer, deployment: str, *, without: int = 0) -> list[psutil.Process]:
+async def both_replicas(server: RunningServer, deployment: str, *, without: int = 0) -> list[psutil.Process]:
     """Wait until two replicas of a deployment run, none with pid ``without``, and the server is ready."""
     until = time.monotonic() + REPLACEMENT_TIMEOUT_S
     async with httpx.AsyncClient(base_url=server.url, timeout=10, trust_env=False) as http:

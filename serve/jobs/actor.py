@@ -21,6 +21,7 @@ from ray.exceptions import AsyncioActorExit
 from models.storage_errors import StorageError
 from serve.jobs.config import JobsConfig
 from serve.jobs.job_work import LostGatewayError
+from serve.jobs.metrics import JobMetrics
 from serve.jobs.records import JobRecord
 from serve.jobs.runner import JobRunner, Rejection
 from serve.jobs.scorer import PartFailure, PartRequest, ScoredPart
@@ -97,6 +98,7 @@ class JobsActor:
 
     def __init__(self, application: str, deployment: str, *, end_after_s: float = END_AFTER_S) -> None:
         self._gateways = GatewayHandle(application, deployment)
+        self._metrics = JobMetrics(application)
         self._end_after_s = end_after_s
         self._runner: JobRunner | None = None
         self._newest = 0.0
@@ -112,7 +114,7 @@ class JobsActor:
             self._newest = max(self._newest, started_at)
             return
         old, self._newest = self._runner, started_at
-        self._runner = JobRunner(config, self._gateways)
+        self._runner = JobRunner(config, self._gateways, self._metrics)
         if old is not None:
             await old.close()
         self._runner.start()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 from models.storage_errors import StorageError
 from serve.jobs.cancellation import run_to_end
 from serve.jobs.config import JobsConfig
+from serve.jobs.metrics import JobMetrics
 from serve.jobs.schemas import Delivery
 from serve.jobs.store import JobStore
 from serve.jobs.webhook import WebhookSender, read_secret
@@ -50,11 +51,13 @@ class Deliveries:
         config: JobsConfig,
         store: JobStore,
         threads: ThreadPoolExecutor,
+        metrics: JobMetrics,
         open_sender: Callable[[JobsConfig], Sender] | None = None,
     ) -> None:
         self._config = config
         self._store = store
         self._threads = threads
+        self._metrics = metrics
         self._open_sender = open_sender or new_sender
         self._slots = asyncio.Semaphore(MAX_DELIVERIES_AT_ONCE)
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -84,6 +87,7 @@ class Deliveries:
             attempts = webhook.attempts + 1
             is_last = attempts > len(RETRY_PAUSES_S)
             state = "delivered" if problem is None else "failed" if is_last else "waiting"
+            self._metrics.count_webhook("retried" if state == "waiting" else state)
             webhook = Delivery(url=webhook.url, state=state, attempts=attempts, problem=problem)
             job.record = job.record.model_copy(update={"webhook": webhook})
             try:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 from models.storage_errors import MissingError, StorageError
 from serve.jobs.cancellation import run_to_end
 from serve.jobs.config import JobsConfig
+from serve.jobs.metrics import JobMetrics
 from serve.jobs.schemas import JobRow
 from serve.jobs.scorer import PartFailure, PartRequest, ScoredPart, internal
 from serve.jobs.store import JobStore
@@ -69,12 +70,18 @@ class JobScorer:
     """Score jobs; gateways score ``max_concurrent_parts`` parts of all jobs together at once."""
 
     def __init__(
-        self, config: JobsConfig, store: JobStore, gateways: Gateways, threads: ThreadPoolExecutor
+        self,
+        config: JobsConfig,
+        store: JobStore,
+        gateways: Gateways,
+        threads: ThreadPoolExecutor,
+        metrics: JobMetrics,
     ) -> None:
         self._config = config
         self._store = store
         self._gateways = gateways
         self._threads = threads
+        self._metrics = metrics
         self._parts = asyncio.Semaphore(config.max_concurrent_parts)
         self._suspects = asyncio.Lock()
 
@@ -134,6 +141,7 @@ class JobScorer:
                 job,
                 lambda number=number, rows=scored.rows: self._store.write_rows(job.record.id, number, rows),
             )
+            self._metrics.count_photos(num_rows=scored.num_rows, num_errors=scored.num_errors)
             if progress.add(scored):
                 await self.save(job)
 

@@ -1,6 +1,7 @@
-"""Run the queue of jobs: start, resume, retry, delete, and send webhooks. Plain asyncio, without Ray.
+"""Run the queue of jobs: start, resume, retry, delete, and send webhooks.
 
-One runner writes the state of all jobs. ``serve.jobs.actor`` runs it in an actor.
+Plain asyncio; Ray only exports the metrics. One runner writes the state of all jobs.
+``serve.jobs.actor`` runs it in an actor.
 """
 
 import asyncio
@@ -19,6 +20,7 @@ from serve.jobs.cancellation import run_to_end
 from serve.jobs.config import JobsConfig
 from serve.jobs.deliveries import Deliveries
 from serve.jobs.job_work import Gateways, JobFailedError, JobScorer
+from serve.jobs.metrics import JobMetrics
 from serve.jobs.records import JobRecord
 from serve.jobs.store import DamagedJobError, JobStore, age_of
 from serve.schemas import ErrorCode, ErrorDetail
@@ -57,10 +59,13 @@ class JobRunner:
 
     Args:
         gateways: score parts.
+        metrics: of the server.
         sweep_s: pause between two looks at the store.
     """
 
-    def __init__(self, config: JobsConfig, gateways: Gateways, *, sweep_s: float = SWEEP_S) -> None:
+    def __init__(
+        self, config: JobsConfig, gateways: Gateways, metrics: JobMetrics, *, sweep_s: float = SWEEP_S
+    ) -> None:
         self.config = config
         self._store = JobStore(config.folder)
         self._sweep_s = sweep_s
@@ -70,8 +75,9 @@ class JobRunner:
         self._damaged: set[str] = set()
         self._deleted: dict[str, float] = {}
         """When jobs were deleted, in the last hour: a late report does not bring one back."""
-        self._work = JobScorer(config, self._store, gateways, self._threads)
-        self._deliveries = Deliveries(config, self._store, self._threads)
+        self._work = JobScorer(config, self._store, gateways, self._threads, metrics)
+        self._deliveries = Deliveries(config, self._store, self._threads, metrics)
+        self._metrics = metrics
         self._sweeper: asyncio.Task[None] | None = None
         self._last_orphans = -float("inf")
         self._is_closed = False
@@ -157,6 +163,9 @@ class JobRunner:
             await self._in_thread(self._store.delete, id)
             self._jobs.pop(id, None)
             self._deleted[id] = time.monotonic()
+        if job.record.is_unfinished:
+            self._metrics.count_ended("deleted")
+        self._count_unfinished()
         return True
 
     def records(self, caller: str | None, limit: int) -> list[JobRecord]:
@@ -170,6 +179,10 @@ class JobRunner:
 
     def _start_jobs(self) -> None:
         """Start queued jobs: resumed jobs first, then those of the callers with the fewest running jobs."""
+        self._start_waiting()
+        self._count_unfinished()
+
+    def _start_waiting(self) -> None:
         while not self._is_closed:
             running = [job for job in self._jobs.values() if job.task is not None]
             waiting = [
@@ -190,6 +203,11 @@ class JobRunner:
             )
             job.task = asyncio.get_running_loop().create_task(self._run(job))
 
+    def _count_unfinished(self) -> None:
+        unfinished = [job for job in self._jobs.values() if job.record.is_unfinished and not job.is_deleted]
+        running = sum(job.task is not None for job in unfinished)
+        self._metrics.set_unfinished(queued=len(unfinished) - running, running=running)
+
     async def _run(self, job: Job) -> None:
         try:
             end: dict[str, Any] = {"state": "done"}
@@ -204,6 +222,7 @@ class JobRunner:
             end |= {"finished_at": datetime.now(UTC)}
             job.record = job.record.model_copy(update=end)
             await self._work.save(job)
+            self._metrics.count_ended(job.record.state)
             await self._delete_photos(job)
             self._deliveries.start(job)
         finally:

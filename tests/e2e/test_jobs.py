@@ -4,8 +4,10 @@ import base64
 import hashlib
 import hmac
 import json
+import re
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -100,6 +102,38 @@ def test_a_killed_actor_loses_no_photo(http: httpx.Client, photos: list[bytes], 
 
     check_rows(http, id, numbered(200))
     assert (job["scored"], job["errors"]) == (200, 0)
+
+
+def test_jobs_and_their_photos_are_counted_for_prometheus(
+    http: httpx.Client, photos: list[bytes], keyed: KeyedServer
+):
+    wait(http, create(http, archive_of(photos, 3)))
+    [port_file] = keyed.server.home.glob("ray/session_latest/metrics_export_port_*")
+    address = f"http://127.0.0.1:{port_file.read_text().strip()}/metrics"
+
+    def is_exported(found: dict[str, dict[str, float]]) -> bool:
+        return (
+            found["ended"].get("done", 0) >= 1
+            and found["photos"].get("scored", 0) >= 3
+            and found["unfinished"] == {"queued": 0, "running": 0}
+        )
+
+    until = time.monotonic() + 60  # every process exports every ten seconds
+    while not is_exported(found := _job_metrics(address)):
+        assert time.monotonic() < until, found
+        time.sleep(0.5)
+
+
+def _job_metrics(address: str) -> defaultdict[str, dict[str, float]]:
+    """Return values by the metric's name after ``job_`` or ``jobs_``, and by state or result."""
+    found: defaultdict[str, dict[str, float]] = defaultdict(dict)
+    for line in httpx.get(address, trust_env=False).text.splitlines():
+        match = re.match(r"ray_skinserve_jobs?_(\w+?)(?:_total)?\{(.*)\} (\S+)$", line)
+        if match and 'application="api"' in match[2]:
+            label = re.search(r'(?:state|result)="(\w+)"', match[2])
+            assert label, line
+            found[match[1]][label[1]] = float(match[3])
+    return found
 
 
 def test_a_webhook_is_signed_and_repeated(http: httpx.Client, photos: list[bytes]):

@@ -40,7 +40,8 @@ def photos(num: int, seed: int = 1) -> np.ndarray:
     return colours.repeat(32, axis=1).repeat(32, axis=2)
 
 
-@pytest.mark.parametrize("device", ["cuda", pytest.param("cuda:1", marks=pytest.mark.slow)])
+@pytest.mark.slow  # tests/bench/gpu/test_checklist.py compares graphs with plain computation too
+@pytest.mark.parametrize("device", ["cuda", "cuda:1"])
 def test_a_graph_of_every_size_gives_the_results_of_plain_computation(device: str):
     batches = [photos(num, seed) for seed, num in enumerate((2, 1, 3, 0, 1))]
     reference = lesion_engine("cpu", max_batch_size=2)

@@ -193,8 +193,9 @@ def test_a_run_that_stalls_ends_early(config: LesionTraining, tmp_path: Path):
     slow = replace(
         config,
         run=str(tmp_path / "run"),
-        num_epochs=5,
+        num_epochs=3,
         learning_rate=1e-12,
+        freeze_batch_norm=True,  # else its statistics change, and with them the loss
         stop_patience=1,
         keep_checkpoints=0,
     )
@@ -203,7 +204,7 @@ def test_a_run_that_stalls_ends_early(config: LesionTraining, tmp_path: Path):
 
     content = RunFolder(address=slow.run).latest_checkpoint()
     assert content is not None
-    assert len(content["history"]) < 5
+    assert len(content["history"]) == 2
 
 
 @pytest.mark.parametrize(

@@ -137,6 +137,15 @@ def test_the_command_runs_without_ray_and_tyro_and_writes_all_results(tmp_path: 
     assert [line["item"] for line in lines] == names
 
 
+@pytest.mark.slow
+@pytest.mark.server
+@pytest.mark.parametrize("name", ["serving", "training_run", "scoring"])
+def test_an_item_under_ray_passes_on_a_cpu(name: str):
+    result = checklist.run_in_child(name, replace(SETUP, device="cpu"), 590)
+
+    assert result["status"] == "passed", result
+
+
 def test_an_item_is_stopped_at_its_time_limit(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(checklist.ITEMS, "sharing", replace(checklist.ITEMS["sharing"], limit_s=1))
 

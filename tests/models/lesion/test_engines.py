@@ -20,7 +20,7 @@ from tests.int8_checkpoint import noise_images, patch_images
 from tests.random_checkpoints import random_meta
 
 INT8 = supported_int8_runtimes()
-PYTORCH, BF16 = (pytest.param(name, marks=pytest.mark.slow) for name in ("pytorch", "pytorch-bf16"))
+PYTORCH = pytest.param("pytorch", marks=pytest.mark.slow)
 """Slow for ensembles: they are loaded by default in ONNX Runtime on a CPU."""
 
 
@@ -107,7 +107,8 @@ def test_serving_an_ensemble_gives_the_probabilities_of_training(ensemble_folder
     assert served.diagnosis_BK == pytest.approx(trained.diagnosis_BK.softmax(1).numpy(), abs=1e-5)
 
 
-@pytest.mark.parametrize("name", [PYTORCH, "onnxruntime"])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["pytorch", "onnxruntime"])
 def test_an_ensemble_returns_features_and_grad_cam_maps(ensemble_folder: Path, name: EngineName):
     engine = load_lesion_engine(ensemble_folder, engine=name)
     engine.ping()
@@ -167,8 +168,8 @@ def reference_scope(folder: Path, image_BHWC: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize(
     ("name", "tolerance"),
     [
-        ("onnxruntime", 1e-5),
         *((one, 0.05) for one in INT8),
+        pytest.param("onnxruntime", 1e-5, marks=pytest.mark.slow),
         pytest.param("pytorch", 1e-5, marks=pytest.mark.slow),
         pytest.param("pytorch-bf16", 0.05, marks=pytest.mark.slow),
     ],
@@ -196,7 +197,8 @@ def test_engines_without_a_scope_head_return_no_scope(int8_folder: Path, ensembl
     assert load_lesion_engine(ensemble_folder)(noise_images(1)).scope_B is None
 
 
-@pytest.mark.parametrize("name", [PYTORCH, "onnxruntime", BF16])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["pytorch", "onnxruntime", "pytorch-bf16"])
 def test_an_ensemble_with_scope_heads_returns_their_mean(tmp_path: Path, name: EngineName):
     torch.manual_seed(5)
     architecture = {"num_members": 2, "num_diagnoses": 2, "input_px": 64, "scope_head": True}

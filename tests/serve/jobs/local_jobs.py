@@ -15,6 +15,7 @@ from serve.config import GatewayConfig
 from serve.gateway import create_app
 from serve.jobs.config import JobsConfig
 from serve.jobs.job_work import LostGatewayError
+from serve.jobs.metrics import JobMetrics
 from serve.jobs.records import JobRecord
 from serve.jobs.runner import JobRunner, Rejection
 from serve.jobs.scorer import PartFailure, PartRequest, PartScorer, ScoredPart
@@ -63,7 +64,7 @@ class LocalJobs:
     """In place of the client of the actor."""
 
     def __init__(self, config: JobsConfig, gateways: LocalGateways) -> None:
-        self.runner = JobRunner(config, gateways, sweep_s=0.2)
+        self.runner = JobRunner(config, gateways, JobMetrics("api"), sweep_s=0.2)
 
     def start(self) -> None:
         self.runner.start()
