@@ -15,7 +15,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +27,14 @@ import yaml
 from bench.gpu.inference import MAX_BF16_DIFFERENCE
 from bench.gpu.setup import ROOT, CheckError, Result, Setup, check
 from bench.random_checkpoint import write_random_checkpoint
+from models.errors import EXIT_DONE, EXIT_STOPPED
 
 SERVER_REPLICAS = 2
 """Of the lesion network, on one GPU."""
-REPLACEMENT_TIMEOUT_S = 90
 NUM_EPOCHS = 12
 RUN_TIMEOUT_S = 300
 """Of a training or scoring command."""
+CTRL_C_TIMEOUT_S = 30
 
 
 def server_config(setup: Setup, checkpoints: list[str]) -> dict[str, Any]:
@@ -47,7 +48,7 @@ def server_config(setup: Setup, checkpoints: list[str]) -> dict[str, Any]:
     cores = os.cpu_count() or 1
     api["args"]["lesion"] |= {"device": setup.device, "checkpoints": checkpoints}
     api["args"]["progress"]["device"] = setup.device
-    num_replicas = {"Gateway": max(1, cores // 4), "LesionClassifier": SERVER_REPLICAS}
+    num_replicas = {"Gateway": max(1, cores // 2), "LesionClassifier": SERVER_REPLICAS}
     shares = {
         "LesionClassifier": setup.lesion_share / SERVER_REPLICAS,
         "ProgressClassifier": setup.progress_share,
@@ -89,7 +90,7 @@ def serving(setup: Setup) -> Iterator[Result]:
             yield {"seconds_to_ready": round(time.monotonic() - began, 1)}
             models = http.get("/v1/models").json()["models"]
             runtimes = [
-                {name: one.get(name) for name in ("task", "name", "device", "engine", "cuda_graphs")}
+                {name: one.get(name) for name in ("name", "device", "engine", "cuda_graphs")}
                 for one in models
             ]
             yield {"models": runtimes}
@@ -183,21 +184,19 @@ def training_run(setup: Setup) -> Iterator[Result]:
         log = run / "log.jsonl"
         yield {"num_photos": num}
 
-        with _command(command, folder / "first.txt") as first:
+        with _started(command, folder / "first.txt") as first:
             _wait_for_epochs(log, 1, first)
             worker = _train_worker(first)
             worker.kill()
             _wait_for_epochs(log, _epochs(log) + 2, first)
             yield {"epochs_after_a_killed_worker": _epochs(log)}
             first.send_signal(signal.SIGINT)
-            code = first.wait(30)
+            code = first.wait(CTRL_C_TIMEOUT_S)
         yield {"exit_code_of_ctrl_c": code, "epochs_at_ctrl_c": _epochs(log)}
-        check(abs(code - 130), 0, "exit code of Ctrl-C minus 130")
+        if code != EXIT_STOPPED:
+            raise CheckError(f"Ctrl-C ended the training with {code}: {_end(folder / 'first.txt')}")
         before = _epochs(log)
-        with _command(command, folder / "second.txt") as second:
-            code = second.wait(RUN_TIMEOUT_S)
-        if code:
-            raise CheckError(f"the resumed run ended with {code}: {_end(folder / 'second.txt')}")
+        _run(command, folder / "second.txt", EXIT_DONE)
         entries = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
         yield {
             "epochs": [one["epoch"] for one in entries],
@@ -210,8 +209,8 @@ def training_run(setup: Setup) -> Iterator[Result]:
         if [one["epoch"] for one in entries] != list(range(1, NUM_EPOCHS + 1)):
             raise CheckError("an epoch is missing or was logged twice")
         engine = load_lesion_engine(run / "checkpoint", engine="pytorch")
-        yield {"released_input_px": engine.meta.input_px}
-        check(abs(engine.meta.input_px - setup.input_px), 0, "difference of the released input size")
+        if engine.meta.input_px != setup.input_px:
+            raise CheckError(f"the release is for {engine.meta.input_px} px, trained at {setup.input_px} px")
 
 
 def scoring(setup: Setup) -> Iterator[Result]:
@@ -239,11 +238,8 @@ def scoring(setup: Setup) -> Iterator[Result]:
             command = [sys.executable, "-m", "cli.score", str(photos), str(out)]
             command += ["--model", str(checkpoint), "--photos-per-shard", "64", *options]
             began = time.monotonic()
-            with _command(command, folder / f"{place}.txt") as running:
-                code = running.wait(RUN_TIMEOUT_S)
-            if code not in (0, 3):
-                raise CheckError(f"scoring on {place} ended with {code}: {_end(folder / f'{place}.txt')}")
-            rate = re.search(r"([\d.,]+) photos/s", (folder / f"{place}.txt").read_text(encoding="utf-8"))
+            output = _run(command, folder / f"{place}.txt", EXIT_DONE)
+            rate = re.search(r"([\d.,]+) photos/s", output)
             yield {
                 f"seconds_{place}": round(time.monotonic() - began, 1),
                 f"photos_per_s_{place}": float(rate[1].replace(",", "")) if rate else None,
@@ -260,34 +256,39 @@ def scoring(setup: Setup) -> Iterator[Result]:
         largest = float(np.abs(found - expected).max())
         yield {"num_rows": len(on_device), "num_errors": errors, "largest_difference": largest}
         check(largest, MAX_BF16_DIFFERENCE, "difference of a probability")
-        check(abs(errors[0] - 1) + abs(errors[1] - 1), 0, "error rows, except that of the damaged photo")
+        if errors != [1, 1]:
+            raise CheckError(f"{errors} error rows on the device and on the CPU, for one damaged photo")
 
 
-class _command:  # noqa: N801
-    """Start a command of skinserve in its own session; what is left of it is killed at the end."""
-
-    def __init__(self, command: list[str], output: Path) -> None:
-        self._command, self._output = command, output
-
-    def __enter__(self) -> "subprocess.Popen[bytes]":
-        with self._output.open("wb") as file:
-            self._process = subprocess.Popen(
-                self._command,
-                cwd=self._output.parent,
-                env={**os.environ, "PYTHONPATH": str(ROOT)},
-                stdout=file,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-        return self._process
-
-    def __exit__(self, *_: object) -> None:
+@contextmanager
+def _started(command: list[str], output: Path) -> "Iterator[subprocess.Popen[bytes]]":
+    """Start a command of skinserve; what is left of it is killed at the end."""
+    with output.open("wb") as file:
+        process = subprocess.Popen(
+            command,
+            cwd=output.parent,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdout=file,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        yield process
+    finally:
         with suppress(psutil.NoSuchProcess):
-            for process in psutil.Process(self._process.pid).children(recursive=True):
+            for child in psutil.Process(process.pid).children(recursive=True):
                 with suppress(psutil.NoSuchProcess):
-                    process.kill()
-        self._process.kill()
-        self._process.wait()
+                    child.kill()
+        process.kill()
+        process.wait()
+
+
+def _run(command: list[str], output: Path, exit_code: int) -> str:
+    """Run a command of skinserve and return what it printed; raise CheckError for another exit code."""
+    with _started(command, output) as process:
+        code = process.wait(RUN_TIMEOUT_S)
+    if code != exit_code:
+        raise CheckError(f"{' '.join(command[1:4])} ended with {code}: {_end(output)}")
+    return output.read_text(encoding="utf-8")
 
 
 def _epochs(log: Path) -> int:

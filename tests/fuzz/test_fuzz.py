@@ -11,7 +11,7 @@ from tests.fuzz.run import Fuzzer
 
 @pytest.mark.server
 @pytest.mark.parametrize(
-    ("num_files", "num_bodies"), [(300, 60), pytest.param(3000, 600, marks=pytest.mark.slow)]
+    ("num_files", "num_bodies"), [(150, 30), pytest.param(3000, 600, marks=pytest.mark.slow)]
 )
 async def test_no_mutated_photo_or_body_gets_a_server_error_or_no_answer(
     server: Server, tmp_path: Path, num_files: int, num_bodies: int
