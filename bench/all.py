@@ -1,4 +1,4 @@
-"""Run all measurements and write the tables: ``python -m bench.all``, with ``--full`` more loads.
+"""Run all measurements and write the tables: ``python -m bench.all``, ``--full`` for the other tables.
 
 Start it on an idle machine.
 """
@@ -15,24 +15,22 @@ from bench.results import FOLDER
 from bench.servers import ROOT
 
 SHORT = {
-    "request_path": "--rounds 2 --seconds 2",
-    "lesion_http": "--rounds 2 --seconds 6 --clients 16 --sizes '224 px' '12 MP'",
-    "engine": "--batches 8",
-    "face_and_progress": "--rounds 2",
-    "replicas": "--rounds 1 --seconds 6",
+    "interleaved": "",
+    "decode": "",
+    "start_and_memory": "",
     "overload": "",
 }
-"""Options by scenario for the main table: under 30 minutes on 2 cores."""
+"""Options by scenario of the main table: under 30 minutes on 2 cores."""
 FULL = {
     "request_path": "--rounds 2 --seconds 4",
     "lesion_http": "--rounds 2 --seconds 4 --clients 1 8 64 --open-loop-share 0.7",
     "engine": "",
     "face_and_progress": "--rounds 2 --num 8",
     "replicas": "--rounds 2",
-    "overload": "",
     "replica_failures": "",
     "node_failure": "",
 }
+"""Of the other tables."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +38,7 @@ class Settings:
     """Run all measurements of docs/performance.md."""
 
     full: bool = False
-    """More sizes and loads, into bench/results/full."""
+    """The measurements of the other tables, into bench/results/full."""
 
 
 def main(settings: Settings) -> None:

@@ -1,19 +1,19 @@
 """Write tables and plot of ``docs/performance.md`` from ``bench/results``: ``python -m bench.report``.
 
-The text between the two marks of the document is generated, all other text is not.
+The text between the marks of the document is generated, all other text is not.
 """
 
 import json
 from pathlib import Path
 
 from bench.report_plot import draw_throughput
-from bench.report_rows import main_rows
+from bench.report_rows import detail_rows, main_rows
 from bench.report_tables import lesion_tables, replica_table, request_path_table, table
 from bench.results import FOLDER, Metrics
 from bench.servers import ROOT
 
 DOCUMENT, PLOT = ROOT / "docs" / "performance.md", ROOT / "docs" / "throughput.png"
-BEGIN, END = "<!-- bench.report: begin -->", "<!-- bench.report: end -->"
+MARKS = "<!-- bench.report: {} -->"
 IDLE_CORES = 0.2
 """Busy cores below which a machine counts as idle."""
 DETAILS = {
@@ -21,17 +21,17 @@ DETAILS = {
     "request_path": ("Request path", request_path_table),
     "replicas": ("Replicas", replica_table),
 }
-"""Heading and table of each measurement with more than rows of the main table."""
+"""Heading and table of each measurement with more than rows of a table."""
 
 
 def main() -> None:
     """Write the tables into the document, and the plot beside it."""
-    short, full = read_results(FOLDER), read_results(FOLDER / "full")
+    measured, full = read_results(FOLDER), read_results(FOLDER / "full")
     text = DOCUMENT.read_text(encoding="utf-8")
-    DOCUMENT.write_text(with_tables(text, report(short, full)), encoding="utf-8")
-    lesion = full.get("lesion_http") or short.get("lesion_http")
-    if lesion:
-        draw_throughput(lesion, PLOT)
+    text = with_tables(text, "main", main_table(measured))
+    DOCUMENT.write_text(with_tables(text, "details", detail_tables(measured | full)), encoding="utf-8")
+    if interleaved := measured.get("interleaved"):
+        draw_throughput(interleaved, PLOT)
 
 
 def read_results(folder: Path) -> dict[str, Metrics]:
@@ -39,39 +39,41 @@ def read_results(folder: Path) -> dict[str, Metrics]:
     return {file.stem: json.loads(file.read_text(encoding="utf-8")) for file in sorted(folder.glob("*.json"))}
 
 
-def with_tables(text: str, tables: str) -> str:
-    """Return a document with ``tables`` between its marks.
+def with_tables(text: str, name: str, tables: str) -> str:
+    """Return a document with ``tables`` between the marks of a part.
 
     Raises:
         ValueError: the document lacks a mark.
     """
-    if text.count(BEGIN) != 1 or text.count(END) != 1:
-        raise ValueError(f"{DOCUMENT} needs the lines {BEGIN!r} and {END!r} once each")
-    head, rest = text.split(BEGIN)
-    return f"{head}{BEGIN}\n{tables}\n{END}{rest.split(END)[1]}"
+    begin, end = MARKS.format(f"{name} begin"), MARKS.format(f"{name} end")
+    if text.count(begin) != 1 or text.count(end) != 1:
+        raise ValueError(f"{DOCUMENT} needs the lines {begin!r} and {end!r} once each")
+    head, rest = text.split(begin)
+    return f"{head}{begin}\n{tables}\n{end}{rest.split(end)[1]}"
 
 
-def report(short: dict[str, Metrics], full: dict[str, Metrics]) -> str:
-    """Return the main table with its conditions, and the tables of each measurement.
-
-    Args:
-        short: results of ``make bench``.
-        full: results of ``make bench-full``; its tables of the lesion route have more sizes and loads.
-    """
-    if not short and not full:
+def main_table(measured: dict[str, Metrics]) -> str:
+    """Return the table of the results of ``make bench``, the machine, and the plot."""
+    rows = list(main_rows(measured))
+    if not rows:
         return "Not measured yet."
-    parts = [table(("measurement", "target", "median (lowest to highest)"), main_rows(short))]
-    dated = {name: one for name, one in short.items() if "measured_on" in one}
-    parts += [_conditions(dated)] if dated else []
+    parts = [table(("measurement", "skinserve", "best baseline", "upper bound", "target"), rows)]
+    names = ("interleaved", "decode", "start_and_memory", "overload")
+    parts.append(_conditions({name: measured[name] for name in names if name in measured}))
+    if "interleaved" in measured:
+        parts.append(f"![Lesion photos per second by size and server]({PLOT.name})")
+    return "\n\n".join(parts)
+
+
+def detail_tables(measured: dict[str, Metrics]) -> str:
+    """Return the tables of all other measurements."""
+    rows = list(detail_rows(measured))
+    if not rows:
+        return "Not measured yet."
+    parts = [table(("measurement", "target", "median (lowest to highest)"), rows)]
     for name, (heading, write) in DETAILS.items():
-        if metrics := short.get(name) or full.get(name):
+        if metrics := measured.get(name):
             parts.append(f"### {heading}\n\n{write(metrics)}")
-    if "lesion_http" in short and "lesion_http" in full:
-        parts.append(
-            f"### {DETAILS['lesion_http'][0]}, `make bench-full`\n\n{lesion_tables(full['lesion_http'])}"
-        )
-    if "lesion_http" in full or "lesion_http" in short:
-        parts.append(f"![Photos per second by number of clients]({PLOT.name})")
     return "\n\n".join(parts)
 
 

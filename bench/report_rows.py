@@ -1,15 +1,66 @@
-"""Rows of the main table of ``docs/performance.md``: measurement, target, result."""
+"""Rows of the tables of ``docs/performance.md``."""
 
 from collections.abc import Iterator
 
 from bench.report_tables import number, spread
 from bench.results import Metrics
+from bench.scenarios.decode import PILLOW
+from bench.scenarios.decode import SKINSERVE as SKINSERVE_DECODE
+from bench.scenarios.lesion_http import SKINSERVE, UPPER_BOUND
 
 Row = tuple[str, str, str]
+MainRow = tuple[str, str, str, str, str]
+"""What, skinserve, best baseline, upper bound, target."""
 
 
-def main_rows(measured: dict[str, Metrics]) -> Iterator[Row]:
-    """Yield the rows of all measurements that have results."""
+def main_rows(measured: dict[str, Metrics]) -> Iterator[MainRow]:
+    """Yield the rows of the main table, for all measurements that have results."""
+    if interleaved := measured.get("interleaved"):
+        clients = interleaved["settings"]["clients"]
+        by_size = {size: interleaved[size]["summary"] for size in interleaved["settings"]["sizes"]}
+        for size, one in by_size.items():
+            rates = {name.removesuffix(" per_s"): values for name, values in one.items() if "per_s" in name}
+            bound, ours = rates.pop(UPPER_BOUND), rates.pop(SKINSERVE)
+            best = max(rates, key=lambda name: rates[name]["median"])
+            yield (
+                f"lesion photos/s, {size}, {clients} clients",
+                spread(ours),
+                f"{number(rates[best]['median'])} ({best.partition(',')[0]})",
+                number(bound["median"]),
+                "",
+            )
+            yield (
+                f"its ratio, {size}",
+                "",
+                spread(one["times_best_baseline_with_engine"]),
+                spread(one["share_of_upper_bound"]),
+                "1.0; " + {"12 MP": "0.80"}.get(size, "0.85"),
+            )
+        if one := by_size.get("224 px"):
+            extra = spread(one["single_client_extra_ms"], " ms")
+            yield "one client, 224 px: latency above the loop", extra, "", "", "4 ms"
+    if decode := measured.get("decode", {}).get("by_size", {}).get("12 MP"):
+        ms = {name: spread(values, " ms") for name, values in decode["ms"].items()}
+        yield "12 MP JPEG to the network's input", ms[SKINSERVE_DECODE], f"{ms[PILLOW]} (Pillow)", "", "25 ms"
+    if rest := measured.get("start_and_memory"):
+        totals = next(iter(rest["summary"].values()))["totals"]
+        memory = {name: value / 1000 for name, value in totals["all_memory_mb"].items()}
+        yield "memory at rest, all processes", spread(memory, " GB"), "", "", "2.0 GB"
+        yield "start to ready, packages installed", spread(totals["ready_s"], " s"), "", "", "15 s"
+        yield "cores in use at rest", spread(totals["cores_at_rest"]), "", "", "0.08"
+    if overload := measured.get("overload"):
+        settings, one = overload["settings"], overload["summary"]
+        what = f"overload, {settings['load_factor']:g} times the capacity for {settings['seconds']:g} s"
+        accepted = spread(one["accepted_p99_in_batches"], " batches")
+        yield f"{what}: p99 of accepted requests", accepted, "", "", "5 batches"
+        yield "overload: p99 of rejections", spread(one["rejected_p99_ms"], " ms"), "", "", "100 ms"
+        yield "overload: growth of memory", spread(one["memory_growth_mb"], " MB"), "", "", ""
+        recovery = spread(one["recovery_s"], " s")
+        yield "overload: usual latency of one client again after", recovery, "", "", "5 s"
+
+
+def detail_rows(measured: dict[str, Metrics]) -> Iterator[Row]:
+    """Yield the rows of all other measurements that have results."""
     if engines := measured.get("engine", {}).get("lesion", {}).get("batch 8"):
         int8 = {name: one["speedup"] for name, one in engines.items() if name.endswith("int8")}
         best = max(int8, key=lambda name: int8[name])
@@ -18,18 +69,12 @@ def main_rows(measured: dict[str, Metrics]) -> Iterator[Row]:
         for size, one in lesion.items():
             speedup = spread(one["times_best_eager_baseline"], "x")
             yield f"{size} JPEG to lesion response, against the best eager baseline", "2.5x", speedup
-        yield from _bound_rows(lesion, "")
-    if interleaved := measured.get("interleaved"):
-        by_size = {size: interleaved[size]["summary"] for size in interleaved["settings"]["sizes"]}
-        yield from _bound_rows(by_size, f", interleaved turns of {interleaved['settings']['seconds']:g} s")
     if path := measured.get("request_path", {}).get("summary"):
         for size, one in path.items():
             target = "0.5" if size == "50 KB" else ""
             yield f"echo of {size}, share of the rate of FastAPI", target, spread(one["share_of_fastapi"])
     if faces := measured.get("face_and_progress_of_photos", measured.get("face_and_progress")):
         yield from _face_rows(faces)
-    if overload := measured.get("overload"):
-        yield from _overload_rows(overload)
     if failures := measured.get("replica_failures"):
         yield from _failure_rows(failures)
     if node := measured.get("node_failure"):
@@ -43,19 +88,6 @@ def main_rows(measured: dict[str, Metrics]) -> Iterator[Row]:
     for count, one in measured.get("replicas", {}).get("summary", {}).items():
         replicas = "1 replica" if count == "1" else f"{count} replicas"
         yield f"{replicas}, share of the ideal rate", "", spread(one["share_of_ideal"])
-
-
-def _bound_rows(by_size: Metrics, how: str) -> Iterator[Row]:
-    """Yield comparisons with the upper bound, and with baselines that have the skinserve engine."""
-    for size, one in by_size.items():
-        yield f"{size}, share of the in-process upper bound{how}", "0.90", spread(one["share_of_upper_bound"])
-    for size, one in by_size.items():
-        target = {"224 px": "1.0x", "12 MP": "1.5x"}.get(size, "")
-        speedup = spread(one["times_best_baseline_with_engine"], "x")
-        yield f"{size}, against the best baseline with the skinserve engine{how}", target, speedup
-    for size, one in by_size.items():
-        extra = spread(one["single_client_extra_ms"], " ms")
-        yield f"{size}, single client, HTTP latency above the in-process latency{how}", "10 ms", extra
 
 
 def _face_rows(faces: Metrics) -> Iterator[Row]:
@@ -82,18 +114,6 @@ def _face_rows(faces: Metrics) -> Iterator[Row]:
     convlstm = faces["convlstm"]
     yield "ConvLSTM, 8 photos, against 30 padded steps", "3x", spread(convlstm["speedup"], "x")
     yield "its largest difference of a probability", "1e-4", f"{convlstm['largest_difference']:.0e}"
-
-
-def _overload_rows(overload: Metrics) -> Iterator[Row]:
-    settings, memory = overload["settings"], overload["memory_mb"]
-    what = f"overload, {settings['load_factor']:g} times the capacity for {settings['seconds']:g} s"
-    accepted = f"{number(overload['accepted_p99_in_batches'])} full batches"
-    yield f"{what}: p99 of accepted requests", "time of 4 full batches", accepted
-    yield "overload: p99 of rejections", "100 ms", f"{number(overload['rejected_p99_ms'])} ms"
-    yield "overload: memory before and highest", "equal", f"{memory['before']} and {memory['highest']} MB"
-    recovery = overload["recovery_s"]
-    result = "never" if recovery is None else f"{number(recovery)} s"
-    yield "overload: usual latency of a single client again after", "5 s", result
 
 
 def _failure_rows(failures: Metrics) -> Iterator[Row]:

@@ -17,11 +17,8 @@ from typing import Protocol
 
 import psutil
 import pytest
-import torch
 import yaml
 from hypothesis import settings
-
-from tests.random_checkpoints import write_lesion, write_progress
 
 ROOT = Path(__file__).parents[1]
 
@@ -62,7 +59,8 @@ def pytest_runtest_setup() -> None:
 
     Product code sets the threads of the whole process, and a test must not depend on the one before it.
     """
-    torch.set_num_threads(1)
+    if torch := sys.modules.get("torch"):  # tests of the page do without it
+        torch.set_num_threads(1)
 
 
 @dataclass
@@ -222,6 +220,8 @@ def _config(tmp_path_factory: pytest.TempPathFactory, allowed_origin: str) -> Pa
     Headers of a proxy are trusted, for tests/e2e/test_reverse_proxy.py. The default is tested in
     tests/serve/runtime/test_forwarded_headers.py and tests/ui/test_site.py.
     """
+    from tests.random_checkpoints import write_lesion, write_progress  # imports PyTorch
+
     config = yaml.safe_load((ROOT / "serve" / "local.yaml").read_text(encoding="utf-8"))
     folder = tmp_path_factory.mktemp("checkpoints")
     api, page = config["applications"]

@@ -1,7 +1,8 @@
 """Serve files from memory with an ETag: the browser asks for each one, and gets 304 if it has not changed."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 
 from fastapi import FastAPI, Request, Response
@@ -28,7 +29,17 @@ def add_files(site: FastAPI, files: Mapping[str, bytes]) -> None:
         files: content by path, relative to the page, with a suffix of ``_TYPES``.
     """
     for path, content in files.items():
-        _add_file(site, path, content)
+        _add_file(site, path, _File(content))
+
+
+def add_drawn_files(site: FastAPI, files: Mapping[str, Callable[[], bytes]]) -> None:
+    """Add a route for each file whose content is made in a thread, at its first request.
+
+    Args:
+        files: what returns the content by path, relative to the page, with a suffix of ``_TYPES``.
+    """
+    for path, make in files.items():
+        _add_drawn_file(site, path, cache(lambda make=make: _File(make())))
 
 
 def scripts() -> dict[str, bytes]:
@@ -46,12 +57,31 @@ def _style(name: str) -> bytes:
     return (TEMPLATES / f"{name}.css").read_bytes()
 
 
-def _add_file(site: FastAPI, path: str, content: bytes) -> None:
-    headers = {"ETag": f'"{hashlib.sha256(content).hexdigest()[:32]}"', "Cache-Control": "no-cache"}
+class _File:
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+        self._headers = {
+            "ETag": f'"{hashlib.sha256(content).hexdigest()[:32]}"',
+            "Cache-Control": "no-cache",
+        }
+
+    def answer(self, request: Request, media_type: str) -> Response:
+        if self._headers["ETag"] in request.headers.get("if-none-match", ""):
+            return Response(status_code=304, headers=self._headers)
+        return Response(self._content, media_type=media_type, headers=self._headers)
+
+
+def _add_file(site: FastAPI, path: str, file: _File) -> None:
     media_type = _TYPES[Path(path).suffix]
 
     @site.get(f"/{path}")
-    async def file(request: Request) -> Response:
-        if headers["ETag"] in request.headers.get("if-none-match", ""):
-            return Response(status_code=304, headers=headers)
-        return Response(content, media_type=media_type, headers=headers)
+    async def answer(request: Request) -> Response:
+        return file.answer(request, media_type)
+
+
+def _add_drawn_file(site: FastAPI, path: str, make: Callable[[], _File]) -> None:
+    media_type = _TYPES[Path(path).suffix]
+
+    @site.get(f"/{path}")
+    def answer(request: Request) -> Response:  # not async: FastAPI calls it in a thread
+        return make().answer(request, media_type)

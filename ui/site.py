@@ -1,11 +1,13 @@
 """The page as a FastAPI application, without Ray; it holds no state of its visitors."""
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from functools import partial
 
 from fastapi import FastAPI, Request
 from fastapi.middleware.gzip import GZipMiddleware
 from fastapi.responses import HTMLResponse, PlainTextResponse
+from PIL import Image
 
 from samples.lesion import draw_lesion
 from samples.series import draw_series
@@ -16,10 +18,10 @@ from ui.client import ApiClient
 from ui.config import UiConfig
 from ui.document import Document
 from ui.errors import add_error_handler
-from ui.examples import Example, make_example
+from ui.examples import Example
 from ui.gradio_mount import GradioMount
 from ui.install import add_install_routes
-from ui.memory_files import add_files, scripts, styles
+from ui.memory_files import add_drawn_files, add_files, scripts, styles
 from ui.preview_route import add_preview_route
 from ui.relay import add_relay
 from ui.render_routes import add_render_routes
@@ -27,6 +29,7 @@ from ui.rendering import TEMPLATES
 from ui.settings import PageSettings
 from ui.translation import N_, language_of
 
+_DAYS = 5
 _SEEDS = (1, 2, 17)  # by weights/lesion version 5: benign twice, then inconclusive
 _POLICY = (  # templates have style attributes; photos are data and blobs
     "default-src 'self'; style-src 'self' 'unsafe-inline'; "
@@ -69,7 +72,7 @@ def build_site(config: UiConfig, api: ApiClient | None = None) -> FastAPI:
     _add_document(site, settings)
     add_files(site, {**scripts(), **styles(), "favicon.ico": (TEMPLATES / "favicon.svg").read_bytes()})
     for example in (*settings.lesion_examples, *settings.progress_examples):
-        add_files(site, example.files)
+        add_drawn_files(site, example.files)
     add_install_routes(site, settings)
     add_render_routes(site, api)
     add_preview_route(site, max_photo_bytes=config.max_photo_bytes)
@@ -115,13 +118,32 @@ def _add_alive(site: FastAPI) -> None:
 
 def _lesions() -> tuple[Example, ...]:
     return tuple(
-        make_example(f"lesion-{number}", N_("Drawing %(number)s"), [draw_lesion(seed=seed)], number=number)
+        Example(
+            name=f"lesion-{number}",
+            title=N_("Drawing %(number)s"),
+            draw=partial(_drawn_lesion, draw_lesion, seed),
+            number=number,
+        )
         for number, seed in enumerate(_SEEDS, start=1)
     )
 
 
+def _drawn_lesion(draw: Callable[..., Image.Image], seed: int) -> list[Image.Image]:
+    return [draw(seed=seed)]
+
+
 def _series() -> tuple[Example, ...]:
     return (
-        make_example("better", N_("Five days, getting better"), draw_series(improving=True, seed=13)),
-        make_example("worse", N_("Five days, getting worse"), draw_series(improving=False, seed=7)),
+        Example(
+            name="better",
+            title=N_("Five days, getting better"),
+            draw=partial(draw_series, improving=True, num_photos=_DAYS, seed=13),
+            num_photos=_DAYS,
+        ),
+        Example(
+            name="worse",
+            title=N_("Five days, getting worse"),
+            draw=partial(draw_series, improving=False, num_photos=_DAYS, seed=7),
+            num_photos=_DAYS,
+        ),
     )

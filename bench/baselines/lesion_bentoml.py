@@ -1,10 +1,9 @@
 """BentoML with adaptive batching: ``bentoml serve bench.baselines.lesion_bentoml:Lesion``."""
 
+from pathlib import Path
 from typing import Any
 
 import bentoml  # pyright: ignore[reportMissingImports]
-import numpy as np
-from PIL import Image
 
 from bench.baselines.classifier import MAX_BATCH_SIZE, WORKERS, Classifier
 
@@ -17,6 +16,6 @@ class Lesion:
         self.classifier = Classifier()
 
     @bentoml.api(batchable=True, max_batch_size=MAX_BATCH_SIZE, max_latency_ms=60_000)
-    def predict(self, file: list[Image.Image]) -> list[dict[str, Any]]:
+    def predict(self, file: list[Path]) -> list[dict[str, Any]]:
         """Classify one batch."""
-        return self.classifier(np.stack([self.classifier.resize(image) for image in file]))
+        return self.classifier([self.classifier.prepare(path.read_bytes()) for path in file])

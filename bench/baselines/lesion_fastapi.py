@@ -1,6 +1,6 @@
 """FastAPI and uvicorn: ``uvicorn bench.baselines.lesion_fastapi:app --workers N``.
 
-Starlette's threads decode; a task collects batches for a compute thread.
+Starlette's threads prepare; a task collects batches for a compute thread.
 """
 
 import asyncio
@@ -8,13 +8,12 @@ import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
 
-import numpy as np
 from fastapi import FastAPI, UploadFile
 from fastapi.concurrency import run_in_threadpool
 
 from bench.baselines.classifier import BATCH_WAIT_S, MAX_BATCH_SIZE, Classifier
 
-QueuedPhoto = tuple[np.ndarray, "asyncio.Future[dict[str, Any]]"]
+QueuedPhoto = tuple[Any, "asyncio.Future[dict[str, Any]]"]
 
 
 @contextlib.asynccontextmanager
@@ -38,9 +37,9 @@ async def health() -> None:
 @app.post("/predict")
 async def predict(file: UploadFile) -> dict[str, Any]:
     """Classify one photo."""
-    image_HWC = await run_in_threadpool(app.state.classifier.decode, await file.read())
+    prepared = await run_in_threadpool(app.state.classifier.prepare, await file.read())
     result: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
-    await app.state.queue.put((image_HWC, result))
+    await app.state.queue.put((prepared, result))
     return await result
 
 
@@ -51,7 +50,7 @@ async def _compute_batches(classifier: Classifier, queue: "asyncio.Queue[QueuedP
             async with asyncio.timeout(BATCH_WAIT_S):
                 while len(batch) < MAX_BATCH_SIZE:
                     batch.append(await queue.get())
-        results = await asyncio.to_thread(classifier, np.stack([image for image, _ in batch]))
+        results = await asyncio.to_thread(classifier, [prepared for prepared, _ in batch])
         for (_, future), result in zip(batch, results, strict=True):
             if not future.done():
                 future.set_result(result)

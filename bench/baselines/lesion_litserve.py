@@ -5,14 +5,13 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import litserve  # pyright: ignore[reportMissingImports]
-import numpy as np
 from fastapi import Request
 
 from bench.baselines.classifier import BATCH_WAIT_S, MAX_BATCH_SIZE, THREADS, WORKERS, Classifier
 
 
 class LesionAPI(litserve.LitAPI):
-    """Classify the uploaded photo of each request; the photos of a batch are decoded in parallel."""
+    """Classify the uploaded photo of each request; the photos of a batch are prepared in parallel."""
 
     def setup(self, device: str) -> None:
         """Load the network, once per worker."""
@@ -23,11 +22,11 @@ class LesionAPI(litserve.LitAPI):
         """Return the bytes of the photo."""
         return request["file"].file.read()
 
-    def batch(self, inputs: list[bytes]) -> np.ndarray:
-        """Decode and stack the photos of a batch."""
-        return np.stack(list(self.threads.map(self.classifier.decode, inputs)))
+    def batch(self, inputs: list[bytes]) -> list[Any]:
+        """Prepare the photos of a batch."""
+        return list(self.threads.map(self.classifier.prepare, inputs))
 
-    def predict(self, x: np.ndarray) -> list[dict[str, Any]]:
+    def predict(self, x: list[Any]) -> list[dict[str, Any]]:
         """Classify a batch."""
         return self.classifier(x)
 

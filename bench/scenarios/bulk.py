@@ -19,18 +19,15 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import psutil
 import torch
 import tyro
 
 from bench import results
 from bench.photos import lesion_photos
+from bench.pipeline import Pipeline
 from bench.servers import ROOT
-from models.lesion.engine_loader import load_lesion_engine
-from models.lesion.gate import gate_of
-from models.lesion.localizer import Localizer
-from models.lesion.preparation import prepare_lesion
+from models.lesion.preparation import PreparedLesion
 from models.lesion.processor import num_cores
 
 BATCH_SIZE = 8
@@ -162,10 +159,7 @@ class Loop:
     def __init__(self, checkpoint: Path, folder: Path) -> None:
         self._files = sorted(folder.rglob("*.jpg"))
         self._cores = num_cores()
-        self._engine = load_lesion_engine(checkpoint, num_threads=self._cores)
-        gate = gate_of(self._engine.meta)
-        self._localizer = Localizer(checkpoint, gate) if gate else None
-        self._engine.ping()
+        self._pipeline = Pipeline(checkpoint, num_threads=self._cores)
 
     def batch_per_core(self) -> Measured:
         """Measure a thread for each core that does everything."""
@@ -197,12 +191,11 @@ class Loop:
         cpu_ms = 1000 * cpu_s / len(self._files)
         return Measured(len(self._files) / seconds, cpu_ms, cpu_ms)
 
-    def _prepare(self, file: Path) -> np.ndarray:
-        side_px = self._engine.meta.input_px
-        return prepare_lesion(file.read_bytes(), localizer=self._localizer, side_px=side_px).image_HWC
+    def _prepare(self, file: Path) -> PreparedLesion:
+        return self._pipeline.prepare(file.read_bytes())
 
-    def _classify(self, batch: list[np.ndarray]) -> None:
-        self._engine(np.stack(batch))
+    def _classify(self, batch: list[PreparedLesion]) -> None:
+        self._pipeline.classify(batch)
 
 
 def _batches(files: list[Path]) -> Iterator[list[Path]]:

@@ -1,4 +1,4 @@
-"""Decode and classify in a loop without a server: the upper bound for any server on these cores.
+"""Prepare and classify in a loop without a server: the upper bound for any server on these cores.
 
 ``bench.scenarios.lesion_http`` runs it as a child process and reads its JSON. With
 ``python -m bench.scenarios.in_process --background-load 0.3`` another process uses 30% of one core meanwhile.
@@ -19,14 +19,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import tyro
 
 from bench.photos import lesion_photos
-from bench.random_checkpoint import write_random_checkpoint
-from models.images import decode_square
-from models.lesion.engine_loader import load_lesion_engine
+from bench.pipeline import Pipeline
+from bench.servers import ROOT
 from models.lesion.processor import num_cores
 from models.lesion.runtimes import EngineName
 
@@ -45,8 +43,7 @@ while True:
 class Settings:
     """Classify the photos of a folder repeatedly."""
 
-    checkpoint: Path | None = None
-    """Lesion checkpoint; default: random weights, ResNet50 at 224 px."""
+    checkpoint: Path = ROOT / "weights" / "lesion"
     photos: Path | None = None
     """Folder of JPEGs; default: drawn lesions of 224 px."""
     engine: EngineName = "auto"
@@ -59,19 +56,18 @@ class Settings:
 def main(settings: Settings) -> None:
     """Print photos per second of both ways to batch, and the median latency of a single photo."""
     with tempfile.TemporaryDirectory() as scratch, background_load(settings.background_load):
-        checkpoint = settings.checkpoint or write_random_checkpoint(Path(scratch) / "lesion")
         photos = settings.photos or Path(scratch) / "photos"
         if settings.photos is None:
             write_photos("224 px", photos)
-        print(json.dumps(measure(settings, checkpoint, photos)))
+        print(json.dumps(measure(settings, settings.checkpoint, photos)))
 
 
 class InProcessLoop:
-    """Decode and classify the photos of a folder repeatedly."""
+    """Prepare and classify the photos of a folder repeatedly."""
 
     def __init__(self, checkpoint: Path, folder: Path, *, engine: EngineName, batch_size: int = 8) -> None:
         self._cores = num_cores()
-        self.engine = load_lesion_engine(checkpoint, num_threads=self._cores, engine=engine)
+        self.pipeline = Pipeline(checkpoint, num_threads=self._cores, engine=engine)
         self._photos = [file.read_bytes() for file in sorted(folder.glob("*.jpg"))]
         self._batch_size = batch_size
         self.strategies = {
@@ -82,12 +78,12 @@ class InProcessLoop:
             run(0.5)  # warm up
 
     def one_batch_on_all_cores(self, seconds: float) -> float:
-        """Return photos per second with all cores on one batch, decoded in threads."""
+        """Return photos per second with all cores on one batch, prepared in threads."""
         batch = list(itertools.islice(itertools.cycle(self._photos), self._batch_size))
         with ThreadPoolExecutor(self._cores) as threads:
             began, num_photos = time.perf_counter(), 0
             while (elapsed := time.perf_counter() - began) < seconds:
-                self.engine(np.stack(list(threads.map(self._decode, batch))))
+                self.pipeline.classify(list(threads.map(self.pipeline.prepare, batch)))
                 num_photos += self._batch_size
         return num_photos / elapsed
 
@@ -100,7 +96,7 @@ class InProcessLoop:
             torch.set_num_threads(1)
             num_photos = 0
             while time.perf_counter() - began < seconds:
-                self.engine(np.stack([self._decode(data) for data in batch]))
+                self.pipeline.classify([self.pipeline.prepare(data) for data in batch])
                 num_photos += size
             return num_photos
 
@@ -114,11 +110,8 @@ class InProcessLoop:
 
     def _single_s(self, data: bytes) -> float:
         began = time.perf_counter()
-        self.engine(self._decode(data)[None])
+        self.pipeline.classify([self.pipeline.prepare(data)])
         return time.perf_counter() - began
-
-    def _decode(self, data: bytes) -> np.ndarray:
-        return decode_square(data, side_px=self.engine.meta.input_px).image_HWC
 
 
 def measure(settings: Settings, checkpoint: Path, folder: Path) -> dict[str, Any]:
@@ -129,7 +122,7 @@ def measure(settings: Settings, checkpoint: Path, folder: Path) -> dict[str, Any
         "per_s": max(per_s.values()),
         **per_s,
         "single_photo_ms": loop.single_photo_ms(),
-        "engine": loop.engine.runtime,
+        "engine": loop.pipeline.engine.runtime,
     }
 
 

@@ -1,4 +1,4 @@
-"""skinserve, baselines with its engine, and the upper bound, interleaved in turns of seconds.
+"""skinserve, baselines with its whole pipeline, and the upper bound, interleaved in turns of seconds.
 
 Command: ``python -m bench.scenarios.interleaved``.
 
@@ -22,10 +22,10 @@ import uvloop
 from bench import results
 from bench.baselines.servers import lesion_servers
 from bench.load import LoadGenerator
-from bench.random_checkpoint import write_random_checkpoint
+from bench.photos import SIZES
 from bench.scenarios.in_process import InProcessLoop, write_photos
 from bench.scenarios.lesion_http import SKINSERVE, UPPER_BOUND, lesion_requests, skinserve_for_clients
-from bench.servers import RunningServer, run_server
+from bench.servers import ROOT, RunningServer, run_server
 from models.lesion.processor import num_cores
 from models.lesion.runtimes import EngineName
 
@@ -38,9 +38,10 @@ SINGLE_CLIENT = ", single client ms"
 class Settings:
     """Measure lesion photos over HTTP, interleaved."""
 
+    checkpoint: Path = ROOT / "weights" / "lesion"
     engine: EngineName = "auto"
     """Engine of skinserve, baselines and upper bound."""
-    sizes: tuple[str, ...] = ("224 px", "12 MP")
+    sizes: tuple[str, ...] = tuple(SIZES)
     clients: int = 16
     seconds: float = 3.0
     """Per turn."""
@@ -55,7 +56,7 @@ def main(settings: Settings) -> None:
     metrics: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as scratch, contextlib.ExitStack() as stack:
         folder = Path(scratch)
-        checkpoint = write_random_checkpoint(folder / "lesion")
+        checkpoint = settings.checkpoint
         photos = {size: write_photos(size, folder / "photos" / size) for size in settings.sizes}
         loops = {
             size: InProcessLoop(checkpoint, folder / "photos" / size, engine=settings.engine)

@@ -2,9 +2,9 @@
 
 Command: ``python -m bench.scenarios.lesion_http``.
 
-One server runs at a time, all of them in each round, so ratios compare measurements of the same minutes. The
-network is a ResNet50 at 224 px with random weights. All servers receive the same multipart forms. The limits
-of skinserve are raised to admit all clients; by default it rejects requests beyond two waiting batches.
+One server runs at a time, all of them in each round, so ratios compare measurements of the same minutes. All
+servers receive the same multipart forms. The limits of skinserve are raised to admit all clients; by default
+it rejects requests beyond two waiting batches.
 """
 
 import json
@@ -23,7 +23,6 @@ from bench.baselines.servers import EAGER, lesion_servers
 from bench.http_client import RequestTemplate
 from bench.load import LoadGenerator
 from bench.photos import SIZES, multipart_request
-from bench.random_checkpoint import write_random_checkpoint
 from bench.results import Metrics
 from bench.scenarios.in_process import write_photos
 from bench.servers import (
@@ -44,8 +43,7 @@ SKINSERVE, UPPER_BOUND = "skinserve", "in-process upper bound"
 class Settings:
     """Measure lesion photos over HTTP."""
 
-    checkpoint: Path | None = None
-    """Lesion checkpoint; default: random weights."""
+    checkpoint: Path = ROOT / "weights" / "lesion"
     engine: EngineName = "auto"
     """Engine of skinserve; the baselines run with it and with plain PyTorch."""
     sizes: tuple[str, ...] = tuple(SIZES)
@@ -67,7 +65,7 @@ def main(settings: Settings) -> None:
     rounds: list[Metrics] = []
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        checkpoint = settings.checkpoint or write_random_checkpoint(folder / "lesion")
+        checkpoint = settings.checkpoint
         photos = {size: write_photos(size, folder / "photos" / size) for size in settings.sizes}
         workers = settings.baseline_workers or num_cores()
         clients = max(settings.clients, default=1)

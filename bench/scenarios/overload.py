@@ -1,4 +1,4 @@
-"""Ten times more requests than the server can answer, for a minute: ``python -m bench.scenarios.overload``.
+"""Ten times more requests than the server can answer, for minutes: ``python -m bench.scenarios.overload``.
 
 Arrivals do not depend on responses. Measured are the latency of accepted and of rejected requests, memory,
 and the time until a single client has its usual latency again.
@@ -19,7 +19,7 @@ import yaml
 
 from bench.load import LoadGenerator
 from bench.photos import lesion_photos, raw_request
-from bench.results import FOLDER, Metrics, busy_cores, save, summarize
+from bench.results import FOLDER, Metrics, busy_cores, save, spread, summarize
 from bench.servers import RunningServer, run_server, skinserve_server
 from serve.__main__ import LOCAL_YAML
 from serve.lesion.config import LesionConfig
@@ -41,6 +41,8 @@ class Settings:
     seconds: float = 60
     capacity_seconds: float = 15
     """Length of the load that measures the capacity."""
+    runs: int = 3
+    """One after the other, on one server."""
     out: Path = FOLDER
 
 
@@ -54,9 +56,23 @@ def main() -> None:
         tempfile.TemporaryDirectory() as folder,
         run_server(skinserve_server(config, Path(folder))) as server,
     ):
-        metrics = uvloop.run(measure(server, settings, lesion.max_batch_size))
+        runs = [uvloop.run(measure(server, settings, lesion.max_batch_size)) for _ in range(settings.runs)]
+    metrics: Metrics = {"runs": runs, "summary": summarize_runs(runs)}
     save("overload", settings, metrics, load_before=load_before, folder=settings.out)
     print(yaml.safe_dump(metrics, sort_keys=False))
+
+
+def summarize_runs(runs: list[Metrics]) -> Metrics:
+    """Return the spread over the runs; a run without recovery counts as ``RECOVERY_TIMEOUT_S``."""
+    names = ("accepted_p99_in_batches", "rejected_p99_ms", "share_of_capacity")
+    recovery = [RECOVERY_TIMEOUT_S if one["recovery_s"] is None else one["recovery_s"] for one in runs]
+    return {
+        **{name: spread([one[name] for one in runs]) for name in names},
+        "recovery_s": spread(recovery),
+        "memory_growth_mb": spread(
+            [one["memory_mb"]["highest"] - one["memory_mb"]["before"] for one in runs]
+        ),
+    }
 
 
 async def measure(server: RunningServer, settings: Settings, batch_size: int) -> Metrics:

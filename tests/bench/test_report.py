@@ -1,34 +1,41 @@
 import re
 from collections import Counter
+from pathlib import Path
+from typing import Any
 
 import pytest
+from PIL import Image
 
 from bench import report, results
 from bench.load import LoadResult
-from bench.report_rows import main_rows
+from bench.report_plot import draw_throughput
+from bench.report_rows import detail_rows, main_rows
 from bench.scenarios import interleaved, lesion_http, replicas, request_path
 from bench.scenarios.face_and_progress import iou
+from bench.scenarios.overload import summarize_runs as overload_summary
 
 
 def test_tables_replace_the_text_between_the_marks() -> None:
-    text = f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n"
+    begin, end = "<!-- bench.report: main begin -->", "<!-- bench.report: main end -->"
 
-    changed = report.with_tables(text, "new")
+    changed = report.with_tables(f"before\n{begin}\nold\n{end}\nafter\n", "main", "new")
 
-    assert changed == f"before\n{report.BEGIN}\nnew\n{report.END}\nafter\n"
+    assert changed == f"before\n{begin}\nnew\n{end}\nafter\n"
 
 
 def test_a_document_without_marks_is_rejected() -> None:
     with pytest.raises(ValueError, match="needs the lines"):
-        report.with_tables("no marks", "new")
+        report.with_tables("no marks", "main", "new")
 
 
 def test_the_tables_of_the_document_match_the_results() -> None:
     text = report.DOCUMENT.read_text(encoding="utf-8")
 
-    tables = report.report(report.read_results(report.FOLDER), report.read_results(report.FOLDER / "full"))
+    measured, full = report.read_results(report.FOLDER), report.read_results(report.FOLDER / "full")
+    changed = report.with_tables(text, "main", report.main_table(measured))
+    changed = report.with_tables(changed, "details", report.detail_tables(measured | full))
 
-    assert report.with_tables(text, tables) == text, "run python -m bench.report"
+    assert changed == text, "run python -m bench.report"
 
 
 def test_commands_of_the_document_are_modules_of_bench() -> None:
@@ -97,26 +104,19 @@ def test_skinserve_is_compared_with_the_best_baseline_of_each_kind_and_the_upper
     assert summary["single_client_extra_ms"]["median"] == 6
 
 
-def test_the_report_contains_rates_latencies_and_a_warning_of_a_busy_machine() -> None:
+def test_the_details_contain_rates_and_latencies() -> None:
     rounds = [_lesion_round()]
     open_loop = {"per_s": 12.0, "p50_ms": 30.0, "p95_ms": 40.0, "p99_ms": 45.0}
     for name in ("skinserve", "FastAPI, skinserve engine"):
         rounds[0][name]["12 MP"]["16"]["open_loop"] = open_loop
-    metrics = {
-        "measured_on": "2026-11-22",
-        "machine": results.machine(),
-        "load_before": 3.0,
-        "rounds": rounds,
-        "summary": lesion_http.summary(rounds),
-    }
+    metrics = {"rounds": rounds, "summary": lesion_http.summary(rounds)}
 
-    text = report.report({"lesion_http": metrics}, {})
+    text = report.detail_tables({"lesion_http": metrics})
 
-    assert "| 12 MP, against the best baseline with the skinserve engine | 1.5x | 2x |" in text
+    assert "| 12 MP JPEG to lesion response, against the best eager baseline | 2.5x | 3x |" in text
     assert "| 12 MP | skinserve | 10 | 18 | 50 / 70 | 30 / 45 |" in text
     assert "| 12 MP | FastAPI, skinserve engine |  | 9 | 50 / 70 | 30 / 45 |" in text
     assert "| 12 MP | in-process upper bound |  | 20 |  |  |" in text
-    assert "busy before lesion_http" in text
 
 
 def test_cpu_time_is_listed_by_process_for_skinserve_and_in_total_for_baselines() -> None:
@@ -132,7 +132,7 @@ def test_cpu_time_is_listed_by_process_for_skinserve_and_in_total_for_baselines(
         one["LitServe, eager PyTorch"]["12 MP"]["16"]["cpu_ms_per_photo"] = {"python": 90.0, "sh": 1.0}
 
     metrics = {"rounds": rounds, "summary": lesion_http.summary(rounds)}
-    text = report.report({"lesion_http": metrics}, {})
+    text = report.detail_tables({"lesion_http": metrics})
 
     assert "| CPU ms per photo, most clients | 12 MP |" in text
     assert "| skinserve | 25.3 |\n| of which LesionClassifier | 25 |\n| of which haproxy | 0.2 |" in text
@@ -140,7 +140,7 @@ def test_cpu_time_is_listed_by_process_for_skinserve_and_in_total_for_baselines(
     assert "| LitServe, eager PyTorch | 91 |" in text
 
 
-def test_interleaved_turns_are_compared_within_their_cycle() -> None:
+def _interleaved() -> dict[str, Any]:
     cycles = [
         {
             "skinserve": skinserve,
@@ -152,46 +152,64 @@ def test_interleaved_turns_are_compared_within_their_cycle() -> None:
         }
         for skinserve, upper_bound in ((9.0, 10.0), (4.0, 5.0), (9.0, 9.0))
     ]
-    settings = {"sizes": ["12 MP"], "seconds": 3.0}
-    metrics = {"settings": settings, "12 MP": {"cycles": cycles, "summary": interleaved.summary(cycles)}}
+    settings = {"sizes": ["224 px"], "seconds": 3.0, "clients": 16}
+    summary = interleaved.summary(cycles)
+    return {"settings": settings, "224 px": {"cycles": cycles, "summary": summary}}
 
-    rows = list(main_rows({"interleaved": metrics}))
 
-    how = ", interleaved turns of 3 s"
+def test_interleaved_turns_are_compared_within_their_cycle() -> None:
+    rows = list(main_rows({"interleaved": _interleaved()}))
+
     assert rows == [
-        (f"12 MP, share of the in-process upper bound{how}", "0.90", "0.9 (0.8 to 1)"),
-        (
-            f"12 MP, against the best baseline with the skinserve engine{how}",
-            "1.5x",
-            "0.9x (0.4 to 0.9)",
-        ),
-        (f"12 MP, single client, HTTP latency above the in-process latency{how}", "10 ms", "4 ms"),
+        ("lesion photos/s, 224 px, 16 clients", "9 (4 to 9)", "10 (LitServe)", "9", ""),
+        ("its ratio, 224 px", "", "0.9 (0.4 to 0.9)", "0.9 (0.8 to 1)", "1.0; 0.85"),
+        ("one client, 224 px: latency above the loop", "4 ms", "", "", "4 ms"),
     ]
 
 
-def test_the_main_table_names_the_fastest_int8_engine() -> None:
+def test_the_main_table_names_a_busy_machine() -> None:
+    conditions = {"measured_on": "2026-11-22", "machine": results.machine(), "load_before": 3.0}
+
+    text = report.main_table({"interleaved": _interleaved() | conditions})
+
+    assert "busy before interleaved" in text and "Date: 2026-11-22" in text
+
+
+def test_the_plot_has_a_bar_for_each_server(tmp_path: Path) -> None:
+    draw_throughput(_interleaved(), tmp_path / "plot.png")
+
+    with Image.open(tmp_path / "plot.png") as plot:
+        assert plot.width > 300
+
+
+def test_the_details_name_the_fastest_int8_engine() -> None:
     speedups = {"pytorch": 1, "onnxruntime": 1.2, "onnxruntime-int8": 2.4, "onednn-int8": 3.1}
     engines = {name: {"speedup": value} for name, value in speedups.items()}
 
-    rows = list(main_rows({"engine": {"lesion": {"batch 8": engines}}}))
+    rows = list(detail_rows({"engine": {"lesion": {"batch 8": engines}}}))
 
     assert rows == [("int8 engine against eager PyTorch, batches of 8", "2.5x", "3.1x (onednn-int8)")]
 
 
 def test_the_main_table_contains_latencies_and_recovery_of_an_overload() -> None:
-    overload = {
-        "settings": {"load_factor": 10, "seconds": 60},
-        "accepted_p99_in_batches": 3.21,
-        "rejected_p99_ms": 12.0,
-        "memory_mb": {"before": 3000, "highest": 3010},
-        "recovery_s": None,
-    }
+    runs = [
+        {
+            "accepted_p99_in_batches": batches,
+            "rejected_p99_ms": 12.0,
+            "share_of_capacity": 0.5,
+            "memory_mb": {"before": 3000, "highest": 3010},
+            "recovery_s": recovery_s,
+        }
+        for batches, recovery_s in ((3.21, 0.5), (4.0, None), (3.0, 0.5))
+    ]
+    overload = {"settings": {"load_factor": 10, "seconds": 60}, "summary": overload_summary(runs)}
 
-    rows = [" | ".join(row) for row in main_rows({"overload": overload})]
+    rows = {row[0]: row[1] for row in main_rows({"overload": overload})}
 
-    what = "overload, 10 times the capacity for 60 s"
-    assert f"{what}: p99 of accepted requests | time of 4 full batches | 3.21 full batches" in rows
-    assert "overload: usual latency of a single client again after | 5 s | never" in rows
+    what = "overload, 10 times the capacity for 60 s: p99 of accepted requests"
+    assert rows[what] == "3.21 batches (3 to 4)"
+    assert rows["overload: usual latency of one client again after"] == "0.5 s (0.5 to 60)"
+    assert rows["overload: growth of memory"] == "10 MB"
 
 
 def test_replicas_are_compared_with_the_ideal_rate() -> None:

@@ -37,7 +37,7 @@ from serve.schemas import (
     Reason,
     ReasonCode,
 )
-from tests.e2e.conftest import chromium as chromium
+from tests.chromium import chromium as chromium
 from ui.client import ApiClient
 from ui.config import UiConfig
 
@@ -359,7 +359,7 @@ def small_examples(monkeypatch: pytest.MonkeyPatch) -> None:
 def patch_examples(patch: pytest.MonkeyPatch) -> None:
     picture = Image.new("RGB", (64, 48), "tan")
     patch.setattr(ui.site, "draw_lesion", lambda seed: picture)
-    patch.setattr(ui.site, "draw_series", lambda improving, seed: [picture] * 2)
+    patch.setattr(ui.site, "draw_series", lambda improving, num_photos, seed: [picture] * num_photos)
 
 
 @pytest.fixture(scope="module")

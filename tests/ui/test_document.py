@@ -9,7 +9,6 @@ import ui.site
 from serve.schemas import PHOTO_FORMAT_NAMES
 from ui.client import ApiClient
 from ui.config import UiConfig
-from ui.gradio_api import Endpoints, build_blocks
 from ui.memory_files import SCRIPTS, scripts
 from ui.page import TABS
 
@@ -106,6 +105,8 @@ async def test_every_text_that_a_script_names_is_in_the_document(browser):
 
 
 def test_gradio_has_the_endpoints_and_no_components(client):
+    from ui.gradio_api import Endpoints, build_blocks  # takes seconds to import
+
     blocks = build_blocks(Endpoints(client))
 
     assert {function.name for function in blocks.fns.values()} == {"lesion", "models", "progress"}

@@ -20,8 +20,6 @@ from tests.int8_checkpoint import noise_images, patch_images
 from tests.random_checkpoints import random_meta
 
 INT8 = supported_int8_runtimes()
-PYTORCH = pytest.param("pytorch", marks=pytest.mark.slow)
-"""Slow for ensembles: they are loaded by default in ONNX Runtime on a CPU."""
 
 
 @pytest.fixture(scope="module", params=["pytorch", "onnxruntime"])
@@ -92,7 +90,8 @@ def test_ping_raises_for_a_network_with_nan_weights(lesion_folder: Path, progres
         engine.ping()
 
 
-@pytest.mark.parametrize("name", [PYTORCH, "onnxruntime"])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["pytorch", "onnxruntime"])
 def test_serving_an_ensemble_gives_the_probabilities_of_training(ensemble_folder: Path, name: EngineName):
     engine = load_lesion_engine(ensemble_folder, engine=name)
     net = LesionEnsemble(num_members=2, num_diagnoses=2, input_px=64).eval()
@@ -165,14 +164,10 @@ def reference_scope(folder: Path, image_BHWC: np.ndarray) -> np.ndarray:
     return logits.scope_B.sigmoid().numpy()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "tolerance"),
-    [
-        *((one, 0.05) for one in INT8),
-        pytest.param("onnxruntime", 1e-5, marks=pytest.mark.slow),
-        pytest.param("pytorch", 1e-5, marks=pytest.mark.slow),
-        pytest.param("pytorch-bf16", 0.05, marks=pytest.mark.slow),
-    ],
+    [("onnxruntime", 1e-5), ("pytorch", 1e-5), ("pytorch-bf16", 0.05), *((one, 0.05) for one in INT8)],
 )
 def test_every_engine_returns_the_scope(scope_folder: Path, name: EngineName, tolerance: float):
     image = patch_images(7)
