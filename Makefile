@@ -15,7 +15,7 @@ help:
 	@echo 'make format   let ruff format and fix'
 	@echo 'make lock     compile requirements.lock from pyproject.toml, and those of bench/baselines and tests/e2e'
 	@echo 'make proto    generate the Python code of the gRPC service'
-	@echo 'make bench    measure the main table of docs/performance.md in half an hour; make bench-full more sizes and loads'
+	@echo 'make bench    measure the main table of docs/performance.md in half an hour; make bench-full the other tables'
 
 serve: .venv/installed
 	@exec $(BIN)/python -m serve --host $(HOST) --port $(PORT)
@@ -58,7 +58,7 @@ format: .venv/installed
 lock: .venv/installed
 	$(BIN)/uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes \
 		--no-header --quiet --upgrade -o requirements.lock
-	sed -nE 's/^((fastapi|numpy|onnx|onnxruntime|pillow|torch|torchvision|uvicorn)==.*) \\$$/\1/p' requirements.lock | \
+	sed -nE 's/^((fastapi|numpy|onnx|onnxruntime|pi-heif|pillow|pydantic|safetensors|scipy|torch|torchvision|uvicorn)==.*) \\$$/\1/p' requirements.lock | \
 		$(BIN)/uv pip compile bench/baselines/requirements.in --constraint /dev/stdin --universal --python-version 3.11 \
 		--generate-hashes --no-header --quiet --upgrade -o bench/baselines/requirements.lock
 	$(BIN)/uv pip compile tests/e2e/triton_client/requirements.in --universal --python-version 3.11 \

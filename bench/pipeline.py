@@ -37,10 +37,11 @@ class Pipeline:
 
         Raises:
             PhotoError: the photo cannot be decoded.
+            ValueError: the gate rejects it; a measurement needs photos that the network classifies.
         """
         prepared = prepare_lesion(data, localizer=self._localizer, side_px=self.meta.input_px)
-        if self._gate is not None:
-            find_problems_before(prepared, self._gate)
+        if self._gate is not None and (problems := find_problems_before(prepared, self._gate)):
+            raise ValueError(f"the gate rejects a photo of the measurement: {problems[0]}")
         return prepared
 
     def classify(self, prepared: Sequence[PreparedLesion]) -> tuple[np.ndarray, np.ndarray]:

@@ -30,7 +30,7 @@ def main_rows(measured: dict[str, Metrics]) -> Iterator[MainRow]:
                 "",
             )
             yield (
-                f"its ratio, {size}",
+                f"ratio of skinserve to it, {size}",
                 "",
                 spread(one["times_best_baseline_with_engine"]),
                 spread(one["share_of_upper_bound"]),
@@ -55,7 +55,9 @@ def main_rows(measured: dict[str, Metrics]) -> Iterator[MainRow]:
         yield f"{what}: p99 of accepted requests", accepted, "", "", "5 batches"
         yield "overload: p99 of rejections", spread(one["rejected_p99_ms"], " ms"), "", "", "100 ms"
         yield "overload: growth of memory", spread(one["memory_growth_mb"], " MB"), "", "", ""
-        recovery = spread(one["recovery_s"], " s")
+        recovery = spread(one["recovery_s"], " s") if one["recovery_s"] else "never"
+        if one["recovery_s"] and one["num_not_recovered"]:
+            recovery += f", in {one['num_not_recovered']} runs never"
         yield "overload: usual latency of one client again after", recovery, "", "", "5 s"
 
 

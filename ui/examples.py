@@ -58,10 +58,10 @@ class Example:
             if not self._contents:
                 pictures = self.draw()
                 days = (_FIRST_DAY + timedelta(days=n) for n in range(self.num_photos))
-                photos = map(_as_jpeg, pictures, days)
+                photos = [_as_jpeg(picture, day) for picture, day in zip(pictures, days, strict=True)]
                 tiles = map(_tile, pictures if len(pictures) == 1 else (pictures[0], pictures[-1]))
-                self._contents.update(zip(self.photo_addresses, photos, strict=True))
-                self._contents.update(zip(self.tile_addresses, tiles, strict=True))
+                contents = dict(zip(self.photo_addresses, photos, strict=True))
+                self._contents.update(contents | dict(zip(self.tile_addresses, tiles, strict=True)))
         return self._contents[address]
 
 

@@ -41,6 +41,8 @@ class Item:
     needs_cuda: bool = False
 
 
+END_S = 30.0
+"""For an item over its time to stop a server or a training."""
 ITEMS = {
     "environment": Item(inference.environment, 30),
     "replay": Item(inference.replay, 60, needs_cuda=True),
@@ -133,7 +135,7 @@ def _conditions(setup: Setup) -> Result:
 
 
 def run_in_child(name: str, setup: Setup, limit_s: float) -> Result:
-    """Run an item in a child process; kill its process group after ``limit_s``."""
+    """Run an item in a child process; end it and its process group after ``limit_s``."""
     started = time.monotonic()
     result: Result = (
         {"status": "failed", "error": f"stopped after {limit_s:.0f} s; run this item alone"}
@@ -150,6 +152,8 @@ def run_in_child(name: str, setup: Setup, limit_s: float) -> Result:
             error = f"the process ended with exit code {process.exitcode}"
             result |= {"status": "failed", "error": error}
     finally:
+        process.terminate()
+        process.join(END_S)
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid or 0, signal.SIGKILL)
         process.kill()
@@ -160,6 +164,7 @@ def run_in_child(name: str, setup: Setup, limit_s: float) -> Result:
 
 def _item_process(pipe: Connection, name: str, setup: Setup) -> None:
     os.setsid()  # a process group of its own
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # ends what the item has started
     os.dup2(2, 1)  # stdout is for results only
     if not setup.on_gpu:
         torch.set_num_threads(1)

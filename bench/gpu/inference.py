@@ -29,7 +29,10 @@ from models.lesion.engine_loader import load_lesion_engine
 from models.lesion.runtimes import EngineName
 from samples.lesion import draw_lesion
 
-PACKAGES = ("pydantic", "safetensors", "filelock", "pyarrow", "sklearn", "tensorboard")
+PACKAGES = (
+    *("pydantic", "safetensors", "httpx", "psutil", "filelock", "pyarrow", "sklearn", "tensorboard"),
+    *("ray", "tyro"),
+)
 MAX_BF16_DIFFERENCE = 0.05
 """Of a probability, bfloat16 against float32."""
 MAX_FLOAT32_DIFFERENCE = 1e-3

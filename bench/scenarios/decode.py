@@ -5,7 +5,6 @@ turns, photo by photo.
 """
 
 import io
-import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -46,7 +45,9 @@ def main(settings: Settings) -> None:
     side = meta.input_px
 
     def pillow(data: bytes) -> np.ndarray:
-        return np.asarray(Image.open(io.BytesIO(data)).convert("RGB").resize((side, side)))
+        return np.asarray(
+            Image.open(io.BytesIO(data)).convert("RGB").resize((side, side), Image.Resampling.BILINEAR)
+        )
 
     ways: dict[str, Callable[[bytes], object]] = {
         SKINSERVE: lambda data: prepare_lesion(data, localizer=localizer, side_px=side),
@@ -63,7 +64,6 @@ def main(settings: Settings) -> None:
             for name in results.rotated([*ways], number):
                 ms[name].append(_ms(ways[name], photos[number % len(photos)]))
         metrics[size] = {"ms": {name: results.spread(values) for name, values in ms.items()}}
-        metrics[size]["times_pillow"] = statistics.median(ms[PILLOW]) / statistics.median(ms[SKINSERVE])
         print(size, metrics[size], flush=True)
     results.save("decode", settings, {"by_size": metrics}, load_before=load_before, folder=settings.out)
 

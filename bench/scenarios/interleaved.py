@@ -24,7 +24,13 @@ from bench.baselines.servers import lesion_servers
 from bench.load import LoadGenerator
 from bench.photos import SIZES
 from bench.scenarios.in_process import InProcessLoop, write_photos
-from bench.scenarios.lesion_http import SKINSERVE, UPPER_BOUND, lesion_requests, skinserve_for_clients
+from bench.scenarios.lesion_http import (
+    SKINSERVE,
+    UPPER_BOUND,
+    check_usable,
+    lesion_requests,
+    skinserve_for_clients,
+)
 from bench.servers import ROOT, RunningServer, run_server
 from models.lesion.processor import num_cores
 from models.lesion.runtimes import EngineName
@@ -71,6 +77,8 @@ def main(settings: Settings) -> None:
             stack.callback(running.send_signal, signal.SIGCONT)  # a suspended process cannot end
             running.send_signal(signal.SIGSTOP)
         for size in settings.sizes:
+            with _resumed(servers[SKINSERVE]):
+                check_usable(servers[SKINSERVE].url, lesion_requests(SKINSERVE, size, photos[size]))
             cycles = [
                 _cycle(
                     servers,

@@ -14,6 +14,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
 import tyro
 import uvloop
 import yaml
@@ -147,12 +148,27 @@ def lesion_requests(server_name: str, size: str, photos: list[bytes]) -> list[Re
     return [multipart_request(size, path, [photo], field="file") for photo in photos]
 
 
+def check_usable(url: str, requests: list[RequestTemplate]) -> None:
+    """Send each request to skinserve once.
+
+    Raises:
+        ValueError: a photo was rejected, so that the measurement would leave out the network.
+    """
+    for request in requests:
+        headers = {"Content-Type": request.content_type}
+        answer = httpx.post(url + request.path, content=request.body, headers=headers, trust_env=False)
+        if not answer.raise_for_status().json()["usable"]:
+            raise ValueError(f"skinserve rejects a photo of the measurement: {answer.json()['reasons']}")
+
+
 def _measure_server(server: Server, photos: dict[str, list[bytes]], settings: Settings) -> Metrics:
     counts = {1, *settings.clients} if server.name == SKINSERVE else settings.clients
     metrics: Metrics = {}
     with run_server(server) as running:
         for size, photos_of_size in photos.items():
             requests = lesion_requests(server.name, size, photos_of_size)
+            if server.name == SKINSERVE:
+                check_usable(running.url, requests)
             generator = LoadGenerator(url=running.url, templates=requests, timeout_s=300)
             metrics[size] = {
                 str(clients): _measure_load(running, generator, clients, settings)

@@ -179,16 +179,17 @@ def run_shards(
         raise BulkError("the Ray cluster has no GPU; leave --gpu out, or join one that has")
     size = min(num_workers or (num_gpus if uses_gpu else num_cpus), len(shards))
 
-    def actors(number: int) -> dict[str, Any]:
-        pool = ray.data.ActorPoolStrategy(size=max(1, number), max_tasks_in_flight_per_actor=2)
-        options = {"batch_size": 1, "batch_format": "pyarrow", "num_cpus": 1, "fn_constructor_args": (work,)}
-        return {"compute": pool, **options}
+    def actors(number: int, num_cpus_each: int = 1) -> dict[str, Any]:
+        pool = ray.data.ActorPoolStrategy(size=number, max_tasks_in_flight_per_actor=2)
+        options = {"batch_size": 1, "batch_format": "pyarrow", "fn_constructor_args": (work,)}
+        return {"compute": pool, "num_cpus": num_cpus_each, **options}
 
     # one block for each shard, and so one task
     blocks = ray.data.from_items([{SHARD: shard} for shard in shards], override_num_blocks=len(shards))
     if uses_gpu:
-        prepared = blocks.map_batches(PrepareShard, **actors(min(num_cpus - size, len(shards))))
-        results = prepared.map_batches(FinishShard, num_gpus=1, **actors(size))
+        # the actors on GPUs count no CPU: with few CPUs both kinds would wait for each other
+        prepared = blocks.map_batches(PrepareShard, **actors(max(1, min(num_cpus - size, len(shards)))))
+        results = prepared.map_batches(FinishShard, num_gpus=1, **actors(size, num_cpus_each=0))
     else:
         results = blocks.map_batches(ScoreShard, **actors(size))
     try:

@@ -84,7 +84,11 @@ class Source:
             return Failure(error.code, str(error))
         for pause_s in (*RETRY_PAUSES_S, None):
             try:
-                return read_bytes(f"{self.address}/{photo.name}")
+                data = read_bytes(f"{self.address}/{photo.name}", max_bytes=MAX_PHOTO_BYTES)
+                if len(data) > MAX_PHOTO_BYTES:  # it has grown since it was listed
+                    error = photo_too_large(len(data), MAX_PHOTO_BYTES)
+                    return Failure(error.code, str(error))
+                return data
             except MissingBucketError:
                 raise
             except MissingError:

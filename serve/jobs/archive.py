@@ -13,8 +13,8 @@ from serve.jobs.cancellation import StopEvent
 from serve.jobs.gzip_reader import GzipReader
 from serve.runtime.errors import ApiError
 
-MAX_HEADER_BYTES = 1_000_000
-"""Of one extended header of a tar archive."""
+MIN_DIRECTORY_BYTES = 1_000_000
+"""Of the directory of a zip archive; always allowed."""
 MAX_RATIO = 20
 """Unpacked bytes for each byte of a whole archive; photos are compressed already."""
 MIN_UNPACKED_BYTES = 100_000_000
@@ -47,7 +47,7 @@ def read_entries(
     total = max(MIN_UNPACKED_BYTES, MAX_RATIO * num_bytes)
     if start.startswith(_ZIP):
         # Few entries have an extra field; those of info-zip take 32 bytes
-        directory = max(MAX_HEADER_BYTES, limits.max_files * 200)
+        directory = max(MIN_DIRECTORY_BYTES, limits.max_files * 200)
         bounded = BoundedFile(
             file, max_read_bytes=directory, max_total_bytes=2 * num_bytes + total, stop=stop
         )
@@ -62,6 +62,7 @@ def read_entries(
             "unsupported_type",
             "the body is neither a zip nor a tar archive; send .zip, .tar or .tar.gz, or JSON with a source",
         )
-    header = max(MAX_HEADER_BYTES, tar_archive.PIECE_BYTES)
-    bounded = BoundedFile(opened, max_read_bytes=header, max_total_bytes=total, stop=stop, can_seek=False)
+    bounded = BoundedFile(
+        opened, max_read_bytes=tar_archive.PIECE_BYTES, max_total_bytes=total, stop=stop, can_seek=False
+    )
     return tar_archive.read_tar(bounded, limits)

@@ -40,7 +40,7 @@ class EntryChecker:
 
     def __init__(self, limits: ArchiveLimits) -> None:
         self._limits = limits
-        self._num_files = 0
+        self._num_files = self._num_photos = 0
         self._names: set[str] = set()
 
     def count_file(self) -> None:
@@ -58,16 +58,17 @@ class EntryChecker:
         Raises:
             ApiError: ``too_many_photos``.
         """
-        if name in self._names:
-            return entry_error("invalid_request", "the archive has this name twice; rename one of the photos")
-        self._names.add(name)
-        if len(self._names) > self._limits.max_photos:
+        self._num_photos += 1
+        if self._num_photos > self._limits.max_photos:
             raise too_many_photos(self._limits.max_photos)
         if not name or len(name) > MAX_NAME_CHARS:
             return entry_error(
                 "invalid_request",
                 f"the name has {len(name)} characters; it needs 1 to {MAX_NAME_CHARS}",
             )
+        if name in self._names:
+            return entry_error("invalid_request", "the archive has this name twice; rename one of the photos")
+        self._names.add(name)
         parts = name.replace("\\", "/").split("/")
         if ".." in parts or not parts[0] or parts[0].endswith(":"):
             return entry_error(

@@ -17,7 +17,7 @@ class BoundedFile(io.RawIOBase):
 
     Args:
         file: with the archive, or the decompressed one.
-        max_read_bytes: of one read.
+        max_read_bytes: of one read, except of headers.
         max_total_bytes: of all reads, bytes that are skipped included; beyond, the archive is too large.
         can_seek: the file can be read at any position. Otherwise a seek forward reads, and a seek backward
             raises.
@@ -38,7 +38,16 @@ class BoundedFile(io.RawIOBase):
         self._left = self._max_total_bytes = max_total_bytes
         self._can_seek = can_seek
         self._stop = stop
+        self._headers_left: int | None = None
         self.last_read = b""
+
+    def begin_headers(self, max_bytes: int) -> None:
+        """Limit the sum of all reads until ``end_headers``; bytes that a seek skips do not count."""
+        self._headers_left = max_bytes
+
+    def end_headers(self) -> None:
+        """Limit single reads again."""
+        self._headers_left = None
 
     def readable(self) -> bool:
         """Return True."""
@@ -59,20 +68,23 @@ class BoundedFile(io.RawIOBase):
             ApiError: ``unreadable_archive`` for an excessive read, ``too_large`` for an excessive sum,
                 ``deadline_exceeded``.
         """
-        self._stop.check()
+        limit = self._max_read_bytes if self._headers_left is None else self._headers_left
         if size is None or size < 0:
-            size = self._max_read_bytes + 1
-        if size > self._max_read_bytes:
-            data = self._file.read(self._max_read_bytes + 1)
-            if len(data) > self._max_read_bytes:
-                raise ApiError(
-                    "unreadable_archive",
-                    f"the archive has a directory or header of more than {self._max_read_bytes / 1e6:g} MB; "
-                    "pack the photos again, with shorter names",
-                )
-        else:
-            data = self._file.read(size)
-        self.last_read = data
+            size = limit + 1
+        data = self._read(min(size, limit + 1))
+        if len(data) > limit:
+            raise ApiError(
+                "unreadable_archive",
+                f"the archive has a directory or header of more than {limit / 1e3:,.0f} kB; pack the photos "
+                "again, with shorter names and without extended attributes",
+            )
+        if self._headers_left is not None:
+            self._headers_left -= len(data)
+        return data
+
+    def _read(self, size: int) -> bytes:
+        self._stop.check()
+        self.last_read = data = self._file.read(size)
         self._left -= len(data)
         if self._left < 0:
             raise ApiError(
@@ -98,6 +110,6 @@ class BoundedFile(io.RawIOBase):
         if whence != io.SEEK_SET or offset < position:
             raise ApiError("unreadable_archive", "the archive is damaged; pack the photos again")
         while (position := self._file.tell()) < offset:
-            if not self.read(min(_PIECE_BYTES, offset - position)):
+            if not self._read(min(_PIECE_BYTES, offset - position)):
                 break
         return position

@@ -156,7 +156,10 @@ class JobsClient:
 
     def _connect(self) -> Any:
         actor = detached_actor(JobsActor, self._name)
-        return actor.remote(*self._arguments, end_after_s=self._end_after_s)
+        try:
+            return actor.remote(*self._arguments, end_after_s=self._end_after_s)
+        except ValueError as error:  # the actor ended between Ray's two looks at its name
+            raise RayError(f"the actor of jobs has just ended ({error})") from error
 
 
 def actor_name(application: str, folder: str) -> str:

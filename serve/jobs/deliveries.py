@@ -89,11 +89,12 @@ class Deliveries:
             state = "delivered" if problem is None else "failed" if is_last else "waiting"
             self._metrics.count_webhook("retried" if state == "waiting" else state)
             webhook = Delivery(url=webhook.url, state=state, attempts=attempts, problem=problem)
-            job.record = job.record.model_copy(update={"webhook": webhook})
-            try:
-                await run_to_end(self._threads, self._store.write_record, job.record)
-            except StorageError as error:
-                logger.error("job %s: the state of the webhook is not stored: %s", job.record.id, error)
+            async with job.files:
+                job.record = job.record.model_copy(update={"webhook": webhook})
+                try:
+                    await run_to_end(self._threads, self._store.write_record, job.record)
+                except StorageError as error:
+                    logger.error("job %s: the state of the webhook is not stored: %s", job.record.id, error)
             if state == "waiting":
                 await asyncio.sleep(RETRY_PAUSES_S[attempts - 1])
 

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from models.storage_errors import MissingError, StorageError
+from models.storage_errors import MissingBucketError, MissingError, StorageError
 from serve.jobs.cancellation import run_to_end
 from serve.jobs.config import JobsConfig
 from serve.jobs.metrics import JobMetrics
@@ -195,14 +195,17 @@ class JobScorer:
         while True:
             try:
                 return await run_to_end(self._threads, work)
+            except MissingBucketError as error:
+                problem: StorageError = error
             except MissingError as error:
                 logger.error("job %s: %s", job.record.id, error)
                 message = "files of the job were removed from the store; create the job again"
                 raise JobFailedError("jobs_unavailable", message) from error
             except StorageError as error:
-                if not is_logged:
-                    is_logged = True
-                    logger.error("job %s waits for its store: %s", job.record.id, error)
+                problem = error
+            if not is_logged:
+                is_logged = True
+                logger.error("job %s waits for its store: %s", job.record.id, problem)
             await asyncio.sleep(delay_s)
             delay_s = min(2 * delay_s, LAST_RETRY_S)
 

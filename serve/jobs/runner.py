@@ -27,6 +27,8 @@ from serve.schemas import ErrorCode, ErrorDetail
 
 SWEEP_S = 30.0
 """Pause between two looks at the store, which find jobs of gateways that could not report them."""
+REPORT_S = 5.0
+"""Ray forgets a gauge that was not set for 20 s."""
 RESERVED_S = 900.0
 """A job that was not added by then is dropped: its gateway has ended. Longer than any request."""
 ORPHAN_AGE = timedelta(hours=1)
@@ -50,6 +52,8 @@ class Job:
     record: JobRecord
     task: asyncio.Task[None] | None = field(default=None, repr=False)
     is_deleted: bool = False
+    is_counted: bool = False
+    """Its end is in the metrics."""
     files: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
     """Held while files are deleted, so that no record is written after it is deleted."""
 
@@ -79,6 +83,7 @@ class JobRunner:
         self._deliveries = Deliveries(config, self._store, self._threads, metrics)
         self._metrics = metrics
         self._sweeper: asyncio.Task[None] | None = None
+        self._reporter: asyncio.Task[None] | None = None
         self._last_orphans = -float("inf")
         self._is_closed = False
         self.is_loaded = False
@@ -88,11 +93,12 @@ class JobRunner:
         """Start the task that loads, resumes and expires jobs; call in an event loop."""
         if self._sweeper is None or self._sweeper.done():
             self._sweeper = asyncio.get_running_loop().create_task(self._sweep_forever())
+            self._reporter = asyncio.get_running_loop().create_task(self._report_forever())
 
     async def close(self) -> None:
         """Stop; unfinished jobs are resumed by the next runner."""
         self._is_closed = True
-        tasks = [self._sweeper, *(job.task for job in self._jobs.values())]
+        tasks = [self._sweeper, self._reporter, *(job.task for job in self._jobs.values())]
         running = [task for task in tasks if task is not None]
         for task in running:
             task.cancel()
@@ -163,8 +169,7 @@ class JobRunner:
             await self._in_thread(self._store.delete, id)
             self._jobs.pop(id, None)
             self._deleted[id] = time.monotonic()
-        if job.record.is_unfinished:
-            self._metrics.count_ended("deleted")
+        self._count_ended(job, "deleted")
         self._count_unfinished()
         return True
 
@@ -203,7 +208,14 @@ class JobRunner:
             )
             job.task = asyncio.get_running_loop().create_task(self._run(job))
 
+    def _count_ended(self, job: Job, state: str) -> None:
+        if not job.is_counted:
+            job.is_counted = True
+            self._metrics.count_ended(state)
+
     def _count_unfinished(self) -> None:
+        if self._is_closed:  # the next runner counts
+            return
         unfinished = [job for job in self._jobs.values() if job.record.is_unfinished and not job.is_deleted]
         running = sum(job.task is not None for job in unfinished)
         self._metrics.set_unfinished(queued=len(unfinished) - running, running=running)
@@ -214,6 +226,7 @@ class JobRunner:
             try:
                 await self._work.score(job)
             except JobFailedError as error:
+                logger.error("job %s failed: %s", job.record.id, error)
                 end = {"state": "failed", "error": ErrorDetail(code=error.code, message=str(error))}
             except Exception:
                 logger.exception("job %s failed", job.record.id)
@@ -221,8 +234,11 @@ class JobRunner:
                 end = {"state": "failed", "error": ErrorDetail(code="internal", message=message)}
             end |= {"finished_at": datetime.now(UTC)}
             job.record = job.record.model_copy(update=end)
-            await self._work.save(job)
-            self._metrics.count_ended(job.record.state)
+            try:
+                await self._work.save(job)
+            except JobFailedError as error:
+                logger.error("job %s: its end is not stored: %s", job.record.id, error)
+            self._count_ended(job, job.record.state)
             await self._delete_photos(job)
             self._deliveries.start(job)
         finally:
@@ -240,6 +256,11 @@ class JobRunner:
                 await self._in_thread(self._store.write_record, job.record)
             except StorageError as error:
                 logger.error("job %s: the photos cannot be deleted yet: %s", job.record.id, error)
+
+    async def _report_forever(self) -> None:
+        while True:
+            self._count_unfinished()
+            await asyncio.sleep(REPORT_S)
 
     async def _sweep_forever(self) -> None:
         while True:
@@ -288,7 +309,7 @@ class JobRunner:
             return
         if id not in self._jobs and id not in self._deleted:
             self._reserved.pop(id, None)
-            self._jobs[id] = Job(record, is_deleted=record.is_deleted)
+            self._jobs[id] = Job(record, is_deleted=record.is_deleted, is_counted=not record.is_unfinished)
             if not (record.is_unfinished or record.is_deleted):
                 self._deliveries.start(self._jobs[id])
 

@@ -20,6 +20,11 @@ from serve.jobs.bounded_file import BoundedFile
 from serve.schemas import ErrorDetail
 
 PIECE_BYTES = 1 << 18
+MAX_HEADER_BYTES = 8192
+"""Of all headers of one entry: ``tarfile`` needs time in proportion to the square of their length, and holds
+the interpreter's lock meanwhile (CVE-2024-6232, in Python before 3.11.10 and 3.12.6)."""
+MAX_GLOBAL_HEADERS = 100
+"""Keys of global headers, which ``tarfile`` copies for every entry."""
 _DAMAGED = (
     *(tarfile.TarError, zlib.error, EOFError, OSError),
     *(ValueError, OverflowError, LookupError, AttributeError, TypeError, RecursionError),
@@ -36,8 +41,9 @@ def read_tar(file: BoundedFile, limits: ArchiveLimits) -> Iterator[Entry]:
     """
     names = EntryChecker(limits)
     try:
+        file.begin_headers(MAX_HEADER_BYTES)  # opening reads the headers of the first entry
         archive: Any = tarfile.open(fileobj=file, mode="r:")  # pyright: ignore[reportArgumentType, reportCallIssue]
-        while (member := archive.next()) is not None:
+        while (member := _next(archive, file)) is not None:
             archive.members.clear()  # tarfile keeps every member
             names.count_file()
             name = plain_name(member.name)
@@ -52,6 +58,16 @@ def read_tar(file: BoundedFile, limits: ArchiveLimits) -> Iterator[Entry]:
             pass
     except _DAMAGED as error:
         raise damaged(str(error)) from error
+
+
+def _next(archive: Any, file: BoundedFile) -> tarfile.TarInfo | None:
+    """Read the headers of the next entry; return None at the end."""
+    file.begin_headers(MAX_HEADER_BYTES)
+    member = archive.next()
+    file.end_headers()
+    if len(archive.pax_headers) > MAX_GLOBAL_HEADERS:
+        raise damaged(f"it has more than {MAX_GLOBAL_HEADERS} global headers")
+    return member
 
 
 def _problem(member: tarfile.TarInfo, limits: ArchiveLimits) -> ErrorDetail | None:

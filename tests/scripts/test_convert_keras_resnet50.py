@@ -20,6 +20,7 @@ SMALL: Arrays = {"conv1/kernel": np.zeros((7, 7, 3, 64), np.float32)}
 """One array, for files to damage."""
 
 
+@pytest.mark.slow
 def test_the_converted_network_computes_what_keras_computes(tmp_path: Path):
     arrays = draw_keras_arrays()
     net = LesionNet(num_diagnoses=2, input_px=64)

@@ -358,6 +358,7 @@ def small_examples(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def patch_examples(patch: pytest.MonkeyPatch) -> None:
     picture = Image.new("RGB", (64, 48), "tan")
+    patch.setattr(ui.site, "_DAYS", 2)
     patch.setattr(ui.site, "draw_lesion", lambda seed: picture)
     patch.setattr(ui.site, "draw_series", lambda improving, num_photos, seed: [picture] * num_photos)
 

@@ -1,5 +1,6 @@
 import io
 import threading
+import time
 
 import httpx
 import pytest
@@ -21,6 +22,7 @@ def drawings() -> list[int]:
 def example(drawings: list[int]) -> Example:
     def draw() -> list[Image.Image]:
         drawings.append(1)
+        time.sleep(0.1)  # the requests of the others arrive meanwhile
         return [Image.new("RGB", (400, 300), color) for color in ("red", "green", "blue")]
 
     return Example(name="better", title="", draw=draw, num_photos=3)

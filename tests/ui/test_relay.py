@@ -185,12 +185,15 @@ def test_the_pace_of_the_api_is_that_of_the_upload(page: str, upstream: Recordin
     upstream.pause.set()
     host, port = page.removeprefix("http://").split(":")
     sent, total = 0, 100_000_000
-    with socket.create_connection((host, int(port)), timeout=1) as client:
-        client.sendall(f"POST /v1/progress HTTP/1.1\r\nHost: x\r\nContent-Length: {total}\r\n\r\n".encode())
-        with pytest.raises(TimeoutError):
-            while sent < total:
-                sent += client.send(bytes(100_000))
-    upstream.pause.clear()
+    try:
+        with socket.create_connection((host, int(port)), timeout=1) as client:
+            head = f"POST /v1/progress HTTP/1.1\r\nHost: x\r\nContent-Length: {total}\r\n\r\n"
+            client.sendall(head.encode())
+            with pytest.raises(TimeoutError):
+                while sent < total:
+                    sent += client.send(bytes(100_000))
+    finally:
+        upstream.pause.clear()
 
     assert 0 < sent < 30_000_000
 

@@ -164,10 +164,13 @@ def reference_scope(folder: Path, image_BHWC: np.ndarray) -> np.ndarray:
     return logits.scope_B.sigmoid().numpy()
 
 
-@pytest.mark.slow
+FLOAT_SCOPES = [("onnxruntime", 1e-5), ("pytorch", 1e-5), ("pytorch-bf16", 0.05)]
+SLOW_SCOPES = [*FLOAT_SCOPES, *((one, 0.05) for one in INT8[1:])]
+
+
 @pytest.mark.parametrize(
     ("name", "tolerance"),
-    [("onnxruntime", 1e-5), ("pytorch", 1e-5), ("pytorch-bf16", 0.05), *((one, 0.05) for one in INT8)],
+    [(INT8[0], 0.05), *(pytest.param(*one, marks=pytest.mark.slow) for one in SLOW_SCOPES)],
 )
 def test_every_engine_returns_the_scope(scope_folder: Path, name: EngineName, tolerance: float):
     image = patch_images(7)

@@ -1,12 +1,14 @@
+import asyncio
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from serve.jobs import job_work
+from serve.jobs import deliveries, job_work
 from serve.jobs.metrics import JobMetrics
 from serve.jobs.scorer import PartFailure
+from serve.jobs.webhook_addresses import WebhookError
 from tests.serve.fakes import picture
 from tests.serve.jobs.archives import zip_of
 from tests.serve.jobs.local_jobs import local_server
@@ -45,6 +47,32 @@ async def test_ends_and_photos_of_jobs_are_counted(
     assert (counted["ended done"], counted["ended failed"], counted["ended deleted"]) == (1, 1, 1)
     assert (counted["rows"], counted["errors"]) == (3, 1)
     assert (counted["queued"], counted["running"]) == (0, 0)
+
+
+async def test_attempts_to_send_a_webhook_are_counted(
+    tmp_path: Path, counted: Counter[str], monkeypatch: pytest.MonkeyPatch
+):
+    results = [WebhookError("no"), WebhookError("no"), None, *[WebhookError("no")] * 6]
+
+    class Sender:
+        async def send(self, url: str, id: str, body: bytes) -> None:
+            if problem := results.pop(0):
+                raise problem
+
+    monkeypatch.setattr(deliveries, "new_sender", lambda config: Sender())
+    monkeypatch.setattr(deliveries, "RETRY_PAUSES_S", (0.01,) * 5)
+    secret = tmp_path / "secret"
+    secret.write_text("whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=")
+    hook = {"webhook": "https://hook.example/a"}
+    async with local_server(tmp_path / "jobs", webhook_secret_file=str(secret)) as server:
+        for state in ("delivered", "failed"):
+            id = (await server.post(zip_of({"0.jpg": picture()}), params=hook))["id"]
+            async with asyncio.timeout(10):
+                while (await server.http.get(f"/v1/jobs/{id}")).json()["webhook"]["state"] != state:
+                    await asyncio.sleep(0.01)
+
+    found = [counted[f"webhook {result}"] for result in ("delivered", "retried", "failed")]
+    assert found == [1, 2 + 5, 1]
 
 
 def test_metrics_can_be_counted_outside_a_replica():

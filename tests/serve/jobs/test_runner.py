@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from models import storage
-from models.storage_errors import StorageError
+from models.storage_errors import MissingBucketError, StorageError
 from serve.jobs import deliveries, job_work, runner
 from serve.jobs.cancellation import StopEvent, run_to_end
 from serve.jobs.job_work import LostGatewayError
@@ -355,6 +355,23 @@ async def test_removed_files_fail_the_job(tmp_path: Path):
         job = await server.wait(id, "failed")
 
     assert job["error"]["code"] == "jobs_unavailable"
+
+
+async def test_a_bucket_of_the_store_that_is_missing_for_a_time_fails_no_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    write_rows, missing = JobStore.write_rows, [MissingBucketError("no bucket clinic")] * 3
+
+    def write_later(store: JobStore, id: str, number: int, rows: bytes) -> None:
+        if missing:
+            raise missing.pop()
+        write_rows(store, id, number, rows)
+
+    monkeypatch.setattr(JobStore, "write_rows", write_later)
+    async with local_server(tmp_path) as server:
+        job = await server.wait((await server.post(archive(3)))["id"])
+
+    assert (job["scored"], job["errors"], missing) == (3, 0, [])
 
 
 class FakeSender:

@@ -191,7 +191,13 @@ def test_real_series_without_a_clear_label_are_counted_not_scored(
         release_progress(run_of(net, config), real_series(labelled(0.5, 0.6)), folder)
 
 
-@pytest.mark.parametrize("weight", [1e6, float("nan")], ids=["too large for float16", "diverged"])
+@pytest.mark.parametrize(
+    "weight",
+    [
+        pytest.param(1e6, id="too large for float16"),
+        pytest.param(float("nan"), id="diverged", marks=pytest.mark.slow),
+    ],
+)
 def test_a_network_that_differs_after_writing_does_not_replace_the_checkpoint(
     net: ProgressNet, config: ProgressTraining, tmp_path: Path, weight: float
 ):

@@ -134,6 +134,7 @@ async def test_only_the_helper_imports_weasyprint():
     assert "weasyprint" not in sys.modules
 
 
+@pytest.mark.slow
 async def test_a_page_over_its_time_is_rejected_and_the_next_one_is_rendered(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(pdf, "MAX_RENDER_S", 0.01)
 
