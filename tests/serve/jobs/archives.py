@@ -1,10 +1,18 @@
-"""Archives for the tests of jobs, written in memory."""
+"""Archives for the tests of jobs, written and read in memory."""
 
 import io
 import tarfile
 import warnings
 import zipfile
 from collections.abc import Iterable
+
+import pytest
+
+from serve.jobs.archive import read_entries
+from serve.jobs.archive_entry import ArchiveLimits, Entry
+from serve.runtime.errors import ApiError
+
+LIMITS = ArchiveLimits(max_photos=20, max_photo_bytes=100_000)
 
 
 def zip_of(photos: dict[str, bytes] | list[tuple[str, bytes]], method: int = zipfile.ZIP_STORED) -> bytes:
@@ -33,3 +41,13 @@ def tar_of(
         for info in extra:
             archive.addfile(info)
     return file.getvalue()
+
+
+def read(archive: bytes, limits: ArchiveLimits = LIMITS) -> list[Entry]:
+    return list(read_entries(io.BytesIO(archive), len(archive), limits))
+
+
+def code_of(archive: bytes, limits: ArchiveLimits = LIMITS) -> str:
+    with pytest.raises(ApiError) as caught:
+        read(archive, limits)
+    return caught.value.code

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,7 +20,8 @@ from serve.jobs.records import JobRecord
 from serve.jobs.runner import JobRunner, Rejection
 from serve.jobs.scorer import PartFailure, PartRequest, PartScorer, ScoredPart
 from serve.runtime.errors import ApiError
-from tests.serve.fakes import FakeModels, services
+from tests.serve.fakes import FakeModels, picture, services
+from tests.serve.jobs.archives import zip_of
 
 
 @dataclass
@@ -140,3 +141,13 @@ async def local_server(
             yield LocalServer(app, http, gateways, local, models)
     finally:
         await local.close()
+
+
+def archive(number: int, name: str = "{}.jpg") -> bytes:
+    return zip_of({name.format(index): picture() for index in range(number)})
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.01)

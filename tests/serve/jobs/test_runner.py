@@ -3,8 +3,6 @@ import errno
 import os
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
@@ -14,33 +12,21 @@ import pytest
 
 from models import storage
 from models.storage_errors import MissingBucketError, StorageError
-from serve.jobs import deliveries, job_work, runner
+from serve.jobs import job_work, runner
 from serve.jobs.cancellation import StopEvent, run_to_end
 from serve.jobs.job_work import LostGatewayError
 from serve.jobs.records import JobRecord
 from serve.jobs.scorer import PartFailure
 from serve.jobs.store import JobStore, age_of, is_id, new_id
-from serve.jobs.webhook_addresses import WebhookError
 from serve.runtime.errors import ApiError
 from tests.serve.fakes import error_of, picture
-from tests.serve.jobs.archives import zip_of
-from tests.serve.jobs.local_jobs import LocalServer, local_server
+from tests.serve.jobs.local_jobs import LocalServer, archive, local_server, until
 
 
 @pytest.fixture(autouse=True)
 def fast_retries(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(job_work, "FIRST_RETRY_S", 0.01)
     monkeypatch.setattr(job_work, "LAST_RETRY_S", 0.05)
-
-
-def archive(number: int, name: str = "{}.jpg") -> bytes:
-    return zip_of({name.format(index): picture() for index in range(number)})
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
-        while not condition():
-            await asyncio.sleep(0.01)
 
 
 async def names_of(server: LocalServer, id: str) -> list[str]:
@@ -372,78 +358,6 @@ async def test_a_bucket_of_the_store_that_is_missing_for_a_time_fails_no_job(
         job = await server.wait((await server.post(archive(3)))["id"])
 
     assert (job["scored"], job["errors"], missing) == (3, 0, [])
-
-
-class FakeSender:
-    """Fail as often as ``problems`` has entries."""
-
-    def __init__(self, problems: list[str]) -> None:
-        self.problems = problems
-        self.sent: list[tuple[str, str, bytes]] = []
-
-    async def send(self, url: str, id: str, body: bytes) -> None:
-        self.sent.append((url, id, body))
-        if self.problems:
-            raise WebhookError(self.problems.pop(0))
-
-
-@pytest.fixture
-def secret(tmp_path: Path) -> str:
-    file = tmp_path / "secret"
-    file.write_text("whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=")
-    return str(file)
-
-
-HOOK = {"webhook": "https://hook.example/a"}
-
-
-async def test_a_webhook_is_repeated_with_the_same_body(
-    tmp_path: Path, secret: str, monkeypatch: pytest.MonkeyPatch
-):
-    sender = FakeSender(["the receiver answered 500, 2xx is needed"] * 2)
-    monkeypatch.setattr(deliveries, "new_sender", lambda config: sender)
-    monkeypatch.setattr(deliveries, "RETRY_PAUSES_S", (0.01,) * 5)
-    async with local_server(tmp_path / "jobs", webhook_secret_file=secret) as server:
-        id = (await server.post(archive(1), params=HOOK))["id"]
-        await until(lambda: len(sender.sent) == 3)
-        await asyncio.sleep(0.1)
-        job = await server.wait(id)
-
-    assert job["webhook"] == {"url": HOOK["webhook"], "state": "delivered", "attempts": 3, "problem": None}
-    assert len(set(sender.sent)) == 1 and b'"state":"done"' in sender.sent[0][2]
-
-
-async def test_a_dead_receiver_holds_up_no_job_and_fails_at_last(
-    tmp_path: Path, secret: str, monkeypatch: pytest.MonkeyPatch
-):
-    sender = FakeSender(["the receiver cannot be reached (ConnectError)"] * 100)
-    monkeypatch.setattr(deliveries, "new_sender", lambda config: sender)
-    monkeypatch.setattr(deliveries, "RETRY_PAUSES_S", (0.01, 0.01))
-    async with local_server(tmp_path / "jobs", webhook_secret_file=secret, max_running_jobs=1) as server:
-        ids = [(await server.post(archive(1), params=HOOK))["id"] for _ in range(3)]
-        jobs = [await server.wait(id) for id in ids]
-        await until(lambda: len(sender.sent) == 9)
-        await asyncio.sleep(0.1)
-        jobs = [await server.wait(id) for id in ids]
-
-    assert {job["webhook"]["state"] for job in jobs} == {"failed"}
-    assert Counter(id for _, id, _ in sender.sent) == dict.fromkeys(ids, 3)
-
-
-async def test_a_waiting_webhook_is_sent_by_the_next_runner(
-    tmp_path: Path, secret: str, monkeypatch: pytest.MonkeyPatch
-):
-    dead, alive = FakeSender(["dead"]), FakeSender([])
-    monkeypatch.setattr(deliveries, "new_sender", lambda config: dead)
-    async with local_server(tmp_path / "jobs", webhook_secret_file=secret) as server:
-        id = (await server.post(archive(1), params=HOOK))["id"]
-        await until(lambda: len(dead.sent) == 1)
-        await asyncio.sleep(0.1)
-    monkeypatch.setattr(deliveries, "new_sender", lambda config: alive)
-    async with local_server(tmp_path / "jobs", webhook_secret_file=secret) as server:
-        await until(lambda: len(alive.sent) == 1)
-
-    assert alive.sent[0][1] == id
 
 
 async def test_a_store_that_cannot_be_listed_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
