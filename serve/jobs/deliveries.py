@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Protocol
+from weakref import WeakValueDictionary
 
 from models.storage_errors import StorageError
 from serve.jobs.cancellation import run_to_end
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
 
 RETRY_PAUSES_S = (5.0, 30.0, 120.0, 600.0, 3600.0)
 """Pauses after failed attempts."""
-MAX_DELIVERIES_AT_ONCE = 8
+MAX_AT_ONCE_PER_CALLER = 4
+"""Receivers that do not answer hold up no webhooks of other callers."""
 ATTEMPT_S = 20.0
 """Of one attempt, name resolution included."""
 
@@ -59,7 +61,7 @@ class Deliveries:
         self._threads = threads
         self._metrics = metrics
         self._open_sender = open_sender or new_sender
-        self._slots = asyncio.Semaphore(MAX_DELIVERIES_AT_ONCE)
+        self._slots: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
     def start(self, job: Job) -> None:
@@ -100,9 +102,11 @@ class Deliveries:
 
     async def _attempt(self, webhook: Delivery, record: JobRecord) -> str | None:
         """Send one attempt; return the problem."""
+        slots = self._slots.setdefault(record.caller, asyncio.Semaphore(MAX_AT_ONCE_PER_CALLER))
         try:
-            async with self._slots, asyncio.timeout(ATTEMPT_S):
-                await self._open_sender(self._config).send(webhook.url, record.id, webhook_body(record))
+            async with slots, asyncio.timeout(ATTEMPT_S):
+                sender = await run_to_end(self._threads, self._open_sender, self._config)
+                await sender.send(webhook.url, record.id, webhook_body(record))
         except WebhookError as error:
             return str(error)
         except TimeoutError:

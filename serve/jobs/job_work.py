@@ -6,8 +6,9 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
@@ -82,7 +83,7 @@ class JobScorer:
         self._gateways = gateways
         self._threads = threads
         self._metrics = metrics
-        self._parts = asyncio.Semaphore(config.max_concurrent_parts)
+        self._places = asyncio.Semaphore(config.max_concurrent_parts)
         self._suspects = asyncio.Lock()
 
     async def score(self, job: Job) -> None:
@@ -155,7 +156,7 @@ class JobScorer:
         while losses < MAX_LOSSES:
             is_sent = False
             try:
-                async with self._parts:  # pauses are outside: a failing job does not hold up others
+                async with self._place(request):  # pauses are outside: a failing job holds up no other
                     await self._gateways.wait()
                     is_sent = True
                     scored = await self._gateways.score(request)
@@ -170,14 +171,29 @@ class JobScorer:
             await retry.fail(scored)
         return None
 
+    @asynccontextmanager
+    async def _place(self, request: PartRequest) -> AsyncIterator[None]:
+        """Hold a place among the parts that are scored at once.
+
+        A single photo holds all of them: it is suspected of ending gateways, and a photo of another part that
+        does so must not count against it.
+        """
+        if request.item is None:
+            async with self._places:
+                yield
+            return
+        async with self._suspects, AsyncExitStack() as held:
+            for _ in range(self._config.max_concurrent_parts):
+                await held.enter_async_context(self._places)
+            yield
+
     async def _score_singly(self, job: Job, number: int) -> ScoredPart:
         """Score photos one after the other; one of them may end the gateways."""
         part, _ = await self._until_stored(job, lambda: self._store.read_part(job.record.id, number))
         logger.warning("job %s: part %d is scored photo by photo", job.record.id, number)
-        async with self._suspects:
-            scored = [
-                await self._score_on_gateways(_request(job, number, item)) for item in range(len(part.items))
-            ]
+        scored = [
+            await self._score_on_gateways(_request(job, number, item)) for item in range(len(part.items))
+        ]
         rows = [
             one.rows if one is not None else _lost_row(job, part.first_index + item, part.items[item].name)
             for item, one in enumerate(scored)

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple, TypeVar
 
+from models.limits import MAX_DEADLINE_S
 from models.storage_errors import MissingError, StorageError
 from serve.jobs.cancellation import run_to_end
 from serve.jobs.config import JobsConfig
@@ -29,7 +30,7 @@ SWEEP_S = 30.0
 """Pause between two looks at the store, which find jobs of gateways that could not report them."""
 REPORT_S = 5.0
 """Ray forgets a gauge that was not set for 20 s."""
-RESERVED_S = 900.0
+RESERVED_S = 1.5 * MAX_DEADLINE_S
 """A job that was not added by then is dropped: its gateway has ended. Longer than any request."""
 ORPHAN_AGE = timedelta(hours=1)
 NUM_THREADS = 16
@@ -277,8 +278,7 @@ class JobRunner:
         ids = await self._in_thread(self._store.record_ids)
         for id in ids & self._deleted.keys():  # written by a gateway or runner that ended meanwhile
             await self._in_thread(self._store.delete, id)
-        for id in sorted(ids - self._jobs.keys() - self._damaged - self._deleted.keys()):
-            await self._load(id)
+        await asyncio.gather(*map(self._load, ids - self._jobs.keys() - self._damaged - self._deleted.keys()))
         for id, job in list(self._jobs.items()):
             if id not in ids and job.task is None and age_of(id) > timedelta(minutes=1):
                 del self._jobs[id]  # the operator has removed it
@@ -305,6 +305,9 @@ class JobRunner:
             return
         except DamagedJobError as error:
             self._damaged.add(id)
+            logger.error("jobs: %s", error)
+            return
+        except StorageError as error:  # of one record; the next sweep tries again
             logger.error("jobs: %s", error)
             return
         if id not in self._jobs and id not in self._deleted:

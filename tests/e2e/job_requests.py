@@ -1,7 +1,11 @@
 """Create jobs of photos on a real server, wait for them and check their rows."""
 
 import json
+import threading
 import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +70,26 @@ def check_rows(http: httpx.Client, id: str, names: list[str]) -> list[dict[str, 
     assert [row["name"] for row in rows] == names
     assert [row for row in rows if "error" in row] == []
     return rows
+
+
+@contextmanager
+def answered_meanwhile(http: httpx.Client, photo: bytes) -> Iterator[None]:
+    """Classify a photo again and again, and check that every request is answered."""
+    stop = threading.Event()
+
+    def classify() -> list[int]:
+        statuses = [http.post("/v1/lesion", content=photo).status_code]
+        while not stop.wait(0.2):
+            statuses.append(http.post("/v1/lesion", content=photo).status_code)
+        return statuses
+
+    with ThreadPoolExecutor(1) as thread:
+        statuses = thread.submit(classify)
+        try:
+            yield
+        finally:
+            stop.set()
+        assert set(statuses.result()) == {200}
 
 
 def numbered(number: int = NUM_PHOTOS) -> list[str]:

@@ -3,6 +3,7 @@
 import base64
 import json
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -49,6 +50,19 @@ class KeyedServer:
     @property
     def grpc_address(self) -> str:
         return f"127.0.0.1:{self.grpc_port}"
+
+    def audit_lines(self) -> list[dict[str, object]]:
+        return [json.loads(line) for line in self.audit_log.read_text(encoding="utf-8").splitlines()]
+
+    def wait_for_audit_line(self, **fields: object) -> dict[str, object]:
+        """Return the audit line with these values; a thread writes it after the answer."""
+        until = time.monotonic() + 30
+        while True:
+            for line in self.audit_lines():
+                if fields.items() <= line.items():
+                    return line
+            assert time.monotonic() < until, f"no line with {fields}"
+            time.sleep(0.1)
 
 
 @pytest.fixture(scope="session")

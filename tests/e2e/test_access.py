@@ -67,21 +67,6 @@ def nginx(keyed_server: Server, tmp_path_factory: pytest.TempPathFactory) -> Ite
         yield running
 
 
-def audit_lines(keyed: KeyedServer) -> list[dict[str, object]]:
-    return [json.loads(line) for line in keyed.audit_log.read_text(encoding="utf-8").splitlines()]
-
-
-def wait_for_line(keyed: KeyedServer, **fields: object) -> dict[str, object]:
-    """Return the audit line with these values; a thread writes it after the answer."""
-    until = time.monotonic() + 30
-    while True:
-        for line in audit_lines(keyed):
-            if fields.items() <= line.items():
-                return line
-        assert time.monotonic() < until, f"no line with {fields}"
-        time.sleep(0.1)
-
-
 # --- without a key ---
 
 
@@ -232,7 +217,7 @@ def test_a_visitor_behind_the_proxy_gets_an_answer_and_no_policy_is_violated(
     context.close()
 
     assert problems == []
-    wait_for_line(keyed, caller="page", status=200)
+    keyed.wait_for_audit_line(caller="page", status=200)
 
 
 def test_the_audit_log_names_callers_and_no_path(keyed: KeyedServer, lesion: bytes):
@@ -242,9 +227,9 @@ def test_the_audit_log_names_callers_and_no_path(keyed: KeyedServer, lesion: byt
         client.get(f"/{secret}?{secret}={secret}", headers=key)
         sent = client.post("/v1/lesion", files={"file": (f"{secret}.jpg", lesion)}, headers=key)
 
-    line = wait_for_line(keyed, request_id=sent.headers["x-request-id"])
+    line = keyed.wait_for_audit_line(request_id=sent.headers["x-request-id"])
     assert (line["caller"], line["method"], line["route"]) == ("key:clinic", "POST", "/v1/lesion")
-    lines = audit_lines(keyed)
+    lines = keyed.audit_lines()
     assert secret not in json.dumps(lines) and KEY not in json.dumps(lines)
     assert not any(line["route"] in ("/healthz", "/readyz") and line["status"] == 200 for line in lines)
 

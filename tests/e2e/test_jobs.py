@@ -5,8 +5,10 @@ import hashlib
 import hmac
 import json
 import re
+import socket
 import threading
 import time
+import zipfile
 from collections import defaultdict
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -17,10 +19,20 @@ import pytest
 
 from models.s3_client import s3_client
 from samples.lesion import draw_lesion
-from tests.e2e.job_requests import actor_of, archive_of, check_rows, create, numbered, wait, wait_for_rows
+from tests.e2e.job_requests import (
+    actor_of,
+    answered_meanwhile,
+    archive_of,
+    check_rows,
+    create,
+    numbered,
+    wait,
+    wait_for_rows,
+)
 from tests.e2e.keyed_server import BUCKET, KEY, WEBHOOK_SECRET, KeyedServer
 from tests.local_bucket import environment_of, new_bucket
 from tests.serve.fakes import jpeg_of
+from tests.serve.jobs.archives import tar_of, zip_of
 
 pytestmark = [pytest.mark.server]
 
@@ -83,14 +95,56 @@ def test_the_photos_of_a_bucket_are_scored(http: httpx.Client, photos: list[byte
     assert forbidden.status_code == 403
 
 
-def test_a_running_job_is_cancelled(http: httpx.Client, photos: list[bytes], keyed: KeyedServer):
+def test_a_running_job_is_cancelled_and_others_go_on(
+    http: httpx.Client, photos: list[bytes], keyed: KeyedServer
+):
     id = create(http, archive_of(photos))
+    other = create(http, archive_of(photos, 64))
     wait(http, id, "running")
 
-    assert http.delete(f"/v1/jobs/{id}").status_code == 204
+    with answered_meanwhile(http, photos[0]):
+        assert http.delete(f"/v1/jobs/{id}").status_code == 204
+        wait(http, other)
 
     assert http.get(f"/v1/jobs/{id}").status_code == 404
     assert [path for path in keyed.jobs_folder.rglob("*") if id in str(path)] == []
+    check_rows(http, other, numbered(64))
+
+
+def test_a_bomb_and_paths_that_lead_out_are_errors_of_their_rows(
+    http: httpx.Client, photos: list[bytes], keyed: KeyedServer
+):
+    names = ("a.jpg", "../outside.jpg", "/outside.jpg", "bomb.jpg", "b.jpg")
+    contents = (photos[0], photos[0], photos[0], bytes(10_000_000), photos[1])
+
+    id = create(http, zip_of(list(zip(names, contents, strict=True)), zipfile.ZIP_DEFLATED))
+    job = wait(http, id)
+
+    rows = [json.loads(line) for line in http.get(f"/v1/jobs/{id}/results").text.splitlines()]
+    assert [row["name"] for row in rows] == list(names)
+    codes = [row["error"]["code"] if "error" in row else None for row in rows]
+    assert codes == [None, "invalid_request", "invalid_request", "too_large", None]
+    assert (job["scored"], job["errors"]) == (5, 3)
+    assert not list(keyed.jobs_folder.parent.rglob("outside.jpg"))
+
+
+def test_archives_that_cannot_be_used_are_rejected_and_leave_no_file(
+    http: httpx.Client, photos: list[bytes], keyed: KeyedServer
+):
+    bomb = tar_of({f"{index}.jpg": bytes(10_000_000) for index in range(12)}, mode="w:gz")
+    whole = archive_of(photos, 20)
+    before = set(keyed.jobs_folder.rglob("*"))
+
+    with answered_meanwhile(http, photos[0]):
+        answers = [http.post("/v1/jobs", content=one) for one in (bomb, whole[:-100], b"no archive", b"")]
+
+    codes = [(answer.status_code, answer.json()["error"]["code"]) for answer in answers]
+    rejected = [(413, "too_large"), (400, "unreadable_archive"), (415, "unsupported_type")]
+    assert codes == [*rejected, (422, "invalid_request")]
+    until = time.monotonic() + 30  # photos of the bomb are deleted after the response
+    while left := {path for path in set(keyed.jobs_folder.rglob("*")) - before if path.is_file()}:
+        assert time.monotonic() < until, left
+        time.sleep(0.1)
 
 
 def test_a_killed_actor_loses_no_photo(http: httpx.Client, photos: list[bytes], keyed: KeyedServer):
@@ -156,3 +210,41 @@ def test_a_webhook_is_signed_and_repeated(http: httpx.Client, photos: list[bytes
     assert headers["webhook-signature"] == f"v1,{digest}"
     assert abs(int(headers["webhook-timestamp"]) - time.time()) < 60
     assert json.loads(body)["data"]["id"] == id
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://10.0.0.1/hook",
+        "https://169.254.169.254/latest",
+        "https://[::1]/hook",
+        "https://[::ffff:10.0.0.1]/hook",
+        "file:///etc/passwd",
+    ],
+)
+def test_a_webhook_to_a_private_address_or_a_file_is_rejected(
+    http: httpx.Client, photos: list[bytes], url: str
+):
+    answer = http.post("/v1/jobs", content=archive_of(photos, 1), params={"webhook": url})
+
+    assert (answer.status_code, answer.json()["error"]["code"]) == (422, "invalid_request")
+    assert answer.json()["error"]["message"].startswith("query parameter webhook: ")
+
+
+def test_a_webhook_to_a_dead_host_delays_no_job_and_names_the_problem(
+    http: httpx.Client, photos: list[bytes]
+):
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{closed.getsockname()[1]}/hook"
+    id = create(http, archive_of(photos, 3), webhook=url)
+
+    wait(http, id)
+    until = time.monotonic() + 30
+    while not (webhook := http.get(f"/v1/jobs/{id}").json()["webhook"])["attempts"]:
+        assert time.monotonic() < until
+        time.sleep(0.1)
+
+    check_rows(http, id, numbered(3))
+    assert webhook["state"] == "waiting" and "cannot be reached" in webhook["problem"]
+    assert http.delete(f"/v1/jobs/{id}").status_code == 204

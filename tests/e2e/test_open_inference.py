@@ -6,6 +6,7 @@ import json
 import re
 import socket
 import subprocess
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -18,6 +19,7 @@ import psutil
 import pytest
 from PIL import Image
 
+from cli.main import main
 from samples.lesion import draw_lesion
 from serve.open_inference.grpc_api import open_inference_pb2 as pb
 from serve.open_inference.grpc_api.open_inference_pb2_grpc import GRPCInferenceServiceStub
@@ -236,6 +238,57 @@ def test_wrong_messages_are_rejected_and_so_are_calls_without_a_key(
     with grpc.insecure_channel(keyed.grpc_address, options=NO_PROXY) as channel:
         ready = GRPCInferenceServiceStub(channel).ServerReady(pb.ServerReadyRequest(), metadata=[TO_API])
     assert ready.ready
+
+
+@pytest.fixture
+def eager_key(keyed: KeyedServer, capsys: pytest.CaptureFixture[str]) -> str:
+    """A key with a limit."""
+    options = ("--file", str(keyed.keys_file), "--requests-per-second", "1", "--burst", "20")
+    assert main(["keys", "add", "eager-grpc", *options]) == 0
+    return capsys.readouterr().out.strip()
+
+
+def test_rate_limits_hold_over_grpc(keyed: KeyedServer, eager_key: str):
+    metadata = [TO_API, ("x-api-key", eager_key)]
+    errors: list[Any] = []
+    with grpc.insecure_channel(keyed.grpc_address, options=NO_PROXY) as channel:
+        stub = GRPCInferenceServiceStub(channel)
+        until = time.monotonic() + 60
+        while not errors or errors[-1].code() != grpc.StatusCode.RESOURCE_EXHAUSTED:
+            assert time.monotonic() < until, errors
+            try:
+                stub.ServerMetadata(pb.ServerMetadataRequest(), metadata=metadata, timeout=60)
+            except grpc.RpcError as error:  # UNAUTHENTICATED until the gateways know the key
+                errors.append(error)
+
+    assert errors[-1].details().startswith("rate_limited: ")
+    trailing = dict(errors[-1].trailing_metadata())
+    assert int(trailing["retry-after"]) >= 1 and "ratelimit-limit" in trailing
+
+
+def test_deadline_request_id_and_cancellation_hold_over_grpc(keyed: KeyedServer, photos: Sequence[bytes]):
+    key = ("x-api-key", KEY)
+    message = pb.ModelInferRequest(
+        model_name="lesion",
+        inputs=[pb.ModelInferRequest.InferInputTensor(name="photo", datatype="BYTES", shape=[16])],
+        raw_input_contents=[bytes_tensor(*[photos[0]] * 16)],
+    )
+    with grpc.insecure_channel(keyed.grpc_address, options=NO_PROXY) as channel:
+        stub = GRPCInferenceServiceStub(channel)
+
+        metadata = [TO_API, key, ("x-request-id", "answered-call")]
+        _, call = stub.ModelInfer.with_call(message, metadata=metadata, timeout=60)  # pyright: ignore
+        metadata = [TO_API, key, ("x-request-timeout-seconds", "0.001")]
+        late = grpc_error(keyed.grpc_address, message, metadata)
+        metadata = [TO_API, key, ("x-request-id", "cancelled-call")]
+        cancelled: Any = stub.ModelInfer.future(message, metadata=metadata, timeout=60)  # pyright: ignore
+        time.sleep(0.1)
+        assert cancelled.cancel()
+
+    assert dict(call.trailing_metadata())["x-request-id"] == "answered-call"
+    assert late[0] == grpc.StatusCode.DEADLINE_EXCEEDED and late[1].startswith("deadline_exceeded: ")
+    assert keyed.wait_for_audit_line(request_id="answered-call")["status"] == 200
+    assert keyed.wait_for_audit_line(request_id="cancelled-call")["status"] is None
 
 
 def test_grpc_of_the_replicas_is_closed_to_other_machines(keyed: KeyedServer):

@@ -19,6 +19,7 @@ from serve.jobs.metrics import JobMetrics
 from serve.jobs.records import JobRecord
 from serve.jobs.runner import JobRunner, Rejection
 from serve.jobs.scorer import PartFailure, PartRequest, PartScorer, ScoredPart
+from serve.jobs.store import new_id
 from serve.runtime.errors import ApiError
 from tests.serve.fakes import FakeModels, picture, services
 from tests.serve.jobs.archives import zip_of
@@ -33,7 +34,8 @@ class LocalGateways:
     failing: str | None = None
     """Parts of this job cannot be scored."""
     poison: str | None = None
-    """A gateway ends on a photo of this name."""
+    """The only gateway ends on a photo with this text in its name, and with it all calls in progress."""
+    num_ended: int = 0
     requests: list[PartRequest] = field(default_factory=list)
     names: dict[tuple[str, int], list[str]] = field(default_factory=dict)
     gate: asyncio.Event = field(default_factory=asyncio.Event)
@@ -53,8 +55,11 @@ class LocalGateways:
                 return failure
             raise failure
         assert self.scorer is not None
+        num_ended = self.num_ended
         scored = await self.scorer.score(request)
-        if self.poison and isinstance(scored, ScoredPart) and f'"{self.poison}"'.encode() in scored.rows:
+        if self.poison and isinstance(scored, ScoredPart) and self.poison.encode() in scored.rows:
+            self.num_ended += 1
+        if self.num_ended > num_ended:
             raise LostGatewayError("killed")
         return scored
 
@@ -141,6 +146,21 @@ async def local_server(
             yield LocalServer(app, http, gateways, local, models)
     finally:
         await local.close()
+
+
+def record(**changes: Any) -> JobRecord:
+    fields = {
+        "id": new_id(),
+        "caller": "key:a",
+        "task": "lesion",
+        "model": "lesion-fake@1",
+        "source": None,
+        "request_id": "abc",
+        "created_at": "2026-11-27T00:00:00Z",
+        "num_photos": 1,
+        "num_parts": 1,
+    }
+    return JobRecord.model_validate(fields | changes)
 
 
 def archive(number: int, name: str = "{}.jpg") -> bytes:

@@ -1,12 +1,18 @@
 import asyncio
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from serve.jobs import deliveries
+from serve.jobs.config import JobsConfig
+from serve.jobs.deliveries import Deliveries
+from serve.jobs.metrics import JobMetrics
+from serve.jobs.runner import Job
+from serve.jobs.store import JobStore
 from serve.jobs.webhook_addresses import WebhookError
-from tests.serve.jobs.local_jobs import archive, local_server, until
+from tests.serve.jobs.local_jobs import archive, local_server, record, until
 
 
 class FakeSender:
@@ -63,6 +69,33 @@ async def test_a_dead_receiver_holds_up_no_job_and_fails_at_last(
 
     assert {job["webhook"]["state"] for job in jobs} == {"failed"}
     assert Counter(id for _, id, _ in sender.sent) == dict.fromkeys(ids, 3)
+
+
+async def test_receivers_that_do_not_answer_hold_up_no_other_caller(tmp_path: Path):
+    sent: list[str] = []
+
+    class SilentSender:
+        async def send(self, url: str, id: str, body: bytes) -> None:
+            sent.append(url)
+            if "dead" in url:
+                await asyncio.sleep(60)
+
+    config = JobsConfig(folder=str(tmp_path))
+    jobs = [Job(record(caller="key:a", webhook={"url": "https://dead.example"})) for _ in range(10)]
+    jobs.append(Job(record(caller="key:b", webhook={"url": "https://alive.example"})))
+    with ThreadPoolExecutor(2) as threads:
+        all_of = Deliveries(
+            config, JobStore(str(tmp_path)), threads, JobMetrics("api"), lambda _: SilentSender()
+        )
+        for job in jobs:
+            all_of.start(job)
+        await until(lambda: "https://alive.example" in sent)
+        await all_of.close()
+
+    assert Counter(sent) == {
+        "https://dead.example": deliveries.MAX_AT_ONCE_PER_CALLER,
+        "https://alive.example": 1,
+    }
 
 
 async def test_a_waiting_webhook_is_sent_by_the_next_runner(

@@ -20,7 +20,8 @@ from serve.jobs.scorer import PartFailure
 from serve.jobs.store import JobStore, age_of, is_id, new_id
 from serve.runtime.errors import ApiError
 from tests.serve.fakes import error_of, picture
-from tests.serve.jobs.local_jobs import LocalServer, archive, local_server, until
+from tests.serve.jobs.archives import zip_of
+from tests.serve.jobs.local_jobs import LocalServer, archive, local_server, record, until
 
 
 @pytest.fixture(autouse=True)
@@ -51,6 +52,19 @@ async def test_a_photo_that_ends_gateways_is_an_error_row(tmp_path: Path):
     assert [row["name"] for row in rows] == [f"{index}.jpg" for index in range(70)]
     assert [row["index"] for row in rows if "error" in row] == [40] and job["errors"] == 1
     assert rows[40]["error"]["code"] == "internal"
+
+
+async def test_photos_of_another_job_that_end_gateways_make_no_error_rows(tmp_path: Path):
+    one_in_each_part = {
+        f"{'poison-' if index % 32 == 0 else ''}{index}.jpg": picture() for index in range(320)
+    }
+    async with local_server(tmp_path, max_concurrent_parts=2) as server:
+        server.gateways.poison = "poison"
+        bad = (await server.post(zip_of(one_in_each_part)))["id"]
+        good = (await server.post(archive(128)))["id"]
+        jobs = [await server.wait(id) for id in (bad, good)]
+
+    assert [job["errors"] for job in jobs] == [10, 0]
 
 
 async def test_a_job_waits_for_a_source_and_fails_after_a_time(tmp_path: Path):
@@ -227,21 +241,6 @@ async def test_jobs_of_several_callers_take_turns(tmp_path: Path):
     assert running == {"key:a", "key:b"}
 
 
-def record(**changes: Any) -> JobRecord:
-    fields = {
-        "id": new_id(),
-        "caller": "key:a",
-        "task": "lesion",
-        "model": "lesion-fake@1",
-        "source": None,
-        "request_id": "abc",
-        "created_at": "2026-11-27T00:00:00Z",
-        "num_photos": 1,
-        "num_parts": 1,
-    }
-    return JobRecord.model_validate(fields | changes)
-
-
 async def test_a_full_disk_rejects_new_jobs_and_stops_no_running_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -329,6 +328,28 @@ async def test_damaged_records_are_ignored(tmp_path: Path):
     async with local_server(tmp_path) as server:
         await server.wait((await server.post(archive(1)))["id"])
         assert error_of(await server.http.get(f"/v1/jobs/{id}"))[1] == "jobs_unavailable"
+
+
+async def test_a_record_that_cannot_be_read_yet_holds_up_no_other_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    locked, other, is_locked, read = record(), record(), True, JobStore.read_record
+
+    def read_unlocked(store: JobStore, id: str) -> JobRecord:
+        if is_locked and id == locked.id:
+            raise StorageError("permission denied")
+        return read(store, id)
+
+    monkeypatch.setattr(JobStore, "read_record", read_unlocked)
+    for one in (locked, other):
+        JobStore(str(tmp_path)).write_record(one)
+    async with local_server(tmp_path) as server:
+        await server.post(archive(1))
+        first = {one.id for one in await server.jobs.records(None, 10)}
+        is_locked = False
+        await until(lambda: locked.id in server.jobs.runner._jobs)
+
+    assert other.id in first and locked.id not in first
 
 
 async def test_removed_files_fail_the_job(tmp_path: Path):
