@@ -229,7 +229,7 @@ class Index(_Stored):
         if found.stage == "production":
             raise RegistryError(
                 f"{model} is in production; promote another version, or run: skinserve models rollback "
-                f"{self.task}"
+                f"{self.task} --production"
             )
         return found
 

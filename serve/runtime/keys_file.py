@@ -197,7 +197,7 @@ def _how_to_start(file: Path) -> str:
 
 
 def _replace(file: Path, text: str) -> None:
-    """Write a file completely, or not at all; keep the mode of the one before."""
+    """Write a file completely, or not at all; keep owner and mode of the one before, for its server."""
     handle, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")  # mode 0600
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as stream:
@@ -205,7 +205,9 @@ def _replace(file: Path, text: str) -> None:
             stream.flush()
             os.fsync(stream.fileno())
         if file.exists():
-            os.chmod(name, file.stat().st_mode & 0o777)
+            before = file.stat()
+            os.chown(name, before.st_uid, before.st_gid)
+            os.chmod(name, before.st_mode & 0o777)
         os.replace(name, file)
     except BaseException:
         Path(name).unlink(missing_ok=True)

@@ -113,6 +113,16 @@ def test_a_change_is_atomic_and_keeps_the_rest_of_the_file(tmp_path: Path):
     assert {path.name for path in tmp_path.iterdir()} == {"keys.yaml", ".keys.yaml.lock"}
 
 
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give a file away")
+def test_a_change_by_root_leaves_the_file_to_the_user_of_the_server(tmp_path: Path):
+    file = written(tmp_path, f"keys:\n  - {KEY}\n")
+    os.chown(file, 1000, 1001)
+
+    change_keys(file, lambda entries: [*entries, entry("b")])
+
+    assert (file.stat().st_uid, file.stat().st_gid) == (1000, 1001)
+
+
 def test_a_new_file_is_readable_by_its_owner_only(tmp_path: Path):
     change_keys(tmp_path / "keys.yaml", lambda _: [entry("a")])
 
