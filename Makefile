@@ -3,7 +3,7 @@ HOST ?= 127.0.0.1
 PORT ?= 8000
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help serve test test-processes test-functions test-slow check format lock clean bench bench-full proto
+.PHONY: help serve test test-processes test-serving test-training test-slow check format lock clean bench bench-full proto
 # Without stored bytecode every process that imports torch compiles it for seconds; some containers set this.
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -20,16 +20,15 @@ help:
 serve: .venv/installed
 	@exec $(BIN)/python -m serve --host $(HOST) --port $(PORT)
 
-# In two halves at a time, each test on one core: those that start servers, clusters or browsers, and the rest.
+# Three parts run at a time, for two cores: those that start servers, clusters or browsers often wait for them.
 STARTS := server or browser or cluster
-# Tests of functions that run after those of processes, so that both halves end at about the same time.
-AFTER_PROCESSES := tests/train/lesion tests/train/progress tests/train/data tests/train/gpu_recipe tests/bench
+SERVING := tests/cli tests/serve tests/ui
 
 test: .venv/installed .venv-triton/installed
 ifdef ARGS
 	$(BIN)/python -m pytest $(ARGS)
 else
-	@$(MAKE) --no-print-directory --jobs=2 --keep-going test-processes test-functions
+	@$(MAKE) --no-print-directory --jobs=3 --keep-going test-processes test-serving test-training
 endif
 
 # Only folders with such tests are collected (tests/test_makefile.py). The page's tests start no server of ours: those
@@ -37,10 +36,13 @@ endif
 test-processes: .venv/installed .venv-triton/installed
 	$(BIN)/python -m pytest -m '$(STARTS)' tests/e2e tests/fuzz
 	$(BIN)/python -m pytest -m '$(STARTS)' tests/ui
-	$(BIN)/python -m pytest -m 'not ($(STARTS))' $(AFTER_PROCESSES)
 
-test-functions: .venv/installed
-	$(BIN)/python -m pytest -m 'not ($(STARTS))' $(AFTER_PROCESSES:%=--ignore=%)
+test-serving: .venv/installed
+	$(BIN)/python -m pytest -m 'not ($(STARTS))' $(SERVING)
+
+# Everything else: networks, training, benchmarks, documents.
+test-training: .venv/installed
+	$(BIN)/python -m pytest -m 'not ($(STARTS))' $(SERVING:%=--ignore=%)
 
 test-slow: .venv/installed
 	$(BIN)/python -m pytest -m slow $(ARGS)

@@ -53,8 +53,10 @@ async def executed_files(config: LesionConfig) -> list[str]:
     recorder.install()
     task_app = LESION_TASK.build(config)
     replicas = {
-        name: ReplicaClient(name, ray.serve.run(app, name=name, _local_testing_mode=True), retry_after_s=2)
-        for name, app in task_app.deployments.items()
+        name: ReplicaClient(
+            name, ray.serve.run(network.bind(), name=name, _local_testing_mode=True), retry_after_s=2
+        )
+        for name, network in task_app.networks.items()
     }
     app = create_app(GatewayConfig(), {LESION_TASK.name: task_app.create_service}, replicas)
     publish_checks(app.state.checks)

@@ -1,4 +1,4 @@
-"""Composition of the API application from the deployments of all tasks."""
+"""Composition of the API application from the networks of all tasks."""
 
 from typing import Any
 
@@ -17,6 +17,10 @@ def build_app(arguments: dict[str, Any]) -> Application:
     """
     config = tasks.read_config(arguments)
     apps = {task.name: task.build(getattr(config, task.name)) for task in tasks.TASKS}
-    deployments = {name: one for app in apps.values() for name, one in app.deployments.items()}
+    networks = {
+        name: network.loader() if config.gateway.networks_in_gateway else network.bind()
+        for app in apps.values()
+        for name, network in app.networks.items()
+    }
     services = {name: app.create_service for name, app in apps.items()}
-    return Gateway.bind(config.gateway, services, deployments)  # pyright: ignore[reportAttributeAccessIssue]
+    return Gateway.bind(config.gateway, services, networks)  # pyright: ignore[reportAttributeAccessIssue]

@@ -141,10 +141,15 @@ class GatewayConfig(Settings):
         default=DEFAULT_DEADLINE_S, gt=0, description="of requests without x-request-timeout-seconds"
     )
     max_deadline_s: float = Field(
-        default=MAX_DEADLINE_S, gt=0, description="maximum of x-request-timeout-seconds"
+        default=MAX_DEADLINE_S, gt=0, le=MAX_DEADLINE_S, description="maximum of x-request-timeout-seconds"
     )
     ready_after_s: float = Field(
         default=60, gt=0, description="a model counts as ready for this time after its last answer"
+    )
+    networks_in_gateway: bool = Field(
+        default=False,
+        description="each gateway holds all networks; deployments of their own are not started. For one "
+        "machine without a GPU",
     )
     keys_file: str | None = Field(
         default=None, description="path of keys.yaml; then all requests but health checks need a key"

@@ -1,7 +1,9 @@
-"""The gateway: HTTP routes of all tasks, and their calls to the replicas. No torch."""
+"""The gateway: HTTP routes of all tasks, and their calls to the networks. It imports no PyTorch itself."""
 
 import asyncio
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import ray.serve
 from fastapi import APIRouter, Depends, FastAPI, Request, Response
@@ -39,7 +41,7 @@ from serve.runtime.rate_limit_actor import connect_limiter
 from serve.runtime.rate_limits import RateLimitMiddleware, has_limits
 from serve.runtime.readiness import Readiness
 from serve.runtime.registry_follower import RegistryFollower, RegistryMiddleware
-from serve.runtime.replica_client import ReplicaClient
+from serve.runtime.replica_client import LocalReplica, ReplicaClient, Replicas
 from serve.runtime.security_headers import SecurityHeadersMiddleware
 from serve.runtime.uploads import reject_unknown_parameters
 from serve.schemas import Health, Models
@@ -61,20 +63,26 @@ class Gateway(GrpcInferenceService):
     """
 
     def __init__(
-        self, config: GatewayConfig, services: Services, handles: Mapping[str, DeploymentHandle]
+        self,
+        config: GatewayConfig,
+        services: Services,
+        networks: Mapping[str, DeploymentHandle | Callable[[], Any]],
     ) -> None:
         self._config = config
         self._services = services
         self._cpu = CpuMeter()
-        self._replicas = {
-            name: ReplicaClient(name, handle, retry_after_s=config.retry_after_s)
-            for name, handle in handles.items()
-        }
+        self._replicas = connect_networks(networks, config.retry_after_s)
         registry = config.registry
         self._exchange = connect_monitor(registry, config.canary) if registry is not None else None
         self._leases = LeaseClient(connect_limiter(config.quota_folder)) if has_limits(config) else None
         self._jobs = connect_jobs(config.jobs) if config.jobs is not None else None
         self._app: FastAPI | None = None
+
+    async def check_health(self) -> None:
+        """Raise if a network in this process has failed; Serve then replaces this gateway."""
+        for one in self._replicas.values():
+            if isinstance(one, LocalReplica):
+                await one.check_health()
 
     def record_autoscaling_stats(self) -> dict[Load, float]:
         """Return the CPU load of this replica for ``TargetLoadPolicy``."""
@@ -106,10 +114,30 @@ class Gateway(GrpcInferenceService):
         return app
 
 
+def connect_networks(
+    networks: Mapping[str, DeploymentHandle | Callable[[], Any]], retry_after_s: int
+) -> dict[str, Replicas]:
+    """Return a client of each deployment, or load the networks into this process, side by side.
+
+    Args:
+        networks: handle of the deployment, or a callable that loads the network.
+        retry_after_s: of rejections.
+    """
+
+    def connect(name: str) -> Replicas:
+        network = networks[name]
+        if isinstance(network, DeploymentHandle):
+            return ReplicaClient(name, network, retry_after_s=retry_after_s)
+        return LocalReplica(network(), retry_after_s=retry_after_s)
+
+    with ThreadPoolExecutor(len(networks)) as threads:
+        return dict(zip(networks, threads.map(connect, networks), strict=True))
+
+
 def create_app(
     config: GatewayConfig,
     services: Services,
-    replicas: Mapping[str, ReplicaClient],
+    replicas: Mapping[str, Replicas],
     leases: LeaseClient | None = None,
     exchange: Exchange | None = None,
     jobs: Jobs | None = None,

@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 from fastapi import APIRouter
-from ray.serve import Application
+from ray.serve import Application, Deployment
 
 from models.images import PhotoLimits
 from serve.config import GatewayConfig, TaskConfig
@@ -16,7 +17,7 @@ from serve.runtime.admission import AdaptiveLimiter
 from serve.runtime.decode_pool import DecodePool
 from serve.runtime.model_catalog import CatalogEntry, ModelCatalog
 from serve.runtime.model_traffic import ModelTraffic
-from serve.runtime.replica_client import ReplicaClient
+from serve.runtime.replica_client import Replicas
 from serve.schemas import LoadedModel
 
 
@@ -27,8 +28,8 @@ class GatewayContext:
     config: GatewayConfig
     photo_limits: PhotoLimits
     decode_pool: DecodePool
-    replicas: Mapping[str, ReplicaClient]
-    """Clients of the deployments of all tasks, by the names in ``TaskApp.deployments``."""
+    replicas: Mapping[str, Replicas]
+    """Of the networks of all tasks, by the names in ``TaskApp.networks``."""
     traffic: ModelTraffic
     """Measures the answers of each model."""
 
@@ -63,10 +64,31 @@ class Service(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TaskApp:
-    """Deployments and service of one task with its settings applied."""
+class Network:
+    """A network of a task: replicas of a deployment, or one object in each gateway.
 
-    deployments: Mapping[str, Application]
+    The methods of its class are asynchronous.
+    """
+
+    deployment: Deployment
+    config: Any
+    """The argument of its class."""
+
+    def bind(self) -> Application:
+        """Return the deployment with its argument."""
+        return self.deployment.bind(self.config)
+
+    def loader(self) -> Callable[[], Any]:
+        """Return a picklable callable that makes the object."""
+        assert not isinstance(self.deployment.func_or_class, str)
+        return partial(self.deployment.func_or_class, self.config)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskApp:
+    """Networks and service of one task with its settings applied."""
+
+    networks: Mapping[str, Network]
     """By the name in ``/readyz``; unique among all tasks."""
     create_service: Callable[[GatewayContext], Service]
     """Called in every gateway; must be picklable."""

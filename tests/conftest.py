@@ -215,7 +215,7 @@ def _homes(processes: list[psutil.Process]) -> list[Path]:
 
 
 def _config(tmp_path_factory: pytest.TempPathFactory, allowed_origin: str) -> Path:
-    """Return ``local.yaml`` with two gateways, else one replica; random weights if there are no others.
+    """Return ``local.yaml`` with two gateways and one page; random weights if there are no others.
 
     Headers of a proxy are trusted, for tests/e2e/test_reverse_proxy.py. The default is tested in
     tests/serve/runtime/test_forwarded_headers.py and tests/ui/test_site.py.

@@ -32,7 +32,7 @@ def read(path: str):
     return yaml.safe_load((ROOT / path).read_text(encoding="utf-8"))
 
 
-@pytest.mark.parametrize("path", ["serve/local.yaml", "serve/gpu.yaml"])
+@pytest.mark.parametrize("path", ["serve/local.yaml", "serve/composed.yaml", "serve/gpu.yaml"])
 def test_serve_accepts_the_config(path):
     schema = ServeDeploySchema.model_validate(read(path))
     api, ui = schema.applications

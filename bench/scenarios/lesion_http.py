@@ -36,6 +36,7 @@ from bench.servers import (
 )
 from models.lesion.processor import num_cores
 from models.lesion.runtimes import EngineName
+from serve.__main__ import LOCAL_YAML
 
 SKINSERVE, UPPER_BOUND = "skinserve", "in-process upper bound"
 
@@ -126,7 +127,7 @@ def _summary_of_size(rounds: list[Metrics], size: str) -> Metrics:
 
 def skinserve_for_clients(checkpoint: Path, folder: Path, *, engine: EngineName, clients: int) -> Server:
     """Return skinserve with ``local.yaml``, this network, and limits that admit all clients."""
-    config = yaml.safe_load((ROOT / "serve" / "local.yaml").read_text(encoding="utf-8"))
+    config = yaml.safe_load(LOCAL_YAML.read_text(encoding="utf-8"))
     limit = max(24, 2 * clients)
     api = config["applications"][0]
     api["args"]["lesion"] |= {
@@ -136,9 +137,6 @@ def skinserve_for_clients(checkpoint: Path, folder: Path, *, engine: EngineName,
         "max_photos_per_replica": limit,
         "max_photos_per_gateway": limit,
     }
-    for deployment in api["deployments"]:
-        if deployment["name"] == "LesionClassifier":
-            deployment |= {"max_ongoing_requests": limit, "max_queued_requests": limit}
     return skinserve_server(config, folder, name=SKINSERVE)
 
 

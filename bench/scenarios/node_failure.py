@@ -23,7 +23,7 @@ from bench.photos import encode_jpeg, raw_request
 from bench.results import Metrics
 from bench.servers import free_port, wait_until_ready
 from samples.lesion import draw_lesion
-from serve.__main__ import LOCAL_YAML
+from serve.__main__ import COMPOSED_YAML
 from serve.runtime.ray_env import SEVERAL_NODES, local_environment
 from serve.runtime.server_process import read_config
 
@@ -114,8 +114,8 @@ def _phase_metrics(result: LoadResult) -> Metrics:
 
 
 def _config(port: int, home: Path) -> dict[str, Any]:
-    """Return ``local.yaml`` without the page, with replicas spread over the nodes."""
-    config = read_config(LOCAL_YAML, host="127.0.0.1", port=port)
+    """Return ``composed.yaml`` without the page, with replicas spread over the nodes."""
+    config = read_config(COMPOSED_YAML, host="127.0.0.1", port=port)
     config["applications"] = [one for one in config["applications"] if one["name"] == "api"]
     for deployment in config["applications"][0]["deployments"]:
         replicas = NUM_NODES if deployment["name"] in ON_ALL_NODES else NUM_NODES - 1

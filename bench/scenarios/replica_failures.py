@@ -29,7 +29,7 @@ from bench.load import LoadGenerator
 from bench.photos import lesion_photos, multipart_request, raw_request, selfies
 from bench.results import FOLDER, Metrics, busy_cores, save
 from bench.servers import ROOT, RunningServer, run_server, skinserve_server
-from serve.__main__ import LOCAL_YAML
+from serve.__main__ import COMPOSED_YAML
 from serve.runtime.ray_env import client_environment
 
 DEPLOYMENTS = ("LesionClassifier", "FaceDetector", "ProgressClassifier", "Gateway")
@@ -62,7 +62,7 @@ def main() -> None:
     """Start the server with two replicas per deployment, measure, and write ``replica_failures.json``."""
     settings = tyro.cli(Settings)
     load_before = busy_cores()
-    config = yaml.safe_load(LOCAL_YAML.read_text(encoding="utf-8"))
+    config = yaml.safe_load(COMPOSED_YAML.read_text(encoding="utf-8"))
     for deployment in config["applications"][0]["deployments"]:
         deployment["num_replicas"] = 2
     with (

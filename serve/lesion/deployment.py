@@ -37,19 +37,25 @@ class LesionClassifier:
         self._photos = PhotoMeter()
         self._max_photos = config.max_photos_per_replica
 
-    async def classify(self, photos: Sequence[LesionPhoto]) -> list[LesionReport] | Overloaded | LoadFailed:
+    async def classify(
+        self, photos: Sequence[LesionPhoto], model: str = ""
+    ) -> list[LesionReport] | Overloaded | LoadFailed:
         """Classify the photos of one call, in batches with other calls for the same model.
+
+        Args:
+            photos: of the call.
+            model: address of the model; default: the default model.
 
         Raises:
             Exception: the engine's error for one of the photos.
         """
-        model = await self.models.get(ray.serve.get_multiplexed_model_id())
-        if isinstance(model, LoadFailed):
-            return model
+        loaded = await self.models.get(model)
+        if isinstance(loaded, LoadFailed):
+            return loaded
         if self._photos.num_in_progress >= self._max_photos:
             return Overloaded(num_photos=self._photos.num_in_progress)
         with self._photos.count(len(photos)):
-            work = (model.batcher.submit(photo) for photo in photos)
+            work = (loaded.batcher.submit(photo) for photo in photos)
             # with exceptions, so that the photos count until the last one is finished
             reports = await asyncio.gather(*work, return_exceptions=True)
         for report in reports:
@@ -57,10 +63,10 @@ class LesionClassifier:
                 raise report
         return [report for report in reports if isinstance(report, LesionReport)]
 
-    async def preload(self, address: str) -> ModelRuntime | LoadFailed:
+    async def preload(self, model: str) -> ModelRuntime | LoadFailed:
         """Load a model before the first request for it."""
-        model = await self.models.get(address)
-        return model if isinstance(model, LoadFailed) else model.runtime
+        loaded = await self.models.get(model)
+        return loaded if isinstance(loaded, LoadFailed) else loaded.runtime
 
     async def record_autoscaling_stats(self) -> dict[Load, float]:  # async: in the thread of ``classify``
         """Return the mean number of photos in progress for ``TargetLoadPolicy``."""

@@ -1,6 +1,7 @@
 """Lesion models of a gateway: thresholds, gate, preparation of photos, calls to replicas."""
 
 import asyncio
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -18,7 +19,7 @@ from serve.lesion.config import LesionConfig
 from serve.lesion.messages import LesionPhoto, LesionReport
 from serve.runtime.errors import model_unavailable
 from serve.runtime.model_catalog import CatalogEntry, ModelCatalog
-from serve.runtime.replica_client import ReplicaClient, RequestCoalescer
+from serve.runtime.replica_client import Replicas, RequestCoalescer
 from serve.schemas import ModelName
 
 
@@ -45,7 +46,7 @@ class GatewayModels:
     """
 
     def __init__(
-        self, config: LesionConfig, catalog: ModelCatalog, replicas: ReplicaClient, limits: PhotoLimits
+        self, config: LesionConfig, catalog: ModelCatalog, replicas: Replicas, limits: PhotoLimits
     ) -> None:
         self._config = config
         self._catalog = catalog
@@ -93,7 +94,9 @@ class GatewayModels:
             ),
             prepare=partial(prepare_lesion, **options),
             prepare_pixels=partial(prepare_lesion_pixels, **options),
-            coalescer=RequestCoalescer(classify, threshold=self._config.coalesce_above),
+            coalescer=RequestCoalescer(
+                classify, threshold=self._config.coalesce_above if self._replicas.is_remote else sys.maxsize
+            ),
         )
 
     def _localizer(self, folder: Path, gate: LesionGate) -> Localizer:

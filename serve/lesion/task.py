@@ -16,7 +16,7 @@ from serve.lesion.open_inference import OPEN_INFERENCE
 from serve.lesion.report.api import router  # that of serve.lesion.api with one more route
 from serve.lesion.verdict import Verdict
 from serve.runtime.model_catalog import ModelCatalog, read_entry
-from serve.task import ServeTask, TaskApp
+from serve.task import Network, ServeTask, TaskApp
 
 
 def build(config: LesionConfig) -> TaskApp:
@@ -38,8 +38,11 @@ def build(config: LesionConfig) -> TaskApp:
     classifier = LesionClassifier.options(  # pyright: ignore[reportAttributeAccessIssue]
         max_ongoing_requests=MAX_QUEUED_BATCHES * config.max_batch_size,
         max_queued_requests=config.max_batch_size,
-    ).bind(config)
-    return TaskApp(deployments={"lesion": classifier}, create_service=partial(LesionService, config, catalog))
+    )
+    return TaskApp(
+        networks={"lesion": Network(deployment=classifier, config=config)},
+        create_service=partial(LesionService, config, catalog),
+    )
 
 
 LESION_TASK = ServeTask(

@@ -104,15 +104,15 @@ class ProgressClassifier:
             max_models=config.max_models_per_replica,
         )
 
-    async def classify(self, series: FaceSeries) -> ProgressReport | LoadFailed:
-        """Classify one series, in a batch with others for the same model."""
-        model = await self.models.get(ray.serve.get_multiplexed_model_id())
-        return model if isinstance(model, LoadFailed) else await model.batcher.submit(series)
+    async def classify(self, series: FaceSeries, model: str = "") -> ProgressReport | LoadFailed:
+        """Classify one series, in a batch with others for the same model; default: the default model."""
+        loaded = await self.models.get(model)
+        return loaded if isinstance(loaded, LoadFailed) else await loaded.batcher.submit(series)
 
-    async def preload(self, address: str) -> ModelRuntime | LoadFailed:
+    async def preload(self, model: str) -> ModelRuntime | LoadFailed:
         """Load a model before the first request for it."""
-        model = await self.models.get(address)
-        return model if isinstance(model, LoadFailed) else model.runtime
+        loaded = await self.models.get(model)
+        return loaded if isinstance(loaded, LoadFailed) else loaded.runtime
 
     async def check_health(self) -> None:
         """Raise if the engine of a loaded model has failed; Serve then replaces this replica."""

@@ -12,7 +12,7 @@ from serve.progress.deployments import FaceDetector, ProgressClassifier
 from serve.progress.open_inference import OPEN_INFERENCE
 from serve.progress.schemas import Verdict
 from serve.runtime.model_catalog import ModelCatalog, read_entry
-from serve.task import ServeTask, TaskApp
+from serve.task import Network, ServeTask, TaskApp
 
 
 def build(config: ProgressConfig) -> TaskApp:
@@ -23,9 +23,12 @@ def build(config: ProgressConfig) -> TaskApp:
         read_meta(local_checkpoint(config.face_detector.descriptor))
     detector = FaceDetector.options(  # pyright: ignore[reportAttributeAccessIssue]
         max_ongoing_requests=MAX_QUEUED_BATCHES * config.face_detector.max_batch_size
-    ).bind(config.face_detector)
+    )
     return TaskApp(
-        deployments={"face": detector, "progress": ProgressClassifier.bind(config)},
+        networks={
+            "face": Network(deployment=detector, config=config.face_detector),
+            "progress": Network(deployment=ProgressClassifier, config=config),
+        },
         create_service=partial(ProgressService, config, catalog),
     )
 

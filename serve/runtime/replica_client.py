@@ -1,10 +1,14 @@
-"""Calls from a gateway to the replicas of one deployment: repeated if lost, coalesced under load."""
+"""Calls of a gateway to the networks of one deployment: repeated if lost, coalesced under load.
+
+A gateway may hold the networks itself, without replicas of their own
+(docs/decisions/0046-networks-in-the-gateway.md).
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextvars import Context, copy_context
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 from ray.serve.handle import DeploymentHandle
@@ -36,12 +40,77 @@ class _OverloadedReplicaError(RuntimeError):
     """One replica rejected a call; another one may accept it."""
 
 
+class Replicas(Protocol):
+    """The replicas of one deployment, or the only one, in this process."""
+
+    @property
+    def is_remote(self) -> bool:
+        """Return whether a call goes to another process, which is worth coalescing."""
+        ...
+
+    async def call(self, method: str, *arguments: object, model: str = "") -> Any:
+        """Call a method of one replica.
+
+        Args:
+            model: address of the model, which the method gets as its argument ``model``; without one, it uses
+                the default model of every replica.
+
+        Raises:
+            QueueFullError: the replicas accept no more work now.
+            ApiError: ``overloaded``: the replicas are being restarted; ``model_unavailable``: the model
+                cannot be loaded.
+        """
+        ...
+
+    async def broadcast(self, method: str, *arguments: object, timeout_s: float) -> list[Any]:
+        """Call a method of every running replica and return all results; none while no replica runs.
+
+        Raises:
+            TimeoutError: a replica has not answered in time.
+        """
+        ...
+
+
+class LocalReplica:
+    """Call an object of this process as if it were the only replica of its deployment.
+
+    Args:
+        replica: of the deployment's class.
+    """
+
+    is_remote = False
+
+    def __init__(self, replica: Any, *, retry_after_s: int) -> None:
+        self._replica = replica
+        self._retry_after_s = retry_after_s
+
+    async def call(self, method: str, *arguments: object, model: str = "") -> Any:
+        """Call the object; raise QueueFullError or ``model_unavailable``."""
+        result = await getattr(self._replica, method)(*arguments, **_model(model))
+        if isinstance(result, Overloaded):
+            raise QueueFullError(self._retry_after_s)
+        if isinstance(result, LoadFailed):
+            raise model_unavailable(model, result.reason)
+        return result
+
+    async def broadcast(self, method: str, *arguments: object, timeout_s: float) -> list[Any]:
+        """Call the object; raise TimeoutError."""
+        async with asyncio.timeout(timeout_s):
+            return [await getattr(self._replica, method)(*arguments)]
+
+    async def check_health(self) -> None:
+        """Raise if the object cannot answer."""
+        await self._replica.check_health()
+
+
 class ReplicaClient:
-    """Call the replicas of one deployment.
+    """Call the replicas of one deployment of Serve.
 
     Args:
         name: the model in messages and in ``/readyz``.
     """
+
+    is_remote = True
 
     def __init__(self, name: str, handle: DeploymentHandle, *, retry_after_s: int) -> None:
         self.name = name
@@ -49,13 +118,10 @@ class ReplicaClient:
         self._retry_after_s = retry_after_s
 
     async def call(self, method: str, *arguments: object, model: str = "") -> Any:
-        """Call a method of any replica, or of one that has loaded a model.
+        """Call a method of any replica, or of one that has loaded the model.
 
         A call whose replica is lost is repeated once; inference has no side effects. The repeated call waits
         for a replica with room until the deadline of its request.
-
-        Args:
-            model: address of the model; without one, the default model of every replica.
 
         Raises:
             QueueFullError: the queue of the deployment is full, or two replicas rejected the call.
@@ -80,13 +146,7 @@ class ReplicaClient:
                 lost = True
 
     async def broadcast(self, method: str, *arguments: object, timeout_s: float) -> list[Any]:
-        """Call a method of every running replica and return all results; none while no replica runs.
-
-        There is no back pressure: for rare calls only.
-
-        Raises:
-            TimeoutError: a replica has not answered in time.
-        """
+        """Call a method of every replica, without back pressure: for rare calls only."""
         try:
             return await self._handle.broadcast(method, *arguments).results_async(timeout_s=timeout_s)
         except DeploymentUnavailableError:  # Ray raises it also before the first replica runs
@@ -97,7 +157,7 @@ class ReplicaClient:
         handle = self._handle
         if model:  # without an id Serve chooses among all replicas, which all have the default model
             handle = handle.options(multiplexed_model_id=model)
-        response = getattr(handle, method).remote(*arguments)
+        response = getattr(handle, method).remote(*arguments, **_model(model))
         try:
             result = await response
         except (Exception, asyncio.CancelledError) as error:
@@ -111,6 +171,10 @@ class ReplicaClient:
         if isinstance(result, LoadFailed):
             raise model_unavailable(model, result.reason)
         return result
+
+
+def _model(address: str) -> dict[str, str]:
+    return {"model": address} if address else {}
 
 
 @dataclass

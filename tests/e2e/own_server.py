@@ -10,6 +10,7 @@ import yaml
 from models.checkpoint import save_checkpoint
 from models.lesion.shapes import SMALL_NETWORK
 from models.lesion.small_network import SmallLesionNet
+from serve.__main__ import COMPOSED_YAML
 from tests.conftest import Server, StartServer
 from tests.random_checkpoints import random_meta, write_progress
 
@@ -32,6 +33,8 @@ def own_server(
 ) -> Iterator[Server]:
     """Run a server with small random networks, without the face descriptor.
 
+    It has a deployment for each network, as on a cluster. The session's server holds them in its gateways.
+
     Args:
         start_server: fixture.
         server_config: fixture; the config to start from.
@@ -45,6 +48,10 @@ def own_server(
     """
     config = yaml.safe_load(server_config.read_text(encoding="utf-8"))
     api, page = config["applications"]
+    api["args"]["gateway"]["networks_in_gateway"] = False
+    api["deployments"] = yaml.safe_load(COMPOSED_YAML.read_text(encoding="utf-8"))["applications"][0][
+        "deployments"
+    ]
     api["args"]["lesion"]["checkpoints"] = [str(write_small_lesion(folder / "lesion-small", "lesion-random"))]
     api["args"]["progress"]["checkpoints"] = [str(write_progress(folder / "progress-random"))]
     api["args"]["progress"]["face_detector"]["descriptor"] = None

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from fastapi import FastAPI
@@ -162,6 +162,7 @@ class FakeReplicas:
 
     models: FakeModels
     name: str
+    is_remote: ClassVar[bool] = True
 
     async def broadcast(self, method: str, *arguments: Any, timeout_s: float) -> list[Any]:
         self.models.preloaded += arguments

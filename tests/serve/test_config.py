@@ -6,6 +6,7 @@ import yaml
 from pydantic import ValidationError
 from ray.serve.schema import ServeDeploySchema
 
+from serve.__main__ import COMPOSED_YAML, LOCAL_YAML
 from serve.config import GatewayConfig
 from serve.lesion.config import LesionConfig
 from serve.lesion.schemas import LesionAnswer
@@ -15,16 +16,17 @@ from serve.runtime.server_process import num_cpus
 from serve.tasks import read_config
 from ui.config import UiConfig
 
-LOCAL = Path(__file__).parents[2] / "serve" / "local.yaml"
+ONE_MACHINE = pytest.mark.parametrize("file", [LOCAL_YAML, COMPOSED_YAML], ids=lambda file: file.name)
 
 
-def local() -> dict[str, Any]:
-    return yaml.safe_load(LOCAL.read_text(encoding="utf-8"))
+def read(file: Path) -> dict[str, Any]:
+    return yaml.safe_load(file.read_text(encoding="utf-8"))
 
 
-def test_local_yaml_is_a_valid_serve_config_with_valid_settings():
-    ServeDeploySchema.model_validate(local())
-    api, ui = local()["applications"]
+@ONE_MACHINE
+def test_the_configs_of_one_machine_are_valid_serve_configs_with_valid_settings(file: Path):
+    ServeDeploySchema.model_validate(read(file))
+    api, ui = read(file)["applications"]
 
     assert read_config(api["args"]).model_dump()["lesion"]["checkpoints"] == (
         "weights/lesion",
@@ -33,8 +35,20 @@ def test_local_yaml_is_a_valid_serve_config_with_valid_settings():
     assert UiConfig.model_validate(ui["args"]).api_url == "http://127.0.0.1:8000"
 
 
-def test_local_yaml_fits_two_cores():
-    assert num_cpus(local()) == 2
+@ONE_MACHINE
+def test_the_configs_of_one_machine_fit_two_cores(file: Path):
+    assert num_cpus(read(file)) == 2
+
+
+def test_the_configs_of_one_machine_differ_in_the_place_of_the_networks_only():
+    local, composed = read(LOCAL_YAML), read(COMPOSED_YAML)
+    assert local["applications"][0]["args"]["gateway"].pop("networks_in_gateway") is True
+    names = [
+        [one["name"] for one in config["applications"][0].pop("deployments")] for config in (local, composed)
+    ]
+
+    assert local == composed
+    assert names == [["Gateway"], ["Gateway", "LesionClassifier", "FaceDetector", "ProgressClassifier"]]
 
 
 @pytest.mark.parametrize(

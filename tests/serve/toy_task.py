@@ -15,7 +15,7 @@ from serve.runtime.model_cache import ModelRuntime
 from serve.runtime.model_catalog import CatalogEntry, ModelCatalog, read_entry
 from serve.runtime.uploads import read_photo
 from serve.schemas import LoadedModel
-from serve.task import GatewayContext, ServeTask, TaskApp
+from serve.task import GatewayContext, Network, ServeTask, TaskApp
 
 router = APIRouter(tags=["wound"])
 
@@ -55,13 +55,13 @@ class WoundRegressor:
         weight, bias = self._weights["weight"].numpy(), self._weights["bias"].numpy()
         return float((weight @ image_HWC.mean((0, 1)) / 255 + bias)[0])
 
-    def check_health(self) -> None: ...
+    async def check_health(self) -> None: ...
 
 
 def build(config: TaskConfig) -> TaskApp:
     catalog = ModelCatalog("wound", [read_entry(config.checkpoints[0], "wound")], route="/v1/wound")
-    regressor = WoundRegressor.bind(config.checkpoints[0])  # pyright: ignore[reportFunctionMemberAccess]
-    return TaskApp(deployments={"wound": regressor}, create_service=partial(WoundService, catalog))
+    regressor = Network(deployment=WoundRegressor, config=config.checkpoints[0])  # pyright: ignore[reportArgumentType]
+    return TaskApp(networks={"wound": regressor}, create_service=partial(WoundService, catalog))
 
 
 WOUND_TASK = ServeTask(

@@ -16,7 +16,8 @@ from serve.gateway import create_app
 from serve.lesion.messages import LesionPhoto, LesionReport
 from serve.progress.messages import FaceReport, FaceSeries, ProgressReport
 from serve.runtime.errors import ApiError, QueueFullError
-from serve.runtime.replica_client import Overloaded, ReplicaClient, RequestCoalescer
+from serve.runtime.model_cache import LoadFailed
+from serve.runtime.replica_client import LocalReplica, Overloaded, ReplicaClient, RequestCoalescer
 from tests.serve.fakes import FakeModels, picture, services, uploads
 
 FAKE = FakeModels()
@@ -174,6 +175,32 @@ def client_of(*outcomes: BaseException | Overloaded | str) -> ReplicaClient:
     handle: Any = Handle()
     handle.classify = handle
     return ReplicaClient("lesion", handle, retry_after_s=2)
+
+
+class Local:
+    """Fails as a deployment's class does."""
+
+    async def classify(self, photos: list[str], model: str = "") -> list[str] | Overloaded | LoadFailed:
+        if model == "damaged":
+            return LoadFailed(reason="CheckpointError: damaged")
+        return Overloaded(num_photos=24) if len(photos) > 2 else [f"{photo} by {model}" for photo in photos]
+
+    async def check_health(self) -> None:
+        raise RuntimeError("stuck")
+
+
+async def test_a_network_in_the_gateway_answers_and_rejects_as_replicas_do():
+    client = LocalReplica(Local(), retry_after_s=3)
+
+    assert await client.call("classify", ["a"], model="other") == ["a by other"]
+    assert await client.broadcast("classify", ["a", "b"], timeout_s=1) == [["a by ", "b by "]]
+    with pytest.raises(QueueFullError):
+        await client.call("classify", ["a", "b", "c"])
+    with pytest.raises(ApiError) as caught:
+        await client.call("classify", ["a"], model="damaged")
+    assert caught.value.code == "model_unavailable"
+    with pytest.raises(RuntimeError, match="stuck"):
+        await client.check_health()
 
 
 async def test_a_broadcast_before_the_first_replica_runs_has_no_results():
