@@ -1,6 +1,7 @@
 """Change a small file with concurrent writers: lock files, or conditional writes in buckets."""
 
 import contextlib
+import os
 import random
 import time
 from collections.abc import Callable, Iterator
@@ -60,6 +61,9 @@ def file_lock(address: str) -> Iterator[None]:
     with local_errors(address, "locked"):
         try:
             lock.acquire()
+            if os.geteuid() == 0:  # the user of the server locks it too
+                owner = (path if path.exists() else path.parent).stat()
+                os.chown(lock.lock_file, owner.st_uid, owner.st_gid)
         except Timeout as error:
             raise StorageError(
                 f"another command has been writing {address} for {LOCK_TIMEOUT_S:.0f} s; wait for it or stop "

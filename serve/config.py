@@ -1,4 +1,4 @@
-"""Settings of the API application: the ``args`` in local.yaml and gpu.yaml.
+"""Settings of the API application: the ``args`` in local.yaml, composed.yaml and gpu.yaml.
 
 Each task adds a section of its own (``serve.<task>.config``, joined in ``serve.tasks``). Replicas and CPUs
 are settings of Ray Serve.
@@ -138,7 +138,10 @@ class GatewayConfig(Settings):
     )
     retry_after_s: int = Field(default=2, gt=0, description="Retry-After of a 503")
     default_deadline_s: float = Field(
-        default=DEFAULT_DEADLINE_S, gt=0, description="of requests without x-request-timeout-seconds"
+        default=DEFAULT_DEADLINE_S,
+        gt=0,
+        le=MAX_DEADLINE_S,
+        description="of requests without x-request-timeout-seconds",
     )
     max_deadline_s: float = Field(
         default=MAX_DEADLINE_S, gt=0, le=MAX_DEADLINE_S, description="maximum of x-request-timeout-seconds"

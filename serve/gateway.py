@@ -1,6 +1,7 @@
 """The gateway: HTTP routes of all tasks, and their calls to the networks. It imports no PyTorch itself."""
 
 import asyncio
+import logging
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -30,7 +31,7 @@ from serve.runtime.auth import AuthMiddleware, create_authorizer
 from serve.runtime.autoscaling import CpuMeter, Load
 from serve.runtime.canary_monitor import CanaryMonitor, Exchange, connect_monitor
 from serve.runtime.conditional_json import conditional_json
-from serve.runtime.decode_pool import DecodePool
+from serve.runtime.decode_pool import DecodePool, return_large_buffers
 from serve.runtime.errors import error_responses, register_error_handlers
 from serve.runtime.forwarded_headers import ForwardedHeadersMiddleware, proxy_secrets
 from serve.runtime.http_layers import HeadMiddleware, cors
@@ -53,7 +54,12 @@ Services = Mapping[str, Callable[[GatewayContext], Service]]
 router = APIRouter(tags=["server"])
 
 
-@ray.serve.deployment(max_ongoing_requests=1000, graceful_shutdown_timeout_s=75)
+@ray.serve.deployment(
+    max_ongoing_requests=1000,
+    graceful_shutdown_timeout_s=75,
+    health_check_period_s=5,
+    health_check_timeout_s=60,
+)
 @ray.serve.ingress()
 class Gateway(GrpcInferenceService):
     """Accept a bounded number of requests and answer them with the replicas of all tasks.
@@ -77,12 +83,23 @@ class Gateway(GrpcInferenceService):
         self._leases = LeaseClient(connect_limiter(config.quota_folder)) if has_limits(config) else None
         self._jobs = connect_jobs(config.jobs) if config.jobs is not None else None
         self._app: FastAPI | None = None
+        self._has_failed = False
 
     async def check_health(self) -> None:
-        """Raise if a network in this process has failed; Serve then replaces this gateway."""
-        for one in self._replicas.values():
-            if isinstance(one, LocalReplica):
-                await one.check_health()
+        """Raise if a network in this process has failed twice in a row; Serve then replaces this gateway.
+
+        HAProxy sends no more requests to a gateway after the first error that is raised here.
+        """
+        local = [one for one in self._replicas.values() if isinstance(one, LocalReplica)]
+        failed = self._has_failed
+        self._has_failed = True  # also if Serve cancels the check
+        errors = await asyncio.gather(*(one.check_health() for one in local), return_exceptions=True)
+        error = next((one for one in errors if one is not None), None)
+        self._has_failed = error is not None
+        if error is not None:
+            logging.getLogger("skinserve").error("a network has failed its health check: %s", error)
+            if failed:
+                raise error
 
     def record_autoscaling_stats(self) -> dict[Load, float]:
         """Return the CPU load of this replica for ``TargetLoadPolicy``."""
@@ -154,6 +171,8 @@ def create_app(
         ValueError: the secrets of the trusted proxy or of webhooks, or the audit log cannot be used.
     """
     traffic = ModelTraffic(config)
+    if not config.networks_in_gateway:
+        return_large_buffers()
     if leases is None and has_limits(config):
         leases = LeaseClient(LimitLedger().call)
     context = GatewayContext(

@@ -74,9 +74,9 @@ class Network:
     config: Any
     """The argument of its class."""
 
-    def bind(self) -> Application:
-        """Return the deployment with its argument."""
-        return self.deployment.bind(self.config)
+    def bind(self, options: Mapping[str, Any] = {}) -> Application:
+        """Return the deployment with other options and its argument."""
+        return self.deployment.options(**options).bind(self.config)
 
     def loader(self) -> Callable[[], Any]:
         """Return a picklable callable that makes the object."""

@@ -1,10 +1,13 @@
 """The page as its own Serve application at ``/ui``; the only file of ``ui`` that imports Ray."""
 
 import os
+from collections.abc import Mapping
+from typing import Any
 
 import ray.serve
 from fastapi import FastAPI
 
+from serve.runtime.applications import DeploymentOptions, check_names
 from ui.config import UiConfig
 
 
@@ -28,6 +31,17 @@ class Page:
         return build_site(self._config)
 
 
-def build_app(config: UiConfig) -> ray.serve.Application:
-    """Bind the page to the parsed ``args`` of the YAML file."""
-    return Page.bind(config)  # pyright: ignore[reportFunctionMemberAccess, reportAttributeAccessIssue]
+def build_app(arguments: dict[str, Any]) -> ray.serve.Application:
+    """Build the page; ``serve deploy`` calls this with the ``args`` of its config.
+
+    Raises:
+        ValidationError: a setting is wrong.
+    """
+    return compose(arguments, {})
+
+
+def compose(arguments: Mapping[str, Any], options: DeploymentOptions) -> ray.serve.Application:
+    """Build the page with options of its deployment; raise also ValueError for an unknown deployment."""
+    page: Any = Page
+    check_names(options, [page])
+    return page.options(**options.get(page.name, {})).bind(UiConfig.model_validate(arguments))

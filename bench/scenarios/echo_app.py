@@ -11,6 +11,8 @@ from fastapi import FastAPI, Request
 from ray.serve import Application
 from ray.serve.handle import DeploymentHandle
 
+from serve.runtime.applications import DeploymentOptions
+
 routes = FastAPI()
 
 
@@ -53,9 +55,11 @@ class Backend:
         return {"bytes": len(body)}
 
 
-def build_app(args: dict[str, Any]) -> Application:
-    """Build the application from the ``args`` of its Serve config."""
-    return Echo.bind(Backend.bind(args["hold_s"]))  # pyright: ignore[reportAttributeAccessIssue]
+def compose(args: dict[str, Any], options: DeploymentOptions) -> Application:
+    """Build the application from ``args`` and ``deployments`` of its Serve config."""
+    echo: Any = Echo
+    backend = Backend.options(**options[Backend.name]).bind(args["hold_s"])
+    return echo.options(**options[echo.name]).bind(backend)
 
 
 def config(*, backends: int = 1, hold_s: float = 0) -> dict[str, Any]:
@@ -71,7 +75,7 @@ def config(*, backends: int = 1, hold_s: float = 0) -> dict[str, Any]:
             {
                 "name": "echo",
                 "route_prefix": "/",
-                "import_path": "bench.scenarios.echo_app:build_app",
+                "import_path": "bench.scenarios.echo_app:compose",
                 "args": {"hold_s": hold_s},
                 "deployments": [deployment("Echo", 1), deployment("Backend", backends)],
             }

@@ -104,9 +104,10 @@ class Deliveries:
         """Send one attempt; return the problem."""
         slots = self._slots.setdefault(record.caller, asyncio.Semaphore(MAX_AT_ONCE_PER_CALLER))
         try:
-            async with slots, asyncio.timeout(ATTEMPT_S):
+            async with slots:
                 sender = await run_to_end(self._threads, self._open_sender, self._config)
-                await sender.send(webhook.url, record.id, webhook_body(record))
+                async with asyncio.timeout(ATTEMPT_S):
+                    await sender.send(webhook.url, record.id, webhook_body(record))
         except WebhookError as error:
             return str(error)
         except TimeoutError:

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 SAVE_INTERVAL_S = 2.0
 """Between two writes of the counts of a running job."""
 FIRST_RETRY_S, LAST_RETRY_S = 0.5, 30.0
+ALL_PLACES_WAIT_S = 60.0
+"""Other parts wait meanwhile; one part takes up to 15 minutes when its source does not answer."""
 MAX_LOSSES = 2
 """Gateways that may end during a part, or during a photo that is scored alone, before it is suspected."""
 
@@ -160,6 +162,9 @@ class JobScorer:
                     await self._gateways.wait()
                     is_sent = True
                     scored = await self._gateways.score(request)
+            except TimeoutError:  # of the place
+                await retry.pause()
+                continue
             except LostGatewayError as error:
                 if is_sent:
                     losses += 1
@@ -177,14 +182,18 @@ class JobScorer:
 
         A single photo holds all of them: it is suspected of ending gateways, and a photo of another part that
         does so must not count against it.
+
+        Raises:
+            TimeoutError: another part takes long.
         """
         if request.item is None:
             async with self._places:
                 yield
             return
         async with self._suspects, AsyncExitStack() as held:
-            for _ in range(self._config.max_concurrent_parts):
-                await held.enter_async_context(self._places)
+            async with asyncio.timeout(ALL_PLACES_WAIT_S):
+                for _ in range(self._config.max_concurrent_parts):
+                    await held.enter_async_context(self._places)
             yield
 
     async def _score_singly(self, job: Job, number: int) -> ScoredPart:

@@ -9,7 +9,7 @@ import contextlib
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -34,6 +34,9 @@ RESERVED_S = 1.5 * MAX_DEADLINE_S
 """A job that was not added by then is dropped: its gateway has ended. Longer than any request."""
 ORPHAN_AGE = timedelta(hours=1)
 NUM_THREADS = 16
+LOADS_AT_ONCE = 8
+"""Records; webhooks and deletions need threads meanwhile."""
+MAX_UNREADABLE = 10
 
 _T = TypeVar("_T")
 logger = logging.getLogger("skinserve")
@@ -278,7 +281,7 @@ class JobRunner:
         ids = await self._in_thread(self._store.record_ids)
         for id in ids & self._deleted.keys():  # written by a gateway or runner that ended meanwhile
             await self._in_thread(self._store.delete, id)
-        await asyncio.gather(*map(self._load, ids - self._jobs.keys() - self._damaged - self._deleted.keys()))
+        await self._load_all(ids - self._jobs.keys() - self._damaged - self._deleted.keys())
         for id, job in list(self._jobs.items()):
             if id not in ids and job.task is None and age_of(id) > timedelta(minutes=1):
                 del self._jobs[id]  # the operator has removed it
@@ -298,23 +301,42 @@ class JobRunner:
                     await self._in_thread(self._store.delete, id)
         self._start_jobs()
 
-    async def _load(self, id: str) -> None:
+    async def _load_all(self, ids: Iterable[str]) -> None:
+        """Load records; the next sweep tries those again that cannot be read.
+
+        Raises:
+            StorageError: many of them, so that the server does not know its jobs.
+        """
+        at_once = asyncio.Semaphore(LOADS_AT_ONCE)
+
+        async def load(id: str) -> StorageError | None:
+            async with at_once:
+                return await self._load(id)
+
+        errors = list(filter(None, await asyncio.gather(*map(load, ids))))
+        if len(errors) > MAX_UNREADABLE:
+            raise StorageError(f"{len(errors)} records cannot be read; the first: {errors[0]}")
+        for error in errors:
+            logger.error("jobs: %s", error)
+
+    async def _load(self, id: str) -> StorageError | None:
+        """Load one record; return why it cannot be read now."""
         try:
             record = await self._in_thread(self._store.read_record, id)
         except MissingError:
-            return
+            return None
         except DamagedJobError as error:
             self._damaged.add(id)
             logger.error("jobs: %s", error)
-            return
-        except StorageError as error:  # of one record; the next sweep tries again
-            logger.error("jobs: %s", error)
-            return
+            return None
+        except StorageError as error:
+            return error
         if id not in self._jobs and id not in self._deleted:
             self._reserved.pop(id, None)
             self._jobs[id] = Job(record, is_deleted=record.is_deleted, is_counted=not record.is_unfinished)
             if not (record.is_unfinished or record.is_deleted):
                 self._deliveries.start(self._jobs[id])
+        return None
 
     async def _tidy(self, job: Job) -> None:
         record = job.record

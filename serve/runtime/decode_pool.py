@@ -39,7 +39,6 @@ class DecodePool:
     """
 
     def __init__(self, num_threads: int) -> None:
-        _return_large_buffers()
         self._fast = ThreadPoolExecutor(num_threads, thread_name_prefix="decode")
         self._slow = ThreadPoolExecutor(1, thread_name_prefix="decode-slow")
         self._isolated = ThreadPoolExecutor(num_threads, thread_name_prefix="decode-isolated")
@@ -98,11 +97,12 @@ def _is_isolated(data: bytes) -> bool:
         return False
 
 
-def _return_large_buffers() -> None:
-    """Let glibc return freed buffers of pixels to the system.
+def return_large_buffers() -> None:
+    """Let glibc return freed buffers of pixels to the system, for the whole process.
 
     By default it moves buffers of up to 32 MB into its heaps, where small objects keep them from being
     returned: a process of three threads grew from 95 to 196 MB in 36,000 small photos, and now stays at 88.
+    A process with networks keeps them: a series took 27% more CPU time with buffers that are returned.
     """
     with contextlib.suppress(AttributeError):  # another C library
         ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _MMAP_BYTES)

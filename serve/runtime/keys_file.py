@@ -197,7 +197,7 @@ def _how_to_start(file: Path) -> str:
 
 
 def _replace(file: Path, text: str) -> None:
-    """Write a file completely, or not at all; keep owner and mode of the one before, for its server."""
+    """Write a file completely, or not at all; keep the mode of the one before, and as root its owner."""
     handle, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")  # mode 0600
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as stream:
@@ -206,7 +206,8 @@ def _replace(file: Path, text: str) -> None:
             os.fsync(stream.fileno())
         if file.exists():
             before = file.stat()
-            os.chown(name, before.st_uid, before.st_gid)
+            if os.geteuid() == 0:
+                os.chown(name, before.st_uid, before.st_gid)
             os.chmod(name, before.st_mode & 0o777)
         os.replace(name, file)
     except BaseException:

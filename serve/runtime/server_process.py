@@ -28,6 +28,7 @@ from serve.runtime.keys_file import read_keys
 from serve.runtime.page_key import secure_page
 
 if TYPE_CHECKING:
+    from ray.serve import RunTarget
     from ray.serve.schema import ApplicationStatusOverview
 
 PROGRESS, NOTICE, FAILURE = "progress: ", "notice: ", "failure: "
@@ -58,10 +59,11 @@ def main(config_file: Path, host: str, port: int, grpc_port: int, home: Path) ->
             print(NOTICE + NO_PAGE, flush=True)
         for notice in (*_limit_notices(config), *_registry_notices(config)):
             print(NOTICE + notice, flush=True)
+        targets = run_targets(config)
     except (OSError, SkinserveError, ValidationError, ValueError) as error:
         exit_with_failure(EXIT_BAD_CONFIG, str(error))
 
-    deploy(config, home)
+    deploy(config, targets, home)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
         watch_applications()
@@ -198,12 +200,19 @@ def num_cpus(config: dict[str, Any]) -> int:
     return max(2, math.ceil(total))
 
 
-def deploy(config: dict[str, Any], home: Path) -> None:
+def run_targets(config: dict[str, Any]) -> list[RunTarget]:
+    """Build the applications of a Serve config, as ``serve.runtime.applications`` says."""
+    from ray.serve.schema import ServeDeploySchema
+
+    from serve.runtime import applications
+
+    return applications.run_targets(ServeDeploySchema.model_validate(config))
+
+
+def deploy(config: dict[str, Any], targets: list[RunTarget], home: Path) -> None:
     """Start Ray and Serve and deploy the applications; return before they run."""
     import ray.serve
     from ray.serve.schema import ServeDeploySchema
-
-    from serve.runtime.serve_client import deploy_config
 
     schema = ServeDeploySchema.model_validate(config)
     report_progress("starting Ray")
@@ -223,7 +232,9 @@ def deploy(config: dict[str, Any], home: Path) -> None:
         grpc_options=schema.grpc_options.model_dump(),
         logging_config=schema.logging_config,
     )
-    deploy_config(schema)
+    ray.serve.run_many(
+        targets, wait_for_ingress_deployment_creation=False, wait_for_applications_running=False
+    )
     report_progress("loading the models and the page")
 
 

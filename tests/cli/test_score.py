@@ -1,5 +1,6 @@
 """``skinserve score`` as a process: killed, stopped and resumed."""
 
+import io
 import json
 import os
 import random
@@ -16,8 +17,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from cli.main import main
+from models import storage
 from tests.e2e.own_server import write_small_lesion
 from tests.lesion_pictures import spots
+from tests.local_bucket import new_bucket, s3_server
 from tests.random_checkpoints import write_progress
 
 ROOT = Path(__file__).parents[2]
@@ -109,6 +112,45 @@ def test_a_run_that_was_killed_has_every_photo_once(model: Path, tmp_path: Path)
     assert set(names) == {path.relative_to(photos).as_posix() for path in photos.rglob("*.jpg")}
     summary = json.loads((out / "summary.json").read_text())
     assert summary["num_photos"] == 200 and summary["last_run"]["photos_per_s"] > 0
+
+
+@pytest.mark.slow
+@pytest.mark.cluster
+def test_a_run_that_was_killed_while_it_listed_the_photos_is_begun_again(model: Path, tmp_path: Path):
+    photos, out = write_photos(tmp_path / "photos", 200), tmp_path / "out"
+    command = (photos, out, "--model", model, "--photos-per-shard", "50")
+    first = Scoring(*command)
+    assert first.wait_until(out.exists), first.finish()
+    first.kill()
+    assert num_parts(out) == 0
+
+    code, _, errors = Scoring(*command).finish()
+
+    assert code == 0, errors
+    names = names_in(out)
+    assert len(names) == 200 and set(names.values()) == {1}
+
+
+@pytest.mark.slow
+@pytest.mark.cluster
+def test_a_bucket_is_scored_into_another_one(model: Path):
+    photo = spots((60, 60, 90, 80), size=(160, 120))
+    with s3_server(), new_bucket("clinic") as source, new_bucket("results") as results:
+        for number in range(60):
+            storage.write_bytes(f"{source}/photos/{number:02}.jpg", photo)
+        storage.write_bytes(f"{source}/photos/bad.jpg", b"no photo")
+
+        code, _, errors = Scoring(
+            f"{source}/photos", f"{results}/out", "--model", model, "--photos-per-shard", "20"
+        ).finish()
+
+        assert code == 0, errors
+        files = storage.list_files(f"{results}/out/rows")
+        tables = [pq.read_table(io.BytesIO(storage.read_bytes(file))) for file in files]
+        rows = {row["name"]: row for table in tables for row in table.to_pylist()}
+
+    assert len(files) == 4 and len(rows) == sum(len(table) for table in tables) == 61
+    assert [name for name, row in rows.items() if row["verdict"] is None] == ["bad.jpg"]
 
 
 @pytest.mark.slow

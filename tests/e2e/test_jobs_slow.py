@@ -1,9 +1,10 @@
 """Jobs on servers of their own: kills, a restart, memory after many jobs, and a bucket that goes away."""
 
 import signal
+import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from tests.e2e.job_requests import (
     NUM_PHOTOS,
     WAIT_S,
     actor_of,
+    answered_meanwhile,
     archive_of,
     check_rows,
     create,
@@ -56,6 +58,16 @@ class Servers:
     def restart(self) -> None:
         """Stop the server and start another one."""
         self.stop()
+        self.current = self._running.enter_context(self._start())
+
+    def kill_server_process(self) -> None:
+        """Kill the process that has started Ray; start another server when all others have ended."""
+        [driver] = [
+            one for one in self.current.processes() if "serve.runtime.server_process" in one.cmdline()
+        ]
+        driver.kill()
+        assert self.current.process.wait(WAIT_S) == 1
+        self._running.pop_all()
         self.current = self._running.enter_context(self._start())
 
     def stop(self) -> None:
@@ -109,19 +121,24 @@ def test_killed_gateways_and_a_killed_actor_lose_no_photo(
             time.sleep(0.2)
 
 
-def test_a_restarted_server_resumes(http: httpx.Client, servers: Servers, photos: list[bytes]):
-    """The last test of the fixture ``servers``: it replaces the server."""
+@pytest.mark.parametrize("is_killed", [True, False], ids=["its process is killed", "Ctrl-C"])
+def test_a_restarted_server_resumes(
+    http: httpx.Client, servers: Servers, photos: list[bytes], is_killed: bool
+):
     id = create(http, archive_of(photos, 2 * NUM_PHOTOS))
     wait_for_rows(servers.folder, id)
 
-    servers.stop()
-    num_parts = len(list((servers.folder / "results" / id).iterdir()))
-    servers.restart()
+    if is_killed:
+        servers.kill_server_process()
+    else:
+        servers.restart()
+    job = httpx.get(f"{servers.current.url}/v1/jobs/{id}", trust_env=False, timeout=60).json()
+    assert job["state"] in ("queued", "running")
 
     with httpx.Client(base_url=servers.current.url, timeout=60, trust_env=False) as client:
         job = wait(client, id)
         check_rows(client, id, numbered(2 * NUM_PHOTOS))
-    assert 0 < num_parts < 2 * NUM_PHOTOS / 32 and job["scored"] == 2 * NUM_PHOTOS
+    assert (job["scored"], job["errors"]) == (2 * NUM_PHOTOS, 0)
 
 
 @pytest.fixture
@@ -153,6 +170,46 @@ def test_500_jobs_leave_no_memory_behind(server: Server, photos: list[bytes]):
                 print(number, found)
 
     assert {name: found[name] <= MAX_GROWTH * early[name] for name in found} == dict.fromkeys(found, True)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 8 MB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(folder)]
+    if subprocess.run(command, capture_output=True).returncode:
+        pytest.skip("mounting a small disk needs root")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def test_a_full_disk_rejects_new_jobs_and_stops_nothing_else(
+    start_server: StartServer, server_config: Path, tmp_path: Path, photos: list[bytes], small_disk: Path
+):
+    def change(api: dict[str, Any], page: dict[str, Any]) -> None:
+        api["gateway"]["jobs"] = {"folder": str(small_disk / "store")}
+
+    with (
+        own_server(start_server, server_config, tmp_path, change) as server,
+        httpx.Client(base_url=server.url, timeout=60, trust_env=False) as http,
+    ):
+        id = create(http, archive_of(photos))
+        wait_for_rows(small_disk / "store", id)
+        with answered_meanwhile(http, photos[0]):
+            with suppress(OSError), (small_disk / "filler").open("wb", buffering=0) as filler:
+                while True:
+                    filler.write(bytes(4096))
+            rejected = http.post("/v1/jobs", content=archive_of(photos))
+            time.sleep(3)
+            waiting = http.get(f"/v1/jobs/{id}").json()
+            (small_disk / "filler").unlink()
+            job = wait(http, id)
+        check_rows(http, id, numbered())
+
+    assert (rejected.status_code, rejected.json()["error"]["code"]) == (503, "jobs_unavailable")
+    assert rejected.headers["retry-after"]
+    assert waiting["state"] == "running" and (job["scored"], job["errors"]) == (NUM_PHOTOS, 0)
 
 
 def test_a_bucket_that_goes_away_loses_no_photo(

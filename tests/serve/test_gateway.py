@@ -1,10 +1,14 @@
 import json
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
 
+from serve.gateway import Gateway
 from serve.runtime.errors import EXAMPLES, STATUS
+from serve.runtime.replica_client import LocalReplica
 from tests.serve.fakes import (
     FakeModels,
     error_of,
@@ -57,6 +61,27 @@ def test_healthz_and_readyz(client: TestClient, models: FakeModels):
 
     assert (not_yet.status_code, not_yet.json()) == (503, {"status": "starting", "waiting_for": ["face"]})
     assert (ready.status_code, ready.json()) == (200, {"status": "ok", "waiting_for": []})
+
+
+async def test_a_gateway_with_networks_is_replaced_after_two_failed_checks_in_a_row():
+    class Network:
+        is_stuck = False
+
+        async def check_health(self) -> None:
+            if self.is_stuck:
+                raise RuntimeError("stuck")
+
+    face, lesion = Network(), Network()
+    replicas = {str(number): LocalReplica(one, retry_after_s=2) for number, one in enumerate((face, lesion))}
+    gateway: Any = SimpleNamespace(_replicas=replicas, _has_failed=False)
+    deployment: Any = Gateway
+    check = deployment.func_or_class.check_health
+
+    for stuck in (False, True, False, True):
+        face.is_stuck = stuck
+        await check(gateway)
+    with pytest.raises(RuntimeError, match="stuck"):
+        await check(gateway)
 
 
 def test_models_lists_the_loaded_networks_of_all_tasks(client: TestClient):

@@ -103,7 +103,7 @@ async def test_models_with_the_same_localizer_share_its_session(tmp_path: Path):
     for number, entry in enumerate(entries):
         object.__setattr__(entry, "meta", entry.meta.model_copy(update={"version": str(number)}))
     catalog = ModelCatalog("lesion", entries, route="/v1/lesion")
-    replicas: Any = SimpleNamespace(call=print)
+    replicas: Any = SimpleNamespace(call=print, is_remote=True)
 
     models = GatewayModels(config, catalog, replicas, PhotoLimits())
     one, two, without = [

@@ -67,6 +67,27 @@ async def test_photos_of_another_job_that_end_gateways_make_no_error_rows(tmp_pa
     assert [job["errors"] for job in jobs] == [10, 0]
 
 
+async def test_a_suspected_photo_waits_for_a_slow_part_and_holds_up_no_other_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(job_work, "ALL_PLACES_WAIT_S", 0.05)
+    async with local_server(tmp_path, max_concurrent_parts=2, max_running_jobs=3) as server:
+        server.gateways.gate.clear()
+        server.gateways.waiting = slow = (await server.post(archive(1)))["id"]
+        await until(lambda: len(server.gateways.requests) == 1)
+        server.gateways.poison = "poison"
+        bad = (await server.post(archive(2, name="poison-{}.jpg")))["id"]
+        await until(lambda: server.gateways.num_ended == job_work.MAX_LOSSES)
+
+        await server.wait((await server.post(archive(1)))["id"])
+        assert server.gateways.num_ended == job_work.MAX_LOSSES
+        server.gateways.poison, server.gateways.waiting = None, None
+        server.gateways.gate.set()
+        jobs = [await server.wait(id) for id in (slow, bad)]
+
+    assert [job["errors"] for job in jobs] == [0, 0]
+
+
 async def test_a_job_waits_for_a_source_and_fails_after_a_time(tmp_path: Path):
     reason = "photos of the job cannot be read"
     async with local_server(tmp_path, fail_after_s=0.3) as server:
@@ -350,6 +371,24 @@ async def test_a_record_that_cannot_be_read_yet_holds_up_no_other_job(
         await until(lambda: locked.id in server.jobs.runner._jobs)
 
     assert other.id in first and locked.id not in first
+
+
+async def test_a_server_that_cannot_read_its_jobs_accepts_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def read_nothing(store: JobStore, id: str) -> JobRecord:
+        raise StorageError("slow down")
+
+    for _ in range(runner.MAX_UNREADABLE + 1):
+        JobStore(str(tmp_path)).write_record(record())
+    with monkeypatch.context() as patch:
+        patch.setattr(JobStore, "read_record", read_nothing)
+        async with local_server(tmp_path) as server:
+            await asyncio.sleep(0.5)
+            assert not server.jobs.runner.is_loaded
+    async with local_server(tmp_path) as server:
+        await until(lambda: server.jobs.runner.is_loaded)
+        assert len(await server.jobs.records(None, 100)) == runner.MAX_UNREADABLE + 1
 
 
 async def test_removed_files_fail_the_job(tmp_path: Path):

@@ -244,7 +244,7 @@ context = SimpleNamespace(
     config=GatewayConfig(),
     photo_limits=PhotoLimits(),
     decode_pool=None,
-    replicas={"lesion": SimpleNamespace(call=print)},
+    replicas={"lesion": SimpleNamespace(call=print, is_remote=True)},
     traffic=None,
 )
 catalog = ModelCatalog("lesion", [read_entry(folder, "lesion")], route="/v1/lesion")

@@ -125,12 +125,12 @@ async def test_a_slow_photo_whose_caller_leaves_during_its_scan_is_not_decoded(
 
 _MAPPED_BUFFERS = """
 import ctypes
-from serve.runtime.decode_pool import DecodePool
+from serve.runtime.decode_pool import return_large_buffers
 
 class MallocInfo(ctypes.Structure):
     _fields_ = [(name, ctypes.c_size_t) for name in ("arena", "ordblks", "smblks", "num_mapped", *"123456")]
 
-DecodePool(1)
+return_large_buffers()
 libc = ctypes.CDLL(None)
 libc.malloc.restype, libc.mallinfo2.restype = ctypes.c_void_p, MallocInfo
 for size in (25_000_000, 20_000_000):  # by default, the first moves the second into the heap

@@ -120,7 +120,8 @@ def test_a_change_by_root_leaves_the_file_to_the_user_of_the_server(tmp_path: Pa
 
     change_keys(file, lambda entries: [*entries, entry("b")])
 
-    assert (file.stat().st_uid, file.stat().st_gid) == (1000, 1001)
+    owners = {(one.stat().st_uid, one.stat().st_gid) for one in (file, tmp_path / ".keys.yaml.lock")}
+    assert owners == {(1000, 1001)}
 
 
 def test_a_new_file_is_readable_by_its_owner_only(tmp_path: Path):

@@ -1,0 +1,65 @@
+"""Build the applications of a Serve config in this process, for ``python -m serve``.
+
+``serve deploy`` imports each application in a process that then ends, which takes about 4 s of CPU. The
+server process of ``python -m serve`` has imported them anyway, to check their settings. Serve's own builder
+cannot be called with the section ``deployments`` of a config. Hence each module with a ``build_app`` has a
+function ``compose(arguments, options)`` too.
+"""
+
+from collections.abc import Iterable, Mapping
+from importlib import import_module
+from typing import Any
+
+from ray.serve import Deployment, RunTarget
+from ray.serve.schema import ServeApplicationSchema, ServeDeploySchema
+
+DeploymentOptions = Mapping[str, Mapping[str, Any]]
+"""Arguments of ``Deployment.options`` by the name of the deployment."""
+_KNOWN_FIELDS = {"name", "route_prefix", "import_path", "args", "deployments", "logging_config"}
+
+
+def run_targets(schema: ServeDeploySchema) -> list[RunTarget]:
+    """Return the applications of a config for ``ray.serve.run_many``.
+
+    Raises:
+        CheckpointError: a checkpoint is missing or invalid.
+        ValidationError: an argument of an application is wrong.
+        ValueError: an application or deployment is unknown, or a field is supported by ``serve deploy`` only.
+    """
+    return [
+        RunTarget(
+            target=_build(one),
+            name=one.name,
+            route_prefix=one.route_prefix,
+            logging_config=one.logging_config or schema.logging_config,
+        )
+        for one in schema.applications
+    ]
+
+
+def check_names(options: DeploymentOptions, deployments: Iterable[Deployment]) -> None:
+    """Raise ValueError if options name a deployment that the application does not have."""
+    names = {one.name for one in deployments}
+    if unknown := sorted(options.keys() - names):
+        raise ValueError(
+            f"the config has options of the deployment {unknown[0]}, which this application does not start; "
+            f"it has {', '.join(sorted(names))}"
+        )
+
+
+def _build(application: ServeApplicationSchema) -> Any:
+    module = import_module(application.import_path.partition(":")[0])
+    if not hasattr(module, "compose"):
+        raise ValueError(
+            f"{application.import_path} of application {application.name} has no function compose beside it "
+            "(serve/app.py has one); add it, or use serve deploy on a Ray cluster"
+        )
+    if more := sorted(application.model_fields_set - _KNOWN_FIELDS):
+        raise ValueError(
+            f"application {application.name} has the field {more[0]}, which serve deploy supports and "
+            "python -m serve does not; leave it out"
+        )
+    options = {
+        one.name: one.model_dump(exclude_unset=True, exclude={"name"}) for one in application.deployments
+    }
+    return module.compose(application.args, options)
