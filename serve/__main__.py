@@ -20,7 +20,7 @@ from serve.runtime.supervisor import STOP_SIGNALS, LaunchSpec, Supervisor, print
 LOCAL_YAML = Path(__file__).with_name("local.yaml")
 COMPOSED_YAML = LOCAL_YAML.with_name("composed.yaml")
 MIN_FREE_BYTES = 3_500_000_000
-"""A server at rest takes 1.6 to 2 GB on a processor without VNNI, more with int8 by oneDNN and at the start."""
+"""A server at rest takes 1.6 GB on a processor without VNNI, more with int8 by oneDNN and while it starts."""
 
 
 @dataclass(frozen=True, kw_only=True)
