@@ -30,10 +30,12 @@ def own_server(
     environment: Mapping[str, str] = {},
     open_files: int | None = None,
     options: Sequence[str] = (),
+    in_gateway: bool = False,
 ) -> Iterator[Server]:
     """Run a server with small random networks, without the face descriptor.
 
-    It has a deployment for each network, as on a cluster. The session's server holds them in its gateways.
+    By default it has a deployment for each network, as on a cluster. The session's server, as ``make serve``, has
+    them in its gateways.
 
     Args:
         start_server: fixture.
@@ -45,13 +47,14 @@ def own_server(
         environment: variables of the server.
         open_files: hard limit of open files.
         options: of ``python -m serve``.
+        in_gateway: the gateways hold the networks, without deployments of their own.
     """
     config = yaml.safe_load(server_config.read_text(encoding="utf-8"))
     api, page = config["applications"]
-    api["args"]["gateway"]["networks_in_gateway"] = False
-    api["deployments"] = yaml.safe_load(COMPOSED_YAML.read_text(encoding="utf-8"))["applications"][0][
-        "deployments"
-    ]
+    if not in_gateway:
+        composed = yaml.safe_load(COMPOSED_YAML.read_text(encoding="utf-8"))["applications"][0]
+        api["args"]["gateway"]["networks_in_gateway"] = False
+        api["deployments"] = composed["deployments"]
     api["args"]["lesion"]["checkpoints"] = [str(write_small_lesion(folder / "lesion-small", "lesion-random"))]
     api["args"]["progress"]["checkpoints"] = [str(write_progress(folder / "progress-random"))]
     api["args"]["progress"]["face_detector"]["descriptor"] = None

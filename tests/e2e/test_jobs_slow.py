@@ -46,7 +46,7 @@ def photos() -> list[bytes]:
 
 
 class Servers:
-    """A server with two gateways that can be restarted with the same jobs."""
+    """A server with two gateways, which hold the networks, that can be restarted with the same jobs."""
 
     def __init__(self, start: Callable[[], AbstractContextManager[Server]], folder: Path) -> None:
         self.folder = folder
@@ -85,7 +85,9 @@ def servers(
         api["gateway"]["jobs"] = {"folder": str(folder / "store")}
 
     found = Servers(
-        lambda: own_server(start_server, server_config, folder, change, replicas={"Gateway": 2}),
+        lambda: own_server(
+            *(start_server, server_config, folder, change), replicas={"Gateway": 2}, in_gateway=True
+        ),
         folder / "store",
     )
     yield found

@@ -29,14 +29,19 @@ class ManyModels:
     http: httpx.Client
     server: Server
     folders: dict[str, Path]
+    deployment: str
+    """That holds the lesion networks."""
 
     def memory_bytes(self) -> int:
-        return sum(one.memory_full_info().uss for one in self.server.replicas("LesionClassifier"))
+        return sum(one.memory_full_info().uss for one in self.server.replicas(self.deployment))
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="module", params=["LesionClassifier", "Gateway"])
 def many(
-    start_server: StartServer, server_config: Path, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest,
+    start_server: StartServer,
+    server_config: Path,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[ManyModels]:
     folder = tmp_path_factory.mktemp("many")
     folders = {name: write_small_lesion(folder / name, name) for name in (*NAMES, "damaged", "moved")}
@@ -44,12 +49,13 @@ def many(
     def change(api: dict[str, Any], page: dict[str, Any]) -> None:
         api["lesion"] |= {"checkpoints": list(map(str, folders.values())), "max_models_per_replica": 4}
 
-    replicas = {"LesionClassifier": 2}
-    with (
-        own_server(start_server, server_config, folder, change, replicas=replicas) as server,
-        httpx.Client(base_url=server.url, timeout=90, trust_env=False) as client,
-    ):
-        yield ManyModels(http=client, server=server, folders=folders)
+    own = own_server(
+        *(start_server, server_config, folder, change),
+        replicas={request.param: 2},
+        in_gateway=request.param == "Gateway",
+    )
+    with own as server, httpx.Client(base_url=server.url, timeout=90, trust_env=False) as client:
+        yield ManyModels(http=client, server=server, folders=folders, deployment=request.param)
 
 
 def test_the_list_names_all_models_and_loads_none(many: ManyModels):
@@ -82,7 +88,7 @@ async def test_every_model_answers_with_its_name_and_evicted_ones_are_freed(many
     outcomes = Counter(found == name for turn in (first, *others) for name, found in turn)
     print(f"memory of the replicas: {before / 1e6:.0f} MB, then {after / 1e6:.0f} MB")
     assert outcomes == {True: 60}
-    assert len(many.server.replicas("LesionClassifier")) == 2
+    assert len(many.server.replicas(many.deployment)) == 2
     assert after - before < MAX_GROWTH_BYTES
 
 

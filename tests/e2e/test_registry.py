@@ -119,9 +119,12 @@ async def send(url: str, photo: bytes, number: int) -> list[str]:
         return await asyncio.gather(*(one() for _ in range(number)))
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="module", params=[False, True], ids=["replicas", "in gateway"])
 def followed(
-    start_server: StartServer, server_config: Path, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest,
+    start_server: StartServer,
+    server_config: Path,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Followed]:
     folder = tmp_path_factory.mktemp("registry")
     address = str(folder / "registry")
@@ -142,7 +145,9 @@ def followed(
 
     replicas = {"Gateway": 2, "LesionClassifier": 2}
     with (
-        own_server(start_server, server_config, folder, change, replicas=replicas) as server,
+        own_server(
+            *(start_server, server_config, folder, change), replicas=replicas, in_gateway=request.param
+        ) as server,
         httpx.Client(base_url=server.url, timeout=90, trust_env=False) as client,
     ):
         yield Followed(
