@@ -3,7 +3,7 @@ HOST ?= 127.0.0.1
 PORT ?= 8000
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help serve test test-processes test-serving test-training test-slow check format lock clean bench bench-full proto
+.PHONY: help serve test test-processes test-serving test-rest test-slow check format lock clean bench bench-full proto
 # Without stored bytecode every process that imports torch compiles it for seconds; some containers set this.
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -20,7 +20,7 @@ help:
 serve: .venv/installed
 	@exec $(BIN)/python -m serve --host $(HOST) --port $(PORT)
 
-# Three parts run at a time, for two cores: those that start servers, clusters or browsers often wait for them.
+# Three parts run in parallel on two cores: tests that start servers, clusters or browsers spend much time waiting.
 STARTS := server or browser or cluster
 SERVING := tests/cli tests/serve tests/ui
 
@@ -28,7 +28,7 @@ test: .venv/installed .venv-triton/installed
 ifdef ARGS
 	$(BIN)/python -m pytest $(ARGS)
 else
-	@$(MAKE) --no-print-directory --jobs=3 --keep-going test-processes test-serving test-training
+	@$(MAKE) --no-print-directory --jobs=3 --keep-going test-processes test-serving test-rest
 endif
 
 # Only folders with such tests are collected (tests/test_makefile.py). The page's tests start no server of ours: those
@@ -40,8 +40,7 @@ test-processes: .venv/installed .venv-triton/installed
 test-serving: .venv/installed
 	$(BIN)/python -m pytest -m 'not ($(STARTS))' $(SERVING)
 
-# Everything else: networks, training, benchmarks, documents.
-test-training: .venv/installed
+test-rest: .venv/installed
 	$(BIN)/python -m pytest -m 'not ($(STARTS))' $(SERVING:%=--ignore=%)
 
 test-slow: .venv/installed

@@ -17,10 +17,10 @@ def build_app(arguments: dict[str, Any]) -> Application:
         ValidationError: a setting is wrong.
         CheckpointError: a checkpoint is missing or invalid; nothing has been started.
     """
-    return compose(arguments, {})
+    return build_app_with_options(arguments, {})
 
 
-def compose(arguments: Mapping[str, Any], options: DeploymentOptions) -> Application:
+def build_app_with_options(arguments: Mapping[str, Any], options: DeploymentOptions) -> Application:
     """Build the API with options of its deployments.
 
     Raises:

@@ -42,7 +42,7 @@ from serve.runtime.rate_limit_actor import connect_limiter
 from serve.runtime.rate_limits import RateLimitMiddleware, has_limits
 from serve.runtime.readiness import Readiness
 from serve.runtime.registry_follower import RegistryFollower, RegistryMiddleware
-from serve.runtime.replica_client import LocalReplica, ReplicaClient, Replicas
+from serve.runtime.replica_client import LocalModelClient, ModelClient, ReplicaClient
 from serve.runtime.security_headers import SecurityHeadersMiddleware
 from serve.runtime.uploads import reject_unknown_parameters
 from serve.schemas import Health, Models
@@ -86,11 +86,11 @@ class Gateway(GrpcInferenceService):
         self._has_failed = False
 
     async def check_health(self) -> None:
-        """Raise if a network in this process has failed twice in a row; Serve then replaces this gateway.
+        """Raise if a network in this process has failed two or more checks in a row.
 
-        HAProxy sends no more requests to a gateway after the first error that is raised here.
+        HAProxy sends no more requests to a gateway after the first exception. Serve replaces it after three.
         """
-        local = [one for one in self._replicas.values() if isinstance(one, LocalReplica)]
+        local = [one for one in self._replicas.values() if isinstance(one, LocalModelClient)]
         failed = self._has_failed
         self._has_failed = True  # also if Serve cancels the check
         errors = await asyncio.gather(*(one.check_health() for one in local), return_exceptions=True)
@@ -133,7 +133,7 @@ class Gateway(GrpcInferenceService):
 
 def connect_networks(
     networks: Mapping[str, DeploymentHandle | Callable[[], Any]], retry_after_s: int
-) -> dict[str, Replicas]:
+) -> dict[str, ModelClient]:
     """Return a client of each deployment, or load the networks into this process, side by side.
 
     Args:
@@ -141,11 +141,11 @@ def connect_networks(
         retry_after_s: of rejections.
     """
 
-    def connect(name: str) -> Replicas:
+    def connect(name: str) -> ModelClient:
         network = networks[name]
         if isinstance(network, DeploymentHandle):
             return ReplicaClient(name, network, retry_after_s=retry_after_s)
-        return LocalReplica(network(), retry_after_s=retry_after_s)
+        return LocalModelClient(network(), retry_after_s=retry_after_s)
 
     with ThreadPoolExecutor(len(networks)) as threads:
         return dict(zip(networks, threads.map(connect, networks), strict=True))
@@ -154,7 +154,7 @@ def connect_networks(
 def create_app(
     config: GatewayConfig,
     services: Services,
-    replicas: Mapping[str, Replicas],
+    replicas: Mapping[str, ModelClient],
     leases: LeaseClient | None = None,
     exchange: Exchange | None = None,
     jobs: Jobs | None = None,

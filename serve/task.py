@@ -17,7 +17,7 @@ from serve.runtime.admission import AdaptiveLimiter
 from serve.runtime.decode_pool import DecodePool
 from serve.runtime.model_catalog import CatalogEntry, ModelCatalog
 from serve.runtime.model_traffic import ModelTraffic
-from serve.runtime.replica_client import Replicas
+from serve.runtime.replica_client import ModelClient
 from serve.schemas import LoadedModel
 
 
@@ -28,7 +28,7 @@ class GatewayContext:
     config: GatewayConfig
     photo_limits: PhotoLimits
     decode_pool: DecodePool
-    replicas: Mapping[str, Replicas]
+    replicas: Mapping[str, ModelClient]
     """Of the networks of all tasks, by the names in ``TaskApp.networks``."""
     traffic: ModelTraffic
     """Measures the answers of each model."""
@@ -64,10 +64,10 @@ class Service(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Network:
-    """A network of a task: replicas of a deployment, or one object in each gateway.
+class NetworkDeployment:
+    """A deployment of a task and its argument, for replicas or for an instance in each gateway.
 
-    The methods of its class are asynchronous.
+    All public methods of the deployment's class are coroutines.
     """
 
     deployment: Deployment
@@ -75,11 +75,11 @@ class Network:
     """The argument of its class."""
 
     def bind(self, options: Mapping[str, Any] = {}) -> Application:
-        """Return the deployment with other options and its argument."""
+        """Bind the deployment to its argument, with options of the config."""
         return self.deployment.options(**options).bind(self.config)
 
     def loader(self) -> Callable[[], Any]:
-        """Return a picklable callable that makes the object."""
+        """Return a picklable callable that constructs the deployment's class."""
         assert not isinstance(self.deployment.func_or_class, str)
         return partial(self.deployment.func_or_class, self.config)
 
@@ -88,7 +88,7 @@ class Network:
 class TaskApp:
     """Networks and service of one task with its settings applied."""
 
-    networks: Mapping[str, Network]
+    networks: Mapping[str, NetworkDeployment]
     """By the name in ``/readyz``; unique among all tasks."""
     create_service: Callable[[GatewayContext], Service]
     """Called in every gateway; must be picklable."""

@@ -37,10 +37,10 @@ def build_app(arguments: dict[str, Any]) -> ray.serve.Application:
     Raises:
         ValidationError: a setting is wrong.
     """
-    return compose(arguments, {})
+    return build_app_with_options(arguments, {})
 
 
-def compose(arguments: Mapping[str, Any], options: DeploymentOptions) -> ray.serve.Application:
+def build_app_with_options(arguments: Mapping[str, Any], options: DeploymentOptions) -> ray.serve.Application:
     """Build the page with options of its deployment; raise also ValueError for an unknown deployment."""
     page: Any = Page
     check_names(options, [page])

@@ -55,7 +55,7 @@ class Backend:
         return {"bytes": len(body)}
 
 
-def compose(args: dict[str, Any], options: DeploymentOptions) -> Application:
+def build_app_with_options(args: dict[str, Any], options: DeploymentOptions) -> Application:
     """Build the application from ``args`` and ``deployments`` of its Serve config."""
     echo: Any = Echo
     backend = Backend.options(**options[Backend.name]).bind(args["hold_s"])
@@ -75,7 +75,7 @@ def config(*, backends: int = 1, hold_s: float = 0) -> dict[str, Any]:
             {
                 "name": "echo",
                 "route_prefix": "/",
-                "import_path": "bench.scenarios.echo_app:compose",
+                "import_path": "bench.scenarios.echo_app:build_app_with_options",
                 "args": {"hold_s": hold_s},
                 "deployments": [deployment("Echo", 1), deployment("Backend", backends)],
             }

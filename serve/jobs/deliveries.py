@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 RETRY_PAUSES_S = (5.0, 30.0, 120.0, 600.0, 3600.0)
 """Pauses after failed attempts."""
-MAX_AT_ONCE_PER_CALLER = 4
-"""Receivers that do not answer hold up no webhooks of other callers."""
+MAX_DELIVERIES_PER_CALLER = 4
+"""Attempts at once. Receivers that do not answer delay no other caller's webhooks."""
 ATTEMPT_S = 20.0
 """Of one attempt, name resolution included."""
 
@@ -102,7 +102,7 @@ class Deliveries:
 
     async def _attempt(self, webhook: Delivery, record: JobRecord) -> str | None:
         """Send one attempt; return the problem."""
-        slots = self._slots.setdefault(record.caller, asyncio.Semaphore(MAX_AT_ONCE_PER_CALLER))
+        slots = self._slots.setdefault(record.caller, asyncio.Semaphore(MAX_DELIVERIES_PER_CALLER))
         try:
             async with slots:
                 sender = await run_to_end(self._threads, self._open_sender, self._config)

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 SAVE_INTERVAL_S = 2.0
 """Between two writes of the counts of a running job."""
 FIRST_RETRY_S, LAST_RETRY_S = 0.5, 30.0
-ALL_PLACES_WAIT_S = 60.0
-"""Other parts wait meanwhile; one part takes up to 15 minutes when its source does not answer."""
+ALL_SLOTS_WAIT_S = 60.0
+"""Longest wait of a suspect for all slots. No part can start during the wait."""
 MAX_LOSSES = 2
 """Gateways that may end during a part, or during a photo that is scored alone, before it is suspected."""
 
@@ -85,7 +85,7 @@ class JobScorer:
         self._gateways = gateways
         self._threads = threads
         self._metrics = metrics
-        self._places = asyncio.Semaphore(config.max_concurrent_parts)
+        self._slots = asyncio.Semaphore(config.max_concurrent_parts)
         self._suspects = asyncio.Lock()
 
     async def score(self, job: Job) -> None:
@@ -158,11 +158,11 @@ class JobScorer:
         while losses < MAX_LOSSES:
             is_sent = False
             try:
-                async with self._place(request):  # pauses are outside: a failing job holds up no other
+                async with self._slot(request):  # pauses are outside: a failing job holds up no other
                     await self._gateways.wait()
                     is_sent = True
                     scored = await self._gateways.score(request)
-            except TimeoutError:  # of the place
+            except TimeoutError:  # the slots of the other parts were not free in time
                 await retry.pause()
                 continue
             except LostGatewayError as error:
@@ -177,23 +177,22 @@ class JobScorer:
         return None
 
     @asynccontextmanager
-    async def _place(self, request: PartRequest) -> AsyncIterator[None]:
-        """Hold a place among the parts that are scored at once.
+    async def _slot(self, request: PartRequest) -> AsyncIterator[None]:
+        """Acquire one slot for a part, or all slots for a suspect.
 
-        A single photo holds all of them: it is suspected of ending gateways, and a photo of another part that
-        does so must not count against it.
+        No other part runs beside a suspect: its photos could end the gateway too.
 
         Raises:
-            TimeoutError: another part takes long.
+            TimeoutError: the other parts have not ended within ``ALL_SLOTS_WAIT_S``.
         """
         if request.item is None:
-            async with self._places:
+            async with self._slots:
                 yield
             return
         async with self._suspects, AsyncExitStack() as held:
-            async with asyncio.timeout(ALL_PLACES_WAIT_S):
+            async with asyncio.timeout(ALL_SLOTS_WAIT_S):
                 for _ in range(self._config.max_concurrent_parts):
-                    await held.enter_async_context(self._places)
+                    await held.enter_async_context(self._slots)
             yield
 
     async def _score_singly(self, job: Job, number: int) -> ScoredPart:

@@ -35,8 +35,9 @@ RESERVED_S = 1.5 * MAX_DEADLINE_S
 ORPHAN_AGE = timedelta(hours=1)
 NUM_THREADS = 16
 LOADS_AT_ONCE = 8
-"""Records; webhooks and deletions need threads meanwhile."""
+"""Records read at once. The other threads are left to webhooks and deletions."""
 MAX_UNREADABLE = 10
+"""Unreadable records in one sweep above which the sweep fails."""
 
 _T = TypeVar("_T")
 logger = logging.getLogger("skinserve")
@@ -302,10 +303,10 @@ class JobRunner:
         self._start_jobs()
 
     async def _load_all(self, ids: Iterable[str]) -> None:
-        """Load records; the next sweep tries those again that cannot be read.
+        """Load records; unreadable ones are retried in the next sweep.
 
         Raises:
-            StorageError: many of them, so that the server does not know its jobs.
+            StorageError: more than ``MAX_UNREADABLE`` records cannot be read.
         """
         at_once = asyncio.Semaphore(LOADS_AT_ONCE)
 

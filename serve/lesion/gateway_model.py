@@ -19,7 +19,7 @@ from serve.lesion.config import LesionConfig
 from serve.lesion.messages import LesionPhoto, LesionReport
 from serve.runtime.errors import model_unavailable
 from serve.runtime.model_catalog import CatalogEntry, ModelCatalog
-from serve.runtime.replica_client import Replicas, RequestCoalescer
+from serve.runtime.replica_client import ModelClient, RequestCoalescer
 from serve.schemas import ModelName
 
 
@@ -46,7 +46,7 @@ class GatewayModels:
     """
 
     def __init__(
-        self, config: LesionConfig, catalog: ModelCatalog, replicas: Replicas, limits: PhotoLimits
+        self, config: LesionConfig, catalog: ModelCatalog, replicas: ModelClient, limits: PhotoLimits
     ) -> None:
         self._config = config
         self._catalog = catalog

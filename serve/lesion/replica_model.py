@@ -57,6 +57,7 @@ def load_lesion_model(
             engine.ping,
             max_size=config.max_batch_size,
             threads=threads,
+            network="lesion",
             exclusive=not engine.supports_concurrent_calls,
         ),
     )

@@ -16,7 +16,7 @@ from serve.lesion.open_inference import OPEN_INFERENCE
 from serve.lesion.report.api import router  # that of serve.lesion.api with one more route
 from serve.lesion.verdict import Verdict
 from serve.runtime.model_catalog import ModelCatalog, read_entry
-from serve.task import Network, ServeTask, TaskApp
+from serve.task import NetworkDeployment, ServeTask, TaskApp
 
 
 def build(config: LesionConfig) -> TaskApp:
@@ -40,7 +40,7 @@ def build(config: LesionConfig) -> TaskApp:
         max_queued_requests=config.max_batch_size,
     )
     return TaskApp(
-        networks={"lesion": Network(deployment=classifier, config=config)},
+        networks={"lesion": NetworkDeployment(deployment=classifier, config=config)},
         create_service=partial(LesionService, config, catalog),
     )
 

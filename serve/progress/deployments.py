@@ -47,6 +47,7 @@ class FaceDetector:
             self._detector.ping,
             max_size=config.max_batch_size,
             threads=BatchThreads(compute_threads("cpu", config.num_threads)),
+            network="face",
         )
 
     async def detect(self, image_HWC: np.ndarray, crop_px: int) -> FaceReport | None:

@@ -40,6 +40,7 @@ def load_progress_model(
             max_size=config.max_batch_size,
             size_of=lambda series: len(series.present_T),
             threads=threads,
+            network="progress",
         ),
     )
 

@@ -12,7 +12,7 @@ from serve.progress.deployments import FaceDetector, ProgressClassifier
 from serve.progress.open_inference import OPEN_INFERENCE
 from serve.progress.schemas import Verdict
 from serve.runtime.model_catalog import ModelCatalog, read_entry
-from serve.task import Network, ServeTask, TaskApp
+from serve.task import NetworkDeployment, ServeTask, TaskApp
 
 
 def build(config: ProgressConfig) -> TaskApp:
@@ -26,8 +26,8 @@ def build(config: ProgressConfig) -> TaskApp:
     )
     return TaskApp(
         networks={
-            "face": Network(deployment=detector, config=config.face_detector),
-            "progress": Network(deployment=ProgressClassifier, config=config),
+            "face": NetworkDeployment(deployment=detector, config=config.face_detector),
+            "progress": NetworkDeployment(deployment=ProgressClassifier, config=config),
         },
         create_service=partial(ProgressService, config, catalog),
     )

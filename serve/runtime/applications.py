@@ -1,9 +1,9 @@
 """Build the applications of a Serve config in this process, for ``python -m serve``.
 
-``serve deploy`` imports each application in a process that then ends, which takes about 4 s of CPU. The
-server process of ``python -m serve`` has imported them anyway, to check their settings. Serve's own builder
-cannot be called with the section ``deployments`` of a config. Hence each module with a ``build_app`` has a
-function ``compose(arguments, options)`` too.
+``serve deploy`` imports each application in a process of its own
+(docs/decisions/0046-networks-in-the-gateway.md). Serve's builder does not accept the section ``deployments``.
+Hence ``build_app_with_options(arguments, options)`` of the module in ``import_path`` is called. The function
+that ``import_path`` names is called by ``serve deploy`` only.
 """
 
 from collections.abc import Iterable, Mapping
@@ -43,16 +43,16 @@ def check_names(options: DeploymentOptions, deployments: Iterable[Deployment]) -
     if unknown := sorted(options.keys() - names):
         raise ValueError(
             f"the config has options of the deployment {unknown[0]}, which this application does not start; "
-            f"it has {', '.join(sorted(names))}"
+            f"remove them (it starts {', '.join(sorted(names))}), or check gateway.networks_in_gateway"
         )
 
 
 def _build(application: ServeApplicationSchema) -> Any:
     module = import_module(application.import_path.partition(":")[0])
-    if not hasattr(module, "compose"):
+    if not hasattr(module, "build_app_with_options"):
         raise ValueError(
-            f"{application.import_path} of application {application.name} has no function compose beside it "
-            "(serve/app.py has one); add it, or use serve deploy on a Ray cluster"
+            f"application {application.name}: the module of {application.import_path} has no function "
+            "build_app_with_options; add one as in serve/app.py, or deploy the config with serve deploy"
         )
     if more := sorted(application.model_fields_set - _KNOWN_FIELDS):
         raise ValueError(
@@ -62,4 +62,4 @@ def _build(application: ServeApplicationSchema) -> Any:
     options = {
         one.name: one.model_dump(exclude_unset=True, exclude={"name"}) for one in application.deployments
     }
-    return module.compose(application.args, options)
+    return module.build_app_with_options(application.args, options)

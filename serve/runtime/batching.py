@@ -97,8 +97,9 @@ class BatchThreads:
             job.result.set_exception(error)
         try:
             if not jobs[0].is_ping:
-                metrics.batch_photos().observe(sum(job.size for job in jobs))
-                metrics.engine_seconds().observe(seconds)
+                tags = {"network": batcher.network}
+                metrics.batch_photos().observe(sum(job.size for job in jobs), tags)
+                metrics.engine_seconds().observe(seconds, tags)
         except Exception:  # a thread must outlive an error of the metrics
             logging.getLogger("skinserve").exception("a batch is missing in the metrics")
 
@@ -155,6 +156,7 @@ class DynamicBatcher(Generic[_I, _R]):
         size_of: size of an item.
         threads: what ``compute`` runs in, shared with other batchers.
         exclusive: ``compute`` and ``ping`` run in one thread at a time.
+        network: name in the metrics.
         stuck_after_s: time after which a batch counts as stuck.
     """
 
@@ -167,10 +169,12 @@ class DynamicBatcher(Generic[_I, _R]):
         size_of: Callable[[_I], int] = lambda _: 1,
         threads: BatchThreads | None = None,
         exclusive: bool = False,
+        network: str = "",
         stuck_after_s: float = STUCK_AFTER_S,
     ) -> None:
         self._threads = threads or BatchThreads()
         self.exclusive = exclusive
+        self.network = network
         self.max_size = math.ceil(max_size / (1 if exclusive else self._threads.number))
         self.last_failed = False
         self._compute = compute

@@ -102,7 +102,8 @@ def return_large_buffers() -> None:
 
     By default it moves buffers of up to 32 MB into its heaps, where small objects keep them from being
     returned: a process of three threads grew from 95 to 196 MB in 36,000 small photos, and now stays at 88.
-    A process with networks keeps them: a series took 27% more CPU time with buffers that are returned.
+    A gateway with networks does not call this: networks become slower by it
+    (docs/decisions/0046-networks-in-the-gateway.md).
     """
     with contextlib.suppress(AttributeError):  # another C library
         ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _MMAP_BYTES)

@@ -23,15 +23,23 @@ def count_answer(task: str, verdict: str, reasons_given: Sequence[Reason]) -> No
 
 @cache
 def batch_photos() -> Histogram:
-    """Return the histogram of batch sizes."""
-    return Histogram("skinserve_batch_photos", description="photos per batch of an engine", boundaries=SIZES)
+    """Return the histogram of batch sizes by ``network``."""
+    return Histogram(
+        "skinserve_batch_photos",
+        description="photos per batch of an engine",
+        boundaries=SIZES,
+        tag_keys=("network",),
+    )
 
 
 @cache
 def engine_seconds() -> Histogram:
-    """Return the histogram of batch durations."""
+    """Return the histogram of batch durations by ``network``."""
     return Histogram(
-        "skinserve_engine_seconds", description="seconds per batch of an engine", boundaries=SECONDS
+        "skinserve_engine_seconds",
+        description="seconds per batch of an engine",
+        boundaries=SECONDS,
+        tag_keys=("network",),
     )
 
 

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Mapping
 
-from serve.runtime.replica_client import Replicas
+from serve.runtime.replica_client import ModelClient
 from serve.schemas import Health
 
 FRESH_S = 5.0
@@ -22,7 +22,7 @@ class Readiness:
     remove the server from its load balancer, short enough that a dead model does.
     """
 
-    def __init__(self, replicas: Mapping[str, Replicas], *, ready_after_s: float) -> None:
+    def __init__(self, replicas: Mapping[str, ModelClient], *, ready_after_s: float) -> None:
         self._replicas = replicas
         self._ready_after_s = ready_after_s
         self._answered_at: dict[str, float] = {}

@@ -28,7 +28,7 @@ from serve.runtime.errors import ApiError
 from serve.runtime.model_cache import LoadFailed
 from serve.runtime.model_catalog import CatalogEntry, read_entry
 from serve.runtime.model_traffic import ModelTraffic, Trial
-from serve.runtime.replica_client import Replicas
+from serve.runtime.replica_client import ModelClient
 from serve.task import Service
 
 REPORT_INTERVAL_S = 2.0
@@ -46,7 +46,7 @@ class RegistryFollower:
         self,
         registry: Registry,
         services: Mapping[str, Service],
-        replicas: Mapping[str, Replicas],
+        replicas: Mapping[str, ModelClient],
         traffic: ModelTraffic,
         exchange: Exchange,
         *,
@@ -125,7 +125,7 @@ class TaskFollower:
     """Serve the production and canary versions of one task."""
 
     def __init__(
-        self, task: str, registry: Registry, service: Service, replicas: Replicas, traffic: ModelTraffic
+        self, task: str, registry: Registry, service: Service, replicas: ModelClient, traffic: ModelTraffic
     ) -> None:
         self._task = task
         self._registry = registry

@@ -40,16 +40,16 @@ class _OverloadedReplicaError(RuntimeError):
     """One replica rejected a call; another one may accept it."""
 
 
-class Replicas(Protocol):
-    """The replicas of one deployment, or the only one, in this process."""
+class ModelClient(Protocol):
+    """Call one deployment's class, in replicas or in this process."""
 
     @property
     def is_remote(self) -> bool:
-        """Return whether a call goes to another process, which is worth coalescing."""
+        """Return whether calls go to other processes; only those are coalesced."""
         ...
 
     async def call(self, method: str, *arguments: object, model: str = "") -> Any:
-        """Call a method of one replica.
+        """Call a method.
 
         Args:
             model: address of the model, which the method gets as its argument ``model``; without one, it uses
@@ -71,22 +71,22 @@ class Replicas(Protocol):
         ...
 
 
-class LocalReplica:
-    """Call an object of this process as if it were the only replica of its deployment.
+class LocalModelClient:
+    """Call an instance of a deployment's class in this process.
 
     Args:
-        replica: of the deployment's class.
+        instance: of the deployment's class.
     """
 
     is_remote = False
 
-    def __init__(self, replica: Any, *, retry_after_s: int) -> None:
-        self._replica = replica
+    def __init__(self, instance: Any, *, retry_after_s: int) -> None:
+        self._instance = instance
         self._retry_after_s = retry_after_s
 
     async def call(self, method: str, *arguments: object, model: str = "") -> Any:
-        """Call the object; raise QueueFullError or ``model_unavailable``."""
-        result = await getattr(self._replica, method)(*arguments, **_model(model))
+        """Call the instance; raise QueueFullError or ``model_unavailable``."""
+        result = await getattr(self._instance, method)(*arguments, **_model(model))
         if isinstance(result, Overloaded):
             raise QueueFullError(self._retry_after_s)
         if isinstance(result, LoadFailed):
@@ -94,13 +94,13 @@ class LocalReplica:
         return result
 
     async def broadcast(self, method: str, *arguments: object, timeout_s: float) -> list[Any]:
-        """Call the object; raise TimeoutError."""
+        """Call the instance; raise TimeoutError."""
         async with asyncio.timeout(timeout_s):
-            return [await getattr(self._replica, method)(*arguments)]
+            return [await getattr(self._instance, method)(*arguments)]
 
     async def check_health(self) -> None:
-        """Raise if the object cannot answer."""
-        await self._replica.check_health()
+        """Raise if the instance cannot answer."""
+        await self._instance.check_health()
 
 
 class ReplicaClient:

@@ -34,8 +34,8 @@ def own_server(
 ) -> Iterator[Server]:
     """Run a server with small random networks, without the face descriptor.
 
-    By default it has a deployment for each network, as on a cluster. The session's server, as ``make serve``, has
-    them in its gateways.
+    By default it has a deployment for each network, as on a cluster. The session's server, as ``make serve``,
+    has them in its gateways.
 
     Args:
         start_server: fixture.

@@ -111,7 +111,7 @@ def test_a_running_job_is_cancelled_and_others_go_on(
     check_rows(http, other, numbered(64))
 
 
-def test_a_bomb_and_paths_that_lead_out_are_errors_of_their_rows(
+def test_decompression_bombs_and_paths_outside_the_archive_get_error_rows(
     http: httpx.Client, photos: list[bytes], keyed: KeyedServer
 ):
     names = ("a.jpg", "../outside.jpg", "/outside.jpg", "bomb.jpg", "b.jpg")

@@ -40,7 +40,7 @@ def test_the_configs_of_one_machine_fit_two_cores(file: Path):
     assert num_cpus(read(file)) == 2
 
 
-def test_the_configs_of_one_machine_differ_in_the_place_of_the_networks_only():
+def test_local_and_composed_yaml_differ_only_in_the_gateway_setting_and_deployments():
     local, composed = read(LOCAL_YAML), read(COMPOSED_YAML)
     assert local["applications"][0]["args"]["gateway"].pop("networks_in_gateway") is True
     names = [

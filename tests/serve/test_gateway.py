@@ -8,7 +8,7 @@ from fastapi.testclient import TestClient
 
 from serve.gateway import Gateway
 from serve.runtime.errors import EXAMPLES, STATUS
-from serve.runtime.replica_client import LocalReplica
+from serve.runtime.replica_client import LocalModelClient
 from tests.serve.fakes import (
     FakeModels,
     error_of,
@@ -63,7 +63,7 @@ def test_healthz_and_readyz(client: TestClient, models: FakeModels):
     assert (ready.status_code, ready.json()) == (200, {"status": "ok", "waiting_for": []})
 
 
-async def test_a_gateway_with_networks_is_replaced_after_two_failed_checks_in_a_row():
+async def test_the_health_check_fails_from_the_second_failure_in_a_row_of_a_network():
     class Network:
         is_stuck = False
 
@@ -72,7 +72,9 @@ async def test_a_gateway_with_networks_is_replaced_after_two_failed_checks_in_a_
                 raise RuntimeError("stuck")
 
     face, lesion = Network(), Network()
-    replicas = {str(number): LocalReplica(one, retry_after_s=2) for number, one in enumerate((face, lesion))}
+    replicas = {
+        str(number): LocalModelClient(one, retry_after_s=2) for number, one in enumerate((face, lesion))
+    }
     gateway: Any = SimpleNamespace(_replicas=replicas, _has_failed=False)
     deployment: Any = Gateway
     check = deployment.func_or_class.check_health

@@ -15,7 +15,7 @@ from serve.runtime.model_cache import ModelRuntime
 from serve.runtime.model_catalog import CatalogEntry, ModelCatalog, read_entry
 from serve.runtime.uploads import read_photo
 from serve.schemas import LoadedModel
-from serve.task import GatewayContext, Network, ServeTask, TaskApp
+from serve.task import GatewayContext, NetworkDeployment, ServeTask, TaskApp
 
 router = APIRouter(tags=["wound"])
 
@@ -60,7 +60,7 @@ class WoundRegressor:
 
 def build(config: TaskConfig) -> TaskApp:
     catalog = ModelCatalog("wound", [read_entry(config.checkpoints[0], "wound")], route="/v1/wound")
-    regressor = Network(deployment=WoundRegressor, config=config.checkpoints[0])  # pyright: ignore[reportArgumentType]
+    regressor = NetworkDeployment(deployment=WoundRegressor, config=config.checkpoints[0])  # pyright: ignore[reportArgumentType]
     return TaskApp(networks={"wound": regressor}, create_service=partial(WoundService, catalog))
 
 

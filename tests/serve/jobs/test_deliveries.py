@@ -93,7 +93,7 @@ async def test_receivers_that_do_not_answer_hold_up_no_other_caller(tmp_path: Pa
         await all_of.close()
 
     assert Counter(sent) == {
-        "https://dead.example": deliveries.MAX_AT_ONCE_PER_CALLER,
+        "https://dead.example": deliveries.MAX_DELIVERIES_PER_CALLER,
         "https://alive.example": 1,
     }
 

@@ -70,7 +70,7 @@ async def test_photos_of_another_job_that_end_gateways_make_no_error_rows(tmp_pa
 async def test_a_suspected_photo_waits_for_a_slow_part_and_holds_up_no_other_job(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(job_work, "ALL_PLACES_WAIT_S", 0.05)
+    monkeypatch.setattr(job_work, "ALL_SLOTS_WAIT_S", 0.05)
     async with local_server(tmp_path, max_concurrent_parts=2, max_running_jobs=3) as server:
         server.gateways.gate.clear()
         server.gateways.waiting = slow = (await server.post(archive(1)))["id"]
@@ -256,10 +256,13 @@ async def test_jobs_of_several_callers_take_turns(tmp_path: Path):
         JobStore(str(tmp_path)).write_record(record(caller=caller))
     async with local_server(tmp_path, max_running_jobs=2) as server:
         server.gateways.gate.clear()
-        await until(lambda: server.jobs.runner.is_loaded)
-        running = {job.record.caller for job in server.jobs.runner._jobs.values() if job.task}
 
-    assert running == {"key:a", "key:b"}
+        def running() -> list[str]:
+            return sorted(job.record.caller for job in server.jobs.runner._jobs.values() if job.task)
+
+        await until(lambda: len(running()) == 2)
+
+        assert running() == ["key:a", "key:b"]
 
 
 async def test_a_full_disk_rejects_new_jobs_and_stops_no_running_one(

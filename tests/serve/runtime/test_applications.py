@@ -64,19 +64,22 @@ def test_a_deployment_that_the_application_does_not_start_is_rejected(checkpoint
     config = config_of(LOCAL_YAML, checkpoints)
     config["applications"][0]["deployments"].append({"name": "LesionClassifier"})
 
-    with pytest.raises(ValueError, match=r"deployment LesionClassifier, which .* not start; it has Gateway"):
+    with pytest.raises(
+        ValueError,
+        match=r"deployment LesionClassifier, which .* not start; remove them \(it starts Gateway\)",
+    ):
         targets_of(config)
 
 
 @pytest.mark.parametrize(
     ("change", "match"),
     [
-        ({"import_path": "json:dumps"}, "json:dumps of application api has no function compose"),
+        ({"import_path": "json:dumps"}, "the module of json:dumps has no function build_app_with_options"),
         ({"runtime_env": {"env_vars": {"A": "1"}}}, "field runtime_env, which serve deploy supports"),
         ({"args": {"lesion": {"colour": 1}}}, "colour"),
     ],
 )
-def test_what_only_serve_deploy_supports_is_rejected(
+def test_unsupported_fields_and_wrong_settings_are_rejected(
     checkpoints: dict[str, str], change: dict[str, Any], match: str
 ):
     config = config_of(LOCAL_YAML, checkpoints)

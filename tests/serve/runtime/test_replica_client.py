@@ -17,7 +17,7 @@ from serve.lesion.messages import LesionPhoto, LesionReport
 from serve.progress.messages import FaceReport, FaceSeries, ProgressReport
 from serve.runtime.errors import ApiError, QueueFullError
 from serve.runtime.model_cache import LoadFailed
-from serve.runtime.replica_client import LocalReplica, Overloaded, ReplicaClient, RequestCoalescer
+from serve.runtime.replica_client import LocalModelClient, Overloaded, ReplicaClient, RequestCoalescer
 from tests.serve.fakes import FakeModels, picture, services, uploads
 
 FAKE = FakeModels()
@@ -190,7 +190,7 @@ class Local:
 
 
 async def test_a_network_in_the_gateway_answers_and_rejects_as_replicas_do():
-    client = LocalReplica(Local(), retry_after_s=3)
+    client = LocalModelClient(Local(), retry_after_s=3)
 
     assert await client.call("classify", ["a"], model="other") == ["a by other"]
     assert await client.broadcast("classify", ["a", "b"], timeout_s=1) == [["a by ", "b by "]]
