@@ -175,7 +175,7 @@ class Rollback:
 
 @dataclass(frozen=True, kw_only=True)
 class Retire:
-    """Retire a version: it is not served, its files stay; --stage candidate takes that back."""
+    """Retire a version: it is not served, its files stay; promote --stage candidate takes that back."""
 
     model: _Model
     """Of the version; TASK/NAME@VERSION if two tasks have it."""

@@ -1,11 +1,13 @@
 """Score all photos of a source into an output folder; resume a run that was stopped or killed."""
 
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from models.storage import is_remote
 from serve.bulk.pipeline import ShardResult, ShardWork, run_shards
 from serve.bulk.row_files import RowFormat
 from serve.bulk.run_folder import Lister, Listing, RunFolder, StoredSettings
@@ -134,6 +136,8 @@ def _listing(folder: RunFolder, source: Source, run: BulkOptions, progress: Prog
         progress.listed(lister.num_photos)
     found = lister.listing()
     if not found.num_photos:
+        if not is_remote(source.address) and not os.path.isdir(source.address):
+            raise BulkError(f"there is no folder {source.address}; correct the address")
         others = f" ({found.num_skipped:,} other files)" if found.num_skipped else ""
         raise BulkError(
             f"there are no photos in {source.address}{others}; correct the address, or add --any-name if "

@@ -59,6 +59,9 @@ async def create_job(
         raise ApiError("invalid_request", message)
     entry = resolve_model(request.app.state.catalogs, task, model)
     delivery = service.check_webhook(webhook)
+    if media_type(request) == "multipart/form-data":
+        message = "the body is a form; send the archive itself as the body: curl -T photos.zip"
+        raise ApiError("unsupported_type", message)
     source = await _read_source(request) if media_type(request) == "application/json" else None
     record = await service.create(request, task=task, model=entry.selector, source=source, webhook=delivery)
     status = _status(request, record, service)

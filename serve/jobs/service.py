@@ -137,7 +137,9 @@ class JobsService:
         Raises:
             ApiError: ``not_found`` or ``jobs_unavailable``.
         """
-        missing = ApiError("not_found", "this key has no such job; it may have expired or been deleted")
+        missing = ApiError(
+            "not_found", "there is no such job; it may have expired, been deleted, or belong to another key"
+        )
         if not is_id(id):
             raise missing
         try:

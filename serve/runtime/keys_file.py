@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 from pydantic import AwareDatetime, Field, ValidationError, field_validator, model_validator
+from pydantic_core import ErrorDetails
 
 from models.atomic_update import file_lock
 from models.errors import SkinserveError
@@ -154,11 +155,17 @@ def change_keys(file: Path, change: Callable[[tuple[KeyEntry, ...]], Sequence[Ke
 def problems_in(error: ValidationError) -> str:
     """Return at most three mistakes, without the values that were found."""
     found = [
-        ": ".join(filter(None, [".".join(map(str, one["loc"])), one["msg"].removeprefix("Value error, ")]))
+        ": ".join(filter(None, [".".join(map(str, one["loc"])), _text_of(one)]))
         for one in error.errors(include_input=False, include_url=False, include_context=False)
     ]
     more = f"; and {len(found) - MAX_PROBLEMS} more" if len(found) > MAX_PROBLEMS else ""
     return "; ".join(found[:MAX_PROBLEMS]) + more
+
+
+def _text_of(problem: ErrorDetails) -> str:
+    if problem["type"] == "extra_forbidden":
+        return "is unknown; correct the name or leave it out"
+    return problem["msg"].removeprefix("Value error, ")
 
 
 _SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # seven times as fast

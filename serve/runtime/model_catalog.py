@@ -127,10 +127,10 @@ class ModelCatalog:
         found = self.find(selector)
         if found is None:
             known = ", ".join(entry.selector for entry in self._entries)
-            raise ApiError(
-                "not_found",
-                f"{self.route} has no model {selector!r}; it has {known}",
-            )
+            message = f"{self.route} has no model {selector!r}; it has {known}"
+            if any(entry.name == selector for entry in self._entries):
+                message += "; a canary is chosen by name and version"
+            raise ApiError("not_found", message)
         return found
 
 

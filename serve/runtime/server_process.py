@@ -12,6 +12,7 @@ import os
 import shutil
 import signal
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -24,7 +25,7 @@ from models.storage import is_remote
 from serve.config import GatewayConfig
 from serve.jobs.webhook import read_secret
 from serve.runtime.forwarded_headers import TrustedProxy
-from serve.runtime.keys_file import read_keys
+from serve.runtime.keys_file import problems_in, read_keys
 from serve.runtime.page_key import secure_page
 
 if TYPE_CHECKING:
@@ -60,7 +61,9 @@ def main(config_file: Path, host: str, port: int, grpc_port: int, home: Path) ->
         for notice in (*_limit_notices(config), *_registry_notices(config)):
             print(NOTICE + notice, flush=True)
         targets = run_targets(config)
-    except (OSError, SkinserveError, ValidationError, ValueError) as error:
+    except ValidationError as error:
+        exit_with_failure(EXIT_BAD_CONFIG, f"{config_file} has wrong settings: {problems_in(error)}")
+    except (OSError, SkinserveError, ValueError) as error:
         exit_with_failure(EXIT_BAD_CONFIG, str(error))
 
     deploy(config, targets, home)
@@ -144,10 +147,25 @@ def _check_files(settings: GatewayConfig, arguments: dict[str, Any]) -> None:
         jobs = settings.jobs.with_absolute_paths()
         if jobs.webhook_secret_file is not None:
             read_secret(jobs.webhook_secret_file)
+        if not is_remote(jobs.folder):
+            _check_writable(jobs.folder)
         arguments["jobs"] = jobs.model_dump(mode="json")
     if audit_log := open_audit_log(settings):
         audit_log.close()
         arguments["audit_log"] = str(Path(settings.audit_log or "").absolute())
+
+
+def _check_writable(folder: str) -> None:
+    """Write a file to the folder of jobs; raise ValueError."""
+    try:
+        os.makedirs(folder, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise ValueError(
+            f"gateway.jobs.folder {folder} cannot be written ({error.strerror}); name a folder that the user "
+            "of the server may write to"
+        ) from error
 
 
 def _limit_notices(config: dict[str, Any]) -> list[str]:

@@ -14,6 +14,7 @@ from ray.serve.schema import ServeDeploySchema
 from models.checkpoint import CheckpointError
 from serve.__main__ import Options, preflight_error
 from serve.open_inference.grpc_api.open_inference_pb2_grpc import add_GRPCInferenceServiceServicer_to_server
+from serve.runtime import server_process
 from serve.runtime.server_process import local_address, num_cpus, read_config
 from tests.random_checkpoints import write_lesion, write_progress
 
@@ -150,6 +151,33 @@ def test_a_missing_checkpoint_or_an_unknown_setting_is_rejected_before_ray_start
     for wrong, match in (({"checkpoints": ["nowhere"]}, "is no checkpoint"), ({"colour": 1}, "colour")):
         with pytest.raises((CheckpointError, ValueError), match=match):
             read_config(config_of(tmp_path, **wrong), host="127.0.0.1", port=9000)
+
+
+def test_a_folder_of_jobs_that_cannot_be_written_is_rejected_before_ray_starts(tmp_path: Path):
+    file = config_of(tmp_path)
+    content = yaml.safe_load(file.read_text())
+    content["applications"][0]["args"]["gateway"] = {"jobs": {"folder": f"{file}/jobs"}}
+    file.write_text(yaml.safe_dump(content))
+
+    with pytest.raises(
+        ValueError, match=r"gateway.jobs.folder .*/jobs cannot be written \(Not a directory\)"
+    ):
+        read_config(file, host="127.0.0.1", port=9000)
+
+
+def test_wrong_settings_are_named_in_one_line_with_their_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    file = config_of(tmp_path, colour=1)
+
+    with pytest.raises(SystemExit) as caught:
+        server_process.main(file, "127.0.0.1", 9000, 0, tmp_path)
+
+    assert caught.value.code == server_process.EXIT_BAD_CONFIG
+    assert capsys.readouterr().out == (
+        f"failure: {file} has wrong settings: lesion.colour: is unknown; correct the name or leave it out\n"
+    )
 
 
 def test_num_cpus_is_the_sum_over_all_replicas():

@@ -212,6 +212,11 @@ def test_a_source_without_photos_is_rejected(run: BulkOptions, shards: Shards):
     assert start(replace(run, any_name=True, out=f"{run.out}2")).num_scored == 2
 
 
+def test_a_folder_that_does_not_exist_is_named(run: BulkOptions, shards: Shards):
+    with pytest.raises(BulkError, match=r"there is no folder .*/nowhere; correct the address"):
+        start(replace(run, source=f"{run.source.rstrip('/')}/nowhere"))
+
+
 def test_files_of_any_name_are_scored_on_request(run: BulkOptions, shards: Shards):
     summary = start(replace(run, any_name=True))
 

@@ -14,7 +14,7 @@ import pytest
 from serve.jobs.config import JobsConfig
 from tests.serve.fakes import FakeModels, error_of, fake_app, picture
 from tests.serve.jobs.archives import tar_of, zip_of
-from tests.serve.jobs.local_jobs import local_server
+from tests.serve.jobs.local_jobs import archive, local_server
 
 PHOTO = zip_of({"a.jpg": picture()})
 
@@ -106,6 +106,15 @@ async def test_archives_that_cannot_be_used_are_rejected_and_leave_nothing(
 
     assert error_of(answer)[1] == code and listed == []
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+async def test_an_archive_in_a_form_is_rejected_with_what_to_send(tmp_path: Path):
+    async with local_server(tmp_path) as server:
+        answer = await server.http.post("/v1/jobs", files={"file": ("photos.zip", archive(1))})
+
+    status, code, message = error_of(answer)
+    assert (status, code) == (415, "unsupported_type")
+    assert message.startswith("the body is a form; send the archive itself as the body")
 
 
 async def test_an_upload_that_stops_leaves_nothing(tmp_path: Path):

@@ -67,7 +67,7 @@ KEY = f"name: a\n    sha256: {DIGEST}\n    roles: [predict]"
         ("\x00", "not YAML|line 1"),
         ("keys: []\nkeys: []", "line 1: 'keys' is written twice"),
         ("jwt: null", "keys: Field required"),
-        (f"keys:\n  - {KEY}\n    colour: red", "keys.0.colour: Extra inputs are not permitted"),
+        (f"keys:\n  - {KEY}\n    colour: red", "keys.0.colour: is unknown; correct the name"),
         (
             f"keys:\n  - {KEY}".replace("predict", "king"),
             "keys.0.roles.0: Input should be 'predict', 'bulk' or",
