@@ -135,7 +135,7 @@ def test_a_run_that_was_killed_while_it_listed_the_photos_is_begun_again(model: 
 @pytest.mark.cluster
 def test_a_bucket_is_scored_into_another_one(model: Path):
     photo = spots((60, 60, 90, 80), size=(160, 120))
-    with s3_server(), new_bucket("clinic") as source, new_bucket("results") as results:
+    with s3_server(), new_bucket("score-source") as source, new_bucket("score-results") as results:
         for number in range(60):
             storage.write_bytes(f"{source}/photos/{number:02}.jpg", photo)
         storage.write_bytes(f"{source}/photos/bad.jpg", b"no photo")

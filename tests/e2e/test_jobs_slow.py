@@ -205,8 +205,8 @@ def test_a_full_disk_rejects_new_jobs_and_stops_nothing_else(
             rejected = http.post("/v1/jobs", content=archive_of(photos))
             time.sleep(3)
             waiting = http.get(f"/v1/jobs/{id}").json()
-            (small_disk / "filler").unlink()
-            job = wait(http, id)
+        (small_disk / "filler").unlink()
+        job = wait(http, id)
         check_rows(http, id, numbered())
 
     assert (rejected.status_code, rejected.json()["error"]["code"]) == (503, "jobs_unavailable")
