@@ -6,8 +6,9 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psutil
@@ -15,7 +16,7 @@ import pytest
 import yaml
 
 from serve.runtime.keys_file import key_digest, new_key
-from tests.conftest import PROXY_SECRET, Server, StartServer
+from tests.conftest import PROXY_SECRET, START_TIMEOUT_S, Server, StartServer
 from tests.e2e.own_server import own_server
 
 pytestmark = [pytest.mark.slow, pytest.mark.server]
@@ -26,6 +27,8 @@ LIMITED = {"requests_per_second": RATE, "burst": BURST}
 SECONDS = 20
 OFFERED = 2
 """Times the limit."""
+HAPROXY_RELOAD_S = 3.0
+"""Until HAProxy sends requests to a gateway that has started."""
 
 
 @pytest.fixture(scope="module")
@@ -178,16 +181,22 @@ def test_addresses_of_the_trusted_proxy_have_limits_of_their_own(address_server:
     assert Counter(statuses) == {200: 10, 429: 4}
 
 
+@contextmanager
 def _four_gateways(
     start_server: StartServer, server_config: Path, folder: Path, gateway: Mapping[str, object]
-) -> AbstractContextManager[Server]:
-    return own_server(
-        start_server,
-        server_config,
-        folder,
-        lambda api, page: api["gateway"].update(gateway),
-        replicas={"Gateway": 4},
-    )
+) -> Iterator[Server]:
+    """Run a server until all its gateways answer; the server is ready when the first one does."""
+
+    def change(api: dict[str, Any], page: dict[str, Any]) -> None:
+        api["gateway"].update(gateway)
+
+    with own_server(start_server, server_config, folder, change, replicas={"Gateway": 4}) as server:
+        until = time.monotonic() + START_TIMEOUT_S
+        while len(_replica_ports(server)) < 4:
+            assert time.monotonic() < until
+            time.sleep(0.5)
+        time.sleep(HAPROXY_RELOAD_S)
+        yield server
 
 
 def _limiters(server: Server) -> list[psutil.Process]:
