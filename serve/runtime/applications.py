@@ -48,7 +48,13 @@ def check_names(options: DeploymentOptions, deployments: Iterable[Deployment]) -
 
 
 def _build(application: ServeApplicationSchema) -> Any:
-    module = import_module(application.import_path.partition(":")[0])
+    try:
+        module = import_module(application.import_path.partition(":")[0])
+    except ImportError as error:
+        raise ValueError(
+            f"application {application.name}: {application.import_path} cannot be imported ({error}); "
+            "correct import_path"
+        ) from error
     if not hasattr(module, "build_app_with_options"):
         raise ValueError(
             f"application {application.name}: the module of {application.import_path} has no function "

@@ -228,7 +228,7 @@ def test_errors_before_the_first_photo_are_one_line(
         (source, out, "--model", str(progress)): "is a progress checkpoint; bulk scoring needs a lesion",
         (source, out, "--model", "lesion@1"): "is a version of a registry; give --registry",
         (source, out, "--model", str(model)): "there are no photos in .*photos (1 other files); correct",
-        (str(tmp_path / "none"), f"{out}2", "--model", str(model)): "there are no photos in",
+        (str(tmp_path / "none"), f"{out}2", "--model", str(model)): "there is no folder",
         (source, f"{source}/out", "--model", str(model)): "is in the source",
         (source, str(progress), "--model", str(model)): "has files and is no output of this command",
     }

@@ -74,6 +74,7 @@ def test_a_deployment_that_the_application_does_not_start_is_rejected(checkpoint
 @pytest.mark.parametrize(
     ("change", "match"),
     [
+        ({"import_path": "nowhere.app:build_app"}, "nowhere.app:build_app cannot be imported"),
         ({"import_path": "json:dumps"}, "the module of json:dumps has no function build_app_with_options"),
         ({"runtime_env": {"env_vars": {"A": "1"}}}, "field runtime_env, which serve deploy supports"),
         ({"args": {"lesion": {"colour": 1}}}, "colour"),
