@@ -1,8 +1,7 @@
 """Calls of Ray Serve's own client, which is undocumented; tried with Ray 2.60.
 
-The documented ways do not serve here: ``serve deploy`` needs the dashboard, which ``python -m serve`` does
-not start, and ``ray.serve.run`` ignores the ``deployments`` of a config file. A test fails when the client
-changes.
+Only benchmarks and test clusters call them, to deploy a config as ``serve deploy`` does, which needs the
+dashboard. ``python -m serve`` uses ``serve.runtime.applications``. A test fails when the client changes.
 """
 
 from typing import Any
