@@ -3,7 +3,7 @@ HOST ?= 127.0.0.1
 PORT ?= 8000
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help serve test test-processes test-serving test-rest test-slow check format lock clean bench bench-full proto
+.PHONY: help serve test test-processes test-serving test-rest test-slow check format lock clean bench bench-full proto page
 # Without stored bytecode every process that imports torch compiles it for seconds; some containers set this.
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -14,6 +14,7 @@ help:
 	@echo 'make check    lint, formatting, types, import contracts'
 	@echo 'make format   let ruff format and fix'
 	@echo 'make lock     compile requirements.lock from pyproject.toml, and those of bench/baselines and tests/e2e'
+	@echo 'make page     join the modules of ui/static into the scripts that browsers get'
 	@echo 'make proto    generate the Python code of the gRPC service'
 	@echo 'make bench    measure the main table of docs/performance.md in half an hour; make bench-full the other tables'
 
@@ -70,6 +71,10 @@ GRPC_API := serve/open_inference/grpc_api
 proto: .venv/installed
 	$(BIN)/uv run --isolated --no-project --with grpcio-tools==1.85.1 python -m grpc_tools.protoc -I. \
 		--python_out=. --pyi_out=. --grpc_python_out=. $(GRPC_API)/open_inference.proto
+
+# The bundles are checked in: an installation needs no Node.
+page: .venv/installed
+	$(BIN)/python -m scripts.bundle_page
 
 bench: .venv/installed .venv-baselines/installed
 	$(BIN)/python -m bench.all

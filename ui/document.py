@@ -3,7 +3,7 @@
 from functools import lru_cache
 
 from serve.schemas import DISCLAIMER
-from ui.memory_files import OFFLINE_SCRIPT, PRINT_STYLE, SCREEN_STYLE, scripts
+from ui.memory_files import PRINT_STYLE, SCREEN_STYLE
 from ui.page import TABS, tab_labels
 from ui.rendering import render
 from ui.settings import PageSettings
@@ -38,5 +38,4 @@ class Document:
             disclaimer=DISCLAIMER,
             screen_style=SCREEN_STYLE,
             print_style=PRINT_STYLE,
-            modules=[path for path in scripts() if path != OFFLINE_SCRIPT],
         )

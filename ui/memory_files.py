@@ -10,7 +10,8 @@ from fastapi import FastAPI, Request, Response
 from ui.rendering import TEMPLATES
 
 SCRIPTS = Path(__file__).with_name("static")
-OFFLINE_SCRIPT = "static/offline_page.js"
+BUNDLES = SCRIPTS / "bundles"
+"""Each holds a script of a document and all modules that it imports: ``make page``."""
 SCREEN_STYLE, PRINT_STYLE = "static/page.css", "static/report.css"
 _SCREEN_STYLES = ("page", "lesion", "progress", "after_answer", "history")
 _TYPES = {
@@ -43,8 +44,8 @@ def add_drawn_files(site: FastAPI, files: Mapping[str, Callable[[], bytes]]) -> 
 
 
 def scripts() -> dict[str, bytes]:
-    """Return the page's ES modules by path."""
-    return {f"static/{file.name}": file.read_bytes() for file in sorted(SCRIPTS.glob("*.js"))}
+    """Return the script of each document by path."""
+    return {f"static/{file.name}": file.read_bytes() for file in sorted(BUNDLES.glob("*.js"))}
 
 
 def styles() -> dict[str, bytes]:

@@ -10,7 +10,7 @@ from PIL import Image
 
 import ui.site
 from ui.config import UiConfig
-from ui.memory_files import SCRIPTS
+from ui.memory_files import BUNDLES
 
 pytestmark = pytest.mark.usefixtures("small_examples")
 
@@ -44,7 +44,7 @@ async def test_all_files_of_the_shell_exist(browser: httpx.AsyncClient):
     assert "offline" in shell and "static/offline_page.js" in shell
     for path in shell:
         assert (await browser.get(f"/{path}")).status_code == 200
-    assert {f"static/{file.name}" for file in SCRIPTS.glob("*.js")} <= set(shell)
+    assert {f"static/{file.name}" for file in BUNDLES.glob("*.js")} <= set(shell)
 
 
 async def test_a_photo_shared_without_a_service_worker_is_not_read(browser: httpx.AsyncClient):

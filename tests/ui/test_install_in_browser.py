@@ -124,7 +124,7 @@ def test_photos_answers_and_the_api_are_not_cached(context: BrowserContext, serv
 
     cached = page.evaluate(ALL_CACHED)
 
-    assert "/ui/offline" in cached and "/ui/static/history.js" in cached
+    assert "/ui/offline" in cached and "/ui/static/offline_page.js" in cached
     kinds = ("/ui/static/", "/ui/offline", "/ui/favicon.ico")
     assert [path for path in cached if not path.startswith(kinds)] == []
 

@@ -193,7 +193,7 @@ def test_everything_is_shown_before_the_scripts_and_nothing_can_be_pressed_in_va
 ):
     page = chromium.new_page()
     held: list[Route] = []
-    page.route("**/static/http.js", lambda route: held.append(route))
+    page.route("**/static/page.js", lambda route: held.append(route))
     page.goto(page_url, wait_until="commit")
 
     expect(page.get_by_text("Drop or paste a photo here, or choose one")).to_be_visible()

@@ -2,16 +2,18 @@
 
 import base64
 import io
+from pathlib import Path
 
 import pytest
 from PIL import Image, ImageEnhance, ImageFilter
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from samples.face import draw_face
 from samples.lesion import draw_lesion
 from tests.ui.conftest import FakeApi, not_usable_answer
 from tests.ui.test_lesion_in_browser import add as add_lesion
 from tests.ui.test_lesion_in_browser import start_over, tab, verdict
+from ui.memory_files import SCRIPTS
 
 pytestmark = [
     pytest.mark.browser,
@@ -25,6 +27,11 @@ async ([text, isLesion]) => {
     return lookAtFile(new File([bytes], "a.jpg"), { isLesion });
 }
 """
+
+
+def module(route: Route) -> None:
+    """Serve a module that browsers get as a part of ``page.js``."""
+    route.fulfill(path=SCRIPTS / Path(route.request.url).name, content_type="text/javascript")
 
 
 def jpeg(picture: Image.Image) -> bytes:
@@ -48,6 +55,7 @@ def from_far(lesion: Image.Image, scale: float) -> Image.Image:
 
 
 def test_drawn_lesions_get_the_hint_of_what_they_lack(page: Page, lesion: Image.Image):
+    page.route("**/static/photo_hints.js", module)
     light, blur = ImageEnhance.Brightness(lesion).enhance, ImageFilter.GaussianBlur
     pictures = {
         "as drawn": (lesion, None),
