@@ -39,6 +39,7 @@ from models.limits import (
     MAX_PHOTO_PIXELS,
     PhotoFormat,
 )
+from models.rounded_text import ceil_text
 
 # PhotoLimits is checked on every header before decoding; Pillow's limit would only warn
 Image.MAX_IMAGE_PIXELS = None
@@ -263,7 +264,7 @@ def decode_reduced(
 def photo_too_large(num_bytes: int, max_bytes: int) -> TooLargeError:
     """Return the error of a photo with more than ``max_bytes``."""
     return TooLargeError(
-        f"the photo has {num_bytes / 1e6:.1f} MB, at most {max_bytes / 1e6:g} MB are allowed; "
+        f"the photo has {ceil_text(num_bytes / 1e6, 1)} MB, at most {max_bytes / 1e6:g} MB are allowed; "
         "send a smaller or more compressed one"
     )
 
@@ -280,7 +281,7 @@ def photo_of_array(image_HWC: np.ndarray, *, limits: PhotoLimits = DEFAULT_LIMIT
         raise UnreadableImageError(f"the photo has {width} x {height} pixels; send its pixels")
     if width * height > limits.max_pixels:
         raise TooManyPixelsError(
-            f"the photo has {width} x {height} = {width * height / 1e6:.1f} megapixels, at most "
+            f"the photo has {width} x {height} = {ceil_text(width * height / 1e6, 1)} megapixels, at most "
             f"{limits.max_pixels / 1e6:g} are allowed; make it smaller"
         )
     return ReducedPhoto(image=Image.fromarray(image_HWC), width_px=width, height_px=height, icc_profile=None)
@@ -392,8 +393,8 @@ def _check_pixels(size: Size, format: PhotoFormat, limits: PhotoLimits) -> None:
     if allowed < limits.max_pixels:
         advice += f" or send it as JPEG, of which {limits.max_pixels / 1e6:g} are allowed"
     raise TooManyPixelsError(
-        f"the {format.name} photo has {size[0]} x {size[1]} = {pixels / 1e6:.1f} megapixels, at most "
-        f"{allowed / 1e6:g} are allowed; {advice}"
+        f"the {format.name} photo has {size[0]} x {size[1]} = {ceil_text(pixels / 1e6, 1)} megapixels, "
+        f"at most {allowed / 1e6:g} are allowed; {advice}"
     )
 
 

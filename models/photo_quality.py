@@ -11,6 +11,7 @@ from PIL import Image, ImageStat
 
 from models.images import Photo
 from models.limits import MAX_WHITE_SHARE, MIN_BRIGHTNESS, MIN_CONTRAST, MIN_PHOTO_SIDE_PX, WHITE_BRIGHTNESS
+from models.rounded_text import ceil_text
 
 ProblemCode = Literal[
     "too_small",
@@ -60,8 +61,8 @@ def find_problems(photo: Photo) -> list[Problem]:
         problems.append(Problem(code="too_dark", message=message))
     elif white_share > MAX_WHITE_SHARE:
         message = (
-            f"{white_share:.0%} of the photo is white, at most {MAX_WHITE_SHARE:.0%} may be; take it again "
-            "with less light or without the flash, so that the skin has its colour"
+            f"{ceil_text(100 * white_share)}% of the photo is white, at most {MAX_WHITE_SHARE:.0%} may be; "
+            "take it again with less light or without the flash, so that the skin has its colour"
         )
         problems.append(Problem(code="overexposed", message=message))
     if not problems and max(ImageStat.Stat(image).stddev) < MIN_CONTRAST:

@@ -28,7 +28,7 @@ from models.task_metrics import parse_metrics
 
 DISCLAIMER = (
     "Research software, not a medical device. It can be wrong. "
-    "Show any lesion that worries you, or that changes, to a doctor."
+    "Show any skin problem that worries you, or that changes, to a doctor."
 )
 
 DEADLINE_HEADER = "x-request-timeout-seconds"

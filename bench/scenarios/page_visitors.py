@@ -18,6 +18,9 @@ from bench.photos import lesion_photos
 from bench.results import Metrics
 from bench.servers import RunningServer, Server, cpu_s_between, run_server
 
+PAGE = "ServeReplica:ui:Page"
+"""Kind of process in ``RunningServer.cpu_s``."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
@@ -54,7 +57,7 @@ def measure(server: RunningServer, photo: bytes, settings: Settings) -> Metrics:
     before, start = server.cpu_s(), time.perf_counter()
     asyncio.run(visitors.come(settings.visits))
     seconds = time.perf_counter() - start
-    page_s = cpu_s_between(before, server.cpu_s())["Page"]
+    page_s = cpu_s_between(before, server.cpu_s())[PAGE]
     return {
         "visits_per_s": round(settings.visits / seconds, 2),
         "page_cpu_ms_per_visit": round(1000 * page_s / settings.visits, 1),

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from models.checkpoint import CheckpointError, CheckpointMeta
 from models.metrics import Metric
 from models.photo_quality import Problem
+from models.rounded_text import ceil_text, floor_text
 
 if TYPE_CHECKING:
     from models.lesion.preparation import PreparedLesion
@@ -82,10 +83,12 @@ def find_problems_before(prepared: PreparedLesion, gate: LesionGate) -> list[Pro
     longer_side = prepared.lesion_box.longer_side
     if not longer_side >= gate.min_box_px:
         message = (
-            f"the lesion has {longer_side:.0f} pixels in the photo, at least {gate.min_box_px:.0f} are "
-            "needed; move closer until it fills a quarter of the photo, and send the original photo"
+            f"the lesion has {floor_text(longer_side)} pixels in the photo, at least "
+            f"{ceil_text(gate.min_box_px)} are needed; move closer until it fills a quarter of the photo, "
+            "and send the original photo"
         )
-        return [Problem(code="lesion_too_small", message=message)]
+        too_small = Problem(code="lesion_too_small", message=message)
+        return [_not_skin_or_no_lesion(prepared, gate) or too_small]  # a speck on an object is no lesion
     return []
 
 
@@ -115,9 +118,9 @@ def find_weaknesses(prepared: PreparedLesion, gate: LesionGate) -> list[Problem]
         weaknesses.append(Problem(code="several_lesions", message=message))
     if not prepared.sharpness >= gate.min_sharpness:
         message = (
-            f"the lesion is blurred: its sharpness is {prepared.sharpness:.2f}, at least "
-            f"{gate.min_sharpness:.2f} is needed for a reliable answer; take the photo again with the "
-            "lesion in focus"
+            f"the lesion is blurred: its sharpness is {floor_text(prepared.sharpness, 2)}, at least "
+            f"{ceil_text(gate.min_sharpness, 2)} is needed for a reliable answer; take the photo again with "
+            "the lesion in focus"
         )
         weaknesses.append(Problem(code="blurred", message=message))
     return weaknesses

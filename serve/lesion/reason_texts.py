@@ -65,9 +65,10 @@ NOT_USABLE: dict[ReasonCode, ReasonText] = {
     ),
     "lesion_too_small": ReasonText(
         N_("The lesion is too small in this photo"),
-        N_("It was found, but it has too few pixels to be classified."),
+        N_("What looks most like a lesion has too few pixels to be classified."),
         (
-            N_("Move closer, to about 10 cm, until the lesion fills a quarter of the picture."),
+            N_("If this is not a close photo of skin, choose another photo."),
+            N_("Else move closer, to about 10 cm, until the lesion fills a quarter of the picture."),
             N_("Do not use the digital zoom: it adds no detail."),
             N_("Send the original photo, not a reduced copy."),
         ),
@@ -96,8 +97,8 @@ CAUTIONS: dict[ReasonCode, Caution] = {
 }
 """For reasons beside a verdict."""
 NEAR_THRESHOLD = N_(
-    "The network cannot tell whether this lesion is benign or malignant. Show it to a doctor, or take "
-    "another sharp photo from 10 cm in daylight."
+    "The network cannot tell whether this lesion is benign or malignant. Show it to a doctor. Another sharp "
+    "photo from 10 cm in daylight can help, but do not wait for a better answer."
 )
 
 

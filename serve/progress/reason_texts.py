@@ -38,7 +38,7 @@ _NO_CLEAR_CHANGE = N_("The skin neither looks clearly better nor clearly worse i
 _ADVICE: dict[ReasonCode, str] = {
     "few_faces": N_("Send at least two photos that show the whole face from the front."),
     "different_people": N_("Send photos of one person only."),
-    "no_clear_change": N_("Compare again after some weeks."),
+    "no_clear_change": N_("Compare again after about a month."),
     "light_differs": N_("Compare photos in the same light."),
     "times_missing": N_("Send the time of each photo."),
 }

@@ -141,8 +141,8 @@ def change_reasons(report: ProgressReport) -> list[Reason]:
     if thresholds.worsened is None or thresholds.verdict(improved) != "no_clear_change":
         return []
     message = (
-        f"the probability of improved is {improved:.2f}; improved needs {thresholds.improved:.2f}, worsened "
-        f"{1 - thresholds.worsened:.2f} or less; add photos in the same light, or compare again after more "
+        f"the probability of improved is {improved:.3f}; improved needs {thresholds.improved:.3f}, worsened "
+        f"{1 - thresholds.worsened:.3f} or less; add photos in the same light, or compare again after more "
         "time"
     )
     return [Reason(code="no_clear_change", message=message)]

@@ -12,6 +12,7 @@ from models.limits import (
     MIN_UPLOAD_BYTES_PER_S,
     PHOTO_FORMAT_NAMES,
 )
+from models.rounded_text import ceil_text
 from serve.runtime.admission import RequestSlot
 from serve.runtime.content_encoding import new_decoder
 from serve.runtime.decode_pool import DecodePool
@@ -160,6 +161,6 @@ def _check_size(num_bytes: int, max_bytes: int) -> None:
     if num_bytes > max_bytes:
         raise ApiError(
             "too_large",
-            f"the request has {num_bytes / 1e6:.1f} MB or more, at most {max_bytes / 1e6:g} MB are allowed; "
-            "send smaller or fewer photos",
+            f"the request has {ceil_text(num_bytes / 1e6, 1)} MB or more, at most {max_bytes / 1e6:g} MB "
+            "are allowed; send smaller or fewer photos",
         )

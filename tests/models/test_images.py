@@ -215,7 +215,7 @@ def test_a_lower_limit_of_the_settings_holds_for_all_formats():
 
 
 def test_too_many_bytes_are_rejected():
-    with pytest.raises(TooLargeError, match=r"20\.0 MB.*at most 20 MB"):
+    with pytest.raises(TooLargeError, match=r"20\.1 MB.*at most 20 MB"):
         decode_square(bytes(20_000_001), side_px=64)
 
 

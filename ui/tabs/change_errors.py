@@ -6,14 +6,14 @@ from ui.translation import N_, NN_, translations
 _ALTERED = "altered"
 """Series of an unchanged face, half of the photos altered by ``train/progress/synthetic/alterations.py``."""
 _FEWER = N_(
-    "In a test, a program altered half of the photos of faces that had not changed (light, distance, blur, "
-    "glasses, compression). Of 100 such series, fewer than 1 was called improved or worsened."
+    "In tests with unchanged faces, whose photos a program altered in light, distance or sharpness, fewer "
+    "than 1 of 100 series was called improved or worsened."
 )
 _SEVERAL = NN_(
-    "In a test, a program altered half of the photos of faces that had not changed (light, distance, blur, "
-    "glasses, compression). Of 100 such series, %(n)s was called improved or worsened.",
-    "In a test, a program altered half of the photos of faces that had not changed (light, distance, blur, "
-    "glasses, compression). Of 100 such series, %(n)s were called improved or worsened.",
+    "In tests with unchanged faces, whose photos a program altered in light, distance or sharpness, %(n)s of "
+    "100 series was called improved or worsened.",
+    "In tests with unchanged faces, whose photos a program altered in light, distance or sharpness, %(n)s of "
+    "100 series were called improved or worsened.",
 )
 
 

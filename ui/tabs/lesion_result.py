@@ -14,7 +14,7 @@ from ui.tabs.reason_texts import cautions, findings, not_usable_text
 from ui.tabs.verdict_errors import VerdictErrors
 from ui.translation import DEFAULT_LANGUAGE
 
-_NOT_A_LESION = frozenset[ReasonCode]({"not_skin", "no_lesion", "unfamiliar"})
+_NOT_A_LESION = frozenset[ReasonCode]({"not_skin", "no_lesion", "lesion_too_small", "unfamiliar"})
 """Reasons for which the framed area need not be a lesion."""
 _HIDES_LESION = frozenset[ReasonCode]({"too_small", "too_dark", "overexposed"})
 """Reasons that no choice of an area changes."""
@@ -22,8 +22,8 @@ _MAX_DECIMALS = 4
 _MAX_DRAWINGS = 3
 _MIN_HIDDEN_SHARE = 0.03
 """Of the side of the square that the network reads, from which a cropped lesion is reported."""
-_ODDS_OF_TEN = 0.45
-"""From here odds are counted in ten lesions: "about 7 in 10" instead of "about 1 in 1"."""
+_ODDS_OF_TEN, _ODDS_OF_HUNDRED = 0.45, 0.95
+"""From the first, odds are counted in ten lesions: "about 7 in 10" instead of "about 1 in 1"."""
 
 
 class ScaleTexts(NamedTuple):
@@ -35,10 +35,11 @@ class ScaleTexts(NamedTuple):
 
 
 class Odds(NamedTuple):
-    """A probability as ``malignant`` in ``total``; 0 means fewer than 1."""
+    """A probability as about, fewer or more than ``malignant`` in ``total``."""
 
     malignant: int
     total: int
+    bound: Literal["about", "fewer", "more"] = "about"
 
 
 def lesion_fragment(answer: LesionAnswer, errors: VerdictErrors | None, language: str) -> str:
@@ -67,6 +68,7 @@ def lesion_fragment(answer: LesionAnswer, errors: VerdictErrors | None, language
         odds=odds_of(answer.malignant_probability),
         scale=scale_texts(answer, language),
         cautions=cautions(answer.reasons),
+        is_doubtful=answer.verdict == "benign" and "blurred" in codes,
         error_rate=errors.of_malignant(language) if errors else None,
         naming=_naming(answer),
         more_probable=_more_probable(answer),
@@ -80,11 +82,13 @@ def lesion_fragment(answer: LesionAnswer, errors: VerdictErrors | None, language
 def odds_of(probability: float) -> Odds:
     """Express a calibrated probability as odds that people can imagine: 0.19 as 1 in 5."""
     if probability < 0.01:
-        return Odds(0, 100)
+        return Odds(1, 100, "fewer")
     if probability < _ODDS_OF_TEN:
         total = round(1 / probability)
         return Odds(1, total if total <= 10 else 5 * round(total / 5))
-    return Odds(min(round(10 * probability), 9), 10)
+    if probability < _ODDS_OF_HUNDRED:
+        return Odds(round(10 * probability), 10)
+    return Odds(99, 100, "more") if probability > 0.99 else Odds(round(100 * probability), 100)
 
 
 def _is_lesion_cropped(answer: LesionAnswer) -> bool:

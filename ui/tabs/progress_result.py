@@ -4,7 +4,7 @@ The browser places its own photos into the HTML: ``data-photo`` is the position 
 ``data-box`` and ``data-face`` the box of its face in pixels of the upright photo, ``data-eyes`` the eyes.
 """
 
-from serve.progress.schemas import PhotoReport, ProgressAnswer
+from serve.progress.schemas import PhotoReport, ProgressAnswer, VerdictThresholds
 from serve.schemas import MIN_SERIES_PHOTOS, LoadedModel
 from ui.rendering import format_percent, percent, render
 from ui.tabs.change_errors import false_change_rate
@@ -32,8 +32,7 @@ def progress_card(
     deciding = [reason for reason in answer.reasons if reason.code in _DECIDING]
     is_change = answer.verdict in ("improved", "worsened")
     shown_so_far = [
-        None if so_far is None else format_percent(whole_percent_improved(so_far, thresholds), language)
-        for so_far in (photo.improved_probability_so_far for photo in answer.photos)
+        _both_percents(photo.improved_probability_so_far, thresholds, language) for photo in answer.photos
     ]
     is_dated = answer.order != "upload"
     return render(
@@ -71,12 +70,22 @@ def progress_card(
         ],
         num_excluded=sum(photo.face is None for photo in answer.photos),
         is_renumbered=[photo.index for photo in answer.photos] != list(range(len(answer.photos))),
-        photos=list(zip(answer.photos, shown_so_far, strict=True)),
+        photos=[(photo, *percents) for photo, percents in zip(answer.photos, shown_so_far, strict=True)],
         faces=[(number, photo) for number, photo in enumerate(answer.photos, start=1) if _is_used(photo)],
         others=_other_people(answer),
         box_text=_box_text,
         eyes_text=_eyes_text,
     )
+
+
+def _both_percents(
+    improved_so_far: float | None, thresholds: VerdictThresholds, language: str
+) -> tuple[str | None, str | None]:
+    """Return the probabilities of improvement and of worsening after a photo as text."""
+    if improved_so_far is None:
+        return None, None
+    whole = whole_percent_improved(improved_so_far, thresholds)
+    return format_percent(whole, language), format_percent(100 - whole, language)
 
 
 def _is_used(photo: PhotoReport) -> bool:

@@ -18,16 +18,18 @@ def with_rate(models: list[LoadedModel], share: float | None, fit: str = "cross_
 @pytest.mark.parametrize(
     ("share", "words"),
     [
-        (0.1167, "12 were called improved or worsened."),
-        (0.01, "1 was called improved or worsened."),
-        (0.001, "fewer than 1 was called improved or worsened."),
+        (0.1167, "12 of 100 series were called improved or worsened."),
+        (0.01, "1 of 100 series was called improved or worsened."),
+        (0.001, "fewer than 1 of 100 series was called improved or worsened."),
     ],
 )
 def test_the_rate_counts_series_of_an_unchanged_face(models, share: float, words: str):
     sentence = false_change_rate(with_rate(models, share), "en")
 
-    assert sentence is not None and sentence.startswith("In a test, a program altered half of the photos")
-    assert sentence.endswith(f" Of 100 such series, {words}")
+    assert sentence is not None and sentence.startswith(
+        "In tests with unchanged faces, whose photos a program"
+    )
+    assert sentence.endswith(f", {words}")
 
 
 def test_without_a_measurement_on_other_people_there_is_no_rate(models):

@@ -54,29 +54,29 @@ def test_the_verdict_stands_in_words_and_shape_with_its_probability_and_the_disc
 @pytest.mark.parametrize(
     ("malignant", "benign_threshold", "risk", "scale"),
     [
-        (0.3496, 0.35, "Low risk: 34%", "benign below 35% malignant from 35%"),
+        (0.3496, 0.35, "Low risk: 34%", "looks benign below 35% have it checked from 35%"),
         (
             0.1204,
             0.121,
             "Low risk: 12%",
-            "benign below 13% inconclusive in between malignant from",
+            "looks benign below 13% inconclusive in between have it checked from",
         ),
         (
             0.1211,
             0.121,
             "Medium risk: 13%",
-            "benign below 13% inconclusive in between malignant",
+            "looks benign below 13% inconclusive in between have",
         ),
-        (0.3499, 0.121, "Medium risk: 34%", "in between malignant from 35%"),
-        (0.35, 0.121, "High risk: 35%", "in between malignant from 35%"),
+        (0.3499, 0.121, "Medium risk: 34%", "in between have it checked from 35%"),
+        (0.35, 0.121, "High risk: 35%", "in between have it checked from 35%"),
         (
             0.3461,
             0.346,
             "Medium risk: 34.6%",
-            "benign below 34.6% inconclusive in between malig",
+            "looks benign below 34.6% inconclusive in between have",
         ),
-        (0.0049, 0.005, "Low risk: 0.4%", "benign below 0.5% inconclusive in between malignant"),
-        (0.2, 0.0, "Medium risk: 20%", "malignant inconclusive in between malignant from 35%"),
+        (0.0049, 0.005, "Low risk: 0.4%", "looks benign below 0.5% inconclusive in between have"),
+        (0.2, 0.0, "Medium risk: 20%", "malignant inconclusive in between have it checked from 35%"),
     ],
 )
 def test_rounded_percentages_never_contradict_the_verdict(
@@ -236,32 +236,36 @@ def test_the_photo_itself_is_not_in_the_fragment(make_lesion_answer):
     ("probability", "odds"),
     [
         *[
-            (0.004, (0, 100)),
+            (0.004, (1, 100, "fewer")),
             (0.01, (1, 100)),
             (0.031, (1, 30)),
             (0.07, (1, 15)),
             (0.12, (1, 8)),
             (0.19, (1, 5)),
         ],
-        *[(0.45, (4, 10)), (0.5, (5, 10)), (0.68, (7, 10)), (0.999, (9, 10))],
+        *[(0.45, (4, 10)), (0.5, (5, 10)), (0.68, (7, 10)), (0.94, (9, 10))],
+        *[(0.97, (97, 100)), (0.99, (99, 100)), (0.999, (99, 100, "more"))],
     ],
 )
 def test_a_probability_is_shown_as_odds(probability, odds):
-    assert odds_of(probability) == odds
+    assert odds_of(probability) == (*odds, "about")[:3]
 
 
 def test_odds_stand_in_the_verdict(make_lesion_answer):
     words = words_of(lesion_card(make_lesion_answer(malignant=0.19, benign_threshold=0.1)))
     rare = words_of(lesion_card(make_lesion_answer(malignant=0.004)))
 
-    assert "About 1 in 5 lesions that look like this to the model are malignant." in words
-    assert "Fewer than 1 in 100 lesions that look like this to the model are malignant." in rare
+    certain = words_of(lesion_card(make_lesion_answer(malignant=0.996)))
+
+    assert "About 1 in 5 lesions that look like this are malignant: cancer or an early form of it." in words
+    assert "Fewer than 1 in 100 lesions that look like this are malignant" in rare
+    assert "More than 99 in 100 lesions that look like this are malignant" in certain
 
 
 @pytest.mark.parametrize(
     ("code", "words"),
     [
-        ("lesion_too_small", "the lesion that was found"),
+        ("lesion_too_small", "what looks most like a lesion"),
         ("not_skin", "what looks most like a lesion"),
         ("unfamiliar", "what looks most like a lesion"),
     ],
@@ -289,7 +293,7 @@ def test_a_probability_between_the_thresholds_is_inconclusive_and_names_no_diagn
     words = words_of(html)
 
     assert 'data-verdict="inconclusive"' in html and 'class="card verdict inconclusive"' in html
-    assert "Show it to a doctor, or take another sharp photo from 10 cm in daylight." in words
+    assert "Show it to a doctor. Another sharp photo from 10 cm in daylight can help" in words
     assert "No diagnosis is named" in words and "Nevus benign 62%" in words
     assert "Looks benign" not in words and "network disagree" not in words
     assert "found near_threshold" not in words
@@ -304,7 +308,7 @@ def test_a_probability_between_the_thresholds_is_inconclusive_and_names_no_diagn
         ("overexposed", "This photo is too bright", "Take it again without flash"),
         ("not_skin", "This does not look like a skin lesion", "Take a sharp photo from 10 cm"),
         ("no_lesion", "No lesion was found", "with the lesion in the middle"),
-        ("lesion_too_small", "The lesion is too small in this photo", "Move closer"),
+        ("lesion_too_small", "The lesion is too small in this photo", "Else move closer"),
         ("unfamiliar", "The network does not know photos like this", "Use no filter"),
     ],
 )
@@ -326,9 +330,9 @@ def test_a_photo_that_is_not_usable_has_its_reason_and_advice_but_no_probability
 @pytest.mark.parametrize(
     ("malignant", "step"),
     [
-        (0.1, "Watch the lesion. If it changes, itches or bleeds, show it to a doctor."),
+        (0.1, "Look at it again once a month. If it grows, changes its shape or colour, itches or bleeds"),
         (0.3, "The network cannot tell whether this lesion is benign or malignant. Show it to a doctor"),
-        (0.8, "Only a doctor can tell what it is: have it examined soon."),
+        (0.8, "Make an appointment with a doctor now, and show this page there."),
     ],
 )
 def test_every_verdict_names_the_next_step(make_lesion_answer, malignant, step):
@@ -388,11 +392,29 @@ def test_the_reasons_of_a_weak_answer_stand_in_its_verdict_with_what_to_do(make_
     assert words.index("Looks benign") < words.index(text) < words.index("Most likely")
 
 
+def test_a_benign_verdict_on_a_blurred_photo_is_not_green_and_asks_for_a_sharp_photo_first(
+    make_lesion_answer,
+):
+    html = lesion_card(make_lesion_answer(weaknesses=("blurred",)))
+    page, _, report = html.partition("<template data-report>")
+
+    assert 'class="card verdict inconclusive"' in page and TICK not in page[: page.index("Most likely")]
+    for part in (page, report):
+        assert "Looks benign, but the photo is blurred" in words_of(part)
+    assert "What to do First take the photo again" in words_of(page)
+
+
+def test_other_lesions_do_not_come_before_the_doctor(make_lesion_answer):
+    words = words_of(lesion_card(make_lesion_answer(malignant=0.8, weaknesses=("several_lesions",))))
+
+    assert words.index("Make an appointment with a doctor now") < words.index("There are several lesions")
+
+
 def test_a_benign_verdict_says_how_often_such_answers_are_wrong(make_lesion_answer, models):
     words = words_of(lesion_card(make_lesion_answer(), verdict_errors(models[0])))
 
     assert (
-        "How often the network misses a malignant lesion: "
+        "The network makes mistakes. "
         "Of 100 malignant lesions in the validation photos, 13 were called benign." in words
     )
     assert (

@@ -30,7 +30,10 @@ def test_the_verdict_stands_with_both_probabilities_and_the_disclaimer(
 
 @pytest.mark.parametrize(
     ("improved", "step"),
-    [(0.83, "Improved does not mean healthy."), (0.21, "goes on getting worse, show it to a doctor.")],
+    [
+        (0.83, "Improved does not mean healthy."),
+        (0.21, "Show your skin to a doctor. If it hurts or gets worse fast, do so now."),
+    ],
 )
 def test_improved_and_worsened_name_the_next_step(make_progress_answer, improved, step):
     words = words_of(progress_card(make_progress_answer(5, improved=improved)))
@@ -54,10 +57,10 @@ def test_a_change_states_the_false_change_rate_and_what_can_look_like_one(
     page, _, report = progress_card(answer, "en", model).partition("<template data-report>")
 
     for html in (page, report):
-        assert "12 were called improved or worsened." in words_of(html)
-    assert "other light, make-up, a beard or a filter can look like a change" in words_of(page)
-    assert "Of 100" not in words_of(progress_card(answer))
-    assert "Of 100" not in words_of(
+        assert "12 of 100 series were called improved or worsened." in words_of(html)
+    assert "If light, make-up, beard or filter differ" in words_of(page)
+    assert "of 100" not in words_of(progress_card(answer))
+    assert "of 100" not in words_of(
         progress_card(make_progress_answer(5, improved=0.5, thresholds=(0.6, 0.6)), "en", model)
     )
 
@@ -107,18 +110,19 @@ def test_no_clear_change_is_grey_with_both_probabilities_and_what_to_do(make_pro
 
     assert "<h3>No clear change</h3>" in html and 'class="card verdict inconclusive"' in html
     assert "52% probability of improvement 48% probability of worsening" in words_of(html)
-    assert "What to do Compare again after some weeks." in words_of(html)
+    assert "What to do Compare again after about a month." in words_of(html)
+    assert "Neither is high enough for an answer" in words_of(html)
     assert "does not mean healthy" in html and reason.message not in html
 
 
-def test_the_thresholds_stand_once_in_words(make_progress_answer):
+def test_the_lines_of_the_plot_are_explained_once(make_progress_answer):
     thirds = progress_card(make_progress_answer(3, improved=0.52, thresholds=(0.663, 0.7)))
     halves = progress_card(make_progress_answer(3, improved=0.52))
 
-    sentence = "Improved from 67%, worsened from 70% probability of worsening, no clear change in between."
+    sentence = "Above the upper line: improved. Below the lower line: worsened. In between: no clear change."
     assert words_of(thirds).count(sentence) == 1
-    assert words_of(halves).count("Improved from 50%, worsened below it.") == 1
-    assert "no clear change in between" not in halves
+    assert words_of(halves).count("On or above the line of 50%: improved. Below it: worsened.") == 1
+    assert "In between" not in halves
 
 
 def test_photos_of_different_people_are_marked_without_probability_and_plot(make_progress_answer):
