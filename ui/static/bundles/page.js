@@ -1,4 +1,4 @@
-// Written by make page from the modules of ui/static, ca4972a1649ffed4c7fc440c94ca199c8ac809aeab699e8cd4dbd9e63287d909
+// Written by make page from the modules of ui/static, 313418a8579449761ac75bbc2c0d6c9a432092f373c2b6d1ea50152148108bec
 
 // ui/static/numbers.js
 var DAY = { year: "numeric", month: "short", day: "numeric" };
@@ -2837,14 +2837,14 @@ var SeriesTiles = class {
       template("series-tile").firstElementChild
     );
     tile.dataset.id = String(id2);
-    tile.classList.add("drawing");
+    tile.classList.add("loading");
     this.tiles.set(id2, tile);
     const image = (
       /** @type {HTMLImageElement} */
       tile.querySelector("img")
     );
     showPhoto(image, this.photoOf(id2)).then((size) => {
-      tile.classList.remove("drawing");
+      tile.classList.remove("loading");
       tile.classList.toggle("not-shown", !size);
       image.hidden = !size;
       if (size === null) this.onUnreadable(id2);
