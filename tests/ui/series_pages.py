@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 from playwright.sync_api import FilePayload, Locator, Page, expect
 
 from tests.ui.conftest import FakeApi
@@ -37,9 +37,11 @@ def _is_series(url: str) -> bool:
     return url.endswith("/v1/progress")
 
 
-def photo(number: int = 0, size_px: tuple[int, int] = SQUARE) -> FilePayload:
-    data = io.BytesIO()
-    Image.new("RGB", size_px, COLOURS[number]).save(data, "JPEG")
+def photo(number: int = 0, size_px: tuple[int, int] = SQUARE, *, has_exif: bool = True) -> FilePayload:
+    """Return a photo; with EXIF only the API can tell whether it records a date."""
+    data, exif = io.BytesIO(), Image.Exif()
+    exif[ExifTags.Base.Orientation] = 1
+    Image.new("RGB", size_px, COLOURS[number]).save(data, "JPEG", exif=exif if has_exif else b"")
     return FilePayload(name=f"{number}.jpg", mimeType="image/jpeg", buffer=data.getvalue())
 
 

@@ -58,4 +58,4 @@ export function summaryOf({ kind, answer }) {
  * @param {Entry} entry
  * @returns {import('./photo_input.js').Photo[]}
  */
-export const photosOf = ({ photos }) => photos.map((photo, index) => makePhoto(new File([photo], `photo-${index}`, { type: photo.type })));
+export const photosOf = ({ photos }) => photos.map((photo, index) => makePhoto(new File([photo], `photo-${index + 1}`, { type: photo.type })));
