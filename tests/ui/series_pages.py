@@ -9,7 +9,9 @@ import pytest
 from PIL import ExifTags, Image
 from playwright.sync_api import FilePayload, Locator, Page, expect
 
-from tests.ui.conftest import FakeApi
+from serve.progress.schemas import ProgressAnswer
+from serve.schemas import Reason
+from tests.ui.conftest import FakeApi, progress_answer
 
 PORTRAIT, SQUARE = (600, 900), (480, 480)
 COLOURS = ("tan", "peru", "sienna", "wheat", "linen")
@@ -60,6 +62,15 @@ def answered(page: Page, verdict: str = "Improved") -> Locator:
     expect(heading).to_be_focused()
     expect(heading).to_be_in_viewport()
     return page.locator("#progress-answer")
+
+
+def inconclusive() -> ProgressAnswer:
+    """Return the answer for three photos with another person on the second one."""
+    answer = progress_answer(3, improved=0.5)
+    photos = [one.model_copy(update={"improved_probability_so_far": None}) for one in answer.photos]
+    photos[1] = photos[1].model_copy(update={"same_person": False})
+    reason = Reason(code="different_people", message="photo 2 seems to show another person")
+    return answer.model_copy(update={"verdict": "inconclusive", "photos": photos, "reasons": [reason]})
 
 
 def place(element: Locator) -> Any:

@@ -1,12 +1,15 @@
 """A kept series goes on: its photos come back from the history, and one more is compared with them."""
 
+import json
+from pathlib import Path
+
 import pytest
 from playwright.sync_api import Page, expect
 
 from tests.ui.conftest import FakeApi, on_every_screen
-from tests.ui.series_pages import APRIL, MARCH, MAY, add, answered, compare, photo
+from tests.ui.series_pages import APRIL, MARCH, MAY, add, answered, compare, inconclusive, photo
 from tests.ui.series_pages import tab as tab
-from tests.ui.test_history_in_browser import history, keep, num_stored, open_history
+from tests.ui.test_history_in_browser import history, keep, num_stored, open_history, pdf_text, print_report
 
 pytestmark = [
     pytest.mark.browser,
@@ -15,13 +18,12 @@ pytestmark = [
 RESUME = "Add a photo and compare again"
 
 
-def kept_series(page: Page, label: str = "My face") -> None:
+def kept_series(page: Page, api: FakeApi) -> None:
+    api.recorded = [MARCH, APRIL]
     add(page, [photo(0), photo(1)])
     compare(page)
-    if page.locator(".arrange").is_visible():
-        page.get_by_role("button", name="Compare in this order").click()
     answered(page)
-    keep(page, label, "progress")
+    keep(page, "My face", "progress")
 
 
 def add_from_history(page: Page, number: int) -> None:
@@ -32,8 +34,7 @@ def add_from_history(page: Page, number: int) -> None:
 
 @on_every_screen
 def test_next_month_one_photo_is_added_to_a_kept_series(tab: Page, api: FakeApi):
-    api.recorded = [MARCH, APRIL]
-    kept_series(tab)
+    kept_series(tab, api)
     tab.reload()
     groups = open_history(tab)
     add_from_history(tab, 2)
@@ -102,7 +103,7 @@ def test_an_order_without_dates_comes_back(tab: Page, api: FakeApi):
 
 
 def test_photos_that_are_not_kept_are_not_replaced_without_a_question(tab: Page, api: FakeApi):
-    kept_series(tab)
+    kept_series(tab, api)
     tab.get_by_role("button", name="Change photos").click()
     tab.get_by_role("button", name="Remove all photos").click()
     add(tab, [photo(3)])
@@ -128,3 +129,33 @@ def test_a_lesion_has_no_series_to_go_on_with(tab: Page):
 
     expect(history(tab).get_by_role("button", name="Back to the history")).to_be_visible()
     expect(history(tab).get_by_role("button", name=RESUME)).to_have_count(0)
+
+
+@on_every_screen
+def test_an_inconclusive_series_is_saved_and_kept_and_goes_on(tab: Page, api: FakeApi, tmp_path: Path):
+    api.progress = inconclusive()
+    add(tab, [photo(number, has_exif=False) for number in range(3)])
+    tab.get_by_role("button", name="Compare in this order").click()
+    answered(tab, "Inconclusive")
+    with tab.expect_download() as download:
+        tab.get_by_role("button", name="Save as JSON").locator("visible=true").click()
+    assert json.loads(download.value.path().read_text()) == json.loads(api.progress.model_dump_json())
+    print_report(tab, "progress")
+    words = pdf_text(tab)
+    assert "Inconclusive" in words and "Photo 2 seems to show another person." in words and "%" not in words
+    keep(tab, "My face", "progress")
+
+    tab.reload()
+    groups = open_history(tab)
+    expect(groups.locator("[data-slot=verdict]")).to_have_text("Inconclusive")
+    expect(groups.locator("[data-slot=probability]")).to_have_text("")
+    add_from_history(tab, 3)
+    api.progress = None
+    tab.get_by_role("button", name="Remove photo 2").click()
+    compare(tab)
+    tab.get_by_role("button", name="Compare in this order").click()
+    answered(tab)
+    assert api.photos == [
+        *[photo(number, has_exif=False)["buffer"] for number in (0, 2)],
+        photo(3)["buffer"],
+    ]

@@ -5,9 +5,8 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, FilePayload, Locator, Page, expect
 
-from serve.schemas import Reason
-from tests.ui.conftest import PHONE, TIMEOUT_MS, FakeApi, progress_answer
-from tests.ui.series_pages import APRIL, MARCH, MAY, answered, photo
+from tests.ui.conftest import PHONE, TIMEOUT_MS, FakeApi
+from tests.ui.series_pages import APRIL, MARCH, MAY, answered, inconclusive, photo
 from tests.ui.test_lesion_in_browser import file_of, jpeg, verdict
 
 pytestmark = [
@@ -90,13 +89,7 @@ def test_a_series_without_dates_takes_three_taps_and_its_order_is_confirmed(fing
 
 
 def test_photos_of_two_people_are_separated_by_finger(finger: Finger, api: FakeApi):
-    answer = progress_answer(3, improved=0.5)
-    other = answer.photos[1].model_copy(update={"same_person": False})
-    reason = Reason(code="different_people", message="photo 2 seems to show another person")
-    photos = [answer.photos[0], other, answer.photos[2]]
-    api.progress = answer.model_copy(
-        update={"verdict": "inconclusive", "photos": photos, "reasons": [reason]}
-    )
+    api.progress = inconclusive()
     finger.open_progress()
     finger.choose("progress", [photo(number, has_exif=False) for number in range(3)])
     finger.tap_button("Compare in this order")

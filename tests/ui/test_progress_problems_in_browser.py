@@ -56,6 +56,41 @@ def test_a_photo_that_the_api_rejects_is_marked_and_left_out(tab: Page, api: Fak
     expect(tab.locator(".series-tiles .left-out")).to_contain_text("Left out")
 
 
+@on_every_screen
+def test_all_photos_that_the_api_rejects_are_left_out_by_one_press(tab: Page, api: FakeApi, sent: list[str]):
+    photos = [photo(number) for number in range(5)]
+    api.recorded, api.rejected = [MARCH, APRIL, MAY], [photos[number]["buffer"] for number in (1, 3)]
+    add(tab, photos)
+    compare(tab)
+
+    alert = tab.locator("#progress-status").get_by_role("alert")
+    expect(alert).to_contain_text("2 photos cannot be used: Photo 2, Photo 4.")
+    faulty = tab.locator(".series-tiles .faulty")
+    expect(faulty).to_have_text([re.compile("This file cannot be read.")] * 2)
+    assert [tab.locator(".series-tiles li").nth(at).get_attribute("class") for at in (1, 3)] == ["faulty"] * 2
+    alert.get_by_role("button", name="Leave them out and compare").click()
+
+    answered(tab)
+    assert len(sent) == 2
+    assert api.photos == [photos[number]["buffer"] for number in (0, 2, 4)]
+
+
+def test_one_rejected_photo_of_a_series_with_entered_dates_has_the_number_of_its_tile(
+    tab: Page, api: FakeApi
+):
+    add(tab, [photo(number) for number in range(3)])
+    compare(tab)
+    for number, day in ((1, "2026-05-02"), (2, "2026-04-10"), (3, "2026-03-01")):
+        tab.get_by_label(f"Date of photo {number}", exact=True).fill(day)
+    api.rejected = [photo(0)["buffer"]]
+    tab.get_by_role("button", name="Compare by these dates").click()
+
+    alert = tab.locator("#progress-status").get_by_role("alert")
+    expect(alert).to_contain_text("Photo 1: It is truncated; send it again.")
+    tab.get_by_role("button", name="Back").click()
+    expect(tab.locator(".series-tiles li").first).to_have_class("faulty")
+
+
 @pytest.mark.parametrize(("count", "words"), [(0, "There is no photo yet"), (1, "There is one photo only")])
 def test_too_few_photos_are_said_without_a_request(tab: Page, sent: list[str], count: int, words: str):
     if count:

@@ -1,4 +1,4 @@
-// Written by make page from the modules of ui/static, 5f1e6d9660cda0fdc236f2b1fbcb5ca0a214458ab56c76668054dd2018e9d032
+// Written by make page from the modules of ui/static, d0aedb77b416d6e7a6810a6c1a690341fb0032d6ffaaf12d36921c5204b56dd5
 
 // ui/static/numbers.js
 var DAY = { year: "numeric", month: "short", day: "numeric" };
@@ -1060,6 +1060,7 @@ var newest = (entries) => entries[entries.length - 1].createdAt;
 function summaryOf({ kind, answer }) {
   const verdict = text(`${kind}_${answer.verdict}`);
   const [probability, limits] = kind === "lesion" ? [answer.malignant_probability, [answer.benign_threshold, answer.threshold]] : [answer.improved_probability, [answer.improved_threshold]];
+  if (kind === "progress" && answer.verdict === "inconclusive") return { verdict, probability: "", tone: "inconclusive" };
   const percent = percentText(probability, limits.filter((limit) => typeof limit === "number"));
   const isPlain = ["inconclusive", "no_clear_change"].includes(answer.verdict);
   return { verdict, probability: text(`${kind}_probability`, { percent }), tone: isPlain ? "inconclusive" : answer.verdict };
