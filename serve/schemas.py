@@ -184,11 +184,25 @@ ErrorCode = Literal[
 ]
 
 
+class RejectedPhoto(Body):
+    """A photo of a series that cannot be used."""
+
+    index: int = Field(description="position in the request, from 0")
+    code: ErrorCode
+    message: str = Field(description="what was found, what is needed and what to do")
+
+
 class ErrorDetail(Body):
     """Stable code for programs, sentence for people."""
 
     code: ErrorCode
     message: str = Field(description="what was found, what is needed and what to do")
+    photos: list[RejectedPhoto] | None = Field(
+        None,
+        exclude_if=lambda photos: photos is None,
+        description="of `POST /v1/progress`: all photos that cannot be used; code and message are those of the "
+        "first one. Missing in other errors",
+    )
 
 
 class ErrorBody(Body):

@@ -7,6 +7,8 @@ class PhotoError(ValueError):
     """Report a photo that cannot be used; the message says what to do."""
 
     code: ClassVar[str]
+    rejected: tuple[tuple[int, "PhotoError"], ...] = ()
+    """Of a series: position and error of every photo that cannot be used; this is the error of the first one."""
 
 
 class UnreadableImageError(PhotoError):

@@ -53,6 +53,8 @@ async def progress(request: Request, response: Response, model: ModelSelector = 
     They are sorted by `taken_at`, one for each file; else by the capture time in EXIF or XMP if every photo
     has it; else the upload order counts as oldest first. `order` in the response names the source.
 
+    If photos cannot be used, the error lists all of them in `photos`, each with its position and message.
+
     `reasons` says why the verdict is `inconclusive` (`different_people` names the photos, `few_faces`) or
     `no_clear_change`, and what weakens the answer: `times_missing` if only some photos record a time, which
     can reverse improved and worsened; `light_differs` if one face is much brighter than another, which can
@@ -186,7 +188,7 @@ class ProgressService:
     async def _answer(
         self, files: Sequence[bytes | PhotoError], sent_times: Sequence[datetime] | None, entry: CatalogEntry
     ) -> ProgressAnswer:
-        photos = await _gather([self._decode(index, file) for index, file in enumerate(files)])
+        photos = await self._decode_all(files)
         order, positions, times = sort_photos(sent_times, [photo.taken_at for photo in photos])
         faces, report = await self._classify_photos([photos[at] for at in positions], entry)
         quality_reasons = await self._quality_reasons(photos)
@@ -196,11 +198,26 @@ class ProgressService:
         ]
         return progress_answer(report, series, order, quality_reasons)
 
-    async def _decode(self, index: int, file: bytes | PhotoError) -> Photo:
+    async def _decode_all(self, files: Sequence[bytes | PhotoError]) -> list[Photo]:
+        """Decode all photos, so that one error can name all that cannot be used.
+
+        Raises:
+            PhotoError: of the first such photo, with all in ``rejected``.
+        """
+        decoded = await _gather([self._decode(file) for file in files])
+        rejected = [(index, one) for index, one in enumerate(decoded) if isinstance(one, PhotoError)]
+        if rejected:
+            index, first = rejected[0]
+            error = type(first)(f"photo {index + 1}: {first}")
+            error.rejected = tuple(rejected)
+            raise error from first
+        return [photo for photo in decoded if isinstance(photo, Photo)]
+
+    async def _decode(self, file: bytes | PhotoError) -> Photo | PhotoError:
         try:
             return await self._pool.decode(self._decoder, file)
         except PhotoError as error:
-            raise type(error)(f"photo {index + 1}: {error}") from error
+            return error
 
     async def _quality_reasons(self, photos: Sequence[Photo]) -> list[Reason]:
         return photo_reasons(await _gather([self._pool.run(find_problems, photo) for photo in photos]))

@@ -13,7 +13,7 @@ from models import limits
 from models.images import PhotoError
 from serve.runtime import metrics
 from serve.runtime.translated_errors import ErrorResponse
-from serve.schemas import ErrorBody, ErrorCode, ErrorDetail
+from serve.schemas import ErrorBody, ErrorCode, ErrorDetail, RejectedPhoto
 
 STATUS: dict[ErrorCode, int] = {
     "unreadable_image": 400,
@@ -117,15 +117,23 @@ def error_detail(error: ApiError | PhotoError) -> ErrorDetail:
     code = error.code
     if code not in get_args(ErrorCode):
         raise TypeError(f"{type(error).__name__} has the code {code!r}, which serve.schemas.ErrorCode lacks")
-    return ErrorDetail(code=code, message=str(error))  # pyright: ignore[reportArgumentType]
+    rejected = error.rejected if isinstance(error, PhotoError) else ()
+    photos = [
+        RejectedPhoto(index=index, **error_detail(one).model_dump(include={"code", "message"}))
+        for index, one in rejected
+    ]
+    return ErrorDetail(code=code, message=str(error), photos=photos or None)  # pyright: ignore[reportArgumentType]
 
 
 def error_response(code: ErrorCode, message: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
     """Return the response of an error, and count it."""
-    metrics.errors().inc(tags={"code": code})
-    detail = ErrorDetail(code=code, message=message)
-    challenge = {"WWW-Authenticate": "Bearer"} if code == "unauthorized" else {}
-    return ErrorResponse(detail, STATUS[code], {**challenge, **(headers or {})})
+    return _detail_response(ErrorDetail(code=code, message=message), headers)
+
+
+def _detail_response(detail: ErrorDetail, headers: Mapping[str, str] | None) -> JSONResponse:
+    metrics.errors().inc(tags={"code": detail.code})
+    challenge = {"WWW-Authenticate": "Bearer"} if detail.code == "unauthorized" else {}
+    return ErrorResponse(detail, STATUS[detail.code], {**challenge, **(headers or {})})
 
 
 def no_route(method: str, path: str) -> ApiError:
@@ -146,8 +154,7 @@ def register_error_handlers(app: FastAPI) -> None:
 
     async def send_error(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, ApiError | PhotoError)
-        detail = error_detail(error)
-        return error_response(detail.code, detail.message, getattr(error, "headers", None))
+        return _detail_response(error_detail(error), getattr(error, "headers", None))
 
     async def send_validation_error(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, RequestValidationError)

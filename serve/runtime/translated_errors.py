@@ -84,7 +84,17 @@ def translate_error(detail: ErrorDetail, language: str, *, retry_after: str | No
         text += " " + t.gettext(_WAIT) % {"when": format_timedelta(wait, add_direction=True, locale=language)}
     if photo := _PHOTO.match(detail.message):
         text = t.gettext("Photo %(number)s: %(text)s") % {"number": photo[1], "text": text}
-    return ErrorDetail(code=detail.code, message=text)
+    photos = [
+        photo.model_copy(
+            update={
+                "message": translate_error(
+                    ErrorDetail(code=photo.code, message=photo.message), language
+                ).message
+            }
+        )
+        for photo in detail.photos or ()
+    ]
+    return ErrorDetail(code=detail.code, message=text, photos=photos or None)
 
 
 def _formats(language: str) -> str:

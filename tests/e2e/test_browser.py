@@ -185,7 +185,6 @@ def test_uploaded_photos_are_compared_and_one_without_a_face_is_not_used(page: P
     photos.insert(1, _jpeg(Image.new("RGB", (480, 480), "tan")))
     _add(tab.locator("#panel-progress .photo-input"), photos)
     expect(tab.locator(".series-tiles li")).to_have_count(4)
-    tab.get_by_role("button", name="Compare", exact=True).click()
     tab.get_by_role("button", name="Compare in this order").click()
 
     tiles = tab.locator("#progress-answer .photos li")
@@ -235,7 +234,7 @@ def test_one_photo_only_and_no_face_get_error_cards(page: Page):
 
     _add(tab.locator("#panel-progress .photo-input"), [empty])
     expect(tab.locator(".series-tiles li")).to_have_count(2)
-    tab.get_by_role("button", name="Compare", exact=True).click()
+    tab.get_by_role("button", name="Compare in this order").click()
     expect(alert).to_contain_text("No face was found")
 
 

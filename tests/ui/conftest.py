@@ -36,6 +36,7 @@ from serve.schemas import (
     Models,
     Reason,
     ReasonCode,
+    RejectedPhoto,
 )
 from tests.chromium import chromium as chromium
 from ui.client import ApiClient
@@ -277,9 +278,16 @@ class FakeApi:
         @app.post("/v1/progress")
         async def progress(request: Request) -> Response:
             await self._record(request, "files")
-            for number, photo in enumerate(self.photos, start=1):
-                if photo in self.rejected:
-                    return _error(400, "unreadable_image", f"photo {number}: it is truncated; send it again")
+            message = "it is truncated; send it again"
+            rejected = [
+                RejectedPhoto(index=index, code="unreadable_image", message=message)
+                for index, photo in enumerate(self.photos)
+                if photo in self.rejected
+            ]
+            if rejected:
+                first = f"photo {rejected[0].index + 1}: {message}"
+                detail = ErrorDetail(code="unreadable_image", message=first, photos=rejected)
+                return ErrorResponse(detail, 400, {})
             return self.error or _json(self.progress or self._series_answer())
 
         @app.get("/v1/models")

@@ -126,6 +126,16 @@ test('photos of the same time keep their order', () => {
   assert.equal(ids(series.sortByTime([item('b', same), item('a', same), item('c', '2026-03-08T12:00:00')])), 'cba');
 });
 
+test('a kept answer brings its order back; dates that the photos do not record count as entered', () => {
+  const photos = [{ index: 1, taken_at: '2026-03-01T10:00:00.5+02:00' }, { index: 0, taken_at: '2026-03-09T12:00:00' }];
+  const recorded = series.keptItems(['a', 'b'], { order: 'exif', photos });
+  assert.equal(ids(recorded), 'ba');
+  assert.deepEqual(recorded.map(({ takenAt, isEntered }) => [takenAt, isEntered]), [['2026-03-01T10:00:00', false], ['2026-03-09T12:00:00', false]]);
+  assert.ok(series.keptItems(['a', 'b'], { order: 'taken_at', photos }).every(({ isEntered, isKnown }) => isEntered && isKnown));
+  const undated = series.keptItems(['a', 'b'], { order: 'upload', photos: reports(null, null) });
+  assert.deepEqual(undated.map(({ takenAt, isEntered }) => [takenAt, isEntered]), [[null, false], [null, false]]);
+});
+
 test('new photos come last and removed ones go', () => {
   const items = [item('b', '2026-03-09T12:00:00'), item('a')];
   const changed = series.withPhotos(items, ['a', 'c', 'b']);

@@ -10,11 +10,11 @@ from playwright.sync_api import Page, expect
 from serve.lesion.schemas import LesionAnswer
 from serve.schemas import Reason, ReasonCode
 from tests.ui.conftest import RECEIPT, FakeApi, lesion_answer, not_usable_answer, progress_answer
+from tests.ui.series_pages import MARCH, SPOILED, add, answered, compare, photo
 from tests.ui.test_feedback_in_browser import agree, form, open_form, send
 from tests.ui.test_history_in_browser import keep_lesion, open_history
 from tests.ui.test_lesion_in_browser import add as add_lesion
 from tests.ui.test_lesion_in_browser import jpeg, verdict
-from tests.ui.test_progress_in_browser import MARCH, SPOILED, add, answered, compare, photo
 
 pytestmark = [
     pytest.mark.browser,

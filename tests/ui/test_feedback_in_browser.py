@@ -165,7 +165,6 @@ def test_feedback_on_a_series_has_words_and_no_photo(page: Page, api: FakeApi):
     page.locator("#panel-progress .drop input").set_input_files(
         [file_of(jpeg((64, 48 + n)), f"{n}.jpg") for n in range(2)]
     )
-    page.locator("#progress-compare").click()
     page.get_by_role("button", name="Compare in this order").click()
     form(page).get_by_text("Was this right?").click()
     form(page).get_by_label("Yes", exact=True).check()

@@ -116,8 +116,7 @@ def test_a_series_is_kept_with_all_photos(page: Page, api: FakeApi):
     page.locator("#panel-progress .drop input").set_input_files(
         [file_of(jpeg(), name=f"{n}.jpg") for n in range(3)]
     )
-    page.locator("#progress-compare").click()
-    page.locator("[data-action=keep-order]").click()
+    page.get_by_role("button", name="Compare in this order").click()
     keep(page, "My face", "progress")
 
     groups = open_history(page)
@@ -354,8 +353,7 @@ def test_the_report_of_thirty_photos_is_one_page(page: Page, api: FakeApi):
     page.locator("#panel-progress .drop input").set_input_files(
         [file_of(jpeg((240, 320) if n % 2 else (320, 240)), name=f"{n}.jpg") for n in range(30)]
     )
-    page.locator("#progress-compare").click()
-    page.locator("[data-action=keep-order]").click()
+    page.get_by_role("button", name="Compare in this order").click()
 
     print_report(page, "progress")
     text = pdf_text(page)

@@ -4,8 +4,8 @@ import pytest
 from playwright.sync_api import FilePayload, Locator, Page, expect
 
 from tests.ui.conftest import FakeApi, lesion_answer, on_every_screen
+from tests.ui.series_pages import answered, photo
 from tests.ui.test_lesion_in_browser import file_of, jpeg
-from tests.ui.test_progress_in_browser import answered, photo
 
 pytestmark = [
     pytest.mark.browser,

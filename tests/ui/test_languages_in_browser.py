@@ -8,8 +8,8 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.ui.conftest import TIMEOUT_MS, FakeApi, lesion_answer, not_usable_answer
+from tests.ui.series_pages import photo
 from tests.ui.test_lesion_in_browser import file_of, jpeg
-from tests.ui.test_progress_in_browser import photo
 from ui.page import TABS, tab_labels
 from ui.translation import LANGUAGES
 

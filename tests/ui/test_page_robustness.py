@@ -10,9 +10,9 @@ from playwright.sync_api import Browser, Locator, Page, Route, expect
 
 import ui.site
 from tests.ui.conftest import FakeApi, lesion_answer, patch_examples, served
+from tests.ui.series_pages import add as add_series
+from tests.ui.series_pages import answered, compare, photo
 from tests.ui.test_lesion_in_browser import add, file_of, jpeg, problem, verdict
-from tests.ui.test_progress_in_browser import add as add_series
-from tests.ui.test_progress_in_browser import answered, compare, photo
 from ui.client import ApiClient
 from ui.config import UiConfig
 

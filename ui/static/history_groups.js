@@ -48,6 +48,7 @@ export function summaryOf({ kind, answer }) {
   const [probability, limits] = kind === 'lesion'
     ? [answer.malignant_probability, [answer.benign_threshold, answer.threshold]]
     : [answer.improved_probability, [answer.improved_threshold]];
+  if (kind === 'progress' && answer.verdict === 'inconclusive') return { verdict, probability: '', tone: 'inconclusive' }; // it has none
   const percent = percentText(probability, limits.filter((limit) => typeof limit === 'number'));
   const isPlain = ['inconclusive', 'no_clear_change'].includes(answer.verdict);
   return { verdict, probability: text(`${kind}_probability`, { percent }), tone: isPlain ? 'inconclusive' : answer.verdict };
@@ -58,4 +59,4 @@ export function summaryOf({ kind, answer }) {
  * @param {Entry} entry
  * @returns {import('./photo_input.js').Photo[]}
  */
-export const photosOf = ({ photos }) => photos.map((photo, index) => makePhoto(new File([photo], `photo-${index}`, { type: photo.type })));
+export const photosOf = ({ photos }) => photos.map((photo, index) => makePhoto(new File([photo], `photo-${index + 1}`, { type: photo.type })));

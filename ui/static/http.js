@@ -3,6 +3,8 @@
  *
  * Photos go to the API only, by XMLHttpRequest: fetch reports no progress of an upload. Settings are attributes of
  * `<template id="page-texts">`: data-api (start of the API's addresses), data-deadline-s.
+ *
+ * @typedef {{index: number, code: string, message: string}} RejectedPhoto index: in the request, from 0
  */
 
 import { hasText, text } from './texts.js';
@@ -19,14 +21,16 @@ export class ApiError extends Error {
   /**
    * @param {string} code of the API, or `unreachable`, `offline`, `unexpected`
    * @param {string} message
-   * @param {{status?: number, retryAfterS?: number | null, requestId?: string | null}} [details]
+   * @param {{status?: number, retryAfterS?: number | null, requestId?: string | null, photos?: RejectedPhoto[]}} [details]
+   *   photos: all photos of the request that the API rejects
    */
-  constructor(code, message, { status = 0, retryAfterS = null, requestId = null } = {}) {
+  constructor(code, message, { status = 0, retryAfterS = null, requestId = null, photos = [] } = {}) {
     super(message);
     this.code = code;
     this.status = status;
     this.retryAfterS = retryAfterS;
     this.requestId = requestId;
+    this.photos = photos;
   }
 
   /** Whether the same request can succeed later. */
@@ -254,14 +258,24 @@ function errorOf(status, body, header) {
   const seconds = Number(header('Retry-After'));
   const details = { status, retryAfterS: seconds > 0 ? seconds : null, requestId: header('X-Request-ID') };
   try {
-    const { code, message } = JSON.parse(body).error;
-    return new ApiError(String(code), sentence(String(message)), details);
+    const { code, message, photos } = JSON.parse(body).error;
+    return new ApiError(String(code), sentence(String(message)), { ...details, photos: rejectedPhotos(photos) });
   } catch {
     const name = `status_${status}`;
     if (hasText(name)) return new ApiError(CODE_OF[status] ?? 'unexpected', text(name), details);
     return new ApiError('unexpected', text('status_unknown', { status }), details);
   }
 }
+
+/**
+ * @param {unknown} photos of an error of the API
+ * @returns {RejectedPhoto[]}
+ */
+const rejectedPhotos = (photos) => (Array.isArray(photos) ? photos : []).map(({ index, code, message }) => ({
+  index: Number(index),
+  code: String(code),
+  message: sentence(String(message)),
+}));
 
 /** @type {Record<number, string>} */
 const CODE_OF = { 408: 'deadline_exceeded', 413: 'too_large', 429: 'rate_limited', 502: 'unreachable', 503: 'overloaded', 504: 'deadline_exceeded' };

@@ -9,7 +9,7 @@
  * @property {Photo[]} photos in the order of the request
  * @property {string} createdAt ISO 8601 time of the answer
  * @property {HTMLTemplateElement | null} [report] of the rendered answer
- * @property {string} [label] in the history
+ * @property {string} [label] in the history, of this answer or of the series that it continues
  * @property {string} [fileName] of the photo of a lesion that the person has just added
  */
 
@@ -24,7 +24,7 @@ import { isolated, template, text } from './texts.js';
  * Offer to save an answer, below its verdict; an answer without a report says nothing that is worth keeping.
  * @param {HTMLElement} root has the answer
  * @param {Shown} shown
- * @param {(() => void) | null} onKept the answer is in the history; null for drawings, which are not kept
+ * @param {((label: string) => void) | null} onKept the answer is in the history; null for drawings, which are not kept
  */
 export function offerKeeping(root, shown, onKept) {
   const report = /** @type {HTMLTemplateElement | null} */ (root.querySelector('template[data-report]'));
@@ -37,10 +37,10 @@ export function offerKeeping(root, shown, onKept) {
   if (!onKept) return keep.remove();
   keep.addEventListener('click', async () => {
     const host = /** @type {HTMLElement} */ (row.closest('.skin'));
-    const label = await askLabel(host, shown.kind, '', async (chosen) => putEntries([await entryOf(shown, chosen)]));
+    const label = await askLabel(host, shown.kind, shown.label ?? '', async (chosen) => putEntries([await entryOf(shown, chosen)]));
     if (label === null) return;
     shown.label = label;
-    onKept();
+    onKept(label);
     const link = Object.assign(document.createElement('a'), { href: '#history', className: 'button', textContent: text('kept', { label: isolated(label) }) });
     keep.replaceWith(link);
     link.focus();

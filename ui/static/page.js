@@ -6,7 +6,7 @@ import { startHistory } from './history.js';
 import { registerWorker } from './install.js';
 import { connectLanguages, openKeptLanguage } from './languages.js';
 import { hasUnsaved as hasLesion, startLesion } from './lesion.js';
-import { hasUnsaved as hasSeries, startProgress } from './progress.js';
+import { hasUnsaved as hasSeries, resumeSeries, startProgress } from './progress.js';
 import { receiveShared } from './shared.js';
 import { connectTabs } from './tabs.js';
 
@@ -30,6 +30,11 @@ function start() {
 }
 
 if (!openKeptLanguage()) start();
+
+document.addEventListener('resume-series', (event) => { // see history.js
+  document.getElementById('tab-progress')?.click();
+  resumeSeries(/** @type {CustomEvent<import('./history_store.js').Entry>} */ (event).detail);
+});
 
 window.addEventListener('beforeunload', (event) => {
   if (hasLesion() || hasSeries()) event.preventDefault();

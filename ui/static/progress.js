@@ -4,28 +4,30 @@
  * The photos stay in this browser; changing them, their dates or their order never loses one.
  *
  * @typedef {import('./photo_input.js').Photo} Photo
- * @typedef {import('./series.js').Item} Item
  * @typedef {import('./series.js').Mode} Mode
  * @typedef {import('./series.js').Request} Request
+ * @typedef {{mode: Mode, isOrderConfirmed?: boolean}} Confirmed isOrderConfirmed: the order counts if no photo has a date
  * @typedef {() => void} Present Shows the end of a comparison.
  */
 
 import { afterAnswer } from './after_answer.js';
-import { announce, clear, focusHeading, markBusy, showError, showWorking } from './answer.js';
+import { announce, clear, focusHeading, markBusy, showError } from './answer.js';
 import { ArrangeForm } from './arrange.js';
-import { ApiError, isAbort, photoForm, postPhotos, renderFragment, requestIdOf } from './http.js';
+import { openDialog } from './dialogs.js';
+import { photosOf } from './history_groups.js';
+import { isAbort, renderFragment } from './http.js';
 import { connectModelChoice } from './models.js';
+import { UndatedPhotos } from './photo_dates.js';
 import { connectPhotoInput, fetchExample, makePhoto } from './photo_input.js';
-import { nextRequest, photoNumber, stepAfter, withChosenOrder, withRecordedTimes } from './series.js';
+import { nextRequest, sameIds, stepAfter, withChosenOrder, withRecordedTimes } from './series.js';
+import { showActions } from './series_actions.js';
 import { fillPhotos } from './series_answer.js';
 import { SeriesHints } from './series_hints.js';
 import { SeriesPhotos } from './series_photos.js';
-import { problemError } from './series_problem.js';
+import { markRejected, problemError } from './series_problem.js';
+import { SeriesRequest } from './series_request.js';
 import { SeriesTiles } from './series_tiles.js';
 import { text } from './texts.js';
-
-/** Errors of the API about one photo; their message begins with its number. */
-const OF_ONE_PHOTO = new Set(['unreadable_image', 'unsupported_type', 'too_large', 'too_many_pixels']);
 
 const series = new SeriesPhotos();
 /** Whether the history has the last answer, and the photos have not changed since. */
@@ -42,30 +44,38 @@ export const hasUnsaved = () => series.items.length > 0 && !series.isExample && 
  * @param {HTMLElement} root has the HTML of templates/progress_tab.html.jinja
  */
 export const startProgress = (root) => {
-  new ProgressTab(root);
+  tab = new ProgressTab(root);
 };
+
+/** @type {ProgressTab | null} */
+let tab = null;
+
+/**
+ * Load the photos of a kept answer and let the person add one.
+ * @param {import('./history_store.js').Entry} entry of a series
+ */
+export const resumeSeries = (entry) => tab?.resume(entry);
 
 class ProgressTab {
   /** @type {AbortController | null} */
   running = null;
-  /** @type {Request | null} Sent last. */
-  sent = null;
   /** @type {Request | null} Of the answer that is shown. */
   shown = null;
   /** @type {{answer: any, request: Request} | null} Of photos without all dates. */
   undated = null;
-
-  /** Request ID of the answer to `sent`. */
-  requestId = 'unknown';
-  /** Path of the request below /v1/, with its query. */
-  path = 'progress';
+  /** @type {Confirmed} How the photos were compared last; leaving some out repeats it. */
+  last = { mode: 'dates' };
 
   /** @param {HTMLElement} root */
   constructor(root) {
     this.root = root;
-    this.modelQuery = connectModelChoice(this.#find('[data-model-choice]'));
     this.status = this.#find('#progress-status');
     this.answer = this.#find('#progress-answer');
+    this.request = new SeriesRequest(this.status, {
+      fileOf: (id) => series.photoOf(id).file,
+      modelQuery: connectModelChoice(this.#find('[data-model-choice]')),
+      onCancel: () => this.running?.abort(),
+    });
     this.input = this.#find('.photo-input');
     this.views = ['photos', 'arrange', 'answer'].map((name) => this.#view(name));
     const settings = this.#view('photos').dataset;
@@ -83,6 +93,7 @@ class ProgressTab {
         if (series.photos.has(id)) this.#change(() => series.faults.set(id, text('tile_unreadable')));
       },
     });
+    this.undatedPhotos = new UndatedPhotos(series.photoOf, () => this.#showActions());
     this.hints = new SeriesHints(this.#find('.series-hints'), series.photoOf);
     this.form = new ArrangeForm(this.#view('arrange'), {
       photoOf: series.photoOf,
@@ -103,7 +114,8 @@ class ProgressTab {
     const pressed = /** @type {Element} */ (event.target).closest('button');
     if (!pressed || this.running) return;
     const { action, example, leaveOut } = pressed.dataset;
-    if (pressed.id === 'progress-compare') this.#compare('dates', pressed);
+    if (pressed.id === 'progress-compare') this.#compare({ mode: 'dates' }, pressed);
+    else if (action === 'compare-order') this.#compare({ mode: 'dates', isOrderConfirmed: true }, pressed);
     else if (example !== undefined) this.#compareExample(pressed);
     else if (leaveOut !== undefined) this.#compareWithout(this.#idsAt(leaveOut));
     else if (action === 'change') this.#show('photos');
@@ -135,6 +147,16 @@ class ProgressTab {
     announce(text('photos_now', { n: 0 }));
   }
 
+  /** @param {import('./history_store.js').Entry} entry */
+  async resume(entry) {
+    if (hasUnsaved() && !(await openDialog(this.root, 'replace-dialog'))) return;
+    this.running?.abort();
+    this.#change(() => series.resume(photosOf(entry), entry));
+    isKept = true;
+    this.shown = null;
+    this.#chooseMore();
+  }
+
   #chooseMore() {
     this.#show('photos');
     this.#fileChooser().click();
@@ -158,6 +180,7 @@ class ProgressTab {
     change();
     isKept = false;
     this.undated = null;
+    this.last = { mode: 'dates' };
     if (!this.running) clear(this.status);
     this.#redraw();
   }
@@ -168,24 +191,31 @@ class ProgressTab {
     this.hints.update(series.items, series.isExample);
     this.input.classList.toggle('has-photos', !isEmpty);
     this.#find('#progress-examples').hidden = !isEmpty;
-    const view = this.#view('photos');
-    /** @type {HTMLElement} */ (view.querySelector('[data-action="remove-all"]')).hidden = isEmpty;
-    /** @type {HTMLElement} */ (view.querySelector('[data-action="arrange"]')).hidden = !series.items.some(({ isKnown }) => isKnown);
+    this.undatedPhotos.update(series.isExample ? [] : series.items);
+    this.#showActions();
+  }
+
+  #showActions() {
+    const { used } = series;
+    const areUndated = used.length >= this.limits.minPhotos && this.undatedPhotos.areAll(used);
+    showActions(this.#view('photos'), series, { areUndated });
   }
 
   /** @param {HTMLElement} tile */
   #compareExample(tile) {
     this.#run(null, async (signal) => {
       const photos = (await fetchExample(tile)).map(makePhoto);
+      signal.throwIfAborted();
       this.#change(() => series.add(photos, { isExample: true }));
-      return this.#answered('dates', signal);
+      return this.#answered({ mode: 'dates' }, signal);
     });
   }
 
   /** @param {number[]} ids */
   #compareWithout(ids) {
+    const { last } = this;
     this.#change(() => series.setLeftOut(ids, true));
-    this.#compare('dates');
+    this.#compare(last);
   }
 
   /**
@@ -198,16 +228,19 @@ class ProgressTab {
     this.#change(() => { series.items = this.form.items; });
     const request = nextRequest(series.items, 'order');
     if (mode === 'order' && undated && sameIds(undated.request.items, request.items)) {
-      this.#run(pressed, (signal) => this.#rendered(withChosenOrder(undated.answer, request), request, signal));
-    } else this.#compare(mode, pressed);
+      this.last = { mode: 'dates', isOrderConfirmed: true };
+      this.#run(pressed, (signal) => this.#rendered(withChosenOrder(undated.answer, request), request, signal, undated.request.times));
+    } else this.#compare({ mode }, pressed);
   }
 
   /**
-   * @param {Mode} mode
+   * @param {Confirmed} confirmed
    * @param {HTMLButtonElement | null} [pressed]
    */
-  #compare(mode, pressed = null) {
-    if (!this.running && !this.#reportProblem()) this.#run(pressed, (signal) => this.#answered(mode, signal));
+  #compare(confirmed, pressed = null) {
+    if (this.running) return;
+    this.last = confirmed;
+    if (!this.#reportProblem()) this.#run(pressed, (signal) => this.#answered(confirmed, signal));
   }
 
   /**
@@ -233,38 +266,25 @@ class ProgressTab {
   }
 
   /**
-   * @param {Mode} mode
+   * @param {Confirmed} confirmed
    * @param {AbortSignal} signal
    * @returns {Promise<Present>}
    */
-  async #answered(mode, signal) {
+  async #answered({ mode, isOrderConfirmed = false }, signal) {
     let request = nextRequest(series.items, mode);
-    let answer = await this.#post(request, signal);
+    let answer = await this.request.post(request, signal);
     series.items = withRecordedTimes(series.items, request, answer);
     const step = stepAfter(series.items, request);
     this.#redraw();
+    if (step === 'ask' && isOrderConfirmed && series.used.every(({ takenAt }) => takenAt === null)) {
+      return this.#rendered(withChosenOrder(answer, request), request, signal);
+    }
     if (step === 'ask') return () => this.#askForDates(answer, request);
     if (step === 'again') {
       request = nextRequest(series.items, mode);
-      answer = await this.#post(request, signal);
+      answer = await this.request.post(request, signal);
     }
     return this.#rendered(mode === 'order' ? withChosenOrder(answer, request) : answer, request, signal);
-  }
-
-  /**
-   * @param {Request} request
-   * @param {AbortSignal} signal
-   * @returns {Promise<any>}
-   */
-  async #post(request, signal) {
-    this.sent = request;
-    this.path = ['progress', this.modelQuery()].filter(Boolean).join('?');
-    const card = showWorking(this.status, { title: text('comparing_title'), onCancel: () => this.running?.abort() });
-    const files = request.items.map(({ id }) => series.photoOf(id).file);
-    const form = photoForm('files', files, { taken_at: request.times });
-    const answer = await postPhotos(this.path, form, { onProgress: card.progress, signal });
-    this.requestId = requestIdOf(answer);
-    return answer;
   }
 
   /**
@@ -281,19 +301,22 @@ class ProgressTab {
    * @param {any} answer
    * @param {Request} request
    * @param {AbortSignal} signal
+   * @param {string[]} [sentTimes] times that were sent for this answer
    * @returns {Promise<Present>}
    */
-  async #rendered(answer, request, signal) {
+  async #rendered(answer, request, signal, sentTimes = request.times) {
     const content = await renderFragment('progress', answer, signal);
     const photos = request.items.map(({ id }) => series.photoOf(id));
-    const { requestId, path } = this;
+    const { requestId, path } = this.request;
     return () => {
       this.shown = request;
       isKept = false;
       this.answer.replaceChildren(content);
-      const { isExample } = series;
-      const onKept = () => { isKept = this.shown === request; };
-      afterAnswer(this.answer, { task: 'progress', answer, path, photos, requestId, takenAt: request.times, isExample, onKept });
+      const { isExample, label } = series;
+      const onKept = (/** @type {string} */ name) => {
+        if (this.shown === request) [isKept, series.label] = [true, name];
+      };
+      afterAnswer(this.answer, { task: 'progress', answer, path, photos, requestId, takenAt: sentTimes, isExample, label, onKept });
       fillPhotos(this.answer, (index) => series.photos.get(request.items[index].id));
       clear(this.status);
       this.#show('answer', { focus: false });
@@ -322,15 +345,9 @@ class ProgressTab {
       clear(this.status);
       return pressed?.focus();
     }
-    const number = error instanceof ApiError && OF_ONE_PHOTO.has(error.code) ? photoNumber(error.message) : null;
-    const rejected = number && this.sent?.items[number - 1];
-    if (rejected) {
-      const isLarge = error instanceof ApiError && error.code.startsWith('too_');
-      series.faults.set(rejected.id, text(isLarge ? 'tile_too_large' : 'tile_unreadable'));
-      this.#redraw();
-    }
-    const faulty = series.used.map(({ id }) => id).filter((id) => series.faults.has(id));
-    showError(this.status, error, { onRetry, actions: rejected ? this.#leaveOutActions(faulty) : [] });
+    const found = markRejected(error, this.request.sent, series);
+    if (found.ids.length) this.#redraw();
+    showError(this.status, found.error, { onRetry, actions: this.#leaveOutActions(found.ids) });
   }
 
   /**
@@ -381,10 +398,3 @@ class ProgressTab {
     return /** @type {HTMLElement} */ (this.root.querySelector(selector));
   }
 }
-
-/**
- * @param {Item[]} some
- * @param {Item[]} others
- * @returns {boolean}
- */
-const sameIds = (some, others) => some.length === others.length && some.every(({ id }, index) => id === others[index].id);

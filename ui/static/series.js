@@ -57,6 +57,20 @@ export function withPhotos(items, ids) {
 }
 
 /**
+ * Return the items of an answer that was kept, in its order; times that the photos do not record count as entered.
+ *
+ * @param {number[]} ids Of the photos, in the order of the request.
+ * @param {{photos: {index: number, taken_at: string | null}[], order: string}} answer
+ * @returns {Item[]}
+ */
+export const keptItems = (ids, { photos, order }) => photos.map(({ index, taken_at }) => ({
+  ...newItem(ids[index]),
+  takenAt: taken_at && localTime(taken_at),
+  isKnown: true,
+  isEntered: order !== 'exif' && taken_at !== null,
+}));
+
+/**
  * Return why the photos cannot be sent, or null.
  *
  * @param {Photo[]} photos
@@ -147,6 +161,13 @@ export function withChosenOrder(answer, request) {
  * @returns {boolean}
  */
 export const areDated = (items) => items.every(({ takenAt }) => takenAt !== null);
+
+/**
+ * @param {Item[]} some
+ * @param {Item[]} others
+ * @returns {boolean} whether they are the same photos in the same order
+ */
+export const sameIds = (some, others) => some.length === others.length && some.every(({ id }, index) => id === others[index].id);
 
 /**
  * Sort by time; photos of the same time keep their order. Call with dated items.

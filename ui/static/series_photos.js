@@ -8,7 +8,7 @@
  */
 
 import { release } from './photo_input.js';
-import { findProblem, withPhotos } from './series.js';
+import { findProblem, keptItems, withPhotos } from './series.js';
 
 /** Photos in this browser; removing one frees its memory. */
 export class SeriesPhotos {
@@ -20,6 +20,8 @@ export class SeriesPhotos {
     /** @type {Map<number, string>} What is wrong with a photo, in words. */
     this.faults = new Map();
     this.isExample = false;
+    /** Name of the face in the history; empty: it has none yet. */
+    this.label = '';
   }
 
   /** Items that are not left out. */
@@ -45,6 +47,18 @@ export class SeriesPhotos {
     this.#update();
   }
 
+  /**
+   * Let the photos of a kept answer, with its dates and order, take the place of all photos.
+   * @param {Photo[]} photos in the order of the request
+   * @param {{answer: any, label: string}} entry of the history
+   */
+  resume(photos, { answer, label }) {
+    this.removeAll();
+    photos.forEach((photo) => this.photos.set(photo.id, photo));
+    this.items = keptItems(photos.map(({ id }) => id), answer);
+    this.label = label;
+  }
+
   /** @param {number} id */
   remove(id) {
     release(this.photoOf(id));
@@ -60,6 +74,7 @@ export class SeriesPhotos {
 
   #update() {
     this.items = withPhotos(this.items, [...this.photos.keys()]);
+    if (!this.items.length) this.label = '';
   }
 
   /**

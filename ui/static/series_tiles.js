@@ -69,11 +69,11 @@ export class SeriesTiles {
     if (known) return known;
     const tile = /** @type {HTMLElement} */ (template('series-tile').firstElementChild);
     tile.dataset.id = String(id);
-    tile.classList.add('drawing');
+    tile.classList.add('loading');
     this.tiles.set(id, tile);
     const image = /** @type {HTMLImageElement} */ (tile.querySelector('img'));
     showPhoto(image, this.photoOf(id)).then((size) => {
-      tile.classList.remove('drawing');
+      tile.classList.remove('loading');
       tile.classList.toggle('not-shown', !size);
       image.hidden = !size;
       if (size === null) this.onUnreadable(id);

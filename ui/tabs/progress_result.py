@@ -35,6 +35,7 @@ def progress_card(
         _both_percents(photo.improved_probability_so_far, thresholds, language) for photo in answer.photos
     ]
     is_dated = answer.order != "upload"
+    others = _other_people(answer)
     return render(
         "progress_result",
         language,
@@ -72,7 +73,8 @@ def progress_card(
         is_renumbered=[photo.index for photo in answer.photos] != list(range(len(answer.photos))),
         photos=[(photo, *percents) for photo, percents in zip(answer.photos, shown_so_far, strict=True)],
         faces=[(number, photo) for number, photo in enumerate(answer.photos, start=1) if _is_used(photo)],
-        others=_other_people(answer),
+        others=others,
+        other_numbers=", ".join(str(index + 1) for index in others),
         box_text=_box_text,
         eyes_text=_eyes_text,
     )

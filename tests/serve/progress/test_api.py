@@ -104,6 +104,27 @@ def test_an_error_names_the_bad_photo(client: TestClient):
     assert error_of(answer)[2].startswith("photo 2: ")
 
 
+def test_an_error_lists_all_bad_photos_in_the_language_of_the_request(client: TestClient):
+    files = uploads(picture(), b"<html>", picture(), picture()[:200])
+
+    english = client.post("/v1/progress", files=files).json()["error"]
+    german = client.post("/v1/progress", files=files, headers={"accept-language": "de"}).json()["error"]
+
+    assert english["code"] == "unsupported_type" and english["message"].startswith("photo 2: ")
+    for error in (english, german):
+        found = [(photo["index"], photo["code"]) for photo in error["photos"]]
+        assert found == [(1, "unsupported_type"), (3, "unreadable_image")]
+    assert english["message"] == f"photo 2: {english['photos'][0]['message']}"
+    assert german["message"].startswith("Foto 2: Dateien dieses Typs")
+    assert german["photos"][1]["message"].startswith("Diese Datei kann nicht")
+
+
+def test_other_errors_list_no_photos(client: TestClient):
+    error = client.post("/v1/progress", files=uploads(picture())).json()["error"]
+
+    assert set(error) == {"code", "message"}
+
+
 def test_a_raw_photo_is_rejected(client: TestClient):
     assert error_of(client.post("/v1/progress", content=picture(), headers=JPEG))[1] == "unsupported_type"
 

@@ -80,6 +80,27 @@ def test_different_light_is_shown_in_the_verdict(make_progress_answer):
         assert words.removeprefix("The light differs. ") in words_of(report)
 
 
+def test_the_report_of_an_inconclusive_series_names_the_reason_and_no_probability(make_progress_answer):
+    answer = make_progress_answer(3, improved=0.5)
+    reason = Reason(code="different_people", message="photo 2 seems to show another person")
+    photos = [answer.photos[2], answer.photos[1].model_copy(update={"same_person": False}), answer.photos[0]]
+    photos = [photo.model_copy(update={"improved_probability_so_far": None}) for photo in photos]
+    answer = answer.model_copy(
+        update={"verdict": "inconclusive", "photos": photos, "reasons": [reason], "order": "exif"}
+    )
+
+    page, _, report = progress_card(answer).partition("<template data-report>")
+
+    for html in (page, report):
+        words = words_of(html)
+        assert "Inconclusive These photos cannot be compared: there is no probability." in words
+        assert "Photo 2 seems to show another person." in words and "added as photo 3" in words
+        assert "Here the photos are counted in the order in which you added them." in words
+        assert "%" not in words and "robability of" not in words
+    assert report.count("data-photo=") == 3 and words_of(report).count("another person") == 2
+    assert "progress-reference, version 1" in words_of(report) and DISCLAIMER in report
+
+
 def test_a_probability_near_one_half_is_no_clear_change(make_progress_answer):
     assert "no clear change" in progress_card(make_progress_answer(2, improved=0.45))
     assert "no clear change" not in progress_card(make_progress_answer(2, improved=0.35))
@@ -137,7 +158,7 @@ def test_photos_of_different_people_are_marked_without_probability_and_plot(make
         }
     )
 
-    html = progress_card(answer)
+    html = progress_card(answer).partition("<template data-report>")[0]
     tiles = re.findall(r'<li class="(excluded|kept)">.*?</li>', html, flags=re.DOTALL)
 
     assert "<h3>Inconclusive</h3>" in html and 'class="card verdict inconclusive"' in html
@@ -145,7 +166,7 @@ def test_photos_of_different_people_are_marked_without_probability_and_plot(make
     assert "Send photos of one person only." in html
     assert "probability of improvement" not in words_of(html) and '<svg class="plot' not in html
     assert tiles == ["kept", "excluded", "kept"] and html.count("another person") == 2
-    assert 'data-leave-out="1"' in html and "Leave the marked photo out and compare" in words_of(html)
+    assert 'data-leave-out="1"' in html and "Leave photo 2 out and compare" in words_of(html)
 
 
 def test_marked_photos_cannot_be_left_out_if_one_photo_would_remain(make_progress_answer):

@@ -16,6 +16,8 @@ SCRIPTS = (
     "series_answer",
     "series_photos",
     "series_problem",
+    "series_request",
+    "series_actions",
     "series_tiles",
 )
 SETTINGS = PageSettings(

@@ -1,4 +1,4 @@
-// Written by make page from the modules of ui/static, ca4972a1649ffed4c7fc440c94ca199c8ac809aeab699e8cd4dbd9e63287d909
+// Written by make page from the modules of ui/static, d0aedb77b416d6e7a6810a6c1a690341fb0032d6ffaaf12d36921c5204b56dd5
 
 // ui/static/numbers.js
 var DAY = { year: "numeric", month: "short", day: "numeric" };
@@ -55,14 +55,16 @@ var ApiError = class extends Error {
   /**
    * @param {string} code of the API, or `unreachable`, `offline`, `unexpected`
    * @param {string} message
-   * @param {{status?: number, retryAfterS?: number | null, requestId?: string | null}} [details]
+   * @param {{status?: number, retryAfterS?: number | null, requestId?: string | null, photos?: RejectedPhoto[]}} [details]
+   *   photos: all photos of the request that the API rejects
    */
-  constructor(code, message, { status = 0, retryAfterS = null, requestId = null } = {}) {
+  constructor(code, message, { status = 0, retryAfterS = null, requestId = null, photos = [] } = {}) {
     super(message);
     this.code = code;
     this.status = status;
     this.retryAfterS = retryAfterS;
     this.requestId = requestId;
+    this.photos = photos;
   }
   /** Whether the same request can succeed later. */
   get isRetriable() {
@@ -110,14 +112,19 @@ function errorOf(status, body, header) {
   const seconds = Number(header("Retry-After"));
   const details = { status, retryAfterS: seconds > 0 ? seconds : null, requestId: header("X-Request-ID") };
   try {
-    const { code, message } = JSON.parse(body).error;
-    return new ApiError(String(code), sentence(String(message)), details);
+    const { code, message, photos } = JSON.parse(body).error;
+    return new ApiError(String(code), sentence(String(message)), { ...details, photos: rejectedPhotos(photos) });
   } catch {
     const name = `status_${status}`;
     if (hasText(name)) return new ApiError(CODE_OF[status] ?? "unexpected", text(name), details);
     return new ApiError("unexpected", text("status_unknown", { status }), details);
   }
 }
+var rejectedPhotos = (photos) => (Array.isArray(photos) ? photos : []).map(({ index, code, message }) => ({
+  index: Number(index),
+  code: String(code),
+  message: sentence(String(message))
+}));
 var CODE_OF = { 408: "deadline_exceeded", 413: "too_large", 429: "rate_limited", 502: "unreachable", 503: "overloaded", 504: "deadline_exceeded" };
 var unreachable = () => navigator.onLine ? new ApiError("unreachable", text("unreachable")) : new ApiError("offline", text("offline"));
 var isAbort = (error) => error instanceof DOMException && error.name === "AbortError";
@@ -381,11 +388,12 @@ var newest = (entries) => entries[entries.length - 1].createdAt;
 function summaryOf({ kind, answer }) {
   const verdict = text(`${kind}_${answer.verdict}`);
   const [probability, limits] = kind === "lesion" ? [answer.malignant_probability, [answer.benign_threshold, answer.threshold]] : [answer.improved_probability, [answer.improved_threshold]];
+  if (kind === "progress" && answer.verdict === "inconclusive") return { verdict, probability: "", tone: "inconclusive" };
   const percent = percentText(probability, limits.filter((limit) => typeof limit === "number"));
   const isPlain = ["inconclusive", "no_clear_change"].includes(answer.verdict);
   return { verdict, probability: text(`${kind}_probability`, { percent }), tone: isPlain ? "inconclusive" : answer.verdict };
 }
-var photosOf = ({ photos }) => photos.map((photo, index) => makePhoto(new File([photo], `photo-${index}`, { type: photo.type })));
+var photosOf = ({ photos }) => photos.map((photo, index) => makePhoto(new File([photo], `photo-${index + 1}`, { type: photo.type })));
 
 // ui/static/history_file.js
 var MAGIC = "skinserve-history-1\n";
@@ -943,6 +951,7 @@ async function placePhoto(image, photo) {
 var startHistory = (root2) => {
   new HistoryTab(root2);
 };
+var canResume = ({ kind }) => kind === "progress" && document.getElementById("panel-progress") !== null;
 var HistoryTab = class {
   /** @type {Entry[]} */
   entries = [];
@@ -985,6 +994,7 @@ var HistoryTab = class {
     else if (action === "delete-all") this.#try(() => this.#deleteAll());
     else if (action === "export") this.#try(() => exportHistory(this.root, this.entries));
     else if (action === "back") this.#close();
+    else if (action === "resume" && entry) this.root.dispatchEvent(new CustomEvent("resume-series", { bubbles: true, detail: entry }));
     else if (action === "rename" && entry) this.#try(() => this.#rename(entry));
     else if (action === "report" && this.shown) printReport(this.shown);
     else if (action === "json" && this.shown) saveJson(this.shown);
@@ -1027,6 +1037,13 @@ var HistoryTab = class {
     card.querySelector("[data-several]").hidden = entries.length < 2;
     card.querySelector("[data-models]").hidden = !hasSeveralModels;
     card.querySelector("ol")?.append(...entries.map((entry) => this.#tile(entry)));
+    const newest2 = entries[entries.length - 1];
+    const resume = (
+      /** @type {HTMLElement} */
+      card.querySelector('[data-action="resume"]')
+    );
+    resume.dataset.id = newest2.id;
+    resume.hidden = !canResume(newest2);
     return card;
   }
   /**
@@ -1086,6 +1103,7 @@ var HistoryTab = class {
       place2.replaceChildren(rendered);
       fillPhotos(place2, (index) => photos[index]);
     }
+    this.#find('[data-view="entry"] [data-action="resume"]').hidden = !canResume(entry);
     this.#view("entry");
   }
   /**

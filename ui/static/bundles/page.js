@@ -1,4 +1,4 @@
-// Written by make page from the modules of ui/static, ca4972a1649ffed4c7fc440c94ca199c8ac809aeab699e8cd4dbd9e63287d909
+// Written by make page from the modules of ui/static, d0aedb77b416d6e7a6810a6c1a690341fb0032d6ffaaf12d36921c5204b56dd5
 
 // ui/static/numbers.js
 var DAY = { year: "numeric", month: "short", day: "numeric" };
@@ -58,14 +58,16 @@ var ApiError = class extends Error {
   /**
    * @param {string} code of the API, or `unreachable`, `offline`, `unexpected`
    * @param {string} message
-   * @param {{status?: number, retryAfterS?: number | null, requestId?: string | null}} [details]
+   * @param {{status?: number, retryAfterS?: number | null, requestId?: string | null, photos?: RejectedPhoto[]}} [details]
+   *   photos: all photos of the request that the API rejects
    */
-  constructor(code, message, { status = 0, retryAfterS = null, requestId = null } = {}) {
+  constructor(code, message, { status = 0, retryAfterS = null, requestId = null, photos = [] } = {}) {
     super(message);
     this.code = code;
     this.status = status;
     this.retryAfterS = retryAfterS;
     this.requestId = requestId;
+    this.photos = photos;
   }
   /** Whether the same request can succeed later. */
   get isRetriable() {
@@ -188,14 +190,19 @@ function errorOf(status, body, header) {
   const seconds = Number(header("Retry-After"));
   const details = { status, retryAfterS: seconds > 0 ? seconds : null, requestId: header("X-Request-ID") };
   try {
-    const { code, message } = JSON.parse(body).error;
-    return new ApiError(String(code), sentence(String(message)), details);
+    const { code, message, photos } = JSON.parse(body).error;
+    return new ApiError(String(code), sentence(String(message)), { ...details, photos: rejectedPhotos(photos) });
   } catch {
     const name = `status_${status}`;
     if (hasText(name)) return new ApiError(CODE_OF[status] ?? "unexpected", text(name), details);
     return new ApiError("unexpected", text("status_unknown", { status }), details);
   }
 }
+var rejectedPhotos = (photos) => (Array.isArray(photos) ? photos : []).map(({ index, code, message }) => ({
+  index: Number(index),
+  code: String(code),
+  message: sentence(String(message))
+}));
 var CODE_OF = { 408: "deadline_exceeded", 413: "too_large", 429: "rate_limited", 502: "unreachable", 503: "overloaded", 504: "deadline_exceeded" };
 var unreachable = () => navigator.onLine ? new ApiError("unreachable", text("unreachable")) : new ApiError("offline", text("offline"));
 var aborted = () => new DOMException("aborted", "AbortError");
@@ -1053,11 +1060,12 @@ var newest = (entries) => entries[entries.length - 1].createdAt;
 function summaryOf({ kind, answer }) {
   const verdict = text(`${kind}_${answer.verdict}`);
   const [probability, limits] = kind === "lesion" ? [answer.malignant_probability, [answer.benign_threshold, answer.threshold]] : [answer.improved_probability, [answer.improved_threshold]];
+  if (kind === "progress" && answer.verdict === "inconclusive") return { verdict, probability: "", tone: "inconclusive" };
   const percent = percentText(probability, limits.filter((limit) => typeof limit === "number"));
   const isPlain = ["inconclusive", "no_clear_change"].includes(answer.verdict);
   return { verdict, probability: text(`${kind}_probability`, { percent }), tone: isPlain ? "inconclusive" : answer.verdict };
 }
-var photosOf = ({ photos }) => photos.map((photo, index) => makePhoto(new File([photo], `photo-${index}`, { type: photo.type })));
+var photosOf = ({ photos }) => photos.map((photo, index) => makePhoto(new File([photo], `photo-${index + 1}`, { type: photo.type })));
 
 // ui/static/history_file.js
 var MAGIC = "skinserve-history-1\n";
@@ -1274,10 +1282,10 @@ function offerKeeping(root, shown2, onKept) {
       /** @type {HTMLElement} */
       row.closest(".skin")
     );
-    const label = await askLabel(host, shown2.kind, "", async (chosen) => putEntries([await entryOf(shown2, chosen)]));
+    const label = await askLabel(host, shown2.kind, shown2.label ?? "", async (chosen) => putEntries([await entryOf(shown2, chosen)]));
     if (label === null) return;
     shown2.label = label;
-    onKept();
+    onKept(label);
     const link = Object.assign(document.createElement("a"), { href: "#history", className: "button", textContent: text("kept", { label: isolated2(label) }) });
     keep2.replaceWith(link);
     link.focus();
@@ -1401,7 +1409,7 @@ function programsCard({ path, field: field2, numPhotos, takenAt = [] }) {
 var list = (values) => `[${values.map((value) => JSON.stringify(value)).join(", ")}]`;
 
 // ui/static/after_answer.js
-function afterAnswer(place2, { task, answer, path, photos, requestId, takenAt, isExample, onKept = () => {
+function afterAnswer(place2, { task, answer, path, photos, requestId, takenAt, isExample, label, onKept = () => {
 } }) {
   const after = (
     /** @type {HTMLElement} */
@@ -1412,7 +1420,7 @@ function afterAnswer(place2, { task, answer, path, photos, requestId, takenAt, i
     after.querySelector("[data-feedback]")
   );
   const fileName = isExample ? "" : photos[0].name;
-  offerKeeping(place2, { kind: task, answer, photos, createdAt: (/* @__PURE__ */ new Date()).toISOString(), fileName }, isExample ? null : onKept);
+  offerKeeping(place2, { kind: task, answer, photos, createdAt: (/* @__PURE__ */ new Date()).toISOString(), fileName, label }, isExample ? null : onKept);
   if (isExample) {
     form.remove();
     addDrawingNote(place2, task);
@@ -2036,6 +2044,7 @@ async function placePhoto(image, photo) {
 var startHistory = (root) => {
   new HistoryTab(root);
 };
+var canResume = ({ kind }) => kind === "progress" && document.getElementById("panel-progress") !== null;
 var HistoryTab = class {
   /** @type {Entry[]} */
   entries = [];
@@ -2078,6 +2087,7 @@ var HistoryTab = class {
     else if (action === "delete-all") this.#try(() => this.#deleteAll());
     else if (action === "export") this.#try(() => exportHistory(this.root, this.entries));
     else if (action === "back") this.#close();
+    else if (action === "resume" && entry) this.root.dispatchEvent(new CustomEvent("resume-series", { bubbles: true, detail: entry }));
     else if (action === "rename" && entry) this.#try(() => this.#rename(entry));
     else if (action === "report" && this.shown) printReport(this.shown);
     else if (action === "json" && this.shown) saveJson(this.shown);
@@ -2120,6 +2130,13 @@ var HistoryTab = class {
     card.querySelector("[data-several]").hidden = entries.length < 2;
     card.querySelector("[data-models]").hidden = !hasSeveralModels;
     card.querySelector("ol")?.append(...entries.map((entry) => this.#tile(entry)));
+    const newest2 = entries[entries.length - 1];
+    const resume = (
+      /** @type {HTMLElement} */
+      card.querySelector('[data-action="resume"]')
+    );
+    resume.dataset.id = newest2.id;
+    resume.hidden = !canResume(newest2);
     return card;
   }
   /**
@@ -2179,6 +2196,7 @@ var HistoryTab = class {
       place2.replaceChildren(rendered);
       fillPhotos(place2, (index) => photos[index]);
     }
+    this.#find('[data-view="entry"] [data-action="resume"]').hidden = !canResume(entry);
     this.#view("entry");
   }
   /**
@@ -2385,6 +2403,12 @@ function withPhotos(items, ids) {
   const known = new Set(kept.map(({ id: id2 }) => id2));
   return [...kept, ...ids.filter((id2) => !known.has(id2)).map(newItem)];
 }
+var keptItems = (ids, { photos, order }) => photos.map(({ index, taken_at }) => ({
+  ...newItem(ids[index]),
+  takenAt: taken_at && localTime(taken_at),
+  isKnown: true,
+  isEntered: order !== "exif" && taken_at !== null
+}));
 function findProblem(photos, limits) {
   const all = photos.length;
   const unreadable = photos.filter(({ isUnreadable }) => isUnreadable);
@@ -2433,6 +2457,7 @@ function withChosenOrder(answer, request2) {
   return { ...answer, order: "upload", photos };
 }
 var areDated = (items) => items.every(({ takenAt }) => takenAt !== null);
+var sameIds = (some, others) => some.length === others.length && some.every(({ id: id2 }, index) => id2 === others[index].id);
 var sortByTime = (items) => [...items].sort((a, b) => compareText(a.takenAt ?? "", b.takenAt ?? ""));
 function isAgainstDates(items) {
   const times = items.map(({ takenAt }) => takenAt).filter((time) => time !== null);
@@ -2630,6 +2655,75 @@ function today() {
   return new Date(now.getTime() - now.getTimezoneOffset() * 6e4).toISOString().slice(0, 10);
 }
 
+// ui/static/photo_dates.js
+var START = /^(?:\xff\xd8\xff|.PNG\r\n|RIFF[^]{4}WEBP)/;
+var METADATA = /Exif\0|eXIf|EXIF|XMP |ns\.adobe\.com|com\.adobe\.xmp|adobe:ns|Raw profile/;
+async function hasNoDate(file) {
+  try {
+    const content = new TextDecoder("latin1").decode(await file.arrayBuffer());
+    return START.test(content) && !METADATA.test(content);
+  } catch {
+    return false;
+  }
+}
+var UndatedPhotos = class {
+  /**
+   * @param {(id: number) => Photo} photoOf
+   * @param {() => void} onFound called after each photo without a date
+   */
+  constructor(photoOf, onFound) {
+    this.photoOf = photoOf;
+    this.onFound = onFound;
+    this.known = /* @__PURE__ */ new Map();
+    this.items = [];
+    this.isLooking = false;
+  }
+  /**
+   * Return whether photos certainly record no date and have none that a person entered.
+   * @param {Item[]} items
+   * @returns {boolean}
+   */
+  areAll(items) {
+    return items.every(({ id: id2, takenAt }) => takenAt === null && this.known.get(id2));
+  }
+  /**
+   * Look at photos that are new.
+   * @param {Item[]} items
+   */
+  async update(items) {
+    this.items = items;
+    for (const id2 of this.known.keys()) if (!items.some((item) => item.id === id2)) this.known.delete(id2);
+    if (this.isLooking) return;
+    this.isLooking = true;
+    for (let next = this.#nextId(); next !== void 0; next = this.#nextId()) {
+      this.known.set(next, false);
+      const isUndated = await hasNoDate(this.photoOf(next).file);
+      if (!isUndated || !this.known.has(next)) continue;
+      this.known.set(next, true);
+      this.onFound();
+    }
+    this.isLooking = false;
+  }
+  /** @returns {number | undefined} */
+  #nextId() {
+    return this.items.find(({ id: id2 }) => !this.known.has(id2))?.id;
+  }
+};
+
+// ui/static/series_actions.js
+function showActions(view, { items, used }, { areUndated }) {
+  const show2 = (selector, isShown) => {
+    view.querySelector(selector).hidden = !isShown;
+  };
+  const n = used.length;
+  fill(view, "undated", areUndated ? text("arrange_missing", { n, total: n }) : "");
+  show2('[data-slot="undated"]', areUndated);
+  show2("#progress-compare", !areUndated);
+  show2('[data-action="compare-order"]', areUndated);
+  show2('[data-action="arrange"]', areUndated || items.some(({ isKnown }) => isKnown));
+  show2('[data-action="remove-all"]', items.length > 0);
+}
+
 // ui/static/series_hints.js
 var SeriesHints = class {
   /**
@@ -2694,6 +2788,7 @@ var SeriesPhotos = class {
     this.items = [];
     this.faults = /* @__PURE__ */ new Map();
     this.isExample = false;
+    this.label = "";
   }
   /** Items that are not left out. */
   get used() {
@@ -2718,6 +2813,17 @@ var SeriesPhotos = class {
     photos.forEach((photo) => this.photos.set(photo.id, photo));
     this.#update();
   }
+  /**
+   * Let the photos of a kept answer, with its dates and order, take the place of all photos.
+   * @param {Photo[]} photos in the order of the request
+   * @param {{answer: any, label: string}} entry of the history
+   */
+  resume(photos, { answer, label }) {
+    this.removeAll();
+    photos.forEach((photo) => this.photos.set(photo.id, photo));
+    this.items = keptItems(photos.map(({ id: id2 }) => id2), answer);
+    this.label = label;
+  }
   /** @param {number} id */
   remove(id2) {
     release(this.photoOf(id2));
@@ -2731,6 +2837,7 @@ var SeriesPhotos = class {
   }
   #update() {
     this.items = withPhotos(this.items, [...this.photos.keys()]);
+    if (!this.items.length) this.label = "";
   }
   /**
    * @param {number[]} ids
@@ -2770,7 +2877,62 @@ function problemError({ code, count: n, ids }, series2, limits) {
   };
   return new ApiError(CODES[code], text(code === "too_few" && n === 0 ? "series_empty" : `series_${code}`, values));
 }
+var OF_ONE_PHOTO = /* @__PURE__ */ new Set(["unreadable_image", "unsupported_type", "too_large", "too_many_pixels"]);
+function markRejected(error, sent, series2) {
+  const rejected = rejectedBy(error).filter(({ index }) => sent?.items[index]);
+  if (!(error instanceof ApiError) || !sent || !rejected.length) return { error, ids: [] };
+  for (const { index, code } of rejected) {
+    series2.faults.set(sent.items[index].id, text(code.startsWith("too_") ? "tile_too_large" : "tile_unreadable"));
+  }
+  const used = series2.used.map(({ id: id2 }) => id2);
+  const ids = used.filter((id2) => series2.faults.has(id2));
+  const numbers = rejected.map(({ index }) => used.indexOf(sent.items[index].id) + 1).sort((a, b) => a - b);
+  const names = numbers.map((number) => text("photo_number", { number }));
+  const message = rejected.length === 1 ? `${names[0]}: ${rejected[0].message}` : text("series_rejected", { n: names.length, numbers: names.join(", ") });
+  return { error: new ApiError(error.code, message, error), ids };
+}
+function rejectedBy(error) {
+  if (!(error instanceof ApiError) || !OF_ONE_PHOTO.has(error.code)) return [];
+  if (error.photos.length) return error.photos;
+  const number = photoNumber(error.message);
+  return number ? [{ index: number - 1, code: error.code, message: error.message.replace(/^[^:]*:\s*/, "") }] : [];
+}
 var megabytes = (bytes) => Math.round(bytes / 1e6);
+
+// ui/static/series_request.js
+var SeriesRequest = class {
+  /** @type {Request | null} Sent last. */
+  sent = null;
+  /** Request ID of the answer to `sent`. */
+  requestId = "unknown";
+  /** Path of the request below /v1/, with its query. */
+  path = "progress";
+  /**
+   * @param {HTMLElement} status shows the progress of the upload
+   * @param {{fileOf: (id: number) => File, modelQuery: () => string, onCancel: () => void}} options
+   */
+  constructor(status, { fileOf, modelQuery, onCancel }) {
+    this.status = status;
+    this.fileOf = fileOf;
+    this.modelQuery = modelQuery;
+    this.onCancel = onCancel;
+  }
+  /**
+   * @param {Request} request
+   * @param {AbortSignal} signal
+   * @returns {Promise<any>} answer of the API
+   * @throws {import('./http.js').ApiError}
+   */
+  async post(request2, signal) {
+    this.sent = request2;
+    this.path = ["progress", this.modelQuery()].filter(Boolean).join("?");
+    const card = showWorking(this.status, { title: text("comparing_title"), onCancel: this.onCancel });
+    const form = photoForm("files", request2.items.map(({ id: id2 }) => this.fileOf(id2)), { taken_at: request2.times });
+    const answer = await postPhotos(this.path, form, { onProgress: card.progress, signal });
+    this.requestId = requestIdOf(answer);
+    return answer;
+  }
+};
 
 // ui/static/series_tiles.js
 var SeriesTiles = class {
@@ -2837,14 +2999,14 @@ var SeriesTiles = class {
       template("series-tile").firstElementChild
     );
     tile.dataset.id = String(id2);
-    tile.classList.add("drawing");
+    tile.classList.add("loading");
     this.tiles.set(id2, tile);
     const image = (
       /** @type {HTMLImageElement} */
       tile.querySelector("img")
     );
     showPhoto(image, this.photoOf(id2)).then((size) => {
-      tile.classList.remove("drawing");
+      tile.classList.remove("loading");
       tile.classList.toggle("not-shown", !size);
       image.hidden = !size;
       if (size === null) this.onUnreadable(id2);
@@ -2884,32 +3046,33 @@ var SeriesTiles = class {
 };
 
 // ui/static/progress.js
-var OF_ONE_PHOTO = /* @__PURE__ */ new Set(["unreadable_image", "unsupported_type", "too_large", "too_many_pixels"]);
 var series = new SeriesPhotos();
 var isKept = false;
 var hasUnsaved2 = () => series.items.length > 0 && !series.isExample && !isKept;
 var startProgress = (root) => {
-  new ProgressTab(root);
+  tab = new ProgressTab(root);
 };
+var tab = null;
+var resumeSeries = (entry) => tab?.resume(entry);
 var ProgressTab = class {
   /** @type {AbortController | null} */
   running = null;
-  /** @type {Request | null} Sent last. */
-  sent = null;
   /** @type {Request | null} Of the answer that is shown. */
   shown = null;
   /** @type {{answer: any, request: Request} | null} Of photos without all dates. */
   undated = null;
-  /** Request ID of the answer to `sent`. */
-  requestId = "unknown";
-  /** Path of the request below /v1/, with its query. */
-  path = "progress";
+  /** @type {Confirmed} How the photos were compared last; leaving some out repeats it. */
+  last = { mode: "dates" };
   /** @param {HTMLElement} root */
   constructor(root) {
     this.root = root;
-    this.modelQuery = connectModelChoice(this.#find("[data-model-choice]"));
     this.status = this.#find("#progress-status");
     this.answer = this.#find("#progress-answer");
+    this.request = new SeriesRequest(this.status, {
+      fileOf: (id2) => series.photoOf(id2).file,
+      modelQuery: connectModelChoice(this.#find("[data-model-choice]")),
+      onCancel: () => this.running?.abort()
+    });
     this.input = this.#find(".photo-input");
     this.views = ["photos", "arrange", "answer"].map((name) => this.#view(name));
     const settings2 = this.#view("photos").dataset;
@@ -2927,6 +3090,7 @@ var ProgressTab = class {
         if (series.photos.has(id2)) this.#change(() => series.faults.set(id2, text("tile_unreadable")));
       }
     });
+    this.undatedPhotos = new UndatedPhotos(series.photoOf, () => this.#showActions());
     this.hints = new SeriesHints(this.#find(".series-hints"), series.photoOf);
     this.form = new ArrangeForm(this.#view("arrange"), {
       photoOf: series.photoOf,
@@ -2949,7 +3113,8 @@ var ProgressTab = class {
     );
     if (!pressed || this.running) return;
     const { action, example, leaveOut } = pressed.dataset;
-    if (pressed.id === "progress-compare") this.#compare("dates", pressed);
+    if (pressed.id === "progress-compare") this.#compare({ mode: "dates" }, pressed);
+    else if (action === "compare-order") this.#compare({ mode: "dates", isOrderConfirmed: true }, pressed);
     else if (example !== void 0) this.#compareExample(pressed);
     else if (leaveOut !== void 0) this.#compareWithout(this.#idsAt(leaveOut));
     else if (action === "change") this.#show("photos");
@@ -2977,6 +3142,15 @@ var ProgressTab = class {
     this.#fileChooser().focus();
     announce(text("photos_now", { n: 0 }));
   }
+  /** @param {import('./history_store.js').Entry} entry */
+  async resume(entry) {
+    if (hasUnsaved2() && !await openDialog(this.root, "replace-dialog")) return;
+    this.running?.abort();
+    this.#change(() => series.resume(photosOf(entry), entry));
+    isKept = true;
+    this.shown = null;
+    this.#chooseMore();
+  }
   #chooseMore() {
     this.#show("photos");
     this.#fileChooser().click();
@@ -2999,6 +3173,7 @@ var ProgressTab = class {
     change();
     isKept = false;
     this.undated = null;
+    this.last = { mode: "dates" };
     if (!this.running) clear(this.status);
     this.#redraw();
   }
@@ -3008,22 +3183,28 @@ var ProgressTab = class {
     this.hints.update(series.items, series.isExample);
     this.input.classList.toggle("has-photos", !isEmpty);
     this.#find("#progress-examples").hidden = !isEmpty;
-    const view = this.#view("photos");
-    view.querySelector('[data-action="remove-all"]').hidden = isEmpty;
-    view.querySelector('[data-action="arrange"]').hidden = !series.items.some(({ isKnown }) => isKnown);
+    this.undatedPhotos.update(series.isExample ? [] : series.items);
+    this.#showActions();
+  }
+  #showActions() {
+    const { used } = series;
+    const areUndated = used.length >= this.limits.minPhotos && this.undatedPhotos.areAll(used);
+    showActions(this.#view("photos"), series, { areUndated });
   }
   /** @param {HTMLElement} tile */
   #compareExample(tile) {
     this.#run(null, async (signal) => {
       const photos = (await fetchExample(tile)).map(makePhoto);
+      signal.throwIfAborted();
       this.#change(() => series.add(photos, { isExample: true }));
-      return this.#answered("dates", signal);
+      return this.#answered({ mode: "dates" }, signal);
     });
   }
   /** @param {number[]} ids */
   #compareWithout(ids) {
+    const { last } = this;
     this.#change(() => series.setLeftOut(ids, true));
-    this.#compare("dates");
+    this.#compare(last);
   }
   /**
    * Compare the photos as the form has them; an answer to the same photos in the same order is not asked for again.
@@ -3037,15 +3218,18 @@ var ProgressTab = class {
     });
     const request2 = nextRequest(series.items, "order");
     if (mode === "order" && undated && sameIds(undated.request.items, request2.items)) {
-      this.#run(pressed, (signal) => this.#rendered(withChosenOrder(undated.answer, request2), request2, signal));
-    } else this.#compare(mode, pressed);
+      this.last = { mode: "dates", isOrderConfirmed: true };
+      this.#run(pressed, (signal) => this.#rendered(withChosenOrder(undated.answer, request2), request2, signal, undated.request.times));
+    } else this.#compare({ mode }, pressed);
   }
   /**
-   * @param {Mode} mode
+   * @param {Confirmed} confirmed
    * @param {HTMLButtonElement | null} [pressed]
    */
-  #compare(mode, pressed = null) {
-    if (!this.running && !this.#reportProblem()) this.#run(pressed, (signal) => this.#answered(mode, signal));
+  #compare(confirmed, pressed = null) {
+    if (this.running) return;
+    this.last = confirmed;
+    if (!this.#reportProblem()) this.#run(pressed, (signal) => this.#answered(confirmed, signal));
   }
   /**
    * Do one comparison at a time; nothing else can be pressed meanwhile, except Cancel.
@@ -3073,37 +3257,25 @@ var ProgressTab = class {
     present();
   }
   /**
-   * @param {Mode} mode
+   * @param {Confirmed} confirmed
    * @param {AbortSignal} signal
    * @returns {Promise<Present>}
    */
-  async #answered(mode, signal) {
+  async #answered({ mode, isOrderConfirmed = false }, signal) {
     let request2 = nextRequest(series.items, mode);
-    let answer = await this.#post(request2, signal);
+    let answer = await this.request.post(request2, signal);
     series.items = withRecordedTimes(series.items, request2, answer);
     const step = stepAfter(series.items, request2);
     this.#redraw();
+    if (step === "ask" && isOrderConfirmed && series.used.every(({ takenAt }) => takenAt === null)) {
+      return this.#rendered(withChosenOrder(answer, request2), request2, signal);
+    }
     if (step === "ask") return () => this.#askForDates(answer, request2);
     if (step === "again") {
       request2 = nextRequest(series.items, mode);
-      answer = await this.#post(request2, signal);
+      answer = await this.request.post(request2, signal);
     }
     return this.#rendered(mode === "order" ? withChosenOrder(answer, request2) : answer, request2, signal);
-  }
-  /**
-   * @param {Request} request
-   * @param {AbortSignal} signal
-   * @returns {Promise<any>}
-   */
-  async #post(request2, signal) {
-    this.sent = request2;
-    this.path = ["progress", this.modelQuery()].filter(Boolean).join("?");
-    const card = showWorking(this.status, { title: text("comparing_title"), onCancel: () => this.running?.abort() });
-    const files = request2.items.map(({ id: id2 }) => series.photoOf(id2).file);
-    const form = photoForm("files", files, { taken_at: request2.times });
-    const answer = await postPhotos(this.path, form, { onProgress: card.progress, signal });
-    this.requestId = requestIdOf(answer);
-    return answer;
   }
   /**
    * @param {any} answer
@@ -3118,21 +3290,22 @@ var ProgressTab = class {
    * @param {any} answer
    * @param {Request} request
    * @param {AbortSignal} signal
+   * @param {string[]} [sentTimes] times that were sent for this answer
    * @returns {Promise<Present>}
    */
-  async #rendered(answer, request2, signal) {
+  async #rendered(answer, request2, signal, sentTimes = request2.times) {
     const content = await renderFragment("progress", answer, signal);
     const photos = request2.items.map(({ id: id2 }) => series.photoOf(id2));
-    const { requestId, path } = this;
+    const { requestId, path } = this.request;
     return () => {
       this.shown = request2;
       isKept = false;
       this.answer.replaceChildren(content);
-      const { isExample } = series;
-      const onKept = () => {
-        isKept = this.shown === request2;
+      const { isExample, label } = series;
+      const onKept = (name) => {
+        if (this.shown === request2) [isKept, series.label] = [true, name];
       };
-      afterAnswer(this.answer, { task: "progress", answer, path, photos, requestId, takenAt: request2.times, isExample, onKept });
+      afterAnswer(this.answer, { task: "progress", answer, path, photos, requestId, takenAt: sentTimes, isExample, label, onKept });
       fillPhotos(this.answer, (index) => series.photos.get(request2.items[index].id));
       clear(this.status);
       this.#show("answer", { focus: false });
@@ -3159,15 +3332,9 @@ var ProgressTab = class {
       clear(this.status);
       return pressed?.focus();
     }
-    const number = error instanceof ApiError && OF_ONE_PHOTO.has(error.code) ? photoNumber(error.message) : null;
-    const rejected = number && this.sent?.items[number - 1];
-    if (rejected) {
-      const isLarge = error instanceof ApiError && error.code.startsWith("too_");
-      series.faults.set(rejected.id, text(isLarge ? "tile_too_large" : "tile_unreadable"));
-      this.#redraw();
-    }
-    const faulty = series.used.map(({ id: id2 }) => id2).filter((id2) => series.faults.has(id2));
-    showError(this.status, error, { onRetry, actions: rejected ? this.#leaveOutActions(faulty) : [] });
+    const found = markRejected(error, this.request.sent, series);
+    if (found.ids.length) this.#redraw();
+    showError(this.status, found.error, { onRetry, actions: this.#leaveOutActions(found.ids) });
   }
   /**
    * @param {number[]} ids
@@ -3220,7 +3387,6 @@ var ProgressTab = class {
     );
   }
 };
-var sameIds = (some, others) => some.length === others.length && some.every(({ id: id2 }, index) => id2 === others[index].id);
 
 // ui/static/shared.js
 var TIMEOUT_MS2 = 5e3;
@@ -3251,28 +3417,28 @@ async function takeFiles(id2) {
 
 // ui/static/tabs.js
 var PREFIX = "panel-";
-var tabs = () => [...document.querySelectorAll('#tabs [role="tab"]')].map((tab) => (
+var tabs = () => [...document.querySelectorAll('#tabs [role="tab"]')].map((tab2) => (
   /** @type {HTMLElement} */
-  tab
+  tab2
 ));
-var panelOf = (tab) => (
+var panelOf = (tab2) => (
   /** @type {HTMLElement} */
-  document.getElementById(String(tab.getAttribute("aria-controls")))
+  document.getElementById(String(tab2.getAttribute("aria-controls")))
 );
-var nameOf2 = (tab) => panelOf(tab).id.slice(PREFIX.length);
+var nameOf2 = (tab2) => panelOf(tab2).id.slice(PREFIX.length);
 function connectTabs(onOpen) {
   const list2 = (
     /** @type {HTMLElement} */
     document.getElementById("tabs")
   );
   list2.addEventListener("click", (event) => {
-    const tab = (
+    const tab2 = (
       /** @type {HTMLElement} */
       event.target.closest('[role="tab"]')
     );
-    if (tab) open2(
+    if (tab2) open2(
       /** @type {HTMLElement} */
-      tab,
+      tab2,
       onOpen
     );
   });
@@ -3280,23 +3446,23 @@ function connectTabs(onOpen) {
   const openAddressed = () => {
     const all = tabs();
     const name = location.hash.slice(1) || nameOf2(all[0]);
-    const tab = all.find((one) => nameOf2(one) === name) ?? all.find((one) => one.ariaSelected === "true");
-    if (tab) open2(tab, onOpen);
+    const tab2 = all.find((one) => nameOf2(one) === name) ?? all.find((one) => one.ariaSelected === "true");
+    if (tab2) open2(tab2, onOpen);
   };
   window.addEventListener("popstate", openAddressed);
   openAddressed();
 }
-function open2(tab, onOpen) {
+function open2(tab2, onOpen) {
   const all = tabs();
   for (const one of all) {
-    one.ariaSelected = String(one === tab);
-    one.tabIndex = one === tab ? 0 : -1;
-    panelOf(one).hidden = one !== tab;
+    one.ariaSelected = String(one === tab2);
+    one.tabIndex = one === tab2 ? 0 : -1;
+    panelOf(one).hidden = one !== tab2;
   }
-  const name = nameOf2(tab);
-  document.title = text("tab_title", { tab: (tab.textContent ?? "").trim() });
-  onOpen(name, panelOf(tab));
-  if (location.hash.slice(1) === name || tab === all[0] && !location.hash) return;
+  const name = nameOf2(tab2);
+  document.title = text("tab_title", { tab: (tab2.textContent ?? "").trim() });
+  onOpen(name, panelOf(tab2));
+  if (location.hash.slice(1) === name || tab2 === all[0] && !location.hash) return;
   history.pushState(null, "", `#${name}`);
 }
 function moveFocus(event) {
@@ -3310,9 +3476,9 @@ function moveFocus(event) {
   const next = { ArrowRight: current2 + forward, ArrowLeft: current2 - forward, Home: 0, End: all.length - 1 };
   if (!(event.key in next)) return;
   event.preventDefault();
-  const tab = all[(next[event.key] + all.length) % all.length];
-  tab.click();
-  tab.focus();
+  const tab2 = all[(next[event.key] + all.length) % all.length];
+  tab2.click();
+  tab2.focus();
 }
 
 // ui/static/page.js
@@ -3336,6 +3502,13 @@ function start2() {
   registerWorker();
 }
 if (!openKeptLanguage()) start2();
+document.addEventListener("resume-series", (event) => {
+  document.getElementById("tab-progress")?.click();
+  resumeSeries(
+    /** @type {CustomEvent<import('./history_store.js').Entry>} */
+    event.detail
+  );
+});
 window.addEventListener("beforeunload", (event) => {
   if (hasUnsaved() || hasUnsaved2()) event.preventDefault();
 });
