@@ -1,4 +1,4 @@
-// Written by make page from the modules of ui/static, ca4972a1649ffed4c7fc440c94ca199c8ac809aeab699e8cd4dbd9e63287d909
+// Written by make page from the modules of ui/static, a63fe585c7eda063c559019d39c25986249c12a19920d3f693760351bf6338dd
 
 // ui/static/numbers.js
 var DAY = { year: "numeric", month: "short", day: "numeric" };
@@ -443,11 +443,13 @@ function recall(key) {
 }
 
 // ui/static/feedback.js
+var lastId = 0;
 function connectFeedback(root, answered) {
   const form = (
     /** @type {HTMLFormElement} */
     root.querySelector("form")
   );
+  giveOwnId(form);
   const problem = (
     /** @type {HTMLElement} */
     root.querySelector('[data-slot="problem"]')
@@ -456,10 +458,7 @@ function connectFeedback(root, answered) {
     /** @type {HTMLButtonElement} */
     form.querySelector('[type="submit"]')
   );
-  servedModels().then(({ feedback }) => {
-    root.hidden = !feedback;
-  }, () => {
-  });
+  showIfStored(root);
   form.addEventListener("input", () => followFinding(form));
   followFinding(form);
   const submit = async () => {
@@ -479,6 +478,15 @@ function connectFeedback(root, answered) {
     submit();
   });
 }
+function connectLaterFeedback(root, { requestId, ...answered }) {
+  if (requestId !== void 0) {
+    root.querySelector("summary").textContent = text("feedback_later");
+    return connectFeedback(root, { ...answered, requestId });
+  }
+  const note = Object.assign(document.createElement("p"), { className: "muted small", hidden: true, textContent: text("feedback_no_request") });
+  root.replaceWith(note);
+  showIfStored(note);
+}
 function connectFeedbackDeletion(root) {
   const form = (
     /** @type {HTMLFormElement} */
@@ -495,10 +503,21 @@ function connectFeedbackDeletion(root) {
     () => input.value.trim()
   );
   form.addEventListener("submit", (event) => event.preventDefault());
+  showIfStored(root);
+}
+function showIfStored(root) {
   servedModels().then(({ feedback }) => {
     root.hidden = !feedback;
   }, () => {
   });
+}
+function giveOwnId(form) {
+  const label = (
+    /** @type {HTMLLabelElement | null} */
+    form.querySelector('label[for="finding"]')
+  );
+  const choice = form.querySelector("#finding");
+  if (label && choice) label.htmlFor = choice.id = `finding-${++lastId}`;
 }
 function followFinding(form) {
   const finding = form.elements.namedItem("finding");
@@ -899,8 +918,8 @@ async function frame(video) {
 }
 
 // ui/static/photo_input.js
-var lastId = 0;
-var makePhoto = (file) => ({ id: ++lastId, file, name: file.name.replace(DIRECTION_MARKS, ""), url: URL.createObjectURL(file) });
+var lastId2 = 0;
+var makePhoto = (file) => ({ id: ++lastId2, file, name: file.name.replace(DIRECTION_MARKS, ""), url: URL.createObjectURL(file) });
 function release(photo) {
   URL.revokeObjectURL(photo.url);
   previews.delete(photo.id);
@@ -1071,6 +1090,7 @@ var MAX_ANSWER_CHARACTERS = 4e6;
 var MAX_PHOTOS = 30;
 var MAX_PHOTO_BYTES = 1e8;
 var MAX_LABEL_CHARACTERS = 60;
+var REQUEST_ID = /^[A-Za-z0-9._-]{1,64}$/;
 var PHOTO_TYPES = /* @__PURE__ */ new Set(["image/jpeg", "image/png", "image/webp", "image/heic", "image/heif", "image/avif", "image/tiff", "image/bmp", "image/gif", "image/mpo", "image/jp2"]);
 var VERDICTS = { lesion: ["benign", "malignant", "inconclusive"], progress: ["improved", "worsened", "no_clear_change", "inconclusive"] };
 var FileError = class extends Error {
@@ -1081,8 +1101,8 @@ var FileError = class extends Error {
   }
 };
 async function writeFile(entries, passphrase) {
-  const index = entries.map(({ id: id2, kind, label, createdAt, answer, photos }) => ({
-    ...{ id: id2, kind, label, createdAt, answer },
+  const index = entries.map(({ id: id2, kind, label, createdAt, requestId, answer, photos }) => ({
+    ...{ id: id2, kind, label, createdAt, requestId, answer },
     photos: photos.map(({ type }) => type)
   }));
   const parts = [new Blob([JSON.stringify(index)]), ...entries.flatMap(({ photos }) => photos)];
@@ -1107,10 +1127,10 @@ async function readFile(file, passphrase) {
   const index = parse(await (await reader.next(MAX_INDEX_BYTES)).text());
   if (!Array.isArray(index) || index.length > MAX_ENTRIES || !index.every(isEntry)) throw new FileError("damaged");
   const entries = [];
-  for (const { id: id2, kind, label, createdAt, answer, photos: types } of index) {
+  for (const { id: id2, kind, label, createdAt, requestId, answer, photos: types } of index) {
     const photos = [];
     for (const type of types) photos.push(typed(await reader.next(MAX_PHOTO_BYTES), type));
-    entries.push({ id: id2, kind, label, createdAt, answer, photos });
+    entries.push({ id: id2, kind, label, createdAt, answer, photos, ...requestId === void 0 ? {} : { requestId } });
   }
   if (!reader.isAtEnd) throw new FileError("damaged");
   return entries;
@@ -1157,7 +1177,7 @@ async function readHead(file) {
   return { head, end };
 }
 function isEntry(entry) {
-  return typeof entry === "object" && entry !== null && /^[0-9a-f]{32}$/.test(entry.id) && (entry.kind === "lesion" || entry.kind === "progress") && typeof entry.label === "string" && entry.label.trim() !== "" && entry.label.length <= MAX_LABEL_CHARACTERS && typeof entry.createdAt === "string" && /^\d{4}-\d\d-\d\dT[\d:.]+Z$/.test(entry.createdAt) && !Number.isNaN(Date.parse(entry.createdAt)) && Array.isArray(entry.photos) && entry.photos.length > 0 && entry.photos.length <= (entry.kind === "lesion" ? 1 : MAX_PHOTOS) && entry.photos.every((type) => typeof type === "string") && isAnswer(entry.answer, entry.kind, entry.photos.length);
+  return typeof entry === "object" && entry !== null && /^[0-9a-f]{32}$/.test(entry.id) && (entry.kind === "lesion" || entry.kind === "progress") && typeof entry.label === "string" && entry.label.trim() !== "" && entry.label.length <= MAX_LABEL_CHARACTERS && typeof entry.createdAt === "string" && /^\d{4}-\d\d-\d\dT[\d:.]+Z$/.test(entry.createdAt) && !Number.isNaN(Date.parse(entry.createdAt)) && (entry.requestId === void 0 || typeof entry.requestId === "string" && REQUEST_ID.test(entry.requestId)) && Array.isArray(entry.photos) && entry.photos.length > 0 && entry.photos.length <= (entry.kind === "lesion" ? 1 : MAX_PHOTOS) && entry.photos.every((type) => typeof type === "string") && isAnswer(entry.answer, entry.kind, entry.photos.length);
 }
 function isAnswer(answer, kind, numPhotos) {
   if (typeof answer !== "object" || answer === null || !VERDICTS[kind].includes(answer.verdict)) return false;
@@ -1318,10 +1338,10 @@ function htmlOf(rendered) {
   copy2.append(rendered.cloneNode(true));
   return copy2.innerHTML;
 }
-async function entryOf({ kind, answer, photos, createdAt }, label) {
+async function entryOf({ kind, answer, photos, createdAt, requestId }, label) {
   const html = await renderFragment(kind, answer).then(htmlOf, () => void 0);
   return {
-    ...{ id: newId(), kind, label, createdAt, answer, html },
+    ...{ id: newId(), kind, label, createdAt, requestId, answer, html },
     photos: photos.map(({ file }) => file.slice(0, file.size, file.type))
     // without its name, which can identify a person
   };
@@ -1412,7 +1432,7 @@ function afterAnswer(place2, { task, answer, path, photos, requestId, takenAt, i
     after.querySelector("[data-feedback]")
   );
   const fileName = isExample ? "" : photos[0].name;
-  offerKeeping(place2, { kind: task, answer, photos, createdAt: (/* @__PURE__ */ new Date()).toISOString(), fileName }, isExample ? null : onKept);
+  offerKeeping(place2, { kind: task, answer, photos, requestId, createdAt: (/* @__PURE__ */ new Date()).toISOString(), fileName }, isExample ? null : onKept);
   if (isExample) {
     form.remove();
     addDrawingNote(place2, task);
@@ -2159,7 +2179,12 @@ var HistoryTab = class {
       rendered.querySelector("template[data-report]")
     );
     this.shown = { ...entry, photos, report };
-    for (const part2 of rendered.querySelectorAll('[data-leave-out], [data-crop], [data-slot="after"]')) part2.remove();
+    for (const part2 of rendered.querySelectorAll("[data-leave-out], [data-crop]")) part2.remove();
+    const form = (
+      /** @type {HTMLElement | null} */
+      rendered.querySelector("[data-feedback]")
+    );
+    if (form) connectLaterFeedback(form, { task: entry.kind, answer: entry.answer, requestId: entry.requestId, photo: entry.kind === "lesion" ? photos[0] : void 0 });
     const frame2 = (
       /** @type {HTMLElement | null} */
       rendered.querySelector('[data-part="photo"]')
