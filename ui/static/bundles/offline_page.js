@@ -1,4 +1,4 @@
-// Written by make page from the modules of ui/static, a63fe585c7eda063c559019d39c25986249c12a19920d3f693760351bf6338dd
+// Written by make page from the modules of ui/static, 7bda2f3b2eb26adbdaa05ae769e2afaf65f5127769e46bf0476ff5afd1bf3c2d
 
 // ui/static/numbers.js
 var DAY = { year: "numeric", month: "short", day: "numeric" };

@@ -1,4 +1,4 @@
-// Written by make page from the modules of ui/static, a63fe585c7eda063c559019d39c25986249c12a19920d3f693760351bf6338dd
+// Written by make page from the modules of ui/static, 7bda2f3b2eb26adbdaa05ae769e2afaf65f5127769e46bf0476ff5afd1bf3c2d
 
 // ui/static/numbers.js
 var DAY = { year: "numeric", month: "short", day: "numeric" };
@@ -867,11 +867,9 @@ var median = (values) => [...values].sort((a, b) => a - b)[Math.floor(values.len
 
 // ui/static/camera.js
 var LOOK_MS = 800;
+var SIZE = { width: { ideal: 1920 }, height: { ideal: 1080 } };
 var canUseCamera = () => isSecureContext && typeof navigator.mediaDevices?.getUserMedia === "function";
 async function openCamera(host) {
-  const stream = await navigator.mediaDevices.getUserMedia({
-    video: { facingMode: "environment", width: { ideal: 1920 }, height: { ideal: 1080 } }
-  });
   const dialog = (
     /** @type {HTMLDialogElement} */
     template("camera-dialog").firstElementChild
@@ -880,6 +878,7 @@ async function openCamera(host) {
     /** @type {HTMLVideoElement} */
     dialog.querySelector("video")
   );
+  const stream = await openStream({ facingMode: host.dataset.facing });
   const isLesion = host.dataset.maxPhotos === "1";
   for (
     const ring of
@@ -887,22 +886,80 @@ async function openCamera(host) {
     dialog.querySelectorAll("[data-ring]")
   ) ring.hidden = !isLesion;
   fill(dialog, "hint", host.dataset.hint ?? "");
+  connectSwitch(dialog, video);
+  video.addEventListener("resize", () => {
+    video.parentElement.style.setProperty("--ratio", `${video.videoWidth} / ${video.videoHeight}`);
+  });
+  dialog.addEventListener("submit", (event) => {
+    const { value } = (
+      /** @type {HTMLButtonElement} */
+      /** @type {SubmitEvent} */
+      event.submitter
+    );
+    if (value === "take" && !hasPicture(video)) event.preventDefault();
+  });
+  const closed = new Promise((resolve) => dialog.addEventListener("close", resolve, { once: true }));
   host.append(dialog);
   const looks = setInterval(() => lookAtVideo(dialog, video, isLesion), LOOK_MS);
   try {
-    video.srcObject = stream;
+    play(video, stream);
     dialog.showModal();
-    await video.play();
-    await new Promise((resolve) => dialog.addEventListener("close", resolve, { once: true }));
+    await closed;
+    if (dialog.returnValue === "failed") throw new DOMException("", "NotReadableError");
     return dialog.returnValue === "take" ? await frame(video) : null;
   } finally {
     clearInterval(looks);
-    stream.getTracks().forEach((track) => track.stop());
+    stop(video);
     dialog.remove();
   }
 }
+var openStream = (which) => navigator.mediaDevices.getUserMedia({ video: { ...which, ...SIZE } });
+function play(video, stream) {
+  video.srcObject = stream;
+  video.play().catch(() => {
+  });
+}
+function stop(video) {
+  const stream = (
+    /** @type {MediaStream | null} */
+    video.srcObject
+  );
+  stream?.getTracks().forEach((track) => track.stop());
+  video.srcObject = null;
+}
+async function connectSwitch(dialog, video) {
+  const button2 = (
+    /** @type {HTMLButtonElement} */
+    dialog.querySelector("[data-switch]")
+  );
+  const ids = await cameraIds().catch(() => []);
+  button2.hidden = ids.length < 2;
+  let isWaiting = false;
+  button2.addEventListener("click", async () => {
+    if (isWaiting) return;
+    isWaiting = true;
+    const [track] = (
+      /** @type {MediaStream} */
+      video.srcObject.getVideoTracks()
+    );
+    const next = ids[(ids.indexOf(String(track.getSettings().deviceId)) + 1) % ids.length];
+    stop(video);
+    try {
+      play(video, await openStream({ deviceId: { exact: next } }));
+      if (!dialog.open) stop(video);
+    } catch {
+      dialog.close("failed");
+    }
+    isWaiting = false;
+  });
+}
+async function cameraIds() {
+  const devices = await navigator.mediaDevices.enumerateDevices();
+  return devices.filter(({ kind, deviceId }) => kind === "videoinput" && deviceId !== "").map(({ deviceId }) => deviceId);
+}
+var hasPicture = (video) => video.readyState >= HTMLMediaElement.HAVE_CURRENT_DATA;
 function lookAtVideo(dialog, video, isLesion) {
-  if (video.readyState < HTMLMediaElement.HAVE_CURRENT_DATA) return;
+  if (!hasPicture(video)) return;
   const seen = look(video, { width: video.videoWidth, height: video.videoHeight }, { isLesion });
   fill(dialog, "look", text(`look_${seen ?? "fine"}`));
   dialog.classList.toggle("is-fine", seen === null);
@@ -1001,17 +1058,22 @@ function connectCamera(root, add, problem) {
     root.querySelector("[data-capture]")
   );
   const isTouch = matchMedia("(pointer: coarse)").matches;
-  if (capture) capture.hidden = !isTouch;
+  if (capture) capture.hidden = !isTouch || canUseCamera();
   if (!open3) return;
-  open3.hidden = isTouch || !canUseCamera();
+  open3.hidden = !canUseCamera();
+  let isOpening = false;
   open3.addEventListener("click", async () => {
+    if (isOpening) return;
+    isOpening = true;
     problem("");
     try {
       const file = await openCamera(root);
       if (file) add([file]);
     } catch {
       problem(text("no_camera"));
+      if (capture) capture.hidden = !isTouch;
     }
+    isOpening = false;
     open3.focus();
   });
 }
