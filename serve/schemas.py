@@ -200,8 +200,8 @@ class ErrorDetail(Body):
     photos: list[RejectedPhoto] | None = Field(
         None,
         exclude_if=lambda photos: photos is None,
-        description="of `POST /v1/progress`: all photos that cannot be used; code and message are those of the "
-        "first one. Missing in other errors",
+        description="of `POST /v1/progress`: all photos that cannot be used; code and message are those of "
+        "the first one. Missing in other errors",
     )
 
 

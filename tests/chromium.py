@@ -1,5 +1,6 @@
 """A browser for the tests of the page and of the server."""
 
+import contextlib
 import shutil
 from collections.abc import Iterator
 
@@ -16,9 +17,16 @@ QUIET = ["--disable-background-networking", "--disable-component-update", "--dis
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
     """Start a browser for a module: Playwright holds the event loop of its thread."""
+    with launch() as browser:
+        yield browser
+
+
+@contextlib.contextmanager
+def launch(*flags: str) -> Iterator[Browser]:
+    """Start Chromium with further flags while the context lasts; without it the test is skipped."""
     if CHROMIUM is None:
         pytest.skip("no Chromium here: apt-get install chromium-headless-shell")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS + QUIET)
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=[*FLAGS, *QUIET, *flags])
         yield browser
         browser.close()

@@ -8,7 +8,7 @@ class PhotoError(ValueError):
 
     code: ClassVar[str]
     rejected: tuple[tuple[int, "PhotoError"], ...] = ()
-    """Of a series: position and error of every photo that cannot be used; this is the error of the first one."""
+    """Of a series: position and error of each photo that cannot be used; this error is that of the first."""
 
 
 class UnreadableImageError(PhotoError):

@@ -19,12 +19,13 @@ const rejects = (promise, code) => assert.rejects(promise, (error) => error inst
 
 for (const passphrase of [null, PASSPHRASE]) {
   test(`entries come back ${passphrase ? 'with' : 'without'} a passphrase`, async () => {
-    const entries = [entry({ html: '<script>' }), series({ id: '01'.repeat(16) })];
+    const entries = [entry({ html: '<script>', requestId: 'case-7' }), series({ id: '01'.repeat(16) })];
     const file = await writeFile(entries, passphrase);
     assert.equal(await isEncrypted(file), passphrase !== null);
     const read = await readFile(file, passphrase);
-    assert.deepEqual(read.map(({ id, label, createdAt, answer }) => ({ id, label, createdAt, answer })),
-      entries.map(({ id, label, createdAt, answer }) => ({ id, label, createdAt, answer })));
+    const texts = ({ id, label, createdAt, requestId, answer }) => ({ id, label, createdAt, requestId, answer });
+    assert.deepEqual(read.map(texts), entries.map(texts));
+    assert.ok(!('requestId' in read[1]), 'an entry of an earlier version has none');
     assert.deepEqual(await Promise.all(read[1].photos.map((photo) => photo.text())), ['one', 'two']);
     assert.deepEqual(read.map(({ photos }) => photos[0].type), ['image/jpeg', 'image/png']);
     assert.ok(read.every((one) => !('html' in one)), 'HTML of a file is never read');
@@ -68,6 +69,8 @@ const WRONG = {
   'an id with markup': entry({ id: '"><script>' }),
   'no date': entry({ createdAt: 'yesterday' }),
   'an impossible date': entry({ createdAt: '2026-99-99T00:00:00.000Z' }),
+  'a request id with markup': entry({ requestId: '"><script>' }),
+  'a request id that is no text': entry({ requestId: { toString: 'x' } }),
   'no photo': entry({ photos: [] }),
   'two photos of a lesion': entry({ photos: [new Blob(['a']), new Blob(['b'])] }),
   'no answer': entry({ answer: null }),

@@ -13,4 +13,4 @@ def test_exported_files_are_encrypted_and_imported_files_are_checked():
     done = node(arguments, return_completed_process=True, capture_output=True, text=True, timeout=120)
 
     assert done.returncode == 0, done.stdout
-    assert "# fail 0\n" in str(done.stdout) and "# pass 23\n" in str(done.stdout)
+    assert "# fail 0\n" in str(done.stdout) and "# pass 25\n" in str(done.stdout)

@@ -106,7 +106,7 @@ def test_one_lesion_is_tracked_over_time(page: Page, api: FakeApi):
     entry = history(page).locator("[data-view=entry]")
     expect(entry.locator(".answer .verdict h3")).to_have_text("Have it checked")
     expect(entry.locator(".photo .lesion-box")).to_be_visible()
-    expect(entry.locator("[data-crop], [data-slot=after]")).to_have_count(0)
+    expect(entry.locator("[data-crop], [data-leave-out]")).to_have_count(0)
     expect(entry.get_by_role("heading").first).to_be_focused()
 
 

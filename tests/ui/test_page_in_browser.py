@@ -1,11 +1,11 @@
-"""The shell of the page in headless Chromium: tabs, connection, camera, sizes, no JavaScript."""
+"""The shell of the page in headless Chromium: tabs, connection, sizes, no JavaScript."""
 
 import re
 
 import pytest
 from playwright.sync_api import Browser, Page, Route, expect
 
-from tests.ui.conftest import PHONE, FakeApi, on_every_screen
+from tests.ui.conftest import FakeApi, on_every_screen
 
 pytestmark = [
     pytest.mark.browser,
@@ -110,73 +110,6 @@ def test_a_drop_beside_the_inputs_does_not_open_the_photo(page: Page, page_url: 
     )
 
     assert prevented and page.url.startswith(page_url)
-
-
-CAMERA = """
-Object.defineProperty(navigator, 'mediaDevices', { value: { getUserMedia: async () => {
-    const canvas = Object.assign(document.createElement('canvas'), { width: 640, height: 480 });
-    canvas.getContext('2d').fillRect(0, 0, 640, 480);
-    return canvas.captureStream(5);
-} } });
-"""
-
-
-def test_a_photo_of_the_camera_is_classified_and_the_next_can_be_added(
-    chromium: Browser, page_url: str, api: FakeApi
-):
-    api.reset()
-    page = chromium.new_page()
-    page.add_init_script(CAMERA)
-    page.goto(page_url)
-    panel = page.locator("#panel-lesion")
-
-    panel.get_by_role("button", name="Use the camera").click()
-    dialog = page.get_by_role("dialog", name="Camera")
-    dialog.get_by_role("button", name="Cancel").click()
-    expect(dialog).to_have_count(0)
-    expect(panel.get_by_role("button", name="Use the camera")).to_be_focused()
-    panel.get_by_role("button", name="Use the camera").click()
-    dialog.get_by_role("button", name="Take the photo").click()
-
-    expect(panel.locator(".answer h3").first).to_be_visible()
-    assert api.photos[0].startswith(b"\xff\xd8\xff")
-    page.get_by_role("button", name="Check another photo").first.click()
-    expect(panel.get_by_role("heading", name="A suitable photo")).to_be_visible()
-    page.close()
-
-
-def test_a_camera_that_is_not_allowed_is_a_message(page: Page):
-    page.evaluate(
-        """() => Object.defineProperty(navigator, 'mediaDevices', { value: {
-            getUserMedia: () => Promise.reject(new DOMException('no', 'NotAllowedError')) } })"""
-    )
-    button = page.locator("#panel-lesion").get_by_role("button", name="Use the camera")
-    if button.is_hidden():
-        pytest.skip("this Chromium has no camera interface")
-    button.click()
-
-    expect(page.get_by_text("The camera cannot be used")).to_be_visible()
-
-
-@pytest.mark.parametrize("is_secure", [True, False])
-def test_a_page_without_https_shows_no_camera_and_a_phone_its_own(
-    chromium: Browser, page_url: str, is_secure: bool
-):
-    for touch in (False, True):
-        context = chromium.new_context(viewport=PHONE, has_touch=touch, is_mobile=touch)
-        page = context.new_page()
-        if not is_secure:
-            page.add_init_script("Object.defineProperty(window, 'isSecureContext', { value: false })")
-        page.goto(page_url)
-        panel = page.locator("#panel-lesion")
-        expect(panel.locator(".drop")).to_be_visible()
-
-        expect(panel.locator("[data-camera]")).to_be_visible(visible=is_secure and not touch)
-        expect(panel.locator("[data-capture]")).to_be_visible(visible=touch)
-        if touch:
-            capture = panel.locator("[data-capture] input")
-            assert capture.get_attribute("capture") == "environment"
-        context.close()
 
 
 def test_without_javascript_the_page_says_what_it_needs(chromium: Browser, page_url: str):

@@ -17,7 +17,7 @@ export function afterAnswer(place, { task, answer, path, photos, requestId, take
   const after = /** @type {HTMLElement} */ (place.querySelector('[data-slot="after"]'));
   const form = /** @type {HTMLElement} */ (after.querySelector('[data-feedback]'));
   const fileName = isExample ? '' : photos[0].name;
-  offerKeeping(place, { kind: task, answer, photos, createdAt: new Date().toISOString(), fileName, label }, isExample ? null : onKept);
+  offerKeeping(place, { kind: task, answer, photos, requestId, createdAt: new Date().toISOString(), fileName, label }, isExample ? null : onKept);
   if (isExample) {
     form.remove();
     addDrawingNote(place, task);

@@ -14,6 +14,8 @@ import { deleteFeedback, photoForm, postFeedback } from './http.js';
 import { servedModels } from './models.js';
 import { DIRECTION_MARKS, template, text } from './texts.js';
 
+let lastId = 0;
+
 /**
  * Connect the form of an answer; it stays hidden where the server stores no feedback.
  * @param {HTMLElement} root `[data-feedback]`: templates/after_answer.html.jinja
@@ -21,9 +23,10 @@ import { DIRECTION_MARKS, template, text } from './texts.js';
  */
 export function connectFeedback(root, answered) {
   const form = /** @type {HTMLFormElement} */ (root.querySelector('form'));
+  giveOwnId(form);
   const problem = /** @type {HTMLElement} */ (root.querySelector('[data-slot="problem"]'));
   const send = /** @type {HTMLButtonElement} */ (form.querySelector('[type="submit"]'));
-  servedModels().then(({ feedback }) => { root.hidden = !feedback; }, () => {});
+  showIfStored(root);
   form.addEventListener('input', () => followFinding(form));
   followFinding(form);
   const submit = async () => {
@@ -45,6 +48,21 @@ export function connectFeedback(root, answered) {
 }
 
 /**
+ * Connect the form of an answer of the history: what a doctor found is often known weeks later.
+ * @param {HTMLElement} root `[data-feedback]`
+ * @param {Omit<Answered, 'requestId'> & {requestId?: string}} answered
+ */
+export function connectLaterFeedback(root, { requestId, ...answered }) {
+  if (requestId !== undefined) {
+    /** @type {HTMLElement} */ (root.querySelector('summary')).textContent = text('feedback_later');
+    return connectFeedback(root, { ...answered, requestId });
+  }
+  const note = Object.assign(document.createElement('p'), { className: 'muted small', hidden: true, textContent: text('feedback_no_request') });
+  root.replaceWith(note);
+  showIfStored(note);
+}
+
+/**
  * Connect the form that deletes feedback of an earlier visit by its receipt.
  * @param {HTMLElement} root `[data-feedback-delete]`: templates/about_tab.html.jinja
  */
@@ -53,7 +71,25 @@ export function connectFeedbackDeletion(root) {
   const input = /** @type {HTMLInputElement} */ (form.querySelector('input'));
   connectDeletion(root, /** @type {HTMLButtonElement} */ (form.querySelector('button')), () => input.value.trim());
   form.addEventListener('submit', (event) => event.preventDefault());
+  showIfStored(root);
+}
+
+/**
+ * Show an element only where the server stores feedback.
+ * @param {HTMLElement} root
+ */
+function showIfStored(root) {
   servedModels().then(({ feedback }) => { root.hidden = !feedback; }, () => {});
+}
+
+/**
+ * Rename the choice of a diagnosis: the form of a tab and that of History can be on the page together.
+ * @param {HTMLFormElement} form
+ */
+function giveOwnId(form) {
+  const label = /** @type {HTMLLabelElement | null} */ (form.querySelector('label[for="finding"]'));
+  const choice = form.querySelector('#finding');
+  if (label && choice) label.htmlFor = choice.id = `finding-${++lastId}`;
 }
 
 /**

@@ -7,6 +7,7 @@
 
 import { announce, clear, connectStrength, fill, focusHeading, showError } from './answer.js';
 import { openDialog } from './dialogs.js';
+import { connectLaterFeedback } from './feedback.js';
 import { allEntries, deleteAll, deleteEntry, onChange, putEntries } from './history_store.js';
 import { groupsOf, photosOf, summaryOf } from './history_groups.js';
 import { exportHistory, importHistory } from './history_transfer.js';
@@ -150,7 +151,9 @@ class HistoryTab {
     this.open = entry;
     const report = /** @type {HTMLTemplateElement | null} */ (rendered.querySelector('template[data-report]'));
     this.shown = { ...entry, photos, report };
-    for (const part of rendered.querySelectorAll('[data-leave-out], [data-crop], [data-slot="after"]')) part.remove(); // they need the server
+    for (const part of rendered.querySelectorAll('[data-leave-out], [data-crop]')) part.remove(); // they need the server
+    const form = /** @type {HTMLElement | null} */ (rendered.querySelector('[data-feedback]'));
+    if (form) connectLaterFeedback(form, { task: entry.kind, answer: entry.answer, requestId: entry.requestId, photo: entry.kind === 'lesion' ? photos[0] : undefined });
     const frame = /** @type {HTMLElement | null} */ (rendered.querySelector('[data-part="photo"]'));
     const place = this.#find(`[data-entry="${entry.kind}"]`);
     for (const kind of ['lesion', 'progress']) this.#find(`[data-entry="${kind}"]`).hidden = kind !== entry.kind;

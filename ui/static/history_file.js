@@ -22,6 +22,8 @@ const MAX_PHOTO_BYTES = 100e6;
 /** Longest name of a lesion or a face. */
 export const MAX_LABEL_CHARACTERS = 60;
 
+/** What POST /v1/feedback accepts. */
+const REQUEST_ID = /^[A-Za-z0-9._-]{1,64}$/;
 /** Types of photos that an imported file may name; others are read without a type. */
 const PHOTO_TYPES = new Set(['image/jpeg', 'image/png', 'image/webp', 'image/heic', 'image/heif', 'image/avif', 'image/tiff', 'image/bmp', 'image/gif', 'image/mpo', 'image/jp2']);
 const VERDICTS = { lesion: ['benign', 'malignant', 'inconclusive'], progress: ['improved', 'worsened', 'no_clear_change', 'inconclusive'] };
@@ -42,8 +44,8 @@ export class FileError extends Error {
  * @returns {Promise<Blob>}
  */
 export async function writeFile(entries, passphrase) {
-  const index = entries.map(({ id, kind, label, createdAt, answer, photos }) => ({
-    ...{ id, kind, label, createdAt, answer },
+  const index = entries.map(({ id, kind, label, createdAt, requestId, answer, photos }) => ({
+    ...{ id, kind, label, createdAt, requestId, answer },
     photos: photos.map(({ type }) => type),
   }));
   const parts = [new Blob([JSON.stringify(index)]), ...entries.flatMap(({ photos }) => photos)];
@@ -84,10 +86,10 @@ export async function readFile(file, passphrase) {
   const index = parse(await (await reader.next(MAX_INDEX_BYTES)).text());
   if (!Array.isArray(index) || index.length > MAX_ENTRIES || !index.every(isEntry)) throw new FileError('damaged');
   const entries = [];
-  for (const { id, kind, label, createdAt, answer, photos: types } of index) {
+  for (const { id, kind, label, createdAt, requestId, answer, photos: types } of index) {
     const photos = [];
     for (const type of types) photos.push(typed(await reader.next(MAX_PHOTO_BYTES), type));
-    entries.push({ id, kind, label, createdAt, answer, photos });
+    entries.push({ id, kind, label, createdAt, answer, photos, ...(requestId === undefined ? {} : { requestId }) });
   }
   if (!reader.isAtEnd) throw new FileError('damaged');
   return entries;
@@ -157,6 +159,7 @@ function isEntry(entry) {
     (entry.kind === 'lesion' || entry.kind === 'progress') &&
     typeof entry.label === 'string' && entry.label.trim() !== '' && entry.label.length <= MAX_LABEL_CHARACTERS &&
     typeof entry.createdAt === 'string' && /^\d{4}-\d\d-\d\dT[\d:.]+Z$/.test(entry.createdAt) && !Number.isNaN(Date.parse(entry.createdAt)) &&
+    (entry.requestId === undefined || (typeof entry.requestId === 'string' && REQUEST_ID.test(entry.requestId))) &&
     Array.isArray(entry.photos) && entry.photos.length > 0 && entry.photos.length <= (entry.kind === 'lesion' ? 1 : MAX_PHOTOS) &&
     entry.photos.every((/** @type {unknown} */ type) => typeof type === 'string') &&
     isAnswer(entry.answer, entry.kind, entry.photos.length)

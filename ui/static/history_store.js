@@ -8,6 +8,7 @@
  * @property {string} createdAt ISO 8601 time of the answer
  * @property {any} answer of the API
  * @property {Blob[]} photos in the order of the request
+ * @property {string} [requestId] of the answer; missing in entries of earlier versions of this page
  * @property {string} [html] the answer as this server rendered it, shown while it cannot be reached
  */
 

@@ -7,6 +7,7 @@
  * @property {'lesion' | 'progress'} kind
  * @property {any} answer of the API
  * @property {Photo[]} photos in the order of the request
+ * @property {string} [requestId] X-Request-ID of the answer
  * @property {string} createdAt ISO 8601 time of the answer
  * @property {HTMLTemplateElement | null} [report] of the rendered answer
  * @property {string} [label] in the history, of this answer or of the series that it continues
@@ -111,10 +112,10 @@ export function htmlOf(rendered) {
  * @param {string} label
  * @returns {Promise<import('./history_store.js').Entry>}
  */
-async function entryOf({ kind, answer, photos, createdAt }, label) {
+async function entryOf({ kind, answer, photos, createdAt, requestId }, label) {
   const html = await renderFragment(kind, answer).then(htmlOf, () => undefined);
   return {
-    ...{ id: newId(), kind, label, createdAt, answer, html },
+    ...{ id: newId(), kind, label, createdAt, requestId, answer, html },
     photos: photos.map(({ file }) => file.slice(0, file.size, file.type)), // without its name, which can identify a person
   };
 }

@@ -111,17 +111,22 @@ function connectCamera(root, add, problem) {
   const open = /** @type {HTMLElement | null} */ (root.querySelector('[data-camera]'));
   const capture = /** @type {HTMLElement | null} */ (root.querySelector('[data-capture]'));
   const isTouch = matchMedia('(pointer: coarse)').matches;
-  if (capture) capture.hidden = !isTouch; // the camera of the phone
+  if (capture) capture.hidden = !isTouch || canUseCamera(); // the camera program of the phone, which has no ring
   if (!open) return;
-  open.hidden = isTouch || !canUseCamera();
+  open.hidden = !canUseCamera();
+  let isOpening = false;
   open.addEventListener('click', async () => {
+    if (isOpening) return;
+    isOpening = true;
     problem('');
     try {
       const file = await openCamera(root);
       if (file) add([file]);
     } catch {
       problem(text('no_camera'));
+      if (capture) capture.hidden = !isTouch;
     }
+    isOpening = false;
     open.focus();
   });
 }

@@ -1,4 +1,4 @@
-// Written by make page from the modules of ui/static, d0aedb77b416d6e7a6810a6c1a690341fb0032d6ffaaf12d36921c5204b56dd5
+// Written by make page from the modules of ui/static, 343de95c33324442fcbce687faabba01f7abc396e4724db0f83d9c597913953c
 
 // ui/static/numbers.js
 var DAY = { year: "numeric", month: "short", day: "numeric" };
@@ -71,6 +71,25 @@ var ApiError = class extends Error {
     return RETRIABLE.has(this.code);
   }
 };
+var settings = () => (
+  /** @type {HTMLElement} */
+  document.getElementById("page-texts").dataset
+);
+function photoForm(field2, photos, values = {}) {
+  const form = new FormData();
+  photos.forEach((photo, index) => form.append(field2, photo.slice(0, photo.size, "application/octet-stream"), `photo-${index}`));
+  for (const [name, all] of Object.entries(values)) for (const value of all) form.append(name, value);
+  return form;
+}
+async function postFeedback(form) {
+  return (await request(`${settings().api}feedback`, { method: "POST", body: form })).json();
+}
+async function deleteFeedback(receipt) {
+  await request(`${settings().api}feedback/${encodeURIComponent(receipt)}`, { method: "DELETE" });
+}
+async function getJson(path, signal) {
+  return (await request(`${settings().api}${path}`, { signal })).json();
+}
 async function renderFragment(name, body, signal) {
   const headers = { "Content-Type": "application/json" };
   const response = await request(`render/${name}?lang=${document.documentElement.lang}`, { method: "POST", body: JSON.stringify(body), headers, signal });
@@ -171,6 +190,17 @@ function showError(place2, error, { onRetry, actions = [] } = {}) {
   buttons.hidden = !buttons.childElementCount;
   show(place2, content);
 }
+function markBusy(pressed, label) {
+  const before = pressed.textContent;
+  pressed.textContent = label;
+  pressed.setAttribute("aria-disabled", "true");
+  pressed.setAttribute("aria-busy", "true");
+  return () => {
+    pressed.textContent = before;
+    pressed.removeAttribute("aria-disabled");
+    pressed.removeAttribute("aria-busy");
+  };
+}
 function announce(message) {
   const region = document.getElementById("announcements");
   if (region) region.textContent = message;
@@ -265,6 +295,201 @@ var field = (form, name) => (
   form.elements.namedItem(name)
 );
 
+// ui/static/clipboard.js
+var SHOWN_MS = 2e3;
+function connectCopyButtons(root2) {
+  for (
+    const pressed of
+    /** @type {NodeListOf<HTMLButtonElement>} */
+    root2.querySelectorAll("[data-copy]")
+  ) {
+    const label = pressed.textContent;
+    pressed.addEventListener("click", async () => {
+      const source = (
+        /** @type {HTMLElement} */
+        pressed.closest("[data-copy-group]")?.querySelector("[data-copied]")
+      );
+      const message = text(await copy(source) ? "copied" : "copy_yourself");
+      announce(message);
+      pressed.textContent = message;
+      setTimeout(() => {
+        pressed.textContent = label;
+      }, SHOWN_MS);
+    });
+  }
+}
+async function copy(source) {
+  try {
+    await navigator.clipboard.writeText(source.textContent ?? "");
+    return true;
+  } catch {
+    getSelection()?.selectAllChildren(source);
+    return document.execCommand("copy");
+  }
+}
+
+// ui/static/after_load.js
+var afterLoad = new Promise((resolve) => {
+  if (document.readyState === "complete") resolve(void 0);
+  else addEventListener("load", resolve, { once: true });
+});
+
+// ui/static/models.js
+var served = null;
+function servedModels() {
+  served ??= getJson("models").catch((error) => {
+    served = null;
+    throw error;
+  });
+  return (
+    /** @type {Promise<Served>} */
+    served
+  );
+}
+
+// ui/static/feedback.js
+var lastId = 0;
+function connectFeedback(root2, answered) {
+  const form = (
+    /** @type {HTMLFormElement} */
+    root2.querySelector("form")
+  );
+  giveOwnId(form);
+  const problem = (
+    /** @type {HTMLElement} */
+    root2.querySelector('[data-slot="problem"]')
+  );
+  const send = (
+    /** @type {HTMLButtonElement} */
+    form.querySelector('[type="submit"]')
+  );
+  showIfStored(root2);
+  form.addEventListener("input", () => followFinding(form));
+  followFinding(form);
+  const submit = async () => {
+    if (send.ariaDisabled === "true") return;
+    clear(problem);
+    const restore = markBusy(send, text("feedback_sending"));
+    try {
+      showReceipt(root2, await postFeedback(fieldsOf(form, answered)));
+    } catch (error) {
+      showError(problem, error, { onRetry: submit });
+    } finally {
+      restore();
+    }
+  };
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    submit();
+  });
+}
+function connectLaterFeedback(root2, { requestId, ...answered }) {
+  if (requestId !== void 0) {
+    root2.querySelector("summary").textContent = text("feedback_later");
+    return connectFeedback(root2, { ...answered, requestId });
+  }
+  const note = Object.assign(document.createElement("p"), { className: "muted small", hidden: true, textContent: text("feedback_no_request") });
+  root2.replaceWith(note);
+  showIfStored(note);
+}
+function showIfStored(root2) {
+  servedModels().then(({ feedback }) => {
+    root2.hidden = !feedback;
+  }, () => {
+  });
+}
+function giveOwnId(form) {
+  const label = (
+    /** @type {HTMLLabelElement | null} */
+    form.querySelector('label[for="finding"]')
+  );
+  const choice = form.querySelector("#finding");
+  if (label && choice) label.htmlFor = choice.id = `finding-${++lastId}`;
+}
+function followFinding(form) {
+  const finding = form.elements.namedItem("finding");
+  const isOther = !(finding instanceof HTMLSelectElement) || finding.value === "text";
+  const words = (
+    /** @type {HTMLInputElement} */
+    form.elements.namedItem("text")
+  );
+  part(form, "text").hidden = !isOther;
+  words.required = finding instanceof HTMLSelectElement && isOther;
+  part(form, "confirmed").hidden = finding instanceof HTMLSelectElement ? !finding.value : !words.value.trim();
+}
+function fieldsOf(form, { task, answer, requestId, photo }) {
+  const given = new FormData(form);
+  const has = (name) => given.get(name) !== null;
+  const sent = has("photo_consent") && photo ? photoForm("photo", [photo.file], { photo_consent: ["true"] }) : new FormData();
+  const [kind, value] = String(given.get("finding") ?? "text").split(/:(.*)/);
+  const words = String(given.get("text") ?? "").replace(DIRECTION_MARKS, "").trim();
+  const fields = {
+    task,
+    model_name: answer.model.name,
+    model_version: answer.model.version,
+    verdict: answer.verdict,
+    malignant_probability: answer.malignant_probability,
+    request_id: requestId,
+    correct: given.get("correct"),
+    [kind]: kind === "text" ? words : value,
+    confirmed_by: part(form, "confirmed").hidden ? null : given.get("confirmed_by"),
+    consent: has("consent")
+  };
+  for (const [name, field2] of Object.entries(fields)) if (name && field2 !== null && field2 !== void 0 && field2 !== "") sent.append(name, String(field2));
+  return sent;
+}
+function showReceipt(root2, { receipt, photo_stored: hasPhoto }) {
+  const content = template("feedback-receipt");
+  const card = (
+    /** @type {HTMLElement} */
+    content.firstElementChild
+  );
+  fill(card, "stored", text(hasPhoto ? "feedback_stored_with_photo" : "feedback_stored"));
+  fill(card, "receipt", receipt);
+  connectCopyButtons(card);
+  connectDeletion(
+    card,
+    /** @type {HTMLButtonElement} */
+    card.querySelector("[data-delete]"),
+    () => receipt
+  );
+  root2.querySelector("form").replaceWith(content);
+  const heading = (
+    /** @type {HTMLElement} */
+    card.querySelector("h3")
+  );
+  heading.tabIndex = -1;
+  heading.focus();
+}
+function connectDeletion(root2, pressed, receiptOf) {
+  const outcome = (
+    /** @type {HTMLElement} */
+    root2.querySelector('[data-slot="outcome"]')
+  );
+  const remove = async () => {
+    const receipt = receiptOf();
+    if (!receipt || pressed.ariaDisabled === "true") return;
+    clear(outcome);
+    const restore = markBusy(pressed, text("feedback_deleting"));
+    try {
+      await deleteFeedback(receipt);
+      outcome.textContent = text("feedback_deleted");
+      outcome.hidden = false;
+      announce(text("feedback_deleted"));
+      root2.querySelector("[data-kept]")?.remove();
+    } catch (error) {
+      showError(outcome, error, { onRetry: remove });
+    } finally {
+      restore();
+    }
+  };
+  pressed.addEventListener("click", remove);
+}
+var part = (form, name) => (
+  /** @type {HTMLElement} */
+  form.querySelector(`[data-part="${name}"]`)
+);
+
 // ui/static/history_store.js
 var NAME = "skinserve";
 var STORE = "answers";
@@ -335,8 +560,8 @@ function storageError(error) {
 }
 
 // ui/static/photo_input.js
-var lastId = 0;
-var makePhoto = (file) => ({ id: ++lastId, file, name: file.name.replace(DIRECTION_MARKS, ""), url: URL.createObjectURL(file) });
+var lastId2 = 0;
+var makePhoto = (file) => ({ id: ++lastId2, file, name: file.name.replace(DIRECTION_MARKS, ""), url: URL.createObjectURL(file) });
 function release(photo) {
   URL.revokeObjectURL(photo.url);
   previews.delete(photo.id);
@@ -407,6 +632,7 @@ var MAX_ANSWER_CHARACTERS = 4e6;
 var MAX_PHOTOS = 30;
 var MAX_PHOTO_BYTES = 1e8;
 var MAX_LABEL_CHARACTERS = 60;
+var REQUEST_ID = /^[A-Za-z0-9._-]{1,64}$/;
 var PHOTO_TYPES = /* @__PURE__ */ new Set(["image/jpeg", "image/png", "image/webp", "image/heic", "image/heif", "image/avif", "image/tiff", "image/bmp", "image/gif", "image/mpo", "image/jp2"]);
 var VERDICTS = { lesion: ["benign", "malignant", "inconclusive"], progress: ["improved", "worsened", "no_clear_change", "inconclusive"] };
 var FileError = class extends Error {
@@ -417,8 +643,8 @@ var FileError = class extends Error {
   }
 };
 async function writeFile(entries, passphrase) {
-  const index = entries.map(({ id, kind, label, createdAt, answer, photos }) => ({
-    ...{ id, kind, label, createdAt, answer },
+  const index = entries.map(({ id, kind, label, createdAt, requestId, answer, photos }) => ({
+    ...{ id, kind, label, createdAt, requestId, answer },
     photos: photos.map(({ type }) => type)
   }));
   const parts = [new Blob([JSON.stringify(index)]), ...entries.flatMap(({ photos }) => photos)];
@@ -427,8 +653,8 @@ async function writeFile(entries, passphrase) {
   const key = passphrase === null ? null : await keyOf(passphrase, salt, ITERATIONS);
   const head = new TextEncoder().encode(JSON.stringify({ encryption }));
   const file = [MAGIC, uint32(head.length), head];
-  for (const [number, part] of parts.entries()) {
-    const content = key ? await encrypt(key, part, number) : part;
+  for (const [number, part2] of parts.entries()) {
+    const content = key ? await encrypt(key, part2, number) : part2;
     file.push(uint32(content.size), content);
   }
   return new Blob(file, { type: "application/octet-stream" });
@@ -443,10 +669,10 @@ async function readFile(file, passphrase) {
   const index = parse(await (await reader.next(MAX_INDEX_BYTES)).text());
   if (!Array.isArray(index) || index.length > MAX_ENTRIES || !index.every(isEntry)) throw new FileError("damaged");
   const entries = [];
-  for (const { id, kind, label, createdAt, answer, photos: types } of index) {
+  for (const { id, kind, label, createdAt, requestId, answer, photos: types } of index) {
     const photos = [];
     for (const type of types) photos.push(typed(await reader.next(MAX_PHOTO_BYTES), type));
-    entries.push({ id, kind, label, createdAt, answer, photos });
+    entries.push({ id, kind, label, createdAt, answer, photos, ...requestId === void 0 ? {} : { requestId } });
   }
   if (!reader.isAtEnd) throw new FileError("damaged");
   return entries;
@@ -493,7 +719,7 @@ async function readHead(file) {
   return { head, end };
 }
 function isEntry(entry) {
-  return typeof entry === "object" && entry !== null && /^[0-9a-f]{32}$/.test(entry.id) && (entry.kind === "lesion" || entry.kind === "progress") && typeof entry.label === "string" && entry.label.trim() !== "" && entry.label.length <= MAX_LABEL_CHARACTERS && typeof entry.createdAt === "string" && /^\d{4}-\d\d-\d\dT[\d:.]+Z$/.test(entry.createdAt) && !Number.isNaN(Date.parse(entry.createdAt)) && Array.isArray(entry.photos) && entry.photos.length > 0 && entry.photos.length <= (entry.kind === "lesion" ? 1 : MAX_PHOTOS) && entry.photos.every((type) => typeof type === "string") && isAnswer(entry.answer, entry.kind, entry.photos.length);
+  return typeof entry === "object" && entry !== null && /^[0-9a-f]{32}$/.test(entry.id) && (entry.kind === "lesion" || entry.kind === "progress") && typeof entry.label === "string" && entry.label.trim() !== "" && entry.label.length <= MAX_LABEL_CHARACTERS && typeof entry.createdAt === "string" && /^\d{4}-\d\d-\d\dT[\d:.]+Z$/.test(entry.createdAt) && !Number.isNaN(Date.parse(entry.createdAt)) && (entry.requestId === void 0 || typeof entry.requestId === "string" && REQUEST_ID.test(entry.requestId)) && Array.isArray(entry.photos) && entry.photos.length > 0 && entry.photos.length <= (entry.kind === "lesion" ? 1 : MAX_PHOTOS) && entry.photos.every((type) => typeof type === "string") && isAnswer(entry.answer, entry.kind, entry.photos.length);
 }
 function isAnswer(answer, kind, numPhotos) {
   if (typeof answer !== "object" || answer === null || !VERDICTS[kind].includes(answer.verdict)) return false;
@@ -617,9 +843,9 @@ function download(content, name) {
   setTimeout(() => URL.revokeObjectURL(url), 6e4);
 }
 function htmlOf(rendered) {
-  const copy = document.createElement("div");
-  copy.append(rendered.cloneNode(true));
-  return copy.innerHTML;
+  const copy2 = document.createElement("div");
+  copy2.append(rendered.cloneNode(true));
+  return copy2.innerHTML;
 }
 
 // ui/static/history_transfer.js
@@ -670,12 +896,6 @@ function announceImport(host, numAdded, numKnown) {
   place2.hidden = false;
   announce(message);
 }
-
-// ui/static/after_load.js
-var afterLoad = new Promise((resolve) => {
-  if (document.readyState === "complete") resolve(void 0);
-  else addEventListener("load", resolve, { once: true });
-});
 
 // ui/static/contours.js
 var GRID = 56;
@@ -1083,7 +1303,12 @@ var HistoryTab = class {
       rendered.querySelector("template[data-report]")
     );
     this.shown = { ...entry, photos, report };
-    for (const part of rendered.querySelectorAll('[data-leave-out], [data-crop], [data-slot="after"]')) part.remove();
+    for (const part2 of rendered.querySelectorAll("[data-leave-out], [data-crop]")) part2.remove();
+    const form = (
+      /** @type {HTMLElement | null} */
+      rendered.querySelector("[data-feedback]")
+    );
+    if (form) connectLaterFeedback(form, { task: entry.kind, answer: entry.answer, requestId: entry.requestId, photo: entry.kind === "lesion" ? photos[0] : void 0 });
     const frame = (
       /** @type {HTMLElement | null} */
       rendered.querySelector('[data-part="photo"]')

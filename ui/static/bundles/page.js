@@ -1,4 +1,4 @@
-// Written by make page from the modules of ui/static, d0aedb77b416d6e7a6810a6c1a690341fb0032d6ffaaf12d36921c5204b56dd5
+// Written by make page from the modules of ui/static, 343de95c33324442fcbce687faabba01f7abc396e4724db0f83d9c597913953c
 
 // ui/static/numbers.js
 var DAY = { year: "numeric", month: "short", day: "numeric" };
@@ -450,11 +450,13 @@ function recall(key) {
 }
 
 // ui/static/feedback.js
+var lastId = 0;
 function connectFeedback(root, answered) {
   const form = (
     /** @type {HTMLFormElement} */
     root.querySelector("form")
   );
+  giveOwnId(form);
   const problem = (
     /** @type {HTMLElement} */
     root.querySelector('[data-slot="problem"]')
@@ -463,10 +465,7 @@ function connectFeedback(root, answered) {
     /** @type {HTMLButtonElement} */
     form.querySelector('[type="submit"]')
   );
-  servedModels().then(({ feedback }) => {
-    root.hidden = !feedback;
-  }, () => {
-  });
+  showIfStored(root);
   form.addEventListener("input", () => followFinding(form));
   followFinding(form);
   const submit = async () => {
@@ -486,6 +485,15 @@ function connectFeedback(root, answered) {
     submit();
   });
 }
+function connectLaterFeedback(root, { requestId, ...answered }) {
+  if (requestId !== void 0) {
+    root.querySelector("summary").textContent = text("feedback_later");
+    return connectFeedback(root, { ...answered, requestId });
+  }
+  const note = Object.assign(document.createElement("p"), { className: "muted small", hidden: true, textContent: text("feedback_no_request") });
+  root.replaceWith(note);
+  showIfStored(note);
+}
 function connectFeedbackDeletion(root) {
   const form = (
     /** @type {HTMLFormElement} */
@@ -502,10 +510,21 @@ function connectFeedbackDeletion(root) {
     () => input.value.trim()
   );
   form.addEventListener("submit", (event) => event.preventDefault());
+  showIfStored(root);
+}
+function showIfStored(root) {
   servedModels().then(({ feedback }) => {
     root.hidden = !feedback;
   }, () => {
   });
+}
+function giveOwnId(form) {
+  const label = (
+    /** @type {HTMLLabelElement | null} */
+    form.querySelector('label[for="finding"]')
+  );
+  const choice = form.querySelector("#finding");
+  if (label && choice) label.htmlFor = choice.id = `finding-${++lastId}`;
 }
 function followFinding(form) {
   const finding = form.elements.namedItem("finding");
@@ -855,11 +874,9 @@ var median = (values) => [...values].sort((a, b) => a - b)[Math.floor(values.len
 
 // ui/static/camera.js
 var LOOK_MS = 800;
+var SIZE = { width: { ideal: 1920 }, height: { ideal: 1080 } };
 var canUseCamera = () => isSecureContext && typeof navigator.mediaDevices?.getUserMedia === "function";
 async function openCamera(host) {
-  const stream = await navigator.mediaDevices.getUserMedia({
-    video: { facingMode: "environment", width: { ideal: 1920 }, height: { ideal: 1080 } }
-  });
   const dialog = (
     /** @type {HTMLDialogElement} */
     template("camera-dialog").firstElementChild
@@ -868,6 +885,7 @@ async function openCamera(host) {
     /** @type {HTMLVideoElement} */
     dialog.querySelector("video")
   );
+  const stream = await openStream({ facingMode: host.dataset.facing });
   const isLesion = host.dataset.maxPhotos === "1";
   for (
     const ring of
@@ -875,22 +893,80 @@ async function openCamera(host) {
     dialog.querySelectorAll("[data-ring]")
   ) ring.hidden = !isLesion;
   fill(dialog, "hint", host.dataset.hint ?? "");
+  connectSwitch(dialog, video);
+  video.addEventListener("resize", () => {
+    video.parentElement.style.setProperty("--ratio", `${video.videoWidth} / ${video.videoHeight}`);
+  });
+  dialog.addEventListener("submit", (event) => {
+    const { value } = (
+      /** @type {HTMLButtonElement} */
+      /** @type {SubmitEvent} */
+      event.submitter
+    );
+    if (value === "take" && !hasPicture(video)) event.preventDefault();
+  });
+  const closed = new Promise((resolve) => dialog.addEventListener("close", resolve, { once: true }));
   host.append(dialog);
   const looks = setInterval(() => lookAtVideo(dialog, video, isLesion), LOOK_MS);
   try {
-    video.srcObject = stream;
+    play(video, stream);
     dialog.showModal();
-    await video.play();
-    await new Promise((resolve) => dialog.addEventListener("close", resolve, { once: true }));
+    await closed;
+    if (dialog.returnValue === "failed") throw new DOMException("", "NotReadableError");
     return dialog.returnValue === "take" ? await frame(video) : null;
   } finally {
     clearInterval(looks);
-    stream.getTracks().forEach((track) => track.stop());
+    stop(video);
     dialog.remove();
   }
 }
+var openStream = (which) => navigator.mediaDevices.getUserMedia({ video: { ...which, ...SIZE } });
+function play(video, stream) {
+  video.srcObject = stream;
+  video.play().catch(() => {
+  });
+}
+function stop(video) {
+  const stream = (
+    /** @type {MediaStream | null} */
+    video.srcObject
+  );
+  stream?.getTracks().forEach((track) => track.stop());
+  video.srcObject = null;
+}
+async function connectSwitch(dialog, video) {
+  const button2 = (
+    /** @type {HTMLButtonElement} */
+    dialog.querySelector("[data-switch]")
+  );
+  const ids = await cameraIds().catch(() => []);
+  button2.hidden = ids.length < 2;
+  let isWaiting = false;
+  button2.addEventListener("click", async () => {
+    if (isWaiting) return;
+    isWaiting = true;
+    const [track] = (
+      /** @type {MediaStream} */
+      video.srcObject.getVideoTracks()
+    );
+    const next = ids[(ids.indexOf(String(track.getSettings().deviceId)) + 1) % ids.length];
+    stop(video);
+    try {
+      play(video, await openStream({ deviceId: { exact: next } }));
+      if (!dialog.open) stop(video);
+    } catch {
+      dialog.close("failed");
+    }
+    isWaiting = false;
+  });
+}
+async function cameraIds() {
+  const devices = await navigator.mediaDevices.enumerateDevices();
+  return devices.filter(({ kind, deviceId }) => kind === "videoinput" && deviceId !== "").map(({ deviceId }) => deviceId);
+}
+var hasPicture = (video) => video.readyState >= HTMLMediaElement.HAVE_CURRENT_DATA;
 function lookAtVideo(dialog, video, isLesion) {
-  if (video.readyState < HTMLMediaElement.HAVE_CURRENT_DATA) return;
+  if (!hasPicture(video)) return;
   const seen = look(video, { width: video.videoWidth, height: video.videoHeight }, { isLesion });
   fill(dialog, "look", text(`look_${seen ?? "fine"}`));
   dialog.classList.toggle("is-fine", seen === null);
@@ -906,8 +982,8 @@ async function frame(video) {
 }
 
 // ui/static/photo_input.js
-var lastId = 0;
-var makePhoto = (file) => ({ id: ++lastId, file, name: file.name.replace(DIRECTION_MARKS, ""), url: URL.createObjectURL(file) });
+var lastId2 = 0;
+var makePhoto = (file) => ({ id: ++lastId2, file, name: file.name.replace(DIRECTION_MARKS, ""), url: URL.createObjectURL(file) });
 function release(photo) {
   URL.revokeObjectURL(photo.url);
   previews.delete(photo.id);
@@ -989,17 +1065,22 @@ function connectCamera(root, add, problem) {
     root.querySelector("[data-capture]")
   );
   const isTouch = matchMedia("(pointer: coarse)").matches;
-  if (capture) capture.hidden = !isTouch;
+  if (capture) capture.hidden = !isTouch || canUseCamera();
   if (!open3) return;
-  open3.hidden = isTouch || !canUseCamera();
+  open3.hidden = !canUseCamera();
+  let isOpening = false;
   open3.addEventListener("click", async () => {
+    if (isOpening) return;
+    isOpening = true;
     problem("");
     try {
       const file = await openCamera(root);
       if (file) add([file]);
     } catch {
       problem(text("no_camera"));
+      if (capture) capture.hidden = !isTouch;
     }
+    isOpening = false;
     open3.focus();
   });
 }
@@ -1079,6 +1160,7 @@ var MAX_ANSWER_CHARACTERS = 4e6;
 var MAX_PHOTOS = 30;
 var MAX_PHOTO_BYTES = 1e8;
 var MAX_LABEL_CHARACTERS = 60;
+var REQUEST_ID = /^[A-Za-z0-9._-]{1,64}$/;
 var PHOTO_TYPES = /* @__PURE__ */ new Set(["image/jpeg", "image/png", "image/webp", "image/heic", "image/heif", "image/avif", "image/tiff", "image/bmp", "image/gif", "image/mpo", "image/jp2"]);
 var VERDICTS = { lesion: ["benign", "malignant", "inconclusive"], progress: ["improved", "worsened", "no_clear_change", "inconclusive"] };
 var FileError = class extends Error {
@@ -1089,8 +1171,8 @@ var FileError = class extends Error {
   }
 };
 async function writeFile(entries, passphrase) {
-  const index = entries.map(({ id: id2, kind, label, createdAt, answer, photos }) => ({
-    ...{ id: id2, kind, label, createdAt, answer },
+  const index = entries.map(({ id: id2, kind, label, createdAt, requestId, answer, photos }) => ({
+    ...{ id: id2, kind, label, createdAt, requestId, answer },
     photos: photos.map(({ type }) => type)
   }));
   const parts = [new Blob([JSON.stringify(index)]), ...entries.flatMap(({ photos }) => photos)];
@@ -1115,10 +1197,10 @@ async function readFile(file, passphrase) {
   const index = parse(await (await reader.next(MAX_INDEX_BYTES)).text());
   if (!Array.isArray(index) || index.length > MAX_ENTRIES || !index.every(isEntry)) throw new FileError("damaged");
   const entries = [];
-  for (const { id: id2, kind, label, createdAt, answer, photos: types } of index) {
+  for (const { id: id2, kind, label, createdAt, requestId, answer, photos: types } of index) {
     const photos = [];
     for (const type of types) photos.push(typed(await reader.next(MAX_PHOTO_BYTES), type));
-    entries.push({ id: id2, kind, label, createdAt, answer, photos });
+    entries.push({ id: id2, kind, label, createdAt, answer, photos, ...requestId === void 0 ? {} : { requestId } });
   }
   if (!reader.isAtEnd) throw new FileError("damaged");
   return entries;
@@ -1165,7 +1247,7 @@ async function readHead(file) {
   return { head, end };
 }
 function isEntry(entry) {
-  return typeof entry === "object" && entry !== null && /^[0-9a-f]{32}$/.test(entry.id) && (entry.kind === "lesion" || entry.kind === "progress") && typeof entry.label === "string" && entry.label.trim() !== "" && entry.label.length <= MAX_LABEL_CHARACTERS && typeof entry.createdAt === "string" && /^\d{4}-\d\d-\d\dT[\d:.]+Z$/.test(entry.createdAt) && !Number.isNaN(Date.parse(entry.createdAt)) && Array.isArray(entry.photos) && entry.photos.length > 0 && entry.photos.length <= (entry.kind === "lesion" ? 1 : MAX_PHOTOS) && entry.photos.every((type) => typeof type === "string") && isAnswer(entry.answer, entry.kind, entry.photos.length);
+  return typeof entry === "object" && entry !== null && /^[0-9a-f]{32}$/.test(entry.id) && (entry.kind === "lesion" || entry.kind === "progress") && typeof entry.label === "string" && entry.label.trim() !== "" && entry.label.length <= MAX_LABEL_CHARACTERS && typeof entry.createdAt === "string" && /^\d{4}-\d\d-\d\dT[\d:.]+Z$/.test(entry.createdAt) && !Number.isNaN(Date.parse(entry.createdAt)) && (entry.requestId === void 0 || typeof entry.requestId === "string" && REQUEST_ID.test(entry.requestId)) && Array.isArray(entry.photos) && entry.photos.length > 0 && entry.photos.length <= (entry.kind === "lesion" ? 1 : MAX_PHOTOS) && entry.photos.every((type) => typeof type === "string") && isAnswer(entry.answer, entry.kind, entry.photos.length);
 }
 function isAnswer(answer, kind, numPhotos) {
   if (typeof answer !== "object" || answer === null || !VERDICTS[kind].includes(answer.verdict)) return false;
@@ -1326,10 +1408,10 @@ function htmlOf(rendered) {
   copy2.append(rendered.cloneNode(true));
   return copy2.innerHTML;
 }
-async function entryOf({ kind, answer, photos, createdAt }, label) {
+async function entryOf({ kind, answer, photos, createdAt, requestId }, label) {
   const html = await renderFragment(kind, answer).then(htmlOf, () => void 0);
   return {
-    ...{ id: newId(), kind, label, createdAt, answer, html },
+    ...{ id: newId(), kind, label, createdAt, requestId, answer, html },
     photos: photos.map(({ file }) => file.slice(0, file.size, file.type))
     // without its name, which can identify a person
   };
@@ -1420,7 +1502,7 @@ function afterAnswer(place2, { task, answer, path, photos, requestId, takenAt, i
     after.querySelector("[data-feedback]")
   );
   const fileName = isExample ? "" : photos[0].name;
-  offerKeeping(place2, { kind: task, answer, photos, createdAt: (/* @__PURE__ */ new Date()).toISOString(), fileName, label }, isExample ? null : onKept);
+  offerKeeping(place2, { kind: task, answer, photos, requestId, createdAt: (/* @__PURE__ */ new Date()).toISOString(), fileName, label }, isExample ? null : onKept);
   if (isExample) {
     form.remove();
     addDrawingNote(place2, task);
@@ -2176,7 +2258,12 @@ var HistoryTab = class {
       rendered.querySelector("template[data-report]")
     );
     this.shown = { ...entry, photos, report };
-    for (const part2 of rendered.querySelectorAll('[data-leave-out], [data-crop], [data-slot="after"]')) part2.remove();
+    for (const part2 of rendered.querySelectorAll("[data-leave-out], [data-crop]")) part2.remove();
+    const form = (
+      /** @type {HTMLElement | null} */
+      rendered.querySelector("[data-feedback]")
+    );
+    if (form) connectLaterFeedback(form, { task: entry.kind, answer: entry.answer, requestId: entry.requestId, photo: entry.kind === "lesion" ? photos[0] : void 0 });
     const frame2 = (
       /** @type {HTMLElement | null} */
       rendered.querySelector('[data-part="photo"]')
