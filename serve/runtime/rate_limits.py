@@ -59,9 +59,9 @@ def limit_notices(config: GatewayConfig, limits: Iterable[Limit]) -> list[str]:
         )
     if _is_shared_feedback(config):
         notices.append(
-            f"clients have no known address: all of them together can store {config.feedback_max_mb_per_address}"
-            " MB of feedback; set gateway.trusted_proxy to limit each address, or "
-            "gateway.feedback_max_mb_per_address"
+            "clients have no known address: all of them together can store "
+            f"{config.feedback_max_mb_per_address} MB of feedback; set gateway.trusted_proxy to limit each "
+            "address, or gateway.feedback_max_mb_per_address"
         )
     if config.quota_folder is None and any(limit.photos_per_day for limit in limits):
         notices.append("photos per day start at 0 after a restart; set gateway.quota_folder to keep them")
