@@ -200,6 +200,12 @@ class GatewayConfig(Settings):
         "/v1/feedback answers 404",
     )
     feedback_max_mb: int = Field(default=1000, gt=0, description="size of all stored feedback; beyond, 503")
+    feedback_max_mb_per_address: int | None = Field(
+        default=200,
+        gt=0,
+        description="size of the stored feedback of each client address that the trusted proxy sends, and of "
+        "each key; of all other clients together; beyond, 429; null: no limit",
+    )
     feedback_per_minute: int | None = Field(
         default=60, gt=0, description="of all callers without a key together; null: no limit"
     )

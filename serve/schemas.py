@@ -176,6 +176,7 @@ ErrorCode = Literal[
     "rate_limited",
     "overloaded",
     "model_unavailable",
+    "feedback_quota",
     "feedback_unavailable",
     "jobs_unavailable",
     "deadline_exceeded",

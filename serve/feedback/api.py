@@ -19,12 +19,13 @@ from models.storage_errors import StorageError
 from serve.feedback import openapi
 from serve.feedback.form import PHOTO, TEXT_FIELDS, parse_form
 from serve.feedback.schemas import Feedback, FeedbackReceipt, FeedbackRecord, FeedbackRules
-from serve.feedback.store import FeedbackStore, StoreFullError, new_receipt, today
+from serve.feedback.store import CallerFullError, FeedbackStore, StoreFullError, new_receipt, today
 from serve.runtime.admission import AdaptiveLimiter, request_slot
+from serve.runtime.callers import Caller
 from serve.runtime.errors import EXAMPLES, ApiError
 from serve.runtime.leases import LeaseClient
 from serve.runtime.multipart import FormSpec
-from serve.runtime.rate_limits import count_photos, limit_feedback
+from serve.runtime.rate_limits import count_photos, limit_feedback, sender_of, visitor_of
 from serve.runtime.uploads import read_form
 from serve.task import GatewayContext
 
@@ -59,7 +60,7 @@ async def add_feedback(request: Request) -> FeedbackReceipt:
     form = await read_form(request, request_slot(request), service.form)
     feedback, photo = parse_form(form, service.rules)
     await count_photos(request, 1)
-    return await service.add(feedback, photo)
+    return await service.add(feedback, photo, visitor_of(request.scope))
 
 
 @router.delete("/v1/feedback/{receipt}", status_code=204, responses=openapi.DELETE_RESPONSES)
@@ -96,18 +97,21 @@ class FeedbackService:
         self._encode = partial(encode_photo, limits=context.photo_limits)
         self._leases = leases
         self._per_minute = config.feedback_per_minute
+        self._max_mb_per_address = config.feedback_max_mb_per_address
         self._threads = ThreadPoolExecutor(NUM_THREADS, thread_name_prefix="feedback")
 
     async def check_rate(self, scope: Scope) -> None:
         """Raise ``rate_limited`` when callers without a key send too much feedback."""
         await limit_feedback(scope, self._leases, self._per_minute)
 
-    async def add(self, feedback: Feedback, photo: bytes | PhotoError | None) -> FeedbackReceipt:
+    async def add(
+        self, feedback: Feedback, photo: bytes | PhotoError | None, caller: Caller
+    ) -> FeedbackReceipt:
         """Store one feedback; unless the receipt is returned, nothing stays stored.
 
         Raises:
             PhotoError: the photo was rejected or cannot be decoded.
-            ApiError: ``overloaded`` or ``feedback_unavailable``.
+            ApiError: ``overloaded``, ``feedback_quota`` or ``feedback_unavailable``.
         """
         with self.limiter.acquire():
             jpeg = None if photo is None else await self._decode_pool.decode(self._encode, photo)
@@ -116,10 +120,12 @@ class FeedbackService:
                 received_on=today(),
                 photo_jpeg=None if jpeg is None else base64.b64encode(jpeg).decode(),
             )
-            receipt = new_receipt()
+            receipt = new_receipt(caller.name)
             future = self._threads.submit(self._store.add, receipt, record)
             try:
                 await _result_of(future, NOT_STORED)
+            except CallerFullError as error:
+                raise self._over_quota(error, caller) from error
             except BaseException:
                 future.add_done_callback(partial(self._withdraw, receipt))
                 raise
@@ -135,6 +141,14 @@ class FeedbackService:
             future = self._threads.submit(self._store.remove, receipt)
             if not await _result_of(future, NOT_DELETED):
                 raise ApiError("not_found", UNKNOWN_RECEIPT)
+
+    def _over_quota(self, error: CallerFullError, caller: Caller) -> ApiError:
+        return ApiError(
+            "feedback_quota",
+            f"{error.num_bytes / 1e6:.1f} MB of feedback that was sent {sender_of(caller)} are stored, at "
+            f"most {self._max_mb_per_address} MB are allowed, and nothing of this one was stored; delete "
+            "some by its receipt, or ask the operator of this server",
+        )
 
     def _withdraw(self, receipt: str, added: Future[None]) -> None:
         """Delete a record that was stored after its request had ended."""
@@ -154,7 +168,12 @@ def create_service(
     config = context.config
     if config.feedback is None:
         return None
-    store = FeedbackStore(config.feedback, max_bytes=config.feedback_max_mb * 1_000_000)
+    of_caller = config.feedback_max_mb_per_address
+    store = FeedbackStore(
+        config.feedback,
+        max_bytes=config.feedback_max_mb * 1_000_000,
+        max_bytes_per_caller=None if of_caller is None else of_caller * 1_000_000,
+    )
     return FeedbackService(store, context, rules, leases)
 
 
@@ -171,13 +190,15 @@ def encode_photo(data: bytes, *, limits: PhotoLimits, jpeg_checked: bool = False
 
 
 async def _result_of(future: Future[_T], message: str) -> _T:
-    """Wait for storage work in a thread; ``message`` is that of a failure."""
+    """Wait for storage work in a thread; ``message`` is that of a failure, except CallerFullError."""
     try:
         async with asyncio.timeout(MAX_STORAGE_S):
             return await asyncio.wrap_future(future)
     except TimeoutError as error:
         logger.error("feedback: the store did not answer within %g s", MAX_STORAGE_S)
         raise ApiError("feedback_unavailable", message) from error
+    except CallerFullError:
+        raise
     except StorageError as error:
         logger.error("feedback: %s", error)
         is_full = isinstance(error, StoreFullError)

@@ -28,8 +28,10 @@ FEEDBACK_BODY = request_body(
         )
     },
 )
-_EXAMPLE = FeedbackReceipt(receipt="q0hXo2n8mIYd3Hn4b5a7Zg", photo_stored=True)
+_EXAMPLE = FeedbackReceipt(receipt="q0hXo2n8mIYd3Hn4b5a7Zg1f3", photo_stored=True)
 FEEDBACK_RESPONSES: dict[int | str, dict[str, Any]] = {
     201: {"content": {"application/json": {"example": _EXAMPLE.model_dump()}}}
-} | error_responses(*ONE_PHOTO, "too_many_photos", "not_found", "feedback_unavailable", *ANY_ROUTE)
+} | error_responses(
+    *ONE_PHOTO, "too_many_photos", "not_found", "feedback_quota", "feedback_unavailable", *ANY_ROUTE
+)
 DELETE_RESPONSES = error_responses("invalid_request", "not_found", "feedback_unavailable", *ANY_ROUTE)

@@ -107,6 +107,6 @@ class FeedbackReceipt(Body):
     receipt: str = Field(
         description="deletes the feedback: DELETE /v1/feedback/{receipt}; shown once, the server cannot "
         "show it again",
-        examples=["q0hXo2n8mIYd3Hn4b5a7Zg"],
+        examples=["q0hXo2n8mIYd3Hn4b5a7Zg1f3"],
     )
     photo_stored: bool

@@ -32,6 +32,7 @@ STATUS: dict[ErrorCode, int] = {
     "too_many_photos": 422,
     "bad_timestamp": 422,
     "rate_limited": 429,
+    "feedback_quota": 429,
     "overloaded": 503,
     "model_unavailable": 503,
     "feedback_unavailable": 503,
@@ -72,6 +73,9 @@ EXAMPLES: dict[ErrorCode, str] = {
     "try again in 1 s",
     "overloaded": "256 requests are in progress, the limit; try again in 2 s",
     "model_unavailable": "the model cannot be loaded; choose another one of /v1/models, or ask the operator",
+    "feedback_quota": "199.8 MB of feedback that was sent from 192.0.2.7 are stored, at most 200 MB are "
+    "allowed, and nothing of this one was stored; delete some by its receipt, or ask the operator of this "
+    "server",
     "feedback_unavailable": "the feedback cannot be stored now; nothing of it was stored; try again later",
     "jobs_unavailable": "the jobs of this server cannot be reached now; try again later",
     "deadline_exceeded": f"no answer was ready within {limits.DEFAULT_DEADLINE_S:g} s; "

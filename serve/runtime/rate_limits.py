@@ -7,6 +7,7 @@ state of one gateway in ``leases``. Decision: docs/decisions/0030-rate-limits.md
 import ipaddress
 import math
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from zoneinfo import ZoneInfo
@@ -55,6 +56,12 @@ def limit_notices(config: GatewayConfig, limits: Iterable[Limit]) -> list[str]:
             if proxy is not None
             else "clients have no known address: all of them together share gateway.client_limit; set "
             "gateway.trusted_proxy to limit each address"
+        )
+    if _is_shared_feedback(config):
+        notices.append(
+            "clients have no known address: all of them together can store "
+            f"{config.feedback_max_mb_per_address} MB of feedback; set gateway.trusted_proxy to limit each "
+            "address, or gateway.feedback_max_mb_per_address"
         )
     if config.quota_folder is None and any(limit.photos_per_day for limit in limits):
         notices.append("photos per day start at 0 after a restart; set gateway.quota_folder to keep them")
@@ -210,6 +217,31 @@ def client_name(scope: Scope) -> str:
     return f"address:{address}"
 
 
+def visitor_of(scope: Scope) -> Caller:
+    """Return the caller of a request; without a key of its own the client address, if it is known."""
+    caller = caller_of(scope)
+    if caller.name not in ("anonymous", "page") or scope.get(CLIENT_ADDRESS) is None:
+        return caller
+    return replace(caller, name=client_name(scope))
+
+
+def sender_of(caller: Caller) -> str:
+    """Return how messages name a caller, after "was sent"."""
+    kind, _, name = caller.name.partition(":")
+    return {
+        "key": f"with the key {name}",
+        "jwt": "with this token",
+        "page": "by all visitors of the page together",
+        "address": f"from {name}",
+    }.get(kind, "by all clients without a key together")
+
+
+def _is_shared_feedback(config: GatewayConfig) -> bool:
+    limit = config.feedback_max_mb_per_address
+    is_bounded = config.feedback is not None and limit is not None and limit < config.feedback_max_mb
+    return is_bounded and config.keys_file is None and config.trusted_proxy is None
+
+
 def _is_health_check(scope: Scope) -> bool:
     path = scope["path"].removeprefix(scope.get("root_path", ""))
     return path in HEALTH_PATHS and scope["method"] in ("GET", "HEAD")
@@ -227,7 +259,7 @@ def _too_many_requests(caller: Caller, limit: Limit, decision: Decision) -> ApiE
     rate = limit.requests_per_second
     wait_s = max(1, math.ceil(decision.wait_s))
     message = (
-        f"more than {rate:g} requests per second were sent {_sender(caller)}, at once at most "
+        f"more than {rate:g} requests per second were sent {sender_of(caller)}, at once at most "
         f"{decision.limit}; try again in {wait_s} s"
     )
     return _rate_limited(caller, "requests", message, decision, wait_s)
@@ -236,7 +268,7 @@ def _too_many_requests(caller: Caller, limit: Limit, decision: Decision) -> ApiE
 def _too_many_photos(caller: Caller, limit: Limit, decision: Decision, number: int) -> ApiError:
     reset = datetime.now(UTC) + timedelta(seconds=decision.reset_s)
     local = reset.astimezone(ZoneInfo(limit.time_zone)).replace(microsecond=0).isoformat()
-    used = f"{decision.limit} photos per day are allowed {_sender(caller)}"
+    used = f"{decision.limit} photos per day are allowed {sender_of(caller)}"
     left = (
         f"{decision.remaining} of them are left, the request has {number}"
         if decision.remaining
@@ -249,16 +281,6 @@ def _too_many_photos(caller: Caller, limit: Limit, decision: Decision, number: i
 def _rate_limited(caller: Caller, kind: str, message: str, decision: Decision, wait_s: int) -> ApiError:
     metrics.rate_limited().inc(tags={"caller": _label(caller), "limit": kind})
     return ApiError("rate_limited", message, {"Retry-After": str(wait_s), **_limit_headers(decision)})
-
-
-def _sender(caller: Caller) -> str:
-    kind, _, name = caller.name.partition(":")
-    return {
-        "key": f"with the key {name}",
-        "jwt": "with this token",
-        "page": "by all visitors of the page together",
-        "address": f"from {name}",
-    }.get(kind, "by all clients without a key together")
 
 
 def _label(caller: Caller) -> str:

@@ -30,6 +30,10 @@ ERROR_TEXTS: dict[ErrorCode, str] = {
     "rate_limited": N_("These were too many requests."),
     "overloaded": N_("The server is busy or still starting."),
     "model_unavailable": N_("The model is not available at the moment. Try again in a minute."),
+    "feedback_quota": N_(
+        "This server stores no more feedback from your address or key. Delete some by its receipt, or ask "
+        "the operator of this server."
+    ),
     "feedback_unavailable": N_("This server cannot store feedback at the moment. Try again in a minute."),
     "deadline_exceeded": N_("The request exceeded its time limit. Try again in a minute."),
     "internal": N_("Something went wrong on the server. Try again in a minute."),

@@ -150,6 +150,7 @@ def test_the_documented_examples_of_errors_are_real_messages(client: TestClient)
         "unauthorized",
         "forbidden",
         "rate_limited",
+        "feedback_quota",
         "overloaded",
         "model_unavailable",
         "feedback_unavailable",

@@ -1,12 +1,17 @@
 import asyncio
 import io
 import os
+import sys
+import tempfile
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
+from types import ModuleType
 
 import httpx
 import pytest
+import starlette.formparsers
 from PIL import Image
 
 import ui.preview_route
@@ -69,18 +74,35 @@ async def test_too_many_at_once_are_rejected(browser, monkeypatch):
 
 
 @pytest.fixture
-def disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Return the only folder in which this process makes temporary files."""
+def disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the only folder in which helper processes make temporary files."""
     for name in ("TMPDIR", "GRADIO_TEMP_DIR"):
         monkeypatch.setenv(name, str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    yield tmp_path
+    return tmp_path
 
 
-async def test_no_upload_leaves_a_byte_on_a_disk(client, disk):
+@pytest.fixture
+def temporary_files(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return the list of temporary files that this process tries to make; each attempt fails."""
+    made: list[str] = []
+
+    def fail(name: str, *_: object, **__: object) -> None:
+        made.append(name)
+        raise AssertionError("a temporary file was made")
+
+    modules = [module for module in sys.modules.values() if isinstance(module, ModuleType)]
+    for name in ("TemporaryFile", "NamedTemporaryFile", "SpooledTemporaryFile", "mkstemp", "mkdtemp"):
+        original = getattr(tempfile, name)
+        for module in modules:  # Starlette and Gradio have imported some by name
+            if vars(module).get(name) is original:
+                monkeypatch.setattr(module, name, partial(fail, name))
+    return made
+
+
+async def test_no_upload_writes_a_byte_to_a_disk(client, disk: Path, temporary_files: list[str]):
     site = ui.site.build_site(UiConfig(), client)
     photo = tiff()
-    opened: list[str] = []
     async with httpx.AsyncClient(transport=httpx.ASGITransport(site), base_url="http://page") as browser:
         uploads = [
             await browser.post(path, files={"files": ("a.jpg", photo)})
@@ -90,9 +112,18 @@ async def test_no_upload_leaves_a_byte_on_a_disk(client, disk):
                 "/gradio_api/component_server",
             )
         ]
-        await browser.post("/preview", content=photo)
-        await browser.post("/preview", files={"file": ("a.tiff", photo * 9)})
+        drawn = await browser.post("/preview", content=photo)
+        form = await browser.post("/preview", files={"file": ("a.tiff", photo * 9)})
 
-    opened += [name for name in os.listdir(disk)]
     assert [answer.status_code for answer in uploads] == [404, 404, 404]
-    assert opened == []
+    assert (drawn.status_code, form.status_code) == (200, 422)
+    assert temporary_files == [] and os.listdir(disk) == []
+
+
+def test_an_attempt_to_make_a_temporary_file_is_noticed(temporary_files: list[str]):
+    with pytest.raises(AssertionError, match="was made"):
+        vars(starlette.formparsers)["SpooledTemporaryFile"]()
+    with pytest.raises(AssertionError, match="was made"):
+        tempfile.mkdtemp()
+
+    assert temporary_files == ["SpooledTemporaryFile", "mkdtemp"]

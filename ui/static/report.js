@@ -11,6 +11,11 @@ import { text } from './texts.js';
 
 const LARGE_PX = 1200; // of the only photo
 const SMALL_PX = 480;
+const MAX_HEIGHT_MM = 248; // of Letter without its margins: 251; a printer may break lines elsewhere than the screen
+const PX_PER_MM = 96 / 25.4;
+const MIN_FIT = 0.5;
+const FIT_STEP = 0.02;
+const MAX_STYLE_WAIT_MS = 2000; // for a style sheet that still loads, or has failed to
 
 /**
  * Open the browser's dialog to print or save the report; nothing is sent. Only the printer sees it: report.css.
@@ -27,6 +32,7 @@ export async function printReport(shown) {
   document.body.append(report);
   const images = /** @type {HTMLImageElement[]} */ ([...report.querySelectorAll('img[data-photo]')]);
   await Promise.all(images.map((image) => place(image, shown, images.length > 1 ? SMALL_PX : LARGE_PX)));
+  await fitToPage(report);
   const title = document.title;
   document.title = text('report_name', { date: shown.createdAt.slice(0, 10) }); // the name of the PDF
   addEventListener('afterprint', () => {
@@ -34,6 +40,31 @@ export async function printReport(shown) {
     addEventListener('pointerdown', () => report.remove(), { once: true }); // some phones still draw it now
   }, { once: true });
   print();
+}
+
+/**
+ * Set the scale of a report so that it is one page of A4 or Letter; below half of its size it goes on another page.
+ * @param {HTMLElement} report
+ */
+async function fitToPage(report) {
+  await applyPrintStyle();
+  report.hidden = false;
+  report.classList.add('measured');
+  for (let fit = 1; fit >= MIN_FIT; fit -= FIT_STEP) {
+    report.style.setProperty('--fit', fit.toFixed(2));
+    if (report.offsetHeight <= MAX_HEIGHT_MM * PX_PER_MM) break;
+  }
+  report.classList.remove('measured');
+  report.hidden = true;
+}
+
+/** Let the style sheet of the report, which only printers need at first, apply to the screen. */
+async function applyPrintStyle() {
+  const links = /** @type {NodeListOf<HTMLLinkElement>} */ (document.querySelectorAll('link[media="print"]'));
+  for (const link of links) {
+    if (!link.sheet) await new Promise((resolve) => { link.addEventListener('load', resolve); setTimeout(resolve, MAX_STYLE_WAIT_MS); });
+    link.media = 'all';
+  }
 }
 
 /**

@@ -2,6 +2,7 @@ import asyncio
 import io
 import json
 import logging
+import re
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -14,7 +15,8 @@ from fastapi import FastAPI
 from PIL import Image
 
 from serve.feedback import api
-from serve.feedback.store import BLOCK_BYTES, FeedbackStore
+from serve.feedback.store import FeedbackStore
+from serve.feedback.usage import BLOCK_BYTES
 from serve.runtime.errors import EXAMPLES
 from serve.runtime.keys_file import KeyEntry, change_keys, key_digest
 from tests.local_bucket import environment_of, new_bucket, s3_server
@@ -23,6 +25,7 @@ from tests.serve.feedback_fields import FIELDS, WITH_PHOTO
 
 ROUTE = "/v1/feedback"
 NAME = "Mrs-Secret.jpg"
+SECRET = {"x-skinserve-proxy-secret": "secret-of-the-proxy"}
 Connect = Callable[..., httpx.AsyncClient]
 
 
@@ -62,6 +65,10 @@ async def send(
 
 def stored(folder: Path) -> list[Path]:
     return sorted((folder / "records").glob("*")) if folder.exists() else []
+
+
+def numberless(message: str) -> str:
+    return re.sub(r"[\d.]+ MB", "N MB", message)
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -222,6 +229,66 @@ async def test_a_full_store_is_reported(connect: Connect, folder: Path, monkeypa
     assert (await send(client)).status_code == 201
 
 
+@pytest.fixture
+def proxy(tmp_path: Path) -> dict[str, str]:
+    """Return the setting of a trusted proxy; its secret is in ``SECRET``."""
+    (tmp_path / "secret").write_text(SECRET["x-skinserve-proxy-secret"])
+    return {"name": "nginx", "secret_file": str(tmp_path / "secret")}
+
+
+async def test_one_address_cannot_fill_the_store(connect: Connect, folder: Path, proxy: dict[str, str]):
+    app = fake_app(
+        FakeModels(),
+        gateway={"feedback": str(folder), "trusted_proxy": proxy, "feedback_max_mb_per_address": 1},
+    )
+    app.state.feedback._store = FeedbackStore(
+        str(folder), max_bytes=1_000_000_000, max_bytes_per_caller=2 * BLOCK_BYTES
+    )
+    client = connect(app)
+    one, other = ({**SECRET, "x-forwarded-for": f"192.0.2.{number}"} for number in (7, 8))
+
+    answers = [await send(client, headers=one) for _ in range(3)]
+    german = await send(client, headers={**one, "accept-language": "de"})
+
+    assert [answer.status_code for answer in answers] == [201, 201, 429]
+    assert error_of(answers[2])[1:] == (
+        "feedback_quota",
+        "0.0 MB of feedback that was sent from 192.0.2.7 are stored, at most 1 MB are allowed, and nothing "
+        "of this one was stored; delete some by its receipt, or ask the operator of this server",
+    )
+    assert numberless(error_of(answers[2])[2]) == numberless(EXAMPLES["feedback_quota"])
+    assert "Quittung" in error_of(german)[2] and len(stored(folder)) == 2
+    assert (await send(client, headers=other)).status_code == 201, "another address has its own"
+    receipt = answers[0].json()["receipt"]
+    assert (await client.delete(f"{ROUTE}/{receipt}", headers={**other})).status_code == 204
+    assert (await send(client, headers=one)).status_code == 201, "the deletion gave the space back"
+    content = b"".join(file.read_bytes() for file in folder.rglob("*") if file.is_file())
+    assert b"192.0.2" not in content
+
+
+async def test_clients_without_a_known_address_share_their_limit(
+    connect: Connect, folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("serve.feedback.usage.BLOCK_BYTES", 600_000)
+    client = connect(feedback_max_mb_per_address=1)
+    forged = [{"x-forwarded-for": f"192.0.2.{number}"} for number in range(2)]
+
+    answers = [await send(client, headers=headers) for headers in forged]
+
+    assert [answer.status_code for answer in answers] == [201, 429]
+    message = error_of(answers[1])[2]
+    assert message.startswith("0.6 MB of feedback that was sent by all clients without a key together are")
+
+
+async def test_the_limit_of_an_address_can_be_removed(
+    connect: Connect, folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("serve.feedback.usage.BLOCK_BYTES", 150_000_000)
+
+    assert [(await send(connect())).status_code for _ in range(2)] == [201, 429]
+    assert (await send(connect(feedback_max_mb_per_address=None))).status_code == 201
+
+
 async def test_feedback_is_stored_in_a_bucket_and_deleted(connect: Connect):
     with s3_server(), new_bucket("clinic") as address:
         client = connect(feedback=f"{address}/feedback")
@@ -335,16 +402,13 @@ async def test_feedback_that_was_not_stored_does_not_count(connect: Connect, fol
 
 
 async def test_spam_without_a_key_is_limited_for_all_addresses_together(
-    connect: Connect, folder: Path, tmp_path: Path
+    connect: Connect, folder: Path, proxy: dict[str, str]
 ):
-    (tmp_path / "secret").write_text("secret-of-the-proxy")
-    proxy = {"name": "nginx", "secret_file": str(tmp_path / "secret")}
     client = connect(feedback_per_minute=5, trusted_proxy=proxy, client_limit={"requests_per_second": 100})
 
-    secret = {"x-skinserve-proxy-secret": "secret-of-the-proxy"}
     addresses = [{"x-forwarded-for": f"192.0.2.{number}"} for number in range(20)]
 
-    answers = [await send(client, headers=secret | address) for address in addresses]
+    answers = [await send(client, headers=SECRET | address) for address in addresses]
 
     statuses = [answer.status_code for answer in answers]
     assert statuses[:5] == [201] * 5 and set(statuses[6:]) == {429}

@@ -233,6 +233,9 @@ async def test_photos_of_a_failed_request_are_not_counted(connect: Connect, mode
         ({"keys_file": "keys.yaml"}, [Limit(requests_per_second=1)], []),
         ({"keys_file": "keys.yaml"}, [Limit(), Limit(photos_per_day=1)], ["start at 0 after a restart"]),
         ({"keys_file": "keys.yaml", "client_limit": {}}, [], ["client_limit is ignored"]),
+        ({"feedback": "/a"}, [], ["all of them together can store 200 MB of feedback"]),
+        ({"feedback": "/a", "feedback_max_mb_per_address": None}, [], []),
+        ({"feedback": "/a", "keys_file": "keys.yaml"}, [], []),
     ],
 )
 def test_the_start_states_which_limits_apply(

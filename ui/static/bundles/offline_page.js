@@ -1,4 +1,4 @@
-// Written by make page from the modules of ui/static, 343de95c33324442fcbce687faabba01f7abc396e4724db0f83d9c597913953c
+// Written by make page from the modules of ui/static, d19367b8da44ee6265139bfcfdd7a000558bed3bc2db270e9f68e6df4e811f02
 
 // ui/static/numbers.js
 var DAY = { year: "numeric", month: "short", day: "numeric" };
@@ -768,6 +768,11 @@ var fromHex = (hex) => Uint8Array.from(hex.match(/../g) ?? [], (byte) => parseIn
 // ui/static/report.js
 var LARGE_PX = 1200;
 var SMALL_PX = 480;
+var MAX_HEIGHT_MM = 248;
+var PX_PER_MM = 96 / 25.4;
+var MIN_FIT = 0.5;
+var FIT_STEP = 0.02;
+var MAX_STYLE_WAIT_MS = 2e3;
 async function printReport(shown2) {
   document.getElementById("report")?.remove();
   if (!shown2.report) return;
@@ -782,6 +787,7 @@ async function printReport(shown2) {
     [...report.querySelectorAll("img[data-photo]")]
   );
   await Promise.all(images.map((image) => place(image, shown2, images.length > 1 ? SMALL_PX : LARGE_PX)));
+  await fitToPage(report);
   const title = document.title;
   document.title = text("report_name", { date: shown2.createdAt.slice(0, 10) });
   addEventListener("afterprint", () => {
@@ -789,6 +795,30 @@ async function printReport(shown2) {
     addEventListener("pointerdown", () => report.remove(), { once: true });
   }, { once: true });
   print();
+}
+async function fitToPage(report) {
+  await applyPrintStyle();
+  report.hidden = false;
+  report.classList.add("measured");
+  for (let fit = 1; fit >= MIN_FIT; fit -= FIT_STEP) {
+    report.style.setProperty("--fit", fit.toFixed(2));
+    if (report.offsetHeight <= MAX_HEIGHT_MM * PX_PER_MM) break;
+  }
+  report.classList.remove("measured");
+  report.hidden = true;
+}
+async function applyPrintStyle() {
+  const links = (
+    /** @type {NodeListOf<HTMLLinkElement>} */
+    document.querySelectorAll('link[media="print"]')
+  );
+  for (const link of links) {
+    if (!link.sheet) await new Promise((resolve) => {
+      link.addEventListener("load", resolve);
+      setTimeout(resolve, MAX_STYLE_WAIT_MS);
+    });
+    link.media = "all";
+  }
 }
 async function place(image, shown2, maxPx) {
   const frame = (
