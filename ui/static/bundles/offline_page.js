@@ -1,4 +1,4 @@
-// Written by make page from the modules of ui/static, ca4972a1649ffed4c7fc440c94ca199c8ac809aeab699e8cd4dbd9e63287d909
+// Written by make page from the modules of ui/static, 3b874ddee1e7b2840d922691ebd6d95eb40e4df3c25da88830e3145cf8fc52af
 
 // ui/static/numbers.js
 var DAY = { year: "numeric", month: "short", day: "numeric" };
@@ -778,13 +778,22 @@ async function fillFrame(frame, photo) {
     /** @type {HTMLElement} */
     frame.querySelector(".stage")
   );
-  const size = await showPhoto(
+  const image = (
     /** @type {HTMLImageElement} */
-    stage.querySelector("[data-photo]"),
-    photo
+    stage.querySelector("[data-photo]")
   );
-  stage.hidden = !size;
-  frame.querySelector(".photo-missing").hidden = Boolean(size);
+  const missing = (
+    /** @type {HTMLElement} */
+    frame.querySelector(".photo-missing")
+  );
+  let size;
+  for (; ; ) {
+    size = await showPhoto(image, photo);
+    stage.hidden = !size;
+    missing.hidden = Boolean(size);
+    if (size !== void 0) break;
+    await retryPressed(missing);
+  }
   if (!size) return null;
   const box = (
     /** @type {HTMLElement} */
@@ -808,6 +817,16 @@ async function fillFrame(frame, photo) {
   );
   if (crop) crop.hidden = false;
   return size;
+}
+function retryPressed(place2) {
+  place2.querySelector("button")?.remove();
+  return new Promise((resolve) => {
+    const retry = button(text("retry"), () => {
+      retry.remove();
+      resolve();
+    });
+    place2.append(" ", retry);
+  });
 }
 
 // ui/static/before_after.js
@@ -1081,7 +1100,7 @@ var HistoryTab = class {
       ));
       answer.replaceChildren(rendered);
       beside.hidden = placeFrame(frame, answer, beside);
-      await fillFrame(frame, photos[0]);
+      fillFrame(frame, photos[0]);
     } else {
       place2.replaceChildren(rendered);
       fillPhotos(place2, (index) => photos[index]);
