@@ -226,7 +226,7 @@ def compare_thirty(page: Page, language: str = "en") -> None:
     page.locator("#panel-progress .drop input").set_input_files(
         [file_of(jpeg((240, 320 + n) if n % 2 else (320 + n, 240)), name=f"{n}.jpg") for n in range(30)]
     )
-    page.locator("#progress-compare").click()
+    page.locator("[data-action=compare-order]").click()
     expect(page.locator("#progress-answer .answer")).to_be_visible()
 
 

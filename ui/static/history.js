@@ -162,7 +162,7 @@ class HistoryTab {
       const [beside, answer] = ['photo', 'answer'].map((name) => /** @type {HTMLElement} */ (place.querySelector(`[data-slot="${name}"]`)));
       answer.replaceChildren(rendered);
       beside.hidden = placeFrame(frame, answer, beside);
-      await fillFrame(frame, photos[0]);
+      fillFrame(frame, photos[0]); // it can wait for the server
     } else {
       place.replaceChildren(rendered);
       fillPhotos(place, (index) => photos[index]);

@@ -1,5 +1,7 @@
 /** Open the page in the language that the person chose: `?lang=` of the address, kept in the browser. */
 
+import { checkConnection } from './connection.js';
+
 const KEY = 'language';
 
 /**
@@ -19,9 +21,10 @@ export function openKeptLanguage() {
  */
 export function connectLanguages(root) {
   const select = /** @type {HTMLSelectElement} */ (root.querySelector('#language'));
-  select.addEventListener('change', () => {
+  select.addEventListener('change', async () => {
     const chosen = select.value;
     select.value = document.documentElement.lang; // until the other document is there: the person can decide to stay
+    if (!(await checkConnection(root))) return; // another document would be an error, and the photos lost
     keep(chosen);
     location.assign(addressIn(chosen));
   });

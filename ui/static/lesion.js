@@ -1,7 +1,7 @@
 /** The Lesion tab: classify one photo at a time; photos and answers stay in the browser. */
 
 import { afterAnswer } from './after_answer.js';
-import { announce, clear, connectStrength, fill, placeBoxes, show, showError, showWorking } from './answer.js';
+import { announce, button, clear, connectStrength, fill, placeBoxes, show, showError, showWorking } from './answer.js';
 import { drawContours } from './contours.js';
 import { chooseBox } from './crop.js';
 import { EarlierAnswers } from './earlier.js';
@@ -202,16 +202,23 @@ function hintAbove(preview, hint) {
 }
 
 /**
- * Show the photo in its frame, with the boxes in their places.
+ * Show the photo in its frame, with the boxes in their places; without the server wait until the person tries again.
  * @param {HTMLElement} frame
  * @param {Photo} photo
  * @returns {Promise<import('./crop.js').Size | null>} null: it cannot be shown
  */
 export async function fillFrame(frame, photo) {
   const stage = /** @type {HTMLElement} */ (frame.querySelector('.stage'));
-  const size = await showPhoto(/** @type {HTMLImageElement} */ (stage.querySelector('[data-photo]')), photo);
-  stage.hidden = !size;
-  /** @type {HTMLElement} */ (frame.querySelector('.photo-missing')).hidden = Boolean(size);
+  const image = /** @type {HTMLImageElement} */ (stage.querySelector('[data-photo]'));
+  const missing = /** @type {HTMLElement} */ (frame.querySelector('.photo-missing'));
+  let size;
+  for (;;) {
+    size = await showPhoto(image, photo);
+    stage.hidden = !size;
+    missing.hidden = Boolean(size);
+    if (size !== undefined) break;
+    await retryPressed(missing); // the server that draws it did not answer
+  }
   if (!size) return null;
   const box = /** @type {HTMLElement} */ (stage.querySelector('.photo'));
   box.style.setProperty('--width', String(size.width));
@@ -226,4 +233,17 @@ export async function fillFrame(frame, photo) {
   const crop = /** @type {HTMLElement | null} */ (stage.querySelector('[data-crop]'));
   if (crop) crop.hidden = false;
   return size;
+}
+
+/**
+ * Offer "Try again" in an element until the person presses it.
+ * @param {HTMLElement} place
+ * @returns {Promise<void>}
+ */
+function retryPressed(place) {
+  place.querySelector('button')?.remove();
+  return new Promise((resolve) => {
+    const retry = button(text('retry'), () => { retry.remove(); resolve(); });
+    place.append(' ', retry);
+  });
 }

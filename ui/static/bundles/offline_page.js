@@ -1,4 +1,4 @@
-// Written by make page from the modules of ui/static, d19367b8da44ee6265139bfcfdd7a000558bed3bc2db270e9f68e6df4e811f02
+// Written by make page from the modules of ui/static, 7338afd601cfb5615b92b424bf8b38447a30e9c7ad47cc180d9807b4f5175157
 
 // ui/static/numbers.js
 var DAY = { year: "numeric", month: "short", day: "numeric" };
@@ -1036,13 +1036,22 @@ async function fillFrame(frame, photo) {
     /** @type {HTMLElement} */
     frame.querySelector(".stage")
   );
-  const size = await showPhoto(
+  const image = (
     /** @type {HTMLImageElement} */
-    stage.querySelector("[data-photo]"),
-    photo
+    stage.querySelector("[data-photo]")
   );
-  stage.hidden = !size;
-  frame.querySelector(".photo-missing").hidden = Boolean(size);
+  const missing = (
+    /** @type {HTMLElement} */
+    frame.querySelector(".photo-missing")
+  );
+  let size;
+  for (; ; ) {
+    size = await showPhoto(image, photo);
+    stage.hidden = !size;
+    missing.hidden = Boolean(size);
+    if (size !== void 0) break;
+    await retryPressed(missing);
+  }
   if (!size) return null;
   const box = (
     /** @type {HTMLElement} */
@@ -1066,6 +1075,16 @@ async function fillFrame(frame, photo) {
   );
   if (crop) crop.hidden = false;
   return size;
+}
+function retryPressed(place2) {
+  place2.querySelector("button")?.remove();
+  return new Promise((resolve) => {
+    const retry = button(text("retry"), () => {
+      retry.remove();
+      resolve();
+    });
+    place2.append(" ", retry);
+  });
 }
 
 // ui/static/before_after.js
@@ -1353,7 +1372,7 @@ var HistoryTab = class {
       ));
       answer.replaceChildren(rendered);
       beside.hidden = placeFrame(frame, answer, beside);
-      await fillFrame(frame, photos[0]);
+      fillFrame(frame, photos[0]);
     } else {
       place2.replaceChildren(rendered);
       fillPhotos(place2, (index) => photos[index]);

@@ -1,4 +1,4 @@
-// Written by make page from the modules of ui/static, d19367b8da44ee6265139bfcfdd7a000558bed3bc2db270e9f68e6df4e811f02
+// Written by make page from the modules of ui/static, 7338afd601cfb5615b92b424bf8b38447a30e9c7ad47cc180d9807b4f5175157
 
 // ui/static/numbers.js
 var DAY = { year: "numeric", month: "short", day: "numeric" };
@@ -647,24 +647,31 @@ function startAbout(root) {
 var EVERY_MS = 5e3;
 var TIMEOUT_MS = 4e3;
 var ALLOWED_MISSES = 1;
+var misses = 0;
 function watchConnection(root) {
-  const message = (
-    /** @type {HTMLElement} */
-    root.querySelector("#connection")
-  );
-  let misses = 0;
   const check = async () => {
     if (document.hidden) return;
-    try {
-      const response = await fetch("alive", { cache: "no-store", signal: AbortSignal.timeout(TIMEOUT_MS) });
-      misses = response.ok ? 0 : misses + 1;
-    } catch {
-      misses += 1;
-    }
-    message.hidden = misses <= ALLOWED_MISSES;
+    misses = await isServerThere() ? 0 : misses + 1;
+    showLoss(root);
   };
   afterLoad.then(check);
   setInterval(check, EVERY_MS);
+}
+async function checkConnection(root) {
+  const isThere = await isServerThere();
+  misses = isThere ? 0 : ALLOWED_MISSES + 1;
+  showLoss(root);
+  return isThere;
+}
+async function isServerThere() {
+  try {
+    return (await fetch("alive", { cache: "no-store", signal: AbortSignal.timeout(TIMEOUT_MS) })).ok;
+  } catch {
+    return false;
+  }
+}
+function showLoss(root) {
+  root.querySelector("#connection").hidden = misses <= ALLOWED_MISSES;
 }
 
 // ui/static/dialogs.js
@@ -1991,13 +1998,22 @@ async function fillFrame(frame2, photo) {
     /** @type {HTMLElement} */
     frame2.querySelector(".stage")
   );
-  const size = await showPhoto(
+  const image = (
     /** @type {HTMLImageElement} */
-    stage.querySelector("[data-photo]"),
-    photo
+    stage.querySelector("[data-photo]")
   );
-  stage.hidden = !size;
-  frame2.querySelector(".photo-missing").hidden = Boolean(size);
+  const missing = (
+    /** @type {HTMLElement} */
+    frame2.querySelector(".photo-missing")
+  );
+  let size;
+  for (; ; ) {
+    size = await showPhoto(image, photo);
+    stage.hidden = !size;
+    missing.hidden = Boolean(size);
+    if (size !== void 0) break;
+    await retryPressed(missing);
+  }
   if (!size) return null;
   const box = (
     /** @type {HTMLElement} */
@@ -2021,6 +2037,16 @@ async function fillFrame(frame2, photo) {
   );
   if (crop) crop.hidden = false;
   return size;
+}
+function retryPressed(place2) {
+  place2.querySelector("button")?.remove();
+  return new Promise((resolve) => {
+    const retry = button(text("retry"), () => {
+      retry.remove();
+      resolve();
+    });
+    place2.append(" ", retry);
+  });
 }
 
 // ui/static/before_after.js
@@ -2308,7 +2334,7 @@ var HistoryTab = class {
       ));
       answer.replaceChildren(rendered);
       beside.hidden = placeFrame(frame2, answer, beside);
-      await fillFrame(frame2, photos[0]);
+      fillFrame(frame2, photos[0]);
     } else {
       place2.replaceChildren(rendered);
       fillPhotos(place2, (index) => photos[index]);
@@ -2409,9 +2435,10 @@ function connectLanguages(root) {
     /** @type {HTMLSelectElement} */
     root.querySelector("#language")
   );
-  select.addEventListener("change", () => {
+  select.addEventListener("change", async () => {
     const chosen = select.value;
     select.value = document.documentElement.lang;
+    if (!await checkConnection(root)) return;
     keep(chosen);
     location.assign(addressIn(chosen));
   });
