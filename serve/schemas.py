@@ -199,7 +199,7 @@ class ErrorDetail(Body):
     code: ErrorCode
     message: str = Field(description="what was found, what is needed and what to do")
     photos: list[RejectedPhoto] | None = Field(
-        None,
+        default=None,
         exclude_if=lambda photos: photos is None,
         description="of `POST /v1/progress`: all photos that cannot be used; code and message are those of "
         "the first one. Missing in other errors",

@@ -9,7 +9,8 @@ from playwright.sync_api import Page, expect
 from tests.ui.conftest import FakeApi, on_every_screen
 from tests.ui.series_pages import APRIL, MARCH, MAY, add, answered, compare, inconclusive, photo
 from tests.ui.series_pages import tab as tab
-from tests.ui.test_history_in_browser import history, keep, num_stored, open_history, pdf_text, print_report
+from tests.ui.test_history_in_browser import history, keep, num_stored, open_history
+from tests.ui.test_report_in_browser import pdf_text, print_report
 
 pytestmark = [
     pytest.mark.browser,
