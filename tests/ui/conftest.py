@@ -7,6 +7,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
+from typing import Any
 
 import httpx
 import pytest
@@ -44,11 +45,30 @@ from ui.config import UiConfig
 
 DESK: ViewportSize = {"width": 1280, "height": 900}
 PHONE: ViewportSize = {"width": 390, "height": 844}
-on_every_screen = pytest.mark.parametrize(
-    "page",
-    [pytest.param(DESK, id="desk", marks=pytest.mark.slow), pytest.param(PHONE, id="phone")],
-    indirect=True,
-)
+TOUCH: dict[str, Any] = {"has_touch": True, "is_mobile": True, "device_scale_factor": 2}
+"""Options of a browser context of ``PHONE``."""
+
+
+def screens(fixture: str) -> pytest.MarkDecorator:
+    """Run a test on a phone, and on a desktop as a slow test; the fixture gets the screen."""
+    desk = pytest.param(DESK, id="desk", marks=pytest.mark.slow)
+    return pytest.mark.parametrize(fixture, [desk, pytest.param(PHONE, id="phone")], indirect=True)
+
+
+def screen_of(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """Return the options of a browser context for the screen of a fixture; a desktop unless it has one."""
+    screen: ViewportSize = getattr(request, "param", DESK)
+    return {"viewport": screen, **(TOUCH if screen == PHONE else {})}
+
+
+def check_width(page: Page) -> None:
+    """Check that a page does not scroll sideways."""
+    assert page.viewport_size is not None
+    width = page.evaluate("document.documentElement.scrollWidth")
+    assert width <= page.viewport_size["width"], "it scrolls sideways"
+
+
+on_every_screen = screens("page")
 MAX_PHOTO_BYTES = 3_000_000
 """Of the page in browser tests."""
 TIMEOUT_MS = 20_000
@@ -407,8 +427,7 @@ def served(site: ASGIApp, port: int = 0) -> Iterator[str]:
 def page(request: pytest.FixtureRequest, chromium: Browser, page_url: str, api: FakeApi) -> Iterator[Page]:
     """Open the page on a desktop or, with ``on_every_screen``, a phone too; nothing scrolls sideways."""
     api.reset()
-    screen: ViewportSize = getattr(request, "param", DESK)
-    context = chromium.new_context(viewport=screen, reduced_motion="reduce", service_workers="block")
+    context = chromium.new_context(**screen_of(request), reduced_motion="reduce", service_workers="block")
     context.set_default_timeout(TIMEOUT_MS)
     expect.set_options(timeout=TIMEOUT_MS)
     page = context.new_page()
@@ -421,7 +440,7 @@ def page(request: pytest.FixtureRequest, chromium: Browser, page_url: str, api: 
     page.goto(page_url)
     expect(page.locator("#panel-lesion .photo-input")).to_be_visible()
     yield page
-    assert page.evaluate("document.documentElement.scrollWidth") <= screen["width"], "it scrolls sideways"
+    check_width(page)
     assert problems == []
     context.close()
 

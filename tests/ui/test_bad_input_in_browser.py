@@ -225,3 +225,17 @@ def test_feedback_whose_connection_breaks_is_sent_again(page: Page, api: FakeApi
     alert.get_by_role("button", name="Try again").click()
     expect(form(page).locator("code")).to_be_visible()
     assert api.feedback["correct"] == "yes"
+
+
+@pytest.mark.slow
+def test_feedback_over_the_size_of_an_address_is_not_sent_again(page: Page, api: FakeApi):
+    open_form(page, api)
+    form(page).get_by_label("Yes", exact=True).check()
+    agree(page)
+    api.fail(429, "feedback_quota", "200.0 MB of feedback are stored; delete some by its receipt")
+    send(page)
+
+    alert = form(page).get_by_role("alert")
+    expect(alert).to_contain_text("No more feedback can be stored")
+    expect(alert).to_contain_text("delete some by its receipt")
+    expect(alert.get_by_role("button")).to_have_count(0)

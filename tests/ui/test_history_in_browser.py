@@ -117,6 +117,7 @@ def test_a_series_is_kept_with_all_photos(page: Page, api: FakeApi):
         expect(photo).to_have_js_property("naturalWidth", 320)
 
 
+@on_every_screen
 def test_what_is_deleted_is_gone(page: Page, api: FakeApi):
     for label in ("a", "b", "c"):
         keep_lesion(page, api, label, 0.1)
@@ -137,6 +138,7 @@ def test_what_is_deleted_is_gone(page: Page, api: FakeApi):
     assert num_stored(page) == 0
 
 
+@on_every_screen
 def test_an_exported_history_comes_back_with_its_passphrase_only(page: Page, api: FakeApi, tmp_path: Path):
     keep_lesion(page, api, EVIL, 0.12)
     groups = open_history(page)

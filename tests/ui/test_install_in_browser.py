@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 import ui.site
-from tests.ui.conftest import TIMEOUT_MS, FakeApi, patch_examples, served
+from tests.ui.conftest import TIMEOUT_MS, FakeApi, check_width, patch_examples, screen_of, screens, served
 from tests.ui.test_history_in_browser import keep_lesion
 from ui.client import ApiClient
 from ui.config import UiConfig
@@ -50,11 +50,13 @@ async () => {
 
 
 @pytest.fixture
-def context(chromium: Browser) -> Iterator[BrowserContext]:
-    context = chromium.new_context(reduced_motion="reduce")
+def context(request: pytest.FixtureRequest, chromium: Browser) -> Iterator[BrowserContext]:
+    context = chromium.new_context(**screen_of(request), reduced_motion="reduce")
     context.set_default_timeout(TIMEOUT_MS)
     expect.set_options(timeout=TIMEOUT_MS)
     yield context
+    for page in context.pages:
+        check_width(page)
     context.close()
 
 
@@ -98,6 +100,7 @@ def test_the_manifest_can_be_installed(context: BrowserContext, server):
     assert [one["errorId"] for one in problems if one["errorId"] != "in-incognito"] == []
 
 
+@screens("context")
 def test_without_the_server_kept_answers_can_be_opened(context: BrowserContext, server, api: FakeApi):
     address, stack, _ = server
     page = open_installed(context, address)
@@ -129,6 +132,7 @@ def test_photos_answers_and_the_api_are_not_cached(context: BrowserContext, serv
     assert [path for path in cached if not path.startswith(kinds)] == []
 
 
+@screens("context")
 @pytest.mark.parametrize("num_photos", [1, 2])
 def test_a_shared_photo_does_not_pass_the_server(
     context: BrowserContext, server, api: FakeApi, num_photos: int
@@ -149,6 +153,7 @@ def test_a_shared_photo_does_not_pass_the_server(
     assert "POST /ui/share" not in requests and "GET /ui/" in requests
 
 
+@screens("context")
 def test_a_shared_photo_that_is_lost_is_reported(context: BrowserContext, server):
     page = open_installed(context, server[0])
 

