@@ -8,13 +8,14 @@ from playwright.sync_api import Browser, FilePayload, Page, expect
 
 from tests.ui.conftest import TIMEOUT_MS, FakeApi
 from tests.ui.test_feedback_in_browser import agree, form, open_form, send
-from tests.ui.test_history_in_browser import history, keep, open_history, pdf_text, print_report
+from tests.ui.test_history_in_browser import history, keep, open_history
 from tests.ui.test_lesion_in_browser import add, file_of, jpeg, verdict
 from tests.ui.test_page_robustness import RestartedServer
 from tests.ui.test_page_robustness import server as server
 from tests.ui.test_progress_in_browser import SPOILED, answered, compare, photo
 from tests.ui.test_progress_in_browser import add as add_series
 from tests.ui.test_progress_in_browser import tab as tab
+from tests.ui.test_report_in_browser import pdf_text, print_report
 
 pytestmark = [
     pytest.mark.browser,

@@ -1,14 +1,9 @@
-"""History, report and JSON in headless Chromium; nothing of them reaches a server."""
+"""The history in headless Chromium; nothing of it reaches a server."""
 
-import io
-import json
-import re
 from pathlib import Path
 
-import pypdf
 import pytest
 from playwright.sync_api import Dialog, Locator, Page, expect
-from pypdf.generic import DictionaryObject
 
 from tests.ui.conftest import FakeApi, lesion_answer, on_every_screen, progress_answer
 from tests.ui.test_lesion_in_browser import add, file_of, jpeg, verdict
@@ -22,14 +17,6 @@ pytestmark = [
 
 PASSPHRASE = "a long passphrase"
 EVIL = "<img src=x onerror=alert(1)>"
-COUNT_PRINTS = """
-() => {
-    window.print = () => {
-        const { dataset } = document.documentElement;
-        dataset.printed = String(Number(dataset.printed ?? 0) + 1);
-    };
-}
-"""
 
 
 def history(page: Page) -> Locator:
@@ -286,79 +273,3 @@ def test_photos_of_the_history_are_not_sent(page: Page, api: FakeApi):
 
     assert any("render/lesion" in body for body in bodies)
     assert not any("secret" in body or "JFIF" in body for body in bodies)
-
-
-def test_json_is_the_answer_of_the_api(page: Page, api: FakeApi, tmp_path: Path):
-    add(page)
-    with page.expect_download() as download:
-        page.get_by_role("button", name="Save as JSON").click()
-
-    assert json.loads(download.value.path().read_text()) == json.loads(api.lesion.model_dump_json())
-    assert download.value.suggested_filename.startswith("skinserve-lesion-20")
-
-
-def pdf_text(page: Page) -> str:
-    """Print the report as PDF; check that it is one tagged page."""
-    reader = pypdf.PdfReader(
-        io.BytesIO(page.pdf(format="A4", tagged=True, prefer_css_page_size=True)), strict=True
-    )
-    root, about = reader.root_object, reader.metadata
-    mark = root["/MarkInfo"]
-    assert len(reader.pages) == 1 and "/StructTreeRoot" in root
-    assert isinstance(mark, DictionaryObject) and mark["/Marked"] and root["/Lang"] == "en"
-    assert about is not None and str(about.title).startswith("skinserve report 20")
-    text = reader.pages[0].extract_text()
-    assert "not a medical device. It can be wrong." in " ".join(text.split())
-    return " ".join(text.split())
-
-
-def print_report(page: Page, panel: str) -> None:
-    page.evaluate(COUNT_PRINTS)
-    page.locator(f"#panel-{panel}").get_by_role("button", name="Print or save as PDF").click()
-    expect(page.locator("html")).to_have_attribute("data-printed", "1")
-
-
-@on_every_screen
-def test_the_report_of_a_lesion_is_one_tagged_page(page: Page, api: FakeApi):
-    api.lesion = lesion_answer(malignant=0.5, weaknesses=("blurred", "too_dark"))
-    add(page)
-    keep(page, "Left arm")
-
-    print_report(page, "lesion")
-    expect(page.locator("#report")).to_be_hidden()
-    picture = page.locator("#report img")
-    expect(picture).to_have_attribute("src", re.compile("^data:image/jpeg"))
-    text = pdf_text(page)
-
-    advice = "have it examined soon"
-    for found in (
-        "Have it checked",
-        "50%",
-        "Malignant from 35%",
-        "About 5 in 10 lesions that look like this",
-        "a.jpg",
-        "lesion-reference, version 1",
-        "Left arm",
-        advice,
-    ):
-        assert found in text
-    assert page.evaluate("new Intl.DateTimeFormat('en', { dateStyle: 'long' }).format()") in text
-    expect(verdict(page)).to_be_visible()
-    page.mouse.click(2, 2)
-    expect(page.locator("#report")).to_have_count(0)
-
-
-def test_the_report_of_thirty_photos_is_one_page(page: Page, api: FakeApi):
-    api.progress = progress_answer(30)
-    page.get_by_role("tab", name="Progress").click()
-    page.locator("#panel-progress .drop input").set_input_files(
-        [file_of(jpeg((240, 320) if n % 2 else (320, 240)), name=f"{n}.jpg") for n in range(30)]
-    )
-    page.locator("#progress-compare").click()
-    page.locator("[data-action=keep-order]").click()
-
-    print_report(page, "progress")
-    text = pdf_text(page)
-
-    assert "Improved from 50%" in text and "progress-reference, version 1" in text
-    assert text.count("no date") == 30

@@ -1,4 +1,4 @@
-// Written by make page from the modules of ui/static, 7bda2f3b2eb26adbdaa05ae769e2afaf65f5127769e46bf0476ff5afd1bf3c2d
+// Written by make page from the modules of ui/static, 87a7374d214c540eccf1759d89a2d6022c5aa0ce04bab3fcc141f007054ccd30
 
 // ui/static/numbers.js
 var DAY = { year: "numeric", month: "short", day: "numeric" };

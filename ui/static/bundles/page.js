@@ -1,4 +1,4 @@
-// Written by make page from the modules of ui/static, 7bda2f3b2eb26adbdaa05ae769e2afaf65f5127769e46bf0476ff5afd1bf3c2d
+// Written by make page from the modules of ui/static, 87a7374d214c540eccf1759d89a2d6022c5aa0ce04bab3fcc141f007054ccd30
 
 // ui/static/numbers.js
 var DAY = { year: "numeric", month: "short", day: "numeric" };
@@ -1338,19 +1338,19 @@ function offerKeeping(root, shown2, onKept) {
     /** @type {HTMLTemplateElement | null} */
     root.querySelector("template[data-report]")
   );
-  if (!report) return;
   const row = (
     /** @type {HTMLElement} */
     template("keep-actions").firstElementChild
   );
   root.querySelector(".answer > .verdict, .answer > .answer-columns")?.after(row);
-  const keep2 = (
+  const [print2, json, keep2] = ["report", "json", "keep"].map((name) => (
     /** @type {HTMLButtonElement} */
-    row.querySelector('[data-action="keep"]')
-  );
-  row.querySelector('[data-action="report"]')?.addEventListener("click", () => printReport({ ...shown2, report }));
-  row.querySelector('[data-action="json"]')?.addEventListener("click", () => saveJson(shown2));
-  if (!onKept) return keep2.remove();
+    row.querySelector(`[data-action="${name}"]`)
+  ));
+  json.addEventListener("click", () => saveJson(shown2));
+  print2.addEventListener("click", () => printReport({ ...shown2, report }));
+  if (!report) print2.remove();
+  if (!report || !onKept) return keep2.remove();
   keep2.addEventListener("click", async () => {
     const host = (
       /** @type {HTMLElement} */
