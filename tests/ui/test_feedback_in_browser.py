@@ -65,7 +65,7 @@ def test_feedback_without_the_photo_is_sent_only_with_consent(page: Page, api: F
     form(page).get_by_label("What did a doctor find?").select_option(label="Melanoma")
     form(page).get_by_label("Tissue was examined in a laboratory").check()
     for option in form(page).locator(".option").all():
-        assert place(option)["height"] >= 40
+        assert place(option)["height"] >= 44
 
     send(page)
     assert (

@@ -1,3 +1,4 @@
+import re
 from collections.abc import AsyncIterator
 
 import httpx
@@ -32,6 +33,22 @@ async def test_an_answer_of_the_api_becomes_html(browser, make_lesion_answer, ma
     for answer in (lesion, series, models):
         assert answer.status_code == 200 and answer.headers["content-type"].startswith("text/html")
         assert answer.headers["cache-control"] == "no-store"
+
+
+async def test_the_abcde_rule_and_societies_are_links_to_other_pages(
+    browser, make_lesion_answer, make_not_usable_answer
+):
+    for answer in (make_lesion_answer(malignant=0.8), make_not_usable_answer("not_skin")):
+        html = (await post(browser, "lesion", answer.model_dump_json())).text
+        links = re.findall(r"<a [^>]*>", html)
+
+        assert all('target="_blank" rel="noopener noreferrer"' in link for link in links)
+        for address in (
+            "https://www.aad.org/public/diseases/skin-cancer/find/at-risk/abcdes",
+            "https://www.skincancer.org/early-detection/self-exams/",
+            "https://www.ilds.org",
+        ):
+            assert sum(f'href="{address}"' in link for link in links) == 1
 
 
 async def test_errors_of_the_network_are_requested_once(browser, fake_api, make_lesion_answer):

@@ -1,6 +1,7 @@
 """The printed report in headless Chromium: one tagged page in each language."""
 
 import io
+import json
 import re
 import subprocess
 import unicodedata
@@ -16,7 +17,14 @@ from playwright.sync_api import Browser, Page, expect
 from serve.lesion.schemas import LesionAnswer
 from serve.progress.schemas import ProgressAnswer
 from serve.schemas import DISCLAIMER, ModelName, Reason
-from tests.ui.conftest import TIMEOUT_MS, FakeApi, lesion_answer, on_every_screen, progress_answer
+from tests.ui.conftest import (
+    TIMEOUT_MS,
+    FakeApi,
+    lesion_answer,
+    not_usable_answer,
+    on_every_screen,
+    progress_answer,
+)
 from tests.ui.test_history_in_browser import keep
 from tests.ui.test_lesion_in_browser import add, file_of, jpeg, verdict
 from ui.page import tab_labels
@@ -213,6 +221,29 @@ def letters(text: str) -> Counter[str]:
     return Counter(
         letter for letter in unicodedata.normalize("NFKC", text) if unicodedata.category(letter)[0] in "LM"
     )
+
+
+def test_a_photo_that_is_not_usable_has_json_but_nothing_to_print_or_keep(page: Page, api: FakeApi):
+    api.lesion = not_usable_answer("not_skin")
+    add(page)
+    panel = page.locator("#panel-lesion")
+    expect(panel.locator(".keep button")).to_have_text(["Save as JSON"])
+
+    with page.expect_download() as download:
+        panel.get_by_role("button", name="Save as JSON").click()
+    assert json.loads(download.value.path().read_text()) == json.loads(api.lesion.model_dump_json())
+
+
+def test_only_the_report_of_a_malignant_verdict_says_how_soon(page: Page, api: FakeApi):
+    for malignant in (0.8, 0.12):
+        api.lesion = lesion_answer(malignant=malignant)
+        add(page)
+        expect(verdict(page)).to_be_visible()
+        print_report(page, "lesion")
+        text = pdf_text(page)
+        assert ("within two weeks" in text and "nice.org.uk/guidance/ng12" in text) is (malignant > 0.5)
+        assert "What a photo cannot show The network sees one photo." in text
+        page.locator("[data-again]").click()
 
 
 def has_font(language: str) -> bool:

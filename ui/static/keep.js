@@ -22,20 +22,21 @@ import { printReport } from './report.js';
 import { isolated, template, text } from './texts.js';
 
 /**
- * Offer to save an answer, below its verdict; an answer without a report says nothing that is worth keeping.
+ * Offer to save an answer, below its verdict. An answer without a report, on a photo that is not usable, says nothing to
+ * print or to keep: it is offered as JSON only.
  * @param {HTMLElement} root has the answer
  * @param {Shown} shown
  * @param {((label: string) => void) | null} onKept the answer is in the history; null for drawings, which are not kept
  */
 export function offerKeeping(root, shown, onKept) {
   const report = /** @type {HTMLTemplateElement | null} */ (root.querySelector('template[data-report]'));
-  if (!report) return;
   const row = /** @type {HTMLElement} */ (template('keep-actions').firstElementChild);
   root.querySelector('.answer > .verdict, .answer > .answer-columns')?.after(row);
-  const keep = /** @type {HTMLButtonElement} */ (row.querySelector('[data-action="keep"]'));
-  row.querySelector('[data-action="report"]')?.addEventListener('click', () => printReport({ ...shown, report }));
-  row.querySelector('[data-action="json"]')?.addEventListener('click', () => saveJson(shown));
-  if (!onKept) return keep.remove();
+  const [print, json, keep] = ['report', 'json', 'keep'].map((name) => /** @type {HTMLButtonElement} */ (row.querySelector(`[data-action="${name}"]`)));
+  json.addEventListener('click', () => saveJson(shown));
+  print.addEventListener('click', () => printReport({ ...shown, report }));
+  if (!report) print.remove();
+  if (!report || !onKept) return keep.remove();
   keep.addEventListener('click', async () => {
     const host = /** @type {HTMLElement} */ (row.closest('.skin'));
     const label = await askLabel(host, shown.kind, shown.label ?? '', async (chosen) => putEntries([await entryOf(shown, chosen)]));

@@ -1,4 +1,4 @@
-// Written by make page from the modules of ui/static, 7338afd601cfb5615b92b424bf8b38447a30e9c7ad47cc180d9807b4f5175157
+// Written by make page from the modules of ui/static, b3e6437eb549f1cf249e968e753897faeb5aaf5acac09b2c78844266e86e362a
 
 // ui/static/numbers.js
 var DAY = { year: "numeric", month: "short", day: "numeric" };

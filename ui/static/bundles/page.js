@@ -1,4 +1,4 @@
-// Written by make page from the modules of ui/static, 7338afd601cfb5615b92b424bf8b38447a30e9c7ad47cc180d9807b4f5175157
+// Written by make page from the modules of ui/static, b3e6437eb549f1cf249e968e753897faeb5aaf5acac09b2c78844266e86e362a
 
 // ui/static/numbers.js
 var DAY = { year: "numeric", month: "short", day: "numeric" };
@@ -1383,19 +1383,19 @@ function offerKeeping(root, shown2, onKept) {
     /** @type {HTMLTemplateElement | null} */
     root.querySelector("template[data-report]")
   );
-  if (!report) return;
   const row = (
     /** @type {HTMLElement} */
     template("keep-actions").firstElementChild
   );
   root.querySelector(".answer > .verdict, .answer > .answer-columns")?.after(row);
-  const keep2 = (
+  const [print2, json, keep2] = ["report", "json", "keep"].map((name) => (
     /** @type {HTMLButtonElement} */
-    row.querySelector('[data-action="keep"]')
-  );
-  row.querySelector('[data-action="report"]')?.addEventListener("click", () => printReport({ ...shown2, report }));
-  row.querySelector('[data-action="json"]')?.addEventListener("click", () => saveJson(shown2));
-  if (!onKept) return keep2.remove();
+    row.querySelector(`[data-action="${name}"]`)
+  ));
+  json.addEventListener("click", () => saveJson(shown2));
+  print2.addEventListener("click", () => printReport({ ...shown2, report }));
+  if (!report) print2.remove();
+  if (!report || !onKept) return keep2.remove();
   keep2.addEventListener("click", async () => {
     const host = (
       /** @type {HTMLElement} */
