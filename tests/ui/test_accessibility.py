@@ -1,14 +1,15 @@
-"""axe-core on the states of the page: light and dark, at 320 and 1280 px."""
+"""axe-core on the main states of the page; rarer ones are in ``test_accessibility_of_rare_states.py``."""
 
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Literal
+from collections.abc import Iterable
+from typing import Any
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
 from serve.lesion.schemas import LesionAnswer
 from serve.schemas import Reason, ReasonCode
+from tests.ui.axe_check import AxeCheck
+from tests.ui.axe_check import check as check
 from tests.ui.conftest import RECEIPT, FakeApi, lesion_answer, not_usable_answer, progress_answer
 from tests.ui.series_pages import MARCH, SPOILED, add, answered, compare, photo
 from tests.ui.test_feedback_in_browser import agree, form, open_form, send
@@ -23,15 +24,6 @@ pytestmark = [
     ),  # by Gradio's statistics
 ]
 
-AXE = Axe()
-WIDTHS_PX = (1280, 320)
-ALL_RULES: dict[str, Any] = {"resultTypes": ["violations"], "rules": {"target-size": {"enabled": True}}}
-COLOUR_RULES: dict[str, Any] = {"resultTypes": ["violations"], "runOnly": ["color-contrast"]}
-"""The other rules find the same in light and dark."""
-SCHEMES: dict[Literal["light", "dark"], dict[str, Any]] = {"light": ALL_RULES, "dark": COLOUR_RULES}
-
-Check = Callable[[str], None]
-
 
 def first_is_fast(names: Iterable[str]) -> list[Any]:
     """Mark all but the first parameter as slow."""
@@ -39,45 +31,7 @@ def first_is_fast(names: Iterable[str]) -> list[Any]:
     return [first, *(pytest.param(name, marks=pytest.mark.slow) for name in others)]
 
 
-@pytest.fixture(params=["sample", pytest.param("all", marks=pytest.mark.slow)])
-def check(page: Page, request: pytest.FixtureRequest) -> Iterator[Check]:
-    """Return a function that checks the state of the page; the test fails at its end, with all findings.
-
-    The colours of a scheme are the same at both widths: all rules at 320 px in light and the contrast at
-    1280 px in dark find nearly all.
-    """
-    findings: list[str] = []
-    left_out = {(1280, "light"), (320, "dark")} if request.param == "sample" else set()
-
-    def look(state: str) -> None:
-        for width_px in WIDTHS_PX:
-            page.set_viewport_size({"width": width_px, "height": 900})
-            for scheme, options in SCHEMES.items():
-                if (width_px, scheme) in left_out:
-                    continue
-                page.emulate_media(color_scheme=scheme)
-                findings.extend(
-                    f"{state}, {width_px} px, {scheme}: {one}" for one in _violations(page, options)
-                )
-            scrolled = page.evaluate("document.documentElement.scrollWidth")
-            if scrolled > width_px:
-                findings.append(f"{state}, {width_px} px: {scrolled} px wide")
-        page.emulate_media(color_scheme="light")
-        page.set_viewport_size({"width": WIDTHS_PX[0], "height": 900})
-
-    yield look
-    assert findings == []
-
-
-def _violations(page: Page, options: dict[str, Any]) -> list[str]:
-    return [
-        f"{rule['id']} ({rule['impact']}): {node['html'][:200]} {node['failureSummary']}"
-        for rule in AXE.run(page, options=options).response["violations"]
-        for node in rule["nodes"]
-    ]
-
-
-def test_states_of_the_lesion_tab_before_an_answer(page: Page, api: FakeApi, check: Check):
+def test_states_of_the_lesion_tab_before_an_answer(page: Page, api: FakeApi, check: AxeCheck):
     check("no photo")
     add_lesion(page, b"")
     expect(page.locator("#panel-lesion .problem")).to_be_visible()
@@ -105,7 +59,7 @@ LESION_ANSWERS: dict[str, LesionAnswer] = {
 
 
 @pytest.mark.parametrize("title", first_is_fast(LESION_ANSWERS))
-def test_answers_of_the_lesion_tab(page: Page, api: FakeApi, check: Check, title: str):
+def test_answers_of_the_lesion_tab(page: Page, api: FakeApi, check: AxeCheck, title: str):
     api.lesion = LESION_ANSWERS[title]
     add_lesion(page)
     expect(page.locator("#panel-lesion .answer .verdict h3")).to_have_text(title)
@@ -115,14 +69,14 @@ def test_answers_of_the_lesion_tab(page: Page, api: FakeApi, check: Check, title
     check("answer with all details")
 
 
-def test_photos_of_lesions_that_are_not_usable(page: Page, api: FakeApi, check: Check):
+def test_photos_of_lesions_that_are_not_usable(page: Page, api: FakeApi, check: AxeCheck):
     api.lesion = not_usable_answer("too_small", "blurred")
     add_lesion(page)
     expect(page.locator("#panel-lesion .answer h3").first).to_be_visible()
     check("not usable")
 
 
-def test_states_of_the_progress_tab_before_an_answer(page: Page, api: FakeApi, check: Check):
+def test_states_of_the_progress_tab_before_an_answer(page: Page, api: FakeApi, check: AxeCheck):
     page.get_by_role("tab", name="Progress").click()
     expect(page.get_by_role("button", name="Compare", exact=True)).to_be_visible()
     check("no photo")
@@ -155,7 +109,7 @@ PROGRESS_ANSWERS: dict[str, tuple[float, tuple[ReasonCode, ...]]] = {
 
 
 @pytest.mark.parametrize("verdict", first_is_fast(PROGRESS_ANSWERS))
-def test_answers_of_the_progress_tab(page: Page, api: FakeApi, check: Check, verdict: str):
+def test_answers_of_the_progress_tab(page: Page, api: FakeApi, check: AxeCheck, verdict: str):
     improved, codes = PROGRESS_ANSWERS[verdict]
     answer = progress_answer(3, improved=improved, without_face=(1,))
     photos = [one.model_copy(update={"taken_at": MARCH}) for one in answer.photos]
@@ -174,7 +128,7 @@ def test_answers_of_the_progress_tab(page: Page, api: FakeApi, check: Check, ver
     check("answer with all details")
 
 
-def test_about_with_all_details(page: Page, check: Check):
+def test_about_with_all_details(page: Page, check: AxeCheck):
     page.get_by_role("tab", name="About").click()
     expect(page.locator("#panel-about .model")).to_have_count(2)
     for summary in page.locator("#panel-about summary:visible").all():
@@ -182,7 +136,7 @@ def test_about_with_all_details(page: Page, check: Check):
     check("about")
 
 
-def test_the_feedback_form_and_the_requests_of_programs(page: Page, api: FakeApi, check: Check):
+def test_the_feedback_form_and_the_requests_of_programs(page: Page, api: FakeApi, check: AxeCheck):
     open_form(page, api)
     page.locator(".programs:visible summary").click()
     check("form and requests")
@@ -193,7 +147,7 @@ def test_the_feedback_form_and_the_requests_of_programs(page: Page, api: FakeApi
     check("receipt")
 
 
-def test_the_frame_of_the_lesion_and_earlier_answers(page: Page, api: FakeApi, check: Check):
+def test_the_frame_of_the_lesion_and_earlier_answers(page: Page, api: FakeApi, check: AxeCheck):
     add_lesion(page)
     expect(verdict(page)).to_be_visible()
     page.get_by_role("button", name="Frame the lesion yourself").click()
@@ -205,7 +159,7 @@ def test_the_frame_of_the_lesion_and_earlier_answers(page: Page, api: FakeApi, c
     check("earlier answers")
 
 
-def test_states_of_the_history(page: Page, api: FakeApi, check: Check):
+def test_states_of_the_history(page: Page, api: FakeApi, check: AxeCheck):
     open_history(page)
     check("empty")
     page.get_by_role("tab", name="Lesion").click()
@@ -223,7 +177,7 @@ def test_states_of_the_history(page: Page, api: FakeApi, check: Check):
     check("one lesion")
 
 
-def test_the_page_in_arabic(page: Page, api: FakeApi, check: Check):
+def test_the_page_in_arabic(page: Page, api: FakeApi, check: AxeCheck):
     page.goto(f"{page.url}?lang=ar")
     expect(page.locator("#panel-lesion .photo-input")).to_be_visible()
     add_lesion(page)

@@ -1,8 +1,10 @@
 """Bad files, lost connections, blocked storage, hostile names and too much feedback, in headless Chromium."""
 
+import io
 import re
 from pathlib import Path
 
+import pypdf
 import pytest
 from playwright.sync_api import Browser, FilePayload, Page, expect
 
@@ -31,6 +33,13 @@ for (const name of ['localStorage', 'sessionStorage', 'indexedDB', 'caches']) {
     Object.defineProperty(window, name, { get() { throw new DOMException('blocked', 'SecurityError'); } });
 }
 """
+BIDI_OF_ALL = "all => all.map((one) => getComputedStyle(one).unicodeBidi)"
+
+
+def printed(page: Page) -> str:
+    """Return all text of the page as PDF."""
+    reader = pypdf.PdfReader(io.BytesIO(page.pdf(format="A4", prefer_css_page_size=True)))
+    return " ".join(sheet.extract_text() for sheet in reader.pages)
 
 
 def drawn(number: int) -> FilePayload:
@@ -179,6 +188,42 @@ def test_an_arabic_name_does_not_turn_the_date_round(page: Page):
     expect(history(page).locator("[data-slot=entry-title]")).to_contain_text(f"\u2068{ARABIC}\u2069, ")
     page.get_by_role("button", name="Change the name").click()
     expect(page.locator("dialog [name=label]")).to_have_value(ARABIC)
+
+
+@pytest.mark.slow
+def test_an_arabic_name_is_isolated_in_the_history_and_in_the_report(page: Page):
+    add(page, name=f"{ARABIC} 3.jpg")
+    keep(page, ARABIC)
+    print_report(page, "lesion")
+    head = page.locator("#report header p").first
+    expect(head.locator("bdi")).to_have_text([ARABIC, f"{ARABIC} 3.jpg"])
+    assert all(bidi == "isolate" for bidi in head.locator("bdi").evaluate_all(BIDI_OF_ALL))
+    assert any("\u0600" <= letter <= "\u06ff" for letter in printed(page)), "the PDF shows no Arabic letter"
+    page.mouse.click(2, 2)
+
+    group = open_history(page)
+    expect(group.locator("h3 bdi")).to_have_text(ARABIC)
+    assert group.locator("h3 bdi").evaluate_all(BIDI_OF_ALL) == ["isolate"]
+    group.locator("[data-action=delete]").click()
+    expect(page.locator("dialog [data-slot=what]")).to_contain_text(f"\u2068{ARABIC}\u2069, ")
+
+
+@pytest.mark.slow
+def test_two_tabs_change_one_history(page: Page, page_url: str):
+    add(page)
+    keep(page, "left arm")
+    other = page.context.new_page()
+    other.goto(f"{page_url}#history")
+    history(other).locator("[data-action=open]").click()
+    expect(history(other).locator(".answer .verdict h3")).to_be_visible()
+
+    open_history(page).locator("[data-action=delete]").click()
+    page.locator("dialog .primary").click()
+    expect(history(page).locator(".history-group")).to_have_count(0)
+    expect(history(other).locator(".answer .verdict h3"), "what a person reads stays").to_be_visible()
+    other.get_by_role("button", name="Back to the history").click()
+    expect(history(other).locator(".history-group")).to_have_count(0)
+    other.close()
 
 
 @pytest.mark.slow
