@@ -1,4 +1,4 @@
-// Written by make page from the modules of ui/static, 3b874ddee1e7b2840d922691ebd6d95eb40e4df3c25da88830e3145cf8fc52af
+// Written by make page from the modules of ui/static, d986856e08b51503d05077dfbdcbd4d0dd2921a0ac2c62363f1d69ba9253db97
 
 // ui/static/numbers.js
 var DAY = { year: "numeric", month: "short", day: "numeric" };
@@ -1925,6 +1925,7 @@ function retryPressed(place2) {
       retry.remove();
       resolve();
     });
+    retry.className = "button";
     place2.append(" ", retry);
   });
 }
