@@ -13,13 +13,13 @@ from tests.ui.axe_check import check as check
 from tests.ui.conftest import TIMEOUT_MS, FakeApi
 from tests.ui.reason_cases import CODES, REASON_CASES
 from tests.ui.screens import PHONE, opened
+from tests.ui.series_pages import SPOILED, add, answered, compare, photo
+from tests.ui.test_camera_in_browser import PORTRAIT
 from tests.ui.test_feedback_in_browser import agree, form, open_form, send
 from tests.ui.test_history_in_browser import PASSPHRASE, history, keep, keep_lesion, open_history
 from tests.ui.test_lesion_in_browser import add as add_lesion
 from tests.ui.test_lesion_in_browser import file_of, jpeg, verdict
 from tests.ui.test_model_choice_in_browser import serve_two
-from tests.ui.test_page_in_browser import CAMERA
-from tests.ui.test_progress_in_browser import SPOILED, add, answered, compare, photo
 
 pytestmark = [
     pytest.mark.browser,
@@ -175,7 +175,7 @@ def test_a_kept_series(page: Page, check: AxeCheck):
 
 def test_the_camera(chromium: Browser, page_url: str, api: FakeApi, check: AxeCheck):
     page = chromium.new_page(reduced_motion="reduce")
-    page.add_init_script(CAMERA)
+    page.add_init_script(PORTRAIT)
     page.goto(page_url)
     page.locator("#panel-lesion").get_by_role("button", name="Use the camera").click()
     expect(page.get_by_role("dialog", name="Camera").get_by_role("status")).not_to_be_empty()

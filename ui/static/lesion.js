@@ -244,6 +244,7 @@ function retryPressed(place) {
   place.querySelector('button')?.remove();
   return new Promise((resolve) => {
     const retry = button(text('retry'), () => { retry.remove(); resolve(); });
+    retry.className = 'button';
     place.append(' ', retry);
   });
 }

@@ -1,4 +1,4 @@
-// Written by make page from the modules of ui/static, b3e6437eb549f1cf249e968e753897faeb5aaf5acac09b2c78844266e86e362a
+// Written by make page from the modules of ui/static, 73a5258f6931f260dad264d02206b1ab3201dafd123355b8ef106065f9e9a323
 
 // ui/static/numbers.js
 var DAY = { year: "numeric", month: "short", day: "numeric" };
@@ -1083,6 +1083,7 @@ function retryPressed(place2) {
       retry.remove();
       resolve();
     });
+    retry.className = "button";
     place2.append(" ", retry);
   });
 }
