@@ -64,8 +64,8 @@ NOT_USABLE: dict[ReasonCode, ReasonText] = {
         ),
     ),
     "lesion_too_small": ReasonText(
-        N_("The lesion is too small in this photo"),
-        N_("What looks most like a lesion has too few pixels to be classified."),
+        N_("No lesion large enough was found"),
+        N_("What looks most like a lesion is too small in this photo to be classified."),
         (
             N_("If this is not a close photo of skin, choose another photo."),
             N_("Else move closer, to about 10 cm, until the lesion fills a quarter of the picture."),

@@ -52,7 +52,8 @@ def test_states_of_the_lesion_tab_before_an_answer(page: Page, api: FakeApi, che
 
 
 LESION_ANSWERS: dict[str, LesionAnswer] = {
-    "Looks benign": lesion_answer(weaknesses=("several_lesions", "blurred")),
+    "Looks benign": lesion_answer(weaknesses=("several_lesions",)),
+    "Looks benign, but the photo is too blurred to rely on": lesion_answer(weaknesses=("blurred",)),
     "Have it checked": lesion_answer(malignant=0.8),
     "Inconclusive": lesion_answer(benign_threshold=0.05),
 }

@@ -163,7 +163,6 @@ def test_a_kept_series_takes_what_a_doctor_found_in_words(page: Page, api: FakeA
     page.locator("#panel-progress .drop input").set_input_files(
         [file_of(jpeg((64, 48 + n)), f"{n}.jpg") for n in range(2)]
     )
-    page.locator("#progress-compare").click()
     page.get_by_role("button", name="Compare in this order").click()
     keep(page, "My face", "progress")
     open_entry(page, "My face")

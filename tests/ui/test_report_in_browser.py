@@ -269,7 +269,7 @@ def worst_lesion() -> LesionAnswer:
     """Return an answer with all that a report can hold: two cautions, heads that disagree, an error rate."""
     scores = tuple((*diagnosis, 0.2 - 0.02 * place) for place, diagnosis in enumerate(LONG_DIAGNOSES))
     answer = lesion_answer(
-        malignant=0.1, benign_threshold=0.3, scores=scores, weaknesses=("blurred", "several_lesions")
+        malignant=0.1, benign_threshold=0.3, scores=scores, weaknesses=("too_dark", "several_lesions")
     )
     return answer.model_copy(
         update={"model": ModelName(name="lesion-reference-of-the-clinic", version="2026-11-27")}

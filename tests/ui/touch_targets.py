@@ -5,7 +5,7 @@ from playwright.sync_api import Page
 MIN_PX = 44
 _MEASURE = """
 (least) => {
-    const isInSentence = (one) => one.matches("a") && one.closest("p, li") && !one.matches(".button");
+    const isInSentence = (one) => one.matches("a") && one.closest("p, li, dd") && !one.matches(".button");
     const wanted = "a[href], button, input, select, textarea, summary";
     const open = document.querySelector("dialog[open]");
     const found = new Map();

@@ -308,7 +308,7 @@ def test_a_probability_between_the_thresholds_is_inconclusive_and_names_no_diagn
         ("overexposed", "This photo is too bright", "Take it again without flash"),
         ("not_skin", "This does not look like a skin lesion", "Take a sharp photo from 10 cm"),
         ("no_lesion", "No lesion was found", "with the lesion in the middle"),
-        ("lesion_too_small", "The lesion is too small in this photo", "Else move closer"),
+        ("lesion_too_small", "No lesion large enough was found", "Else move closer"),
         ("unfamiliar", "The network does not know photos like this", "Use no filter"),
     ],
 )
@@ -400,8 +400,8 @@ def test_a_benign_verdict_on_a_blurred_photo_is_not_green_and_asks_for_a_sharp_p
 
     assert 'class="card verdict inconclusive"' in page and TICK not in page[: page.index("Most likely")]
     for part in (page, report):
-        assert "Looks benign, but the photo is blurred" in words_of(part)
-    assert "What to do First take the photo again" in words_of(page)
+        assert "Looks benign, but the photo is too blurred to rely on" in words_of(part)
+    assert "What to do Take the photo again, from about 10 cm" in words_of(page)
 
 
 def test_other_lesions_do_not_come_before_the_doctor(make_lesion_answer):
