@@ -134,6 +134,7 @@ def test_dialogs_of_the_history(page: Page, api: FakeApi, check: AxeCheck, tmp_p
     check("kept")
     open_history(page)
     page.get_by_role("button", name="Delete: left arm").click()
+    expect(page.locator("dialog[open]")).to_be_visible()
     check("delete")
     page.keyboard.press("Escape")
     file = exported(page, tmp_path)

@@ -46,6 +46,15 @@ def open_all(page: Page, panel: str) -> None:
         summary.click()
 
 
+def check_dialog(page: Page, check: Check, name: str) -> None:
+    """Measure a dialog that opens, and close it."""
+    dialog = page.locator("dialog[open]")
+    expect(dialog).to_be_visible()
+    check(name)
+    page.keyboard.press("Escape")
+    expect(dialog).to_have_count(0)
+
+
 def test_the_measurement_finds_small_targets(phone: Page):
     phone.evaluate(
         """() => {
@@ -71,11 +80,9 @@ def test_an_answer_about_a_lesion_and_its_dialogs(phone: Page, api: FakeApi, che
     check("answer with all details")
 
     tab(phone).locator("[data-crop]").click()
-    check("frame")
-    phone.keyboard.press("Escape")
+    check_dialog(phone, check, "frame")
     tab(phone).locator("[data-action=keep]").click()
-    check("keep")
-    phone.keyboard.press("Escape")
+    check_dialog(phone, check, "keep")
     keep(phone, "Left arm")
     check("kept")
     phone.locator("[data-again]").click()
@@ -110,8 +117,7 @@ def test_history_and_its_dialogs(phone: Page, api: FakeApi, check: Check):
     check("list")
     for name in ("Export", "Delete all", "Delete: Left arm,"):
         phone.get_by_role("button", name=name).click()
-        check(name)
-        phone.keyboard.press("Escape")
+        check_dialog(phone, check, name)
 
     groups.locator("[data-action=open]").click()
     expect(history(phone).locator(".answer .verdict h3")).to_be_visible()
@@ -119,4 +125,4 @@ def test_history_and_its_dialogs(phone: Page, api: FakeApi, check: Check):
     expect(form(phone).get_by_text("Was the answer right?")).to_be_visible()
     check("entry")
     phone.get_by_role("button", name="Change the name").click()
-    check("change the name")
+    check_dialog(phone, check, "change the name")
