@@ -139,7 +139,7 @@ def test_a_black_photo_has_no_verdict_but_what_to_do(page: Page):
 
     answer = page.locator("#panel-lesion .answer")
     expect(answer.get_by_role("heading", name="This photo is too dark")).to_be_visible()
-    expect(answer.locator(".verdict-head")).to_contain_text("neither benign nor malignant")
+    expect(answer.locator(".verdict-head")).to_contain_text("cannot say whether it is benign or malignant")
     expect(answer).to_contain_text(re.compile("What to do.*Take it again in daylight", re.DOTALL))
     expect(answer).to_contain_text(DISCLAIMER)
     expect(answer).not_to_contain_text(re.compile("probability that|Looks|risk"))

@@ -78,7 +78,7 @@ def test_the_byte_limit_of_a_photo_in_json_counts_the_photo():
         return error_of(client.post("/v1/lesion", json={"image": image}))
 
     assert post(100_000)[1] == "unsupported_type"
-    assert post(100_001)[2].startswith("the photo has 0.1 MB, at most 0.1 MB are allowed")
+    assert post(100_001)[2].startswith("the photo has 0.2 MB, at most 0.1 MB are allowed")
     assert post(120_000)[1] == post(200_000)[1] == "too_large"
 
 
