@@ -68,7 +68,7 @@ NOT_USABLE: dict[ReasonCode, ReasonText] = {
         N_("What looks most like a lesion is too small in this photo to be classified."),
         (
             N_("If this is not a close photo of skin, choose another photo."),
-            N_("Else move closer, to about 10 cm, until the lesion fills a quarter of the picture."),
+            N_("Otherwise move closer, to about 10 cm, until the lesion fills a quarter of the picture."),
             N_("Do not use the digital zoom: it adds no detail."),
             N_("Send the original photo, not a reduced copy."),
         ),

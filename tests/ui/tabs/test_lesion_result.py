@@ -308,7 +308,7 @@ def test_a_probability_between_the_thresholds_is_inconclusive_and_names_no_diagn
         ("overexposed", "This photo is too bright", "Take it again without flash"),
         ("not_skin", "This does not look like a skin lesion", "Take a sharp photo from 10 cm"),
         ("no_lesion", "No lesion was found", "with the lesion in the middle"),
-        ("lesion_too_small", "No lesion large enough was found", "Else move closer"),
+        ("lesion_too_small", "No lesion large enough was found", "Otherwise move closer"),
         ("unfamiliar", "The network does not know photos like this", "Use no filter"),
     ],
 )
