@@ -54,8 +54,8 @@ class Visitors:
             files = {"file": ("lesion.jpg", self._photo, "image/jpeg")}
             answer = await self._request(client, "answer", "POST", f"{api}lesion", files=files)
             shown = await self._request(client, "rendering", "POST", "render/lesion", content=answer.content)
-            if "verdict" not in shown.text:
-                raise ValueError(f"the rendered answer has no verdict: {shown.text[:200]}")
+            if 'class="gauge"' not in shown.text:
+                raise ValueError(f"the rendered answer has no probability: {shown.text[:200]}")
             self.answered += 1
 
     def _client(self) -> httpx.AsyncClient:

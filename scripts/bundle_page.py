@@ -1,6 +1,7 @@
 """Join the page's ES modules into one script per document with esbuild: ``make page``.
 
-A browser asks for one file instead of 43: docs/decisions/0047-bundled-scripts.md. The bundles are checked in.
+A browser requests one file instead of one for each module: docs/decisions/0047-bundled-scripts.md. The
+bundles are checked in.
 """
 
 import hashlib

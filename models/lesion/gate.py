@@ -83,7 +83,7 @@ def find_problems_before(prepared: PreparedLesion, gate: LesionGate) -> list[Pro
     longer_side = prepared.lesion_box.longer_side
     if not longer_side >= gate.min_box_px:
         message = (
-            f"the lesion has {floor_text(longer_side)} pixels in the photo, at least "
+            f"what looks most like a lesion has {floor_text(longer_side)} pixels in the photo, at least "
             f"{ceil_text(gate.min_box_px)} are needed; move closer until it fills a quarter of the photo, "
             "and send the original photo"
         )

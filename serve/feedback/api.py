@@ -15,6 +15,7 @@ from starlette.types import Scope
 
 from models.images import PhotoError, PhotoLimits, decode_bounded
 from models.limits import MAX_FORM_OVERHEAD_BYTES
+from models.rounded_text import floor_text
 from models.storage_errors import StorageError
 from serve.feedback import openapi
 from serve.feedback.form import PHOTO, TEXT_FIELDS, parse_form
@@ -145,8 +146,8 @@ class FeedbackService:
     def _over_quota(self, error: CallerFullError, caller: Caller) -> ApiError:
         return ApiError(
             "feedback_quota",
-            f"{error.num_bytes / 1e6:.1f} MB of feedback that was sent {sender_of(caller)} are stored, at "
-            f"most {self._max_mb_per_address} MB are allowed, and nothing of this one was stored; delete "
+            f"{floor_text(error.num_bytes / 1e6, 1)} MB of feedback that was sent {sender_of(caller)} are "
+            f"stored, at most {self._max_mb_per_address} MB are allowed, and nothing of this one was stored; delete "
             "some by its receipt, or ask the operator of this server",
         )
 

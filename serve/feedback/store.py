@@ -79,7 +79,7 @@ class FeedbackStore:
 
         Raises:
             StoreFullError: the total size would be exceeded.
-            CallerFullError: that of the caller would be.
+            CallerFullError: the size of the caller would be exceeded.
             StorageError: it cannot be written.
         """
         address = self._address(receipt)

@@ -31,8 +31,8 @@ ERROR_TEXTS: dict[ErrorCode, str] = {
     "overloaded": N_("The server is busy or still starting."),
     "model_unavailable": N_("The model is not available at the moment. Try again in a minute."),
     "feedback_quota": N_(
-        "This server stores no more feedback from your address or key. Delete some by its receipt, or ask "
-        "the operator of this server."
+        "The limit of feedback from your address or key, or from all clients together, is reached. Delete "
+        "feedback by its receipt, or ask the operator of this server."
     ),
     "feedback_unavailable": N_("This server cannot store feedback at the moment. Try again in a minute."),
     "deadline_exceeded": N_("The request exceeded its time limit. Try again in a minute."),

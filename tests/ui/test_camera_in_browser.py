@@ -203,14 +203,12 @@ def test_a_next_camera_that_does_not_open_is_a_message(device: Device):
 @pytest.mark.parametrize("name", FACING)
 @pytest.mark.parametrize("is_secure", [True, False], ids=["https", "http"])
 @pytest.mark.parametrize("touch", [True, False], ids=["phone", "desk"])
-def test_only_a_phone_without_https_offers_its_own_camera_program(
-    device: Device, name: str, is_secure: bool, touch: bool
-):
+def test_a_phone_offers_its_own_camera_program_too(device: Device, name: str, is_secure: bool, touch: bool):
     _, panel = device.open(name, *([] if is_secure else [NOT_SECURE]), touch=touch)
     capture = panel.locator("[data-capture]")
 
     expect(panel.locator("[data-camera]")).to_be_visible(visible=is_secure)
-    expect(capture).to_be_visible(visible=touch and not is_secure)
+    expect(capture).to_be_visible(visible=touch)
     expect(capture.locator("input")).to_have_attribute("capture", FACING[name])
 
 

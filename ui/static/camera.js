@@ -26,6 +26,10 @@ export async function openCamera(host) {
   const dialog = /** @type {HTMLDialogElement} */ (template('camera-dialog').firstElementChild);
   const video = /** @type {HTMLVideoElement} */ (dialog.querySelector('video'));
   const stream = await openStream({ facingMode: host.dataset.facing });
+  if (!host.checkVisibility()) { // another tab was opened while the browser asked for permission
+    for (const track of stream.getTracks()) track.stop();
+    return null;
+  }
   const isLesion = host.dataset.maxPhotos === '1';
   for (const ring of /** @type {NodeListOf<HTMLElement>} */ (dialog.querySelectorAll('[data-ring]'))) ring.hidden = !isLesion;
   fill(dialog, 'hint', host.dataset.hint ?? '');

@@ -24,6 +24,10 @@ export const MAX_LABEL_CHARACTERS = 60;
 
 /** What POST /v1/feedback accepts. */
 const REQUEST_ID = /^[A-Za-z0-9._-]{1,64}$/;
+
+/** @param {unknown} id @returns {boolean} */
+export const isRequestId = (id) => typeof id === 'string' && id !== 'unknown' && REQUEST_ID.test(id);
+
 /** Types of photos that an imported file may name; others are read without a type. */
 const PHOTO_TYPES = new Set(['image/jpeg', 'image/png', 'image/webp', 'image/heic', 'image/heif', 'image/avif', 'image/tiff', 'image/bmp', 'image/gif', 'image/mpo', 'image/jp2']);
 const VERDICTS = { lesion: ['benign', 'malignant', 'inconclusive'], progress: ['improved', 'worsened', 'no_clear_change', 'inconclusive'] };
@@ -159,7 +163,7 @@ function isEntry(entry) {
     (entry.kind === 'lesion' || entry.kind === 'progress') &&
     typeof entry.label === 'string' && entry.label.trim() !== '' && entry.label.length <= MAX_LABEL_CHARACTERS &&
     typeof entry.createdAt === 'string' && /^\d{4}-\d\d-\d\dT[\d:.]+Z$/.test(entry.createdAt) && !Number.isNaN(Date.parse(entry.createdAt)) &&
-    (entry.requestId === undefined || (typeof entry.requestId === 'string' && REQUEST_ID.test(entry.requestId))) &&
+    (entry.requestId === undefined || isRequestId(entry.requestId)) &&
     Array.isArray(entry.photos) && entry.photos.length > 0 && entry.photos.length <= (entry.kind === 'lesion' ? 1 : MAX_PHOTOS) &&
     entry.photos.every((/** @type {unknown} */ type) => typeof type === 'string') &&
     isAnswer(entry.answer, entry.kind, entry.photos.length)

@@ -44,13 +44,14 @@ const newest = (entries) => entries[entries.length - 1].createdAt;
  * @returns {{verdict: string, probability: string, tone: string}} tone: class of the colours
  */
 export function summaryOf({ kind, answer }) {
-  const verdict = text(`${kind}_${answer.verdict}`);
+  const isDoubtful = kind === 'lesion' && answer.verdict === 'benign' && answer.reasons.some(({ code }) => code === 'blurred');
+  const verdict = text(isDoubtful ? 'lesion_doubtful' : `${kind}_${answer.verdict}`);
   const [probability, limits] = kind === 'lesion'
     ? [answer.malignant_probability, [answer.benign_threshold, answer.threshold]]
     : [answer.improved_probability, [answer.improved_threshold]];
   if (kind === 'progress' && answer.verdict === 'inconclusive') return { verdict, probability: '', tone: 'inconclusive' }; // it has none
   const percent = percentText(probability, limits.filter((limit) => typeof limit === 'number'));
-  const isPlain = ['inconclusive', 'no_clear_change'].includes(answer.verdict);
+  const isPlain = isDoubtful || ['inconclusive', 'no_clear_change'].includes(answer.verdict);
   return { verdict, probability: text(`${kind}_probability`, { percent }), tone: isPlain ? 'inconclusive' : answer.verdict };
 }
 

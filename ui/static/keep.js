@@ -16,6 +16,7 @@
 
 import { announce } from './answer.js';
 import { field, openDialog } from './dialogs.js';
+import { isRequestId } from './history_file.js';
 import { allEntries, newId, putEntries } from './history_store.js';
 import { renderFragment } from './http.js';
 import { printReport } from './report.js';
@@ -116,7 +117,8 @@ export function htmlOf(rendered) {
 async function entryOf({ kind, answer, photos, createdAt, requestId }, label) {
   const html = await renderFragment(kind, answer).then(htmlOf, () => undefined);
   return {
-    ...{ id: newId(), kind, label, createdAt, requestId, answer, html },
+    ...{ id: newId(), kind, label, createdAt, answer, html },
+    ...(isRequestId(requestId) ? { requestId } : {}), // a proxy can remove or double it
     photos: photos.map(({ file }) => file.slice(0, file.size, file.type)), // without its name, which can identify a person
   };
 }

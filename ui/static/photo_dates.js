@@ -9,7 +9,7 @@
 
 /** How a JPEG, a PNG and a WebP start. */
 const START = /^(?:\xff\xd8\xff|.PNG\r\n|RIFF[^]{4}WEBP)/;
-/** What names EXIF and XMP in them. */
+/** Markers of EXIF and XMP in these formats. */
 const METADATA = /Exif\0|eXIf|EXIF|XMP |ns\.adobe\.com|com\.adobe\.xmp|adobe:ns|Raw profile/;
 
 /**
@@ -22,7 +22,7 @@ export async function hasNoDate(file) {
     const content = new TextDecoder('latin1').decode(await file.arrayBuffer());
     return START.test(content) && !METADATA.test(content);
   } catch {
-    return false; // the file has changed since; sending it tells what is wrong
+    return false; // the file has changed since; the API reports the fault
   }
 }
 

@@ -111,7 +111,7 @@ function connectCamera(root, add, problem) {
   const open = /** @type {HTMLElement | null} */ (root.querySelector('[data-camera]'));
   const capture = /** @type {HTMLElement | null} */ (root.querySelector('[data-capture]'));
   const isTouch = matchMedia('(pointer: coarse)').matches;
-  if (capture) capture.hidden = !isTouch || canUseCamera(); // the camera program of the phone, which has no ring
+  if (capture) capture.hidden = !isTouch; // the camera program of the phone has no ring, but focus, dates and all pixels
   if (!open) return;
   open.hidden = !canUseCamera();
   let isOpening = false;

@@ -23,7 +23,7 @@ _MAX_DRAWINGS = 3
 _MIN_HIDDEN_SHARE = 0.03
 """Of the side of the square that the network reads, from which a cropped lesion is reported."""
 _ODDS_OF_TEN, _ODDS_OF_HUNDRED = 0.45, 0.95
-"""From the first, odds are counted in ten lesions: "about 7 in 10" instead of "about 1 in 1"."""
+"""Probabilities from which odds are counted in 10 and in 100 lesions: "7 in 10" instead of "1 in 1"."""
 
 
 class ScaleTexts(NamedTuple):

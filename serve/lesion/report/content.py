@@ -63,16 +63,18 @@ class Report:
         found = f"The model gives {probability} as the probability that the lesion is malignant."
         if answer.verdict == "malignant":
             return (
-                f"{found} The verdict is malignant from {malignant}. Have a doctor examine the lesion soon."
+                f"{found} The verdict is malignant from {malignant}. Make an appointment with a doctor now. "
+                "This is no proof of cancer: only a doctor can tell what the lesion is."
             )
         if answer.verdict == "benign":
             return (
-                f"{found} The verdict is benign below {benign}. If the lesion changes, itches or bleeds, "
-                "show it to a doctor."
+                f"{found} The verdict is benign below {benign}. If the lesion grows, changes its shape or "
+                "colour, itches or bleeds, show it to a doctor."
             )
         return (
             f"{found} The verdict is inconclusive from {benign} to below {malignant}: the model cannot tell "
-            "whether the lesion is benign or malignant. Show it to a doctor."
+            "whether the lesion is benign or malignant. Show it to a doctor, and do not wait for "
+            "a better photo."
         )
 
     @property

@@ -80,7 +80,7 @@ def test_the_longer_side_of_the_lesion_counts_in_pixels_of_the_original(right: f
     assert codes(problems) == expected
     if expected:
         assert problems[0].message.startswith(
-            "the lesion has 39 pixels in the photo, at least 40 are needed; "
+            "what looks most like a lesion has 39 pixels in the photo, at least 40 are needed; "
         )
 
 

@@ -58,7 +58,7 @@ def test_a_change_states_the_false_change_rate_and_what_can_look_like_one(
 
     for html in (page, report):
         assert "12 of 100 series were called improved or worsened." in words_of(html)
-    assert "If light, make-up, beard or filter differ" in words_of(page)
+    assert "If the light, make-up, beard or filter differs" in words_of(page)
     assert "of 100" not in words_of(progress_card(answer))
     assert "of 100" not in words_of(
         progress_card(make_progress_answer(5, improved=0.5, thresholds=(0.6, 0.6)), "en", model)

@@ -1,4 +1,4 @@
-// Written by make page from the modules of ui/static, 73a5258f6931f260dad264d02206b1ab3201dafd123355b8ef106065f9e9a323
+// Written by make page from the modules of ui/static, c790c2fd767d63f4f14e60798c9603a0b7447717ae307f983904d59e9e3a5181
 
 // ui/static/numbers.js
 var DAY = { year: "numeric", month: "short", day: "numeric" };
@@ -611,11 +611,12 @@ function groupsOf(entries) {
 }
 var newest = (entries) => entries[entries.length - 1].createdAt;
 function summaryOf({ kind, answer }) {
-  const verdict = text(`${kind}_${answer.verdict}`);
+  const isDoubtful = kind === "lesion" && answer.verdict === "benign" && answer.reasons.some(({ code }) => code === "blurred");
+  const verdict = text(isDoubtful ? "lesion_doubtful" : `${kind}_${answer.verdict}`);
   const [probability, limits] = kind === "lesion" ? [answer.malignant_probability, [answer.benign_threshold, answer.threshold]] : [answer.improved_probability, [answer.improved_threshold]];
   if (kind === "progress" && answer.verdict === "inconclusive") return { verdict, probability: "", tone: "inconclusive" };
   const percent = percentText(probability, limits.filter((limit) => typeof limit === "number"));
-  const isPlain = ["inconclusive", "no_clear_change"].includes(answer.verdict);
+  const isPlain = isDoubtful || ["inconclusive", "no_clear_change"].includes(answer.verdict);
   return { verdict, probability: text(`${kind}_probability`, { percent }), tone: isPlain ? "inconclusive" : answer.verdict };
 }
 var photosOf = ({ photos }) => photos.map((photo, index) => makePhoto(new File([photo], `photo-${index + 1}`, { type: photo.type })));
@@ -633,6 +634,7 @@ var MAX_PHOTOS = 30;
 var MAX_PHOTO_BYTES = 1e8;
 var MAX_LABEL_CHARACTERS = 60;
 var REQUEST_ID = /^[A-Za-z0-9._-]{1,64}$/;
+var isRequestId = (id) => typeof id === "string" && id !== "unknown" && REQUEST_ID.test(id);
 var PHOTO_TYPES = /* @__PURE__ */ new Set(["image/jpeg", "image/png", "image/webp", "image/heic", "image/heif", "image/avif", "image/tiff", "image/bmp", "image/gif", "image/mpo", "image/jp2"]);
 var VERDICTS = { lesion: ["benign", "malignant", "inconclusive"], progress: ["improved", "worsened", "no_clear_change", "inconclusive"] };
 var FileError = class extends Error {
@@ -719,7 +721,7 @@ async function readHead(file) {
   return { head, end };
 }
 function isEntry(entry) {
-  return typeof entry === "object" && entry !== null && /^[0-9a-f]{32}$/.test(entry.id) && (entry.kind === "lesion" || entry.kind === "progress") && typeof entry.label === "string" && entry.label.trim() !== "" && entry.label.length <= MAX_LABEL_CHARACTERS && typeof entry.createdAt === "string" && /^\d{4}-\d\d-\d\dT[\d:.]+Z$/.test(entry.createdAt) && !Number.isNaN(Date.parse(entry.createdAt)) && (entry.requestId === void 0 || typeof entry.requestId === "string" && REQUEST_ID.test(entry.requestId)) && Array.isArray(entry.photos) && entry.photos.length > 0 && entry.photos.length <= (entry.kind === "lesion" ? 1 : MAX_PHOTOS) && entry.photos.every((type) => typeof type === "string") && isAnswer(entry.answer, entry.kind, entry.photos.length);
+  return typeof entry === "object" && entry !== null && /^[0-9a-f]{32}$/.test(entry.id) && (entry.kind === "lesion" || entry.kind === "progress") && typeof entry.label === "string" && entry.label.trim() !== "" && entry.label.length <= MAX_LABEL_CHARACTERS && typeof entry.createdAt === "string" && /^\d{4}-\d\d-\d\dT[\d:.]+Z$/.test(entry.createdAt) && !Number.isNaN(Date.parse(entry.createdAt)) && (entry.requestId === void 0 || isRequestId(entry.requestId)) && Array.isArray(entry.photos) && entry.photos.length > 0 && entry.photos.length <= (entry.kind === "lesion" ? 1 : MAX_PHOTOS) && entry.photos.every((type) => typeof type === "string") && isAnswer(entry.answer, entry.kind, entry.photos.length);
 }
 function isAnswer(answer, kind, numPhotos) {
   if (typeof answer !== "object" || answer === null || !VERDICTS[kind].includes(answer.verdict)) return false;

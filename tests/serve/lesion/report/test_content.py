@@ -24,7 +24,7 @@ from tests.serve.lesion.report.random_answers import PROBABILITIES, not_usable, 
         (
             0.5,
             "Verdict: malignant",
-            "The verdict is malignant from 50%. Have a doctor examine the lesion soon.",
+            "The verdict is malignant from 50%. Make an appointment with a doctor now.",
         ),
     ],
 )
