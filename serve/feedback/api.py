@@ -147,8 +147,8 @@ class FeedbackService:
         return ApiError(
             "feedback_quota",
             f"{floor_text(error.num_bytes / 1e6, 1)} MB of feedback that was sent {sender_of(caller)} are "
-            f"stored, at most {self._max_mb_per_address} MB are allowed, and nothing of this one was stored; delete "
-            "some by its receipt, or ask the operator of this server",
+            f"stored, at most {self._max_mb_per_address} MB are allowed, and nothing of this one was stored; "
+            "delete some by its receipt, or ask the operator of this server",
         )
 
     def _withdraw(self, receipt: str, added: Future[None]) -> None:

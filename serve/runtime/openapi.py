@@ -16,14 +16,15 @@ API_VERSION = "1"
 
 _DESCRIPTION = f"""{DISCLAIMER}
 
-Every error outside `/v2` is `{{"error": {{"code", "message"}}}}`. An error about photos of
-`POST /v1/progress` lists each of them in `photos`, with `index`, `code` and `message`. The code is stable; the
-message says what was found, what is needed and what to do. Messages of errors and reasons are in English; a request whose
-`Accept-Language` prefers Arabic, German, Hindi, Portuguese or Spanish gets shorter ones in that language,
-which `Content-Language` names. Every response has an `X-Request-ID`, yours if the request has one (letters,
-digits, `.`, `_`, `-`). `x-request-timeout-seconds` sets the deadline of a request. Photos stay in memory:
-they are never written to a disk, and nothing about them is logged. Exceptions are a photo that is sent with
-feedback and with `photo_consent=true`, and the photos of an archive until its job has ended."""
+Every error outside `/v2` is `{{"error": {{"code", "message"}}}}`. An error about photos of `POST
+/v1/progress` lists each of them in `photos`, with `index`, `code` and `message`. The code is stable; the
+message says what was found, what is needed and what to do. Messages of errors and reasons are in English; a
+request whose `Accept-Language` prefers Arabic, German, Hindi, Portuguese or Spanish gets shorter ones in
+that language, which `Content-Language` names. Every response has an `X-Request-ID`, yours if the request
+has one (letters, digits, `.`, `_`, `-`). `x-request-timeout-seconds` sets the deadline of a request. Photos
+stay in memory: they are never written to a disk, and nothing about them is logged. Exceptions are a photo
+that is sent with feedback and with `photo_consent=true`, and the photos of an archive until its job has
+ended."""
 
 _SECURITY_SCHEMES = {
     "bearer": {

@@ -136,7 +136,7 @@ REASON_CASES: dict[ReasonCode, ReasonCase] = {
     ),
     "lesion_too_small": not_usable(
         "lesion_too_small",
-        "the lesion has 31 pixels in the photo, at least 48 are needed; move closer",
+        "what looks most like a lesion has 31 pixels in the photo, at least 48 are needed; move closer",
         "No lesion large enough was found",
         "Do not use the digital zoom: it adds no detail.",
         has_box=True,
