@@ -1,8 +1,9 @@
-"""Measure training: ``python -m bench.scenarios.training pipeline``, ``bf16``, ``ray`` or ``data``.
+"""Measure training: ``python -m bench.scenarios.training WHAT``, in which WHAT is one of these.
 
 pipeline: steps on photos (collated, augmented, mixed, normalised) against the same steps on random tensors.
 bf16: steps on random tensors in bfloat16 against the same steps in float32.
 ray: epochs under Ray Train with one worker against the same loop without Ray, with the same threads.
+workers: epochs with two workers of Ray Train against one with all threads and twice the batch.
 data: an epoch of uint8 batches from the cache of decoded photos against Ray Data, which decodes every time.
 Both sides are interleaved in one run, so that other load affects both alike.
 """
@@ -22,7 +23,12 @@ import numpy as np
 import torch
 import tyro
 
-from bench.scenarios.training_under_ray import epoch_seconds
+from bench.scenarios.training_under_ray import (
+    epoch_seconds,
+    fit_on_ray,
+    fit_on_two_workers,
+    fit_without_ray,
+)
 from models.images import decode_square
 from models.storage import read_bytes
 from train.data.manifest import read_manifest
@@ -40,7 +46,7 @@ from train.run import new_state
 class Settings:
     """Measure a training step, Ray Train or the data pipeline."""
 
-    what: Annotated[Literal["pipeline", "bf16", "ray", "data"], tyro.conf.Positional]
+    what: Annotated[Literal["pipeline", "bf16", "ray", "workers", "data"], tyro.conf.Positional]
     manifest: str = ""
     """Photos to train on; default: drawn ones."""
     side_px: int = 96
@@ -48,19 +54,21 @@ class Settings:
     num_photos: int = 480
     """Number of drawn photos."""
     rounds: int = 6
-    """Turns of each side; for ``ray``, compared epochs."""
+    """Turns of each side; for ``ray`` and ``workers``, compared epochs."""
     steps: int = 6
     """Per turn (pipeline, bf16)."""
     device: str = "cpu"
     """cpu, cuda or, without Ray, cuda:1 and so on; Ray selects a GPU itself."""
     threads: int = 0
-    """Of each side (ray); 0 takes all cores, which Ray's own processes share."""
+    """Of each side (ray, workers); 0 takes all cores, which Ray's own processes share."""
 
 
 def main() -> None:
     """Measure what the command line names and print one line of JSON."""
     settings = tyro.cli(Settings)
-    measure = {"pipeline": pipeline, "bf16": bf16, "ray": ray, "data": data}[settings.what]
+    measure = {"pipeline": pipeline, "bf16": bf16, "ray": ray, "workers": workers, "data": data}[
+        settings.what
+    ]
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         manifest = settings.manifest
@@ -140,8 +148,16 @@ class TrainingSteps:
 
 def ray(config: LesionTraining, settings: Settings) -> dict[str, float]:
     """Return the median seconds of an epoch without Ray and with one worker, and the ratio of their rates."""
-    plain_s, ray_s = epoch_seconds(config, num_epochs=settings.rounds, threads=settings.threads)
+    sides = (fit_without_ray, fit_on_ray)
+    plain_s, ray_s = epoch_seconds(config, *sides, num_epochs=settings.rounds, threads=settings.threads)
     return _compare("plain_epoch_s", plain_s, "ray_epoch_s", ray_s)
+
+
+def workers(config: LesionTraining, settings: Settings) -> dict[str, float]:
+    """Return the median seconds of an epoch with one and with two workers, and the ratio of their rates."""
+    sides = (fit_on_ray, fit_on_two_workers)
+    one_s, two_s = epoch_seconds(config, *sides, num_epochs=settings.rounds, threads=settings.threads)
+    return _compare("one_worker_epoch_s", one_s, "two_workers_epoch_s", two_s)
 
 
 def data(config: LesionTraining, settings: Settings) -> dict[str, float]:

@@ -1,7 +1,7 @@
-"""Epochs under Ray Train and without Ray, interleaved; part of ``bench.scenarios.training``.
+"""Epochs of two ways to train, interleaved: with and without Ray, one and two workers.
 
-Both trainings exist at once, each with all of its processes. One is suspended by SIGSTOP while the other
-runs.
+Part of ``bench.scenarios.training``. Both trainings exist at once, each with all of its processes. One is
+suspended by SIGSTOP while the other runs.
 """
 
 import contextlib
@@ -26,18 +26,22 @@ TURN_S = 2
 EPOCH_TIMEOUT_S = 300
 
 
+Fit = Callable[[LesionTraining, int], None]
+"""Trains with a number of threads in all."""
+
+
 def epoch_seconds(
-    config: LesionTraining, *, num_epochs: int, threads: int
+    config: LesionTraining, first: Fit, second: Fit, *, num_epochs: int, threads: int
 ) -> tuple[list[float], list[float]]:
-    """Return the seconds of each epoch without Ray and with one worker of Ray Train.
+    """Return the seconds of each epoch of two ways to train.
 
     Args:
         threads: of each training; 0 takes all cores, which Ray's own processes share.
     """
     threads = threads or torch.get_num_threads()
     trainings = [
-        SuspendableTraining(fit_without_ray, replace(config, run=f"{config.run}-plain"), threads),
-        SuspendableTraining(fit_on_ray, replace(config, run=f"{config.run}-ray"), threads),
+        SuspendableTraining(fit_, replace(config, run=f"{config.run}-{name}"), threads)
+        for name, fit_ in (("first", first), ("second", second))
     ]
     try:
         for training in trainings:
@@ -48,8 +52,8 @@ def epoch_seconds(
     finally:
         for training in trainings:
             training.kill()
-    without_ray, on_ray = (training.epochs_s[1 : num_epochs + 1] for training in trainings)  # 0 warms up
-    return without_ray, on_ray
+    of_first, of_second = (training.epochs_s[1 : num_epochs + 1] for training in trainings)  # 0 warms up
+    return of_first, of_second
 
 
 def fit_without_ray(training: LesionTraining, threads: int) -> None:
@@ -65,12 +69,17 @@ def fit_on_ray(training: LesionTraining, threads: int) -> None:
         fit(LesionTask(), training, Scale(workers=1, gpu=on_gpu, cpus_per_worker=threads))
 
 
+def fit_on_two_workers(training: LesionTraining, threads: int) -> None:
+    """Train with two workers of Ray Train that share threads and examples of one."""
+    half = replace(training, batch_size=training.batch_size // 2)
+    with ray_cluster("local"):
+        fit(LesionTask(), half, Scale(workers=2, cpus_per_worker=threads // 2))
+
+
 class SuspendableTraining:
     """Run a training in a child process, in turns of ``TURN_S``."""
 
-    def __init__(
-        self, target: Callable[[LesionTraining, int], None], training: LesionTraining, threads: int
-    ) -> None:
+    def __init__(self, target: Fit, training: LesionTraining, threads: int) -> None:
         self._log = Path(training.run) / "log.jsonl"
         context = multiprocessing.get_context("spawn")
         self._process = context.Process(target=target, args=(training, threads))

@@ -24,6 +24,18 @@ def test_training_under_ray_uses_the_measured_device(device: str, monkeypatch: p
     assert scales == [Scale(workers=1, gpu=device == "cuda", cpus_per_worker=2)]
 
 
+def test_two_workers_share_the_threads_and_the_examples_of_one(monkeypatch: pytest.MonkeyPatch):
+    runs: list[tuple[int, Scale]] = []
+    monkeypatch.setattr(training_under_ray, "ray_cluster", lambda address: nullcontext(True))
+    monkeypatch.setattr(
+        training_under_ray, "fit", lambda task, training, scale: runs.append((training.batch_size, scale))
+    )
+
+    training_under_ray.fit_on_two_workers(LesionTraining(batch_size=32), 2)
+
+    assert runs == [(16, Scale(workers=2, cpus_per_worker=1))]
+
+
 def test_a_step_time_includes_the_work_of_the_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     draw_lesion_photos(tmp_path / "photos", tmp_path / "manifest.parquet", num_photos=24)
     config = LesionTraining(
