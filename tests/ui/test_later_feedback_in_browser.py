@@ -116,7 +116,7 @@ def test_an_answer_that_an_earlier_version_kept_says_why_it_has_no_form(page: Pa
     entry = open_entry(page, "Left arm")
 
     expect(entry.locator(".answer .verdict h3")).to_have_text("Looks benign")
-    expect(entry.get_by_text("kept it without the number of its request")).to_be_visible()
+    expect(entry.get_by_text("kept it without its request ID")).to_be_visible()
     expect(entry.locator(".feedback")).to_have_count(0)
 
 
@@ -133,7 +133,7 @@ def test_a_server_without_feedback_has_neither_form_nor_explanation(
 
     expect(entry.locator(".answer .verdict h3")).to_be_visible()
     expect(entry.locator(".feedback:visible")).to_have_count(0)
-    expect(entry.get_by_text("the number of its request")).to_be_hidden()
+    expect(entry.get_by_text("without its request ID")).to_be_hidden()
 
 
 def test_an_exported_and_imported_answer_still_takes_feedback(page: Page, api: FakeApi, tmp_path: Path):
