@@ -23,6 +23,9 @@ SLOW_LINE = {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadTh
 FAST_LINE = {**SLOW_LINE, "uploadThroughput": -1}
 LOST = "The server does not answer"
 
+START = "#progress-compare:visible, [data-action=compare-order]:visible"
+"""Photos without dates are compared in their order."""
+
 
 class Killed(NamedTuple):
     """A page, and the two processes behind it."""
@@ -151,7 +154,7 @@ def test_a_process_dies_during_the_upload_of_a_series(killed: Killed, name: str)
     tab, process = killed.tab, killed.process(name)
     line = throttled(tab)
     add_series(tab, [noise(700, seed=seed) for seed in (1, 2)])
-    tab.locator("#progress-compare").click()
+    tab.locator(START).click()
     in_middle_of_upload(series(tab))
     process.kill()
 
@@ -181,9 +184,7 @@ def test_a_process_dies_while_it_works_on_a_series(killed: Killed, name: str, st
     tab, process = killed.tab, killed.process(name)
     add_series(tab, [small(number) for number in range(3)])
     process.held.hold(step)
-    tab.locator("#progress-compare").click()
-    if "render" in step:
-        tab.get_by_role("button", name="Compare in this order").click()
+    tab.locator(START).click()
     wait_until_held(tab, process)
     process.kill()
 
@@ -235,7 +236,7 @@ def test_the_page_dies_while_it_draws_the_heics_of_a_series(killed: Killed):
     expect(series(tab).locator(".series-tiles .not-shown")).to_have_count(2)
     expect(series(tab).locator(".series-tiles .faulty")).to_have_count(0)
     killed.page.start()
-    tab.locator("#progress-compare").click()
+    tab.locator(START).click()
     finish_series(tab)
     expect(series(tab).locator(".photos img[src^='data:']")).to_have_count(2)
 
