@@ -5,6 +5,7 @@ from typing import Literal, NamedTuple
 
 from markupsafe import Markup
 
+from serve.lesion.reason_texts import NEAR_THRESHOLD
 from serve.lesion.schemas import DiagnosisScore, LesionAnswer
 from serve.schemas import ReasonCode
 from ui.rendering import exact_percent, render
@@ -54,6 +55,7 @@ def lesion_fragment(answer: LesionAnswer, errors: VerdictErrors | None, language
         "is_lesion": answer.usable or not _NOT_A_LESION & codes,
         "hides_lesion": bool(_HIDES_LESION & codes),
         "is_cut": _is_lesion_cropped(answer),
+        "near_threshold": NEAR_THRESHOLD,
     }
     if not answer.usable:
         text = not_usable_text(answer.reasons)

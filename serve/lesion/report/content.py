@@ -66,6 +66,11 @@ class Report:
                 f"{found} The verdict is malignant from {malignant}. Make an appointment with a doctor now. "
                 "This is no proof of cancer: only a doctor can tell what the lesion is."
             )
+        if answer.verdict == "benign" and any(reason.code == "blurred" for reason in answer.reasons):
+            return (
+                f"{found} The verdict is benign below {benign}, but the photo is too blurred to rely on. Take "
+                "a sharp photo. If you cannot get one, show the lesion to a doctor."
+            )
         if answer.verdict == "benign":
             return (
                 f"{found} The verdict is benign below {benign}. If the lesion grows, changes its shape or "

@@ -37,6 +37,12 @@ def test_the_verdict_is_in_words_with_probability_and_threshold(
     assert report.threshold_text == "benign below 20%, inconclusive from 20%, malignant from 50%"
 
 
+def test_a_benign_verdict_on_a_blurred_photo_is_not_relied_on():
+    blurred = usable(0.1).model_copy(update={"reasons": [Reason(code="blurred", message="it is blurred")]})
+
+    assert "too blurred to rely on. Take a sharp photo." in report_of(blurred).explanation
+
+
 def test_a_photo_that_is_not_usable_has_no_verdict():
     report = report_of(not_usable())
 
