@@ -68,8 +68,8 @@ class Report:
             )
         if answer.verdict == "benign" and any(reason.code == "blurred" for reason in answer.reasons):
             return (
-                f"{found} The verdict is benign below {benign}, but the photo is too blurred to rely on. Take "
-                "a sharp photo. If you cannot get one, show the lesion to a doctor."
+                f"{found} The verdict is benign below {benign}, but the photo is too blurred to rely on. "
+                "Take a sharp photo. If you cannot get one, show the lesion to a doctor."
             )
         if answer.verdict == "benign":
             return (
